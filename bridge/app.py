@@ -1,0 +1,124 @@
+"""Wiring: the one place where all sides meet."""
+
+import secrets
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from types import TracebackType
+
+import httpx2
+
+from bridge.children import Child
+from bridge.clock import Clock
+from bridge.config import NO_UPSTREAM, Config, UpstreamConfig
+from bridge.errors import ArgumentError, NotConfigured
+from bridge.host.schema import build_request, check_arguments
+from bridge.host.server import BridgeServer
+from bridge.hub.catalogue import BUILTIN, Catalogue
+from bridge.hub.hub import Approve, Hub, approve_nothing
+from bridge.items import Abilities, JsonObject
+from bridge.offline.app import build_app
+from bridge.offline.transport import StreamingASGITransport
+from bridge.run.limits import Ending, lower_limits
+from bridge.run.loop import Loop
+from bridge.run.memory import Listener, MemoryEngine, Run
+from bridge.telemetry import Redactor
+from bridge.upstream.client import Upstream
+from builtin_tools.server import build_server as build_builtin_server
+
+OFFLINE = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-rules")
+"""The embedded upstream; its address is never looked up."""
+
+
+class Bridge(AbstractAsyncContextManager["Bridge"]):
+    """A running bridge: the connected servers, the upstream, and the runs between them. `server` is its MCP face."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        environ: Mapping[str, str],
+        offline: bool = False,
+        clock: Clock | None = None,
+        children: Mapping[str, Child] | None = None,
+        approve: Approve = approve_nothing,
+        redact: Redactor | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._config = config
+        self._clock = clock or Clock()
+        self._stack = AsyncExitStack()
+        upstream = OFFLINE if offline else config.upstream
+        if offline:
+            transport = StreamingASGITransport(build_app())
+        self._upstream = Upstream(upstream, clock=self._clock, redact=redact, transport=transport) if upstream else None
+        self.server = BridgeServer(self, self._clock)
+        self.hub = Hub(
+            config,
+            clock=self._clock,
+            environ=environ,
+            builtin=build_builtin_server() if config.builtin_tools else None,
+            children=children,
+            abilities=lambda: self._upstream.abilities if self._upstream else Abilities(),
+            approve=approve,
+            on_change=self.server.note_change,
+        )
+        self._engine = MemoryEngine(self._respond)
+
+    async def __aenter__(self) -> "Bridge":
+        if self._upstream:
+            await self._stack.enter_async_context(self._upstream)
+        await self._stack.enter_async_context(self.hub)
+        await self._stack.enter_async_context(self._engine)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def result_chars(self) -> int:
+        """How long a result of `respond` may be."""
+        return self._config.limits.result_chars
+
+    def describe(self) -> str:
+        """The description of `respond`: the model it asks, and what that can use, so that a host's model knows when to
+        call it."""
+        if self._upstream is None:
+            return f"Ask another model. {NO_UPSTREAM}"
+        model = self._upstream.config.model or "a model behind the Responses API (name it in `model`)"
+        counts = [
+            f"{'built-in tools' if member.key == BUILTIN else member.key} ({len(member.tools)})"
+            for member in self.hub.members
+            if member.tools
+        ]
+        tools = f" It can use the tools of: {', '.join(counts)}." if counts else " It has no tools."
+        return (
+            f"Ask {model}: hand it a question or a task and get its answer.{tools} It knows nothing of this "
+            "conversation, so give it all it needs in `input`."
+        )
+
+    def start(self, arguments: JsonObject, listener: Listener | None = None) -> Run:
+        """Start one run. Raises ArgumentError or NotConfigured before anything is sent."""
+        if self._upstream is None:
+            raise NotConfigured(NO_UPSTREAM)
+        check_arguments(arguments)
+        if "model" not in arguments and self._upstream.config.model is None:
+            raise ArgumentError("model: none is configured for this upstream; name one, or set OPENAI_MODEL")
+        return self._engine.start(f"run_{secrets.token_hex(16)}", arguments, owner=None, listener=listener)
+
+    async def _respond(self, run: Run, arguments: JsonObject) -> Ending:
+        """The body of a run."""
+        assert self._upstream
+        upstream = self._upstream.config
+        wish_turns, wish_time = arguments.get("max_turns"), arguments.get("timeout_s")
+        limits, notices = lower_limits(
+            self._config.limits,
+            wish_turns if isinstance(wish_turns, int) else None,
+            wish_time if isinstance(wish_time, (int, float)) else None,
+        )
+        for notice in notices:
+            run.emit({"type": "notice", **notice})
+        request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
+        loop = Loop[Catalogue](self._upstream, self.hub, run, limits, self._clock)
+        return await loop.run(request)

@@ -1,0 +1,103 @@
+"""The command line: what to run, with which configuration, and what the exit code says.
+
+Each command imports what it needs when it runs: a host pays the start-up of `serve` every time, and a prompt typed
+wrong should not cost the import of MCP. The standard parser is enough for seven commands, and costs a tenth of typer.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge import __version__
+from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
+
+PROGRAM = "mcp-responses-bridge"
+COMPLETED, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0 completed, 1 failed, 2 usage or configuration, 3 incomplete, 130 interrupted."""
+    options = build_parser().parse_args(argv)
+    try:
+        return _run(options)
+    except (ConfigError, NotConfigured, ArgumentError) as error:
+        _complain(error)
+        return USAGE
+    except BridgeError as error:
+        _complain(error)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _complain(error: BridgeError) -> None:
+    sys.stderr.write(f"{PROGRAM}: {error.message}\n")
+
+
+def _run(options: argparse.Namespace) -> int:
+    match options.command:
+        case "serve":
+            from bridge.cli.serve import serve
+
+            return serve(options)
+        case "ask":
+            from bridge.cli.ask import ask
+
+            return ask(options)
+        case "demo":
+            from bridge.cli.demo import demo
+
+            return demo(options)
+        case "config":
+            from bridge.cli.entries import print_entry
+
+            return print_entry(options.host, options.config)
+        case command:
+            assert command == "offline"
+            from bridge.offline.app import serve as serve_offline
+
+            serve_offline(options.host, options.port)
+            return COMPLETED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        PROGRAM, description="Any model behind POST /v1/responses as one MCP tool, with your MCP servers as its tools."
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = _build_common()
+    upstream = argparse.ArgumentParser(add_help=False)
+    upstream.add_argument("--offline", action="store_true", help="use the embedded rule-based upstream: no key needed")
+
+    serve = commands.add_parser("serve", parents=[common, upstream], help="be an MCP server, for a host to start")
+    serve.add_argument("--transport", choices=["stdio"], default="stdio", help="default: %(default)s")
+
+    ask = commands.add_parser("ask", parents=[common, upstream], help="ask the model once, from the terminal")
+    ask.add_argument("prompt", metavar="PROMPT", help="what to ask; - reads it from stdin")
+    ask.add_argument("--model", help="another model than the configured one")
+    ask.add_argument("--json", action="store_true", help="print the whole result as JSON")
+    ask.add_argument("--yes", action="store_true", help="let every tool run without asking")
+    ask.add_argument("--previous", metavar="ID", help="continue after this response")
+
+    commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
+    config = commands.add_parser(
+        "config", parents=[common], help="print the entry to paste into a host's configuration"
+    )
+    config.add_argument("host", metavar="HOST", choices=HOSTS, help=f"one of: {', '.join(HOSTS)}")
+    offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
+    offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    offline.add_argument("--port", type=int, default=8788, help="default: %(default)s")
+    return parser
+
+
+def _build_common() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, metavar="FILE", help="the config file")
+    levels = ["debug", "info", "warning", "error"]
+    common.add_argument("--log-level", choices=levels, default="warning", help="default: %(default)s")
+    common.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
+    return common

@@ -1,0 +1,24 @@
+"""What every command does first: read the configuration, and log where it was told to."""
+
+import argparse
+import logging
+import os
+
+from bridge.config import Config, load
+from bridge.errors import ConfigError
+from bridge.telemetry import Redactor, configure_logging
+
+logger = logging.getLogger("bridge")
+
+
+def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
+    """The configuration, and what blanks its secrets. Raises ConfigError."""
+    config = load(options.config, environ=os.environ)
+    redact = Redactor(config.secrets())
+    try:
+        configure_logging(options.log_level, options.log_file, redact)
+    except OSError as error:
+        raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
+    for notice in config.notices:
+        logger.warning("%s", notice.message)
+    return config, redact

@@ -1,0 +1,67 @@
+"""Every error the bridge raises on purpose, and who has to act on it.
+
+    BridgeError                       who must act
+    ├── ConfigError                   operator   the config file, a flag or the environment is wrong
+    ├── NotConfigured                 operator   no upstream is set
+    ├── ArgumentError                 caller     an argument of `respond` is wrong; nothing was sent
+    └── UpstreamError                 by status  the Responses endpoint refused, failed or went silent
+
+A failed tool call is not in this tree: it is data for the model (`items.CallOutput`), never an exception.
+"""
+
+from typing import Literal
+
+Who = Literal["operator", "upstream", "caller"]
+
+
+class BridgeError(Exception):
+    """An error with one clear sentence for people. `code` is stable and for programs."""
+
+    code = "bridge_error"
+    who: Who = "operator"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ConfigError(BridgeError):
+    """What is wrong in the configuration: file, path inside it, what is wrong, what would be right."""
+
+    code = "config"
+
+
+class NotConfigured(BridgeError):
+    """`respond` was called and no upstream is configured; the message says what to set."""
+
+    code = "no_upstream"
+
+
+class ArgumentError(BridgeError):
+    """An argument of `respond` is wrong; the message names it. Nothing was sent."""
+
+    code = "invalid_argument"
+    who: Who = "caller"
+
+
+class UpstreamError(BridgeError):
+    """The upstream refused a request, failed, or broke the protocol.
+
+    `status` is the HTTP status or None where there was none (refused, cut, timeout); `code` is the upstream's own
+    code where it sent one; `request_id` is what its operator needs to find the request.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        who: Who = "upstream",
+        status: int | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.who = who
+        self.status = status
+        self.request_id = request_id

@@ -1,0 +1,65 @@
+"""A run's events as progress notifications of the call that waits for it."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from bridge.clock import Clock
+from bridge.items import JsonObject
+from bridge.run.progress import describe_event
+
+HEARTBEAT_S = 10.0
+"""Something is said at least this often, so that a host that resets its timeout on progress goes on waiting."""
+TEXT_INTERVAL_S = 0.1
+"""Streamed text is gathered for this long: ten notifications a second are enough to read along."""
+
+
+class ProgressRelay:
+    """Collects a run's events as they happen and reports them, in order, while `relay` runs."""
+
+    def __init__(self, report: Callable[[float, str], Awaitable[None]], clock: Clock, *, wants_text: bool) -> None:
+        self._report = report
+        self._clock = clock
+        self._wants_text = wants_text
+        self._waiting: deque[tuple[str, bool]] = deque()
+        self._wake = anyio.Event()
+        self._began = clock.now()
+        self._sent = 0
+        self._last_line = "working"
+
+    def listen(self, event: JsonObject) -> None:
+        """Take one event; to be given to `Run.listen`."""
+        is_text = event["type"] == "text"
+        line = (str(event["delta"]) if self._wants_text else None) if is_text else describe_event(event)
+        if line:
+            self._waiting.append((line, is_text))
+            self._wake.set()
+
+    async def relay(self) -> None:
+        """Report what happens until cancelled."""
+        while True:
+            with self._clock.scope(self._clock.now() + HEARTBEAT_S):
+                await self._wake.wait()
+            self._wake = anyio.Event()
+            if not self._waiting:
+                seconds = self._clock.now() - self._began
+                await self._send(f"{self._last_line} … {seconds:.0f} s")
+            elif await self.flush():
+                await self._clock.sleep(TEXT_INTERVAL_S)
+
+    async def flush(self) -> bool:
+        """Report what is waiting, neighbouring pieces of text as one; True if there was text among it."""
+        had_text = False
+        while self._waiting:
+            line, is_text = self._waiting.popleft()
+            while is_text and self._waiting and self._waiting[0][1]:
+                line += self._waiting.popleft()[0]
+            had_text |= is_text
+            self._last_line = self._last_line if is_text else line.strip()
+            await self._send(line)
+        return had_text
+
+    async def _send(self, line: str) -> None:
+        self._sent += 1
+        await self._report(self._sent, line)

@@ -1,0 +1,18 @@
+"""The face on stdin and stdout, until the host closes them."""
+
+import anyio
+
+from bridge.host.server import BridgeServer
+from bridge.pipes import open_pipes
+
+
+async def serve_stdio(server: BridgeServer, source: int, sink: int, *, message_bytes: int) -> None:
+    """Serve one host on two descriptors; returns at the end of `source`, with what was asked before it answered."""
+    ended = anyio.Event()
+    async with (
+        open_pipes(source, sink, limit=message_bytes, on_end=ended.set, answer_bad=True) as (incoming, outgoing),
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(server.tell_changes)
+        await server.run(incoming, outgoing, server.create_initialization_options())
+        tasks.cancel_scope.cancel()

@@ -1,0 +1,115 @@
+"""The tools now offered, by the name the model sees, and who may call them: an immutable snapshot.
+
+A run keeps the snapshot it began with, whatever servers come, go or change meanwhile.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from mcp import types
+
+from bridge.config import ServerConfig
+from bridge.hub.member import Member
+from bridge.hub.naming import name_tool
+from bridge.hub.schemas import ArgumentValidator, encode_function
+from bridge.items import Notice, encode
+
+BUILTIN = "builtin_tools"
+"""The key of the built-in server; its tools keep their plain names."""
+
+Approval = Literal["run", "ask"]
+
+
+@dataclass(frozen=True)
+class BridgedTool:
+    """One tool of one connected server as the model sees it."""
+
+    name: str
+    """The model name."""
+    owner: Member = field(repr=False)
+    tool: types.Tool = field(repr=False)
+    approval: Approval
+    encoded: str = field(repr=False)
+    """The function tool of a request, encoded once for all turns of all runs."""
+
+    @cached_property
+    def validator(self) -> ArgumentValidator:
+        """Compiled at the first call: most tools of most runs are never called."""
+        return ArgumentValidator(self.tool.input_schema)
+
+    @property
+    def allow_hint(self) -> str:
+        """The one config line that lets this tool run unasked."""
+        return f'"mcpServers": {{"{self.owner.key}": {{"tools": {{"allow": ["{self.tool.name}"]}}}}}}'
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A snapshot of all tools in a stable order: built-in ones, then by server in config order."""
+
+    tools: Mapping[str, BridgedTool]
+    notices: tuple[Notice, ...] = ()
+    """Servers that are missing and tools that had to be left out."""
+
+    @cached_property
+    def functions(self) -> Mapping[str, str]:
+        """Each model name with its function tool as JSON text."""
+        return {name: tool.encoded for name, tool in self.tools.items()}
+
+    @cached_property
+    def owners(self) -> Mapping[str, str]:
+        """Each model name with the key of the server that owns it."""
+        return {name: tool.owner.key for name, tool in self.tools.items()}
+
+    def find_near(self, name: str) -> list[str]:
+        """Up to five names like `name`: for a model that misremembered one."""
+        return difflib.get_close_matches(name, self.tools, n=5, cutoff=0.4)
+
+
+def build_catalogue(members: Iterable[Member]) -> Catalogue:
+    """What the members offer now. Denied tools are not in it at all."""
+    members = list(members)
+    reserved = frozenset(tool.name for member in members if member.key == BUILTIN for tool in member.tools)
+    tools: dict[str, BridgedTool] = {}
+    notices = [_report(member) for member in members if member.state != "ready"]
+    for member in members:
+        for reason in (f"{member.key}: {name} is left out, {why}" for name, why in member.skipped.items()):
+            notices.append({"code": "tool_left_out", "message": reason})
+        for tool in member.tools if member.state == "ready" else ():
+            bridged = _bridge(member, tool, reserved | tools.keys() if not member.server.prefix else reserved)
+            if bridged and bridged.name not in tools:
+                tools[bridged.name] = bridged
+    return Catalogue(tools, tuple(notices))
+
+
+def _bridge(member: Member, tool: types.Tool, taken: frozenset[str]) -> BridgedTool | None:
+    approval = _decide(member.server, tool)
+    if approval == "deny":
+        return None
+    is_builtin = member.key == BUILTIN
+    name = tool.name if is_builtin else name_tool(member.key, tool.name, prefix=member.server.prefix, taken=taken)
+    encoded = encode(encode_function(name, tool.description or tool.title, tool.input_schema))
+    return BridgedTool(name, member, tool, approval, encoded)
+
+
+def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "deny"]:
+    """What the config says about a tool: its lists first (deny wins, then ask), then `require_approval`."""
+    match server.tools.decision(tool.name):
+        case "deny":
+            return "deny"
+        case "ask":
+            return "ask"
+        case "allow":
+            return "run"
+        case None:
+            is_read_only = bool(tool.annotations and tool.annotations.read_only_hint)
+            is_free = server.require_approval == "never" or (server.require_approval == "writes" and is_read_only)
+            return "run" if is_free else "ask"
+
+
+def _report(member: Member) -> Notice:
+    reason = f": {member.reason}" if member.reason else ""
+    return {"code": "server_unavailable", "message": f"{member.key} is {member.state}{reason}; its tools are missing"}

@@ -1,0 +1,180 @@
+"""All connected servers together: one catalogue of their tools, and each call to the server that owns it."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import NoReturn, TypeAlias
+
+import anyio
+from anyio.abc import TaskGroup
+from mcp.server import MCPServer
+
+from bridge.children import Child
+from bridge.clock import Clock
+from bridge.config import Config, ServerConfig
+from bridge.hub.catalogue import BUILTIN, BridgedTool, Catalogue, build_catalogue
+from bridge.hub.member import CallFailed, Member, Progress
+from bridge.hub.outputs import encode_error, render_result
+from bridge.items import Abilities, Call, CallOutput, Json, JsonObject
+
+Approve: TypeAlias = Callable[[str, str, JsonObject], Awaitable[bool]]
+"""Asks the person whether `tool` of `server` may run with these arguments; False when nobody can be asked."""
+
+MAX_ARGUMENT_CHARS = 262_144
+
+
+async def approve_nothing(_server: str, _tool: str, _arguments: JsonObject) -> bool:
+    """The answer where nobody can be asked."""
+    return False
+
+
+class Hub(AbstractAsyncContextManager["Hub"]):
+    """The connected servers of one bridge, each kept by a task of its own for as long as the hub is entered."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock,
+        environ: Mapping[str, str],
+        builtin: MCPServer | None = None,
+        children: Mapping[str, Child] | None = None,
+        abilities: Callable[[], Abilities] = Abilities,
+        approve: Approve = approve_nothing,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._abilities = abilities
+        self._approve = approve
+        self._on_change = on_change
+        self._snapshot: Catalogue | None = None
+        self._tasks: TaskGroup | None = None
+
+        def build(server: ServerConfig, in_process: MCPServer | None = None) -> Member:
+            return Member(
+                server,
+                clock=clock,
+                environ=environ,
+                connect_timeout_s=config.limits.connect_timeout_s,
+                message_bytes=config.limits.message_bytes,
+                on_change=self._forget,
+                in_process=in_process,
+                child=(children or {}).get(server.key),
+            )
+
+        builtin_config = ServerConfig(key=BUILTIN, require_approval="never")
+        self.members = [build(builtin_config, builtin)] if builtin else []
+        self.members += [build(server) for server in config.servers]
+
+    async def __aenter__(self) -> "Hub":
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        for member in self.members:
+            self._tasks.start_soon(member.run, name=f"server {member.key}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._tasks
+        self._tasks.cancel_scope.cancel()
+        return await self._tasks.__aexit__(kind, error, trace)
+
+    def snapshot(self) -> Catalogue:
+        """The catalogue of this moment, waiting for nobody."""
+        if self._snapshot is None:
+            self._snapshot = build_catalogue(self.members)
+        return self._snapshot
+
+    async def catalogue(self) -> Catalogue:
+        """The catalogue once every server is ready, failed or past its connect timeout."""
+        for member in self.members:
+            await member.settled.wait()
+        return self.snapshot()
+
+    async def call(
+        self, catalogue: Catalogue, call: Call, *, deadline: float, on_progress: Progress | None = None
+    ) -> CallOutput:
+        """Send one function call to the tool's owner. Never raises: whatever fails is words for the model."""
+        bridged = catalogue.tools.get(call.name)
+        if bridged is None:
+            near: list[Json] = list(catalogue.find_near(call.name))
+            return fail("unknown_tool", f"there is no tool {call.name!r}", near_names=near)
+        try:
+            arguments = read_arguments(call.arguments)
+        except ValueError as error:
+            return fail("invalid_arguments", f"the arguments are not a JSON object: {error}", bridged)
+        if wrong := bridged.validator.find_error(arguments):
+            return fail("invalid_arguments", wrong.message, bridged, path=wrong.path, expected=wrong.expected)
+        if refusal := await self._find_refusal(bridged, arguments):
+            return refusal
+        return await self._execute(bridged, arguments, deadline, on_progress)
+
+    async def _find_refusal(self, bridged: BridgedTool, arguments: JsonObject) -> CallOutput | None:
+        """None when the call may run; else the refusal, in words that name the config line that would allow it."""
+        key, tool = bridged.owner.key, bridged.tool.name
+        if bridged.approval == "run" or await self._approve(key, tool, arguments):
+            return None
+        message = f"{tool} of {key} was not run: it needs the user's approval. To allow it: {bridged.allow_hint}"
+        refusal = fail("approval_required", message, bridged)
+        return refusal | {"notices": [{"code": "approval_required", "message": message}]}
+
+    async def _execute(
+        self, bridged: BridgedTool, arguments: JsonObject, deadline: float, on_progress: Progress | None
+    ) -> CallOutput:
+        timeout = bridged.owner.server.call_timeout_s or self._config.limits.call_timeout_s
+        deadline = min(deadline, self._clock.now() + timeout)
+        try:
+            result = await bridged.owner.call(bridged.tool, arguments, deadline=deadline, on_progress=on_progress)
+        except CallFailed as failure:
+            return fail(failure.code, str(failure), bridged)
+        output, is_error = render_result(
+            result, abilities=self._abilities(), limit_bytes=self._config.limits.output_bytes
+        )
+        return {"output": output, "is_error": is_error, "server": bridged.owner.key, "tool": bridged.tool.name}
+
+    def _forget(self) -> None:
+        self._snapshot = None
+        self._on_change()
+
+
+def fail(code: str, message: str, bridged: BridgedTool | None = None, **details: Json) -> CallOutput:
+    """A failed call as the model reads it."""
+    return {
+        "output": encode_error(code, message, **details),
+        "is_error": True,
+        "server": bridged.owner.key if bridged else None,
+        "tool": bridged.tool.name if bridged else None,
+    }
+
+
+def read_arguments(arguments: Json) -> JsonObject:
+    """The arguments of a call as an object; ValueError says what they are instead.
+
+    Nothing is repaired by guess. Missing or empty ones are {}; an object instead of JSON text is taken as it is.
+    """
+    if arguments is None or arguments == "":
+        return {}
+    if isinstance(arguments, str):
+        if len(arguments) > MAX_ARGUMENT_CHARS:
+            raise ValueError(f"{len(arguments):,} characters, the limit is {MAX_ARGUMENT_CHARS:,}")
+        try:
+            arguments = json.loads(arguments, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+    if not isinstance(arguments, dict):
+        raise ValueError(f"it is a {type(arguments).__name__}")
+    return arguments
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> JsonObject:
+    seen = dict(pairs)
+    if len(seen) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return seen
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,34 @@
+"""The name under which the model sees a tool: legal for the API, unique, the same after every restart."""
+
+import hashlib
+import re
+
+MAX_CHARS = 64
+"""The Responses API documents 128; live errors and most compatible upstreams say 64 (chatboxai/chatbox#2400)."""
+
+_ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def name_tool(key: str, tool: str, *, prefix: bool, taken: frozenset[str]) -> str:
+    """The model name of `tool` on the server `key`: `<key>__<tool>`, or the plain name when `prefix` is False.
+
+    It depends on these two words and on the reserved names alone (`taken`: the built-in tools'), never on who else is
+    connected. What the API refuses becomes `_`; a name that had to be changed, is too long or is taken ends in 8 hex
+    digits of the SHA-256 of key and tool, so that two different tools never share one.
+    """
+    wanted = f"{key}__{tool}" if prefix else tool
+    legal = _ILLEGAL.sub("_", wanted)
+    if (
+        legal == wanted
+        and len(legal) <= MAX_CHARS
+        and legal not in taken
+        and not _is_ambiguous(key if prefix else tool)
+    ):
+        return legal
+    digest = hashlib.sha256(f"{key}\0{tool}".encode("utf-8", "replace")).hexdigest()[:8]
+    return f"{legal[: MAX_CHARS - 9]}_{digest}"
+
+
+def _is_ambiguous(word: str) -> bool:
+    """A key (or a plain name) with the separator in it reads in two ways: `a__b` + `c` is also `a` + `b__c`."""
+    return "__" in word or word.endswith("_")

@@ -1,0 +1,95 @@
+"""A tool's input schema on its way to the model, and the validation of what the model makes of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NoReturn
+
+import jsonschema_rs
+
+from bridge.items import Json, JsonObject
+
+MAX_DESCRIPTION_CHARS = 1024
+"""Chat-family backends and relays refuse longer ones (OpenHands#4838, LibreChat#5741)."""
+
+
+def encode_function(name: str, description: str | None, schema: JsonObject) -> JsonObject:
+    """The function tool of a request. `strict: false` is said, because where it is omitted the API may make every
+    argument required, and models then fill optional ones with "" and 0 (vercel/ai#11869)."""
+    function: JsonObject = {"type": "function", "name": name}
+    if description:
+        function["description"] = shorten(description)
+    return function | {"parameters": complete_schema(schema), "strict": False}
+
+
+def shorten(text: str) -> str:
+    """`text` within MAX_DESCRIPTION_CHARS characters, its cut marked."""
+    return text if len(text) <= MAX_DESCRIPTION_CHARS else text[: MAX_DESCRIPTION_CHARS - 1] + "…"
+
+
+def complete_schema(schema: JsonObject) -> JsonObject:
+    """`schema` with the `type` and `properties` that the API insists on; the original is not changed."""
+    return {"type": "object", "properties": {}} | schema
+
+
+@dataclass(frozen=True)
+class InvalidArguments:
+    """Why arguments do not fit, in words a model can act on: where, what was wrong, what the schema asks for there."""
+
+    message: str
+    path: str
+    expected: Json
+
+
+class ArgumentValidator:
+    """Validates arguments against one tool's schema: compiled at the first call, in linear time for every pattern.
+
+    A schema that cannot be compiled is no reason to lose the tool: its server validates in any case. `note` then says
+    so, and everything passes.
+    """
+
+    def __init__(self, schema: JsonObject) -> None:
+        self._schema = schema
+        self.note: str | None = None
+
+    @cached_property
+    def _compiled(self) -> jsonschema_rs.Validator | None:
+        try:
+            return jsonschema_rs.validator_for(
+                self._schema,
+                retriever=_refuse_to_fetch,
+                pattern_options=jsonschema_rs.RegexOptions(),
+                validate_formats=False,
+            )
+        except Exception as error:  # noqa: BLE001 - boundary: other people's schema, whatever is wrong with it
+            self.note = f"arguments are not validated here, the schema is unusable: {str(error).splitlines()[0][:200]}"
+            return None
+
+    def find_error(self, arguments: JsonObject) -> InvalidArguments | None:
+        """What is wrong with `arguments`, or None."""
+        if self._compiled is None:
+            return None
+        try:
+            error = next(iter(self._compiled.iter_errors(arguments)), None)
+        except (ValueError, UnicodeError):  # depth or bytes that the validator cannot take
+            return None
+        if error is None:
+            return None
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+        return InvalidArguments(error.message, path.lstrip("."), self._fragment_at(error.schema_path))
+
+    def _fragment_at(self, path: list[str | int]) -> Json:
+        """The part of the schema that was violated, with the keyword's siblings."""
+        fragment: Json = self._schema
+        for step in path[:-1]:
+            if (isinstance(fragment, dict) and isinstance(step, str) and step in fragment) or (
+                isinstance(fragment, list) and isinstance(step, int) and step < len(fragment)
+            ):
+                fragment = fragment[step]
+            else:
+                return None
+        return fragment
+
+
+def _refuse_to_fetch(uri: str) -> NoReturn:
+    """A schema from outside never makes the bridge open a file or a connection (MCP, security: no remote `$ref`)."""
+    raise ValueError(f"{uri} is not fetched")

@@ -1,0 +1,165 @@
+"""The vocabulary of the Responses API that the bridge reads: items, calls, responses, outputs. Data only.
+
+Only what is read is named here. Everything else travels untouched: an item is encoded once, when it arrives, and is
+sent back as that JSON text, so `phase`, `encrypted_content`, `caller` and fields nobody knows yet survive.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NotRequired, TypeAlias, TypedDict
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+JsonObject: TypeAlias = dict[str, Json]
+
+CALL_TYPES = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
+"""Items that wait for an answer, and the type of the item that answers them."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def encode(value: Json) -> str:
+    """The compact JSON text of `value`, without escapes for other scripts and without lone surrogates.
+
+    A lone surrogate (half an emoji) cannot be encoded as UTF-8 and would end the connection it is written to, so it
+    becomes U+FFFD. NaN and infinity raise ValueError: JSON has neither.
+    """
+    return scrub(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+
+
+def scrub(text: str) -> str:
+    """`text` with every lone surrogate replaced by U+FFFD."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+class Notice(TypedDict):
+    """Something the caller should know about a run that did not end it."""
+
+    code: str
+    message: str
+
+
+class ErrorInfo(TypedDict):
+    """Why a run failed: `respond`'s `error`."""
+
+    code: str
+    message: str
+    who: Literal["operator", "upstream", "caller"]
+    status: int | None
+    request_id: str | None
+
+
+class Response(TypedDict):
+    """What one upstream request came to, whatever shape the upstream sent it in."""
+
+    id: str | None
+    model: str | None
+    status: str
+    """completed, incomplete, failed or cancelled: the upstream's own word."""
+    output: list[JsonObject]
+    usage: JsonObject | None
+    incomplete_reason: str | None
+    error: ErrorInfo | None
+    notices: NotRequired[list[Notice]]
+
+
+class CallOutput(TypedDict):
+    """What one function call came to: `output` is what the model reads, a text or a list of content parts."""
+
+    output: str | list[JsonObject]
+    is_error: bool
+    server: str | None
+    tool: str | None
+    notices: NotRequired[list[Notice]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function call of a response. `call_id` may repeat between turns, so a run keys by (turn, index)."""
+
+    call_id: str
+    name: str
+    arguments: Json
+    """The arguments as the upstream sent them: JSON text by the API, an object from some compatible servers."""
+    item: JsonObject = field(repr=False)
+
+    @property
+    def is_complete(self) -> bool:
+        """False for a call that was cut short: its arguments are truncated and must not be executed."""
+        return self.item.get("status") in (None, "completed")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One request to the upstream, in parts: the upstream joins them to a body without encoding anything twice."""
+
+    parameters: Mapping[str, Json]
+    """Create parameters other than `input`, `tools` and `stream`."""
+    items: Sequence[str]
+    """The input items, each as its JSON text."""
+    tools: Sequence[str]
+    """The tools, each as its JSON text; the same texts in the same order every turn, so that prompt caches hold."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What an upstream bears in a call output."""
+
+    content_parts: bool = True
+    """False: outputs are plain text, whatever the tool returned."""
+    images: bool = True
+
+
+def find_calls(output: Iterable[JsonObject]) -> list[Call]:
+    """The calls among the items of a response, in order."""
+    return [
+        Call(
+            call_id=str(item.get("call_id") or ""),
+            name=str(item.get("name") or ""),
+            arguments=item.get("input" if item["type"] == "custom_tool_call" else "arguments"),
+            item=item,
+        )
+        for item in output
+        if item.get("type") in CALL_TYPES
+    ]
+
+
+def answer_call(call: Call, output: str | list[JsonObject]) -> JsonObject:
+    """The item that answers `call`. The call's `caller` is echoed: programmatic calls are routed back by it."""
+    answer: JsonObject = {
+        "type": CALL_TYPES[str(call.item["type"])],
+        "call_id": call.call_id,
+        "output": list[Json](output) if isinstance(output, list) else output,
+    }
+    if call.item.get("caller") is not None:
+        answer["caller"] = call.item["caller"]
+    return answer
+
+
+def read_text(output: Iterable[JsonObject]) -> str:
+    """The text of the messages among `output`, refusals included: a refusal is an answer, not silence."""
+    return "".join(str(part.get("text") or part.get("refusal") or "") for part in _message_parts(output))
+
+
+def _message_parts(output: Iterable[JsonObject]) -> Iterator[JsonObject]:
+    for item in output:
+        content = item.get("content") if item.get("type", "message") == "message" else None
+        if isinstance(content, list):
+            yield from (
+                part for part in content if isinstance(part, dict) and part.get("type") in ("output_text", "refusal")
+            )
+
+
+def read_usage(usage: JsonObject | None) -> dict[str, int]:
+    """input, output and total tokens of a response; missing, null and chat-style fields count as they can."""
+
+    def count(*names: str) -> int:
+        found = (usage.get(name) for name in names) if usage else ()
+        return next((int(n) for n in found if isinstance(n, (int, float)) and not isinstance(n, bool)), 0)
+
+    spent = {
+        "input_tokens": count("input_tokens", "prompt_tokens"),
+        "output_tokens": count("output_tokens", "completion_tokens"),
+    }
+    return spent | {"total_tokens": count("total_tokens") or sum(spent.values())}

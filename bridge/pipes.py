@@ -1,0 +1,215 @@
+"""Two file descriptors as the stream pair the MCP SDK reads and writes: the transport of both stdio ends.
+
+Below the SDK's own reader and writer because of what those do with other people's bytes (mcp 2.3): one invalid UTF-8
+byte kills the connection, a lone surrogate or a too deep or too large reply leaves its call waiting for ever, and a
+lone surrogate on the way out ends the process. Here such a message is read all the same where it can be, and
+otherwise costs its own call alone: the id is recovered from the raw line.
+"""
+
+import json
+import logging
+import os
+import re
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TypeAlias
+
+import anyio
+import anyio.to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp_types import (
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    RequestId,
+    jsonrpc_message_adapter,
+)
+
+from bridge.items import Json, scrub
+from bridge.lines import LineSplitter, Overlong
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1 << 18
+
+Streams: TypeAlias = tuple[
+    MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]
+]
+_ID = re.compile(rb'"id"\s*:\s*(?:(-?\d{1,18})|"((?:[^"\\]|\\.){0,256})")')
+
+
+class BadMessage(ValueError):
+    """A line that is no JSON-RPC message; `id` is the one found in it, if any."""
+
+    def __init__(self, reason: str, raw: bytes, code: int = PARSE_ERROR) -> None:
+        super().__init__(reason)
+        self.code = code
+        found = _ID.search(raw)
+        self.id: RequestId | None = None
+        if found:
+            self.id = int(found[1]) if found[1] else found[2].decode(errors="replace")
+
+    def to_error(self) -> JSONRPCError:
+        """The JSON-RPC error for this line."""
+        return JSONRPCError(jsonrpc="2.0", id=self.id, error=ErrorData(code=self.code, message=str(self)))
+
+
+def read_message(line: bytes | Overlong) -> JSONRPCMessage:
+    """The message in `line`; invalid UTF-8 and lone surrogates become U+FFFD. Raises BadMessage."""
+    if isinstance(line, Overlong):
+        raise BadMessage(f"a message of {line.size:,} bytes is over the limit", line.head)
+    with suppress(ValueError):
+        return jsonrpc_message_adapter.validate_json(line, by_name=False)
+    # The fast reader refuses surrogates, depth and long integers that the patient one can read.
+    try:
+        value = _scrub_all(json.loads(line.decode("utf-8", "replace")))
+    except (ValueError, RecursionError) as error:
+        raise BadMessage(f"not readable as JSON: {error}", line) from None
+    try:
+        return jsonrpc_message_adapter.validate_python(value, by_name=False)
+    except (ValueError, RecursionError):
+        raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, INVALID_REQUEST) from None
+
+
+def _scrub_all(value: Json) -> Json:
+    if isinstance(value, str):
+        return scrub(value)
+    if isinstance(value, list):
+        return [_scrub_all(entry) for entry in value]
+    if isinstance(value, dict):
+        return {scrub(key): _scrub_all(entry) for key, entry in value.items()}
+    return value
+
+
+def write_message(message: JSONRPCMessage) -> bytes:
+    """`message` as one line of UTF-8, its lone surrogates replaced."""
+    try:
+        text = message.model_dump_json(by_alias=True, exclude_unset=True)
+    except ValueError:
+        value = _scrub_all(message.model_dump(by_alias=True, exclude_unset=True, mode="python"))
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+@asynccontextmanager
+async def open_pipes(
+    source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
+) -> AsyncIterator[Streams]:
+    """The stream pair over two descriptors, which stay the caller's to close.
+
+    `on_end` is called when `source` ends or `sink` breaks. A line that is no message is answered on `sink` with a
+    JSON-RPC error when `answer_bad` (our own face), else handed to the session as the error reply of the call that
+    waits for it (a connected server).
+    """
+    to_session, from_wire = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    to_wire, from_session = anyio.create_memory_object_stream[SessionMessage](0)
+    wire = _Sink(sink)
+
+    async def receive() -> None:
+        async with to_session:
+            try:
+                async for line in read_lines(source, limit):
+                    try:
+                        await to_session.send(SessionMessage(read_message(line)))
+                    except BadMessage as bad:
+                        await refuse(bad)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                pass  # the session is gone
+            finally:
+                on_end()
+
+    async def refuse(bad: BadMessage) -> None:
+        logger.warning("skipped a line: %s", bad)
+        if answer_bad:
+            await wire.write(write_message(bad.to_error()))
+        elif bad.id is not None:
+            await to_session.send(SessionMessage(bad.to_error()))
+
+    async def send() -> None:
+        try:
+            async with from_session:
+                async for message in from_session:
+                    await wire.write(write_message(message.message))
+        except OSError:
+            on_end()
+            to_session.close()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(receive)
+        tasks.start_soon(send)
+        try:
+            yield from_wire, to_wire
+        finally:
+            to_wire.close()
+            from_wire.close()
+            tasks.cancel_scope.cancel()
+
+
+async def read_lines(fd: int, limit: int) -> AsyncIterator[bytes | Overlong]:
+    """The lines of `fd` until its end; blank ones are skipped."""
+    lines = LineSplitter(limit)
+    async for chunk in read_chunks(fd):
+        for line in lines.feed(chunk):
+            if isinstance(line, Overlong) or line.strip():
+                yield line
+    for line in lines.flush():
+        yield line
+
+
+async def read_chunks(fd: int) -> AsyncIterator[bytes]:
+    """What arrives on `fd`, as it arrives, until its end or until the other side is gone."""
+    while True:
+        try:
+            await _wait_readable(fd)
+            chunk = await _read(fd)
+        except BlockingIOError:
+            continue
+        except OSError:
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+async def _wait_readable(fd: int) -> None:
+    if sys.platform != "win32":
+        with suppress(PermissionError):  # a file or /dev/null: the selector refuses it, and reading never blocks
+            await anyio.wait_readable(fd)
+
+
+async def _read(fd: int) -> bytes:
+    if sys.platform == "win32":  # a pipe cannot join the event loop there
+        return await anyio.to_thread.run_sync(os.read, fd, CHUNK_BYTES, abandon_on_cancel=True)
+    return os.read(fd, CHUNK_BYTES)
+
+
+class _Sink:
+    """Writes whole messages to a descriptor, one after the other, without blocking the event loop."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._lock = anyio.Lock()
+        self._waits = sys.platform != "win32" and not stat.S_ISREG(os.fstat(fd).st_mode) and not os.isatty(fd)
+        if self._waits:
+            os.set_blocking(fd, False)
+
+    async def write(self, data: bytes) -> None:
+        """Write all of `data`; OSError when the other side is gone."""
+        async with self._lock:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[await self._write_some(rest) :]
+
+    async def _write_some(self, data: memoryview) -> int:
+        if sys.platform == "win32":
+            return await anyio.to_thread.run_sync(os.write, self._fd, data)
+        try:
+            return os.write(self._fd, data)
+        except BlockingIOError:
+            await anyio.wait_writable(self._fd)
+            return 0

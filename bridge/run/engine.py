@@ -1,0 +1,67 @@
+"""What the loop needs from its surroundings, as Protocols: it imports no HTTP, no MCP and no engine."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
+
+T = TypeVar("T")
+OnEvent = Callable[[JsonObject], None]
+OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
+
+
+class Upstream(Protocol):
+    """The Responses endpoint."""
+
+    async def create(self, turn: Turn, *, deadline: float, on_event: OnEvent) -> Response:
+        """What one turn came to; `text` events while it streams. Raises UpstreamError."""
+        ...
+
+
+class Catalogue(Protocol):
+    """An immutable snapshot of the tools; a run keeps the one it began with."""
+
+    @property
+    def functions(self) -> Mapping[str, str]:
+        """Each model name with its function tool as JSON text, in a stable order."""
+        ...
+
+    @property
+    def owners(self) -> Mapping[str, str]:
+        """Each model name with the key of the server that owns it."""
+        ...
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What is missing from it, and why."""
+        ...
+
+
+C = TypeVar("C", bound=Catalogue)
+
+
+class Tools(Protocol[C]):
+    """The connected servers."""
+
+    async def catalogue(self) -> C:
+        """The snapshot for a run, once every server is ready or known not to be."""
+        ...
+
+    async def call(self, catalogue: C, call: Call, *, deadline: float, on_progress: OnProgress | None) -> CallOutput:
+        """What a call came to. Never raises but for cancellation: a failed call is data for the model."""
+        ...
+
+
+class Context(Protocol):
+    """Where a run's effects and events go. An engine may remember steps, so a run can be taken up again."""
+
+    async def step(self, key: str, fn: Callable[[], Awaitable[T]], *, once: bool = False) -> T:
+        """Do `fn`, whose result is JSON, under a key that is unique in the run.
+
+        `once`: an engine that remembers must not repeat it when it does not know how it ended.
+        """
+        ...
+
+    def emit(self, event: JsonObject) -> None:
+        """Tell what happened. Progress, receipt and logs are all made from these events."""
+        ...

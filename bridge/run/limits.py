@@ -1,0 +1,88 @@
+"""How far a run may go, and the ways it can end."""
+
+from dataclasses import dataclass
+from typing import Literal, TypedDict, get_args
+
+from bridge.config import Limits
+from bridge.errors import BridgeError, UpstreamError
+from bridge.items import ErrorInfo, Notice
+
+Status = Literal["completed", "incomplete", "failed", "cancelled"]
+Reason = Literal[
+    "max_turns",
+    "max_tool_calls",
+    "timeout",
+    "output_bytes",
+    "max_output_tokens",
+    "content_filter",
+    "budget",
+    "repeated_call",
+    "context",
+    "caller_tools",
+    "approval",
+]
+"""Why a run is incomplete: a closed list, for programs that decide what to do next."""
+
+
+class Ending(TypedDict):
+    """How a run ended: exactly one status; `reason` only when incomplete, `error` only when failed."""
+
+    status: Status
+    reason: Reason | None
+    error: ErrorInfo | None
+
+
+COMPLETED: Ending = {"status": "completed", "reason": None, "error": None}
+
+
+def stop_short(reason: str | None) -> Ending:
+    """The ending of a run that was cut short; a reason of the upstream's own that is not in the list counts as
+    `max_output_tokens`, the only other thing that ends a response early."""
+    known: Reason = next((known for known in get_args(Reason) if known == reason), "max_output_tokens")
+    return {"status": "incomplete", "reason": known, "error": None}
+
+
+def fail_with(error: BridgeError | ErrorInfo) -> Ending:
+    """The ending of a run that failed."""
+    if isinstance(error, BridgeError):
+        is_upstream = isinstance(error, UpstreamError)
+        error = {
+            "code": error.code,
+            "message": error.message,
+            "who": error.who,
+            "status": error.status if is_upstream else None,
+            "request_id": error.request_id if is_upstream else None,
+        }
+    return {"status": "failed", "reason": None, "error": error}
+
+
+@dataclass(frozen=True)
+class RunLimits:
+    """The limits of one run: the config's, lowered by the caller."""
+
+    max_turns: int
+    max_tool_calls: int
+    max_parallel: int
+    max_tools: int
+    timeout_s: float
+
+
+def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None) -> tuple[RunLimits, list[Notice]]:
+    """The limits of a run. A caller may lower two of them; a wish beyond the config's is cut to it, with a notice."""
+    notices: list[Notice] = []
+
+    def lower(name: str, limit: float, wish: float | None) -> float:
+        if wish is not None and wish > limit:
+            notices.append(
+                {"code": "limit", "message": f"{name} {wish:g} is over the configured limit, {limit:g} holds"}
+            )
+        return limit if wish is None else min(limit, wish)
+
+    lowered = RunLimits(
+        max_turns=int(lower("max_turns", limits.max_turns, max_turns)),
+        max_tool_calls=limits.max_tool_calls,
+        max_parallel=limits.max_parallel,
+        max_tools=limits.max_tools,
+        timeout_s=lower("timeout_s", limits.timeout_s, timeout_s),
+    )
+    return lowered, notices

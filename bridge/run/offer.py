@@ -1,0 +1,75 @@
+"""What a run offers the model: the caller's choice among the connected tools, and tools of the caller's own."""
+
+import difflib
+import fnmatch
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from bridge.errors import ArgumentError
+from bridge.items import Call, CallOutput, Json, JsonObject, encode
+from bridge.run.engine import Catalogue
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The tools of every request of a run, in one order, and who answers their calls."""
+
+    texts: tuple[str, ...]
+    owned: frozenset[str]
+    """Names that a connected server answers."""
+    foreign: frozenset[str]
+    """Names that the caller answers itself."""
+
+    def answer_unknown(self, call: Call) -> CallOutput:
+        """The output for a name that was not offered: near names, never a guess at what was meant."""
+        near: list[Json] = [*difflib.get_close_matches(call.name, self.owned, n=5, cutoff=0.4)]
+        error: JsonObject = {
+            "error": "unknown_tool",
+            "message": f"no tool {call.name!r} is offered",
+            "near_names": near,
+        }
+        return {"output": encode(error), "is_error": True, "server": None, "tool": None}
+
+
+def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, max_tools: int) -> Offer:
+    """The offer for `respond`'s `tools`: None is all; strings are globs over model names; objects are Responses tools.
+
+    A function object whose name a server owns is sent as the caller wrote it and answered by that server. Raises
+    ArgumentError for a glob that matches nothing and for more tools than a request may carry.
+    """
+    functions = catalogue.functions
+    if wanted is None:
+        chosen = dict(functions)
+    else:
+        chosen = {}
+        for entry in wanted:
+            chosen |= _pick(entry, functions) if isinstance(entry, str) else {_name(entry): encode(entry)}
+    if len(chosen) > max_tools:
+        raise ArgumentError(_explain_excess(chosen, catalogue, max_tools))
+    named = {str(entry.get("name")) for entry in wanted or () if isinstance(entry, dict) and "name" in entry}
+    owned = frozenset(name for name in chosen if name in functions)
+    return Offer(tuple(chosen.values()), owned, frozenset(named) - owned)
+
+
+def _pick(glob: str, functions: Mapping[str, str]) -> dict[str, str]:
+    picked = {name: text for name, text in functions.items() if fnmatch.fnmatchcase(name, glob)}
+    if not picked:
+        near = difflib.get_close_matches(glob, functions, n=3, cutoff=0.4)
+        hint = f"; near names: {', '.join(near)}" if near else ""
+        raise ArgumentError(f"tools: no tool's name matches {glob!r}{hint}")
+    return picked
+
+
+def _name(tool: JsonObject) -> str:
+    """What tells two tools apart: the name of a function, the whole definition of a hosted tool."""
+    return str(tool.get("name") or encode(tool))
+
+
+def _explain_excess(chosen: Mapping[str, str], catalogue: Catalogue, max_tools: int) -> str:
+    counts = Counter(catalogue.owners.get(name, "the caller") for name in chosen)
+    each = ", ".join(f"{owner} {count}" for owner, count in counts.most_common())
+    return (
+        f"tools: {len(chosen)} tools are over the limit of {max_tools} per request ({each}); choose some with `tools` "
+        "globs, or hide some with `tools.deny` in the config"
+    )

@@ -1,0 +1,66 @@
+"""A run's events as one line each, for people: in progress notifications, on the terminal and in `demo`."""
+
+import json
+
+from bridge.items import Json, JsonObject
+
+MAX_CHARS = 100
+
+
+def describe_event(event: JsonObject) -> str | None:
+    """What `event` says to somebody who waits, or None when it says nothing new."""
+    match event["type"]:
+        case "turn.started":
+            return f"turn {event['turn']}: asking {event['model']} ({_count(event['tools'], 'tool')})"
+        case "call.started":
+            return f"  → {event['name']}({_show_arguments(event['arguments'])}){_show_owner(event['server'])}"
+        case "call.progress":
+            return f"  · {event['name']}: {event['message']}" if event["message"] else None
+        case "call.ended":
+            mark = "✗" if event["is_error"] else "✓"
+            return f"  {mark} {event['name']} {_show_time(event['duration_ms'])} {_show_output(event['item'])}"
+        case "notice":
+            return f"  ! {event['message']}"
+        case _:
+            return None
+
+
+def _count(number: Json, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _show_owner(server: Json) -> str:
+    return f" on {server}" if server else ""
+
+
+def _show_time(duration_ms: Json) -> str:
+    assert isinstance(duration_ms, (int, float))
+    return f"{duration_ms / 1000:.1f} s" if duration_ms >= 1000 else f"{duration_ms:.0f} ms"
+
+
+def _show_arguments(arguments: Json) -> str:
+    try:
+        values = json.loads(arguments) if isinstance(arguments, str) else arguments
+    except ValueError:
+        values = arguments
+    if isinstance(values, dict):
+        return _shorten(", ".join(f"{name}={_show(value)}" for name, value in values.items()))
+    return _shorten(_show(values)) if values else ""
+
+
+def _show_output(item: Json) -> str:
+    output = item.get("output") if isinstance(item, dict) else None
+    if isinstance(output, list):
+        texts = [str(part.get("text") or f"[{part.get('type')}]") for part in output if isinstance(part, dict)]
+        output = " ".join(texts)
+    return _shorten(str(output))
+
+
+def _show(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _shorten(text: str) -> str:
+    """One line without control characters: outputs are other programs' words, and this may be a terminal."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    return line if len(line) <= MAX_CHARS else line[: MAX_CHARS - 1] + "…"

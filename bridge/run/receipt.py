@@ -1,0 +1,165 @@
+"""What a run did, made from its events: the result of `respond`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+from bridge.items import Json, JsonObject, encode, read_text, read_usage
+from bridge.run.limits import Ending
+
+Detail = Literal["summary", "full"]
+CUT_OUTPUT_CHARS = 400
+"""What is left of a call's output in `detail: full` when the whole is over the host's limit."""
+
+
+def build_receipt(
+    run_id: str, events: Sequence[JsonObject], ending: Ending, *, detail: Detail = "summary", limit_chars: int
+) -> JsonObject:
+    """The result object: `{status, output_text, run_id, response_id, model, turns, tool_calls, usage, …}`.
+
+    Within `limit_chars` characters of JSON: what is over is cut, the answer's text last, and a notice says so.
+    `detail: full` adds each call's arguments and output, and every item of the run in order; so does an ending that
+    leaves calls to the caller, which could not go on without the items.
+    """
+    turns = [event for event in events if event["type"] == "turn.ended"]
+    is_full = detail == "full" or ending["reason"] == "caller_tools"
+    receipt: JsonObject = {
+        "status": ending["status"],
+        "output_text": _find_text(turns),
+        "run_id": run_id,
+        "response_id": turns[-1]["response_id"] if turns else None,
+        "model": turns[-1]["model"] if turns else None,
+        "turns": len(turns),
+        "tool_calls": [_describe_call(event, is_full=is_full) for event in _find_calls(events)],
+        "usage": _sum_usage(turns),
+        "incomplete_details": {"reason": ending["reason"]} if ending["reason"] else None,
+        "error": dict[str, Json](ending["error"]) if ending["error"] else None,
+        "notices": _find_notices(events),
+    }
+    if is_full:
+        receipt["output"] = _find_items(events)
+    return _fit(receipt, limit_chars)
+
+
+def render_text(receipt: JsonObject) -> str:
+    """The receipt for a host that shows its model the text alone: the answer, then what must be known besides."""
+    lines = [str(receipt["output_text"])] if receipt["output_text"] else []
+    error, details = receipt["error"], receipt["incomplete_details"]
+    if isinstance(error, dict):
+        lines.append(f"[failed: {error['message']}]")
+    elif isinstance(details, dict):
+        lines.append(f"[incomplete: {details['reason']}]")
+    elif receipt["status"] == "cancelled":
+        lines.append("[cancelled]")
+    if receipt["status"] != "completed" and (done := _summarise_calls(receipt)):
+        lines.append(f"[done so far: {done}]")
+    notices = receipt["notices"]
+    assert isinstance(notices, list)
+    lines += [f"[{notice['message']}]" for notice in notices if isinstance(notice, dict)]
+    return "\n".join(lines) or "(no text)"
+
+
+def _find_text(turns: Sequence[JsonObject]) -> str:
+    """The last words there were: an answer, or a comment on the way to one that never came."""
+    texts = (read_text(_as_items(turn["output"])) for turn in reversed(turns))
+    return next((text for text in texts if text), "")
+
+
+def _find_calls(events: Iterable[JsonObject]) -> list[JsonObject]:
+    ended = (event for event in events if event["type"] == "call.ended")
+    return sorted(ended, key=_place)
+
+
+def _place(event: JsonObject) -> tuple[int, int]:
+    turn, index = event["turn"], event.get("index", -1)
+    assert isinstance(turn, int)
+    assert isinstance(index, int)
+    return turn, index
+
+
+def _describe_call(event: JsonObject, *, is_full: bool) -> Json:
+    fields = ["turn", "call_id", "name", "server", "tool", "is_error", "duration_ms"]
+    call: JsonObject = {field: event[field] for field in fields}
+    if is_full:
+        item = event["item"]
+        call |= {"arguments": event["arguments"], "output": item["output"] if isinstance(item, dict) else None}
+    return call
+
+
+def _find_items(events: Iterable[JsonObject]) -> list[Json]:
+    """Every item of the run in order: each turn's output, then the outputs of its calls in call order."""
+    told = sorted((event for event in events if event["type"] in ("turn.ended", "call.ended")), key=_place)
+    items: list[Json] = []
+    for event in told:
+        items += _as_items(event["output"]) if event["type"] == "turn.ended" else [event["item"]]
+    return items
+
+
+def _find_notices(events: Iterable[JsonObject]) -> list[Json]:
+    """Each notice once, in order."""
+    notices: dict[str, Json] = {}
+    for event in events:
+        if event["type"] == "notice":
+            notices.setdefault(str(event["message"]), {"code": event["code"], "message": event["message"]})
+    return list(notices.values())
+
+
+def _sum_usage(turns: Sequence[JsonObject]) -> JsonObject:
+    spent = [usage if isinstance(usage := turn["usage"], dict) else None for turn in turns]
+    counts = [read_usage(usage) for usage in spent]
+    names = ("input_tokens", "output_tokens", "total_tokens")
+    totals: JsonObject = {name: sum(count[name] for count in counts) for name in names}
+    return totals | {"per_turn": list[Json](spent)}
+
+
+def _summarise_calls(receipt: JsonObject) -> str:
+    calls = receipt["tool_calls"]
+    assert isinstance(calls, list)
+    return ", ".join(
+        f"{call['name']}{' (failed)' if call['is_error'] else ''}" for call in calls if isinstance(call, dict)
+    )
+
+
+def _as_items(output: Json) -> list[JsonObject]:
+    return [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+
+
+def _fit(receipt: JsonObject, limit_chars: int) -> JsonObject:
+    """`receipt` within the limit: first without the items, then with short call outputs, then with less text."""
+    cuts: list[tuple[str, Callable[[JsonObject, int], None]]] = [
+        ("the items", _drop_items),
+        ("call outputs", _shorten_outputs),
+        ("the middle of the text", _shorten_text),
+    ]
+    done: list[str] = []
+    for what, cut in cuts:
+        if (excess := len(encode(receipt)) - limit_chars) <= 0:
+            break
+        cut(receipt, excess)
+        done.append(what)
+    if done:
+        message = f"The result was over the limit of {limit_chars:,} characters: {', '.join(done)} left out"
+        notices = receipt["notices"]
+        assert isinstance(notices, list)
+        notices.append({"code": "result_cut", "message": message})
+    return receipt
+
+
+def _drop_items(receipt: JsonObject, _excess: int) -> None:
+    receipt.pop("output", None)
+
+
+def _shorten_outputs(receipt: JsonObject, _excess: int) -> None:
+    calls = receipt["tool_calls"]
+    assert isinstance(calls, list)
+    for call in calls:
+        if isinstance(call, dict) and "output" in call:
+            text = output if isinstance(output := call["output"], str) else encode(output)
+            call["output"] = text if len(text) <= CUT_OUTPUT_CHARS else text[:CUT_OUTPUT_CHARS] + "…"
+
+
+def _shorten_text(receipt: JsonObject, excess: int) -> None:
+    text = str(receipt["output_text"])
+    keep = max(0, len(text) - excess - 400) // 2  # 400: the mark, the notice and escapes
+    receipt["output_text"] = (
+        f"{text[:keep]}\n[… {len(text) - 2 * keep:,} characters left out …]\n{text[len(text) - keep :]}"
+    )

@@ -1,0 +1,62 @@
+"""What the operator reads: log lines on stderr or in a file, with every configured secret blanked."""
+
+import base64
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+BLANK = "***"
+
+
+class Redactor:
+    """Replaces known secret values, and their base64, URL and JSON encodings, by `***`."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets if secret for form in _encode_all(secret)}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub(BLANK, text) if self._pattern else text
+
+
+def _encode_all(secret: str) -> set[str]:
+    data = secret.encode("utf-8", "replace")
+    encoded = base64.b64encode(data).decode().rstrip("=")
+    return {
+        secret,
+        quote(secret, safe=""),
+        json.dumps(secret)[1:-1],
+        encoded,
+        encoded.replace("+", "-").replace("/", "_"),
+    }
+
+
+class _Line(logging.Formatter):
+    """One event is one line: control characters in names, errors and other programs' words are escaped."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._redact(super().format(record))
+        return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\n", " | "))
+
+
+def configure_logging(level: str, file: Path | None, redact: Redactor) -> None:
+    """Log at `level` to `file`, or to stderr. The libraries stay quiet: at DEBUG they log whole messages."""
+    handler: logging.Handler = (
+        logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
+    )
+    handler.setFormatter(_Line(redact))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("bridge").setLevel(level.upper())
+    for library in ("mcp", "httpx2", "httpcore2"):
+        logging.getLogger(library).setLevel(logging.ERROR)

@@ -1,0 +1,55 @@
+"""A chat completion where a response was due: some relays declare that shape for `/v1/responses` and send it."""
+
+from bridge.items import Json, JsonObject, Response
+
+_INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+def read_completion(data: JsonObject) -> Response:
+    """The first choice as output items. Its ids are none of the upstream's, so none are made up for it to refuse."""
+    choices = data.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    message = choice.get("message")
+    fields = message if isinstance(message, dict) else {}
+    finish = choice.get("finish_reason")
+    reason = _INCOMPLETE.get(finish) if isinstance(finish, str) else None
+    usage, ident, model = data.get("usage"), data.get("id"), data.get("model")
+    return {
+        "id": ident if isinstance(ident, str) else None,
+        "model": model if isinstance(model, str) else None,
+        "status": "incomplete" if reason else "completed",
+        "output": [*_read_text(fields), *_read_calls(fields)],
+        "usage": usage if isinstance(usage, dict) else None,
+        "incomplete_reason": reason,
+        "error": None,
+    }
+
+
+def _read_text(message: JsonObject) -> list[JsonObject]:
+    """The assistant's words as one message, in the easy form that needs no id to be sent back."""
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+    parts: list[Json] = []
+    if content:
+        parts.append({"type": "output_text", "text": content, "annotations": []})
+    if refusal := message.get("refusal"):
+        parts.append({"type": "refusal", "refusal": refusal})
+    return [{"type": "message", "role": "assistant", "content": parts}] if parts else []
+
+
+def _read_calls(message: JsonObject) -> list[JsonObject]:
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        legacy = message.get("function_call")
+        calls = [{"id": "call_0", "function": legacy}] if isinstance(legacy, dict) else []
+    return [
+        {
+            "type": "function_call",
+            "call_id": call.get("id") or f"call_{index}",
+            "name": function.get("name") or "",
+            "arguments": function.get("arguments") or "{}",
+        }
+        for index, call in enumerate(calls)
+        if isinstance(call, dict) and isinstance(function := call.get("function"), dict)
+    ]

@@ -1,0 +1,85 @@
+"""The time now, here and in any IANA time zone."""
+
+import difflib
+import functools
+import reprlib
+import zoneinfo
+from collections.abc import Callable, Set
+from datetime import UTC, datetime
+
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import override
+
+LONGEST_NAME = 64
+"""Characters of an unknown zone name that are compared with the known ones; comparing costs time per character."""
+
+
+class CurrentTime(BaseModel):
+    """One instant, written for people and for programs. All fields are whole seconds."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    local: str
+    """The wall clock in `timezone`: ISO 8601 with the offset from UTC."""
+    utc: str
+    """The same instant in UTC: ISO 8601."""
+    epoch: int
+    """The same instant in seconds since 1970-01-01T00:00:00Z."""
+    timezone: str
+    """The IANA name that was asked for, otherwise what this machine calls its own zone."""
+    weekday: str
+    """The day of the week in `timezone`, in English."""
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.weekday} {self.local} ({self.timezone})"
+
+
+def utc_now() -> datetime:
+    """The system clock."""
+    return datetime.now(UTC)
+
+
+def tell_time(timezone: str | None = None, *, now: Callable[[], datetime] = utc_now) -> CurrentTime:
+    """The time in `timezone`, or in this machine's own zone without one.
+
+    `now` is the clock: it returns an aware datetime. Raises ToolError for an unknown zone.
+    """
+    instant = now().astimezone(UTC).replace(microsecond=0)
+    local = instant.astimezone(find_zone(timezone) if timezone is not None else None)
+    return CurrentTime(
+        local=local.isoformat(),
+        utc=instant.isoformat(),
+        epoch=int(instant.timestamp()),
+        timezone=timezone if timezone is not None else local.tzname() or "local",
+        weekday=f"{local:%A}",
+    )
+
+
+@functools.cache
+def zone_names() -> frozenset[str]:
+    """The IANA names this machine knows; empty where it has no time zone database. Read from disk once."""
+    # Some systems keep the machine's own zone among the others, as a link; it is no name of the IANA's.
+    return frozenset(zoneinfo.available_timezones() - {"localtime"})
+
+
+def find_zone(name: str, *, known: Callable[[], Set[str]] = zone_names) -> zoneinfo.ZoneInfo:
+    """The zone of that exact IANA name; raises ToolError with three near names otherwise.
+
+    A name is looked up among the known ones before it is ever used as a path, so it cannot reach another file. The
+    `right/` zones, whose clocks count leap seconds, are not known.
+    """
+    if name in known():
+        return zoneinfo.ZoneInfo(name)
+    if not known():
+        raise ToolError("This machine has no time zone database: install `tzdata`, or leave timezone out.")
+    near = ", ".join(_near_names(name, known()))
+    raise ToolError(f"timezone should be an IANA name, and {reprlib.repr(name)} is none. Near names: {near}.")
+
+
+def _near_names(name: str, known: Set[str]) -> list[str]:
+    """The three known names nearest to `name`: of whole names if it has a slash, otherwise of cities."""
+    wanted = name[:LONGEST_NAME].strip().lower().replace(" ", "_")
+    spelled = {(zone if "/" in wanted else zone.rpartition("/")[2]).lower(): zone for zone in sorted(known)}
+    return [spelled[near] for near in difflib.get_close_matches(wanted, spelled, n=3, cutoff=0)]

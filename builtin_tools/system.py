@@ -1,0 +1,99 @@
+"""A short, fixed list of facts about this machine; none of them says whose machine it is."""
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import psutil
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import override
+
+GIB = 2**30
+
+
+class SystemInfo(BaseModel):
+    """The only facts that are ever told. One that this platform does not give away is null."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    os: str | None
+    """Linux, Darwin or Windows."""
+    os_version: str | None
+    """The release of the operating system's kernel."""
+    architecture: str | None
+    """Such as x86_64 or arm64."""
+    python_version: str | None
+    cpu_count: int | None
+    """Logical CPUs."""
+    cpu_percent: float | None
+    """Use of all CPUs since the last call, 0 to 100."""
+    load_average: float | None
+    """Runnable processes over the last minute; null on Windows."""
+    memory_total_bytes: int | None
+    memory_used_bytes: int | None
+    memory_available_bytes: int | None
+    disk_total_bytes: int | None
+    """Of the file system that holds the root folder."""
+    disk_free_bytes: int | None
+    """Of the same file system, as far as ordinary users may fill it."""
+    boot_time: str | None
+    """ISO 8601 in UTC, to the minute."""
+
+    @override
+    def __str__(self) -> str:
+        return (
+            f"{_shown(self.os)} {_shown(self.os_version)} ({_shown(self.architecture)}),"
+            f" Python {_shown(self.python_version)},"
+            f" {_shown(self.cpu_count)} CPUs at {_shown(self.cpu_percent)}%,"
+            f" memory {_gib(self.memory_used_bytes)} of {_gib(self.memory_total_bytes)} GiB used,"
+            f" disk {_gib(self.disk_free_bytes)} of {_gib(self.disk_total_bytes)} GiB free,"
+            f" up since {_shown(self.boot_time)}"
+        )
+
+
+Readers = Mapping[str, Callable[[], object]]
+
+
+def _boot_minute() -> str:
+    # To the second, the time of boot would tell machines apart.
+    return datetime.fromtimestamp(round(psutil.boot_time() / 60) * 60, UTC).isoformat()
+
+
+READERS: Readers = {
+    "os": platform.system,
+    "os_version": platform.release,
+    "architecture": platform.machine,
+    "python_version": platform.python_version,
+    "cpu_count": psutil.cpu_count,
+    # interval=None compares with the last call; any other value would sleep.
+    "cpu_percent": lambda: psutil.cpu_percent(interval=None),
+    "load_average": lambda: round(os.getloadavg()[0], 2),
+    "memory_total_bytes": lambda: psutil.virtual_memory().total,
+    "memory_used_bytes": lambda: psutil.virtual_memory().used,
+    "memory_available_bytes": lambda: psutil.virtual_memory().available,
+    "disk_total_bytes": lambda: psutil.disk_usage(os.sep).total,
+    "disk_free_bytes": lambda: psutil.disk_usage(os.sep).free,
+    "boot_time": _boot_minute,
+}
+"""Where each field of `SystemInfo` comes from. None of these waits."""
+
+
+def read_system(readers: Readers = READERS) -> SystemInfo:
+    """Read every fact anew; never raises because one of them cannot be read."""
+    return SystemInfo.model_validate({field: _value(reader) for field, reader in readers.items()})
+
+
+def _value(reader: Callable[[], object]) -> object:
+    try:
+        return reader()
+    except Exception:  # noqa: BLE001  boundary: a platform refuses a reading with whatever exception it likes
+        return None
+
+
+def _shown(value: object) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def _gib(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / GIB:.1f}"

@@ -1,0 +1,112 @@
+"""What every test gets: a clean environment, a home of its own, and no network off loopback."""
+
+import ipaddress
+import itertools
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+FOREIGN_VARIABLE = re.compile(r"OPENAI_|MCP_RESPONSES_BRIDGE_|.*_PROXY$", re.IGNORECASE)
+HOME_FOLDERS = {
+    "HOME": "",
+    "USERPROFILE": "",
+    "APPDATA": "AppData/Roaming",
+    "LOCALAPPDATA": "AppData/Local",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_STATE_HOME": ".local/state",
+    "XDG_CACHE_HOME": ".cache",
+}
+
+_homes = itertools.count()
+
+
+class OffLoopback(AssertionError):
+    """A test tried to reach a host that is not this machine."""
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the repository."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the homes of all tests are."""
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Path) -> None:
+    """Neither the developer's keys and proxies nor their home reach a test or a child process of one."""
+    for name in filter(FOREIGN_VARIABLE.match, list(os.environ)):
+        monkeypatch.delenv(name)
+    home = homes / str(next(_homes))
+    home.mkdir()
+    for name, folder in HOME_FOLDERS.items():
+        monkeypatch.setenv(name, str(home / folder))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
+
+
+@pytest.fixture(scope="session")
+def _guarded_sockets() -> Iterator[list[str]]:
+    """The hosts that were refused, in order. One patch for the whole session: patching per test costs time."""
+    refused: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        for method in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, method, _guard_connect(getattr(socket.socket, method), refused))
+        patch.setattr(socket, "getaddrinfo", _guard_lookup(socket.getaddrinfo, refused))
+        yield refused
+
+
+@pytest.fixture(autouse=True)
+def refused_hosts(_guarded_sockets: list[str]) -> Iterator[list[str]]:
+    """The hosts off loopback that this test tried to reach. One that is still listed at its end fails the test, even
+    where the code under test has swallowed the error."""
+    _guarded_sockets.clear()
+    yield _guarded_sockets
+    assert not _guarded_sockets, f"the test tried to reach {_guarded_sockets}, which is not this machine"
+
+
+def _guard_connect(connect: Callable[..., Any], refused: list[str]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if isinstance(address, tuple) and not _is_loopback(address[0]):
+            _refuse(address[0], refused)
+        return connect(self, address)
+
+    return guarded
+
+
+def _guard_lookup(lookup: Callable[..., Any], refused: list[str]) -> Callable[..., Any]:
+    def guarded(host: str | bytes | None, *rest: Any, **named: Any) -> Any:
+        # A server that binds every interface looks these up; nothing can be reached through them.
+        if host not in (None, "", "0.0.0.0", "::") and not _is_loopback(host):
+            _refuse(host, refused)
+        return lookup(host, *rest, **named)
+
+    return guarded
+
+
+def _is_loopback(host: str | bytes) -> bool:
+    name = host.decode() if isinstance(host, bytes) else host
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def _refuse(host: object, refused: list[str]) -> None:
+    refused.append(str(host))
+    raise OffLoopback(f"a test may reach this machine only, not {host!r}")

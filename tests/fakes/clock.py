@@ -1,0 +1,86 @@
+"""A clock that moves only when a test says so."""
+
+import heapq
+import itertools
+import math
+import weakref
+from collections.abc import Callable
+
+import anyio
+import anyio.lowlevel
+from typing_extensions import override
+
+from bridge.clock import Clock
+
+_ROUNDS_TO_SETTLE = 10  # handing a result from task to task takes a few rounds of the event loop
+
+
+class VirtualClock(Clock):
+    """Virtual time: starts at 0 and moves by `advance`, or by each `sleep` itself with `autojump=True`.
+
+    `sleeps` records every duration slept, in the order in which the sleeps began. The deadline of a scope lives here
+    and not in the scope: assigning to `scope.deadline` moves nothing.
+    """
+
+    def __init__(self, *, autojump: bool = False) -> None:
+        self.sleeps: list[float] = []
+        self._now = 0.0
+        self._autojump = autojump
+        self._order = itertools.count()
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+
+    @override
+    def now(self) -> float:
+        return self._now
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        self.sleeps.append(seconds)
+        if self._autojump:
+            self._fire_until(self._now + max(seconds, 0))
+            await anyio.lowlevel.checkpoint()
+        elif seconds > 0:
+            over = anyio.Event()
+            self._at(self._now + seconds, over.set)
+            await over.wait()
+        else:
+            await anyio.lowlevel.checkpoint()
+
+    @override
+    def scope(self, deadline: float) -> anyio.CancelScope:
+        scope = anyio.CancelScope()
+        if deadline <= self._now:
+            scope.cancel()
+        elif deadline < math.inf:
+            self._at(deadline, _cancel_if_alive(scope))
+        return scope
+
+    async def advance(self, seconds: float) -> None:
+        """Move time forward; what falls due on the way happens in order, and tasks run in between."""
+        await _settle()
+        end = self._now + seconds
+        while self._timers and self._timers[0][0] <= end:
+            self._fire_until(self._timers[0][0])
+            await _settle()  # a task that wakes may sleep again, and that may be due before `end` too
+        self._now = end
+
+    def _at(self, instant: float, fire: Callable[[], object]) -> None:
+        heapq.heappush(self._timers, (instant, next(self._order), fire))
+
+    def _fire_until(self, instant: float) -> None:
+        while self._timers and self._timers[0][0] <= instant:
+            self._now, _, fire = heapq.heappop(self._timers)
+            fire()
+        self._now = instant
+
+
+def _cancel_if_alive(scope: anyio.CancelScope) -> Callable[[], object]:
+    remembered = weakref.ref(scope)
+    return lambda: (alive := remembered()) and alive.cancel()
+
+
+async def _settle() -> None:
+    """Let every task run until it waits. The rounds come first: anyio's wait naps 0.1 s if it finds one running."""
+    for _ in range(_ROUNDS_TO_SETTLE):
+        await anyio.lowlevel.checkpoint()
+    await anyio.wait_all_tasks_blocked()

@@ -1,0 +1,345 @@
+"""An MCP server that misbehaves on demand: `python rogue.py MODE[=ARGUMENT] ...`; modes can be combined.
+
+Standard library only, imported late, so that a process is up in a few hundredths of a second. It speaks JSON-RPC over
+stdin and stdout in both eras (`initialize`, and `server/discover` with an envelope in each request). Each process
+writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and dies after two minutes whatever happens.
+
+    good                speaks both eras (the default); tools: echo add sleep_forever write read
+    legacy              knows `initialize` only; anything unknown is answered with -32601
+    modern              refuses `initialize`
+    exits_on_discover   legacy, and exits when its first message is not `initialize`
+    ignores_discover    legacy, and never answers `server/discover`
+    exit_at_start       a line on stderr, exit code 1
+    silent              reads, never answers
+    slow_start=PORT     connects to 127.0.0.1:PORT and serves when that connection ends (`servers.Gate`)
+    crash_mid_call      tool `crash`: exits with code 3
+    bad_tool            lists a tool `broken` whose inputSchema is null
+    pages               one tool per page, five pages
+    endless_pages       a page after each page
+    bad_utf8            tool `bad_utf8`: a byte that is not UTF-8 in the result
+    bad_json            tool `bad_json`: an answer that stops in the middle of the object
+    surrogate           tool `surrogate`: half an emoji in the result, as an escape
+    deep=N              tool `deep`: N nested lists in the result
+    digits=N            tool `digits`: an integer of N digits in the result
+    huge=N              tool `huge`: N MiB of text on one line
+    banner              lines that are not JSON on stdout, first and before each answer
+    stderr_flood        2 MiB on stderr, first and before each answer
+    ignores_eof         lives on after the end of stdin, and ignores SIGTERM
+    grandchild          starts a child that holds its stdout open and never ends
+    list_changed        tool `grow`: adds a tool `grown_N` and notifies
+    progress            tool `progress`: three progress notifications, then the result
+    counts=FILE         appends the name of each executed tool to FILE, a line each
+    log=FILE            appends each line received to FILE
+    env                 tool `environment`: its environment as JSON
+"""
+
+import json
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Json = dict[str, Any]
+    Tool = Callable[["Rogue", Json, Json], Json]
+
+HANDSHAKE, MODERN = "2025-11-25", "2026-07-28"
+META = "io.modelcontextprotocol/"
+INFO = {"name": "rogue", "version": "1"}
+LIFETIME_S = 120
+METHOD_NOT_FOUND, INVALID_PARAMS, UNSUPPORTED_VERSION = -32601, -32602, -32022
+
+
+class Rogue:
+    """One server process: its modes, and what the client asked for so far."""
+
+    def __init__(self, modes: "dict[str, str]") -> None:
+        self.modes = modes
+        self.legacy = bool(modes.keys() & {"legacy", "exits_on_discover", "ignores_discover"})
+        self.listeners: list[str] = []
+        self.grown = 0
+
+    def serve(self) -> None:
+        """Answer line by line until the end of stdin."""
+        for line in sys.stdin.buffer:
+            self.note("log", line.decode("utf-8", "replace").rstrip("\n"))
+            if "silent" not in self.modes:
+                self.receive(json.loads(line))
+
+    def receive(self, message: "Json") -> None:
+        method, params = message.get("method"), message.get("params") or {}
+        if "exits_on_discover" in self.modes and method == "server/discover":
+            sys.exit("rogue: expected initialize")
+        if "id" not in message or method is None or ("ignores_discover" in self.modes and method == "server/discover"):
+            return
+        answer = self.answer(str(method), params, message)
+        if answer is not None:
+            self.disturb()
+            self.send({"jsonrpc": "2.0", "id": message["id"], **answer})
+
+    def answer(self, method: str, params: "Json", message: "Json") -> "Json | None":
+        """The `result` or `error` of a request; None where it is answered by hand or never."""
+        if method == "server/discover" and not self.legacy:
+            return self.complete({"supportedVersions": [MODERN], "capabilities": self.capabilities()}, cached=True)
+        if method == "initialize" and "modern" in self.modes:
+            return error(UNSUPPORTED_VERSION, "no handshake here", {"supported": [MODERN], "requested": HANDSHAKE})
+        if method == "initialize":
+            self.legacy = True
+            return {"result": {"protocolVersion": HANDSHAKE, "capabilities": self.capabilities(), "serverInfo": INFO}}
+        if method == "ping" and self.legacy:
+            return {"result": {}}
+        if method == "subscriptions/listen" and not self.legacy:
+            return self.listen(message)
+        if method == "tools/list":
+            return self.complete(self.page(params.get("cursor")), cached=True)
+        if method == "tools/call":
+            return self.call(params, message)
+        return error(METHOD_NOT_FOUND, f"Method not found: {method}")
+
+    def capabilities(self) -> "Json":
+        return {"tools": {"listChanged": "list_changed" in self.modes}}
+
+    def complete(self, result: "Json", *, cached: bool = False) -> "Json":
+        """The result with what the modern era adds to it."""
+        if not self.legacy:
+            result |= {"resultType": "complete", "_meta": {META + "serverInfo": INFO}}
+            result |= {"ttlMs": 0, "cacheScope": "private"} if cached else {}
+        return {"result": result}
+
+    def listen(self, message: "Json") -> None:
+        self.listeners.append(message["id"])
+        self.notify("subscriptions/acknowledged", {"notifications": {"toolsListChanged": True}}, message["id"])
+
+    def page(self, cursor: "str | None") -> "Json":
+        number = int(cursor or 0)
+        if "endless_pages" in self.modes:
+            return {"tools": [describe(f"tool_{number}")], "nextCursor": str(number + 1)}
+        tools = self.tools()
+        if "pages" not in self.modes:
+            return {"tools": tools}
+        page: Json = {"tools": tools[number : number + 1]}
+        return page | ({"nextCursor": str(number + 1)} if number + 1 < len(tools) else {})
+
+    def tools(self) -> "list[Json]":
+        names = [*TOOLS, *(tool for mode, tool in TOOL_OF_MODE.items() if mode in self.modes)]
+        names += [f"grown_{number + 1}" for number in range(self.grown)]
+        broken = [{**describe("broken"), "inputSchema": None}] if "bad_tool" in self.modes else []
+        return [*map(describe, names), *broken]
+
+    def call(self, params: "Json", message: "Json") -> "Json | None":
+        name = params["name"]
+        if name not in {tool["name"] for tool in self.tools()}:
+            return error(INVALID_PARAMS, f"Unknown tool: {name}")
+        self.note("counts", name)
+        if name in SILENT_TOOLS:
+            SILENT_TOOLS[name](self, params, message)
+            return None
+        run = TOOLS.get(name) or SPECIAL_TOOLS.get(name) or echo
+        return self.complete(run(self, params.get("arguments") or {}, message))
+
+    def notify(self, event: str, params: "Json", listener: "str | None" = None) -> None:
+        stamp = {"_meta": {META + "subscriptionId": listener}} if listener is not None else {}
+        self.send({"jsonrpc": "2.0", "method": f"notifications/{event}", "params": params | stamp})
+
+    def send(self, message: "Json") -> None:
+        self.write(json.dumps(message).encode())
+
+    def write(self, line: bytes) -> None:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+
+    def disturb(self) -> None:
+        """What this process does first, and again before each answer."""
+        if "banner" in self.modes:
+            self.write("Rogue 1.0 läuft ✓\n{not json".encode())
+        if "stderr_flood" in self.modes:
+            os.write(2, b"rogue: all is well\n" * (2**21 // 19))
+
+    def note(self, mode: str, line: str) -> None:
+        if mode in self.modes:
+            with open(self.modes[mode], "a", encoding="utf-8") as file:  # noqa: PTH123  pathlib costs start-up time
+                file.write(line + "\n")
+
+
+def error(code: int, message: str, data: object = None) -> "Json":
+    return {"error": {"code": code, "message": message} | ({"data": data} if data else {})}
+
+
+def text(words: str) -> "Json":
+    return {"content": [{"type": "text", "text": words}], "isError": False}
+
+
+def describe(name: str) -> "Json":
+    properties = ARGUMENTS.get(name, {})
+    schema = {"type": "object", "properties": {key: {"type": kind} for key, kind in properties.items()}}
+    hints = {"annotations": {"readOnlyHint": True}} if name == "read" else {}
+    return {"name": name, "inputSchema": {**schema, "required": list(properties)}, **hints}
+
+
+def echo(_: Rogue, arguments: "Json", __: "Json") -> "Json":
+    return text(str(arguments.get("text", "")))
+
+
+def add(_: Rogue, arguments: "Json", __: "Json") -> "Json":
+    return text(str(arguments["a"] + arguments["b"]))
+
+
+def write(_: Rogue, arguments: "Json", __: "Json") -> "Json":
+    with open(arguments["path"], "w", encoding="utf-8") as file:  # noqa: PTH123  pathlib costs start-up time
+        file.write("written by rogue\n")
+    return text("written")
+
+
+def read(_: Rogue, __: "Json", ___: "Json") -> "Json":
+    return text("nothing has changed")
+
+
+def crash(_: Rogue, __: "Json", ___: "Json") -> "Json":
+    os._exit(3)
+
+
+def huge(rogue: Rogue, _: "Json", __: "Json") -> "Json":
+    return text("x" * (int(rogue.modes["huge"]) << 20))
+
+
+def surrogate(_: Rogue, __: "Json", ___: "Json") -> "Json":
+    return text("half an emoji: \ud83d")
+
+
+def environment(_: Rogue, __: "Json", ___: "Json") -> "Json":
+    return text(json.dumps(dict(os.environ)))
+
+
+def grow(rogue: Rogue, _: "Json", __: "Json") -> "Json":
+    rogue.grown += 1
+    for listener in rogue.listeners or ([None] if rogue.legacy else []):
+        rogue.notify("tools/list_changed", {}, listener)
+    return text(f"there are {rogue.grown} more tools now")
+
+
+def progress(rogue: Rogue, _: "Json", message: "Json") -> "Json":
+    token = message["params"].get("_meta", {}).get("progressToken")
+    for step in range(1, 4) if token is not None else ():
+        rogue.notify("progress", {"progressToken": token, "progress": step, "total": 3, "message": f"step {step}"})
+    return text("done")
+
+
+def bad_utf8(rogue: Rogue, _: "Json", message: "Json") -> None:
+    answer = {"jsonrpc": "2.0", "id": message["id"], **rogue.complete(text("caf?"))}
+    rogue.write(json.dumps(answer).encode().replace(b"?", b"\xe9"))
+
+
+def bad_json(rogue: Rogue, _: "Json", message: "Json") -> None:
+    rogue.write(f'{{"jsonrpc": "2.0", "id": {json.dumps(message["id"])}, "result": {{"content": ['.encode())
+
+
+def deep(rogue: Rogue, _: "Json", message: "Json") -> None:
+    levels = int(rogue.modes["deep"])
+    answer_with(rogue, message, "[" * levels + "]" * levels)
+
+
+def digits(rogue: Rogue, _: "Json", message: "Json") -> None:
+    answer_with(rogue, message, "7" * int(rogue.modes["digits"]))
+
+
+def answer_with(rogue: Rogue, message: "Json", value: str) -> None:
+    """Answer with `value`, JSON that the json module might refuse to write, in the structured content."""
+    answer = {
+        "jsonrpc": "2.0",
+        "id": message["id"],
+        **rogue.complete(text("look") | {"structuredContent": {"value": 0}}),
+    }
+    rogue.write(json.dumps(answer).replace('"value": 0', f'"value": {value}').encode())
+
+
+def sleep_forever(_: Rogue, __: "Json", ___: "Json") -> None:
+    """Nothing: the call stays open, and all others are served."""
+
+
+ARGUMENTS = {"echo": {"text": "string"}, "add": {"a": "number", "b": "number"}, "write": {"path": "string"}}
+TOOLS: "dict[str, Tool | None]" = {"echo": echo, "add": add, "sleep_forever": None, "write": write, "read": read}
+SPECIAL_TOOLS: "dict[str, Tool]" = {
+    "crash": crash,
+    "huge": huge,
+    "surrogate": surrogate,
+    "environment": environment,
+    "grow": grow,
+    "progress": progress,
+}
+SILENT_TOOLS: "dict[str, Callable[[Rogue, Json, Json], None]]" = {
+    "sleep_forever": sleep_forever,
+    "bad_utf8": bad_utf8,
+    "bad_json": bad_json,
+    "deep": deep,
+    "digits": digits,
+}
+TOOL_OF_MODE = {
+    **{mode: mode for mode in ("bad_utf8", "bad_json", "surrogate", "deep", "digits", "huge", "progress")},
+    "crash_mid_call": "crash",
+    "list_changed": "grow",
+    "env": "environment",
+}
+
+
+def wait_for_gate(port: str) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", int(port))) as gate:
+        gate.recv(1)
+
+
+def start_grandchild() -> None:
+    """Start it and wait until it has signed in: it closes its end of the pipe then."""
+    import subprocess
+
+    waiting, signed_in = os.pipe()
+    command = [sys.executable, "-S", "-E", __file__, f"sleeper={signed_in}"]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[signed_in])
+    os.close(signed_in)
+    os.read(waiting, 1)
+
+
+def sign_in(modes: "dict[str, str]") -> None:
+    """Leave the pid for the test that looks for survivors, and never outlive a test run by much."""
+    if folder := os.environ.get("ROGUE_PIDS"):
+        with open(os.path.join(folder, str(os.getpid())), "w", encoding="utf-8") as file:  # noqa: PTH118, PTH123
+            file.write(" ".join(modes))
+    if hasattr(os, "fork"):
+        import signal
+
+        signal.alarm(LIFETIME_S)
+
+
+def sleep_on() -> None:
+    import signal
+
+    while True:
+        signal.pause()
+
+
+def main(modes: "dict[str, str]") -> None:
+    sign_in(modes)
+    if "sleeper" in modes:
+        os.close(int(modes["sleeper"]))
+        sleep_on()
+    if "exit_at_start" in modes:
+        sys.exit("rogue: cannot start: the database is missing")
+    if "ignores_eof" in modes:
+        import signal
+
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "slow_start" in modes:
+        wait_for_gate(modes["slow_start"])
+    if "grandchild" in modes:
+        start_grandchild()
+    rogue = Rogue(modes)
+    rogue.disturb()
+    rogue.serve()
+    if "ignores_eof" in modes:
+        sleep_on()
+
+
+if __name__ == "__main__":
+    main({mode: argument for mode, _, argument in (word.partition("=") for word in sys.argv[1:])})
