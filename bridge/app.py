@@ -18,6 +18,7 @@ from bridge.hub.hub import Approve, Hub, approve_nothing
 from bridge.items import Abilities, JsonObject
 from bridge.offline.app import build_app
 from bridge.offline.transport import StreamingASGITransport
+from bridge.run.engine import tell
 from bridge.run.limits import Ending, lower_limits
 from bridge.run.loop import Loop
 from bridge.run.memory import Listener, MemoryEngine, Run
@@ -118,7 +119,7 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
             wish_time if isinstance(wish_time, (int, float)) else None,
         )
         for notice in notices:
-            run.emit({"type": "notice", **notice})
+            run.emit(tell(notice))
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
         loop = Loop[Catalogue](self._upstream, self.hub, run, limits, self._clock)
         return await loop.run(request)

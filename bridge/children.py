@@ -27,26 +27,10 @@ TERM_GRACE_S = 0.5
 DEPTH = "MCP_RESPONSES_BRIDGE_DEPTH"
 """Set for every child: a bridge started with it connects no servers, so that no bridge starts bridges without end."""
 
-INHERITED = (
-    ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "TMPDIR")
-    if sys.platform != "win32"
-    else [
-        "APPDATA",
-        "HOMEDRIVE",
-        "HOMEPATH",
-        "LOCALAPPDATA",
-        "PATH",
-        "PATHEXT",
-        "PROCESSOR_ARCHITECTURE",
-        "PROGRAMFILES",
-        "SYSTEMDRIVE",
-        "SYSTEMROOT",
-        "TEMP",
-        "TMP",
-        "USERNAME",
-        "USERPROFILE",
-    ]
-)
+INHERITED = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "TMPDIR"]
+if sys.platform == "win32":
+    INHERITED = ["APPDATA", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT", "PROCESSOR_ARCHITECTURE"]
+    INHERITED += ["PROGRAMFILES", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE"]
 """The variables a child gets from the bridge's environment; everything else only by its entry's `env`."""
 
 _PR_SET_PDEATHSIG = 1

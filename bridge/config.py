@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -133,6 +133,12 @@ Credential = Annotated[str | None, AfterValidator(_credential)]
 Decision = Literal["allow", "deny", "ask"]
 Approval = Literal["always", "writes", "never"]
 Transport = Literal["stdio", "http", "sse", "auto"]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether `url` names this machine: no proxy is ever asked for it."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 # -- sections ----------------------------------------------------------------------------------------------------------
@@ -448,7 +454,8 @@ def _environment_unit(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _refuse_strangers(section: Mapping[str, object], unit: Mapping[str, str]) -> None:
     for key in ("api_key", "headers", "query"):
-        if section.get(key) and not (key == "api_key" and section[key] == unit.get("api_key")):
+        value = section.get(key)
+        if value and not (key == "api_key" and isinstance(value, str) and value.strip() == unit.get("api_key")):
             message = "would go to OPENAI_BASE_URL of the environment; name the base_url that it is meant for beside it"
             raise Wrong(("upstream", key), message)
 
@@ -479,8 +486,13 @@ def _server(
 ) -> ServerConfig:
     env = entry.get("env")
     own = frozenset(env) if isinstance(env, dict) else frozenset[str]()
-    references = References(environ, bare="fill", own=own, inputs=inputs)
-    known = {key: references.expand(value, (*place, key)) for key, value in entry.items() if key in _SERVER_KEYS}
+    around = References(environ, bare="fill", inputs=inputs)
+    beside_env = replace(around, own=own)
+    known = {
+        key: (around if key == "env" else beside_env).expand(value, (*place, key))
+        for key, value in entry.items()
+        if key in _SERVER_KEYS
+    }
     return validate(ServerConfig, {**one_shape(known, place), "key": place[-1]}, place)
 
 

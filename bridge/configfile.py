@@ -153,7 +153,8 @@ class References:
     bare: Literal["fill", "refuse", "keep"]
     """`${NAME}`: filled in for servers, refused in our own sections, kept as text in what is free text."""
     own: frozenset[str] = frozenset()
-    """Names that the server's own `env` sets: an unset `${NAME}` among them is the server's to fill in, and stays."""
+    """Names that the server's own `env` sets: an unset `${NAME}` of them, in `args` say, is the server's to fill in
+    (mcp-remote does) and stays as it is."""
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     """Defaults of VS Code's `inputs`, by id."""
 

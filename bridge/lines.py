@@ -49,5 +49,5 @@ class LineSplitter:
 
     def _take(self) -> bytes | Overlong:
         line = b"".join(self._parts)
-        size, self._parts, self._size = self._size, [], 0
+        size, self._parts, self._size = self._size, list[bytes](), 0
         return line if size <= self._limit else Overlong(line[:HEAD_BYTES], size)

@@ -26,6 +26,9 @@ from mcp_types import (
     ErrorData,
     JSONRPCError,
     JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
     RequestId,
     jsonrpc_message_adapter,
 )
@@ -102,52 +105,84 @@ async def open_pipes(
 ) -> AsyncIterator[Streams]:
     """The stream pair over two descriptors, which stay the caller's to close.
 
-    `on_end` is called when `source` ends or `sink` breaks. A line that is no message is answered on `sink` with a
-    JSON-RPC error when `answer_bad` (our own face), else handed to the session as the error reply of the call that
-    waits for it (a connected server).
+    `on_end` is called when `source` ends or `sink` breaks. A line that is no message, or one over `limit` bytes, is
+    answered on `sink` with a JSON-RPC error when `answer_bad` (our own face), else handed to the session as the error
+    reply of the call that waits for it (a connected server).
     """
     to_session, from_wire = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     to_wire, from_session = anyio.create_memory_object_stream[SessionMessage](0)
-    wire = _Sink(sink)
-
-    async def receive() -> None:
-        async with to_session:
-            try:
-                async for line in read_lines(source, limit):
-                    try:
-                        await to_session.send(SessionMessage(read_message(line)))
-                    except BadMessage as bad:
-                        await refuse(bad)
-            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                pass  # the session is gone
-            finally:
-                on_end()
-
-    async def refuse(bad: BadMessage) -> None:
-        logger.warning("skipped a line: %s", bad)
-        if answer_bad:
-            await wire.write(write_message(bad.to_error()))
-        elif bad.id is not None:
-            await to_session.send(SessionMessage(bad.to_error()))
-
-    async def send() -> None:
-        try:
-            async with from_session:
-                async for message in from_session:
-                    await wire.write(write_message(message.message))
-        except OSError:
-            on_end()
-            to_session.close()
-
+    wire = _Wire(source, sink, limit=limit, on_end=on_end, answer_bad=answer_bad)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(receive)
-        tasks.start_soon(send)
+        tasks.start_soon(wire.receive, to_session)
+        tasks.start_soon(wire.send, from_session)
         try:
             yield from_wire, to_wire
         finally:
             to_wire.close()
             from_wire.close()
             tasks.cancel_scope.cancel()
+
+
+class _Wire:
+    """The two directions of one stream pair."""
+
+    def __init__(self, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool) -> None:
+        self._source = source
+        self._sink = _Sink(sink)
+        self._limit = limit
+        self._on_end = on_end
+        self._answer_bad = answer_bad
+        self._unanswered: set[RequestId] = set()
+        self._answered = anyio.Event()
+
+    async def receive(self, to_session: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+        """Hand on what arrives, until the end of the source or of the session."""
+        async with to_session:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                async for line in read_lines(self._source, self._limit):
+                    await self._pass_on(line, to_session)
+                await self._finish_file()
+            self._on_end()
+
+    async def send(self, from_session: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Write what the session sends, until one of the two is gone."""
+        with suppress(OSError):
+            async with from_session:
+                async for message in from_session:
+                    await self._sink.write(write_message(message.message))
+                    if isinstance(message.message, JSONRPCResponse | JSONRPCError):
+                        self._settle(message.message.id)
+        self._on_end()
+
+    async def _pass_on(
+        self, line: bytes | Overlong, to_session: MemoryObjectSendStream[SessionMessage | Exception]
+    ) -> None:
+        try:
+            message = read_message(line)
+        except BadMessage as bad:
+            logger.warning("skipped a line: %s", bad)
+            if self._answer_bad:
+                await self._sink.write(write_message(bad.to_error()))
+            elif bad.id is not None:
+                await to_session.send(SessionMessage(bad.to_error()))
+            return
+        if isinstance(message, JSONRPCRequest):
+            self._unanswered.add(message.id)
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            self._settle((message.params or {}).get("requestId"))
+        await to_session.send(SessionMessage(message))
+
+    def _settle(self, request: object) -> None:
+        """A request has been answered, or never will be."""
+        self._unanswered.discard(request)  # type: ignore[arg-type]
+        if not self._unanswered:
+            self._answered.set()
+
+    async def _finish_file(self) -> None:
+        """A pipe's end means that its writer has gone; a file's only that everything has been asked."""
+        while self._unanswered and stat.S_ISREG(os.fstat(self._source).st_mode):
+            self._answered = anyio.Event()
+            await self._answered.wait()
 
 
 async def read_lines(fd: int, limit: int) -> AsyncIterator[bytes | Overlong]:

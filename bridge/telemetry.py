@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from typing_extensions import override
+
 BLANK = "***"
 
 
@@ -26,14 +28,8 @@ class Redactor:
 
 def _encode_all(secret: str) -> set[str]:
     data = secret.encode("utf-8", "replace")
-    encoded = base64.b64encode(data).decode().rstrip("=")
-    return {
-        secret,
-        quote(secret, safe=""),
-        json.dumps(secret)[1:-1],
-        encoded,
-        encoded.replace("+", "-").replace("/", "_"),
-    }
+    encoded = {form(data).decode().rstrip("=") for form in (base64.b64encode, base64.urlsafe_b64encode)}
+    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} | encoded
 
 
 class _Line(logging.Formatter):
@@ -43,6 +39,7 @@ class _Line(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
         self._redact = redact
 
+    @override
     def format(self, record: logging.LogRecord) -> str:
         text = self._redact(super().format(record))
         return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\n", " | "))

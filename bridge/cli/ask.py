@@ -7,7 +7,7 @@ import sys
 import anyio
 
 from bridge.app import Bridge
-from bridge.cli.main import COMPLETED, FAILED, INCOMPLETE
+from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.setup import set_up
 from bridge.cli.terminal import Terminal
 from bridge.config import NO_UPSTREAM, Config

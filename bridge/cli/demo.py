@@ -10,8 +10,8 @@ from typing import cast
 import anyio
 from mcp import Client, StdioServerParameters, types
 
+from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.entries import build_entry
-from bridge.cli.main import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.setup import set_up
 from bridge.cli.terminal import Terminal
 from bridge.items import Json, JsonObject
@@ -40,8 +40,8 @@ async def _call_respond(args: list[str], body: JsonObject, offline: bool) -> typ
         for line in str(_find_prompt(body)).splitlines():
             terminal.show(f"  {line}")
 
-        async def show(_progress: float, _total: float | None, message: str | None) -> None:
-            terminal.show(message or "")
+        async def show(progress: float, total: float | None, message: str | None) -> None:
+            terminal.show(message or f"{progress:g} of {total}")
 
         async with Client(server) as client:
             return await client.call_tool("respond", body, progress_callback=show)

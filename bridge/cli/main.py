@@ -1,4 +1,4 @@
-"""The command line: what to run, with which configuration, and what the exit code says.
+"""The command line: what to run, and with which options.
 
 Each command imports what it needs when it runs: a host pays the start-up of `serve` every time, and a prompt typed
 wrong should not cost the import of MCP. The standard parser is enough for seven commands, and costs a tenth of typer.
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge import __version__
+from bridge.cli.codes import COMPLETED, FAILED, INTERRUPTED, USAGE
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
 
 PROGRAM = "mcp-responses-bridge"
-COMPLETED, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0 completed, 1 failed, 2 usage or configuration, 3 incomplete, 130 interrupted."""
+    """Run one command and return its exit code, one of `bridge.cli.codes`."""
     options = build_parser().parse_args(argv)
     try:
         return _run(options)
@@ -84,9 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     ask.add_argument("--previous", metavar="ID", help="continue after this response")
 
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
-    config = commands.add_parser(
-        "config", parents=[common], help="print the entry to paste into a host's configuration"
-    )
+    config = commands.add_parser("config", parents=[common], help="print the entry to paste into a host")
     config.add_argument("host", metavar="HOST", choices=HOSTS, help=f"one of: {', '.join(HOSTS)}")
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")

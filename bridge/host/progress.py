@@ -39,10 +39,10 @@ class ProgressRelay:
     async def relay(self) -> None:
         """Report what happens until cancelled."""
         while True:
-            with self._clock.scope(self._clock.now() + HEARTBEAT_S):
+            with self._clock.scope(self._clock.now() + HEARTBEAT_S) as silence:
                 await self._wake.wait()
             self._wake = anyio.Event()
-            if not self._waiting:
+            if silence.cancelled_caught:
                 seconds = self._clock.now() - self._began
                 await self._send(f"{self._last_line} … {seconds:.0f} s")
             elif await self.flush():

@@ -44,7 +44,7 @@ ARGUMENTS: JsonObject = {
         "temperature": {"type": "number", "minimum": 0, "maximum": 2},
         "reasoning_effort": {
             "type": "string",
-            "description": "none, minimal, low, medium, high, … as the model has it",
+            "description": "none, low, medium, high, … as the model has it",
         },
         "text": {"type": "object", "description": "Responses text options, such as a JSON schema for the answer"},
         "metadata": {
@@ -63,6 +63,9 @@ ARGUMENTS: JsonObject = {
         "extra": {"type": "object", "description": "Any other parameter of POST /v1/responses, sent as it is"},
     },
 }
+
+SENT_AS_THEY_ARE = ["instructions", "previous_response_id", "tool_choice", "parallel_tool_calls"]
+SENT_AS_THEY_ARE += ["max_output_tokens", "temperature", "text", "store"]
 
 _OBJECT: JsonObject = {"type": "object"}
 RESULT: JsonObject = {
@@ -135,28 +138,15 @@ def build_request(arguments: JsonObject, *, model: str, defaults: Mapping[str, J
     more_tools = cast("list[JsonObject]", extra.pop("tools", []))
     include = cast("list[Json]", extra.pop("include", []))
     parameters: JsonObject = dict(defaults) | extra
-    for name in [
-        "instructions",
-        "previous_response_id",
-        "tool_choice",
-        "parallel_tool_calls",
-        "max_output_tokens",
-        "temperature",
-        "text",
-        "store",
-    ]:
-        if name in arguments:
-            parameters[name] = arguments[name]
+    parameters |= {name: arguments[name] for name in SENT_AS_THEY_ARE if name in arguments}
     parameters["model"] = arguments.get("model", model)
     if "reasoning_effort" in arguments:
         parameters["reasoning"] = cast("JsonObject", parameters.get("reasoning") or {}) | {
             "effort": arguments["reasoning_effort"]
         }
     if "metadata" in arguments:
-        labels = cast("JsonObject", arguments["metadata"])
-        parameters["metadata"] = {
-            name: value if isinstance(value, str) else encode(value) for name, value in labels.items()
-        }
+        labels = cast("JsonObject", arguments["metadata"]).items()
+        parameters["metadata"] = {name: label if isinstance(label, str) else encode(label) for name, label in labels}
     if parameters.get("store") is False:  # nothing can be looked up by id later: reasoning must come whole
         include = ["reasoning.encrypted_content", *include]
     if include:

@@ -8,6 +8,7 @@ from mcp import types
 from mcp.server import NotificationOptions, Server, ServerRequestContext
 from mcp.server.models import InitializationOptions
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from typing_extensions import override
 
 from bridge import __version__
 from bridge.clock import Clock
@@ -62,6 +63,7 @@ class BridgeServer(Server[dict[str, object]]):
         )
         self._legacy = LegacyListeners(self)
 
+    @override
     def create_initialization_options(
         self,
         notification_options: NotificationOptions | None = None,
@@ -121,16 +123,14 @@ class BridgeServer(Server[dict[str, object]]):
     ) -> types.CallToolResult:
         meta = cast("dict[str, object]", ctx.meta or {})
 
-        async def report(progress: float, message: str) -> None:
+        async def report(progress: float, message: str) -> None:  # to nobody, if the caller gave no progressToken
             await ctx.session.report_progress(progress, None, message)
 
         relay = ProgressRelay(report, self._clock, wants_text=meta.get(TEXT_META) is True)
-        is_watched = meta.get("progressToken") is not None
-        run = self._runner.start(arguments, relay.listen if is_watched else None)
+        run = self._runner.start(arguments, relay.listen)
         try:
             async with anyio.create_task_group() as tasks:
-                if is_watched:
-                    tasks.start_soon(relay.relay)
+                tasks.start_soon(relay.relay)
                 await run.ended.wait()
                 tasks.cancel_scope.cancel()
         except anyio.get_cancelled_exc_class():

@@ -13,8 +13,9 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCResponse, Tool
 from pydantic import ValidationError
+from typing_extensions import override
 
-from bridge.config import ServerConfig
+from bridge.config import ServerConfig, is_loopback
 from bridge.hub.stdio import Process
 from bridge.pipes import Streams
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:  # private names, needed to state the signature that is overri
     from httpx2._types import AuthTypes
 
 READ_TIMEOUT_S = 300.0
-"""How long an HTTP server may be silent on an open response: the SDK's own figure. Calls have deadlines of their own."""
+"""How long an HTTP server may be silent on an open response: the SDK's figure. Calls have deadlines besides."""
 
 UNREACHABLE = -32010
 """The JSON-RPC error code for a POST that got no reply; ours, in the range left to implementations."""
@@ -125,11 +126,7 @@ class Connection(AbstractAsyncContextManager[Streams]):
         )
 
     def _repair_listing(self, result: Mapping[str, object]) -> None:
-        """Take out the tools that the SDK would refuse: it loses the whole list over one of them.
-
-        Output schemas are taken out too, because against them the SDK discards the result of a call that has already
-        been executed (mcp 2.3, client/session.py, validate_tool_result).
-        """
+        """Take out the tools that the SDK would refuse: it loses the whole list over one of them."""
         tools = result.get("tools")
         if not isinstance(tools, list):
             return
@@ -138,7 +135,8 @@ class Connection(AbstractAsyncContextManager[Streams]):
             name = str(tool.get("name", "?")) if isinstance(tool, dict) else "?"
             try:
                 if isinstance(tool, dict):
-                    tool.pop("outputSchema", None)
+                    if not _is_object_schema(tool.get("outputSchema")):
+                        tool.pop("outputSchema", None)
                     if isinstance(tool.get("inputSchema"), dict):
                         tool["inputSchema"].setdefault("type", "object")
                 Tool.model_validate(tool, by_name=False)
@@ -150,10 +148,9 @@ class Connection(AbstractAsyncContextManager[Streams]):
         tools[:] = kept
 
 
-def is_loopback(url: str) -> bool:
-    """Whether `url` names this machine: no proxy is ever asked for it."""
-    host = httpx2.URL(url).host
-    return host in ("localhost", "::1") or host.startswith("127.")
+def _is_object_schema(schema: object) -> bool:
+    """The only kind of output schema that both protocol eras allow."""
+    return isinstance(schema, dict) and schema.get("type") == "object"
 
 
 class GuardedClient(httpx2.AsyncClient):
@@ -175,6 +172,7 @@ class GuardedClient(httpx2.AsyncClient):
         super().__init__(headers=headers, timeout=timeout, auth=auth, trust_env=trust_env)
         self._on_lost = on_lost
 
+    @override
     async def send(
         self,
         request: httpx2.Request,
@@ -206,6 +204,7 @@ class _GuardedStream(httpx2.AsyncByteStream):
     def __init__(self, inner: httpx2.AsyncByteStream) -> None:
         self._inner = inner
 
+    @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._inner:
@@ -213,5 +212,6 @@ class _GuardedStream(httpx2.AsyncByteStream):
         except httpx2.TransportError as error:
             raise httpx2.StreamError(f"the reply was cut: {type(error).__name__}") from error
 
+    @override
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -9,12 +9,13 @@ from typing import NoReturn, TypeAlias
 import anyio
 from anyio.abc import TaskGroup
 from mcp.server import MCPServer
+from mcp.shared.dispatcher import ProgressFnT
 
 from bridge.children import Child
 from bridge.clock import Clock
 from bridge.config import Config, ServerConfig
 from bridge.hub.catalogue import BUILTIN, BridgedTool, Catalogue, build_catalogue
-from bridge.hub.member import CallFailed, Member, Progress
+from bridge.hub.member import CallFailed, Member
 from bridge.hub.outputs import encode_error, render_result
 from bridge.items import Abilities, Call, CallOutput, Json, JsonObject
 
@@ -95,7 +96,7 @@ class Hub(AbstractAsyncContextManager["Hub"]):
         return self.snapshot()
 
     async def call(
-        self, catalogue: Catalogue, call: Call, *, deadline: float, on_progress: Progress | None = None
+        self, catalogue: Catalogue, call: Call, *, deadline: float, on_progress: ProgressFnT | None = None
     ) -> CallOutput:
         """Send one function call to the tool's owner. Never raises: whatever fails is words for the model."""
         bridged = catalogue.tools.get(call.name)
@@ -119,10 +120,11 @@ class Hub(AbstractAsyncContextManager["Hub"]):
             return None
         message = f"{tool} of {key} was not run: it needs the user's approval. To allow it: {bridged.allow_hint}"
         refusal = fail("approval_required", message, bridged)
-        return refusal | {"notices": [{"code": "approval_required", "message": message}]}
+        refusal["notices"] = [{"code": "approval_required", "message": message}]
+        return refusal
 
     async def _execute(
-        self, bridged: BridgedTool, arguments: JsonObject, deadline: float, on_progress: Progress | None
+        self, bridged: BridgedTool, arguments: JsonObject, deadline: float, on_progress: ProgressFnT | None
     ) -> CallOutput:
         timeout = bridged.owner.server.call_timeout_s or self._config.limits.call_timeout_s
         deadline = min(deadline, self._clock.now() + timeout)

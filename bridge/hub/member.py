@@ -1,29 +1,31 @@
 """One connected server: the task that owns its connection, its state for people to see, and calls to it."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import anyio
 from anyio.abc import TaskGroup
-from mcp import Client, MCPError
-from mcp import types as mcp_types
+from mcp import Client, MCPError, types
 from mcp.client.client import ConnectMode
+from mcp.client.session import IncomingMessage, MessageHandlerFnT
 from mcp.server import MCPServer
+from mcp.shared.dispatcher import ProgressFnT
 from mcp_types import CONNECTION_CLOSED
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
+from pydantic import TypeAdapter, ValidationError
 
 from bridge.children import Child
 from bridge.clock import Clock
 from bridge.config import ServerConfig
 from bridge.hub.connect import UNREACHABLE, Connection, Wire
 from bridge.hub.stdio import Process
+from bridge.items import JsonObject
 
 logger = logging.getLogger(__name__)
 
 State = Literal["starting", "late", "ready", "backing off", "failed"]
-Progress: TypeAlias = Callable[[float, float | None, str | None], Awaitable[None]]
 
 START_PATIENCE_S = 120.0
 """How long one start may take in all: a first `npx` or `uvx` downloads the server. Runs do not wait this long."""
@@ -33,6 +35,11 @@ STABLE_S = 10.0
 MAX_PAGES = 50
 SETTLE_CHANGES_S = 0.2
 """How long a listing is left alone after `list_changed`, so that a storm of them costs one listing."""
+
+
+_RESULT = TypeAdapter[types.CallToolResult | types.InputRequiredResult](
+    types.CallToolResult | types.InputRequiredResult
+)
 
 
 class CallFailed(Exception):
@@ -67,7 +74,7 @@ class Member:
         self.state: State = "starting"
         self.reason: str | None = None
         self.era: str | None = None
-        self.tools: tuple[mcp_types.Tool, ...] = ()
+        self.tools: tuple[types.Tool, ...] = ()
         self.skipped: Mapping[str, str] = {}
         self.settled = anyio.Event()
         """Set once it is known what a run can expect: ready, failed, or past its connect timeout."""
@@ -82,6 +89,7 @@ class Member:
         self._ready = anyio.Event()
         self._mode: ConnectMode = _pick_mode(server.protocol)
         self._wires = _pick_wires(server)
+        self._turnstile = anyio.CapacityLimiter(1 if server.serial else 1000)
         self._process: Process | None = None
         self._connection: Connection | None = None
 
@@ -94,6 +102,7 @@ class Member:
                 began = self._clock.now()
                 try:
                     await self._connect_once()
+                    self._set_state("backing off", self._explain_loss())
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
                     self._note_failure(error)
                 failures = 0 if self._clock.now() - began > STABLE_S else failures + 1
@@ -101,20 +110,24 @@ class Member:
                     await self._clock.sleep(min(FIRST_BACKOFF_S * 2 ** (failures - 1), LAST_BACKOFF_S))
 
     async def call(
-        self, tool: mcp_types.Tool, arguments: dict[str, object], *, deadline: float, on_progress: Progress | None
-    ) -> mcp_types.CallToolResult:
+        self, tool: types.Tool, arguments: JsonObject, *, deadline: float, on_progress: ProgressFnT | None
+    ) -> types.CallToolResult:
         """Send one `tools/call`, once; raises CallFailed with words for the model."""
         client = await self._await_client(deadline)
-        with self._clock.scope(deadline) as scope:
+        request = types.CallToolRequest(params=types.CallToolRequestParams(name=tool.name, arguments=arguments))
+        with self._clock.scope(deadline):
             try:
-                return await client.call_tool(tool.name, arguments, progress_callback=on_progress)
+                async with self._turnstile:
+                    # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
+                    result = await client.session.send_request(request, _RESULT, progress_callback=on_progress)
             except MCPError as error:
                 raise self._explain(error, tool) from error
-            except Exception as error:
-                raise CallFailed(
-                    "unreadable_result", f"{self.key} sent a result that cannot be read: {error}"
-                ) from error
-        assert scope.cancelled_caught
+            except ValidationError as error:
+                words = f"{self.key} sent a result that cannot be read: {_describe(error)}"
+                raise CallFailed("unreadable_result", words) from error
+            if isinstance(result, types.InputRequiredResult):
+                raise CallFailed("input_required", f"{self.key} asks for input that cannot be given during a run")
+            return result
         raise CallFailed("timeout", f"no result in time; {_doubt(tool)}")
 
     async def _await_client(self, deadline: float) -> Client:
@@ -144,7 +157,7 @@ class Member:
                     await lost.wait()
                     inside.cancel_scope.cancel()
             finally:
-                self._close()
+                self._client, self._ready = None, anyio.Event()
             around.cancel_scope.cancel()
         if around.cancel_scope.cancelled_caught and not lost.is_set():
             raise TimeoutError(f"not ready after {START_PATIENCE_S:g} s")
@@ -162,11 +175,6 @@ class Member:
         self._ready.set()
         self.settled.set()
 
-    def _close(self) -> None:
-        if self._client is not None:
-            self._client, self._ready = None, anyio.Event()
-            self._set_state("backing off", self._process.explain_end() if self._process else "the connection was lost")
-
     async def _give_up_late(self, scope: anyio.CancelScope) -> None:
         await self._clock.sleep(START_PATIENCE_S)
         if self._client is None:
@@ -180,9 +188,12 @@ class Member:
             self._mode = "legacy"  # it exits on a first message it does not know (modelcontextprotocol/go-sdk#1177)
         self._wires = (*self._wires[1:], self._wires[0])
         if self._process and self._process.has_ended:
-            reason = self._process.explain_end()
+            reason = self._explain_loss()
         self._set_state("failed", reason)
         self.settled.set()
+
+    def _explain_loss(self) -> str:
+        return self._process.explain_end() if self._process else "the connection was lost"
 
     def _set_state(self, state: State, reason: str | None) -> None:
         self.state, self.reason = state, reason
@@ -196,7 +207,7 @@ class Member:
             self.settled.set()
 
     async def _list_tools(self, client: Client) -> None:
-        tools: dict[str, mcp_types.Tool] = {}
+        tools: dict[str, types.Tool] = {}
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor, cache_mode="bypass")
@@ -207,7 +218,7 @@ class Member:
         self.tools = tuple(tools.values())
         self.skipped = dict(self._connection.skipped) if self._connection else {}
 
-    def _hear(self, tasks: TaskGroup) -> Callable[[object], Awaitable[None]]:
+    def _hear(self, tasks: TaskGroup) -> MessageHandlerFnT:
         """The handshake era tells of changed tools by a notification."""
         is_listing = False
 
@@ -218,9 +229,9 @@ class Member:
             if self._client is not None:
                 await self._refresh(self._client)
 
-        async def handle(message: object) -> None:
+        async def handle(message: IncomingMessage) -> None:
             nonlocal is_listing
-            if isinstance(message, mcp_types.ToolListChangedNotification) and not is_listing:
+            if isinstance(message, types.ToolListChangedNotification) and not is_listing:
                 is_listing = True
                 tasks.start_soon(list_again)
 
@@ -245,7 +256,7 @@ class Member:
         else:
             self._on_change()
 
-    def _explain(self, error: MCPError, tool: mcp_types.Tool) -> CallFailed:
+    def _explain(self, error: MCPError, tool: types.Tool) -> CallFailed:
         if error.code == CONNECTION_CLOSED:
             return CallFailed("connection_lost", f"{self.key} went away during the call; {_doubt(tool)}")
         if error.code == UNREACHABLE:
@@ -253,7 +264,7 @@ class Member:
         return CallFailed("protocol_error", f"{self.key} answered with error {error.code}: {error.message}")
 
 
-def _doubt(tool: mcp_types.Tool) -> str:
+def _doubt(tool: types.Tool) -> str:
     """Whether the call may be repeated. A call is sent once: the bridge never repeats one by itself."""
     hints = tool.annotations
     if hints and (hints.read_only_hint or hints.idempotent_hint):

@@ -18,12 +18,8 @@ def name_tool(key: str, tool: str, *, prefix: bool, taken: frozenset[str]) -> st
     """
     wanted = f"{key}__{tool}" if prefix else tool
     legal = _ILLEGAL.sub("_", wanted)
-    if (
-        legal == wanted
-        and len(legal) <= MAX_CHARS
-        and legal not in taken
-        and not _is_ambiguous(key if prefix else tool)
-    ):
+    is_good = legal == wanted and len(legal) <= MAX_CHARS and not _is_ambiguous(key if prefix else tool)
+    if is_good and legal not in taken:
         return legal
     digest = hashlib.sha256(f"{key}\0{tool}".encode("utf-8", "replace")).hexdigest()[:8]
     return f"{legal[: MAX_CHARS - 9]}_{digest}"

@@ -81,12 +81,10 @@ class ArgumentValidator:
         """The part of the schema that was violated, with the keyword's siblings."""
         fragment: Json = self._schema
         for step in path[:-1]:
-            if (isinstance(fragment, dict) and isinstance(step, str) and step in fragment) or (
-                isinstance(fragment, list) and isinstance(step, int) and step < len(fragment)
-            ):
+            if isinstance(fragment, dict) and isinstance(step, str):
+                fragment = fragment.get(step)
+            elif isinstance(fragment, list) and isinstance(step, int):
                 fragment = fragment[step]
-            else:
-                return None
         return fragment
 
 

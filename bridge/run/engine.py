@@ -7,7 +7,14 @@ from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
 
 T = TypeVar("T")
 OnEvent = Callable[[JsonObject], None]
-OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
+
+
+class OnProgress(Protocol):
+    """Told how far a call has come."""
+
+    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
+        """`progress` of `total`, in the tool's own unit."""
+        ...
 
 
 class Upstream(Protocol):
@@ -65,3 +72,8 @@ class Context(Protocol):
     def emit(self, event: JsonObject) -> None:
         """Tell what happened. Progress, receipt and logs are all made from these events."""
         ...
+
+
+def tell(notice: Notice) -> JsonObject:
+    """The event for a notice."""
+    return {"type": "notice", "code": notice["code"], "message": notice["message"]}

@@ -10,7 +10,7 @@ import anyio
 from bridge.clock import Clock
 from bridge.errors import BridgeError
 from bridge.items import Call, CallOutput, Json, JsonObject, Response, Turn, answer_call, encode, find_calls
-from bridge.run.engine import C, Context, OnProgress, Tools, Upstream
+from bridge.run.engine import C, Context, OnProgress, Tools, Upstream, tell
 from bridge.run.limits import COMPLETED, Ending, RunLimits, fail_with, stop_short
 from bridge.run.offer import Offer, make_offer
 
@@ -51,7 +51,7 @@ class Loop(Generic[C]):
         catalogue = await self.tools.catalogue()
         offer = make_offer(request.tools, catalogue, self.limits.max_tools)
         for notice in catalogue.notices:
-            self.ctx.emit({"type": "notice", **notice})
+            self.ctx.emit(tell(notice))
         history, calls_left = list(request.items), self.limits.max_tool_calls
         for n in range(1, self.limits.max_turns + 1):
             response = await self._ask(n, _build_turn(n, request, history, offer), deadline)
@@ -71,7 +71,7 @@ class Loop(Generic[C]):
         create = partial(self.upstream.create, turn, deadline=deadline, on_event=self.ctx.emit)
         response = await self.ctx.step(f"turn:{n}", create)
         for notice in response.get("notices", []):
-            self.ctx.emit({"type": "notice", **notice})
+            self.ctx.emit(tell(notice))
         self.ctx.emit(
             {
                 "type": "turn.ended",
@@ -117,7 +117,7 @@ class Loop(Generic[C]):
             output = await self.ctx.step(f"call:{n}:{index}", execute, once=True)
         item = answer_call(call, output["output"])
         for notice in output.get("notices", []):
-            self.ctx.emit({"type": "notice", **notice})
+            self.ctx.emit(tell(notice))
         self.ctx.emit(
             {
                 "type": "call.ended",

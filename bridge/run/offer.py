@@ -24,12 +24,9 @@ class Offer:
     def answer_unknown(self, call: Call) -> CallOutput:
         """The output for a name that was not offered: near names, never a guess at what was meant."""
         near: list[Json] = [*difflib.get_close_matches(call.name, self.owned, n=5, cutoff=0.4)]
-        error: JsonObject = {
-            "error": "unknown_tool",
-            "message": f"no tool {call.name!r} is offered",
-            "near_names": near,
-        }
-        return {"output": encode(error), "is_error": True, "server": None, "tool": None}
+        message = f"no tool {call.name!r} is offered"
+        output = encode({"error": "unknown_tool", "message": message, "near_names": near})
+        return {"output": output, "is_error": True, "server": None, "tool": None}
 
 
 def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, max_tools: int) -> Offer:
@@ -42,7 +39,7 @@ def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, 
     if wanted is None:
         chosen = dict(functions)
     else:
-        chosen = {}
+        chosen = dict[str, str]()
         for entry in wanted:
             chosen |= _pick(entry, functions) if isinstance(entry, str) else {_name(entry): encode(entry)}
     if len(chosen) > max_tools:

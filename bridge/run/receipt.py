@@ -1,7 +1,7 @@
 """What a run did, made from its events: the result of `respond`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from bridge.items import Json, JsonObject, encode, read_text, read_usage
 from bridge.run.limits import Ending
@@ -32,7 +32,7 @@ def build_receipt(
         "tool_calls": [_describe_call(event, is_full=is_full) for event in _find_calls(events)],
         "usage": _sum_usage(turns),
         "incomplete_details": {"reason": ending["reason"]} if ending["reason"] else None,
-        "error": dict[str, Json](ending["error"]) if ending["error"] else None,
+        "error": cast("JsonObject", ending["error"]),
         "notices": _find_notices(events),
     }
     if is_full:
@@ -114,9 +114,8 @@ def _sum_usage(turns: Sequence[JsonObject]) -> JsonObject:
 def _summarise_calls(receipt: JsonObject) -> str:
     calls = receipt["tool_calls"]
     assert isinstance(calls, list)
-    return ", ".join(
-        f"{call['name']}{' (failed)' if call['is_error'] else ''}" for call in calls if isinstance(call, dict)
-    )
+    marks = {True: " (failed)", False: ""}
+    return ", ".join(f"{call['name']}{marks[bool(call['is_error'])]}" for call in calls if isinstance(call, dict))
 
 
 def _as_items(output: Json) -> list[JsonObject]:
@@ -160,6 +159,5 @@ def _shorten_outputs(receipt: JsonObject, _excess: int) -> None:
 def _shorten_text(receipt: JsonObject, excess: int) -> None:
     text = str(receipt["output_text"])
     keep = max(0, len(text) - excess - 400) // 2  # 400: the mark, the notice and escapes
-    receipt["output_text"] = (
-        f"{text[:keep]}\n[… {len(text) - 2 * keep:,} characters left out …]\n{text[len(text) - keep :]}"
-    )
+    mark = f"\n[… {len(text) - 2 * keep:,} characters left out …]\n"
+    receipt["output_text"] = text[:keep] + mark + text[len(text) - keep :]

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from bridge import __version__
 from bridge.clock import Clock
-from bridge.config import UpstreamConfig
+from bridge.config import UpstreamConfig, is_loopback
 from bridge.errors import UpstreamError
 from bridge.items import Abilities, JsonObject, Notice, Response, Turn, encode
 from bridge.telemetry import Redactor
@@ -50,7 +50,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             timeout=httpx2.Timeout(config.idle_timeout_s, connect=config.connect_timeout_s, pool=None),
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
             transport=transport,
-            trust_env=not _is_loopback(config.base_url),
+            trust_env=not is_loopback(config.base_url),
         )
 
     async def __aexit__(
@@ -155,12 +155,6 @@ def _build_headers(config: UpstreamConfig) -> dict[str, str]:
     if config.api_key:
         headers["Authorization"] = f"Bearer {config.api_key}"
     return headers | config.headers
-
-
-def _is_loopback(url: str) -> bool:
-    """No proxy is ever asked for this machine."""
-    host = httpx2.URL(url).host
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _is_event_stream(reply: httpx2.Response) -> bool:
