@@ -10,6 +10,7 @@ from typing import cast
 import anyio
 from mcp import Client, StdioServerParameters, types
 
+from bridge.app import OFFLINE
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.entries import build_entry
 from bridge.cli.setup import set_up
@@ -22,8 +23,9 @@ def demo(options: argparse.Namespace) -> int:
     config, _redact = set_up(options)
     offline = options.offline or config.upstream is None
     body = cast("JsonObject", json.loads((files("bridge") / "example.json").read_text(encoding="utf-8")))
-    if config.upstream and config.upstream.model and not offline:
-        body["model"] = config.upstream.model
+    upstream = OFFLINE if offline else config.upstream
+    if upstream and upstream.model:
+        body["model"] = upstream.model
     args = ["-m", "bridge", "serve", "--log-level", options.log_level]
     args += ["--offline"] if offline else []
     args += ["--config", str(options.config)] if options.config else []

@@ -28,15 +28,16 @@ def build_entry(host: str, config: Path | None = None) -> JsonObject:
     if config:
         server["args"] = ["serve", "--config", str(config.absolute())]
     if host == "vscode":
-        key: JsonObject = {"type": "promptString", "id": "openai-key", "description": "API key", "password": True}
-        server |= {"type": "stdio", "env": {"OPENAI_API_KEY": "${input:openai-key}"}}
+        key: JsonObject = {"type": "promptString", "id": "openai-api-key", "description": "OpenAI API key"}
+        key["password"] = True
+        server |= {"type": "stdio", "env": {"OPENAI_API_KEY": "${input:openai-api-key}"}}
         return {"inputs": [key], "servers": {"responses": server}}
     if host == "claude-code":
         server |= {"type": "stdio", "env": {"OPENAI_API_KEY": "${OPENAI_API_KEY}"}}
     elif host == "cursor":
-        server |= {"env": {"OPENAI_API_KEY": "${env:OPENAI_API_KEY}"}}
+        server |= {"type": "stdio", "env": {"OPENAI_API_KEY": "${env:OPENAI_API_KEY}"}}
     else:
-        server |= {"env": {"OPENAI_API_KEY": "YOUR_KEY"}}
+        server |= {"env": {"OPENAI_API_KEY": "YOUR_OPENAI_API_KEY"}}
     return {"mcpServers": {"responses": server}}
 
 
