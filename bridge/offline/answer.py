@@ -40,7 +40,7 @@ def _offered(tools: list[JsonObject], choice: Json) -> tuple[list[JsonObject], b
     functions = [tool for tool in tools if tool.get("type") == "function"]
     if choice == "none":
         return [], False
-    if not isinstance(choice, dict) or choice.get("type") not in {"function", "allowed_tools"}:
+    if not isinstance(choice, dict) or choice.get("type") not in ("function", "allowed_tools"):
         return functions, choice == "required"
     allowed = choice.get("tools", [choice])
     names = [one.get("name") for one in allowed if isinstance(one, dict)] if isinstance(allowed, list) else []
@@ -49,9 +49,10 @@ def _offered(tools: list[JsonObject], choice: Json) -> tuple[list[JsonObject], b
 
 def _compose(question: str, later: list[JsonObject]) -> str:
     who, answered, nothing = _WORDS[bool(re.search(r"[\u3400-\u9fff]", question))]
-    names = {item.get("call_id"): item.get("name") for item in later if item.get("type") == "function_call"}
+    names = {str(item.get("call_id")): item.get("name") for item in later if item.get("type") == "function_call"}
     outputs = [item for item in later if item.get("type") == "function_call_output"]
-    lines = [f"- {names.get(item.get('call_id'))}: {' '.join(_text(item.get('output')).split())}" for item in outputs]
+    told = [(names.get(str(item.get("call_id"))), _text(item.get("output")).split()) for item in outputs]
+    lines = [f"- {name}: {' '.join(output)}" for name, output in told]
     return "\n".join((who, answered, *lines) if lines else (who, nothing))
 
 

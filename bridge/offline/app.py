@@ -64,7 +64,7 @@ def _recall(body: JsonObject, memory: Memory) -> list[JsonObject]:
     previous = body.get("previous_response_id")
     if previous is None:
         return []
-    if previous not in memory:
+    if not isinstance(previous, str) or previous not in memory:
         told = f"Previous response with id '{previous}' not found."
         raise Refused(told, param="previous_response_id", code="previous_response_not_found")
     return memory[previous]

@@ -1,0 +1,64 @@
+"""Every file in `configs/` is loaded and its command started as a desktop app starts it."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.cli.entries import build_entry, find_command
+from bridge.config import load
+
+PLACEHOLDER = "/PATH/TO/mcp-responses-bridge/.venv/bin/mcp-responses-bridge"
+HOSTS = ["claude-desktop", "claude-code", "cursor", "vscode"]
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}},
+}
+
+
+def read(folder: Path, name: str) -> dict[str, Any]:
+    return json.loads((folder / "configs" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_entry_of_a_host_is_what_the_config_command_prints(repository: Path, host: str) -> None:
+    printed = json.dumps(build_entry(host)).replace(find_command(), PLACEHOLDER)
+    assert json.loads(printed) == read(repository, host)
+
+
+def test_each_entry_starts_as_a_desktop_app_starts_it(repository: Path) -> None:
+    """With no more environment than `env -i PATH=/usr/bin:/bin`, and in `/`; all at once, to save time."""
+    started = {host: start(read(repository, host)) for host in HOSTS}
+    hello = json.dumps(INITIALIZE) + "\n"
+    replies = {host: process.communicate(hello, timeout=30)[0] for host, process in started.items()}
+    names = {host: json.loads(reply.splitlines()[0])["result"]["serverInfo"]["name"] for host, reply in replies.items()}
+    assert names == dict.fromkeys(HOSTS, "mcp-responses-bridge")
+
+
+def start(config: dict[str, Any]) -> subprocess.Popen[str]:
+    entry = (config.get("mcpServers") or config["servers"])["responses"]
+    assert entry["command"] == PLACEHOLDER
+    return subprocess.Popen(
+        [find_command(), *entry["args"]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "environ"),
+    [("bridge.example", {"OPENAI_API_KEY": "k"}), ("bridge.relay", {"RELAY_API_KEY": "k"})],
+)
+def test_an_example_of_our_own_config_loads(repository: Path, name: str, environ: dict[str, str]) -> None:
+    config = load(repository / "configs" / f"{name}.json", environ=dict(os.environ) | environ)
+    assert config.upstream
+    assert config.upstream.api_key == "k"

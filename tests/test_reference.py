@@ -1,0 +1,93 @@
+"""docs/reference.md says what the code says. `python tests/test_reference.py > docs/reference.md` writes it anew."""
+
+import ast
+import inspect
+import sys
+from pathlib import Path
+from typing import cast
+
+import bridge.config
+from bridge.cli.main import build_parser
+from bridge.host.schema import ARGUMENTS, RESULT
+from bridge.items import JsonObject
+
+SECTIONS = {
+    "upstream": bridge.config.UpstreamConfig,
+    "mcpServers.<key>": bridge.config.ServerConfig,
+    "mcpServers.<key>.tools": bridge.config.ToolRules,
+    "limits": bridge.config.Limits,
+    "serve": bridge.config.ServeConfig,
+}
+SPELLED = {"transport": "type"}
+
+
+def render() -> str:
+    parts = [
+        "# Reference",
+        "Every setting of the config file, every argument of `respond`, every command. Made from the code.",
+        "## Config file",
+        "`${env:NAME}` and `${env:NAME:-default}` may stand in any string, `${NAME}` inside `mcpServers` too.",
+    ]
+    for name, section in SECTIONS.items():
+        parts += [f"### `{name}`", _first_line(section), _render_fields(section)]
+    parts += [
+        "### Beside them",
+        "`builtin_tools` (`true`): offer the four built-in tools.",
+        "## `respond`",
+        "### Arguments",
+        _render_arguments(),
+        "### Result",
+        "Fields: " + ", ".join(f"`{name}`" for name in cast("JsonObject", RESULT["properties"])) + ".",
+        "## Commands",
+        "```",
+        _render_commands(),
+        "```",
+    ]
+    return "\n\n".join(parts).replace("```\n\n", "```\n").replace("\n\n```\n", "\n```\n").rstrip() + "\n"
+
+
+def _first_line(section: type) -> str:
+    return (inspect.getdoc(section) or "").splitlines()[0]
+
+
+def _render_fields(section: type[bridge.config.BaseModel]) -> str:
+    tree = ast.parse(inspect.getsource(section)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    rows = ["| setting | default | |", "|---|---|---|"]
+    for field, doc in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(field.target, ast.Name):
+            name = field.target.id
+            default = section.model_fields[name].get_default(call_default_factory=False)
+            text = inspect.cleandoc(str(cast("ast.Constant", doc.value).value)).replace("\n", " ")
+            if name != "key":
+                rows.append(f"| `{SPELLED.get(name, name)}` | {_show(default)} | {text} |")
+    return "\n".join(rows)
+
+
+def _show(default: object) -> str:
+    is_plain = isinstance(default, (int, float, str)) and default != ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`" if is_plain else ""
+
+
+def _render_arguments() -> str:
+    rows = ["| argument | |", "|---|---|"]
+    for name, schema in cast("dict[str, JsonObject]", ARGUMENTS["properties"]).items():
+        rows.append(f"| `{name}` | {schema.get('description') or 'as in the Responses API'} |")
+    return "\n".join(rows)
+
+
+def _render_commands() -> str:
+    parser = build_parser()
+    lines = [parser.format_usage().strip()]
+    for action in parser._actions:
+        if isinstance(action.choices, dict):
+            lines += [command.format_usage().strip().removeprefix("usage: ") for command in action.choices.values()]
+    return "\n".join(" ".join(line.split()) for line in lines)
+
+
+def test_the_reference_says_what_the_code_says(repository: Path) -> None:
+    assert (repository / "docs" / "reference.md").read_text(encoding="utf-8") == render()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
