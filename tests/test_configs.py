@@ -41,7 +41,7 @@ def test_each_entry_starts_as_a_desktop_app_starts_it(repository: Path) -> None:
 
 
 def start(config: dict[str, Any]) -> subprocess.Popen[str]:
-    entry = (config.get("mcpServers") or config["servers"])["responses"]
+    entry = config["servers" if "servers" in config else "mcpServers"]["responses"]
     assert entry["command"] == PLACEHOLDER
     return subprocess.Popen(
         [find_command(), *entry["args"]],

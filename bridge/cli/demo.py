@@ -9,6 +9,7 @@ from typing import cast
 
 import anyio
 from mcp import Client, StdioServerParameters, types
+from mcp.client.stdio import stdio_client
 
 from bridge.app import OFFLINE
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
@@ -45,7 +46,7 @@ async def _call_respond(args: list[str], body: JsonObject, offline: bool) -> typ
         async def show(progress: float, total: float | None, message: str | None) -> None:
             terminal.show(message or f"{progress:g} of {total}")
 
-        async with Client(server) as client:
+        async with Client(stdio_client(server, errlog=sys.stderr)) as client:
             return await client.call_tool("respond", body, progress_callback=show)
 
 

@@ -1,0 +1,200 @@
+"""The commands as a person types them: what they print where, and the exit code."""
+
+import io
+import json
+import logging
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+import pytest
+
+from bridge.cli.entries import find_command
+from bridge.cli.main import main
+from tests.fakes.upstream import Reply, ScriptedUpstream, call, http_error, message, responds
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = "The sum is 580.2."
+
+
+@dataclass
+class Done:
+    """What a command printed, and its exit code."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+Bridge = Callable[..., Awaitable[Done]]
+
+
+@pytest.fixture(autouse=True)
+def restore_logging() -> Iterator[None]:
+    """A command sets up logging for its process; here that is the tests' own."""
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = before
+
+
+@pytest.fixture
+def bridge(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bridge:
+    """Runs a command as the installed script does, in a thread: the test's own server goes on answering."""
+
+    async def run(*args: str, stdin: str = "", **environ: str) -> Done:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        try:
+            code = await anyio.to_thread.run_sync(main, args)
+        except SystemExit as usage:
+            code = int(usage.code or 0)
+        printed = capfd.readouterr()
+        return Done(code, printed.out, printed.err)
+
+    return run
+
+
+def script() -> list[Reply]:
+    add = call("math_calculator", {"operation": "add", "a": 123.5, "b": 456.7}, call_id="call_1")
+    return [responds(add), responds(message(ANSWER))]
+
+
+async def test_ask_prints_the_answer_alone_on_stdout_and_the_run_on_stderr(bridge: Bridge) -> None:
+    async with ScriptedUpstream(script()) as upstream:
+        done = await bridge("ask", "add them", OPENAI_BASE_URL=upstream.base_url, OPENAI_MODEL="m")
+    assert done.stdout == ANSWER + "\n"
+    assert done.code == 0
+    lines = done.stderr.splitlines()
+    assert lines[0] == "turn 1: asking m (4 tools)"
+    assert "math_calculator(operation=add, a=123.5, b=456.7) on builtin_tools" in lines[1]
+    assert "✓ math_calculator" in lines[2]
+    assert "580.2" in lines[2]
+
+
+async def test_ask_prints_the_whole_result_as_json_on_request(bridge: Bridge) -> None:
+    async with ScriptedUpstream(script()) as upstream:
+        done = await bridge(
+            "ask", "-", "--json", "--model", "other", stdin="add them", OPENAI_BASE_URL=upstream.base_url
+        )
+    result = json.loads(done.stdout)
+    assert result["status"] == "completed"
+    assert [called["name"] for called in result["tool_calls"]] == ["math_calculator"]
+    assert upstream.requests[0].json["input"] == [{"role": "user", "content": "add them"}]
+    assert upstream.requests[0].json["model"] == "other"
+
+
+async def test_ask_exits_1_with_the_reason_when_the_upstream_refuses(bridge: Bridge) -> None:
+    async with ScriptedUpstream([http_error(401, '{"error":{"message":"no such key"}}')]) as upstream:
+        done = await bridge("ask", "hello", OPENAI_BASE_URL=upstream.base_url, OPENAI_MODEL="m", OPENAI_API_KEY="k" * 9)
+    assert done.code == 1
+    assert done.stdout == ""
+    assert "failed: The upstream answered with status 401: no such key" in done.stderr
+
+
+async def test_ask_exits_3_when_the_answer_is_incomplete(bridge: Bridge) -> None:
+    cut = responds(message("half of"), status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    async with ScriptedUpstream([cut]) as upstream:
+        done = await bridge("ask", "hello", OPENAI_BASE_URL=upstream.base_url, OPENAI_MODEL="m")
+    assert (done.code, done.stdout) == (3, "half of\n")
+    assert "incomplete: max_output_tokens" in done.stderr
+
+
+async def test_ask_without_an_upstream_exits_2_and_says_what_to_set(bridge: Bridge) -> None:
+    done = await bridge("ask", "hello")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("mcp-responses-bridge: No upstream is configured: set OPENAI_API_KEY")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["ask", "hello"], ["demo"]])
+async def test_a_wrong_config_is_one_line_and_exit_2(bridge: Bridge, command: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"limits": {"max_turn": 3}}', encoding="utf-8")
+    done = await bridge(*command, "--config", str(config))
+    assert (done.code, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert str(config) in done.stderr
+    assert "limits.max_turn" in done.stderr
+    assert "max_turns" in done.stderr
+
+
+async def test_a_log_file_that_cannot_be_written_is_one_line_and_exit_2(bridge: Bridge, tmp_path: Path) -> None:
+    done = await bridge("ask", "hello", "--offline", "--log-file", str(tmp_path / "no" / "log"))
+    assert done.code == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+async def test_the_demo_does_the_four_calls_and_prints_the_entry_to_paste(bridge: Bridge) -> None:
+    done = await bridge("demo")
+    assert done.code == 0
+    assert done.stderr.count("✓") == 4
+    assert "580.2" in done.stdout
+    entry = json.loads(done.stderr[done.stderr.index("{\n") :])
+    assert entry["mcpServers"]["responses"]["command"] == find_command()
+
+
+async def test_the_demo_goes_to_the_configured_upstream_if_there_is_one(bridge: Bridge) -> None:
+    async with ScriptedUpstream([responds(message(ANSWER))]) as upstream:
+        done = await bridge("demo", OPENAI_BASE_URL=upstream.base_url, OPENAI_MODEL="m")
+    assert done.stdout == ANSWER + "\n"
+    assert upstream.requests[0].json["model"] == "m"
+    assert upstream.requests[0].json["metadata"] == {"model_id": "32"}
+
+
+async def test_config_prints_json_alone_on_stdout(bridge: Bridge) -> None:
+    done = await bridge("config", "cursor")
+    assert "mcpServers" in json.loads(done.stdout)
+    assert done.code == 0
+
+
+async def test_an_unknown_host_is_a_usage_error_that_lists_the_hosts(bridge: Bridge) -> None:
+    done = await bridge("config", "emacs")
+    assert done.code == 2
+    assert "claude-desktop" in done.stderr
+
+
+async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: Path, repository: Path) -> None:
+    """The person sees server, tool and arguments, and types y or n."""
+    counts, config = tmp_path / "counts", tmp_path / "config.json"
+    rogue = [str(repository / "tests" / "fakes" / "rogue.py"), "good", f"counts={counts}"]
+    calls = [call("r__write", {"path": "yes"}), call("r__echo", {"text": "no"})]
+    async with ScriptedUpstream([responds(*calls), responds(message("done"))]) as upstream:
+        settings = {
+            "upstream": {"base_url": upstream.base_url, "model": "m"},
+            "mcpServers": {"r": {"command": sys.executable, "args": rogue}},
+        }
+        config.write_text(json.dumps(settings), encoding="utf-8")
+        command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", str(config)]
+        seen = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "y", "echo": "n"})
+    assert 'r wants to run write with {"path":"yes"}' in seen
+    assert 'r wants to run echo with {"text":"no"}' in seen
+    assert "done" in seen
+    assert counts.read_text(encoding="utf-8").split() == ["write"]
+
+
+def answer_on_terminal(command: list[str], answers: dict[str, str]) -> str:
+    """What the terminal showed, with the answer entered that belongs to the tool in question."""
+    main_end, child = pty.openpty()
+    with subprocess.Popen(command, stdin=child, stdout=child, stderr=child, close_fds=True):
+        os.close(child)
+        seen, asked = "", 0
+        while True:
+            try:
+                chunk = os.read(main_end, 65536)
+            except OSError:  # the last process at the other end has gone
+                break
+            seen += chunk.decode("utf-8", "replace")
+            if seen.count("[y/N]") > asked:
+                asked += 1
+                tool = next(name for name in answers if f"run {name} with" in seen.split("[y/N]")[asked - 1])
+                os.write(main_end, f"{answers[tool]}\n".encode())
+    os.close(main_end)
+    return seen
