@@ -13,7 +13,7 @@ from bridge.config import load
 
 PLACEHOLDER = "/PATH/TO/mcp-responses-bridge/.venv/bin/mcp-responses-bridge"
 HOSTS = ["claude-desktop", "claude-code", "cursor", "vscode"]
-INITIALIZE = {
+INITIALIZE: dict[str, Any] = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "initialize",

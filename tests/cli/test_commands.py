@@ -163,9 +163,9 @@ async def test_an_unknown_host_is_a_usage_error_that_lists_the_hosts(bridge: Bri
 
 async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: Path, repository: Path) -> None:
     """The person sees server, tool and arguments, and types y or n."""
-    counts, config = tmp_path / "counts", tmp_path / "config.json"
+    counts, config, written = tmp_path / "counts", tmp_path / "config.json", tmp_path / "written"
     rogue = [str(repository / "tests" / "fakes" / "rogue.py"), "good", f"counts={counts}"]
-    calls = [call("r__write", {"path": "yes"}), call("r__echo", {"text": "no"})]
+    calls = [call("r__write", {"path": str(written)}), call("r__echo", {"text": "no"})]
     async with ScriptedUpstream([responds(*calls), responds(message("done"))]) as upstream:
         settings = {
             "upstream": {"base_url": upstream.base_url, "model": "m"},
@@ -174,7 +174,7 @@ async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: 
         config.write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", str(config)]
         seen = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "y", "echo": "n"})
-    assert 'r wants to run write with {"path":"yes"}' in seen
+    assert f'r wants to run write with {{"path":"{written}"}}' in seen
     assert 'r wants to run echo with {"text":"no"}' in seen
     assert "done" in seen
     assert counts.read_text(encoding="utf-8").split() == ["write"]
