@@ -9,19 +9,17 @@ import httpx2
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.config import NO_UPSTREAM, Config, UpstreamConfig
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.host.schema import build_request, check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.catalogue import BUILTIN, Catalogue
 from bridge.hub.hub import Approve, Hub, approve_nothing
 from bridge.items import Abilities, JsonObject
-from bridge.offline.app import build_app
-from bridge.offline.transport import StreamingASGITransport
 from bridge.run.engine import tell
 from bridge.run.limits import Ending, lower_limits
 from bridge.run.loop import Loop
 from bridge.run.memory import Listener, MemoryEngine, Run
+from bridge.settings import NO_UPSTREAM, Config, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from builtin_tools.server import build_server as build_builtin_server
@@ -50,7 +48,7 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
         self._stack = AsyncExitStack()
         upstream = OFFLINE if offline else config.upstream
         if offline:
-            transport = StreamingASGITransport(build_app())
+            transport = _build_offline_transport()
         self._upstream = Upstream(upstream, clock=self._clock, redact=redact, transport=transport) if upstream else None
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
@@ -123,3 +121,11 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
         loop = Loop[Catalogue](self._upstream, self.hub, run, limits, self._clock)
         return await loop.run(request)
+
+
+def _build_offline_transport() -> httpx2.AsyncBaseTransport:
+    """Imported when asked for: a bridge with a real upstream has no use for it."""
+    from bridge.offline.app import build_app
+    from bridge.offline.transport import StreamingASGITransport
+
+    return StreamingASGITransport(build_app())

@@ -121,6 +121,7 @@ def end_children(children: Iterable[Child] | None = None) -> None:
     _signal_groups(ending, "SIGKILL")  # of those that exited too: what they left behind in their group
     _await_exits(left, TERM_GRACE_S)
     for child in ending:
+        child.process.poll()
         _alive.discard(child)
         for pipe in (child.process.stdout, child.process.stderr):
             if pipe:
@@ -130,9 +131,18 @@ def end_children(children: Iterable[Child] | None = None) -> None:
 def _await_exits(children: list[Child], seconds: float) -> list[Child]:
     """Those of `children` that still run after `seconds`."""
     deadline = time.monotonic() + seconds
-    while (left := [child for child in children if child.process.poll() is None]) and time.monotonic() < deadline:
+    while (left := [child for child in children if not _has_exited(child)]) and time.monotonic() < deadline:
         time.sleep(0.005)
     return left
+
+
+def _has_exited(child: Child) -> bool:
+    """Without reaping it where that is possible: until then, the number of its group cannot become another's."""
+    if sys.platform != "linux" or child.process.returncode is not None:
+        return child.process.poll() is not None
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return True
 
 
 def _signal_groups(children: list[Child], name: str) -> None:

@@ -5,10 +5,11 @@ sent back as that JSON text, so `phase`, `encrypted_content`, `caller` and field
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NotRequired, TypeAlias, TypedDict
+from typing import Literal, NoReturn, NotRequired, TypeAlias, TypedDict
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, Json]
@@ -26,6 +27,26 @@ def encode(value: Json) -> str:
     becomes U+FFFD. NaN and infinity raise ValueError: JSON has neither.
     """
     return scrub(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+
+
+def decode(text: str | bytes) -> Json:
+    """The value of a JSON text from outside.
+
+    Raises ValueError for whatever `encode` could not write again: NaN, infinity (also as 1e999), nesting without end.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_read_float)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _read_float(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits)
+
+
+def _refuse(literal: str) -> NoReturn:
+    raise ValueError(f"{literal} is not a JSON number")
 
 
 def scrub(text: str) -> str:
@@ -138,17 +159,21 @@ def answer_call(call: Call, output: str | list[JsonObject]) -> JsonObject:
 
 
 def read_text(output: Iterable[JsonObject]) -> str:
-    """The text of the messages among `output`, refusals included: a refusal is an answer, not silence."""
-    return "".join(str(part.get("text") or part.get("refusal") or "") for part in _message_parts(output))
+    """The text of the messages among `output`, refusals included: a refusal is an answer, not silence.
+
+    Beside an answer, messages whose `phase` is `commentary` are no part of it.
+    """
+    messages = [item for item in output if item.get("type", "message") == "message"]
+    answers = [item for item in messages if item.get("phase") != "commentary"]
+    return "".join(text for item in answers or messages for text in _read_content(item.get("content")))
 
 
-def _message_parts(output: Iterable[JsonObject]) -> Iterator[JsonObject]:
-    for item in output:
-        content = item.get("content") if item.get("type", "message") == "message" else None
-        if isinstance(content, list):
-            yield from (
-                part for part in content if isinstance(part, dict) and part.get("type") in ("output_text", "refusal")
-            )
+def _read_content(content: Json) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    for part in content if isinstance(content, list) else ():
+        if isinstance(part, dict) and part.get("type") in ("output_text", "refusal"):
+            yield str(part.get("text") or part.get("refusal") or "")
 
 
 def read_usage(usage: JsonObject | None) -> dict[str, int]:

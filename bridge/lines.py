@@ -6,15 +6,16 @@ chunk, which is quadratic (a 32 MB line took 11 s), and it has no bound.
 
 from dataclasses import dataclass
 
-HEAD_BYTES = 4096
-"""How much of an over-long line is kept: enough to find the id of the message in it."""
+KEPT_BYTES = 4096
+"""How much of each end of an over-long line is kept: enough to find the id of the message in one of them."""
 
 
 @dataclass(frozen=True)
 class Overlong:
-    """A line longer than the limit: its first bytes, and how many there were."""
+    """A line longer than the limit: its first and last bytes, and how many there were."""
 
     head: bytes
+    tail: bytes
     size: int
 
 
@@ -45,9 +46,12 @@ class LineSplitter:
         if self._size <= self._limit:
             self._parts.append(part)
         elif before <= self._limit:
-            self._parts = [b"".join([*self._parts, part])[:HEAD_BYTES]]
+            line = b"".join([*self._parts, part])
+            self._parts = [line[:KEPT_BYTES], line[-KEPT_BYTES:]]
+        else:
+            self._parts[1] = (self._parts[1] + part)[-KEPT_BYTES:]
 
     def _take(self) -> bytes | Overlong:
-        line = b"".join(self._parts)
-        size, self._parts, self._size = self._size, list[bytes](), 0
-        return line if size <= self._limit else Overlong(line[:HEAD_BYTES], size)
+        parts, size = self._parts, self._size
+        self._parts, self._size = list[bytes](), 0
+        return b"".join(parts) if size <= self._limit else Overlong(parts[0], parts[1], size)

@@ -21,6 +21,7 @@ import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 from mcp_types import (
+    INTERNAL_ERROR,
     INVALID_REQUEST,
     PARSE_ERROR,
     ErrorData,
@@ -33,8 +34,8 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 
-from bridge.items import Json, scrub
-from bridge.lines import LineSplitter, Overlong
+from bridge.items import encode
+from bridge.lines import KEPT_BYTES, LineSplitter, Overlong
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +44,22 @@ CHUNK_BYTES = 1 << 18
 Streams: TypeAlias = tuple[
     MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]
 ]
-_ID = re.compile(rb'"id"\s*:\s*(?:(-?\d{1,18})|"((?:[^"\\]|\\.){0,256})")')
+_ID = rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.){0,256}")'
+_FIRST_ID = re.compile(rb"\s*\{[^{}\[\]]*?" + _ID)
+_LAST_ID = re.compile(_ID + rb"[^{}\[\]]*\}\s*\Z")
+"""The id of a message stands outside of all its other objects: before them, or behind them as TypeScript's SDK does."""
 
 
 class BadMessage(ValueError):
-    """A line that is no JSON-RPC message; `id` is the one found in it, if any."""
+    """A line that is no JSON-RPC message; `id` is the one found at an end of it, if any."""
 
-    def __init__(self, reason: str, raw: bytes, code: int = PARSE_ERROR) -> None:
+    def __init__(self, reason: str, head: bytes, tail: bytes | None = None, *, code: int = PARSE_ERROR) -> None:
         super().__init__(reason)
         self.code = code
-        found = _ID.search(raw)
+        found = _FIRST_ID.match(head[:KEPT_BYTES]) or _LAST_ID.search((tail or head)[-KEPT_BYTES:])
         self.id: RequestId | None = None
-        if found:
-            self.id = int(found[1]) if found[1] else found[2].decode(errors="replace")
+        with suppress(ValueError):
+            self.id = json.loads(found[1].decode(errors="replace"), strict=False) if found else None
 
     def to_error(self) -> JSONRPCError:
         """The JSON-RPC error for this line."""
@@ -65,38 +69,30 @@ class BadMessage(ValueError):
 def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     """The message in `line`; invalid UTF-8 and lone surrogates become U+FFFD. Raises BadMessage."""
     if isinstance(line, Overlong):
-        raise BadMessage(f"a message of {line.size:,} bytes is over the limit", line.head)
+        raise BadMessage(f"a message of {line.size:,} bytes is over the limit", line.head, line.tail)
     with suppress(ValueError):
         return jsonrpc_message_adapter.validate_json(line, by_name=False)
     # The fast reader refuses surrogates, depth and long integers that the patient one can read.
     try:
-        value = _scrub_all(json.loads(line.decode("utf-8", "replace")))
+        value = json.loads(encode(json.loads(line.decode("utf-8", "replace"))))
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not readable as JSON: {error}", line) from None
     try:
         return jsonrpc_message_adapter.validate_python(value, by_name=False)
     except (ValueError, RecursionError):
-        raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, INVALID_REQUEST) from None
-
-
-def _scrub_all(value: Json) -> Json:
-    if isinstance(value, str):
-        return scrub(value)
-    if isinstance(value, list):
-        return [_scrub_all(entry) for entry in value]
-    if isinstance(value, dict):
-        return {scrub(key): _scrub_all(entry) for key, entry in value.items()}
-    return value
+        raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
 
 
 def write_message(message: JSONRPCMessage) -> bytes:
-    """`message` as one line of UTF-8, its lone surrogates replaced."""
+    """`message` as one line of UTF-8, its lone surrogates replaced. A reply that JSON cannot hold becomes an error."""
+    with suppress(ValueError):
+        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
     try:
-        text = message.model_dump_json(by_alias=True, exclude_unset=True)
-    except ValueError:
-        value = _scrub_all(message.model_dump(by_alias=True, exclude_unset=True, mode="python"))
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-    return text.encode("utf-8", "replace") + b"\n"
+        text = encode(message.model_dump(by_alias=True, exclude_unset=True))
+    except (TypeError, ValueError, RecursionError) as error:
+        failure = ErrorData(code=INTERNAL_ERROR, message=f"the message cannot be written as JSON: {error}")
+        return write_message(JSONRPCError(jsonrpc="2.0", id=getattr(message, "id", None), error=failure))
+    return text.encode() + b"\n"
 
 
 @asynccontextmanager
@@ -112,15 +108,14 @@ async def open_pipes(
     to_session, from_wire = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     to_wire, from_session = anyio.create_memory_object_stream[SessionMessage](0)
     wire = _Wire(source, sink, limit=limit, on_end=on_end, answer_bad=answer_bad)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wire.receive, to_session)
-        tasks.start_soon(wire.send, from_session)
-        try:
-            yield from_wire, to_wire
-        finally:
-            to_wire.close()
-            from_wire.close()
-            tasks.cancel_scope.cancel()
+    with to_session, from_wire, to_wire, from_session:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wire.receive, to_session)
+            tasks.start_soon(wire.send, from_session)
+            try:
+                yield from_wire, to_wire
+            finally:
+                tasks.cancel_scope.cancel()
 
 
 class _Wire:
@@ -132,27 +127,32 @@ class _Wire:
         self._limit = limit
         self._on_end = on_end
         self._answer_bad = answer_bad
+        self._reading = anyio.CancelScope()
         self._unanswered: set[RequestId] = set()
         self._answered = anyio.Event()
 
     async def receive(self, to_session: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         """Hand on what arrives, until the end of the source or of the session."""
         async with to_session:
-            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                async for line in read_lines(self._source, self._limit):
-                    await self._pass_on(line, to_session)
-                await self._finish_file()
+            with self._reading, suppress(OSError):
+                try:
+                    async for line in read_lines(self._source, self._limit):
+                        await self._pass_on(line, to_session)
+                    await self._finish_file()
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    return  # the session has ended, not the wire
             self._on_end()
 
     async def send(self, from_session: MemoryObjectReceiveStream[SessionMessage]) -> None:
         """Write what the session sends, until one of the two is gone."""
-        with suppress(OSError):
+        try:
             async with from_session:
                 async for message in from_session:
                     await self._sink.write(write_message(message.message))
                     if isinstance(message.message, JSONRPCResponse | JSONRPCError):
                         self._settle(message.message.id)
-        self._on_end()
+        except OSError:
+            self._reading.cancel()  # nobody hears an answer any more
 
     async def _pass_on(
         self, line: bytes | Overlong, to_session: MemoryObjectSendStream[SessionMessage | Exception]
@@ -174,7 +174,8 @@ class _Wire:
 
     def _settle(self, request: object) -> None:
         """A request has been answered, or never will be."""
-        self._unanswered.discard(request)  # type: ignore[arg-type]
+        if isinstance(request, str | int):
+            self._unanswered.discard(request)
         if not self._unanswered:
             self._answered.set()
 

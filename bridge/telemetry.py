@@ -5,13 +5,15 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from typing_extensions import override
 
 BLANK = "***"
+SHORTEST_FORM = 6
+"""Characters. The base64 of a short secret has pieces that occur everywhere."""
 
 
 class Redactor:
@@ -27,9 +29,18 @@ class Redactor:
 
 
 def _encode_all(secret: str) -> set[str]:
+    written = {quote(secret, safe=""), quote(secret), *_encode_base64(secret)}
+    written |= {json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+    return {secret} | {form for form in written if len(form) >= SHORTEST_FORM}
+
+
+def _encode_base64(secret: str) -> Iterator[str]:
+    """What stands in a base64 text for `secret`, wherever in the text that was encoded it began."""
     data = secret.encode("utf-8", "replace")
-    encoded = {form(data).decode().rstrip("=") for form in (base64.b64encode, base64.urlsafe_b64encode)}
-    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} | encoded
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            first, end = -(-before * 8 // 6), (before + len(data)) * 8 // 6  # the characters that are its alone
+            yield encode(bytes(before) + data).decode()[first:end]
 
 
 class _Line(logging.Formatter):

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from bridge.config import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules, find, load
+from bridge.config import find, load
+from bridge.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
 from bridge.errors import ConfigError
 
 Read = Callable[..., Config]

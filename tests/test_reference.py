@@ -6,17 +6,17 @@ import sys
 from pathlib import Path
 from typing import cast
 
-import bridge.config
+from bridge import settings
 from bridge.cli.main import build_parser
 from bridge.host.schema import ARGUMENTS, RESULT
 from bridge.items import JsonObject
 
 SECTIONS = {
-    "upstream": bridge.config.UpstreamConfig,
-    "mcpServers.<key>": bridge.config.ServerConfig,
-    "mcpServers.<key>.tools": bridge.config.ToolRules,
-    "limits": bridge.config.Limits,
-    "serve": bridge.config.ServeConfig,
+    "upstream": settings.UpstreamConfig,
+    "mcpServers.<key>": settings.ServerConfig,
+    "mcpServers.<key>.tools": settings.ToolRules,
+    "limits": settings.Limits,
+    "serve": settings.ServeConfig,
 }
 SPELLED = {"transport": "type"}
 
@@ -50,7 +50,7 @@ def _first_line(section: type) -> str:
     return (inspect.getdoc(section) or "").splitlines()[0]
 
 
-def _render_fields(section: type[bridge.config.BaseModel]) -> str:
+def _render_fields(section: type[settings.BaseModel]) -> str:
     tree = ast.parse(inspect.getsource(section)).body[0]
     assert isinstance(tree, ast.ClassDef)
     rows = ["| setting | default | |", "|---|---|---|"]

@@ -10,12 +10,12 @@ from bridge.app import Bridge
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.setup import set_up
 from bridge.cli.terminal import Terminal
-from bridge.config import NO_UPSTREAM, Config
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.hub.hub import Approve
 from bridge.items import JsonObject, encode
 from bridge.run.progress import describe_event
 from bridge.run.receipt import build_receipt
+from bridge.settings import NO_UPSTREAM, Config
 from bridge.telemetry import Redactor
 
 

@@ -74,7 +74,11 @@ def build_parser() -> argparse.ArgumentParser:
     upstream.add_argument("--offline", action="store_true", help="use the embedded rule-based upstream: no key needed")
 
     serve = commands.add_parser("serve", parents=[common, upstream], help="be an MCP server, for a host to start")
-    serve.add_argument("--transport", choices=["stdio"], default="stdio", help="default: %(default)s")
+    transports = ["stdio", "http", "sse"]
+    serve.add_argument("--transport", choices=transports, default="stdio", help="http and sse are one service")
+    serve.add_argument("--host", help="the address to listen on; default: 127.0.0.1")
+    serve.add_argument("--port", type=int, help="the port to listen on; default: 8787")
+    serve.add_argument("--no-auth", action="store_true", help="no token, on a loopback address only")
 
     ask = commands.add_parser("ask", parents=[common, upstream], help="ask the model once, from the terminal")
     ask.add_argument("prompt", metavar="PROMPT", help="what to ask; - reads it from stdin")

@@ -4,8 +4,9 @@ import argparse
 import logging
 import os
 
-from bridge.config import Config, load
+from bridge.config import load
 from bridge.errors import ConfigError
+from bridge.settings import Config
 from bridge.telemetry import Redactor, configure_logging
 
 logger = logging.getLogger("bridge")
@@ -13,7 +14,8 @@ logger = logging.getLogger("bridge")
 
 def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     """The configuration, and what blanks its secrets. Raises ConfigError."""
-    config = load(options.config, environ=os.environ)
+    flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
+    config = load(options.config, environ=os.environ, overrides=flags)
     redact = Redactor(config.secrets())
     try:
         configure_logging(options.log_level, options.log_file, redact)

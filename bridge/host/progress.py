@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from bridge.clock import Clock
-from bridge.items import JsonObject
+from bridge.items import JsonObject, scrub
 from bridge.run.progress import describe_event
 
 HEARTBEAT_S = 10.0
@@ -16,7 +16,7 @@ TEXT_INTERVAL_S = 0.1
 
 
 class ProgressRelay:
-    """Collects a run's events as they happen and reports them, in order, while `relay` runs."""
+    """Collects a run's events as they happen and reports them, in order, until the run has ended."""
 
     def __init__(self, report: Callable[[float, str], Awaitable[None]], clock: Clock, *, wants_text: bool) -> None:
         self._report = report
@@ -24,6 +24,7 @@ class ProgressRelay:
         self._wants_text = wants_text
         self._waiting: deque[tuple[str, bool]] = deque()
         self._wake = anyio.Event()
+        self._ended = anyio.Event()
         self._began = clock.now()
         self._sent = 0
         self._last_line = "working"
@@ -31,24 +32,28 @@ class ProgressRelay:
     def listen(self, event: JsonObject) -> None:
         """Take one event; to be given to `Run.listen`."""
         is_text = event["type"] == "text"
-        line = (str(event["delta"]) if self._wants_text else None) if is_text else describe_event(event)
+        line = (scrub(str(event["delta"])) if self._wants_text else None) if is_text else describe_event(event)
         if line:
             self._waiting.append((line, is_text))
             self._wake.set()
+        if event["type"] == "run.ended":
+            self._ended.set()
+            self._wake.set()
 
     async def relay(self) -> None:
-        """Report what happens until cancelled."""
-        while True:
+        """Report what happens; returns when the run has ended and everything is told."""
+        while self._waiting or not self._ended.is_set():
             with self._clock.scope(self._clock.now() + HEARTBEAT_S) as silence:
                 await self._wake.wait()
             self._wake = anyio.Event()
             if silence.cancelled_caught:
                 seconds = self._clock.now() - self._began
                 await self._send(f"{self._last_line} … {seconds:.0f} s")
-            elif await self.flush():
-                await self._clock.sleep(TEXT_INTERVAL_S)
+            elif await self._flush():
+                with self._clock.scope(self._clock.now() + TEXT_INTERVAL_S):
+                    await self._ended.wait()
 
-    async def flush(self) -> bool:
+    async def _flush(self) -> bool:
         """Report what is waiting, neighbouring pieces of text as one; True if there was text among it."""
         had_text = False
         while self._waiting:

@@ -8,11 +8,14 @@ from typing import cast
 import jsonschema_rs
 
 from bridge.errors import ArgumentError
-from bridge.items import Json, JsonObject, encode
+from bridge.items import Json, JsonObject, decode, encode, scrub
 from bridge.run.loop import Request
 
 OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previous_response_id", "tool_choice")
 """What `extra` may not set: an argument of its own or the bridge decides it."""
+
+JOINED_LATER = ("input", "tools", "stream")
+"""Parts of the body that are no parameters of a turn."""
 
 ARGUMENTS: JsonObject = {
     "type": "object",
@@ -60,12 +63,29 @@ ARGUMENTS: JsonObject = {
             "enum": ["summary", "full"],
             "description": "full: also each call's arguments and output, and every item",
         },
-        "extra": {"type": "object", "description": "Any other parameter of POST /v1/responses, sent as it is"},
+        "extra": {
+            "type": "object",
+            "properties": {
+                "tools": {"type": "array", "items": {"type": "object", "required": ["type"]}},
+                "include": {"type": "array", "items": {"type": "string"}},
+                "reasoning": {"type": "object"},
+                "metadata": {"type": "object"},
+            },
+            "description": "Any other parameter of POST /v1/responses, sent as it is",
+        },
     },
 }
 
 SENT_AS_THEY_ARE = ["instructions", "previous_response_id", "tool_choice", "parallel_tool_calls"]
 SENT_AS_THEY_ARE += ["max_output_tokens", "temperature", "text", "store"]
+
+FORMS = {
+    "input": "a text, or a list of Responses input items; neither may be empty",
+    "tools": "a glob over the names of tools, or a Responses tool object with a type",
+    "tool_choice": '"auto", "none", "required", or a Responses tool_choice object',
+}
+"""What is expected of arguments that may have more than one form."""
+MAX_MESSAGE_CHARS = 300
 
 _OBJECT: JsonObject = {"type": "object"}
 RESULT: JsonObject = {
@@ -96,24 +116,41 @@ def _validator() -> jsonschema_rs.Validator:
     return jsonschema_rs.validator_for(ARGUMENTS)
 
 
+def read_arguments(given: Mapping[str, object]) -> JsonObject:
+    """The arguments as a host gave them, fit to be sent on: without lone surrogates, and without the nulls that some
+    hosts give for whatever is optional. Raises ArgumentError for what is not JSON."""
+    arguments: JsonObject = {}
+    for name, value in given.items():
+        try:
+            arguments[scrub(name)] = decode(encode(cast("Json", value)))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ArgumentError(f"{name}: {error}") from error
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
 def check_arguments(arguments: JsonObject) -> None:
     """Raises ArgumentError with one sentence that names the argument that is wrong and what would be right."""
     _refuse_unknown(arguments)
+    if "input" not in arguments:
+        raise ArgumentError("input: it is missing; give a text, or a list of Responses input items")
     for error in _validator().iter_errors(arguments):
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path).lstrip(".")
-        raise ArgumentError(f"{path}: {_explain(error)}" if path else error.message)
-    for index, item in enumerate(cast("list[JsonObject]", arguments["input"]) if _is_list(arguments["input"]) else []):
-        if "role" not in item and "type" not in item:
+        raise ArgumentError(f"{path}: {_explain(error)}")
+    items = arguments["input"]
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict) and "role" not in item and "type" not in item:
             raise ArgumentError(f'input[{index}]: an item needs a "type", or a "role" for a message')
-    extra = arguments.get("extra")
+    if isinstance(extra := arguments.get("extra"), dict):
+        _check_extra(extra, arguments)
+
+
+def _check_extra(extra: JsonObject, arguments: JsonObject) -> None:
     for name in OWNED_BY_BRIDGE:
-        if isinstance(extra, dict) and name in extra:
+        if name in extra:
             own = "is set by the bridge" if name.startswith("stream") else "has an argument of its own"
             raise ArgumentError(f"extra.{name}: {name} {own}")
-
-
-def _is_list(value: Json) -> bool:
-    return isinstance(value, list)
+    if "conversation" in extra and "previous_response_id" in arguments:
+        raise ArgumentError("extra.conversation: the API takes either it or previous_response_id")
 
 
 def _refuse_unknown(arguments: JsonObject) -> None:
@@ -126,36 +163,47 @@ def _refuse_unknown(arguments: JsonObject) -> None:
 
 
 def _explain(error: jsonschema_rs.ValidationError) -> str:
-    """The validator's words, and for a choice of forms what the forms are."""
-    fragment = cast("JsonObject", cast("JsonObject", ARGUMENTS["properties"]).get(str(error.instance_path[0]), {}))
-    description = fragment.get("description")
-    return f"{error.message} ({description})" if "anyOf" in fragment and description else error.message
+    """The validator's words; for a choice of forms, which it cannot put into words, what the forms are."""
+    if error.schema_path[-1] == "anyOf":
+        return f"expected {FORMS[str(error.instance_path[0])]}"
+    message = error.message  # it begins with the value, which may be of any size
+    return message if len(message) <= MAX_MESSAGE_CHARS else f"… {message[-MAX_MESSAGE_CHARS:]}"
 
 
 def build_request(arguments: JsonObject, *, model: str, defaults: Mapping[str, Json]) -> Request:
     """The request that checked `arguments` make; what the caller gave wins over the config's `defaults`."""
-    extra = dict(cast("JsonObject", arguments.get("extra") or {}))
-    more_tools = cast("list[JsonObject]", extra.pop("tools", []))
-    include = cast("list[Json]", extra.pop("include", []))
+    extra = _read_object(arguments.get("extra"))
     parameters: JsonObject = dict(defaults) | extra
+    if "previous_response_id" in arguments:
+        parameters.pop("conversation", None)  # a default; the API takes either
     parameters |= {name: arguments[name] for name in SENT_AS_THEY_ARE if name in arguments}
     parameters["model"] = arguments.get("model", model)
     if "reasoning_effort" in arguments:
-        parameters["reasoning"] = cast("JsonObject", parameters.get("reasoning") or {}) | {
-            "effort": arguments["reasoning_effort"]
-        }
-    if "metadata" in arguments:
-        labels = cast("JsonObject", arguments["metadata"]).items()
-        parameters["metadata"] = {name: label if isinstance(label, str) else encode(label) for name, label in labels}
-    if parameters.get("store") is False:  # nothing can be looked up by id later: reasoning must come whole
-        include = ["reasoning.encrypted_content", *include]
-    if include:
-        known = cast("list[Json]", parameters.get("include") or [])
-        parameters["include"] = [*known, *(name for name in include if name not in known)]
-    wanted = cast("list[str | JsonObject] | None", arguments.get("tools"))
-    if more_tools:
-        wanted = [*(["*"] if wanted is None else wanted), *more_tools]
-    return Request(parameters, _encode_input(arguments["input"]), wanted)
+        parameters["reasoning"] = _read_object(parameters.get("reasoning")) | {"effort": arguments["reasoning_effort"]}
+    labels = _read_object(arguments.get("metadata") or parameters.get("metadata"))
+    parameters["metadata"] = {name: _write_label(label) for name, label in labels.items()} or None
+    # Without a store nothing can be looked up by its id later: reasoning must come whole.
+    sealed: list[Json] = ["reasoning.encrypted_content"] if parameters.get("store") is False else []
+    include = sealed + _read_list(defaults.get("include")) + _read_list(extra.get("include"))
+    parameters["include"] = [*dict.fromkeys(map(str, include))] or None
+    wanted = arguments.get("tools")
+    if more_tools := _read_list(defaults.get("tools")) + _read_list(extra.get("tools")):
+        wanted = (["*"] if wanted is None else _read_list(wanted)) + more_tools
+    sent = {name: value for name, value in parameters.items() if value is not None and name not in JOINED_LATER}
+    return Request(sent, _encode_input(arguments["input"]), cast("list[str | JsonObject] | None", wanted))
+
+
+def _read_object(value: Json) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _read_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else []
+
+
+def _write_label(label: Json) -> str:
+    """A metadata value: the API takes texts only."""
+    return label if isinstance(label, str) else encode(label)
 
 
 def _encode_input(value: Json) -> list[str]:

@@ -15,10 +15,10 @@ from bridge.clock import Clock
 from bridge.errors import ArgumentError, BridgeError
 from bridge.host.legacy import LegacyListeners
 from bridge.host.progress import ProgressRelay
-from bridge.host.schema import ARGUMENTS, RESULT
+from bridge.host.schema import ARGUMENTS, RESULT, read_arguments
 from bridge.items import JsonObject
 from bridge.run.limits import fail_with
-from bridge.run.memory import Listener, Run
+from bridge.run.memory import INTERNAL_ERROR, Listener, Run
 from bridge.run.receipt import Detail, build_receipt, render_text
 
 logger = logging.getLogger(__name__)
@@ -110,13 +110,13 @@ class BridgeServer(Server[dict[str, object]]):
         try:
             if params.name != "respond":
                 raise ArgumentError(f"there is no tool {params.name!r}; the tool is 'respond'")
-            return await self._respond(ctx, cast("JsonObject", params.arguments or {}))
+            return await self._respond(ctx, read_arguments(params.arguments or {}))
         except BridgeError as error:
-            return _render(build_receipt("", [], fail_with(error), limit_chars=self._runner.result_chars))
+            ending = fail_with(error)
         except Exception:
             logger.exception("respond broke")
-            broken = BridgeError("The bridge itself failed; its log has the cause.")
-            return _render(build_receipt("", [], fail_with(broken), limit_chars=self._runner.result_chars))
+            ending = fail_with(INTERNAL_ERROR)
+        return _render(build_receipt(None, [], ending, limit_chars=self._runner.result_chars))
 
     async def _respond(
         self, ctx: ServerRequestContext[dict[str, object]], arguments: JsonObject
@@ -129,15 +129,10 @@ class BridgeServer(Server[dict[str, object]]):
         relay = ProgressRelay(report, self._clock, wants_text=meta.get(TEXT_META) is True)
         run = self._runner.start(arguments, relay.listen)
         try:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(relay.relay)
-                await run.ended.wait()
-                tasks.cancel_scope.cancel()
-        except anyio.get_cancelled_exc_class():
+            await relay.relay()
+        finally:  # a caller that is gone, or cannot be told anything, waits for nothing
             if decide_cancellation() == "stop":
                 run.cancel()
-            raise
-        await relay.flush()
         assert run.ending
         detail: Detail = "full" if arguments.get("detail") == "full" else "summary"
         limit = self._runner.result_chars

@@ -11,11 +11,11 @@ from typing import Literal
 
 from mcp import types
 
-from bridge.config import ServerConfig
+from bridge.settings import ServerConfig
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
 from bridge.hub.schemas import ArgumentValidator, encode_function
-from bridge.items import Notice, encode
+from bridge.items import Notice, encode, scrub
 
 BUILTIN = "builtin_tools"
 """The key of the built-in server; its tools keep their plain names."""
@@ -39,6 +39,12 @@ class BridgedTool:
     def validator(self) -> ArgumentValidator:
         """Compiled at the first call: most tools of most runs are never called."""
         return ArgumentValidator(self.tool.input_schema)
+
+    @property
+    def notices(self) -> list[Notice]:
+        """What the caller should know about a call of it."""
+        note = self.validator.note
+        return [{"code": "schema_unusable", "message": f"{self.name}: {note}"}] if note else []
 
     @property
     def allow_hint(self) -> str:
@@ -76,12 +82,18 @@ def build_catalogue(members: Iterable[Member]) -> Catalogue:
     tools: dict[str, BridgedTool] = {}
     notices = [_report(member) for member in members if member.state != "ready"]
     for member in members:
-        for reason in (f"{member.key}: {name} is left out, {why}" for name, why in member.skipped.items()):
-            notices.append({"code": "tool_left_out", "message": reason})
-        for tool in member.tools if member.state == "ready" else ():
-            bridged = _bridge(member, tool, reserved | tools.keys() if not member.server.prefix else reserved)
-            if bridged and bridged.name not in tools:
-                tools[bridged.name] = bridged
+        if member.state != "ready":
+            continue
+        skipped = dict(member.listing.skipped)
+        for tool in member.tools:
+            try:
+                bridged = _bridge(member, tool, reserved if member.server.prefix else reserved | tools.keys())
+            except (ValueError, RecursionError) as error:
+                skipped[tool.name] = f"its definition cannot be written as JSON: {error}"
+                continue
+            if bridged and tools.setdefault(bridged.name, bridged) is not bridged:
+                skipped[tool.name] = f"the name {bridged.name} is taken"
+        notices += [_leave_out(member, name, reason) for name, reason in skipped.items()]
     return Catalogue(tools, tuple(notices))
 
 
@@ -108,6 +120,10 @@ def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "de
             is_read_only = bool(tool.annotations and tool.annotations.read_only_hint)
             is_free = server.require_approval == "never" or (server.require_approval == "writes" and is_read_only)
             return "run" if is_free else "ask"
+
+
+def _leave_out(member: Member, name: str, reason: str) -> Notice:
+    return {"code": "tool_left_out", "message": scrub(f"{member.key}: {name} is left out: {reason}")}
 
 
 def _report(member: Member) -> Notice:

@@ -13,16 +13,18 @@ from mcp.shared.dispatcher import ProgressFnT
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.config import Config, ServerConfig
+from bridge.settings import Config, ServerConfig
 from bridge.hub.catalogue import BUILTIN, BridgedTool, Catalogue, build_catalogue
-from bridge.hub.member import CallFailed, Member
+from bridge.hub.failures import CallFailed
+from bridge.hub.member import Member
 from bridge.hub.outputs import encode_error, render_result
-from bridge.items import Abilities, Call, CallOutput, Json, JsonObject
+from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode
+from bridge.telemetry import Redactor
 
 Approve: TypeAlias = Callable[[str, str, JsonObject], Awaitable[bool]]
 """Asks the person whether `tool` of `server` may run with these arguments; False when nobody can be asked."""
 
-MAX_ARGUMENT_CHARS = 262_144
+MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS = 262_144, 64
 
 
 async def approve_nothing(_server: str, _tool: str, _arguments: JsonObject) -> bool:
@@ -52,6 +54,7 @@ class Hub(AbstractAsyncContextManager["Hub"]):
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
         self._tasks: TaskGroup | None = None
+        redact = Redactor(config.secrets())
 
         def build(server: ServerConfig, in_process: MCPServer | None = None) -> Member:
             return Member(
@@ -61,6 +64,7 @@ class Hub(AbstractAsyncContextManager["Hub"]):
                 connect_timeout_s=config.limits.connect_timeout_s,
                 message_bytes=config.limits.message_bytes,
                 on_change=self._forget,
+                redact=redact,
                 in_process=in_process,
                 child=(children or {}).get(server.key),
             )
@@ -132,10 +136,19 @@ class Hub(AbstractAsyncContextManager["Hub"]):
             result = await bridged.owner.call(bridged.tool, arguments, deadline=deadline, on_progress=on_progress)
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
-        output, is_error = render_result(
-            result, abilities=self._abilities(), limit_bytes=self._config.limits.output_bytes
-        )
-        return {"output": output, "is_error": is_error, "server": bridged.owner.key, "tool": bridged.tool.name}
+        try:
+            output, is_error = render_result(
+                result, abilities=self._abilities(), limit_bytes=self._config.limits.output_bytes
+            )
+        except (ValueError, RecursionError) as error:
+            return fail("unreadable_result", f"it was executed, but its result cannot be read: {error}", bridged)
+        return {
+            "output": output,
+            "is_error": is_error,
+            "server": bridged.owner.key,
+            "tool": bridged.tool.name,
+            "notices": bridged.notices,
+        }
 
     def _forget(self) -> None:
         self._snapshot = None
@@ -155,20 +168,29 @@ def fail(code: str, message: str, bridged: BridgedTool | None = None, **details:
 def read_arguments(arguments: Json) -> JsonObject:
     """The arguments of a call as an object; ValueError says what they are instead.
 
-    Nothing is repaired by guess. Missing or empty ones are {}; an object instead of JSON text is taken as it is.
+    Nothing is repaired by guess. Missing or empty ones are {}; an object instead of JSON text is taken as it is. Half
+    an emoji becomes U+FFFD: it would end the connection that it is written to.
     """
     if arguments is None or arguments == "":
         return {}
-    if isinstance(arguments, str):
-        if len(arguments) > MAX_ARGUMENT_CHARS:
-            raise ValueError(f"{len(arguments):,} characters, the limit is {MAX_ARGUMENT_CHARS:,}")
-        try:
-            arguments = json.loads(arguments, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
-        except RecursionError:
-            raise ValueError("it is nested too deeply") from None
-    if not isinstance(arguments, dict):
-        raise ValueError(f"it is a {type(arguments).__name__}")
-    return arguments
+    try:
+        text = arguments if isinstance(arguments, str) else encode(arguments)
+        if len(text) > MAX_ARGUMENT_CHARS:
+            raise ValueError(f"{len(text):,} characters, the limit is {MAX_ARGUMENT_CHARS:,}")
+        value: Json = json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+        if _is_deeper(value, MAX_ARGUMENT_LEVELS):
+            raise RecursionError
+        if not isinstance(value, dict):
+            raise ValueError(f"it is a {type(value).__name__}")
+        scrubbed: JsonObject = json.loads(encode(value))
+    except RecursionError:
+        raise ValueError(f"it is nested more than {MAX_ARGUMENT_LEVELS} levels deep") from None
+    return scrubbed
+
+
+def _is_deeper(value: Json, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels == 0 or any(_is_deeper(entry, levels - 1) for entry in inner)
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> JsonObject:

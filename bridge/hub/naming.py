@@ -7,6 +7,7 @@ MAX_CHARS = 64
 """The Responses API documents 128; live errors and most compatible upstreams say 64 (chatboxai/chatbox#2400)."""
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_-]")
+_LOOKS_CHANGED = re.compile(r"_[0-9a-f]{8}\Z")
 
 
 def name_tool(key: str, tool: str, *, prefix: bool, taken: frozenset[str]) -> str:
@@ -14,12 +15,12 @@ def name_tool(key: str, tool: str, *, prefix: bool, taken: frozenset[str]) -> st
 
     It depends on these two words and on the reserved names alone (`taken`: the built-in tools'), never on who else is
     connected. What the API refuses becomes `_`; a name that had to be changed, is too long or is taken ends in 8 hex
-    digits of the SHA-256 of key and tool, so that two different tools never share one.
+    digits of the SHA-256 of key and tool, and no other name ends so: two different tools never share one.
     """
     wanted = f"{key}__{tool}" if prefix else tool
     legal = _ILLEGAL.sub("_", wanted)
-    is_good = legal == wanted and len(legal) <= MAX_CHARS and not _is_ambiguous(key if prefix else tool)
-    if is_good and legal not in taken:
+    is_good = legal == wanted and 0 < len(legal) <= MAX_CHARS and not _LOOKS_CHANGED.search(legal)
+    if is_good and legal not in taken and not _is_ambiguous(key if prefix else tool):
         return legal
     digest = hashlib.sha256(f"{key}\0{tool}".encode("utf-8", "replace")).hexdigest()[:8]
     return f"{legal[: MAX_CHARS - 9]}_{digest}"

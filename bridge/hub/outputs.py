@@ -1,5 +1,6 @@
 """A tool result as a call output: what the model reads of what a server said, and nothing dropped in silence."""
 
+import binascii
 from collections.abc import Sequence
 
 from mcp import types
@@ -7,6 +8,9 @@ from mcp import types
 from bridge.items import Abilities, Json, JsonObject, encode, scrub
 
 NO_OUTPUT = "(no output)"
+IMAGE_TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif"}
+MAX_IMAGE_CHARS = 20 << 20
+"""What the Responses API takes; it refuses a whole request over one image of another kind, larger or broken."""
 
 
 def render_result(
@@ -14,16 +18,17 @@ def render_result(
 ) -> tuple[str | list[JsonObject], bool]:
     """The output for the model and whether the tool reported an error.
 
-    One text block, the most widely understood form, stays a plain string; several blocks or an image become content
-    parts where the upstream bears them. Structured content speaks where there is no other content.
+    Text alone is a plain string, the most widely understood form; with an image it becomes content parts where the
+    upstream bears them. Structured content is said where no text says it. Raises ValueError or RecursionError for
+    content that JSON cannot hold.
     """
-    parts = [_render_block(block, abilities) for block in result.content]
-    if not parts:
-        structured = result.structured_content
-        parts = [_text(NO_OUTPUT if structured is None else encode(structured))]
+    shows_images = abilities.images and abilities.content_parts and not result.is_error
+    parts = [_render_block(block, shows_images) for block in result.content]
+    if result.structured_content is not None and not any(isinstance(b, types.TextContent) for b in result.content):
+        parts.append(_text(encode(result.structured_content)))
     if result.is_error:
-        return cut_middle(encode_error("tool_error", _join(parts)), limit_bytes), True
-    if not abilities.content_parts or all(part["type"] == "input_text" for part in parts):
+        return encode_error("tool_error", cut_middle(_join(parts), limit_bytes)), True
+    if all(part["type"] == "input_text" for part in parts):
         return cut_middle(_join(parts), limit_bytes), False
     return _cut_parts(parts, limit_bytes), False
 
@@ -39,25 +44,44 @@ def cut_middle(text: str, limit_bytes: int) -> str:
     if len(data) <= limit_bytes:
         return text
     half = limit_bytes // 2
-    head, tail = data[:half].decode("utf-8", "ignore"), data[-half:].decode("utf-8", "ignore")
+    head, tail = data[:half].decode("utf-8", "ignore"), data[len(data) - half :].decode("utf-8", "ignore")
     return f"{head}\n[… {len(data) - 2 * half:,} of {len(data):,} bytes left out here …]\n{tail}"
 
 
-def _render_block(block: types.ContentBlock, abilities: Abilities) -> JsonObject:
+def _render_block(block: types.ContentBlock, shows_images: bool) -> JsonObject:
     match block:
         case types.TextContent():
             return _text(scrub(block.text))
-        case types.ImageContent() if abilities.images and abilities.content_parts:
-            return {"type": "input_image", "image_url": f"data:{block.mime_type};base64,{block.data}", "detail": "auto"}
+        case types.ImageContent() if shows_images and _is_sendable(block.mime_type, block.data):
+            return _image(block.mime_type, block.data)
         case types.ImageContent() | types.AudioContent():
-            return _text(f"[{block.type}, {block.mime_type}, {len(block.data) * 3 // 4:,} bytes: not shown]")
+            return _text(f"[{block.type}, {block.mime_type}, {_count_bytes(block.data)}: not shown]")
         case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
-            return _text(f"[resource {resource.uri}]\n{scrub(resource.text)}")
+            return _text(scrub(f"[resource {resource.uri}]\n{resource.text}"))
         case types.EmbeddedResource(resource=types.BlobResourceContents() as resource):
-            size = len(resource.blob) * 3 // 4
-            return _text(f"[resource {resource.uri}, {resource.mime_type or 'binary'}, {size:,} bytes: not shown]")
+            kind = resource.mime_type or "binary"
+            if shows_images and _is_sendable(kind, resource.blob):
+                return _image(kind, resource.blob)
+            return _text(scrub(f"[resource {resource.uri}, {kind}, {_count_bytes(resource.blob)}: not shown]"))
         case _:
-            return _text(scrub(block.model_dump_json(by_alias=True, exclude_none=True)))
+            return _text(encode(block.model_dump(by_alias=True, exclude_none=True)))
+
+
+def _is_sendable(kind: str, data: str) -> bool:
+    if kind not in IMAGE_TYPES or len(data) > MAX_IMAGE_CHARS:
+        return False
+    try:
+        return bool(binascii.a2b_base64(data, strict_mode=True))
+    except ValueError:
+        return False
+
+
+def _count_bytes(data: str) -> str:
+    return f"{len(data) * 3 // 4:,} bytes"
+
+
+def _image(kind: str, data: str) -> JsonObject:
+    return {"type": "input_image", "image_url": f"data:{kind};base64,{data}", "detail": "auto"}
 
 
 def _text(text: str) -> JsonObject:
@@ -65,15 +89,14 @@ def _text(text: str) -> JsonObject:
 
 
 def _join(parts: Sequence[JsonObject]) -> str:
-    return "\n".join(str(part.get("text", "")) for part in parts)
+    return "\n".join(str(part["text"]) for part in parts) or NO_OUTPUT
 
 
 def _cut_parts(parts: list[JsonObject], limit_bytes: int) -> list[JsonObject]:
-    """Text parts share the limit; an image over it is named instead of sent."""
-    texts = [part for part in parts if part["type"] == "input_text"]
-    share = limit_bytes // max(1, len(texts))
-    return [_cut_part(part, share) for part in parts]
-
-
-def _cut_part(part: JsonObject, share: int) -> JsonObject:
-    return _text(cut_middle(str(part["text"]), share)) if part["type"] == "input_text" else part
+    """Text parts share the limit, and what a short one leaves is the others'; images do not count."""
+    texts = sorted((part for part in parts if part["type"] == "input_text"), key=lambda part: len(str(part["text"])))
+    for number, part in enumerate(texts):
+        text = cut_middle(str(part["text"]), limit_bytes // (len(texts) - number))
+        limit_bytes = max(0, limit_bytes - len(text.encode()))
+        part["text"] = text
+    return parts

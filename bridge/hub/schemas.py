@@ -6,8 +6,11 @@ from typing import NoReturn
 
 import jsonschema_rs
 
-from bridge.items import Json, JsonObject
+from bridge.hub.outputs import cut_middle
+from bridge.items import Json, JsonObject, encode
 
+MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000
+"""How much of an argument and of its schema is quoted back to the model."""
 MAX_DESCRIPTION_CHARS = 1024
 """Chat-family backends and relays refuse longer ones (OpenHands#4838, LibreChat#5741)."""
 
@@ -75,17 +78,26 @@ class ArgumentValidator:
         if error is None:
             return None
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-        return InvalidArguments(error.message, path.lstrip("."), self._fragment_at(error.schema_path))
+        message = cut_middle(error.message, MAX_MESSAGE_BYTES)
+        return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path))
 
-    def _fragment_at(self, path: list[str | int]) -> Json:
-        """The part of the schema that was violated, with the keyword's siblings."""
-        fragment: Json = self._schema
-        for step in path[:-1]:
-            if isinstance(fragment, dict) and isinstance(step, str):
-                fragment = fragment.get(step)
-            elif isinstance(fragment, list) and isinstance(step, int):
-                fragment = fragment[step]
-        return fragment
+    def _quote(self, path: list[str | int]) -> Json:
+        """The part of the schema that was violated, with the keyword's siblings unless they are too many."""
+        keyword = _walk(self._schema, path)
+        siblings = _walk(self._schema, path[:-1])
+        for fragment in (siblings, {str(path[-1]): keyword} if path else None):
+            if len(encode(fragment)) <= MAX_EXPECTED_CHARS:
+                return fragment
+        return None
+
+
+def _walk(schema: Json, path: list[str | int]) -> Json:
+    for step in path:
+        if isinstance(schema, dict) and isinstance(step, str):
+            schema = schema.get(step)
+        elif isinstance(schema, list) and isinstance(step, int):
+            schema = schema[step]
+    return schema
 
 
 def _refuse_to_fetch(uri: str) -> NoReturn:

@@ -9,7 +9,7 @@ import anyio
 import anyio.to_thread
 
 from bridge.children import Child, end_children, start_child
-from bridge.config import ServerConfig
+from bridge.settings import ServerConfig
 from bridge.lines import Overlong
 from bridge.pipes import Streams, open_pipes, read_lines
 
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 STDERR_LINE_BYTES = 16_384
 STDERR_TAIL_LINES = 20
+LAST_WORDS_S = 0.2
+"""How long the end of stderr is waited for after the end of stdout: a grandchild may hold it open."""
 
 
 class Process:
@@ -27,6 +29,9 @@ class Process:
         self._environ = environ
         self._child = child
         self.tail: deque[str] = deque(maxlen=STDERR_TAIL_LINES)
+        self.has_ended = False
+        """Whether it closed the connection by itself."""
+        self._fell_silent = anyio.Event()
 
     @asynccontextmanager
     async def connect(self, *, limit: int, on_end: Callable[[], None]) -> AsyncIterator[Streams]:
@@ -35,6 +40,11 @@ class Process:
         Raises OSError when the command cannot be started.
         """
         assert self._server.command
+
+        def note_end() -> None:
+            self.has_ended = True
+            on_end()
+
         child = self._child or start_child(
             self._server.command, self._server.args, self._server.env, self._server.cwd, self._environ
         )
@@ -42,11 +52,14 @@ class Process:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._log_stderr, child.stderr)
-                async with open_pipes(
-                    child.stdout, child.stdin, limit=limit, on_end=on_end, answer_bad=False
-                ) as streams:
-                    yield streams
-                tasks.cancel_scope.cancel()
+                try:
+                    async with open_pipes(
+                        child.stdout, child.stdin, limit=limit, on_end=note_end, answer_bad=False
+                    ) as streams:
+                        yield streams
+                finally:
+                    await self._hear_last_words()
+                    tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(end_children, [child])
@@ -57,11 +70,13 @@ class Process:
             text = "".join(c if c.isprintable() else "�" for c in raw.decode("utf-8", "replace").rstrip())
             self.tail.append(text)
             logger.info("%s: %s", self._server.key, text)
+        self._fell_silent.set()
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the child has exited."""
-        return self._child is not None and self._child.process.poll() is not None
+    async def _hear_last_words(self) -> None:
+        """The end of stdout can be seen before what was said on stderr is read."""
+        if self.has_ended:
+            with anyio.move_on_after(LAST_WORDS_S, shield=True):
+                await self._fell_silent.wait()
 
     def explain_end(self) -> str:
         """How the child ended, for people: its exit status and the last thing it said."""

@@ -1,125 +1,145 @@
-"""Decides which offered tools a message asks for, and with what arguments."""
+"""Decides by rules which offered tools a message asks for, and fills their arguments from it."""
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
-from bridge.items import JsonObject
-from bridge.offline.arguments import fill
-from bridge.offline.evidence import find, mask
-from bridge.offline.schema import vocabulary
-from bridge.offline.words import spaced, terms
+from bridge.items import Json, JsonObject
+from bridge.offline.words import Token, read, terms
 
 _ENOUGH = 0.42
-"""The score from which a clause is taken to ask for a tool; chosen on the tuned half of tests/data/questions.json."""
-
-_PARTS = 20
-"""Parts of a clause past which it is a list of things and not of requests."""
-
-_MARK = r"(?:^|(?<=\s))\d{1,2}[.、)\uff09](?!\d)\s*|^\s*[-*•]\s"
-_CLAUSE = re.compile(rf"[\n;。!?\uff1b\uff01\uff1f]+|\.(?:\s+|$)|,?\s*\bthen\b|然后|{_MARK}", re.MULTILINE)
-_PART = re.compile(r"[,、\uff0c]|\band\b|并且|并|和|以及|顺便|\balso\b")
-_TAKEN_FROM = re.compile(r"\bsubtract (-?[\d.]+) from (-?[\d.]*\d)", re.IGNORECASE)
+_READ = 4000
+_FAR = 8
+BONUS=0.5
+_TYPED = ("timezone", "email", "url", "date", "time", "path")
+_ASIDE = re.compile(r"[(（][^)）]*[)）]|(?:e\.g\.|such as|例如|[Uu]se '|true ).*")
+_LISTED = re.compile(r"[:：]\s*(\w+(?:\s*[,，、|/]\s*\w+)+)")
+_DEFAULT = re.compile(r"(?:[Dd]efaults?(?: is| to)?|默认为?|[Uu]se)\s*[:：=]?\s*['\"“]([\w./-]+)")
 
 
 class Tool(NamedTuple):
-    """An offered function: its name, its schema, the terms it is described by and those of its parameters."""
-
     name: str
-    schema: JsonObject
+    slots: list
     described: frozenset[str]
     parameters: frozenset[str]
 
 
-class Call(NamedTuple):
-    """A tool to call, its arguments, and how well it fits (from 0 to about 2)."""
-
+class Slot(NamedTuple):
     name: str
-    arguments: JsonObject
-    score: float = 0.0
+    kind: str
+    schema: JsonObject
+    required: bool
+    choices: list[Json]
+    cues: frozenset[str]
 
 
-def plan(message: str, functions: Sequence[JsonObject]) -> list[Call]:
-    """The calls that `message` asks for, in its order; none where no tool fits."""
-    tools = [_tool(function) for function in functions]
-    message = _TAKEN_FROM.sub(r"\2 - \1", message)
-    clauses = [message[slice(*span)] for span in _split(_CLAUSE, message)]
-    calls = [call for clause in clauses for call in _requests(clause, message, tools)]
-    return [call for i, call in enumerate(calls) if call[:2] not in [earlier[:2] for earlier in calls[:i]]]
+def plan(message: str, functions: Sequence[JsonObject], *, forced: bool) -> list[tuple[str, JsonObject]]:
+    """The calls that `message` asks for, in its order; none where no tool fits, unless one is `forced`."""
+    tools, tokens = [_tool(function) for function in functions], read(message[:_READ])
+    paths = [token for token in tokens if token.kind == "path"][:1]
+    calls = {}
+    for tool, said in _requests(tokens, tools):
+        arguments = _fill(tool.slots, list(dict.fromkeys([*paths, *said])))
+        if all(slot.name in arguments for slot in tool.slots if slot.required):
+            calls[repr((tool.name, arguments))] = tool.name, arguments
+    if forced and functions and not calls:
+        tool = max(tools, key=lambda tool: _score(tokens, tool))
+        return [(tool.name, _fill(tool.slots, tokens))]
+    return list(calls.values())
 
 
-def best(message: str, functions: Sequence[JsonObject]) -> Call:
-    """The one call that fits best, for a caller who insists on a call; arguments that cannot be filled are missing."""
-    tools = [_tool(function) for function in functions]
-    said = set(terms(mask(message, find(message))))
-    tool = max(tools, key=lambda tool: _score(said, tool))
-    optional: JsonObject = {**tool.schema, "required": None}
-    return Call(tool.name, fill(tool.schema, message, message, tool.described) or fill(optional, message) or {})
+def _requests(tokens, tools):
+    for clause in _split(tokens, "stop"):
+        asked, tool = {}, None
+        for part in _split(clause, "comma"):
+            tool = max((tool for tool in tools if _score(part, tool) >= _ENOUGH), key=lambda tool: _score(part, tool) + BONUS*len(_fill(tool.slots, part)), default=tool)
+            if tool:
+                asked[tool.name] = (tool, [*asked.get(tool.name, (tool, ()))[1], *part])
+        yield from asked.values()
 
 
-def _tool(function: JsonObject) -> Tool:
-    name, schema = str(function.get("name")), function.get("parameters")
-    schema = schema if isinstance(schema, dict) else {}
-    return Tool(name, schema, terms(f"{spaced(name)} {function.get('description') or ''}"), vocabulary(schema))
+def _split(tokens, kind: str) -> list[list[Token]]:
+    return [list(part) for ends, part in groupby(tokens, lambda token: token.kind == kind) if not ends]
 
 
-def _requests(clause: str, message: str, tools: list[Tool]) -> Iterator[Call]:
-    """One call for each part of the clause that stands by itself, else one for the clause as a whole."""
-    parts, spans = list(_split(_PART, clause)), list[tuple[int, int]]()
-    for start, end in parts if len(parts) <= _PARTS else [(0, len(clause))]:
-        if spans and not _stand_apart(clause[slice(*spans[-1])], clause[start:end], clause[spans[-1][0] : end], tools):
-            spans[-1] = (spans[-1][0], end)
-        else:
-            spans.append((start, end))
-    call = None
-    for span in spans:
-        call = _choose(clause[slice(*span)], tools, message, call)
-        if call:
-            yield call
+def _score(said, tool) -> float:
+    words = {token.term for token in said if token.kind in ("phrase", "word", "name") and token.term[0] != "~"}
+    hits = len(words & tool.described) + len(words & (tool.parameters - tool.described)) / 2
+    return hits / max(len(words), 1) + hits / max(len(tool.described), 1) / 2
 
 
-def _stand_apart(first: str, second: str, whole: str, tools: list[Tool]) -> bool:
-    """Whether these are two requests: for different tools, or for one tool with different arguments."""
-    one = _choose(first, tools)
-    two = one and _choose(second, tools, previous=one)
-    if not one or not two:
-        return False
-    if one.name == two.name:
-        return any(one.arguments[key] != two.arguments[key] for key in one.arguments.keys() & two.arguments.keys())
-    joined = _choose(whole, tools)
-    return joined is None or joined.score < 1.1 * (one.score + two.score) / 2
+def _tool(function) -> Tool:
+    name = str(function["name"])
+    slots = _slots(function.get("parameters"))
+    described = terms(f"{name} {function.get('description') or ''}")
+    parameters = frozenset().union(*(slot.cues | terms(str(slot.choices)) for slot in slots))
+    return Tool(name, slots, described, parameters)
 
 
-def _choose(text: str, tools: list[Tool], message: str = "", previous: Call | None = None) -> Call | None:
-    """The best tool whose required arguments can be filled; or the previous one again, with new arguments."""
-    said = {term for term in terms(mask(text, find(text))) if term[0] != "~"}
-    calls: list[Call] = []
-    for tool in tools:
-        score = _score(said, tool)
-        arguments = fill(tool.schema, text, message, tool.described) if score >= _ENOUGH else None
-        if arguments is not None:
-            used = len(arguments) / max(len(arguments), len(find(text)), 1)
-            calls.append(Call(tool.name, arguments, score + used / 2))
-    if calls:
-        return max(calls, key=lambda call: call.score)
-    for tool in tools:
-        if previous and tool.name == previous.name and (again := fill(tool.schema, text)):
-            return Call(tool.name, again, previous.score)
-    return None
+def _slots(schema) -> list[Slot]:
+    parts, required = schema.get("properties"), schema.get("required")
+    return [_slot(name, part, name in (required or ())) for name, part in (parts or {}).items()]
+
+def _slot(name, part, required):
+    named, about = terms(f"{name} {part.get('format')}"), terms(_ASIDE.sub(" ", str(part.get("description", ""))))
+    declared = str(part.get("type", "string"))
+    listed = _LISTED.search(str(part.get("description")))
+    choices = part.get("enum") or (re.split(r"\W+", listed[1]) if listed and declared=="string" else [])
+    held = [kind for terms in (named, about) for kind in _TYPED if kind in terms]
+    kind = "number" if declared == "integer" else declared if declared != "string" else (held or ["text"])[0]
+    return Slot(name, kind, part, required, choices, named | about)
 
 
-def _score(said: set[str], tool: Tool) -> float:
-    """How much of what is said the tool is about, and how much of the tool is said."""
-    hits = len(said & tool.described) + len(said & (tool.parameters - tool.described)) / 2
-    return hits / max(len(said), 1) + hits / max(len(tool.described), 1) / 2
+def _fill(slots, said) -> JsonObject:
+    found = {}
+    free = list(said)
+    pairs = [pair for slot in slots for pair in _pairs(slot, said)]
+    for _, slot, token, value in sorted(pairs, key=lambda pair: pair[0]):
+        if slot.name not in found and token in free:
+            found[slot.name] = value
+            free.remove(token)
+    for slot in slots:
+        if slot.name not in found and (value := _otherwise(slot, free)) not in (None, [], {}):
+            found[slot.name] = value
+    return found
 
 
-def _split(separator: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
-    """The spans of `text` between separators, which do not count inside evidence (quotes, numbers, addresses)."""
-    start = 0
-    for match in separator.finditer(mask(text, find(text))):
-        if text[start : match.start()].strip():
-            yield start, match.start()
-        start = match.end()
-    if text[start:].strip():
-        yield start, len(text)
+def _otherwise(slot: Slot, said) -> Json:
+    if "properties" in slot.schema:
+        return _fill(_slots(slot.schema), said)
+    if slot.kind == "array":
+        item = _slot(slot.name, {"description": slot.schema.get("description")} | slot.schema.get("items", {}), slot.required)
+        return [value for _, _, _, value in _pairs(item, said)]
+    names = {token.term for token in said}
+    if slot.kind == "boolean":
+        asked = slot.required or terms(slot.name) & names or  0 < len(slot.cues) <= 2 * len(slot.cues & names)
+        return "~no" not in names if asked else None
+    told = _DEFAULT.search(str(slot.schema.get("description")))
+    return slot.schema.get("default", told and told[1]) if slot.required else None
+
+
+def _pairs(slot: Slot, said):
+    for token in said:
+        value = _value(slot, token)
+        gap = min((_gap(slot, token, word) for word in said if word.term in slot.cues), default=_FAR)
+        loose = slot.kind == "text" and not slot.choices and token.kind not in ("quoted", "code", "name", "timezone")
+        if value is not None and (gap < _FAR or (slot.required and not loose)):
+            yield min(gap, _FAR), slot, token, value
+
+
+def _gap(slot, token, word):
+    gap = token.place - word.place
+    return (gap if gap >= 0 else 0.5 - gap)
+
+
+def _value(slot, token):
+    if slot.choices:
+        return next((choice for choice in slot.choices if token.term in terms(str(choice))), None)
+    if slot.kind == "text":
+        return token.text if token.kind not in ("word", "phrase") else None
+    if token.kind != slot.kind:
+        return None
+    if slot.kind == "number":
+        return float(token.text) if "." in token.text else int(token.text)
+    return token.term if "/" in token.term else token.text

@@ -1,21 +1,19 @@
 """Runs an ASGI application inside the process and hands each chunk of its answer on as it is sent."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import anyio
 import httpx2
-from anyio.streams.memory import MemoryObjectReceiveStream
+from starlette.types import ASGIApp, Message
 from typing_extensions import override
-
-from bridge.offline.app import ASGIApp, Message
 
 
 class StreamingASGITransport(httpx2.AsyncBaseTransport):
     """An httpx2 transport over an ASGI application; httpx2's own collects the whole body before it hands it on.
 
     The application waits in `send` until its chunk was read, and is cancelled when the response is closed early.
-    What it raises reaches the caller. Needs asyncio.
+    What it raises reaches the caller. It never hears of a disconnect. Needs asyncio.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -24,61 +22,50 @@ class StreamingASGITransport(httpx2.AsyncBaseTransport):
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """The response as soon as its head was sent; the body comes while it is read."""
-        coming: list[Message] = [{"type": "http.request", "body": await request.aread(), "more_body": False}]
-        ended = asyncio.Event()
-        outgoing, incoming = anyio.create_memory_object_stream[Message](0)
-
-        async def receive() -> Message:
-            if not coming:
-                await ended.wait()
-            return coming.pop() if coming else {"type": "http.disconnect"}
-
-        async def run() -> None:
-            async with outgoing:
-                await self._app(_scope(request), receive, outgoing.send)
-
-        answer = _Answer(incoming, ended, asyncio.create_task(run()))
-        try:
-            head = await answer.head()
-        except BaseException:
-            await answer.aclose()
-            raise
-        return httpx2.Response(head["status"], headers=head["headers"], stream=answer)
+        messages = _run(self._app, _scope(request), await request.aread())
+        head = await anext(messages)
+        return httpx2.Response(head["status"], headers=head["headers"], stream=_Body(messages))
 
 
-class _Answer(httpx2.AsyncByteStream):
-    """What the application sends, and its task."""
-
-    def __init__(
-        self, incoming: MemoryObjectReceiveStream[Message], ended: asyncio.Event, task: asyncio.Task[None]
-    ) -> None:
-        self._incoming, self._ended, self._task = incoming, ended, task
-
-    async def head(self) -> Message:
-        try:
-            return await self._incoming.receive()
-        except anyio.EndOfStream:
-            await self._task
-            raise httpx2.RemoteProtocolError("The application sent no response.") from None
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, messages: AsyncGenerator[Message]) -> None:
+        self._messages = messages
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for message in self._incoming:
+        async for message in self._messages:
             yield message.get("body", b"")
-            if not message.get("more_body"):
-                self._ended.set()
-        await self._task
 
     @override
     async def aclose(self) -> None:
-        self._task.cancel()
+        await self._messages.aclose()
+
+
+async def _run(app: ASGIApp, scope: Message, body: bytes) -> AsyncGenerator[Message]:
+    """What the application sends. It runs in a task that ends with this generator."""
+    outgoing, incoming = anyio.create_memory_object_stream[Message](0)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def run() -> None:
+        async with outgoing:
+            await app(scope, receive, outgoing.send)
+
+    task = asyncio.create_task(run())
+    try:
+        async for message in incoming:
+            yield message
+        await task
+    finally:
+        task.cancel()
+        incoming.close()
         with anyio.CancelScope(shield=True):
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._incoming.close()
+            await asyncio.wait([task])
 
 
 def _scope(request: httpx2.Request) -> Message:
-    url = request.url
-    head = {"method": request.method, "headers": [(name.lower(), value) for name, value in request.headers.raw]}
-    place = {"scheme": url.scheme, "path": url.path, "raw_path": url.raw_path, "query_string": url.query}
-    return {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "root_path": "", **head, **place}
+    # From ASGI 2.4 on Starlette streams without a second task that listens for a disconnect.
+    scope: Message = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": request.method}
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    return scope | {"path": request.url.path, "query_string": request.url.query, "headers": headers}

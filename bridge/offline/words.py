@@ -1,70 +1,76 @@
-"""Reads a text as terms: English stems, pairs of Chinese characters, and concepts that both languages share."""
+"""Reads a text as tokens: what can be an argument, and words as the concepts that English and Chinese share."""
 
 import re
-from collections.abc import Iterator
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
-_WORD = re.compile(r"[a-z][a-z']+|[\u3400-\u9fff]+")
-_ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s|e)$")
-_SIGN = {"-": r"(?<=\d)\s+-\s+(?=\d)", "*": r"(?<=\d)\s*(?<!\*)\*(?!\*)\s*(?=\d)"}
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_KINDS = {
+    "quoted": r"\"[^\"]+\"|`[^`]+`|“[^”]+”|「[^」]+」|《[^》]+》|\B'[^']+'\B",
+    "url": r"https?://[^\s\"'<>,。;)，；）]+",
+    "email": r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+",
+    "date": r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?",
+    "time": r"\d{1,2}:\d\d",
+    "timezone": r"\b[A-Z][a-z]+/[A-Z]\w+|\bUTC\b",
+    "path": r"(?:~|\.{1,2}|(?<![\w/]))/[\w./-]*\w|\b\w[\w./-]{0,99}\.[A-Za-z]\w{0,4}\b",
+    "stop": r"[\n;。!?；！？]+(?:\s*\d{1,2}[.、)）](?!\d))?|\.(?!\S)|\bthen\b|然后",
+    "code": r"\b[A-Za-z]+-?\d[\w-]*",
+    "max": rf"(?:(?<=\d[-~–到至和])|(?<=\d [到至和] )|(?<=\d to )|(?<=\d and )){_NUMBER}",
+    "min": rf"{_NUMBER}(?=[-~–]\d|\s*(?:to|and|到|至|和)\s*\d)",
+    "number": rf"(?<![\w.]){_NUMBER}",
+    "comma": r"[,、，]|\band\b|并且?|和|以及",
+    "phrase": "",
+    "name": r"(?<=[a-z,:] )[A-Z][\w'-]*(?: [A-Z][\w'-]*)*",
+    "word": r"[A-Za-z]+|[\u3400-\u9fff]",
+}
+"""What a token can be, the first that fits. A phrase is what the glossary knows and is not one English word."""
 
 
-class Term(NamedTuple):
-    """One term and where it stands. `=time` is a concept, `~count` one that only helps to find arguments."""
+class Token(NamedTuple):
+    """A stretch of text: its kind, what is written (without quotes), its concept or stem, and which one it is."""
 
-    name: str
-    start: int
-    end: int
+    kind: str
+    text: str
+    term: str
+    place: int
 
 
 @lru_cache(maxsize=4096)
-def read(text: str) -> tuple[Term, ...]:
-    """All terms of `text` in no particular order; words that mean nothing by themselves are left out."""
-    (_, unread), *concepts = _concepts()
-    text = unread.sub(lambda match: " " * len(match.group()), text.lower())
-    found = [Term(name, *match.span()) for name, pattern in concepts for match in pattern.finditer(text)]
-    rest = list(text)
-    for name, start, end in found:
-        if name[0] != "~" or text[start:end].isascii():
-            rest[start:end] = " " * (end - start)
-    return (*found, *_plain("".join(rest)))
+def read(text: str) -> list[Token]:
+    """All tokens of `text` but the words that mean nothing by themselves."""
+    unquoted = re.sub(r"([\"'`])([^\s\"'`]*(?:[/@]|\.[a-z])[^\s\"'`]*)\1", r"\2", text)
+    tokens = [_token(match, place) for place, match in enumerate(_PATTERN.finditer(unquoted))]
+    return [token for token in tokens if token.term != "-"]
 
 
 def terms(text: str) -> frozenset[str]:
-    """The names of all terms of `text`."""
-    return frozenset(term.name for term in read(text))
+    """The concepts and stems in `text`; an identifier is read as the words it is made of."""
+    spaced = re.sub(r"[_-]+|(?<=[a-z])(?=[A-Z])", " ", text)
+    return frozenset(token.term for token in read(spaced.lower()) if token.kind != "number")
 
 
-def spaced(name: str) -> str:
-    """An identifier as words: `repo_path`, `repo-path` and `repoPath` become `repo path`."""
-    return re.sub(r"[_-]+|(?<=[a-z])(?=[A-Z])", " ", name)
+def _token(match: re.Match[str], place: int) -> Token:
+    kind, text = str(match.lastgroup), match.group().strip("\"'`“”「」《》")
+    if kind not in ("phrase", "name", "word"):
+        return Token("number" if kind in ("min", "max") else kind, text, f"~{kind}", place)
+    term = _GLOSSARY.get(_stem(text), _stem(text))
+    if term.isdigit():
+        return Token("number", term, "~number", place)
+    return Token("timezone" if "/" in term else kind, text, term, place)
 
 
-def _plain(text: str) -> Iterator[Term]:
-    for match in _WORD.finditer(text):
-        word, start = match.group(), match.start()
-        if word.isascii():
-            yield Term(_ENDING.sub("", word), start, match.end())
-        else:
-            yield from (Term(word[i : i + 2], start + i, start + i + 2) for i in range(len(word) - 1))
+def _stem(word: str) -> str:
+    return re.sub("(?<=[a-z]{3})(?:ing|ed|es|s|e)$", "", word.lower())
 
 
-@cache
-def _concepts() -> list[tuple[str, re.Pattern[str]]]:
+def _load_glossary() -> dict[str, str]:
     lines = files("bridge.offline").joinpath("glossary.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [line.split(": ", 1) for line in lines if not line.startswith("#")]
-    patterns = (re.compile("|".join(map(_pattern, words.split(", ")))) for _, words in pairs)
-    return [
-        (name if name[0] == "~" else f"={name}", pattern) for (name, _), pattern in zip(pairs, patterns, strict=True)
-    ]
+    pairs = [line.split(": ", 1) for line in lines if line[0] != "#"]
+    return {_stem(word): concept for concept, words in pairs for word in words.split(", ")}
 
 
-def _pattern(word: str) -> str:
-    if not any(letter.isalpha() for letter in word):
-        return _SIGN.get(word, rf"(?<=\d)\s*{re.escape(word)}\s*(?=\d)")
-    if not word.isascii():
-        return re.escape(word)
-    ending = "[a-z]*" if word.endswith("*") else "(?:s|es|d|ed|ing)?"
-    return rf"(?<![a-z]){re.escape(word.rstrip('*'))}{ending}(?![a-z])"
+_GLOSSARY = _load_glossary()
+_PHRASES = sorted((word for word in _GLOSSARY if not re.fullmatch("[a-z]+", word)), key=len, reverse=True)
+_KINDS["phrase"] = rf"(?i:{'|'.join(map(re.escape, _PHRASES))})(?![A-Za-z])"
+_PATTERN = re.compile("(?a)" + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from bridge.config import Limits
+from bridge.settings import Limits
 from bridge.errors import BridgeError, UpstreamError
 from bridge.items import ErrorInfo, Notice
 

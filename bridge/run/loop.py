@@ -11,8 +11,10 @@ from bridge.clock import Clock
 from bridge.errors import BridgeError
 from bridge.items import Call, CallOutput, Json, JsonObject, Response, Turn, answer_call, encode, find_calls
 from bridge.run.engine import C, Context, OnProgress, Tools, Upstream, tell
-from bridge.run.limits import COMPLETED, Ending, RunLimits, fail_with, stop_short
-from bridge.run.offer import Offer, make_offer
+from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, stop_short
+from bridge.run.offer import Offer, fail_call, make_offer
+
+STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,11 @@ class Request:
     """The input, each item as its JSON text."""
     tools: Sequence[str | JsonObject] | None = None
     """The caller's choice of tools; None is all."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the upstream adds every item to a conversation of its own: sent again, they would be in it twice."""
+        return "conversation" in self.parameters
 
 
 @dataclass(frozen=True)
@@ -49,21 +56,21 @@ class Loop(Generic[C]):
 
     async def _take_turns(self, request: Request, deadline: float) -> Ending:
         catalogue = await self.tools.catalogue()
-        offer = make_offer(request.tools, catalogue, self.limits.max_tools)
         for notice in catalogue.notices:
             self.ctx.emit(tell(notice))
+        offer = make_offer(request.tools, catalogue, self.limits.max_tools)
         history, calls_left = list(request.items), self.limits.max_tool_calls
         for n in range(1, self.limits.max_turns + 1):
             response = await self._ask(n, _build_turn(n, request, history, offer), deadline)
             calls = find_calls(response["output"])
-            if ending := _find_ending(response, calls, is_last=n == self.limits.max_turns):
+            if ending := _find_ending(response, calls):
                 return ending
-            allowed, calls_left = calls[:calls_left], calls_left - len(calls)
-            outputs = await self._answer(n, allowed, offer, catalogue, deadline)
-            if calls_left < 0 or any(call.name in offer.foreign for call in calls):
-                return stop_short("max_tool_calls" if calls_left < 0 else "caller_tools")
-            history += map(encode, response["output"])
-            history += outputs
+            stop = self._find_stop(n, calls, calls_left, offer)
+            outputs = await self._answer(n, calls, 0 if stop == "max_turns" else calls_left, offer, catalogue, deadline)
+            if stop:
+                return stop_short(stop)
+            calls_left -= len(calls)
+            history = outputs if request.is_kept else [*history, *map(encode, response["output"]), *outputs]
         raise AssertionError("the last turn ends the run")
 
     async def _ask(self, n: int, turn: Turn, deadline: float) -> Response:
@@ -84,14 +91,26 @@ class Loop(Generic[C]):
         )
         return response
 
-    async def _answer(self, n: int, calls: list[Call], offer: Offer, catalogue: C, deadline: float) -> list[str]:
-        """The outputs of all `calls`, run at once and returned in call order; the caller's own are left to it."""
+    def _find_stop(self, n: int, calls: list[Call], calls_left: int, offer: Offer) -> Reason | None:
+        """Why the run ends with these calls. The caller's own are its to answer, whatever limit is reached besides."""
+        if any(call.name in offer.foreign for call in calls):
+            return "caller_tools"
+        if n == self.limits.max_turns:
+            return "max_turns"
+        return "max_tool_calls" if len(calls) > calls_left else None
+
+    async def _answer(
+        self, n: int, calls: list[Call], allowed: int, offer: Offer, catalogue: C, deadline: float
+    ) -> list[str]:
+        """The outputs of `calls`, run at once and returned in call order: of all, so that the items stay a valid
+        input, though only the first `allowed` are run; but for the caller's own, which are left to it."""
         outputs: dict[int, str] = {}
         places = anyio.CapacityLimiter(self.limits.max_parallel)
 
         async def answer(index: int, call: Call) -> None:
             async with places:
-                outputs[index] = await self._call(n, index, call, offer, catalogue, deadline)
+                refusal = offer.refuse(call, is_over=index >= allowed)
+                outputs[index] = await self._call(n, index, call, refusal, catalogue, deadline)
 
         async with anyio.create_task_group() as tasks:
             for index, call in enumerate(calls):
@@ -99,37 +118,29 @@ class Loop(Generic[C]):
                     tasks.start_soon(answer, index, call)
         return [outputs[index] for index in sorted(outputs)]
 
-    async def _call(self, n: int, index: int, call: Call, offer: Offer, catalogue: C, deadline: float) -> str:
-        """The item that answers one call, as JSON text."""
+    async def _call(
+        self, n: int, index: int, call: Call, refusal: CallOutput | None, catalogue: C, deadline: float
+    ) -> str:
+        """The item that answers one call, as JSON text. What has started is told to have ended, however it ends."""
         place: JsonObject = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
-        place["arguments"] = call.arguments
-        server = catalogue.owners.get(call.name)
-        self.ctx.emit({"type": "call.started", "server": server, **place})
-        began = self.clock.now()
-        if not call.is_complete:
-            output = _refuse_cut_call()
-        elif call.name not in offer.owned:
-            output = offer.answer_unknown(call)
-        else:
-            execute = partial(
-                self.tools.call, catalogue, call, deadline=deadline, on_progress=self._relay_progress(place)
-            )
-            output = await self.ctx.step(f"call:{n}:{index}", execute, once=True)
-        item = answer_call(call, output["output"])
+        place |= {"arguments": call.arguments, "server": catalogue.owners.get(call.name)}
+        progress = self._relay_progress(place)
+        execute = partial(self.tools.call, catalogue, call, deadline=deadline, on_progress=progress)
+        self.ctx.emit({"type": "call.started", **place})
+        began, output = self.clock.now(), STOPPED
+        try:
+            output = refusal or await self.ctx.step(f"call:{n}:{index}", execute, once=True)
+        finally:
+            item = answer_call(call, output["output"])
+            self._tell_end(place, output, item, self.clock.now() - began)
+        return encode(item)
+
+    def _tell_end(self, place: JsonObject, output: CallOutput, item: JsonObject, seconds: float) -> None:
         for notice in output.get("notices", []):
             self.ctx.emit(tell(notice))
-        self.ctx.emit(
-            {
-                "type": "call.ended",
-                "server": output["server"],
-                "tool": output["tool"],
-                "is_error": output["is_error"],
-                "duration_ms": round((self.clock.now() - began) * 1000, 1),
-                "item": item,
-                **place,
-            }
-        )
-        return encode(item)
+        ended: JsonObject = {"server": output["server"], "tool": output["tool"], "is_error": output["is_error"]}
+        ended |= {"item": item, "duration_ms": round(seconds * 1000, 1)}
+        self.ctx.emit({"type": "call.ended", **place, **ended})
 
     def _relay_progress(self, place: JsonObject) -> OnProgress:
         async def relay(progress: float, total: float | None, message: str | None) -> None:
@@ -152,15 +163,13 @@ def _relax(choice: Json) -> Json:
     return "auto" if choice == "required" else choice
 
 
-def _find_ending(response: Response, calls: list[Call], *, is_last: bool) -> Ending | None:
+def _find_ending(response: Response, calls: list[Call]) -> Ending | None:
     """How the run ends with this response, or None when there are calls to answer."""
     match response["status"]:
         case "completed" if any(item.get("type") == "mcp_approval_request" for item in response["output"]):
             return stop_short("approval")
-        case "completed" if not calls:
-            return COMPLETED
         case "completed":
-            return stop_short("max_turns") if is_last else None
+            return None if calls else COMPLETED
         case "incomplete":
             return stop_short(response["incomplete_reason"])
         case status:
@@ -169,13 +178,3 @@ def _find_ending(response: Response, calls: list[Call], *, is_last: bool) -> End
                 response["error"]
                 or {"code": "bad_status", "message": message, "who": "upstream", "status": None, "request_id": None}
             )
-
-
-def _refuse_cut_call() -> CallOutput:
-    message = "the call was cut off before its arguments were complete; it was not run"
-    return {
-        "output": encode({"error": "incomplete_call", "message": message}),
-        "is_error": True,
-        "server": None,
-        "tool": None,
-    }

@@ -94,6 +94,7 @@ class MemoryEngine(AbstractAsyncContextManager["MemoryEngine"]):
             ending = {"status": "failed", "reason": None, "error": INTERNAL_ERROR}
         finally:
             run.ending = ending
+            run.emit({"type": "run.ended", "status": ending["status"]})
             run.ended.set()
 
 

@@ -21,12 +21,23 @@ class Offer:
     foreign: frozenset[str]
     """Names that the caller answers itself."""
 
-    def answer_unknown(self, call: Call) -> CallOutput:
-        """The output for a name that was not offered: near names, never a guess at what was meant."""
-        near: list[Json] = [*difflib.get_close_matches(call.name, self.owned, n=5, cutoff=0.4)]
-        message = f"no tool {call.name!r} is offered"
-        output = encode({"error": "unknown_tool", "message": message, "near_names": near})
-        return {"output": output, "is_error": True, "server": None, "tool": None}
+    def refuse(self, call: Call, *, is_over: bool) -> CallOutput | None:
+        """The output of a call that must not be run, or None. For a name that was not offered it has near names, never
+        a guess at what was meant."""
+        if not call.is_complete:
+            return fail_call("incomplete_call", "it was cut off before its arguments were complete; it was not run")
+        if is_over:
+            return fail_call("limit_reached", "the run has reached its limit; it was not run")
+        if call.name not in self.owned:
+            near: list[Json] = [*difflib.get_close_matches(call.name, self.owned, n=5, cutoff=0.4)]
+            return fail_call("unknown_tool", f"no tool {call.name!r} is offered", near_names=near)
+        return None
+
+
+def fail_call(code: str, message: str, **details: Json) -> CallOutput:
+    """The output of a call that came to nothing, as the model reads it."""
+    output = encode({"error": code, "message": message} | details)
+    return {"output": output, "is_error": True, "server": None, "tool": None}
 
 
 def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, max_tools: int) -> Offer:
@@ -51,7 +62,7 @@ def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, 
 
 def _pick(glob: str, functions: Mapping[str, str]) -> dict[str, str]:
     picked = {name: text for name, text in functions.items() if fnmatch.fnmatchcase(name, glob)}
-    if not picked:
+    if not picked and glob != "*":  # all of none is none
         near = difflib.get_close_matches(glob, functions, n=3, cutoff=0.4)
         hint = f"; near names: {', '.join(near)}" if near else ""
         raise ArgumentError(f"tools: no tool's name matches {glob!r}{hint}")

@@ -1,14 +1,20 @@
 """A run's events as one line each, for people: in progress notifications, on the terminal and in `demo`."""
 
-import json
-
-from bridge.items import Json, JsonObject
+from bridge.items import Json, JsonObject, decode, encode
 
 MAX_CHARS = 100
 
 
 def describe_event(event: JsonObject) -> str | None:
-    """What `event` says to somebody who waits, or None when it says nothing new."""
+    """What `event` says to somebody who waits, or None when it says nothing new.
+
+    One line without control characters: it has other programs' words in it, and may be shown on a terminal.
+    """
+    line = _describe(event)
+    return _flatten(line) if line else None
+
+
+def _describe(event: JsonObject) -> str | None:
     match event["type"]:
         case "turn.started":
             return f"turn {event['turn']}: asking {event['model']} ({_count(event['tools'], 'tool')})"
@@ -19,6 +25,8 @@ def describe_event(event: JsonObject) -> str | None:
         case "call.ended":
             mark = "✗" if event["is_error"] else "✓"
             return f"  {mark} {event['name']} {_show_time(event['duration_ms'])} {_show_output(event['item'])}"
+        case "retry":
+            return f"  ! asking again in {event['pause_s']} s: {event['reason']}"
         case "notice":
             return f"  ! {event['message']}"
         case _:
@@ -40,7 +48,7 @@ def _show_time(duration_ms: Json) -> str:
 
 def _show_arguments(arguments: Json) -> str:
     try:
-        values = json.loads(arguments) if isinstance(arguments, str) else arguments
+        values = decode(arguments) if isinstance(arguments, str) else arguments
     except ValueError:
         values = arguments
     if isinstance(values, dict):
@@ -57,10 +65,12 @@ def _show_output(item: Json) -> str:
 
 
 def _show(value: Json) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else encode(value)
 
 
 def _shorten(text: str) -> str:
-    """One line without control characters: outputs are other programs' words, and this may be a terminal."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= MAX_CHARS else line[: MAX_CHARS - 1] + "…"
+    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
+
+
+def _flatten(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

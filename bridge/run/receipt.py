@@ -1,22 +1,26 @@
 """What a run did, made from its events: the result of `respond`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
-from bridge.items import Json, JsonObject, encode, read_text, read_usage
+from bridge.items import Json, JsonObject, decode, encode, read_text, read_usage
 from bridge.run.limits import Ending
 
 Detail = Literal["summary", "full"]
-CUT_OUTPUT_CHARS = 400
-"""What is left of a call's output in `detail: full` when the whole is over the host's limit."""
+CUT_CHARS = 400
+"""What is left of a call's arguments and output in `detail: full` when the whole is over the host's limit."""
+NOTICE_CHARS = 300
+"""Room for the notice that says what was left out."""
 
 
 def build_receipt(
-    run_id: str, events: Sequence[JsonObject], ending: Ending, *, detail: Detail = "summary", limit_chars: int
+    run_id: str | None, events: Sequence[JsonObject], ending: Ending, *, detail: Detail = "summary", limit_chars: int
 ) -> JsonObject:
     """The result object: `{status, output_text, run_id, response_id, model, turns, tool_calls, usage, …}`.
 
-    Within `limit_chars` characters of JSON: what is over is cut, the answer's text last, and a notice says so.
+    Within `limit_chars` characters of JSON, and clean enough for any transport: what is over is cut, the answer's text
+    last, and a notice says so.
     `detail: full` adds each call's arguments and output, and every item of the run in order; so does an ending that
     leaves calls to the caller, which could not go on without the items.
     """
@@ -37,7 +41,7 @@ def build_receipt(
     }
     if is_full:
         receipt["output"] = _find_items(events)
-    return _fit(receipt, limit_chars)
+    return cast("JsonObject", decode(_fit(receipt, limit_chars)))
 
 
 def render_text(receipt: JsonObject) -> str:
@@ -122,42 +126,55 @@ def _as_items(output: Json) -> list[JsonObject]:
     return [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
 
 
-def _fit(receipt: JsonObject, limit_chars: int) -> JsonObject:
-    """`receipt` within the limit: first without the items, then with short call outputs, then with less text."""
-    cuts: list[tuple[str, Callable[[JsonObject, int], None]]] = [
-        ("the items", _drop_items),
-        ("call outputs", _shorten_outputs),
-        ("the middle of the text", _shorten_text),
-    ]
-    done: list[str] = []
-    for what, cut in cuts:
-        if (excess := len(encode(receipt)) - limit_chars) <= 0:
-            break
-        cut(receipt, excess)
-        done.append(what)
-    if done:
-        message = f"The result was over the limit of {limit_chars:,} characters: {', '.join(done)} left out"
-        notices = receipt["notices"]
-        assert isinstance(notices, list)
-        notices.append({"code": "result_cut", "message": message})
-    return receipt
+def _fit(receipt: JsonObject, limit_chars: int) -> str:
+    """`receipt` as JSON within the limit: without the items, then with little of each call, then with less text; and
+    where other fields alone are over it, without its lists."""
+    text = encode(receipt)
+    if len(text) <= limit_chars:
+        return text
+    room, cuts = limit_chars - NOTICE_CHARS, list[str]()
+    for cut in (_drop_items, _shorten_calls, _drop_lists, _shorten_text):
+        if (excess := len(encode(receipt)) - room) > 0 and (what := cut(receipt, excess)):
+            cuts.append(what)
+    message = f"The result was over the limit of {limit_chars:,} characters: {', '.join(cuts)} left out"
+    receipt["notices"] = [*cast("list[Json]", receipt["notices"]), {"code": "result_cut", "message": message}]
+    return encode(receipt)
 
 
-def _drop_items(receipt: JsonObject, _excess: int) -> None:
-    receipt.pop("output", None)
+def _drop_items(receipt: JsonObject, _excess: int) -> str | None:
+    return "the items" if receipt.pop("output", None) else None
 
 
-def _shorten_outputs(receipt: JsonObject, _excess: int) -> None:
-    calls = receipt["tool_calls"]
-    assert isinstance(calls, list)
-    for call in calls:
-        if isinstance(call, dict) and "output" in call:
-            text = output if isinstance(output := call["output"], str) else encode(output)
-            call["output"] = text if len(text) <= CUT_OUTPUT_CHARS else text[:CUT_OUTPUT_CHARS] + "…"
+def _shorten_calls(receipt: JsonObject, _excess: int) -> str | None:
+    calls = cast("list[JsonObject]", receipt["tool_calls"])
+    shortened = [call | {name: _cut(call[name]) for name in ("arguments", "output") if name in call} for call in calls]
+    receipt["tool_calls"] = list[Json](shortened)
+    return None if shortened == calls else "parts of the calls"
 
 
-def _shorten_text(receipt: JsonObject, excess: int) -> None:
+def _cut(value: Json) -> str:
+    text = value if isinstance(value, str) else encode(value)
+    return text if len(text) <= CUT_CHARS else text[:CUT_CHARS] + "…"
+
+
+def _drop_lists(receipt: JsonObject, excess: int) -> str | None:
+    """Only where all of the text would not be enough."""
+    if excess < len(encode(receipt["output_text"])) - NOTICE_CHARS:
+        return None
+    receipt["usage"] = {**cast("JsonObject", receipt["usage"]), "per_turn": list[Json]()}
+    receipt |= {"tool_calls": [], "notices": []}
+    return "the calls, notices and usage per turn"
+
+
+def _shorten_text(receipt: JsonObject, excess: int) -> str | None:
+    """The head and the tail that fit. Escapes count: what is measured is the JSON text."""
     text = str(receipt["output_text"])
-    keep = max(0, len(text) - excess - 400) // 2  # 400: the mark, the notice and escapes
-    mark = f"\n[… {len(text) - 2 * keep:,} characters left out …]\n"
-    receipt["output_text"] = text[:keep] + mark + text[len(text) - keep :]
+    room = len(encode(text)) - excess
+
+    def shorten(keep: int) -> str:
+        mark = f"\n[… {len(text) - 2 * keep:,} characters left out …]\n"
+        return text[:keep] + mark + text[len(text) - keep :]
+
+    keep = bisect_right(range(len(text) // 2), room, key=lambda keep: len(encode(shorten(keep)))) - 1
+    receipt["output_text"] = shorten(max(0, keep))
+    return "the middle of the text"

@@ -1,6 +1,8 @@
 """A chat completion where a response was due: some relays declare that shape for `/v1/responses` and send it."""
 
-from bridge.items import Json, JsonObject, Response
+import secrets
+
+from bridge.items import Json, JsonObject, Response, encode
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -26,30 +28,29 @@ def read_completion(data: JsonObject) -> Response:
 
 
 def _read_text(message: JsonObject) -> list[JsonObject]:
-    """The assistant's words as one message, in the easy form that needs no id to be sent back."""
+    """The assistant's words as one message, in the easy form (a plain text) that needs no id to be sent back."""
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    parts: list[Json] = []
-    if content:
-        parts.append({"type": "output_text", "text": content, "annotations": []})
-    if refusal := message.get("refusal"):
-        parts.append({"type": "refusal", "refusal": refusal})
-    return [{"type": "message", "role": "assistant", "content": parts}] if parts else []
+    if not content and (refusal := message.get("refusal")):
+        content = list[Json]([{"type": "refusal", "refusal": refusal}])
+    return [{"type": "message", "role": "assistant", "content": content}] if content else []
 
 
 def _read_calls(message: JsonObject) -> list[JsonObject]:
     calls = message.get("tool_calls")
     if not isinstance(calls, list):
         legacy = message.get("function_call")
-        calls = [{"id": "call_0", "function": legacy}] if isinstance(legacy, dict) else []
+        calls = [{"function": legacy}] if isinstance(legacy, dict) else []
     return [
         {
             "type": "function_call",
-            "call_id": call.get("id") or f"call_{index}",
+            "call_id": call.get("id") or f"call_{secrets.token_hex(12)}",
             "name": function.get("name") or "",
-            "arguments": function.get("arguments") or "{}",
+            "arguments": arguments
+            if isinstance(arguments := function.get("arguments"), str)
+            else encode(arguments or {}),
         }
-        for index, call in enumerate(calls)
+        for call in calls
         if isinstance(call, dict) and isinstance(function := call.get("function"), dict)
     ]

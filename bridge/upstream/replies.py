@@ -1,13 +1,15 @@
 """An upstream's reply as a `Response`: the Responses object, a chat completion in its place, or an error in words."""
 
-import json
+import secrets
 
 from bridge.errors import UpstreamError, Who
-from bridge.items import ErrorInfo, Json, JsonObject, Response
+from bridge.items import CALL_TYPES, ErrorInfo, Json, JsonObject, Response, decode, encode
 from bridge.upstream.chat import read_completion
 
-QUOTE_CHARS = 300
+QUOTE_CHARS = 500
 """How much of an unreadable reply is quoted."""
+MESSAGE_CHARS = 2000
+"""How much of an upstream's own error message is passed on."""
 
 QUOTA_CODES = frozenset(
     (
@@ -23,15 +25,12 @@ QUOTA_CODES = frozenset(
 
 def read_reply(body: bytes, *, status: int, request_id: str | None) -> Response:
     """The response in a JSON body of a successful request. Raises UpstreamError for anything else."""
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        data = None
-    if isinstance(data, dict) and (data.get("object") == "response" or isinstance(data.get("output"), list)):
+    data = _parse(body)
+    if data.get("object") == "response" or isinstance(data.get("output"), list):
         return read_response(data)
-    if isinstance(data, dict) and isinstance(data.get("choices"), list):
+    if isinstance(data.get("choices"), list):
         return read_completion(data)
-    if isinstance(data, dict) and data.get("error"):
+    if data.get("error"):
         raise build_error(status, body, request_id)
     raise UpstreamError(
         f"The upstream answered with status {status}, but with nothing that is a response: {_quote(body)}",
@@ -50,40 +49,60 @@ def read_response(data: JsonObject) -> Response:
         "id": _text(data.get("id")),
         "model": _text(data.get("model")),
         "status": _text(data.get("status")) or ("failed" if error else "completed"),
-        "output": [item for item in output if isinstance(item, dict)] if isinstance(output, list) else [],
+        "output": [_mend_call(item) for item in output if isinstance(item, dict)] if isinstance(output, list) else [],
         "usage": usage if isinstance(usage := data.get("usage"), dict) else None,
         "incomplete_reason": _text(reason),
         "error": read_error(error) if error else None,
     }
 
 
+def _mend_call(item: JsonObject) -> JsonObject:
+    """A call as the API defines it, whose arguments are a text and whose `call_id` is there: compatible servers send
+    an object for the one and forget the other, but refuse to get either back. Every other item stays as it is."""
+    if item.get("type") not in CALL_TYPES:
+        return item
+    mended: JsonObject = {"call_id": str(item.get("call_id") or item.get("id") or f"call_{secrets.token_hex(12)}")}
+    if item["type"] == "function_call" and not isinstance(arguments := item.get("arguments"), str):
+        mended["arguments"] = encode({} if arguments is None else arguments)
+    return item | mended
+
+
 def read_error(error: Json) -> ErrorInfo:
     """The error of a failed response or an error event, in any of the shapes that exist."""
     fields = error if isinstance(error, dict) else {"message": error}
-    code = _text(fields.get("code")) or _text(fields.get("type")) or "upstream_error"
-    message = _text(fields.get("message")) or json.dumps(error, ensure_ascii=False)
+    message = _shorten(_text(fields.get("message")) or encode(error), MESSAGE_CHARS)
+    code = _read_code(fields) or "upstream_error"
     return {"code": code, "message": message, "who": "upstream", "status": None, "request_id": None}
 
 
 def build_error(status: int, body: bytes, request_id: str | None) -> UpstreamError:
     """The error for a refused request: its status, the upstream's own words, and what there is to do about it."""
-    error = _find_error(body)
-    code = _text(error.get("code")) or _text(error.get("type")) or f"http_{status}"
-    said = _text(error.get("message")) or _text(error.get("detail")) or _quote(body)
+    error = _find_error(_parse(body))
+    code = _read_code(error) or f"http_{status}"
+    said = _text(error.get("message")) or _text(error.get("detail"))
     hint, who = _advise(status, code)
-    message = f"The upstream answered with status {status}: {said}{hint}"
-    return UpstreamError(message, code=code, who=who, status=status, request_id=request_id)
+    message = f"The upstream answered with status {status}: {_shorten(said, MESSAGE_CHARS) if said else _quote(body)}"
+    return UpstreamError(message + hint, code=code, who=who, status=status, request_id=request_id)
 
 
-def _find_error(body: bytes) -> JsonObject:
+def _parse(body: bytes) -> JsonObject:
+    """The object in a body, or an empty one."""
     try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
+        data = decode(body)
+    except ValueError:
         return {}
-    if not isinstance(data, dict):
-        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _find_error(data: JsonObject) -> JsonObject:
     error = data.get("error")
     return error if isinstance(error, dict) else {"message": error} if isinstance(error, str) else data
+
+
+def _read_code(error: JsonObject) -> str | None:
+    """`code` or `type`, whichever tells more: a quota code before any other, a word before a number."""
+    codes = [code for field in ("code", "type") if (code := _text(error.get(field)))]
+    return min(codes, key=lambda code: (code not in QUOTA_CODES, code.isdecimal()), default=None)
 
 
 def _advise(status: int, code: str) -> tuple[str, Who]:
@@ -100,7 +119,11 @@ def _advise(status: int, code: str) -> tuple[str, Who]:
 
 def _quote(body: bytes) -> str:
     text = " ".join(body[: QUOTE_CHARS * 4].decode("utf-8", "replace").split())
-    return (text[:QUOTE_CHARS] + "…" if len(text) > QUOTE_CHARS else text) or "(an empty body)"
+    return _shorten(text, QUOTE_CHARS) or "(an empty body)"
+
+
+def _shorten(text: str, chars: int) -> str:
+    return text if len(text) <= chars else text[:chars] + "…"
 
 
 def _text(value: Json) -> str | None:

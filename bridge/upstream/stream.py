@@ -4,17 +4,28 @@ Only deltas of text and the terminal event are parsed. Everything between is kep
 terminal event lacks its output, which some relays send empty.
 """
 
-import json
 import re
 from collections.abc import Callable
 
 from bridge.errors import UpstreamError
-from bridge.items import Json, JsonObject, Response
+from bridge.items import Json, JsonObject, Response, decode
 from bridge.upstream.replies import read_error, read_response
 
-_TYPE = re.compile(r'"type"\s*:\s*"((?:response\.[a-z_.]+)|error|keepalive)"')
-_TERMINAL = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+MAX_STREAM_CHARS = 64 << 20
+"""How much of one stream is kept: a response that never ends must not take all memory."""
+
+_TYPE_FIRST = re.compile(r'\s*\{\s*"type"\s*:\s*"([^"\\]*)"')
+_ENDINGS = ("completed", "incomplete", "failed", "cancelled")
+_TERMINAL = {f"response.{ending}": ending for ending in _ENDINGS}
 _TEXT_DELTAS = ("response.output_text.delta", "response.refusal.delta")
+_GROWING = {
+    "function_call_arguments": "arguments",
+    "custom_tool_call_input": "input",
+    "output_text": "text",
+    "refusal": "refusal",
+}
+"""What comes in deltas, and the field that they add up to."""
+_MAX_PARTS = 1000
 
 
 class StreamAccumulator:
@@ -23,99 +34,115 @@ class StreamAccumulator:
     def __init__(self, on_text: Callable[[str], None]) -> None:
         self._on_text = on_text
         self._kept: list[str] = []
+        self._kept_chars = 0
         self.final: Response | None = None
+        self.has_output = False
+        """Whether the upstream has begun to answer."""
 
     def feed(self, data: str) -> None:
         """Take one event. Raises UpstreamError for an error event, or for events of another API."""
-        found = _TYPE.search(data)
-        kind = found[1] if found else None
+        kind = _find_type(data)
         if kind in _TERMINAL:
-            self._finish(data)
+            self._finish(_TERMINAL[kind], _parse(data).get("response"))
         elif kind == "error":
-            raise self._build_error(_parse(data))
-        elif kind is None:
-            self._look_at_stranger(data)
-        elif kind != "keepalive":
-            self._kept.append(data)
-            if kind in _TEXT_DELTAS and isinstance(delta := _parse(data).get("delta"), str):
-                self._on_text(delta)
+            raise _build_error(_parse(data))
+        elif kind == "":
+            _refuse_stranger(_parse(data))
+        elif kind.startswith("response."):
+            self._keep(kind, data)
 
-    def _finish(self, data: str) -> None:
-        response = _parse(data).get("response")
-        final = read_response(response if isinstance(response, dict) else {})
-        final["output"] = final["output"] or self.gather_items()
-        self.final = final
-
-    def _build_error(self, event: JsonObject) -> UpstreamError:
-        """Two shapes exist: flat (OpenAI) and nested under `error` (Open Responses)."""
-        error = read_error(event.get("error") or {key: event.get(key) for key in ("code", "message")})
-        message = f"The upstream broke off its stream: {error['message']}"
-        return UpstreamError(message, code=error["code"], who="upstream")
-
-    def _look_at_stranger(self, data: str) -> None:
-        event = _parse(data)
-        if event.get("object") == "chat.completion.chunk":
+    def _keep(self, kind: str, data: str) -> None:
+        self._kept.append(data)
+        self._kept_chars += len(data)
+        if self._kept_chars > MAX_STREAM_CHARS:
             raise UpstreamError(
-                'The upstream streams chat completions, not responses; set "stream": "never" for it.',
-                code="chat_stream",
-                who="operator",
+                f"The upstream's stream is over {MAX_STREAM_CHARS:,} characters", code="reply_too_large"
             )
-        if event.get("error"):
-            raise self._build_error(event)
+        self.has_output |= kind.startswith("response.output_")
+        if kind in _TEXT_DELTAS and isinstance(delta := _parse(data).get("delta"), str):
+            self._on_text(delta)
 
-    def gather_items(self) -> list[JsonObject]:
+    def _finish(self, ending: str, response: Json) -> None:
+        """The event's name tells how it ended where the response in it does not."""
+        if not isinstance(response, dict):
+            raise UpstreamError("The upstream ended its stream without a readable response", code="unreadable_reply")
+        status = said if (said := response.get("status")) in _ENDINGS else ending
+        self.final = read_response(response | {"status": status, "output": response.get("output") or self._gather()})
+
+    def _gather(self) -> list[Json]:
         """The items as the events so far describe them, in their order in the output."""
         items: dict[int, JsonObject] = {}
         for event in map(_parse, self._kept):
-            index = event.get("output_index")
-            if isinstance(index, int):
-                _apply(items, index, event)
-        return [items[index] for index in sorted(items) if items[index]]
+            _apply(items, event)
+        return [items[index] for index in sorted(items) if "type" in items[index]]
 
 
-def _apply(items: dict[int, JsonObject], index: int, event: JsonObject) -> None:
-    """One event's change to the item at `index`; a `done` replaces whatever the deltas before it made."""
-    item, kind = items.setdefault(index, {}), str(event["type"])
-    match kind.removeprefix("response."):
-        case "output_item.added" | "output_item.done" if isinstance(whole := event.get("item"), dict):
-            items[index] = whole
-        case "function_call_arguments.delta":
-            item["arguments"] = str(item.get("arguments") or "") + str(event.get("delta") or "")
-        case "function_call_arguments.done":
-            item["arguments"] = event.get("arguments")
-        case "custom_tool_call_input.delta":
-            item["input"] = str(item.get("input") or "") + str(event.get("delta") or "")
-        case "custom_tool_call_input.done":
-            item["input"] = event.get("input")
-        case "content_part.added" | "content_part.done":
-            _find_part(item, event).update(part if isinstance(part := event.get("part"), dict) else {})
-        case "output_text.delta" | "refusal.delta":
-            part, field = _find_part(item, event), "text" if "text" in kind else "refusal"
-            part[field] = str(part.get(field) or "") + str(event.get("delta") or "")
-        case "output_text.done" | "refusal.done":
-            field = "text" if "text" in kind else "refusal"
-            _find_part(item, event)[field] = event.get(field)
-        case _:
-            pass
+def _find_type(data: str) -> str:
+    """The event's `type`, without parsing where it is the first key, as it nearly always is; "" if there is none."""
+    first = _TYPE_FIRST.match(data)
+    return first[1] if first else str(_parse(data).get("type") or "")
+
+
+def _build_error(event: JsonObject) -> UpstreamError:
+    """Two shapes exist: flat (OpenAI) and nested under `error` (Open Responses)."""
+    error = read_error(event.get("error") or {key: event.get(key) for key in ("code", "message")})
+    return UpstreamError(f"The upstream broke off its stream: {error['message']}", code=error["code"])
+
+
+def _refuse_stranger(event: JsonObject) -> None:
+    """Raise for what has no type but a meaning: an error, or the chunks of another API."""
+    if event.get("object") == "chat.completion.chunk":
+        message = 'The upstream streams chat completions, not responses; set "stream": "never" for it'
+        raise UpstreamError(message, code="chat_stream", who="operator")
+    if event.get("error"):
+        raise _build_error(event)
+
+
+def _apply(items: dict[int, JsonObject], event: JsonObject) -> None:
+    """One event's change to its item; a `done` replaces whatever the deltas before it made."""
+    subject, _, change = str(event.get("type")).removeprefix("response.").rpartition(".")
+    index = _find_index(items, event)
+    if subject == "output_item" and isinstance(item := event.get("item"), dict):
+        items[index] = item
+    elif subject == "content_part" and isinstance(part := event.get("part"), dict):
+        _find_part(items.setdefault(index, {}), event).update(part)
+    elif field := _GROWING.get(subject):
+        item = items.setdefault(index, {})
+        grown = _find_part(item, event) if field in ("text", "refusal") else item
+        if change == "delta":
+            grown[field] = str(grown.get(field) or "") + str(event.get("delta") or "")
+        elif field in event:
+            grown[field] = event[field]
+
+
+def _find_index(items: dict[int, JsonObject], event: JsonObject) -> int:
+    """Which item an event is about, by its place or its id; a new one if neither is known."""
+    index, item_id = event.get("output_index"), event.get("item_id")
+    if isinstance(index, int):
+        return index
+    return next((place for place, item in items.items() if item_id and item.get("id") == item_id), len(items))
 
 
 def _find_part(item: JsonObject, event: JsonObject) -> JsonObject:
     """The content part that an event is about, made if no event announced it."""
     item.setdefault("type", "message")
     item.setdefault("role", "assistant")
-    content = item.setdefault("content", [])
-    assert isinstance(content, list)
+    if not isinstance(content := item.get("content"), list):
+        item["content"] = content = list[Json]()
     index = event.get("content_index")
-    while len(content) <= (index if isinstance(index, int) and index < 1000 else 0):
-        content.append({"type": "refusal" if "refusal" in str(event["type"]) else "output_text", "annotations": []})
-    part = content[index if isinstance(index, int) else 0]
-    assert isinstance(part, dict)
+    place = index if isinstance(index, int) and 0 <= index < _MAX_PARTS else 0
+    kind = "refusal" if "refusal" in str(event["type"]) else "output_text"
+    while len(content) <= place:
+        content.append({"type": kind, "annotations": []})
+    part = content[place]
+    if not isinstance(part, dict):
+        content[place] = part = dict[str, Json]()
     return part
 
 
 def _parse(data: str) -> JsonObject:
     try:
-        event: Json = json.loads(data)
-    except (ValueError, RecursionError):
+        event = decode(data)
+    except ValueError:
         return {}
     return event if isinstance(event, dict) else {}

@@ -13,7 +13,7 @@ import pytest
 from mcp import Client
 
 from bridge.app import Bridge
-from bridge.config import Config, ServerConfig, ToolRules, UpstreamConfig
+from bridge.settings import Config, ServerConfig, ToolRules, UpstreamConfig
 from tests.external.conftest import Find
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, message, responds
 

@@ -9,7 +9,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     modern              refuses `initialize`
     exits_on_discover   legacy, and exits when its first message is not `initialize`
     ignores_discover    legacy, and never answers `server/discover`
-    exit_at_start       a line on stderr, exit code 1
+    exit_at_start=WORDS a line on stderr (by default, one about a database), exit code 1
     silent              reads, never answers
     slow_start=PORT     connects to 127.0.0.1:PORT and serves when that connection ends (`servers.Gate`)
     crash_mid_call      tool `crash`: exits with code 3
@@ -31,6 +31,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     counts=FILE         appends the name of each executed tool to FILE, a line each
     log=FILE            appends each line received to FILE
     env                 tool `environment`: its environment as JSON
+    schema=JSON         tool `judged` with this inputSchema
 """
 
 import json
@@ -126,7 +127,8 @@ class Rogue:
         names = [*TOOLS, *(tool for mode, tool in TOOL_OF_MODE.items() if mode in self.modes)]
         names += [f"grown_{number + 1}" for number in range(self.grown)]
         broken = [{**describe("broken"), "inputSchema": None}] if "bad_tool" in self.modes else []
-        return [*map(describe, names), *broken]
+        judged = [{"name": "judged", "inputSchema": json.loads(self.modes.get("schema") or "{}")}]
+        return [*map(describe, names), *broken, *(judged if "schema" in self.modes else [])]
 
     def call(self, params: "Json", message: "Json") -> "Json | None":
         name = params["name"]
@@ -325,7 +327,7 @@ def main(modes: "dict[str, str]") -> None:
         os.close(int(modes["sleeper"]))
         sleep_on()
     if "exit_at_start" in modes:
-        sys.exit("rogue: cannot start: the database is missing")
+        sys.exit(modes["exit_at_start"] or "rogue: cannot start: the database is missing")
     if "ignores_eof" in modes:
         import signal
 

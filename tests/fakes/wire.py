@@ -82,7 +82,7 @@ def sse(events: Sequence[Event], headers: Mapping[str, str], *, crlf: bool = Fal
 
 def encode(value: Json) -> bytes:
     """JSON as the API writes it: UTF-8, nothing escaped that need not be."""
-    return json.dumps(value, ensure_ascii=False).encode()
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")  # half an emoji as its escape
 
 
 def pieces(data: bytes, size: int | None) -> list[Step]:

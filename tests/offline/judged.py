@@ -7,8 +7,9 @@ from typing import Any, Literal, get_args, get_origin
 import httpx2
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
+from starlette.types import ASGIApp
 
-from bridge.offline.app import ASGIApp, build_app
+from bridge.offline.app import build_app
 from bridge.offline.transport import StreamingASGITransport
 
 Json = dict[str, Any]

@@ -7,8 +7,9 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Send
 
-from bridge.offline.app import ASGIApp, Message, Receive, Send, build_app
+from bridge.offline.app import build_app
 from tests.offline.judged import Misshapen, connect, create, judge_event, judge_response, read_frame, stream
 
 pytestmark = pytest.mark.anyio

@@ -1,0 +1,119 @@
+"""In front of every route of the service: who may ask, from which page, and how long a request may take to arrive.
+
+The SDK's own check compares prefixes (`127.0.0.1:evil.com` passes it) and knows no token; it stays on behind this one.
+"""
+
+import hmac
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bridge.clock import Clock
+
+OPEN_PATH = "/healthz"
+"""The one path that needs no token: it says nothing but that the service is up."""
+BODY_TIMEOUT_S = 10.0
+"""How long a request body may take. Without a bound, a client that never sends one holds its place for ever."""
+
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([1-9]\d{0,4}))?")
+T = TypeVar("T")
+Address: TypeAlias = tuple[str, int | None]
+
+
+def parse_host(value: str) -> Address | None:
+    """Host and port of a Host header, None for anything that is not exactly that."""
+    found = _HOST.fullmatch(value.lower())
+    return (found[1], int(found[2]) if found[2] else None) if found else None
+
+
+def parse_origin(value: str) -> tuple[str, Address] | None:
+    """Scheme, host and port of an Origin header; None for `null` and anything else."""
+    scheme, mark, rest = value.lower().partition("://")
+    address = parse_host(rest)
+    return (scheme, address) if mark and scheme in ("http", "https") and address else None
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use the service."""
+
+    token: str | None
+    """None: whoever reaches it."""
+    hosts: frozenset[Address]
+    origins: frozenset[tuple[str, Address]]
+
+    def find_refusal(self, scope: Scope) -> Response | None:
+        """The reply to a request that must go no further, or None. It says nothing about what would be right."""
+        headers = Headers(scope=scope)
+        if _only(headers, "host", parse_host) not in self.hosts:
+            return PlainTextResponse("Unknown host", 421)
+        if headers.getlist("origin") and _only(headers, "origin", parse_origin) not in self.origins:
+            return PlainTextResponse("Origin not allowed", 403)
+        if scope["path"] != OPEN_PATH and not self._knows(headers.getlist("authorization")):
+            return PlainTextResponse("Unauthorized", 401, {"WWW-Authenticate": "Bearer"})
+        return None
+
+    def _knows(self, credentials: Iterable[str]) -> bool:
+        if self.token is None:
+            return True
+        given = list(credentials)
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        is_equal = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self.token.encode())
+        return is_equal and scheme.lower() == "bearer"
+
+
+def _only(headers: Headers, name: str, parse: Callable[[str], T | None]) -> T | None:
+    """The one header of that name, parsed; None for none, several, or one that cannot be."""
+    values = headers.getlist(name)
+    return parse(values[0]) if len(values) == 1 else None
+
+
+class Gate:
+    """ASGI middleware that lets a request through when `access` does, and its body for a limited time."""
+
+    def __init__(self, app: ASGIApp, access: Access, clock: Clock) -> None:
+        self._app = app
+        self._access = access
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif refusal := self._access.find_refusal(scope):
+            await refusal(scope, receive, send)
+        else:
+            await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        deadline = self._clock.now() + BODY_TIMEOUT_S
+        is_complete = is_late = has_begun = False
+
+        async def receive_in_time() -> Message:
+            nonlocal is_complete, is_late
+            if is_complete:
+                return await receive()
+            with self._clock.scope(deadline):
+                message = await receive()
+                is_complete = not message.get("more_body", False)
+                return message
+            is_complete = is_late = True
+            return {"type": "http.disconnect"}
+
+        async def send_unless_late(message: Message) -> None:
+            nonlocal has_begun
+            if not is_late or has_begun:
+                has_begun = True
+                await send(message)
+
+        try:
+            await self._app(scope, receive_in_time, send_unless_late)
+        except Exception:
+            if not is_late:
+                raise
+        if is_late and not has_begun:
+            await PlainTextResponse("The request took too long", 408, {"Connection": "close"})(scope, receive, send)

@@ -1,0 +1,198 @@
+"""The face on the network: Streamable HTTP and SSE on one port, for as many clients as come."""
+
+import asyncio
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+import uvicorn
+from mcp.server.sse import SseServerTransport
+from mcp.server.streamable_http_manager import StreamableHTTPASGIApp, StreamableHTTPSessionManager
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from typing_extensions import override
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from bridge.clock import Clock
+from bridge.settings import ServeConfig, is_loopback
+from bridge.errors import ConfigError
+from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
+from bridge.host.server import BridgeServer
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}
+MAX_BODY_BYTES = 32 << 20
+"""Of one request: room for a few images in `input`."""
+HEADER_TIMEOUT_S = 10.0
+"""How long a connection may take to send the head of its first request."""
+STOP_S = 1
+"""How long open streams may take to end when the service stops; whole seconds, as uvicorn counts."""
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A socket that listens, and who may use what is behind it."""
+
+    socket: socket.socket
+    access: Access
+
+    @property
+    def url(self) -> str:
+        """The address of the Streamable HTTP endpoint."""
+        host, port = self.socket.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
+
+
+def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
+    """Open the port. Raises ConfigError, before anything listens, for an address that others reach without a token
+    and host names, and for one that cannot be had.
+
+    Without a configured token one is made and told on stderr, once.
+    """
+    is_local = is_loopback(settings.host)
+    if no_auth and not is_local:
+        raise ConfigError(f"--no-auth: only on a loopback address, not on {settings.host}")
+    if not is_local and not (settings.token and settings.allowed_hosts):
+        raise ConfigError(
+            f"serve.host: {settings.host} can be reached by others; set serve.token (or MCP_RESPONSES_BRIDGE_TOKEN) "
+            "and serve.allowed_hosts, the host names that clients use"
+        )
+    hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
+    origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
+    listening = _open(settings)
+    own: list[Address] = [(name, listening.getsockname()[1]) for name in LOOPBACK] if is_local else []
+    token = None if no_auth else settings.token or _make_token()
+    return Listening(
+        listening, Access(token, frozenset([*own, *hosts]), frozenset([*origins, *(("http", a) for a in own)]))
+    )
+
+
+def _open(settings: ServeConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"serve: {settings.host} port {settings.port} cannot be listened on: {reason}") from None
+
+
+T = TypeVar("T")
+
+
+def _parse(place: str, value: str, parse: Callable[[str], T | None]) -> T:
+    parsed = parse(value)
+    if parsed is None:
+        raise ConfigError(f"{place}: {value!r} is not one; write it as clients send it, such as {EXAMPLES[place]}")
+    return parsed
+
+
+def _make_token() -> str:
+    token = secrets.token_urlsafe(32)
+    sys.stderr.write(f"No token is configured. For this run, clients send: Authorization: Bearer {token}\n")
+    return token
+
+
+class Service:
+    """The routes: `/mcp`, `/sse` with `/messages/`, `/healthz`, and nothing that could define a server."""
+
+    def __init__(self, server: BridgeServer, access: Access, clock: Clock) -> None:
+        security = TransportSecuritySettings(
+            allowed_hosts=[_join(address) for address in access.hosts],
+            allowed_origins=[f"{scheme}://{_join(address)}" for scheme, address in access.origins],
+        )
+        self._server = server
+        self._sessions = StreamableHTTPSessionManager(
+            server, security_settings=security, max_request_body_size=MAX_BODY_BYTES
+        )
+        self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
+        self._streams: set[anyio.CancelScope] = set()
+        self.app = Starlette(
+            routes=[
+                Route("/mcp", endpoint=StreamableHTTPASGIApp(self._sessions)),
+                Route("/sse", self._serve_sse, methods=["GET"]),
+                Mount("/messages/", app=self._sse.handle_post_message),
+                Route(OPEN_PATH, self._tell_health),
+            ],
+            middleware=[Middleware(Gate, access, clock)],
+        )
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """While entered, requests are served; leaving it ends every open stream.
+
+        Not the application's lifespan: uvicorn ends that last, after it has waited for the open streams.
+        """
+        async with anyio.create_task_group() as tasks, self._sessions.run():
+            tasks.start_soon(self._server.tell_changes)
+            yield
+            for stream in self._streams:
+                stream.cancel()
+            tasks.cancel_scope.cancel()
+
+    async def _serve_sse(self, request: Request) -> Response:
+        with anyio.CancelScope() as stream, suppress(ValueError):  # refused, and answered, by the transport
+            self._streams.add(stream)
+            async with self._sse.connect_sse(request.scope, request.receive, request._send) as (incoming, outgoing):
+                await self._server.run(incoming, outgoing, self._server.create_initialization_options())
+        self._streams.discard(stream)
+        return Response()
+
+    async def _tell_health(self, _request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+
+def _join(address: Address) -> str:
+    host, port = address
+    return host if port is None else f"{host}:{port}"
+
+
+async def serve_http(server: BridgeServer, listening: Listening, clock: Clock, stop: anyio.Event) -> None:
+    """Serve until `stop`; then streams that are still open are ended."""
+    service = Service(server, listening.access, clock)
+    web = _Server(
+        uvicorn.Config(
+            service.app,
+            http=_Connection,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="off",
+            timeout_graceful_shutdown=STOP_S,
+        )
+    )
+    async with anyio.create_task_group() as tasks:
+        async with service.run():
+            tasks.start_soon(web.serve, [listening.socket])
+            await stop.wait()
+        web.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn takes the process's signals and raises them again at its end; here they are somebody else's."""
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+class _Connection(H11Protocol):
+    """A connection that does not send a request in time is closed; uvicorn waits for ever."""
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(HEADER_TIMEOUT_S, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,62 @@
+"""What went wrong with a connected server, in words: for the model that called it, and for those who run it."""
+
+import httpx2
+from mcp import MCPError, types
+from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
+from pydantic import ValidationError
+
+from bridge.hub.connect import REFUSED, SESSION_GONE, UNREACHABLE
+
+
+class CallFailed(Exception):
+    """A call came to no result; the text is for the model."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def explain_call(key: str, tool: types.Tool, error: Exception) -> CallFailed:
+    """What it means for a call of `tool` that the server `key` answered with `error`, or not at all."""
+    match error:
+        case MCPError(code=code, message=message) if code == SESSION_GONE:
+            return CallFailed("connection_lost", f"{key}: {message}; it was not executed and can be repeated")
+        case MCPError(code=code) if code == CONNECTION_CLOSED:
+            return CallFailed("connection_lost", f"{key} went away during the call; {doubt(tool)}")
+        case MCPError(code=code, message=message) if code in (UNREACHABLE, REFUSED):
+            return CallFailed("connection_lost", f"{key}: {message}; {doubt(tool)}")
+        case MCPError(code=code) if code == PARSE_ERROR:
+            words = f"{key} sent a result that cannot be read: {describe(error)}; {doubt(tool)}"
+            return CallFailed("unreadable_result", words)
+        case MCPError(code=code, message=message):
+            return CallFailed("protocol_error", f"{key} answered with error {code}: {message}")
+        case ValidationError():
+            words = f"{key} sent a result that cannot be read: {describe(error)}; {doubt(tool)}"
+            return CallFailed("unreadable_result", words)
+        case _:
+            return CallFailed("connection_lost", f"the call to {key} failed: {describe(error)}; {doubt(tool)}")
+
+
+def doubt(tool: types.Tool) -> str:
+    """Whether a call of `tool` may be repeated. It is sent once: the bridge never repeats one by itself."""
+    hints = tool.annotations
+    if hints and (hints.read_only_hint or hints.idempotent_hint):
+        return "it is safe to repeat"
+    return "it may have been executed, check before repeating it"
+
+
+def flatten(error: BaseException) -> list[BaseException]:
+    """The errors inside a group: `async with Client` wraps even its connect error in several."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in flatten(inner)]
+    return [error]
+
+
+def describe(error: BaseException) -> str:
+    """One line for people."""
+    if isinstance(error, FileNotFoundError):
+        return f"command not found: {error.filename}"
+    if isinstance(error, httpx2.TransportError):
+        return f"the server cannot be reached: {type(error).__name__}"
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

@@ -1,0 +1,285 @@
+"""The settings: what each one means, its unit and its default, and the checks of its value."""
+
+import fnmatch
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_MODEL = "gpt-4.1"
+NO_UPSTREAM = (
+    "No upstream is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another Responses "
+    "endpoint, or `upstream` in the config file, or start with --offline."
+)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the user should know that is no error. `code` is stable and for programs."""
+
+    code: str
+    message: str
+
+
+_SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_URL = "expected a URL that begins with http:// or https:// and names a host"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def _scalar(value: object) -> object:
+    """`"8787"` as 8787: a reference such as `${env:PORT}` can only stand in a string."""
+    if not isinstance(value, str) or not (match := _SCALAR.fullmatch(value)):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    return float(value) if match[2] else int(value)
+
+
+def _http_url(url: str) -> str:
+    _split(url)
+    return url
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # its text would show the URL, and with it a password
+        raise ValueError(_NO_URL) from None
+    if not named or _CONTROL.search(url) or " " in url:
+        raise ValueError(_NO_URL)
+    if "@" in parts.netloc:
+        raise ValueError("a URL must not hold a user name or a password; put credentials into headers")
+    return parts
+
+
+def check_base_url(url: str) -> str:
+    """The form of which `base_url + "/responses"` is the endpoint.
+
+    A trailing slash and a pasted `/responses` go. A URL without a path gets `/v1`; any other path is kept as it is
+    (Azure's `/openai/v1`, a relay's own prefix).
+    """
+    parts = _split(url.strip())
+    if parts.query or parts.fragment:
+        raise ValueError("a base URL ends with its path; put query parameters into upstream.query")
+    path = parts.path.rstrip("/").removesuffix("/responses").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.lower()}{path or '/v1'}"
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a header name")
+        if _CONTROL.search(value) or not value.isascii():
+            raise ValueError(f"the value of {name} holds a character that no header can carry")
+    return headers
+
+
+def _environment(env: dict[str, str]) -> dict[str, str]:
+    if any(not name or "=" in name for name in env):
+        raise ValueError("the name of an environment variable must not be empty or hold '='")
+    return env
+
+
+def check_credential(key: str | None) -> str | None:
+    """A key or token, without the line end that a secret read from a file often has. Empty means none."""
+    key = (key or "").strip()
+    if not re.fullmatch(r"[!-~]*", key):
+        raise ValueError('holds a character that no Authorization header can carry; give the key alone, no "Bearer"')
+    return key or None
+
+
+Flag = Annotated[bool, BeforeValidator(_scalar)]
+Count = Annotated[int, BeforeValidator(_scalar), Field(ge=1)]
+Seconds = Annotated[float, BeforeValidator(_scalar), Field(gt=0, allow_inf_nan=False)]
+Strings = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has lists, no tuples
+Text = Annotated[str, Field(min_length=1)]
+Headers = Annotated[dict[str, str], AfterValidator(_headers)]
+Credential = Annotated[str | None, AfterValidator(check_credential)]
+Decision = Literal["allow", "deny", "ask"]
+Approval = Literal["always", "writes", "never"]
+Transport = Literal["stdio", "http", "sse", "auto"]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL or a host name is this machine: no proxy is ever asked for it, nobody else reaches it."""
+    host = urlsplit(url).hostname or url if "://" in url else url
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+class _Section(BaseModel):
+    # No `use_attribute_docstrings`: pydantic parses this module once per class for it, 35 ms of every start.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class ToolRules(_Section):
+    """Which tools of one server may run: globs over plain names, upper and lower case distinct."""
+
+    allow: Strings = ()
+    """Run without asking, whatever `require_approval` says."""
+    deny: Strings = ()
+    """Neither shown to the model nor run. Beats `ask` and `allow`."""
+    ask: Strings = ()
+    """Run only after the user said yes. Beats `allow`."""
+
+    def decision(self, name: str) -> Decision | None:
+        """What the rules say of the tool `name`, the strictest that matches; None = `require_approval` decides."""
+        rules: tuple[tuple[Decision, tuple[str, ...]], ...] = (
+            ("deny", self.deny),
+            ("ask", self.ask),
+            ("allow", self.allow),
+        )
+        for decision, globs in rules:
+            if any(fnmatch.fnmatchcase(name, glob) for glob in globs):
+                return decision
+        return None
+
+
+class ServerConfig(_Section):
+    """One connected server: exactly one of `command` and `url` is set."""
+
+    key: Text
+    """Its key in `mcpServers`: the first half of its tools' names, and its name in every message."""
+    command: Text | None = None
+    """The program to start, found when it is started. Never given to a shell; `~` stays as it is."""
+    args: Strings = ()
+    """Its arguments, each passed on as one argument."""
+    env: Annotated[dict[str, str], AfterValidator(_environment)] = Field(default_factory=dict[str, str], repr=False)
+    """What it gets besides a short list of harmless variables of our own environment."""
+    cwd: Text | None = None
+    """The folder it is started in. Default: ours."""
+    url: Annotated[str, AfterValidator(_http_url)] | None = Field(default=None, repr=False)
+    """Where a remote server listens. Also written `serverUrl` or `httpUrl`."""
+    headers: Headers = Field(default_factory=dict[str, str], repr=False)
+    """Sent with every request to `url`."""
+    transport: Transport = "stdio"
+    """From `type`. "auto" is a `url` without `type`: Streamable HTTP, and SSE where that is refused."""
+    tools: ToolRules = ToolRules()
+    """Which of its tools may run."""
+    require_approval: Approval = "writes"
+    """Who needs a yes: every tool, those not declared read-only, or none. `tools` decides first."""
+    prefix: Flag = True
+    """Offer `<key>__<tool>`; false: the tool's plain name where it is free."""
+    protocol: Annotated[str, Field(pattern=r"^(auto|legacy|\d{4}-\d{2}-\d{2})$")] = "auto"
+    """The MCP revision to speak: "auto", "legacy" (before 2026-07-28), or one revision, such as "2025-11-25"."""
+    disabled: Flag = False
+    """Left out as if the entry were not there."""
+    serial: Flag = False
+    """One call at a time."""
+    call_timeout_s: Seconds | None = None
+    """Seconds for one call. Default: that of `limits`."""
+    connect_timeout_s: Seconds | None = None
+    """Seconds until it must be ready. Default: that of `limits`."""
+
+
+class UpstreamConfig(_Section):
+    """The Responses endpoint, `base_url + "/responses"`."""
+
+    base_url: Annotated[str, AfterValidator(check_base_url)] = OPENAI_URL
+    """With or without a trailing slash. No path means `/v1`; any other path is kept as it is."""
+    api_key: Credential = Field(default=None, repr=False)
+    """Sent as `Authorization: Bearer`; without one no such header is sent."""
+    model: Text | None = None
+    """For calls that name none. Default: gpt-4.1 at OpenAI's own URL, none elsewhere."""
+    headers: Headers = Field(default_factory=dict[str, str], repr=False)
+    """Sent with every request."""
+    query: dict[str, str] = Field(default_factory=dict[str, str], repr=False)
+    """Added to the URL of every request, such as Azure's `api-version`."""
+    stream: Literal["auto", "always", "never"] = "auto"
+    """Ask for server-sent events; "auto" falls back to JSON where the endpoint cannot."""
+    connect_timeout_s: Seconds = 10
+    """Seconds to reach the endpoint."""
+    idle_timeout_s: Seconds = 600
+    """Seconds without a single byte of a reply."""
+    max_retries: Annotated[int, BeforeValidator(_scalar), Field(ge=0)] = 2
+    """Repeats of one request after a passing failure."""
+    defaults: dict[str, JsonValue] = {}
+    """Create parameters for every request, such as `temperature`; what the caller gives wins."""
+
+
+class Limits(_Section):
+    """What one run may use. A caller may lower a limit, never raise it."""
+
+    max_turns: Count = 10
+    """Upstream requests of a run."""
+    max_tool_calls: Count = 50
+    """Tool calls of a run."""
+    max_parallel: Count = 8
+    """Tool calls of a run at one time."""
+    max_tools: Count = 128
+    """Tools offered in one request."""
+    timeout_s: Seconds = 1800
+    """Seconds for a whole run."""
+    call_timeout_s: Seconds = 60
+    """Seconds for one tool call."""
+    connect_timeout_s: Seconds = 10
+    """Seconds until a server must be ready."""
+    output_bytes: Count = 65536
+    """Bytes of one call's output that the model gets; the rest is cut with a note."""
+    result_chars: Count = 40000
+    """Characters of `respond`'s result that the host gets."""
+    message_bytes: Count = 67108864
+    """Bytes of one message from a server; a longer one fails its call."""
+
+
+class ServeConfig(_Section):
+    """The HTTP service (`serve --transport http` or `sse`)."""
+
+    host: Text = "127.0.0.1"
+    """The address to listen on."""
+    port: Annotated[int, BeforeValidator(_scalar), Field(ge=0, le=65535)] = 8787
+    """The port to listen on; 0 takes a free one."""
+    token: Credential = Field(default=None, repr=False)
+    """What clients send as `Authorization: Bearer`. Default: MCP_RESPONSES_BRIDGE_TOKEN."""
+    allowed_hosts: Strings = ()
+    """`Host` values accepted besides the loopback names."""
+    allowed_origins: Strings = ()
+    """`Origin` values accepted besides our own."""
+
+
+class Config(_Section):
+    """The whole configuration, checked. Nobody past it sees a dict of the file or an environment variable."""
+
+    upstream: UpstreamConfig | None = None
+    """None = nothing is configured; `NO_UPSTREAM` says what to set."""
+    servers: tuple[ServerConfig, ...] = ()
+    """The servers to connect, in the order of the file."""
+    limits: Limits = Limits()
+    builtin_tools: Flag = True
+    """Offer the built-in tools."""
+    serve: ServeConfig = ServeConfig()
+    notices: tuple[Notice, ...] = ()
+    path: Path | None = None
+    """The file that was read, None = none."""
+
+    def secrets(self) -> frozenset[str]:
+        """Every secret value known, for redaction.
+
+        Of headers, `env` and URL queries the values from 8 characters on: blanking every "1" or "info" in a log
+        would destroy it. Of `Bearer xyz` both the whole and `xyz`.
+        """
+        values = set(self._settings())
+        values |= {value.split()[1] for value in values if len(value.split()) == 2}
+        credentials = {self.serve.token, self.upstream.api_key if self.upstream else None}
+        return frozenset({value for value in values if is_long(value)} | {value for value in credentials if value})
+
+    def _settings(self) -> Iterator[str]:
+        if self.upstream:
+            yield from self.upstream.headers.values()
+            yield from self.upstream.query.values()
+        for server in self.servers:
+            yield from server.env.values()
+            yield from server.headers.values()
+            query = urlsplit(server.url or "").query
+            yield from (pair.partition("=")[2] for pair in query.split("&"))
+            yield from (value for _, value in parse_qsl(query))
+
+
+def is_long(value: str) -> bool:
+    return len(value) >= 8

@@ -1,0 +1,140 @@
+"""A server on a loopback port, which can be stopped in the middle of a call and started again."""
+
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal, Self
+
+import anyio
+import anyio.lowlevel
+import uvicorn
+from anyio.abc import TaskGroup
+from mcp.server.mcpserver import MCPServer
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+from typing_extensions import override
+
+from tests.fakes.rogue import Rogue, describe
+
+
+class HttpServer:
+    """`async with HttpServer(build) as served: served.url`. `build` makes it anew for each start: a real MCP server, or
+    an ASGI app that plays one."""
+
+    def __init__(self, build: Callable[[], MCPServer | Starlette], wire: Literal["http", "sse"] = "http") -> None:
+        self._build = build
+        self._wire = wire
+        self._port = 0
+
+    async def __aenter__(self) -> Self:
+        self._tasks: TaskGroup = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        await self._tasks.__aexit__(None, None, None)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/{'mcp' if self._wire == 'http' else 'sse'}"
+
+    async def start(self) -> None:
+        """Listen, on the same port every time."""
+        app = self._build()
+        if isinstance(app, MCPServer):
+            app = app.streamable_http_app() if self._wire == "http" else app.sse_app()
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        config = uvicorn.Config(app, log_config=None, log_level="critical", ws="none", timeout_graceful_shutdown=0)
+        self._server = _Uvicorn(config)
+        self._tasks.start_soon(self._server.serve, [listener])
+        await self._server.is_up.wait()
+
+    async def stop(self) -> None:
+        """Cut all connections and close the port."""
+        while self._server.server_state.connections:
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            await anyio.lowlevel.checkpoint()
+        self._server.leave.set()
+        await self._server.is_down.wait()
+
+
+class _Uvicorn(uvicorn.Server):
+    """Tells when it is up and down, and leaves the signals to the tests."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.is_up = anyio.Event()
+        self.leave = anyio.Event()
+        self.is_down = anyio.Event()
+
+    @override
+    def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+        return nullcontext()
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.is_up.set()
+
+    @override
+    async def main_loop(self) -> None:
+        await self.leave.wait()  # uvicorn's own looks ten times a second whether it should
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        for listener in sockets or ():
+            listener.close()
+        self.is_down.set()
+
+
+FAULTS: dict[str, Callable[[str], Response]] = {
+    "unauthorized": lambda _: PlainTextResponse("who are you?", 401),
+    "page": lambda _: HTMLResponse("<h1>Bad Gateway</h1>", 502),
+    "refusal": lambda id: JSONResponse({"jsonrpc": "2.0", "id": id, "error": {"code": -32050, "message": "no"}}, 400),
+    "cut": lambda id: StreamingResponse(_cut_short(_reply(id, "never whole")), media_type="application/json"),
+    "large": lambda id: Response(_reply(id, "x" * 2_000_000), media_type="application/json"),
+    "half_emoji": lambda id: Response(_reply(id, "\\ud83d"), media_type="application/json"),
+    "latin1": lambda id: Response(_reply(id, "caf\xe9").encode("latin-1"), media_type="application/json"),
+    "nonsense": lambda _: Response("[1, 2", media_type="application/json"),
+    "untyped": lambda id: PlainTextResponse(_reply(id, "text/plain")),
+}
+"""The tools of the faulty server, and what it answers to a call with this id."""
+
+
+def _reply(id: str, text: str) -> str:
+    block = f'{{"type": "text", "text": "{text}"}}'
+    return f'{{"jsonrpc": "2.0", "id": {json.dumps(id)}, "result": {{"resultType": "complete", "content": [{block}]}}}}'
+
+
+async def _cut_short(text: str) -> AsyncIterator[str]:
+    yield text[:60]
+    raise OSError("the cable was pulled")
+
+
+def build_faulty() -> Starlette:
+    """Plays an MCP server whose tools are named after the fault of their reply."""
+    server = Rogue({})
+
+    async def answer(request: Request) -> Response:
+        message = await request.json()
+        method, params = message["method"], message.get("params", {})
+        if "id" not in message:
+            return Response(status_code=202)
+        if method == "tools/call" and params["name"] in FAULTS:
+            return FAULTS[params["name"]](message["id"])
+        found = server.answer(method, params, message)
+        if method == "tools/list":
+            found["result"]["tools"] += [describe(name) for name in FAULTS]
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
+
+    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])

@@ -1,0 +1,186 @@
+"""What the model makes of a tool's arguments: right ones reach the server, of wrong ones it is told what is wrong."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.hub.hub import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, read_arguments
+from bridge.hub.schemas import ArgumentValidator
+from tests.fakes.http import HttpServer, build_faulty
+from tests.fakes.scene import scene
+from tests.fakes.servers import rogue
+from tests.fakes.upstream import call
+
+pytestmark = pytest.mark.anyio
+
+
+def nest(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("", {}),
+        (None, {}),
+        ("{}", {}),
+        ({"text": "an object"}, {"text": "an object"}),
+        ('{"text": "half \\ud83d"}', {"text": "half \ufffd"}),
+        ('{"\\ud83d": 1}', {"\ufffd": 1}),
+        ({"text": "half \ud83d"}, {"text": "half \ufffd"}),
+        ('{"n": 9007199254740993, "x": 1.5, "z": null}', {"n": 9007199254740993, "x": 1.5, "z": None}),
+        (nest(MAX_ARGUMENT_LEVELS - 1), json.loads(nest(MAX_ARGUMENT_LEVELS - 1))),
+    ],
+)
+def test_arguments_are_read_as_they_were_meant(given: Any, read: object) -> None:
+    assert read_arguments(given) == read
+
+
+BAD = {
+    "a word": ("hello", "Expecting value"),
+    "a cut object": ('{"text": "hal', "Unterminated string"),
+    "two objects": ("{}{}", "Extra data"),
+    "python": ("{'text': 'x'}", "property name"),
+    "a list": ('["x"]', "it is a list"),
+    "text": ('"x"', "it is a str"),
+    "null": ("null", "it is a NoneType"),
+    "a number": ("5", "it is a int"),
+    "nan": ('{"text": NaN}', "NaN is not JSON"),
+    "infinity": ('{"text": -Infinity}', "-Infinity is not JSON"),
+    "too large a number": ('{"text": 1e999}', "not JSON compliant"),
+    "too long a number": ('{"text": ' + "7" * 5000 + "}", "4300 digits"),
+    "a key twice": ('{"text": "a", "text": "b"}', "a key occurs twice"),
+    "a key twice inside": ('{"text": {"a": 1, "a": 2}}', "a key occurs twice"),
+    "too large": ('{"text": "' + "x" * MAX_ARGUMENT_CHARS + '"}', "the limit is 262,144"),
+    "too deep": (nest(MAX_ARGUMENT_LEVELS), "more than 64 levels"),
+    "far too deep": (nest(20_000), "more than 64 levels"),
+}
+
+
+async def test_arguments_that_are_no_json_object_never_reach_the_server(tmp_path: Path) -> None:
+    counts = tmp_path / "counts"
+    async with scene({"good": rogue(f"counts={counts}")}) as bridge:
+        outcome = await bridge.use(
+            *(call("good__echo", text) for text, _ in BAD.values()),
+            call("good__add", {"a": "one", "b": 2}),
+            call("good__add", {"a": 1}),
+            call("good__ecko", {"text": "x"}),
+            call("good__add", {"a": 1, "b": 2}),
+        )
+    *outputs, wrong, missing, unknown, right = outcome.outputs
+    for (name, (_, words)), output in zip(BAD.items(), map(json.loads, outputs), strict=True):
+        assert output["error"] == "invalid_arguments", name
+        assert words in output["message"], name
+    assert json.loads(wrong) == {
+        "error": "invalid_arguments",
+        "message": '"one" is not of type "number"',
+        "path": "a",
+        "expected": {"type": "number"},
+    }
+    assert json.loads(missing)["message"] == '"b" is a required property'
+    assert json.loads(missing)["expected"]["required"] == ["a", "b"]
+    assert json.loads(unknown)["error"] == "unknown_tool"
+    assert json.loads(unknown)["near_names"][0] == "good__echo"
+    assert right == "3"
+    assert counts.read_text(encoding="utf-8").split() == ["add"]
+
+
+async def test_half_an_emoji_kills_no_server(tmp_path: Path) -> None:
+    async with (
+        HttpServer(build_faulty) as far,
+        scene({"near": rogue("good"), "far": {"url": far.url}}, builtin_tools=True) as bridge,
+    ):
+        half = '{"text": "half \\ud83d"}'
+        outcome = await bridge.use(
+            call("near__echo", half), call("far__echo", half), call("current_time", '{"timezone": "\\ud83d"}')
+        )
+        again = await bridge.use(call("near__read"), call("far__read"), call("current_time"))
+    assert outcome.outputs[:2] == ["half \ufffd"] * 2
+    assert "\ufffd" in outcome.outputs[2]
+    assert again.outputs[:2] == ["nothing has changed"] * 2
+    assert "20" in again.outputs[2]
+
+
+def deep_schema(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object"}
+    for _ in range(levels):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+UNUSABLE: dict[str, dict[str, Any]] = {
+    "remote": {"$ref": "http://192.0.2.1/schema"},
+    "file": {"$ref": "file:///etc/passwd"},
+    "relative": {"$id": "http://192.0.2.1/a", "$ref": "b"},
+    "foreign dialect": {"$schema": "http://192.0.2.1/dialect"},
+    "nowhere": {"$ref": "#/$defs/nowhere"},
+    "lookahead": {"properties": {"a": {"pattern": "^(?!x)a"}}},
+    "huge pattern": {"properties": {"a": {"pattern": "(a{1000}){1000}"}}},
+    "no type": {"properties": {"a": {"type": "nonsense"}}},
+    "half an emoji": {"properties": {"\ud83d": {}}},
+    "very deep": deep_schema(900),
+}
+
+
+@pytest.mark.parametrize("schema", UNUSABLE.values(), ids=UNUSABLE)
+def test_a_schema_that_cannot_be_used_lets_everything_pass_with_a_note(schema: dict[str, Any]) -> None:
+    validator = ArgumentValidator(schema)
+    assert validator.find_error({"a": 5}) is None
+    assert "the schema is unusable" in (validator.note or "")
+
+
+CYCLIC: dict[str, dict[str, Any]] = {
+    "itself": {"$ref": "#"},
+    "in a circle": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+    "all of itself": {"allOf": [{"$ref": "#"}]},
+    "a tree": {"type": "object", "properties": {"a": {"$ref": "#"}}},
+}
+
+
+@pytest.mark.parametrize("schema", CYCLIC.values(), ids=CYCLIC)
+def test_a_schema_that_refers_to_itself_ends(schema: dict[str, Any]) -> None:
+    assert ArgumentValidator(schema).find_error({"a": {"a": {}}}) is None
+
+
+def test_a_string_that_stalls_backtracking_engines_is_judged_at_once() -> None:
+    validator = ArgumentValidator({"properties": {"a": {"pattern": "^(a+)+$"}}})
+
+    def time_for(length: int) -> float:
+        began = time.perf_counter()
+        error = validator.find_error({"a": "a" * length + "!"})
+        assert error
+        assert error.path == "a"
+        return time.perf_counter() - began
+
+    time_for(10)  # compiles
+    assert time_for(5000) < 1  # a backtracking engine doubles its time with each character: 24 take 2 s
+
+
+def test_what_is_quoted_back_is_bounded() -> None:
+    schema = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(500)}, "required": ["p1"]}
+    missing = ArgumentValidator(schema).find_error({})
+    assert missing
+    assert missing.expected == {"required": ["p1"]}
+    wrong = ArgumentValidator({"properties": {"a": {"enum": ["x" * 5000]}}}).find_error({"a": "y" * 100_000})
+    assert wrong
+    assert len(wrong.message) < 1000
+    assert wrong.expected is None
+
+
+def test_the_path_leads_through_objects_and_lists() -> None:
+    schema = {"properties": {"rows": {"items": {"properties": {"n": {"type": "integer", "maximum": 9}}}}}}
+    error = ArgumentValidator(schema).find_error({"rows": [{"n": 1}, {"n": 10}]})
+    assert error
+    assert (error.path, error.expected) == ("rows[1].n", {"type": "integer", "maximum": 9})
+
+
+async def test_a_call_that_could_not_be_validated_is_made_and_its_run_says_so() -> None:
+    schema = json.dumps(UNUSABLE["lookahead"])
+    async with scene({"odd": rogue(f"schema={schema}")}) as bridge:
+        outcome = await bridge.use(call("odd__judged", {"text": "made"}))
+    assert outcome.outputs == ["made"]
+    [notice] = outcome.notices
+    assert notice.startswith("odd__judged: arguments are not validated here, the schema is unusable")

@@ -1,0 +1,88 @@
+"""A server that dies costs the calls that were on it, and nothing else."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.fakes.clock import VirtualClock
+from tests.fakes.scene import Scene, scene
+from tests.fakes.servers import PATIENCE_S, rogue
+from tests.fakes.upstream import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def until_state(bridge: Scene, key: str, *states: str) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        while bridge.member(key).state not in states:
+            await anyio.lowlevel.checkpoint()
+
+
+async def test_a_crash_costs_one_call_and_the_next_one_works(record_property: Callable[[str, object], None]) -> None:
+    async with scene({"frail": rogue("crash_mid_call"), "other": rogue("good")}) as bridge:
+        outcome = await bridge.run(
+            [
+                [call("frail__crash"), call("other__echo", {"text": "unharmed"})],
+                [call("frail__echo", {"text": "back again"})],
+            ]
+        )
+    crashed, *others = outcome.outputs
+    assert '"connection_lost"' in crashed
+    assert "frail went away during the call; it may have been executed, check before repeating it" in crashed
+    assert others == ["unharmed", "back again"]
+    took = outcome.receipt["tool_calls"][0]["duration_ms"]
+    record_property("crash detected, ms", took)
+    assert took < 1000  # the promise is 100 ms
+
+
+async def test_a_server_killed_while_idle_is_restarted_and_a_run_waits_for_it(tmp_path: Path) -> None:
+    async with scene({"mortal": rogue("good", pids=tmp_path)}) as bridge:
+        await bridge.bridge.hub.catalogue()
+        [pid] = tmp_path.iterdir()
+        os.kill(int(pid.name), signal.SIGKILL)
+        await until_state(bridge, "mortal", "backing off")
+        assert bridge.member("mortal").reason == "the process exited with status -9"
+        outcome = await bridge.use(call("mortal__read"))
+    assert outcome.outputs == ["nothing has changed"]
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not outcome.notices
+
+
+async def test_one_that_crashes_again_and_again_is_restarted_ever_less_often() -> None:
+    clock = VirtualClock()
+    async with scene({"frail": rogue("crash_mid_call")}, clock=clock) as bridge:
+        for _ in range(5):
+            await until_state(bridge, "frail", "ready")
+            await bridge.use(call("frail__crash"))
+            await until_state(bridge, "frail", "backing off")
+            await clock.advance(9)
+    assert [pause for pause in clock.sleeps if pause in (0.25, 0.5, 1, 2, 4, 8)] == [0.25, 0.5, 1, 2, 4]
+
+
+async def test_calls_wait_for_a_lost_server_as_long_as_runs_do_and_are_then_told_why(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    entry = rogue("crash_mid_call")
+    script = tmp_path / "server"
+    script.symlink_to(entry["args"][2])
+    entry["args"][2] = str(script)
+    async with scene({"gone": entry}, clock=clock) as bridge, anyio.create_task_group() as tasks:
+        catalogue = await bridge.bridge.hub.catalogue()
+        script.unlink()
+        outputs = []
+
+        async def run() -> None:
+            outputs.extend((await bridge.run([[call("gone__crash")], [call("gone__read")]])).outputs)
+
+        tasks.start_soon(run)
+        await until_state(bridge, "gone", "backing off")
+        await clock.advance(0.25)
+        await until_state(bridge, "gone", "failed")
+        assert not outputs
+        await clock.advance(10)
+    assert "gone is not connected: the process exited with status 2" in outputs[1]
+    assert "can't open file" in outputs[1]
+    assert catalogue.tools.keys() >= {"gone__read"}

@@ -1,0 +1,74 @@
+"""Servers start side by side; who does not come in time is named and costs nobody else anything."""
+
+import anyio
+import pytest
+
+from tests.fakes.clock import VirtualClock
+from tests.fakes.scene import scene
+from tests.fakes.servers import Gate, rogue
+from tests.fakes.upstream import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_run_goes_on_without_those_that_fail_or_are_late_and_names_them() -> None:
+    clock = VirtualClock()
+    servers = {
+        "missing": {"command": "no-such-command-anywhere"},
+        "broken": rogue("exit_at_start"),
+        "silent": rogue("silent"),
+        "good": rogue("good"),
+    }
+    async with scene(servers, clock=clock) as bridge, anyio.create_task_group() as tasks:
+
+        async def pass_the_timeout() -> None:
+            for key in ("missing", "broken", "good"):
+                await bridge.member(key).settled.wait()
+            await clock.advance(10)
+
+        tasks.start_soon(pass_the_timeout)
+        outcome = await bridge.use(call("good__echo", {"text": "here"}))
+    assert outcome.outputs == ["here"]
+    assert {name.split("__")[0] for name in outcome.offered} == {"good"}
+    missing, broken, silent = outcome.notices
+    assert missing == "missing is failed: command not found: no-such-command-anywhere; its tools are missing"
+    assert broken.startswith("broken is failed: the process exited with status 1")
+    assert "rogue: cannot start: the database is missing" in broken
+    assert silent == "silent is late: not ready after 10 s; its tools are missing"
+
+
+async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
+    async with Gate() as first, Gate() as second:
+        async with scene({"a": rogue(first.mode), "b": rogue(second.mode)}) as bridge:
+            with anyio.fail_after(2):
+                tools = (await bridge.client.list_tools()).tools
+            assert [tool.name for tool in tools] == ["respond"]
+            await first.reached()
+            await second.reached()
+            async with anyio.create_task_group() as tasks:
+                outcomes = []
+
+                async def run() -> None:
+                    outcomes.append(await bridge.use())
+
+                tasks.start_soon(run)
+                first.open()
+                await bridge.member("a").settled.wait()
+                assert not bridge.requests
+                second.open()
+            assert {name[0] for name in outcomes[0].offered} == {"a", "b"}
+
+
+async def test_one_that_comes_late_is_used_by_the_next_run() -> None:
+    clock = VirtualClock()
+    async with Gate() as gate, scene({"slow": rogue(gate.mode)}, clock=clock) as bridge:
+        await gate.reached()
+        await clock.advance(10)
+        assert (await bridge.use()).offered == []
+        gate.open()
+        with anyio.fail_after(5):
+            while bridge.member("slow").state != "ready":
+                await anyio.lowlevel.checkpoint()
+        outcome = await bridge.use(call("slow__read"))
+    assert outcome.outputs == ["nothing has changed"]
+    assert not outcome.notices
