@@ -1,17 +1,19 @@
-# `make run` watches the whole job being done, `make test` runs the tests; each sets up what it needs.
-ready = .venv/.ready
+# `make run` watches the whole job being done, `make test` runs the tests; each sets up what it needs, once.
 bin = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
+setup = pyproject.toml .ci/constraints.txt .ci/setup
 
 .PHONY: run test lint
-run: $(ready)
+run: .venv/.run
 	@$(bin)/mcp-responses-bridge demo $(ARGS)
 
-test: $(ready)
+test: .venv/.dev
 	@$(bin)/python -m pytest $(ARGS)
 
-lint: $(ready)
+lint: .venv/.dev
 	@$(bin)/ruff check . && $(bin)/ruff format --check . && $(bin)/pyrefly check --python-interpreter-path $(bin)/python
 
-$(ready): pyproject.toml .ci/constraints.txt .ci/setup
-	@sh .ci/setup
-	@touch $@
+.venv/.run: $(setup)
+	@sh .ci/setup . && touch $@
+
+.venv/.dev: $(setup)
+	@sh .ci/setup '.[dev]' && touch $@ .venv/.run

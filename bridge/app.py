@@ -14,6 +14,7 @@ from bridge.host.schema import build_request, check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.catalogue import BUILTIN, Catalogue
 from bridge.hub.hub import Approve, Hub, approve_nothing
+from bridge.hub.member import Member
 from bridge.items import Abilities, JsonObject
 from bridge.run.engine import tell
 from bridge.run.limits import Ending, lower_limits
@@ -86,24 +87,23 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
         if self._upstream is None:
             return f"Ask another model. {NO_UPSTREAM}"
         model = self._upstream.config.model or "a model behind the Responses API (name it in `model`)"
-        counts = [
-            f"{'built-in tools' if member.key == BUILTIN else member.key} ({len(member.tools)})"
-            for member in self.hub.members
-            if member.tools
-        ]
-        tools = f" It can use the tools of: {', '.join(counts)}." if counts else " It has no tools."
         return (
-            f"Ask {model}: hand it a question or a task and get its answer.{tools} It knows nothing of this "
-            "conversation, so give it all it needs in `input`."
+            f"Ask {model} and get its answer. Use it when the user wants another model's answer or opinion, or wants "
+            f"that model to do work with these tools: {', '.join(map(_describe_member, self.hub.members)) or 'none'}. "
+            "It knows nothing of this conversation: give it all it needs in `input`."
         )
 
-    def start(self, arguments: JsonObject, listener: Listener | None = None) -> Run:
-        """Start one run. Raises ArgumentError or NotConfigured before anything is sent."""
+    def check(self, arguments: JsonObject) -> None:
+        """Raises ArgumentError or NotConfigured for arguments of `respond` that no run can be made of."""
         if self._upstream is None:
             raise NotConfigured(NO_UPSTREAM)
         check_arguments(arguments)
         if "model" not in arguments and self._upstream.config.model is None:
             raise ArgumentError("model: none is configured for this upstream; name one, or set OPENAI_MODEL")
+
+    def start(self, arguments: JsonObject, listener: Listener | None = None) -> Run:
+        """Start one run. Raises ArgumentError or NotConfigured before anything is sent."""
+        self.check(arguments)
         return self._engine.start(f"run_{secrets.token_hex(16)}", arguments, owner=None, listener=listener)
 
     async def _respond(self, run: Run, arguments: JsonObject) -> Ending:
@@ -129,3 +129,9 @@ def _build_offline_transport() -> httpx2.AsyncBaseTransport:
     from bridge.offline.transport import StreamingASGITransport
 
     return StreamingASGITransport(build_app())
+
+
+def _describe_member(member: Member) -> str:
+    if member.key == BUILTIN:
+        return ", ".join(tool.name for tool in member.tools) or "built-in tools"
+    return f"{member.key} ({len(member.tools)} tools)" if member.tools else f"{member.key} ({member.state})"

@@ -1,6 +1,7 @@
 """How file, environment and flags become one `Config`, read once."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -66,17 +67,23 @@ def load(
     *,
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, object] | None = None,
+    with_upstream: bool = True,
 ) -> Config:
     """The configuration from `path` (else from where `find` points), the environment and flags.
 
     `overrides` are flags, by their place in the file (`{"serve.port": 8080}`); None is a flag that was not given.
-    Flags beat the file, the file beats the environment. Raises ConfigError: one line that says where, what is wrong
+    Flags beat the file, the file beats the environment. Without `with_upstream` the upstream is left alone: no key that
+    it names has to be set. Raises ConfigError: one line that says where, what is wrong
     and what would be right.
     """
     path = path or find(environ)
     flags = {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
-        return _assemble(_read(path) if path else {}, path, environ, flags)
+        raw = _read(path) if path else {}
+        if not with_upstream:
+            raw.pop("upstream", None)
+            environ = {name: value for name, value in environ.items() if not name.startswith("OPENAI_")}
+        return _assemble(raw, path, environ, flags)
     except Wrong as wrong:
         place = dotted(wrong.place)
         source = wrong.source or ("command line" if place in flags else str(path) if path else "environment")
@@ -227,12 +234,17 @@ def _exposure(raw: Mapping[str, Json], path: Path) -> list[Notice]:
     return [Notice("readable_secrets", f"{what}: make it yours alone (chmod 600), or write ${{env:NAME}} there.")]
 
 
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+
+
 def _is_secret(place: Place) -> bool:
     match place:
         case ("upstream", "api_key") | ("serve", "token") | ("upstream", "headers", _):
             return True
-        case ("mcpServers" | "servers", _, "env" | "headers", _):
+        case ("mcpServers" | "servers", _, "headers", _):
             return True
+        case ("mcpServers" | "servers", _, "env", name):
+            return bool(_SECRET_NAME.search(str(name)))
         case _:
             return False
 

@@ -772,6 +772,22 @@ def test_a_config_cannot_be_changed(read: Read) -> None:
             setattr(section, next(iter(type(section).model_fields)), None)
 
 
+@posix_only
+@pytest.mark.parametrize(("name", "is_secret"), [("GITHUB_TOKEN", True), ("api_key", True), ("NODE_OPTIONS", False)])
+def test_only_variables_that_are_named_like_a_secret_count_as_one(tmp_path: Path, name: str, is_secret: bool) -> None:
+    server = {"command": "x", "env": {name: "--max-old-space-size=4096"}}
+    path = write(tmp_path / "config.json", {"mcpServers": {"s": server}})
+    path.chmod(0o644)
+    assert bool(load(path, environ={}).notices) is is_secret
+
+
+def test_without_the_upstream_no_key_that_it_names_has_to_be_set(tmp_path: Path) -> None:
+    path = write(tmp_path / "config.json", {"upstream": {"api_key": "${env:NOT_SET}"}, "limits": {"max_turns": 3}})
+    config = load(path, environ={}, with_upstream=False)
+    assert config.upstream is None
+    assert config.limits.max_turns == 3
+
+
 def test_importing_it_imports_no_heavy_library() -> None:
     program = "import sys, bridge.config; print(*{'mcp', 'httpx2', 'anyio', 'rich', 'typer'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)

@@ -8,26 +8,20 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
-from bridge.cli.setup import set_up
 from bridge.cli.terminal import Terminal
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.hub.hub import Approve
 from bridge.items import JsonObject, encode
-from bridge.run.progress import describe_event
 from bridge.run.receipt import build_receipt
 from bridge.settings import NO_UPSTREAM, Config
 from bridge.telemetry import Redactor
 
 
-def ask(options: argparse.Namespace) -> int:
-    """Ask once. Raises NotConfigured before anything is started when there is nobody to ask."""
-    config, redact = set_up(options)
+def ask(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
+    """Ask once. Raises NotConfigured or ArgumentError before any server is started."""
     if config.upstream is None and not options.offline:
         raise NotConfigured(NO_UPSTREAM)
-    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    if not prompt.strip():
-        raise ArgumentError("PROMPT: there is nothing to ask; it is empty")
-    arguments: JsonObject = {"input": prompt}
+    arguments: JsonObject = {"input": _read_prompt(options.prompt)}
     if options.model:
         arguments["model"] = options.model
     if options.previous:
@@ -36,17 +30,21 @@ def ask(options: argparse.Namespace) -> int:
     return _print(receipt, as_json=options.json)
 
 
+def _read_prompt(prompt: str) -> str:
+    text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""
+    if not text.strip():
+        raise ArgumentError("PROMPT: there is nothing to ask; it is empty")
+    return text
+
+
 async def _run(config: Config, redact: Redactor, arguments: JsonObject, offline: bool, yes: bool) -> JsonObject:
     with Terminal() as terminal:
         approve: Approve = _approve_all if yes else terminal.approve
-
-        def show(event: JsonObject) -> None:
-            if line := describe_event(event):
-                terminal.show(line)
-
         bridge = Bridge(config, environ=os.environ, offline=offline, approve=approve, redact=redact)
+        bridge.check(arguments)
         async with bridge:
-            run = bridge.start(arguments, show)
+            terminal.wait_for("waiting for the servers")
+            run = bridge.start(arguments, terminal.show)
             await run.ended.wait()
     assert run.ending
     return build_receipt(run.run_id, run.events, run.ending, detail="summary", limit_chars=sys.maxsize)
@@ -61,6 +59,7 @@ def _print(receipt: JsonObject, *, as_json: bool) -> int:
     error, details = receipt["error"], receipt["incomplete_details"]
     if as_json or receipt["output_text"]:
         sys.stdout.write((encode(receipt) if as_json else str(receipt["output_text"])) + "\n")
+        sys.stdout.flush()
     if isinstance(error, dict):
         sys.stderr.write(f"failed: {error['message']}\n")
         return FAILED

@@ -1,10 +1,14 @@
 """`config HOST`: the entry for a host, with this installation's own path, ready to paste."""
 
 import json
+import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+from bridge.config import load
+from bridge.errors import ConfigError
 from bridge.items import JsonObject
 
 FILES = {
@@ -13,32 +17,47 @@ FILES = {
     "cursor": "Cursor: ~/.cursor/mcp.json",
     "vscode": "VS Code: .vscode/mcp.json, or the command “MCP: Open User Configuration”",
 }
+KEY = "OPENAI_API_KEY"
+KEY_FORMS = {
+    "claude-desktop": "YOUR_OPENAI_API_KEY",
+    "claude-code": f"${{{KEY}}}",
+    "cursor": f"${{env:{KEY}}}",
+    "vscode": "${input:openai-api-key}",
+}
+"""How each host is told a key."""
 
 
 def print_entry(host: str, config: Path | None) -> int:
-    """The entry on stdout, where it belongs on stderr."""
+    """The entry on stdout, where it belongs on stderr. Raises ConfigError for a config file that is not there."""
+    if config and not config.is_file():
+        raise ConfigError(f"{config}: there is no such file")
     sys.stderr.write(f"# {FILES[host]}\n")
     sys.stdout.write(json.dumps(build_entry(host, config), indent=2) + "\n")
+    sys.stdout.flush()
     return 0
 
 
 def build_entry(host: str, config: Path | None = None) -> JsonObject:
-    """The JSON to paste: the host's own shape, and how that host is told a key."""
-    server: JsonObject = {"command": find_command(), "args": ["serve"]}
+    """The JSON to paste, in the host's own shape; with a key unless `config` has an upstream that needs none."""
+    needs_key = not (config and _has_upstream(config))
+    server: JsonObject = {} if host == "claude-desktop" else {"type": "stdio"}
+    server |= {"command": find_command(), "args": ["serve"]}
     if config:
         server["args"] = ["serve", "--config", str(config.absolute())]
-    if host == "vscode":
-        key: JsonObject = {"type": "promptString", "id": "openai-api-key", "description": "OpenAI API key"}
-        key["password"] = True
-        server |= {"type": "stdio", "env": {"OPENAI_API_KEY": "${input:openai-api-key}"}}
-        return {"inputs": [key], "servers": {"responses": server}}
-    if host == "claude-code":
-        server |= {"type": "stdio", "env": {"OPENAI_API_KEY": "${OPENAI_API_KEY}"}}
-    elif host == "cursor":
-        server |= {"type": "stdio", "env": {"OPENAI_API_KEY": "${env:OPENAI_API_KEY}"}}
-    else:
-        server |= {"env": {"OPENAI_API_KEY": "YOUR_OPENAI_API_KEY"}}
-    return {"mcpServers": {"responses": server}}
+    if needs_key:
+        server["env"] = {KEY: KEY_FORMS[host]}
+    if host != "vscode":
+        return {"mcpServers": {"responses": server}}
+    key: JsonObject = {"type": "promptString", "id": "openai-api-key", "description": "OpenAI API key"}
+    return {"inputs": [key | {"password": True}] if needs_key else [], "servers": {"responses": server}}
+
+
+def _has_upstream(config: Path) -> bool:
+    """Whether the file alone, without the environment's key, says whom to ask."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
+    with suppress(ConfigError):
+        return load(config, environ=environ).upstream is not None
+    return False
 
 
 def find_command() -> str:

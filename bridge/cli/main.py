@@ -1,16 +1,18 @@
 """The command line: what to run, and with which options.
 
-Each command imports what it needs when it runs: a host pays the start-up of `serve` every time, and a prompt typed
-wrong should not cost the import of MCP. The standard parser is enough for seven commands, and costs a tenth of typer.
+Each command imports what it needs when it runs: a host pays the start-up of `serve` every time. The standard parser is
+enough for a handful of commands, and costs a tenth of typer.
 """
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bridge import __version__
-from bridge.cli.codes import COMPLETED, FAILED, INTERRUPTED, USAGE
+from bridge.cli.codes import FAILED, INTERRUPTED, USAGE
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
 
 PROGRAM = "mcp-responses-bridge"
@@ -19,21 +21,35 @@ HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of `bridge.cli.codes`."""
+    _prepare_streams()
     options = build_parser().parse_args(argv)
     try:
         return _run(options)
     except (ConfigError, NotConfigured, ArgumentError) as error:
-        _complain(error)
-        return USAGE
+        return _complain(error.message, USAGE)
     except BridgeError as error:
-        _complain(error)
+        return _complain(error.message, FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read the output has seen enough
         return FAILED
+    except OSError as error:
+        return _complain(f"the output cannot be written: {error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def _complain(error: BridgeError) -> None:
-    sys.stderr.write(f"{PROGRAM}: {error.message}\n")
+def _prepare_streams() -> None:
+    """No character and no closed stream is worth a traceback."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives as long as we do
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"{PROGRAM}: {message}\n")
+    return code
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -42,24 +58,30 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.serve import serve
 
             return serve(options)
-        case "ask":
-            from bridge.cli.ask import ask
-
-            return ask(options)
-        case "demo":
-            from bridge.cli.demo import demo
-
-            return demo(options)
         case "config":
             from bridge.cli.entries import print_entry
 
             return print_entry(options.host, options.config)
-        case command:
-            assert command == "offline"
-            from bridge.offline.app import serve as serve_offline
+        case "offline":
+            from bridge.cli.offline import serve_offline
 
-            serve_offline(options.host, options.port)
-            return COMPLETED
+            return serve_offline(options)
+        case _:
+            return _run_configured(options)
+
+
+def _run_configured(options: argparse.Namespace) -> int:
+    """Commands that take a while to import: a configuration that is wrong is told before."""
+    from bridge.cli.setup import set_up
+
+    config, redact = set_up(options)
+    if options.command == "demo":
+        from bridge.cli.demo import demo
+
+        return demo(options, config)
+    from bridge.cli.ask import ask
+
+    return ask(options, config, redact)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -77,14 +99,16 @@ def build_parser() -> argparse.ArgumentParser:
     transports = ["stdio", "http", "sse"]
     serve.add_argument("--transport", choices=transports, default="stdio", help="http and sse are one service")
     serve.add_argument("--host", help="the address to listen on; default: 127.0.0.1")
-    serve.add_argument("--port", type=int, help="the port to listen on; default: 8787")
+    serve.add_argument("--port", type=_read_port, help="the port to listen on; default: 8787")
     serve.add_argument("--no-auth", action="store_true", help="no token, on a loopback address only")
 
     ask = commands.add_parser("ask", parents=[common, upstream], help="ask the model once, from the terminal")
     ask.add_argument("prompt", metavar="PROMPT", help="what to ask; - reads it from stdin")
     ask.add_argument("--model", help="another model than the configured one")
     ask.add_argument("--json", action="store_true", help="print the whole result as JSON")
-    ask.add_argument("--yes", action="store_true", help="let every tool run without asking")
+    ask.add_argument(
+        "--yes", action="store_true", help="let every tool run, also those that the config says to ask about"
+    )
     ask.add_argument("--previous", metavar="ID", help="continue after this response")
 
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
@@ -92,8 +116,14 @@ def build_parser() -> argparse.ArgumentParser:
     config.add_argument("host", metavar="HOST", choices=HOSTS, help=f"one of: {', '.join(HOSTS)}")
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    offline.add_argument("--port", type=int, default=8788, help="default: %(default)s")
+    offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
     return parser
+
+
+def _read_port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port; one is a number from 0 to 65535")
+    return int(text)
 
 
 def _build_common() -> argparse.ArgumentParser:

@@ -2,14 +2,14 @@
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bridge.children import Child, end_on_signals, start_child
-from bridge.cli.codes import COMPLETED, INTERRUPTED
+from bridge.cli.codes import COMPLETED
+from bridge.errors import ConfigError
 from bridge.stdio import claim_stdio
 
 if TYPE_CHECKING:
@@ -25,30 +25,31 @@ def serve(options: argparse.Namespace) -> int:
     The order matters: the descriptors are taken before anything could write to them, signals are caught before the
     first child is started, and the children boot while the large imports run.
     """
-    pipes = claim_stdio() if options.transport == "stdio" else None
-    end_on_signals()
+    if options.transport == "stdio" and (options.host or options.port or options.no_auth):
+        raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
+    pipes = _claim_stdio() if options.transport == "stdio" else None
     from bridge.cli.setup import set_up
 
     config, redact = set_up(options)
     face = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
+    end_on_signals()
     children = _start_children(config)
     import anyio
 
     from bridge.app import Bridge
+    from bridge.cli.signals import await_signal
 
     async def run() -> int:
         bridge = Bridge(config, environ=os.environ, offline=options.offline, children=children, redact=redact)
         stop, code = anyio.Event(), COMPLETED
 
-        async def watch_signals() -> None:
+        async def await_stop() -> None:
             nonlocal code
-            with anyio.open_signal_receiver(*_ending_signals()) as signals:
-                async for number in signals:
-                    code = INTERRUPTED if number == signal.SIGINT else COMPLETED
-                    stop.set()
+            code = await await_signal()
+            stop.set()
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch_signals)
+            tasks.start_soon(await_stop)
             async with bridge:
                 await face(bridge, stop)
             tasks.cancel_scope.cancel()
@@ -57,11 +58,21 @@ def serve(options: argparse.Namespace) -> int:
     return anyio.run(run)
 
 
+def _claim_stdio() -> tuple[int, int]:
+    try:
+        return claim_stdio()
+    except OSError:
+        raise ConfigError("serve: stdin and stdout must be open; they are how the host and the bridge talk") from None
+
+
 Face = Callable[["Bridge", "anyio.Event"], Awaitable[None]]
 """Serves until its clients are done or the event is set."""
 
 
 def _prepare_stdio(source: int, sink: int, config: "Config") -> Face:
+    if os.isatty(source):
+        sys.stderr.write("Waiting for a host on stdin (Ctrl-D ends it). To try the bridge by hand: `ask` or `demo`.\n")
+
     async def face(bridge: "Bridge", stop: "anyio.Event") -> None:
         import anyio
 
@@ -100,8 +111,3 @@ def _start_children(config: "Config") -> dict[str, Child]:
             with suppress(OSError):  # its member tries again, and then has somebody to tell
                 children[server.key] = start_child(server.command, server.args, server.env, server.cwd, os.environ)
     return children
-
-
-def _ending_signals() -> list[signal.Signals]:
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]

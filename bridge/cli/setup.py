@@ -15,7 +15,8 @@ logger = logging.getLogger("bridge")
 def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     """The configuration, and what blanks its secrets. Raises ConfigError."""
     flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
-    config = load(options.config, environ=os.environ, overrides=flags)
+    offline = getattr(options, "offline", False)
+    config = load(options.config, environ=os.environ, overrides=flags, with_upstream=not offline)
     redact = Redactor(config.secrets())
     try:
         configure_logging(options.log_level, options.log_file, redact)

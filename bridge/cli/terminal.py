@@ -8,10 +8,14 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.items import JsonObject, encode
+from bridge.run.progress import describe_event
+
+STYLES = {"✓": "green", "✗": "red", "!": "yellow", "turn": "bold"}
+"""By the first word of a line of progress."""
 
 
 class Terminal:
-    """Lines on stderr; on a terminal with a spinner under them while something is waited for."""
+    """Lines on stderr; on a terminal with a spinner under them, and beside it what is being waited for."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -26,26 +30,45 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self._status.stop()
 
-    def show(self, line: str) -> None:
+    def say(self, text: str) -> None:
+        """Plain text, as it is."""
+        self._console.print(Text(text))
+
+    def show(self, event: JsonObject) -> None:
+        """What an event of a run says, if anything."""
+        if line := describe_event(event):
+            self.show_line(line)
+
+    def show_line(self, line: str) -> None:
         """One line of progress."""
-        style = {"✓": "green", "✗": "red", "!": "yellow", "t": "bold"}.get(line.strip()[:1], "")
-        self._console.print(Text(line, style=style))
+        first = line.split(maxsplit=1)[:1]
+        self._console.print(Text(line, style=STYLES.get(first[0], "") if first else ""))
+        self.wait_for(line.strip().lstrip("→✓✗!· "))
+
+    def wait_for(self, what: str) -> None:
+        """Name what takes its time."""
+        self._status.update(Text(what[: self._console.width - 4], style="dim"))
 
     async def approve(self, server: str, tool: str, arguments: JsonObject) -> bool:
         """Ask y/n, one question at a time; no terminal to ask on means no."""
-        if not (sys.stdin.isatty() and self._console.is_terminal):
+        if not (sys.stdin and sys.stdin.isatty() and self._console.is_terminal):
             return False
         shown = "".join(c if c.isprintable() else "�" for c in encode(arguments))
         async with self._asking:
             self._status.stop()
             try:
-                self._console.print(Text(f"{server} wants to run {tool} with {shown}", style="yellow"))
-                answer = await anyio.to_thread.run_sync(self._read_answer, abandon_on_cancel=True)
+                self.say(f"{server} wants to run {tool} with {shown}")
+                sys.stderr.write("Run it? [y/N] ")
+                sys.stderr.flush()
+                answer = await _read_line()
             finally:
                 self._status.start()
         return answer.strip().lower() in ("y", "yes")
 
-    def _read_answer(self) -> str:
-        sys.stderr.write("Run it? [y/N] ")
-        sys.stderr.flush()
-        return sys.stdin.readline()
+
+async def _read_line() -> str:
+    """A line from the terminal, in a way that Ctrl-C can end."""
+    if sys.platform == "win32":
+        return await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
+    await anyio.wait_readable(sys.stdin)
+    return sys.stdin.readline()

@@ -19,14 +19,15 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bridge.clock import Clock
-from bridge.settings import ServeConfig, is_loopback
 from bridge.errors import ConfigError
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.server import BridgeServer
+from bridge.settings import ServeConfig, is_loopback
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}
@@ -68,7 +69,7 @@ def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
         )
     hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
     origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
-    listening = _open(settings)
+    listening = open_socket(settings.host, settings.port)
     own: list[Address] = [(name, listening.getsockname()[1]) for name in LOOPBACK] if is_local else []
     token = None if no_auth else settings.token or _make_token()
     return Listening(
@@ -76,13 +77,13 @@ def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
     )
 
 
-def _open(settings: ServeConfig) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def open_socket(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ConfigError when the address is taken or not ours."""
     try:
-        return socket.create_server((settings.host, settings.port), family=family)
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"serve: {settings.host} port {settings.port} cannot be listened on: {reason}") from None
+        raise ConfigError(f"{host} port {port} cannot be listened on: {reason}") from None
 
 
 T = TypeVar("T")
@@ -158,9 +159,19 @@ def _join(address: Address) -> str:
 async def serve_http(server: BridgeServer, listening: Listening, clock: Clock, stop: anyio.Event) -> None:
     """Serve until `stop`; then streams that are still open are ended."""
     service = Service(server, listening.access, clock)
-    web = _Server(
+    web = build_web(service.app)
+    async with anyio.create_task_group() as tasks:
+        async with service.run():
+            tasks.start_soon(web.serve, [listening.socket])
+            await stop.wait()
+        web.should_exit = True
+
+
+def build_web(app: ASGIApp) -> uvicorn.Server:
+    """A web server for `app` that leaves signals and logging to us; setting its `should_exit` stops it."""
+    return _Server(
         uvicorn.Config(
-            service.app,
+            app,
             http=_Connection,
             log_config=None,
             access_log=False,
@@ -169,11 +180,6 @@ async def serve_http(server: BridgeServer, listening: Listening, clock: Clock, s
             timeout_graceful_shutdown=STOP_S,
         )
     )
-    async with anyio.create_task_group() as tasks:
-        async with service.run():
-            tasks.start_soon(web.serve, [listening.socket])
-            await stop.wait()
-        web.should_exit = True
 
 
 class _Server(uvicorn.Server):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pty
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -132,6 +133,59 @@ async def test_a_log_file_that_cannot_be_written_is_one_line_and_exit_2(bridge: 
     assert len(done.stderr.splitlines()) == 1
 
 
+async def test_ask_without_a_model_is_one_line_and_exit_2(bridge: Bridge) -> None:
+    done = await bridge("ask", "hello", OPENAI_BASE_URL="http://127.0.0.1:9/v1")
+    assert done.code == 2
+    assert done.stderr.splitlines()[-1].startswith("mcp-responses-bridge: model: none is configured")
+    assert "Traceback" not in done.stderr
+
+
+async def test_offline_no_key_that_the_config_names_has_to_be_set(bridge: Bridge, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"upstream": {"api_key": "${env:NOT_SET}"}}', encoding="utf-8")
+    done = await bridge("ask", "Compute 2 + 3", "--offline", "--config", str(config))
+    assert done.code == 0, done.stderr
+    assert "5" in done.stdout
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    """`mcp-responses-bridge config cursor | head -0`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "bridge", "config", "cursor"]
+    done = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, encoding="utf-8", timeout=30, check=False
+    )
+    os.close(writer)
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["offline", "--port", "99999"], "'99999' is not a port"),
+        (["serve", "--host", "0.0.0.0"], "belong to --transport http"),
+        (["serve", "--transport", "http", "--host", "0.0.0.0"], "set serve.token"),
+        (["serve", "--transport", "http", "--host", "0.0.0.0", "--no-auth"], "only on a loopback address"),
+        (["config", "cursor", "--config", "/no/such/file"], "there is no such file"),
+    ],
+)
+async def test_a_wrong_option_is_told_in_one_sentence_and_exit_2(bridge: Bridge, args: list[str], words: str) -> None:
+    done = await bridge(*args)
+    assert (done.code, done.stdout) == (2, "")
+    assert words in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [["offline"], ["serve", "--transport", "http"]])
+async def test_a_port_in_use_is_one_line_and_exit_2(bridge: Bridge, command: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = await bridge(*command, "--port", str(port))
+    assert done.code == 2
+    assert done.stderr == f"mcp-responses-bridge: 127.0.0.1 port {port} cannot be listened on: address already in use\n"
+
+
 async def test_the_demo_does_the_four_calls_and_prints_the_entry_to_paste(bridge: Bridge) -> None:
     done = await bridge("demo")
     assert done.code == 0
@@ -173,28 +227,41 @@ async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: 
         }
         config.write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", str(config)]
-        seen = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "y", "echo": "n"})
+        seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "y", "echo": "n"})
+    assert code == 0
     assert f'r wants to run write with {{"path":"{written}"}}' in seen
     assert 'r wants to run echo with {"text":"no"}' in seen
     assert "done" in seen
     assert counts.read_text(encoding="utf-8").split() == ["write"]
 
 
-def answer_on_terminal(command: list[str], answers: dict[str, str]) -> str:
-    """What the terminal showed, with the answer entered that belongs to the tool in question."""
-    main_end, child = pty.openpty()
-    with subprocess.Popen(command, stdin=child, stdout=child, stderr=child, close_fds=True):
-        os.close(child)
-        seen, asked = "", 0
-        while True:
-            try:
-                chunk = os.read(main_end, 65536)
-            except OSError:  # the last process at the other end has gone
-                break
-            seen += chunk.decode("utf-8", "replace")
-            if seen.count("[y/N]") > asked:
-                asked += 1
-                tool = next(name for name in answers if f"run {name} with" in seen.split("[y/N]")[asked - 1])
-                os.write(main_end, f"{answers[tool]}\n".encode())
+async def test_ctrl_c_at_the_question_ends_the_command(tmp_path: Path, repository: Path) -> None:
+    config = tmp_path / "config.json"
+    async with ScriptedUpstream([responds(call("r__write", {"path": str(tmp_path / "written")}))]) as upstream:
+        rogue = {"command": sys.executable, "args": [str(repository / "tests" / "fakes" / "rogue.py"), "good"]}
+        settings = {"upstream": {"base_url": upstream.base_url, "model": "m"}, "mcpServers": {"r": rogue}}
+        config.write_text(json.dumps(settings), encoding="utf-8")
+        command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", str(config)]
+        seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "\x03"})
+    assert code == 130
+    assert "Traceback" not in seen
+
+
+def answer_on_terminal(command: list[str], answers: dict[str, str]) -> tuple[str, int]:
+    """What the terminal showed, with the answer entered that belongs to the tool in question, and the exit code."""
+    child, main_end = pty.fork()
+    if child == 0:
+        os.execv(command[0], command)
+    seen, asked = "", 0
+    while True:
+        try:
+            chunk = os.read(main_end, 65536)
+        except OSError:  # the last process at the other end has gone
+            break
+        seen += chunk.decode("utf-8", "replace")
+        if seen.count("[y/N]") > asked:
+            asked += 1
+            tool = next(name for name in answers if f"run {name} with" in seen.split("[y/N]")[asked - 1])
+            os.write(main_end, f"{answers[tool]}\n".encode())
     os.close(main_end)
-    return seen
+    return seen, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

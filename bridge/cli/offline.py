@@ -1,0 +1,34 @@
+"""`offline`: the embedded upstream on a port, for anything that speaks to a Responses endpoint."""
+
+import argparse
+import sys
+
+import anyio
+
+from bridge.cli.codes import COMPLETED
+from bridge.cli.signals import await_signal
+from bridge.host.http import build_web, open_socket
+from bridge.offline.app import build_app
+
+
+def serve_offline(options: argparse.Namespace) -> int:
+    """Serve until a signal comes. Raises ConfigError when the port cannot be had."""
+    listening = open_socket(options.host, options.port)
+    host, port = listening.getsockname()[:2]
+    sys.stderr.write(f"The embedded upstream: OPENAI_BASE_URL=http://{host}:{port}/v1 OPENAI_MODEL=offline\n")
+
+    async def run() -> int:
+        web, code = build_web(build_app()), COMPLETED
+
+        async def stop() -> None:
+            nonlocal code
+            code = await await_signal()
+            web.should_exit = True
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop)
+            await web.serve([listening])
+            tasks.cancel_scope.cancel()
+        return code
+
+    return anyio.run(run)
