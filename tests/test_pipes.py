@@ -2,20 +2,18 @@
 
 import json
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCError, JSONRPCNotification
 
 from bridge.host.stdio import serve_stdio
-from bridge.lines import Overlong
-from bridge.pipes import BadMessage, open_pipes, read_lines, read_message, write_message
+from bridge.pipes import open_pipes, read_lines
 from tests.fakes.scene import scene
 
 pytestmark = pytest.mark.anyio
@@ -27,81 +25,7 @@ def reply(value: str) -> bytes:
     return f'{{"jsonrpc": "2.0", "id": 7, "result": {{"value": {value}}}}}'.encode()
 
 
-# -- one line ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("line", "value"),
-    [
-        (reply('"plain"'), "plain"),
-        (reply('"crlf"') + b"\r", "crlf"),
-        (reply('"caf?"').replace(b"?", b"\xe9"), "caf\ufffd"),
-        (reply('"half \\ud83d"'), "half \ufffd"),
-        (reply('"whole \\ud83d\\ude00"'), "whole 😀"),
-        (reply("7" * 4300), int("7" * 4300)),
-        (reply("[" * 240 + "]" * 240), json.loads("[" * 240 + "]" * 240)),
-    ],
-    ids=["plain", "crlf", "not utf-8", "half an emoji", "a whole one", "digits", "deep"],
-)
-def test_what_can_be_read_is_read(line: bytes, value: object) -> None:
-    message = read_message(line)
-    assert isinstance(message, JSONRPCResponse)
-    assert message.result == {"value": value}
-
-
-@pytest.mark.parametrize(
-    ("line", "id"),
-    [
-        (reply("7" * 4301), 7),
-        (reply("[" * 100_000 + "]" * 100_000), 7),
-        (reply("NaN\\ud83d"), 7),
-        (b'{"jsonrpc": "2.0", "id": 7, "result": {"id": 8, "text": "cut', 7),
-        (b'{"jsonrpc": "2.0", "id": "seven \\"7\\"", "result": ', 'seven "7"'),
-        (b'{"result": {"content": [{"id": 8, bad}]}, "jsonrpc": "2.0", "id": 7}', 7),
-        (b'{"result": {"id": 8}, "text": "cut', None),
-        (b'{"result": [{"id": 8', None),
-        (b"Listening on stdio ...", None),
-        (b'{"jsonrpc": "2.0", "id": 7}', 7),
-        (b"[]", None),
-        (b"5", None),
-        (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', None),
-        (b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}', None),
-        (Overlong(b'{"jsonrpc": "2.0", "id": 7, "result": {"text": "xxx', b'xxx"}}', 5000), 7),
-        (Overlong(b'{"result": {"text": "\\"id\\": 8, xxx', b'xxx"}, "jsonrpc": "2.0", "id": 7}', 5000), 7),
-    ],
-)
-def test_what_cannot_be_read_names_the_request_it_belongs_to_and_no_other(line: bytes | Overlong, id: object) -> None:
-    with pytest.raises(BadMessage) as caught:
-        read_message(line)
-    assert caught.value.id == id
-
-
-@given(st.binary(max_size=60))
-@settings(max_examples=200, derandomize=True)
-def test_no_line_raises_anything_else(line: bytes) -> None:
-    with suppress(BadMessage):
-        read_message(line)
-
-
-@given(st.recursive(st.none() | st.floats() | st.integers() | st.text(st.characters()), st.lists, max_leaves=9))
-@settings(max_examples=100, derandomize=True)
-def test_whatever_a_message_holds_is_one_line_of_json(value: Any) -> None:
-    line = write_message(JSONRPCResponse(jsonrpc="2.0", id=7, result={"value": value}))
-    assert line.count(b"\n") == 1
-    assert json.loads(line)["id"] == 7
-
-
-@pytest.mark.parametrize("levels", [300, 900, 5000])
-def test_a_reply_too_deep_to_be_written_is_an_error_and_no_crash(levels: int) -> None:
-    value: object = "\ud83d"
-    for _ in range(levels):
-        value = [value]
-    written = json.loads(write_message(JSONRPCResponse(jsonrpc="2.0", id=7, result={"value": value})))
-    assert written["id"] == 7
-    assert ("error" in written) == (levels == 5000)
-
-
-# -- a connected server's pipes -----------------------------------------------------------------------------------------
+# -- a connected server's pipes ----------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -142,7 +66,7 @@ async def test_a_message_over_the_limit_fails_its_request_and_the_next_one_is_re
         with anyio.fail_after(5):
             failed, good = (await incoming.receive()).message, (await incoming.receive()).message
     assert failed.id == 7
-    assert "300,050 bytes is over the limit" in failed.error.message
+    assert "300,052 bytes is over the limit" in failed.error.message
     assert good.result == {"value": "next"}
 
 
@@ -169,9 +93,7 @@ async def test_the_end_of_either_descriptor_is_told() -> None:
                 await incoming.receive()
 
 
-def message(method: str) -> Any:
-    from mcp.shared.message import SessionMessage
-
+def message(method: str) -> SessionMessage:
     return SessionMessage(JSONRPCNotification(jsonrpc="2.0", method=method))
 
 
@@ -180,3 +102,99 @@ async def test_the_end_of_the_session_is_not_the_end_of_the_wire() -> None:
         outgoing.close()
         await anyio.wait_all_tasks_blocked()
     assert not ended.is_set()
+
+
+# -- our own face ------------------------------------------------------------------------------------------------------
+
+GARBAGE = {
+    b"hello": -32700,
+    b"{": -32700,
+    b"\xff\xfe\x00": -32700,
+    b"[" * 100_000: -32700,
+    b"[]": -32600,
+    b'[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]': -32600,
+    b"null": -32600,
+    b"{}": -32600,
+    b'{"id": 1, "method": "ping"}': -32600,
+    b'{"jsonrpc": "1.0", "id": 1, "method": "ping"}': -32600,
+    b'{"jsonrpc": "2.0", "id": null, "method": "ping"}': -32600,
+    b'{"jsonrpc": "2.0", "id": {}, "method": "ping"}': -32600,
+    b'{"jsonrpc": "2.0", "id": 1, "method": 5}': -32600,
+    b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": [1]}': -32600,
+}
+UNANSWERED = [
+    b"",
+    b"\r",
+    b'{"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": {}}}',
+    b'{"jsonrpc": "2.0", "method": "notifications/nonsense"}',
+    b'{"jsonrpc": "2.0", "id": 99, "result": {}}',
+    b'{"jsonrpc": "2.0", "id": 98, "error": {"code": 1, "message": "stray"}}',
+]
+INITIALIZE: dict[str, Any] = {
+    "jsonrpc": "2.0",
+    "id": "first",
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "h", "version": "1"}},
+}
+
+
+async def test_garbage_is_answered_and_the_next_request_works() -> None:
+    asked = [
+        json.dumps(INITIALIZE).encode(),
+        *UNANSWERED,
+        *GARBAGE,
+        b'{"jsonrpc": "2.0", "id": "last", "method": "ping"}',
+    ]
+    source, host_writes = os.pipe()
+    host_reads, sink = os.pipe()
+    answers: list[Any] = []
+    async with scene({}) as bridge, anyio.create_task_group() as tasks:
+
+        async def serve() -> None:
+            await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
+            os.close(sink)
+
+        tasks.start_soon(serve)
+        tasks.start_soon(anyio.to_thread.run_sync, write_all, host_writes, b"\n".join(asked) + b"\n")
+        with anyio.fail_after(5):
+            async for line in read_lines(host_reads, LIMIT):
+                assert isinstance(line, bytes)
+                answers.append(json.loads(line))
+                if answers[-1].get("id") == "last":
+                    os.close(host_writes)
+    assert [answer["id"] for answer in answers if "result" in answer] == ["first", "last"]
+    assert [answer["error"]["code"] for answer in answers if "error" in answer] == list(GARBAGE.values())
+
+
+async def test_a_host_that_stops_listening_ends_the_session() -> None:
+    source, host_writes = os.pipe()
+    host_reads, sink = os.pipe()
+    os.close(host_reads)
+    os.write(host_writes, b"garbage\n" + json.dumps(INITIALIZE).encode() + b"\n")
+    async with scene({}) as bridge:
+        with anyio.fail_after(5):
+            await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
+
+
+async def test_a_file_of_requests_is_answered_to_its_end(tmp_path: Path) -> None:
+    """The end of a file comes before the answers; that of a pipe means that nobody waits for them any more."""
+    respond = {"name": "respond", "arguments": {"input": "run 1"}}
+    asked = [INITIALIZE, *({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": respond} for n in range(3))]
+    requests, answers = tmp_path / "requests", tmp_path / "answers"
+    requests.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
+    source, sink = os.open(requests, os.O_RDONLY), os.open(answers, os.O_WRONLY | os.O_CREAT)
+    async with scene({}) as bridge:
+        with anyio.fail_after(5):
+            await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
+    os.close(source)
+    os.close(sink)
+    found = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    assert {answer["id"] for answer in found if "result" in answer} == {"first", 0, 1, 2}
+
+
+async def test_an_empty_stdin_ends_the_session_at_once() -> None:
+    nothing = os.open(os.devnull, os.O_RDWR)
+    async with scene({}) as bridge:
+        with anyio.fail_after(5):
+            await serve_stdio(bridge.bridge.server, nothing, nothing, message_bytes=LIMIT)
+    os.close(nothing)

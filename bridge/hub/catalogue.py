@@ -11,11 +11,11 @@ from typing import Literal
 
 from mcp import types
 
-from bridge.settings import ServerConfig
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
 from bridge.hub.schemas import ArgumentValidator, encode_function
 from bridge.items import Notice, encode, scrub
+from bridge.settings import ServerConfig
 
 BUILTIN = "builtin_tools"
 """The key of the built-in server; its tools keep their plain names."""

@@ -5,7 +5,7 @@ from mcp import MCPError, types
 from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 from pydantic import ValidationError
 
-from bridge.hub.connect import REFUSED, SESSION_GONE, UNREACHABLE
+from bridge.hub.guard import REFUSED, SESSION_GONE, UNREACHABLE
 
 
 class CallFailed(Exception):

@@ -13,12 +13,12 @@ from mcp.shared.dispatcher import ProgressFnT
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.settings import Config, ServerConfig
 from bridge.hub.catalogue import BUILTIN, BridgedTool, Catalogue, build_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import encode_error, render_result
 from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode
+from bridge.settings import Config, ServerConfig
 from bridge.telemetry import Redactor
 
 Approve: TypeAlias = Callable[[str, str, JsonObject], Awaitable[bool]]

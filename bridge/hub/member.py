@@ -14,12 +14,13 @@ from pydantic import TypeAdapter
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.settings import ServerConfig
-from bridge.hub.connect import UNREACHABLE, Connection, Wire
+from bridge.hub.connect import Connection, Wire
 from bridge.hub.failures import CallFailed, describe, doubt, explain_call, flatten
+from bridge.hub.guard import UNREACHABLE
 from bridge.hub.listing import Listing
 from bridge.hub.stdio import Process
 from bridge.items import JsonObject
+from bridge.settings import ServerConfig
 from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)

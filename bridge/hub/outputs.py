@@ -77,7 +77,7 @@ def _is_sendable(kind: str, data: str) -> bool:
 
 
 def _count_bytes(data: str) -> str:
-    return f"{len(data) * 3 // 4:,} bytes"
+    return f"{len(data.rstrip('=')) * 3 // 4:,} bytes"
 
 
 def _image(kind: str, data: str) -> JsonObject:

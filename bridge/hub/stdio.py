@@ -9,9 +9,9 @@ import anyio
 import anyio.to_thread
 
 from bridge.children import Child, end_children, start_child
-from bridge.settings import ServerConfig
 from bridge.lines import Overlong
 from bridge.pipes import Streams, open_pipes, read_lines
+from bridge.settings import ServerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,9 @@ class Process:
     async def _log_stderr(self, fd: int) -> None:
         async for line in read_lines(fd, STDERR_LINE_BYTES):
             raw = line.head if isinstance(line, Overlong) else line
-            text = "".join(c if c.isprintable() else "�" for c in raw.decode("utf-8", "replace").rstrip())
+            text = raw.decode("utf-8", "replace").rstrip()
+            if not text.isprintable():
+                text = "".join(c if c.isprintable() else "�" for c in text)
             self.tail.append(text)
             logger.info("%s: %s", self._server.key, text)
         self._fell_silent.set()

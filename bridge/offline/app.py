@@ -1,38 +1,50 @@
-"""The embedded upstream: `POST /v1/responses` as a small Starlette application with a memory of its own."""
+"""The embedded upstream: `POST /v1/responses` over HTTP or inside the process, with a memory of its own."""
 
-from collections.abc import AsyncIterator
-from typing import TypeAlias
+from collections.abc import AsyncIterator, Iterator
 
+import httpx2
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import StreamingResponse
 from starlette.routing import Route
+from typing_extensions import override
 
 from bridge.items import JsonObject, encode
 from bridge.offline.answer import answer
-from bridge.offline.checks import Refused, check_pairs, check_tools, objects, parse
-from bridge.offline.wire import events, response
+from bridge.offline.wire import Refused, frames, items, parse, response
 
-Memory: TypeAlias = dict[str, list[JsonObject]]
+Memory = dict[str | None, list[JsonObject]]
+"""The items of a response and of all before it, by the id that `previous_response_id` names; none for None."""
 
 _REMEMBERED = 100
-"""Responses that `previous_response_id` can name; older ones are forgotten."""
+"""Responses that are remembered; older ones are forgotten."""
+
+
+class OfflineTransport(httpx2.AsyncBaseTransport):
+    """Answers every request with a fresh embedded upstream, each event made when it is read.
+
+    (httpx2's own ASGITransport would collect the whole body of `build_app()` before it hands it on.)
+    """
+
+    def __init__(self) -> None:
+        self._memory: Memory = {None: []}
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """The response; its body comes while it is read."""
+        status, kind, chunks = _reply(await request.aread(), self._memory)
+        return httpx2.Response(status, headers={"content-type": kind}, content=_each(chunks))
 
 
 def build_app() -> Starlette:
     """A fresh application. It needs no key, opens no connection and forgets everything when it goes."""
-    memory: Memory = {}
+    memory: Memory = {None: []}
 
-    async def create(request: Request) -> Response:
-        body = parse(await request.body())
-        done = _respond(body, memory)
-        if body.get("stream"):
-            return StreamingResponse(_frames(done), media_type="text/event-stream")
-        return Response(encode(done), media_type="application/json")
+    async def create(request: Request) -> StreamingResponse:
+        status, kind, chunks = _reply(await request.body(), memory)
+        return StreamingResponse(_each(chunks), status, media_type=kind)
 
-    route = Route("/v1/responses", create, methods=["POST"])
-    return Starlette(routes=[route], exception_handlers={HTTPException: _refuse})
+    return Starlette(routes=[Route("/v1/responses", create, methods=["POST"])])
 
 
 def serve(host: str, port: int) -> None:
@@ -42,38 +54,27 @@ def serve(host: str, port: int) -> None:
     uvicorn.run(build_app(), host=host, port=port, lifespan="off", log_level="warning")
 
 
-def _respond(body: JsonObject, memory: Memory) -> JsonObject:
-    tools = objects(body.get("tools"), "tools")
-    check_tools(tools, body.get("tool_choice"))
-    history = [*_recall(body, memory), *objects(body["input"], "input")]
-    check_pairs(history)
-    output = answer(body, tools, history)
-    done = response(body, tools, history, output)
-    if body.get("store") is not False:
-        memory[str(done["id"])] = [*history, *output]
-        for oldest in list(memory)[:-_REMEMBERED]:
-            del memory[oldest]
-    return done
+def _reply(data: bytes, memory: Memory) -> tuple[int, str, Iterator[str]]:
+    """Status, content type and text of the answer to the request body `data`."""
+    try:
+        request = parse(data)
+        if (previous := request.previous_response_id) not in memory:
+            raise Refused(f"No response has id '{previous}'.", "previous_response_id", "previous_response_not_found")
+        history = items(request, memory[previous])
+        output = answer(request, history)
+    except Refused as refused:
+        error = dict(zip(("message", "param", "code"), refused.args, strict=True))
+        return 400, "application/json", iter([encode({"error": {"type": "invalid_request_error", **error}})])
+    done = response(request, history, output)
+    if request.store is not False:
+        memory[str(done["id"])] = history + output
+    for oldest in list(memory)[1:-_REMEMBERED]:
+        del memory[oldest]
+    if request.stream:
+        return 200, "text/event-stream", frames(done, output)
+    return 200, "application/json", iter([encode(done)])
 
 
-def _recall(body: JsonObject, memory: Memory) -> list[JsonObject]:
-    previous = body.get("previous_response_id")
-    if previous is None:
-        return []
-    if str(previous) not in memory:
-        told = f"Previous response with id '{previous}' not found."
-        raise Refused(told, param="previous_response_id", code="previous_response_not_found")
-    return memory[str(previous)]
-
-
-async def _frames(done: JsonObject) -> AsyncIterator[str]:
-    for event in events(done):
-        yield f"event: {event['type']}\ndata: {encode(event)}\n\n"
-    yield "data: [DONE]\n\n"
-
-
-def _refuse(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    told = {"param": getattr(error, "param", None), "code": getattr(error, "code", None)}
-    said = {"error": {"message": error.detail, "type": "invalid_request_error", **told}}
-    return JSONResponse(said, status_code=error.status_code, headers=error.headers)
+async def _each(chunks: Iterator[str]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk.encode()

@@ -1,145 +1,110 @@
 """Decides by rules which offered tools a message asks for, and fills their arguments from it."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import NamedTuple
 
 from bridge.items import Json, JsonObject
+from bridge.offline.wire import Schema, Tool
 from bridge.offline.words import Token, read, terms
 
-_ENOUGH = 0.42
+Call = tuple[str, JsonObject]
+
 _READ = 4000
+"""Characters of a message that are read."""
+
+_ENOUGH = 0.45
+"""The score from which a part of a message is taken to ask for a tool."""
+
 _FAR = 8
-BONUS=0.5
+"""Tokens between a value and a word beyond which the word says nothing about the value."""
+
 _TYPED = ("timezone", "email", "url", "date", "time", "path")
-_ASIDE = re.compile(r"[(（][^)）]*[)）]|(?:e\.g\.|such as|例如|[Uu]se '|true ).*")
-_LISTED = re.compile(r"[:：]\s*(\w+(?:\s*[,，、|/]\s*\w+)+)")
-_DEFAULT = re.compile(r"(?:[Dd]efaults?(?: is| to)?|默认为?|[Uu]se)\s*[:：=]?\s*['\"“]([\w./-]+)")
 
 
-class Tool(NamedTuple):
-    name: str
-    slots: list
-    described: frozenset[str]
-    parameters: frozenset[str]
-
-
-class Slot(NamedTuple):
-    name: str
-    kind: str
-    schema: JsonObject
-    required: bool
-    choices: list[Json]
-    cues: frozenset[str]
-
-
-def plan(message: str, functions: Sequence[JsonObject], *, forced: bool) -> list[tuple[str, JsonObject]]:
+def plan(message: str, tools: list[Tool], forced: bool) -> list[Call]:
     """The calls that `message` asks for, in its order; none where no tool fits, unless one is `forced`."""
-    tools, tokens = [_tool(function) for function in functions], read(message[:_READ])
+    tokens, calls = read(message[:_READ]), list[Call]()
     paths = [token for token in tokens if token.kind == "path"][:1]
-    calls = {}
     for tool, said in _requests(tokens, tools):
-        arguments = _fill(tool.slots, list(dict.fromkeys([*paths, *said])))
-        if all(slot.name in arguments for slot in tool.slots if slot.required):
-            calls[repr((tool.name, arguments))] = tool.name, arguments
-    if forced and functions and not calls:
+        call = (tool.name, _fill(tool.parameters, list(dict.fromkeys(paths + said))))
+        if call not in calls and call[1].keys() >= set(tool.parameters.required):
+            calls.append(call)
+    if forced and tools and not calls:
         tool = max(tools, key=lambda tool: _score(tokens, tool))
-        return [(tool.name, _fill(tool.slots, tokens))]
-    return list(calls.values())
+        calls.append((tool.name, _fill(tool.parameters, list(tokens))))
+    return calls
 
 
-def _requests(tokens, tools):
-    for clause in _split(tokens, "stop"):
-        asked, tool = {}, None
-        for part in _split(clause, "comma"):
-            tool = max((tool for tool in tools if _score(part, tool) >= _ENOUGH), key=lambda tool: _score(part, tool) + BONUS*len(_fill(tool.slots, part)), default=tool)
-            if tool:
-                asked[tool.name] = (tool, [*asked.get(tool.name, (tool, ()))[1], *part])
-        yield from asked.values()
+def _requests(tokens: Iterable[Token], tools: list[Tool]) -> Iterator[tuple[Tool, list[Token]]]:
+    """Each tool that a sentence asks for, with the part of the sentence that does so and what follows it."""
+    for sentence in _split(tokens, "stop"):
+        asked: list[tuple[Tool, list[Token]]] = []
+        for part in _split(sentence, "comma"):
+            score, best = max(((_score(part, tool), tool) for tool in tools), key=lambda pair: pair[0])
+            if score >= _ENOUGH and best not in [tool for tool, _ in asked]:
+                asked.append((best, part))
+            elif asked:
+                asked[-1][1].extend(part)
+        yield from asked
 
 
-def _split(tokens, kind: str) -> list[list[Token]]:
+def _split(tokens: Iterable[Token], kind: str) -> list[list[Token]]:
     return [list(part) for ends, part in groupby(tokens, lambda token: token.kind == kind) if not ends]
 
 
-def _score(said, tool) -> float:
-    words = {token.term for token in said if token.kind in ("phrase", "word", "name") and token.term[0] != "~"}
-    hits = len(words & tool.described) + len(words & (tool.parameters - tool.described)) / 2
-    return hits / max(len(words), 1) + hits / max(len(tool.described), 1) / 2
+def _score(said: Iterable[Token], tool: Tool) -> float:
+    """How much of what is said the tool is about, how much of the tool is said, and how much of it can be filled."""
+    words = {token.term for token in said if token.term[0] != "~" and token.kind in ("word", "phrase", "name")}
+    described, slots = terms(f"{tool.name} {tool.description}"), tool.parameters.properties
+    cues = frozenset[str]().union(*(_cues(name, slot) for name, slot in slots.items())) - described
+    hits = len(words & described) + len(words & cues) / 2
+    share = hits / max(len(words), 1) + hits / max(len(described), 1) / 2
+    return share * (1 + len(_fill(tool.parameters, list(said))) / 4)
 
 
-def _tool(function) -> Tool:
-    name = str(function["name"])
-    slots = _slots(function.get("parameters"))
-    described = terms(f"{name} {function.get('description') or ''}")
-    parameters = frozenset().union(*(slot.cues | terms(str(slot.choices)) for slot in slots))
-    return Tool(name, slots, described, parameters)
+def _fill(schema: Schema, free: list[Token]) -> JsonObject:
+    """The arguments that the tokens give, each token used once."""
+    found = {name: _take(name, slot, free, name in schema.required) for name, slot in schema.properties.items()}
+    return {name: value for name, value in found.items() if value not in (None, [], {})}
 
 
-def _slots(schema) -> list[Slot]:
-    parts, required = schema.get("properties"), schema.get("required")
-    return [_slot(name, part, name in (required or ())) for name, part in (parts or {}).items()]
-
-def _slot(name, part, required):
-    named, about = terms(f"{name} {part.get('format')}"), terms(_ASIDE.sub(" ", str(part.get("description", ""))))
-    declared = str(part.get("type", "string"))
-    listed = _LISTED.search(str(part.get("description")))
-    choices = part.get("enum") or (re.split(r"\W+", listed[1]) if listed and declared=="string" else [])
-    held = [kind for terms in (named, about) for kind in _TYPED if kind in terms]
-    kind = "number" if declared == "integer" else declared if declared != "string" else (held or ["text"])[0]
-    return Slot(name, kind, part, required, choices, named | about)
-
-
-def _fill(slots, said) -> JsonObject:
-    found = {}
-    free = list(said)
-    pairs = [pair for slot in slots for pair in _pairs(slot, said)]
-    for _, slot, token, value in sorted(pairs, key=lambda pair: pair[0]):
-        if slot.name not in found and token in free:
-            found[slot.name] = value
-            free.remove(token)
-    for slot in slots:
-        if slot.name not in found and (value := _otherwise(slot, free)) not in (None, [], {}):
-            found[slot.name] = value
-    return found
+def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
+    """The value that is nearest to the words for the slot."""
+    if slot.properties:
+        return _fill(slot, free)
+    if items := slot.items:
+        return list(iter(lambda: _take(f"{name} {slot.description}", items, free, required), None))
+    if slot.type == "boolean":
+        said = {token.term for token in free}
+        return "~no" not in said if required or terms(name) & said else None
+    cues = [word.place for word in free if word.term in _cues(name, slot)]
+    gaps = {token: min([_FAR, *(abs(token.place - place - 0.2) for place in cues)]) for token in free}
+    fitting = [token for token in free if _value(name, slot, token) is not None and (required or gaps[token] < _FAR)]
+    if not fitting:
+        default = re.search("Use '([^']+)'", slot.description)
+        return default[1] if default and required else None
+    token = min(fitting, key=lambda token: gaps[token])
+    free.remove(token)
+    return _value(name, slot, token)
 
 
-def _otherwise(slot: Slot, said) -> Json:
-    if "properties" in slot.schema:
-        return _fill(_slots(slot.schema), said)
-    if slot.kind == "array":
-        item = _slot(slot.name, {"description": slot.schema.get("description")} | slot.schema.get("items", {}), slot.required)
-        return [value for _, _, _, value in _pairs(item, said)]
-    names = {token.term for token in said}
-    if slot.kind == "boolean":
-        asked = slot.required or terms(slot.name) & names or  0 < len(slot.cues) <= 2 * len(slot.cues & names)
-        return "~no" not in names if asked else None
-    told = _DEFAULT.search(str(slot.schema.get("description")))
-    return slot.schema.get("default", told and told[1]) if slot.required else None
+def _value(name: str, slot: Schema, token: Token) -> Json:
+    """What the token means to the slot; None if it cannot be meant for it."""
+    if choices := _choices(slot):
+        return next((choice for choice in choices if token.term in terms(str(choice))), None)
+    if slot.type in ("number", "integer"):
+        return (float if "." in token.text else int)(token.text) if token.kind == "number" else None
+    kind = next((kind for kind in _TYPED if kind in _cues(name, slot)), "text")
+    fits = token.kind not in ("word", "phrase") if kind == "text" else token.kind == kind
+    value = token.term if kind == "timezone" and "/" in token.term else token.text
+    return value if fits and slot.type == "string" else None
 
 
-def _pairs(slot: Slot, said):
-    for token in said:
-        value = _value(slot, token)
-        gap = min((_gap(slot, token, word) for word in said if word.term in slot.cues), default=_FAR)
-        loose = slot.kind == "text" and not slot.choices and token.kind not in ("quoted", "code", "name", "timezone")
-        if value is not None and (gap < _FAR or (slot.required and not loose)):
-            yield min(gap, _FAR), slot, token, value
+def _cues(name: str, slot: Schema) -> frozenset[str]:
+    return terms(f"{name} {slot.format} {re.sub('[(（].*?[)）]|Use .*', ' ', slot.description)} {_choices(slot)}")
 
 
-def _gap(slot, token, word):
-    gap = token.place - word.place
-    return (gap if gap >= 0 else 0.5 - gap)
-
-
-def _value(slot, token):
-    if slot.choices:
-        return next((choice for choice in slot.choices if token.term in terms(str(choice))), None)
-    if slot.kind == "text":
-        return token.text if token.kind not in ("word", "phrase") else None
-    if token.kind != slot.kind:
-        return None
-    if slot.kind == "number":
-        return float(token.text) if "." in token.text else int(token.text)
-    return token.term if "/" in token.term else token.text
+def _choices(slot: Schema) -> list[Json]:
+    listed = re.search(r"[:：] *(\w+(?:[,，、] *\w+)+)", slot.description)
+    return slot.enum or (re.split(r"\W+", listed[1]) if listed and slot.type == "string" else [])

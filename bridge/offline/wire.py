@@ -1,55 +1,104 @@
-"""Builds response objects and the events that stream them, as the Responses API defines them."""
+"""The Responses API on the wire: reads and checks a request, builds the response and the events that stream it."""
 
 import re
 import secrets
 import time
 from collections.abc import Iterator
 
-from bridge.items import Json, JsonObject, encode
-from bridge.offline.checks import objects
+from pydantic import BaseModel, Field, JsonValue, OnErrorOmit, ValidationError
 
-_DEFAULTS: JsonObject = (
-    dict.fromkeys(("instructions", "max_output_tokens", "max_tool_calls", "previous_response_id", "prompt_cache_key"))
-    | {"background": False, "frequency_penalty": 0.0, "metadata": {}, "model": "offline", "parallel_tool_calls": True}
-    | {"presence_penalty": 0.0, "reasoning": {"effort": None, "summary": None}, "safety_identifier": None}
-    | {"service_tier": "default", "store": True, "temperature": 1.0, "text": {"format": {"type": "text"}}}
-    | {"tool_choice": "auto", "top_logprobs": 0, "top_p": 1.0, "truncation": "disabled", "user": None}
-)
-"""What a request may leave out and a response still says."""
+from bridge.items import Json, JsonObject, encode
+
+
+class Refused(Exception):
+    """A request that gets an error instead of a response: the message, param and code of the API's error."""
+
+
+class Schema(BaseModel):
+    """What the rules read of a JSON Schema; a property that they cannot read is left out."""
+
+    type: str | list[str] = "string"
+    description: str = ""
+    format: str = ""
+    enum: list[JsonValue] = []
+    items: "Schema | None" = None
+    properties: dict[str, OnErrorOmit["Schema"]] = {}
+    required: list[str] = []
+
+
+class Tool(BaseModel):
+    """What the rules read of a tool."""
+
+    type: str
+    name: str = Field(default="", pattern="^[a-zA-Z0-9_-]{1,64}$")
+    description: str | None = None
+    parameters: Schema = Schema()
+
+
+class Request(BaseModel, extra="allow"):
+    """What is read of a request; the rest is only repeated in the response. A null says the same as nothing."""
+
+    input: str | list[dict[str, JsonValue]]
+    tools: list[dict[str, JsonValue]] = []
+    offered: list[Tool] = Field(default_factory=list[Tool], alias="tools", max_length=128)
+    tool_choice: str | dict[str, JsonValue] | None = None
+    parallel_tool_calls: bool | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
+    stream: bool | None = None
+
+
+def parse(data: bytes) -> Request:
+    """The request in the body `data`, or Refused."""
+    try:
+        return Request.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Refused(f"Invalid '{where or 'body'}': {first['msg']}.", where or None, first["type"]) from None
+
+
+def items(request: Request, earlier: list[JsonObject]) -> list[JsonObject]:
+    """All items up to the request's own, or Refused where a function call lacks its output or an output its call."""
+    new = request.input if isinstance(request.input, list) else [{"role": "user", "content": request.input}]
+    calls = {str(item.get("call_id")) for item in earlier + new if item.get("type") == "function_call"}
+    outputs = {str(item.get("call_id")) for item in earlier + new if item.get("type") == "function_call_output"}
+    for call_id in outputs - calls:
+        raise Refused(f"No tool call found for function call output with call_id {call_id}.", "input", None)
+    for call_id in calls - outputs:
+        raise Refused(f"No tool output found for function call {call_id}.", "input", None)
+    return earlier + new
 
 
 def message(text: str) -> JsonObject:
     """The output item that says `text`."""
-    said: JsonObject = {"role": "assistant", "content": [_part(text)]}
-    return {"id": _new_id("msg"), "type": "message", "status": "completed", **said}
+    return {"id": _id("msg"), "type": "message", "role": "assistant", "status": "completed", "content": [_part(text)]}
 
 
 def function_call(name: str, arguments: JsonObject) -> JsonObject:
     """The output item that asks for a function."""
-    called: JsonObject = {"call_id": _new_id("call"), "name": name, "arguments": encode(arguments)}
-    return {"id": _new_id("fc"), "type": "function_call", "status": "completed", **called}
+    called: JsonObject = {"call_id": _id("call"), "name": name, "arguments": encode(arguments)}
+    return {"id": _id("fc"), "type": "function_call", "status": "completed", **called}
 
 
-def response(
-    body: JsonObject, tools: list[JsonObject], history: list[JsonObject], output: list[JsonObject]
-) -> JsonObject:
-    """The completed response to request `body`, which was read together with `history`."""
+def response(request: Request, history: list[JsonObject], output: list[JsonObject]) -> JsonObject:
+    """The completed response to `request`, which was read together with `history`."""
     now = int(time.time())
-    said = {key: default if body.get(key) is None else body[key] for key, default in _DEFAULTS.items()}
-    shown = [{"description": None, "parameters": None, "strict": False, **tool} for tool in tools]
-    done: JsonObject = {"id": _new_id("resp"), "object": "response", "created_at": now, "completed_at": now}
-    done |= {"status": "completed", "error": None, "incomplete_details": None, "output": [*output]}
-    return done | said | {"tools": [*shown], "usage": _usage([*tools, *history], output)}
+    said: JsonObject = {"model": "offline", "parallel_tool_calls": True, "tool_choice": "auto", "store": True}
+    said |= {"instructions": None, "metadata": {}, "temperature": 1.0, "top_p": 1.0, "previous_response_id": None}
+    said |= request.model_dump(exclude={"input", "stream", "offered"}, exclude_none=True)
+    tools = [{"description": None, "parameters": None, "strict": False, **tool} for tool in request.tools]
+    usage = _usage([*request.tools, *history], output)
+    done: JsonObject = {"id": _id("resp"), "object": "response", "created_at": now, "completed_at": now}
+    done |= {"status": "completed", "error": None, "incomplete_details": None, "usage": usage}
+    return said | done | {"tools": [*tools], "output": [*output]}
 
 
-def events(done: JsonObject) -> Iterator[JsonObject]:
-    """The whole life of a completed response: every event in order, numbered from 0."""
-    begun = done | {"status": "in_progress", "completed_at": None, "output": [], "usage": None}
-    life: list[JsonObject] = [{"type": f"response.{state}", "response": begun} for state in ("created", "in_progress")]
-    for index, item in enumerate(objects(done["output"], "output")):
-        life += _item(item, index)
-    life.append({"type": "response.completed", "response": done})
-    return ({"sequence_number": number, **event} for number, event in enumerate(life))
+def frames(done: JsonObject, output: list[JsonObject]) -> Iterator[str]:
+    """The whole life of a completed response as server-sent events, numbered from 0."""
+    for number, event in enumerate(_events(done, output)):
+        yield f"event: {event['type']}\ndata: {encode({'sequence_number': number, **event})}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 def plain(content: Json) -> str:
@@ -58,22 +107,27 @@ def plain(content: Json) -> str:
     return "\n".join(str(part.get("text", f"[{part.get('type')}]")) for part in parts if isinstance(part, dict))
 
 
-def _item(item: JsonObject, index: int) -> Iterator[JsonObject]:
-    place: JsonObject = {"output_index": index}
-    inner: JsonObject = {"item_id": item["id"], "output_index": index}
-    empty: JsonObject = {"content": []} if item["type"] == "message" else {"arguments": ""}
-    yield {"type": "response.output_item.added", **place, "item": item | {"status": "in_progress"} | empty}
-    if item["type"] == "message":
-        yield from _said(plain(item["content"]), inner | {"content_index": 0})
+def _events(done: JsonObject, output: list[JsonObject]) -> Iterator[JsonObject]:
+    begun = done | {"status": "in_progress", "completed_at": None, "output": [], "usage": None}
+    yield {"type": "response.created", "response": begun}
+    yield {"type": "response.in_progress", "response": begun}
+    for index, item in enumerate(output):
+        empty: JsonObject = {"content": []} if item["type"] == "message" else {"arguments": ""}
+        begun = item | {"status": "in_progress"} | empty
+        yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+        yield from _inner(item, {"item_id": item["id"], "output_index": index})
+        yield {"type": "response.output_item.done", "output_index": index, "item": item}
+    yield {"type": "response.completed", "response": done}
+
+
+def _inner(item: JsonObject, place: JsonObject) -> Iterator[JsonObject]:
+    if item["type"] == "function_call":
+        yield from _pieces("function_call_arguments", "arguments", str(item["arguments"]), place)
     else:
-        yield from _pieces("function_call_arguments", "arguments", str(item["arguments"]), inner)
-    yield {"type": "response.output_item.done", **place, "item": item}
-
-
-def _said(text: str, place: JsonObject) -> Iterator[JsonObject]:
-    yield {"type": "response.content_part.added", **place, "part": _part("")}
-    yield from _pieces("output_text", "text", text, place | {"logprobs": []})
-    yield {"type": "response.content_part.done", **place, "part": _part(text)}
+        text, place = plain(item["content"]), place | {"content_index": 0}
+        yield {"type": "response.content_part.added", **place, "part": _part("")}
+        yield from _pieces("output_text", "text", text, place | {"logprobs": []})
+        yield {"type": "response.content_part.done", **place, "part": _part(text)}
 
 
 def _pieces(kind: str, field: str, text: str, place: JsonObject) -> Iterator[JsonObject]:
@@ -86,13 +140,13 @@ def _part(text: str) -> JsonObject:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
-def _new_id(prefix: str) -> str:
+def _id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(24)}"
 
 
-def _usage(read: list[JsonObject], written: list[JsonObject]) -> Json:
+def _usage(read: list[JsonObject], written: list[JsonObject]) -> JsonObject:
     """An estimate: four characters a token."""
     into, out = (sum(len(encode(item)) for item in items) // 4 for items in (read, written))
-    details: JsonObject = {"input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0}}
-    details |= {"output_tokens_details": {"reasoning_tokens": 0}}
-    return {"input_tokens": into, "output_tokens": out, "total_tokens": into + out} | details
+    cached: JsonObject = {"cached_tokens": 0, "cache_write_tokens": 0}
+    details: JsonObject = {"input_tokens_details": cached, "output_tokens_details": {"reasoning_tokens": 0}}
+    return {"input_tokens": into, "output_tokens": out, "total_tokens": into + out, **details}

@@ -5,6 +5,9 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 
+_LINES = re.findall("(?m)^([^#]+?): (.+)", files("bridge.offline").joinpath("glossary.txt").read_text(encoding="utf-8"))
+_GLOSSARY: dict[str, str] = {word: concept for concept, words in _LINES for word in words.split(", ")}
+_PHRASES = sorted((word for word in _GLOSSARY if not re.fullmatch("[a-z]+", word)), key=len, reverse=True)
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _KINDS = {
     "quoted": r"\"[^\"]+\"|`[^`]+`|“[^”]+”|「[^」]+」|《[^》]+》|\B'[^']+'\B",
@@ -16,15 +19,16 @@ _KINDS = {
     "path": r"(?:~|\.{1,2}|(?<![\w/]))/[\w./-]*\w|\b\w[\w./-]{0,99}\.[A-Za-z]\w{0,4}\b",
     "stop": r"[\n;。!?；！？]+(?:\s*\d{1,2}[.、)）](?!\d))?|\.(?!\S)|\bthen\b|然后",
     "code": r"\b[A-Za-z]+-?\d[\w-]*",
-    "max": rf"(?:(?<=\d[-~–到至和])|(?<=\d [到至和] )|(?<=\d to )|(?<=\d and )){_NUMBER}",
     "min": rf"{_NUMBER}(?=[-~–]\d|\s*(?:to|and|到|至|和)\s*\d)",
+    "max": rf"(?:(?<=\d[-~–到至和])|(?<=\d [到至和] )|(?<=\d to )|(?<=\d and )){_NUMBER}",
     "number": rf"(?<![\w.]){_NUMBER}",
     "comma": r"[,、，]|\band\b|并且?|和|以及",
-    "phrase": "",
+    "phrase": rf"(?i:{'|'.join(map(re.escape, _PHRASES))})(?![A-Za-z])",
     "name": r"(?<=[a-z,:] )[A-Z][\w'-]*(?: [A-Z][\w'-]*)*",
     "word": r"[A-Za-z]+|[\u3400-\u9fff]",
 }
 """What a token can be, the first that fits. A phrase is what the glossary knows and is not one English word."""
+_TOKEN = re.compile("(?a)" + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))
 
 
 class Token(NamedTuple):
@@ -37,11 +41,11 @@ class Token(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def read(text: str) -> list[Token]:
+def read(text: str) -> tuple[Token, ...]:
     """All tokens of `text` but the words that mean nothing by themselves."""
     unquoted = re.sub(r"([\"'`])([^\s\"'`]*(?:[/@]|\.[a-z])[^\s\"'`]*)\1", r"\2", text)
-    tokens = [_token(match, place) for place, match in enumerate(_PATTERN.finditer(unquoted))]
-    return [token for token in tokens if token.term != "-"]
+    tokens = [_token(match, place) for place, match in enumerate(_TOKEN.finditer(unquoted))]
+    return tuple(token for token in tokens if token.term != "-")
 
 
 def terms(text: str) -> frozenset[str]:
@@ -54,23 +58,7 @@ def _token(match: re.Match[str], place: int) -> Token:
     kind, text = str(match.lastgroup), match.group().strip("\"'`“”「」《》")
     if kind not in ("phrase", "name", "word"):
         return Token("number" if kind in ("min", "max") else kind, text, f"~{kind}", place)
-    term = _GLOSSARY.get(_stem(text), _stem(text))
-    if term.isdigit():
-        return Token("number", term, "~number", place)
-    return Token("timezone" if "/" in term else kind, text, term, place)
-
-
-def _stem(word: str) -> str:
-    return re.sub("(?<=[a-z]{3})(?:ing|ed|es|s|e)$", "", word.lower())
-
-
-def _load_glossary() -> dict[str, str]:
-    lines = files("bridge.offline").joinpath("glossary.txt").read_text(encoding="utf-8").splitlines()
-    pairs = [line.split(": ", 1) for line in lines if line[0] != "#"]
-    return {_stem(word): concept for concept, words in pairs for word in words.split(", ")}
-
-
-_GLOSSARY = _load_glossary()
-_PHRASES = sorted((word for word in _GLOSSARY if not re.fullmatch("[a-z]+", word)), key=len, reverse=True)
-_KINDS["phrase"] = rf"(?i:{'|'.join(map(re.escape, _PHRASES))})(?![A-Za-z])"
-_PATTERN = re.compile("(?a)" + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))
+    stem = re.sub("(?<=[a-z]{3})(?:ing|ed|es|s|e)$", "", text.lower())
+    term = _GLOSSARY.get(text.lower(), _GLOSSARY.get(stem, stem))
+    kind = "number" if term.isdigit() else "timezone" if "/" in term else kind
+    return Token(kind, term if kind == "number" else text, term, place)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, TypedDict, get_args
 
-from bridge.settings import Limits
 from bridge.errors import BridgeError, UpstreamError
 from bridge.items import ErrorInfo, Notice
+from bridge.settings import Limits
 
 Status = Literal["completed", "incomplete", "failed", "cancelled"]
 Reason = Literal[

@@ -14,6 +14,7 @@ from bridge.run.engine import C, Context, OnProgress, Tools, Upstream, tell
 from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, stop_short
 from bridge.run.offer import Offer, fail_call, make_offer
 
+NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
 
 
@@ -32,6 +33,17 @@ class Request:
     def is_kept(self) -> bool:
         """Whether the upstream adds every item to a conversation of its own: sent again, they would be in it twice."""
         return "conversation" in self.parameters
+
+
+@dataclass(frozen=True)
+class Terms(Generic[C]):
+    """What holds for a whole run: the tools as they were when it began, and how far its calls may go."""
+
+    catalogue: C
+    offer: Offer
+    deadline: float
+    places: anyio.CapacityLimiter
+    """One for each call that may be in flight."""
 
 
 @dataclass(frozen=True)
@@ -55,23 +67,27 @@ class Loop(Generic[C]):
         return stop_short("timeout")
 
     async def _take_turns(self, request: Request, deadline: float) -> Ending:
-        catalogue = await self.tools.catalogue()
-        for notice in catalogue.notices:
-            self.ctx.emit(tell(notice))
-        offer = make_offer(request.tools, catalogue, self.limits.max_tools)
+        terms = await self._set_terms(request, deadline)
         history, calls_left = list(request.items), self.limits.max_tool_calls
         for n in range(1, self.limits.max_turns + 1):
-            response = await self._ask(n, _build_turn(n, request, history, offer), deadline)
+            response = await self._ask(n, _build_turn(n, request, history, terms.offer), deadline)
             calls = find_calls(response["output"])
             if ending := _find_ending(response, calls):
                 return ending
-            stop = self._find_stop(n, calls, calls_left, offer)
-            outputs = await self._answer(n, calls, 0 if stop == "max_turns" else calls_left, offer, catalogue, deadline)
+            stop = self._find_stop(n, calls, calls_left, terms.offer)
+            outputs = await self._answer(n, calls, 0 if stop == "max_turns" else calls_left, terms)
             if stop:
                 return stop_short(stop)
             calls_left -= len(calls)
             history = outputs if request.is_kept else [*history, *map(encode, response["output"]), *outputs]
         raise AssertionError("the last turn ends the run")
+
+    async def _set_terms(self, request: Request, deadline: float) -> Terms[C]:
+        catalogue = await self.tools.catalogue()
+        for notice in catalogue.notices:
+            self.ctx.emit(tell(notice))
+        offer = make_offer(request.tools, catalogue, self.limits.max_tools)
+        return Terms(catalogue, offer, deadline, anyio.CapacityLimiter(self.limits.max_parallel))
 
     async def _ask(self, n: int, turn: Turn, deadline: float) -> Response:
         self.ctx.emit({"type": "turn.started", "turn": n, "tools": len(turn.tools), "model": turn.parameters["model"]})
@@ -99,37 +115,36 @@ class Loop(Generic[C]):
             return "max_turns"
         return "max_tool_calls" if len(calls) > calls_left else None
 
-    async def _answer(
-        self, n: int, calls: list[Call], allowed: int, offer: Offer, catalogue: C, deadline: float
-    ) -> list[str]:
-        """The outputs of `calls`, run at once and returned in call order: of all, so that the items stay a valid
-        input, though only the first `allowed` are run; but for the caller's own, which are left to it."""
+    async def _answer(self, n: int, calls: list[Call], allowed: int, terms: Terms[C]) -> list[str]:
+        """The outputs of `calls`, run at once and returned in call order.
+
+        Only the first `allowed` are run, but each has an output, so that the items stay a valid input; except for the
+        caller's own, which are left to it.
+        """
         outputs: dict[int, str] = {}
-        places = anyio.CapacityLimiter(self.limits.max_parallel)
 
         async def answer(index: int, call: Call) -> None:
-            async with places:
-                refusal = offer.refuse(call, is_over=index >= allowed)
-                outputs[index] = await self._call(n, index, call, refusal, catalogue, deadline)
+            outputs[index] = await self._call(n, index, call, terms, is_over=index >= allowed)
 
         async with anyio.create_task_group() as tasks:
             for index, call in enumerate(calls):
-                if call.name not in offer.foreign:
+                if call.name not in terms.offer.foreign:
                     tasks.start_soon(answer, index, call)
         return [outputs[index] for index in sorted(outputs)]
 
-    async def _call(
-        self, n: int, index: int, call: Call, refusal: CallOutput | None, catalogue: C, deadline: float
-    ) -> str:
-        """The item that answers one call, as JSON text. What has started is told to have ended, however it ends."""
+    async def _call(self, n: int, index: int, call: Call, terms: Terms[C], *, is_over: bool) -> str:
+        """The item that answers one call, as JSON text. Its end is told however it ends, also with the run."""
         place: JsonObject = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
-        place |= {"arguments": call.arguments, "server": catalogue.owners.get(call.name)}
-        progress = self._relay_progress(place)
-        execute = partial(self.tools.call, catalogue, call, deadline=deadline, on_progress=progress)
-        self.ctx.emit({"type": "call.started", **place})
-        began, output = self.clock.now(), STOPPED
+        place |= {"arguments": call.arguments, "server": terms.catalogue.owners.get(call.name)}
+        on_progress = self._relay_progress(place)
+        execute = partial(self.tools.call, terms.catalogue, call, deadline=terms.deadline, on_progress=on_progress)
+        began, output = self.clock.now(), NOT_STARTED
         try:
-            output = refusal or await self.ctx.step(f"call:{n}:{index}", execute, once=True)
+            async with terms.places:
+                self.ctx.emit({"type": "call.started", **place})
+                began, output = self.clock.now(), STOPPED
+                refusal = terms.offer.refuse(call, is_over=is_over)
+                output = refusal or await self.ctx.step(f"call:{n}:{index}", execute, once=True)
         finally:
             item = answer_call(call, output["output"])
             self._tell_end(place, output, item, self.clock.now() - began)

@@ -117,9 +117,9 @@ def _apply(items: dict[int, JsonObject], event: JsonObject) -> None:
 
 def _find_index(items: dict[int, JsonObject], event: JsonObject) -> int:
     """Which item an event is about, by its place or its id; a new one if neither is known."""
-    index, item_id = event.get("output_index"), event.get("item_id")
-    if isinstance(index, int):
+    if isinstance(index := event.get("output_index"), int):
         return index
+    item_id = item.get("id") if isinstance(item := event.get("item"), dict) else event.get("item_id")
     return next((place for place, item in items.items() if item_id and item.get("id") == item_id), len(items))
 
 

@@ -26,7 +26,7 @@ async def open_bridge(
     upstream: ScriptedUpstream | None,
     servers: Mapping[str, MCPServer] | None = None,
     *,
-    limits: Mapping[str, float] | None = None,
+    limits: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     builtin_tools: bool = False,
     prefix: bool = True,
@@ -37,14 +37,14 @@ async def open_bridge(
 
     Without an upstream and without a `base_url` in the settings none is configured.
     """
-    unit = {"model": "gpt-4.1", **({"base_url": upstream.base_url} if upstream else {}), **settings}
+    unit: dict[str, Any] = {"model": "gpt-4.1", **({"base_url": upstream.base_url} if upstream else {}), **settings}
     config = Config(
         upstream=UpstreamConfig(**unit) if "base_url" in unit else None,
         servers=tuple(
             ServerConfig(key=key, command="in this process", require_approval="never", prefix=prefix)
             for key in servers or {}
         ),
-        limits=Limits(**(limits or {})),  # pyrefly: ignore[bad-argument-type]
+        limits=Limits(**(limits or {})),
         builtin_tools=builtin_tools,
     )
     bridge = Bridge(config, environ=os.environ, clock=clock or Clock(), redact=redact)

@@ -132,7 +132,7 @@ def build_faulty() -> Starlette:
             return Response(status_code=202)
         if method == "tools/call" and params["name"] in FAULTS:
             return FAULTS[params["name"]](message["id"])
-        found = server.answer(method, params, message)
+        found = server.answer(method, params, message) or {}
         if method == "tools/list":
             found["result"]["tools"] += [describe(name) for name in FAULTS]
         return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})

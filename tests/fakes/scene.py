@@ -9,21 +9,24 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 from mcp import Client
 from mcp.client.session import MessageHandlerFnT
 
 from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config import load
-from bridge.settings import Config
 from bridge.hub.hub import Approve
-from bridge.hub.member import Member
+from bridge.hub.member import Member, State
+from bridge.settings import Config
+from tests.fakes.servers import PATIENCE_S
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
 
 Json = dict[str, Any]
@@ -41,6 +44,13 @@ def configure(servers: Mapping[str, Json], **sections: Any) -> Config:
 async def approve_everything(_server: str, _tool: str, _arguments: Json) -> bool:
     """A user who says yes."""
     return True
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Until it holds; TimeoutError after five seconds. For what no event tells of."""
+    with anyio.fail_after(PATIENCE_S):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,10 @@ class Scene:
     def member(self, key: str) -> Member:
         return next(member for member in self.bridge.hub.members if member.key == key)
 
+    async def reached(self, key: str, state: State) -> None:
+        """Until the server is in this state."""
+        await until(lambda: self.member(key).state == state)
+
     async def use(self, *calls: Json, **arguments: Any) -> Outcome:
         """One run, in whose first turn the model makes these calls, and in whose second it answers."""
         return await self.run([calls] if calls else [], **arguments)
@@ -113,7 +127,8 @@ async def scene(
     turns: dict[str, list[Any]] = {}
 
     def answer(request: Request) -> Reply:
-        calls = turns[_prompt_of(request)].pop(0)
+        planned = turns.get(_prompt_of(request))
+        calls = planned.pop(0) if planned else []
         return responds(*calls) if calls else responds(message("done"))
 
     async with ScriptedUpstream(answer) as upstream:

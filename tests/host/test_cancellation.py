@@ -104,7 +104,9 @@ async def test_a_call_cancelled_over_stdio_ends_its_upstream_request(mode: Conne
     arrived = anyio.Event()
     async with ScriptedUpstream([hang(HEAD), DONE]) as upstream:
         config = tmp_path / "config.json"
-        config.write_text(f'{{"upstream": {{"base_url": "{upstream.base_url}", "model": "m"}}, "builtin_tools": false}}')
+        config.write_text(
+            f'{{"upstream": {{"base_url": "{upstream.base_url}", "model": "m"}}, "builtin_tools": false}}'
+        )
         command = ["-m", "bridge", "serve", "--config", str(config), "--log-level", "warning"]
         async with Client(StdioServerParameters(command=sys.executable, args=command), mode=mode) as client:
             async with anyio.create_task_group() as tasks:

@@ -16,6 +16,8 @@ from tests.fakes.upstream import call
 
 pytestmark = pytest.mark.anyio
 
+Json = dict[str, Any]
+
 
 def nest(levels: int) -> str:
     return '{"a":' * levels + "1" + "}" * levels
@@ -88,7 +90,7 @@ async def test_arguments_that_are_no_json_object_never_reach_the_server(tmp_path
     assert counts.read_text(encoding="utf-8").split() == ["add"]
 
 
-async def test_half_an_emoji_kills_no_server(tmp_path: Path) -> None:
+async def test_half_an_emoji_kills_no_server() -> None:
     async with (
         HttpServer(build_faulty) as far,
         scene({"near": rogue("good"), "far": {"url": far.url}}, builtin_tools=True) as bridge,
@@ -104,14 +106,14 @@ async def test_half_an_emoji_kills_no_server(tmp_path: Path) -> None:
     assert "20" in again.outputs[2]
 
 
-def deep_schema(levels: int) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object"}
+def deep_schema(levels: int) -> Json:
+    schema: Json = {"type": "object"}
     for _ in range(levels):
         schema = {"type": "object", "properties": {"a": schema}}
     return schema
 
 
-UNUSABLE: dict[str, dict[str, Any]] = {
+UNUSABLE: dict[str, Json] = {
     "remote": {"$ref": "http://192.0.2.1/schema"},
     "file": {"$ref": "file:///etc/passwd"},
     "relative": {"$id": "http://192.0.2.1/a", "$ref": "b"},
@@ -126,13 +128,13 @@ UNUSABLE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("schema", UNUSABLE.values(), ids=UNUSABLE)
-def test_a_schema_that_cannot_be_used_lets_everything_pass_with_a_note(schema: dict[str, Any]) -> None:
+def test_a_schema_that_cannot_be_used_lets_everything_pass_with_a_note(schema: Json) -> None:
     validator = ArgumentValidator(schema)
     assert validator.find_error({"a": 5}) is None
     assert "the schema is unusable" in (validator.note or "")
 
 
-CYCLIC: dict[str, dict[str, Any]] = {
+CYCLIC: dict[str, Json] = {
     "itself": {"$ref": "#"},
     "in a circle": {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
     "all of itself": {"allOf": [{"$ref": "#"}]},
@@ -141,7 +143,7 @@ CYCLIC: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("schema", CYCLIC.values(), ids=CYCLIC)
-def test_a_schema_that_refers_to_itself_ends(schema: dict[str, Any]) -> None:
+def test_a_schema_that_refers_to_itself_ends(schema: Json) -> None:
     assert ArgumentValidator(schema).find_error({"a": {"a": {}}}) is None
 
 
@@ -160,7 +162,11 @@ def test_a_string_that_stalls_backtracking_engines_is_judged_at_once() -> None:
 
 
 def test_what_is_quoted_back_is_bounded() -> None:
-    schema = {"type": "object", "properties": {f"p{n}": {"type": "string"} for n in range(500)}, "required": ["p1"]}
+    schema: Json = {
+        "type": "object",
+        "properties": {f"p{n}": {"type": "string"} for n in range(500)},
+        "required": ["p1"],
+    }
     missing = ArgumentValidator(schema).find_error({})
     assert missing
     assert missing.expected == {"required": ["p1"]}
@@ -171,7 +177,7 @@ def test_what_is_quoted_back_is_bounded() -> None:
 
 
 def test_the_path_leads_through_objects_and_lists() -> None:
-    schema = {"properties": {"rows": {"items": {"properties": {"n": {"type": "integer", "maximum": 9}}}}}}
+    schema: Json = {"properties": {"rows": {"items": {"properties": {"n": {"type": "integer", "maximum": 9}}}}}}
     error = ArgumentValidator(schema).find_error({"rows": [{"n": 1}, {"n": 10}]})
     assert error
     assert (error.path, error.expected) == ("rows[1].n", {"type": "integer", "maximum": 9})

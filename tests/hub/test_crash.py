@@ -9,20 +9,21 @@ import anyio
 import pytest
 
 from tests.fakes.clock import VirtualClock
-from tests.fakes.scene import Scene, scene
-from tests.fakes.servers import PATIENCE_S, rogue
+from tests.fakes.scene import scene
+from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
 pytestmark = pytest.mark.anyio
 
 
-async def until_state(bridge: Scene, key: str, *states: str) -> None:
-    with anyio.fail_after(PATIENCE_S):
-        while bridge.member(key).state not in states:
-            await anyio.lowlevel.checkpoint()
+def pids_in(folder: Path) -> list[int]:
+    """The processes that have signed in there."""
+    return [int(file.name) for file in folder.iterdir()]
 
 
-async def test_a_crash_costs_one_call_and_the_next_one_works(record_property: Callable[[str, object], None]) -> None:
+async def test_a_crash_costs_one_call_and_the_next_one_works(
+    record_testsuite_property: Callable[[str, object], None],
+) -> None:
     async with scene({"frail": rogue("crash_mid_call"), "other": rogue("good")}) as bridge:
         outcome = await bridge.run(
             [
@@ -35,20 +36,20 @@ async def test_a_crash_costs_one_call_and_the_next_one_works(record_property: Ca
     assert "frail went away during the call; it may have been executed, check before repeating it" in crashed
     assert others == ["unharmed", "back again"]
     took = outcome.receipt["tool_calls"][0]["duration_ms"]
-    record_property("crash detected, ms", took)
+    record_testsuite_property("crash detected, ms", took)
     assert took < 1000  # the promise is 100 ms
 
 
 async def test_a_server_killed_while_idle_is_restarted_and_a_run_waits_for_it(tmp_path: Path) -> None:
     async with scene({"mortal": rogue("good", pids=tmp_path)}) as bridge:
         await bridge.bridge.hub.catalogue()
-        [pid] = tmp_path.iterdir()
-        os.kill(int(pid.name), signal.SIGKILL)
-        await until_state(bridge, "mortal", "backing off")
+        [pid] = pids_in(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        await bridge.reached("mortal", "backing off")
         assert bridge.member("mortal").reason == "the process exited with status -9"
         outcome = await bridge.use(call("mortal__read"))
     assert outcome.outputs == ["nothing has changed"]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(pids_in(tmp_path)) == 2
     assert not outcome.notices
 
 
@@ -56,9 +57,9 @@ async def test_one_that_crashes_again_and_again_is_restarted_ever_less_often() -
     clock = VirtualClock()
     async with scene({"frail": rogue("crash_mid_call")}, clock=clock) as bridge:
         for _ in range(5):
-            await until_state(bridge, "frail", "ready")
+            await bridge.reached("frail", "ready")
             await bridge.use(call("frail__crash"))
-            await until_state(bridge, "frail", "backing off")
+            await bridge.reached("frail", "backing off")
             await clock.advance(9)
     assert [pause for pause in clock.sleeps if pause in (0.25, 0.5, 1, 2, 4, 8)] == [0.25, 0.5, 1, 2, 4]
 
@@ -78,9 +79,9 @@ async def test_calls_wait_for_a_lost_server_as_long_as_runs_do_and_are_then_told
             outputs.extend((await bridge.run([[call("gone__crash")], [call("gone__read")]])).outputs)
 
         tasks.start_soon(run)
-        await until_state(bridge, "gone", "backing off")
+        await bridge.reached("gone", "backing off")
         await clock.advance(0.25)
-        await until_state(bridge, "gone", "failed")
+        await bridge.reached("gone", "failed")
         assert not outputs
         await clock.advance(10)
     assert "gone is not connected: the process exited with status 2" in outputs[1]

@@ -10,8 +10,8 @@ from mcp import Client, MCPError
 from mcp.server.mcpserver import MCPServer
 
 from tests.fakes.http import FAULTS, HttpServer, build_faulty
-from tests.fakes.scene import Scene, scene
-from tests.fakes.servers import PATIENCE_S, OrderedServer, rendezvous_server, rogue
+from tests.fakes.scene import scene, until
+from tests.fakes.servers import OrderedServer, rendezvous_server, rogue
 from tests.fakes.upstream import call
 
 pytestmark = pytest.mark.anyio
@@ -21,12 +21,6 @@ MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
 def build() -> MCPServer:
     return OrderedServer().server
-
-
-async def until_state(bridge: Scene, key: str, *states: str) -> None:
-    with anyio.fail_after(PATIENCE_S):
-        while bridge.member(key).state not in states:
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_every_transport_and_era_connects() -> None:
@@ -83,9 +77,7 @@ async def test_a_server_stopped_in_mid_call_costs_that_call_and_is_used_again_wh
         tasks.start_soon(run)
         await servers[0].reached("a")
         await served.stop()
-        with anyio.fail_after(PATIENCE_S):
-            while not outputs:
-                await anyio.sleep(0.01)
+        await until(lambda: bool(outputs))
         assert outputs[0]["error"] == "connection_lost"
         assert "it may have been executed" in outputs[0]["message"]
         await served.start()
@@ -94,12 +86,14 @@ async def test_a_server_stopped_in_mid_call_costs_that_call_and_is_used_again_wh
 
 
 async def test_an_expired_session_costs_one_call_which_can_be_repeated() -> None:
-    async with HttpServer(lambda: rendezvous_server(1)) as served:
-        async with scene({"far": {"type": "http", "url": served.url, "protocol": "legacy"}}) as bridge:
-            await bridge.bridge.hub.catalogue()
-            await served.stop()
-            await served.start()
-            outputs = (await bridge.run([[call("far__meet", {"key": "b"})]] * 2)).outputs
+    async with (
+        HttpServer(lambda: rendezvous_server(1)) as served,
+        scene({"far": {"type": "http", "url": served.url, "protocol": "legacy"}}) as bridge,
+    ):
+        await bridge.bridge.hub.catalogue()
+        await served.stop()
+        await served.start()
+        outputs = (await bridge.run([[call("far__meet", {"key": "b"})]] * 2)).outputs
     assert "the server has forgotten the session; it was not executed and can be repeated" in outputs[0]
     assert outputs[1] == "b"
 

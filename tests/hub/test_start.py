@@ -1,10 +1,13 @@
 """Servers start side by side; who does not come in time is named and costs nobody else anything."""
 
+from pathlib import Path
+
 import anyio
 import pytest
 
+from bridge.hub.member import START_PATIENCE_S
 from tests.fakes.clock import VirtualClock
-from tests.fakes.scene import scene
+from tests.fakes.scene import Outcome, scene, until
 from tests.fakes.servers import Gate, rogue
 from tests.fakes.upstream import call
 
@@ -38,25 +41,28 @@ async def test_a_run_goes_on_without_those_that_fail_or_are_late_and_names_them(
 
 
 async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
-    async with Gate() as first, Gate() as second:
-        async with scene({"a": rogue(first.mode), "b": rogue(second.mode)}) as bridge:
-            with anyio.fail_after(2):
-                tools = (await bridge.client.list_tools()).tools
-            assert [tool.name for tool in tools] == ["respond"]
-            await first.reached()
-            await second.reached()
-            async with anyio.create_task_group() as tasks:
-                outcomes = []
+    async with (
+        Gate() as first,
+        Gate() as second,
+        scene({"a": rogue(first.mode), "b": rogue(second.mode)}) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        with anyio.fail_after(2):
+            tools = (await bridge.client.list_tools()).tools
+        assert [tool.name for tool in tools] == ["respond"]
+        await first.reached()
+        await second.reached()
+        outcomes: list[Outcome] = []
 
-                async def run() -> None:
-                    outcomes.append(await bridge.use())
+        async def run() -> None:
+            outcomes.append(await bridge.use())
 
-                tasks.start_soon(run)
-                first.open()
-                await bridge.member("a").settled.wait()
-                assert not bridge.requests
-                second.open()
-            assert {name[0] for name in outcomes[0].offered} == {"a", "b"}
+        tasks.start_soon(run)
+        first.open()
+        await bridge.reached("a", "ready")
+        assert not bridge.requests
+        second.open()
+    assert {name[0] for name in outcomes[0].offered} == {"a", "b"}
 
 
 async def test_one_that_comes_late_is_used_by_the_next_run() -> None:
@@ -66,9 +72,22 @@ async def test_one_that_comes_late_is_used_by_the_next_run() -> None:
         await clock.advance(10)
         assert (await bridge.use()).offered == []
         gate.open()
-        with anyio.fail_after(5):
-            while bridge.member("slow").state != "ready":
-                await anyio.lowlevel.checkpoint()
+        await bridge.reached("slow", "ready")
         outcome = await bridge.use(call("slow__read"))
     assert outcome.outputs == ["nothing has changed"]
     assert not outcome.notices
+
+
+async def test_the_reason_is_the_servers_and_not_that_it_was_ended_for_it() -> None:
+    async with scene({"modern": {**rogue("modern"), "protocol": "legacy"}}) as bridge:
+        [notice] = (await bridge.use()).notices
+    assert notice == "modern is failed: no handshake here; its tools are missing"
+
+
+async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with scene({"silent": rogue("silent", pids=tmp_path)}, clock=clock) as bridge:
+        await clock.advance(START_PATIENCE_S)
+        await bridge.reached("silent", "failed")
+        assert bridge.member("silent").reason == "not ready after 120 s"
+        await until(lambda: len(list(tmp_path.iterdir())) == 2)

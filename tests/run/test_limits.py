@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 DONE = responds(message("done"))
 TIME = responds(call("current_time"))
-LOOK_UP = {"type": "function", "name": "look_up", "parameters": {"type": "object", "properties": {}}}
+LOOK_UP = {"type": "function", "name": "look_up", "parameters": {"type": "object"}}
 
 
 def pairs(items: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
@@ -145,11 +145,11 @@ async def test_time_that_runs_out_during_a_request_ends_it_and_keeps_what_was_do
 
 async def test_time_that_runs_out_during_a_call_ends_it_and_says_that_it_may_have_been_executed() -> None:
     clock, ordered = VirtualClock(), ordered_server()
-    calls = [call("o__answer", {"key": key}) for key in ("quick", "slow")]
+    calls = [call("o__answer", {"key": key}) for key in ("quick", "slow", "slower", "waiting")]
     receipts: list[Any] = []
     async with (
         ScriptedUpstream([responds(*calls)]) as upstream,
-        open_client(upstream, {"o": ordered.server}, clock=clock) as client,
+        open_client(upstream, {"o": ordered.server}, clock=clock, limits={"max_parallel": 2}) as client,
     ):
 
         async def run() -> None:
@@ -159,14 +159,16 @@ async def test_time_that_runs_out_during_a_call_ends_it_and_says_that_it_may_hav
             tasks.start_soon(run)
             await ordered.reached("quick", "slow")
             ordered.release("quick")
+            await ordered.reached("slower")
             await clock.advance(5)
     (receipt,) = receipts
     assert reason(receipt) == "timeout"
-    assert ordered.cancelled == ["slow"]
-    quick, slow = receipt["tool_calls"]
-    assert (quick["output"], quick["is_error"]) == ("quick", False)
-    assert slow["is_error"]
-    assert "may have been executed" in slow["output"]
+    assert sorted(ordered.cancelled) == ["slow", "slower"]
+    assert [made["is_error"] for made in receipt["tool_calls"]] == [False, True, True, True]
+    quick, *others = (made["output"] for made in receipt["tool_calls"])
+    assert quick == "quick"
+    assert ["may have been executed" in output for output in others] == [True, True, False]
+    assert "it was not run" in others[2]
     made, answered = pairs(receipt["output"])
     assert made == answered
 
@@ -176,7 +178,11 @@ async def test_time_that_runs_out_during_a_call_ends_it_and_says_that_it_may_hav
 
 @pytest.mark.parametrize(
     ("said", "expected"),
-    [("max_output_tokens", "max_output_tokens"), ("content_filter", "content_filter"), ("steered", "max_output_tokens")],
+    [
+        ("max_output_tokens", "max_output_tokens"),
+        ("content_filter", "content_filter"),
+        ("steered", "max_output_tokens"),
+    ],
 )
 async def test_an_incomplete_response_ends_the_run_with_its_reason_and_its_text(said: str, expected: str) -> None:
     reply = responds(message("Once upon"), status="incomplete", incomplete_details={"reason": said})

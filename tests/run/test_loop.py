@@ -96,7 +96,7 @@ async def test_missing_arguments_are_an_empty_object(arguments: object) -> None:
 @pytest.mark.parametrize("arguments", ["[]", "7", '"a"', "null", '{"a":1,"a":2}', '{"a":NaN}', '{"a":', "[" * 100_000])
 async def test_arguments_that_are_no_json_object_are_refused_and_not_repaired(arguments: str) -> None:
     server, executed = counting_server()
-    _, (_, again) = await ask([responds(call("c__add", arguments)), DONE], {"c": server})
+    _, (_, again) = await ask([responds(call("c__add", arguments)), DONE], {"c": server}, stream="never")
     assert executed == []
     assert json.loads(outputs_of(again)[0])["error"] == "invalid_arguments"
 

@@ -1,11 +1,11 @@
-"""What becomes of a request that is refused, fails, is cut or hangs: which are tried again, and what the caller hears."""
+"""What becomes of a request that is refused, fails, is cut or hangs: what is tried again, what the caller hears."""
 
 import base64
 import json
 import logging
 import socket
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,21 @@ async def fail(*script: Reply, **options: Any) -> tuple[dict[str, Any], list[flo
     ("reply", "status", "code", "who", "words"),
     [
         (api_error(400, "Invalid value: 'x'", code="invalid_value"), 400, "invalid_value", "caller", "Invalid value"),
-        (api_error(401, "No such key", code="invalid_api_key"), 401, "invalid_api_key", "operator", "check the API key"),
+        (
+            api_error(401, "No such key", code="invalid_api_key"),
+            401,
+            "invalid_api_key",
+            "operator",
+            "check the API key",
+        ),
         (api_error(403, "Region"), 403, "invalid_request_error", "operator", "Region"),
-        (api_error(404, "The model 'x' does not exist", code="model_not_found"), 404, "model_not_found", "caller", "'x'"),
+        (
+            api_error(404, "The model 'x' does not exist", code="model_not_found"),
+            404,
+            "model_not_found",
+            "caller",
+            "'x'",
+        ),
         (http_error(404), 404, "http_404", "operator", "does this base URL offer /responses?"),
         (html(404), 404, "http_404", "operator", "<h1>404</h1>"),
         (http_error(404, {"detail": "Not Found"}), 404, "http_404", "operator", "Not Found"),
@@ -189,7 +201,7 @@ async def test_the_pause_that_the_upstream_asks_for_is_made(headers: dict[str, s
 
 async def test_a_pause_until_a_date_is_made() -> None:
     clock = VirtualClock(autojump=True)
-    until = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=60), usegmt=True)
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     await ask([api_error(503, "down", {"retry-after": until}), DONE], clock=clock)
     assert 50 < clock.sleeps[0] <= 60
 
@@ -334,6 +346,10 @@ def log(tmp_path: Path) -> Iterator[Path]:
         logging.getLogger(name).setLevel(level)
 
 
+def read(log: Path) -> str:
+    return log.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("configured", [True, False], ids=["with a redactor", "without"])
 @pytest.mark.parametrize("form", forms(PLAIN_KEY).values(), ids=forms(PLAIN_KEY))
 async def test_the_key_is_in_no_error_no_result_no_progress_and_no_log(form: str, configured: bool, log: Path) -> None:
@@ -351,7 +367,7 @@ async def test_the_key_is_in_no_error_no_result_no_progress_and_no_log(form: str
     redact = Redactor([PLAIN_KEY]) if configured else None
     heard: list[str | None] = []
 
-    async def listen(_progress: float, _total: float | None, message: str | None) -> None:
+    async def listen(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
         heard.append(message)
 
     async with (
@@ -362,18 +378,18 @@ async def test_the_key_is_in_no_error_no_result_no_progress_and_no_log(form: str
         upstream.assert_complete()
     assert [result.is_error for result in results] == [True] * 5 + [False]
     assert upstream.requests[0].headers["authorization"] == f"Bearer {PLAIN_KEY}"
-    told = [*(result.model_dump_json() for result in results), *map(str, heard), log.read_text(encoding="utf-8")]
+    told = [*(result.model_dump_json() for result in results), *map(str, heard), read(log)]
     assert sum("***" in text for text in told) >= 7
     core = form.rstrip("=")[4:-4]
     assert [text for text in told if core in text or PLAIN_KEY in text] == []
 
 
-async def test_a_traceback_in_the_log_is_one_line_without_the_key(log: Path) -> None:
+def test_a_traceback_in_the_log_is_one_line_without_the_key(log: Path) -> None:
     try:
         raise ValueError(f"{PLAIN_KEY}\nsecond line \x1b[31m")
     except ValueError:
         logging.getLogger("bridge.test").exception("it broke")
-    (line,) = log.read_text(encoding="utf-8").splitlines()
+    (line,) = read(log).splitlines()
     assert PLAIN_KEY not in line
     assert "\\x1b" in line
 

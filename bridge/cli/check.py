@@ -1,0 +1,87 @@
+"""`check`: is everything right? The upstream is probed and every server connected; each fault with what to do."""
+
+import argparse
+import os
+import sys
+from typing import Literal, TypedDict, cast
+
+import anyio
+from rich.console import Console
+from rich.text import Text
+
+from bridge.app import Bridge
+from bridge.cli.codes import COMPLETED, FAILED
+from bridge.hub.member import Member
+from bridge.items import Json, JsonObject, encode
+from bridge.settings import NO_UPSTREAM, Config
+from bridge.telemetry import Redactor
+
+Level = Literal["ok", "warning", "error"]
+MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
+
+
+class Finding(TypedDict):
+    """One thing that was looked at: what, how it is, and what to do if it is not right."""
+
+    level: Level
+    what: str
+    message: str
+    hint: str | None
+
+
+def check(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
+    """Look at everything; exit code 1 when a finding is an error. (A config that is wrong has ended it before: 2.)"""
+    findings = anyio.run(_look, config, redact)
+    if options.json:
+        report: JsonObject = {"findings": cast("list[Json]", findings)}
+        sys.stdout.write(redact(encode(report)) + "\n")
+    else:
+        _print(findings, redact)
+    sys.stdout.flush()
+    return FAILED if any(finding["level"] == "error" for finding in findings) else COMPLETED
+
+
+async def _look(config: Config, redact: Redactor) -> list[Finding]:
+    where = str(config.path) if config.path else "no file, built-in settings"
+    findings = [_find("ok", "config", where)]
+    findings += [_find("warning", "config", notice.message) for notice in config.notices]
+    async with Bridge(config, environ=os.environ, redact=redact) as bridge:
+        findings.append(await _look_at_upstream(bridge))
+        await bridge.hub.catalogue()
+        for member in bridge.hub.members:
+            findings += _look_at_server(member)
+    return findings
+
+
+async def _look_at_upstream(bridge: Bridge) -> Finding:
+    if bridge.upstream is None:
+        return _find("error", "upstream", "none is configured", NO_UPSTREAM)
+    base_url = bridge.upstream.config.base_url
+    level, message, hint = await bridge.upstream.probe()
+    return _find(level, f"upstream {base_url}", message, hint)
+
+
+def _look_at_server(member: Member) -> list[Finding]:
+    what = f"server {member.key}"
+    if member.state != "ready":
+        said = member.last_words()
+        quoted = "".join(f"\n    | {line}" for line in said)
+        hint = "its own last words are above" if said else "start the command by hand to see what it says"
+        return [_find("error", what, f"{member.state}: {member.reason}{quoted}", hint)]
+    findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
+    for name, reason in member.listing.skipped.items():
+        findings.append(_find("warning", what, f"{name} is left out: {reason}", "its author has to mend it"))
+    return findings
+
+
+def _find(level: Level, what: str, message: str, hint: str | None = None) -> Finding:
+    return {"level": level, "what": what, "message": message, "hint": hint}
+
+
+def _print(findings: list[Finding], redact: Redactor) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    for finding in findings:
+        mark, style = MARKS[finding["level"]]
+        console.print(Text(redact(f"{mark} {finding['what']}: {finding['message']}"), style=style))
+        if finding["hint"]:
+            console.print(Text(redact(f"  → {finding['hint']}")))

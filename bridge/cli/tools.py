@@ -1,0 +1,92 @@
+"""`tools`: each connected server with its state, and each tool as the model will see it."""
+
+import argparse
+import os
+import sys
+from typing import cast
+
+import anyio
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bridge.app import Bridge
+from bridge.cli.codes import COMPLETED
+from bridge.hub.catalogue import Catalogue
+from bridge.hub.member import Member
+from bridge.items import Json, JsonObject, encode
+from bridge.settings import Config
+from bridge.telemetry import Redactor
+
+
+def show_tools(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
+    """Connect every server, wait as a run would, and print what a run would offer."""
+    report = anyio.run(_gather, config, redact)
+    if options.json:
+        sys.stdout.write(redact(encode(report)) + "\n")
+    else:
+        _print_tables(report)
+    sys.stdout.flush()
+    return COMPLETED
+
+
+async def _gather(config: Config, redact: Redactor) -> JsonObject:
+    async with Bridge(config, environ=os.environ, redact=redact) as bridge:
+        catalogue = await bridge.hub.catalogue()
+        return {"servers": [describe_server(member, catalogue) for member in bridge.hub.members]}
+
+
+def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
+    """`{name, state, reason, era, tools: [{name, tool, tokens, approval, notes}]}`; `name` of a tool is the model name,
+    None for one that is not offered."""
+    offered = {bridged.tool.name: bridged for bridged in catalogue.tools.values() if bridged.owner is member}
+    tools: list[Json] = []
+    for tool in member.tools:
+        if bridged := offered.get(tool.name):
+            tools.append(_tool(bridged.name, tool.name, estimate_tokens(bridged.encoded), bridged.approval))
+        else:
+            tools.append(_tool(None, tool.name, 0, "deny"))
+    for name, reason in member.listing.skipped.items():
+        tools.append(_tool(None, name, 0, "deny", reason))
+    return {"name": member.key, "state": member.state, "reason": member.reason, "era": member.era, "tools": tools}
+
+
+def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) -> JsonObject:
+    return {"name": name, "tool": tool, "tokens": tokens, "approval": approval, "notes": list[Json](notes)}
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens `text` is: four characters each, one for each Chinese, Japanese or Korean character."""
+    wide = sum(ord(char) >= 0x2E80 for char in text)
+    return wide + (len(text) - wide + 3) // 4
+
+
+def _print_tables(report: JsonObject) -> None:
+    """One table a server; a pipe gets the same without colours or cut lines."""
+    console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
+    total = 0
+    for server in cast("list[JsonObject]", report["servers"]):
+        tools = cast("list[JsonObject]", server["tools"])
+        total += sum(cast("int", tool["tokens"]) for tool in tools)
+        console.print(Text(_headline(server, len(tools)), style="bold"))
+        if tools:
+            console.print(_table(tools))
+    console.print(f"All together about {total:,} tokens in every request.")
+
+
+def _headline(server: JsonObject, count: int) -> str:
+    reason = f": {server['reason']}" if server["reason"] else ""
+    era = f", MCP {server['era']}" if server["era"] else ""
+    return f"{server['name']} is {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
+
+
+def _table(tools: list[JsonObject]) -> Table:
+    table = Table(box=None, padding=(0, 2), show_edge=False)
+    for column, justify in (("the model sees", "left"), ("tool", "left"), ("tokens", "right"), ("approval", "left")):
+        table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
+    table.add_column("notes", overflow="fold")
+    for tool in tools:
+        notes = "; ".join(map(str, cast("list[Json]", tool["notes"])))
+        row = [tool["name"] or "–", tool["tool"], tool["tokens"] or "", tool["approval"], notes]
+        table.add_row(*(Text(str(cell)) for cell in row))
+    return table

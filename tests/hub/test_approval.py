@@ -1,0 +1,103 @@
+"""Who may run unasked: the matrix of the config's words and a tool's own, at listing and again at the call."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import types
+from mcp.server.mcpserver import MCPServer
+
+from bridge.hub.hub import approve_nothing
+from tests.fakes.http import HttpServer
+from tests.fakes.scene import approve_everything, scene
+from tests.fakes.servers import rogue
+from tests.fakes.upstream import call
+
+pytestmark = pytest.mark.anyio
+
+REQUIRED = ("always", "writes", "never")
+LISTED = ("", "allow", "ask", "deny", "allow ask", "allow deny", "ask deny", "allow ask deny")
+
+
+def decide(required: str, listed: str, *, read_only: bool) -> str:
+    """What must hold: the strictest list that names a tool, else `require_approval`."""
+    for word in ("deny", "ask", "allow"):
+        if word in listed:
+            return {"deny": "hidden", "ask": "asked", "allow": "run"}[word]
+    return "run" if required == "never" or (required == "writes" and read_only) else "asked"
+
+
+def build() -> MCPServer:
+    """Tools r0 to r7 say that they only read, w0 to w7 say nothing; the number is the row of LISTED that names them."""
+    server = MCPServer("matrix")
+    for number in range(len(LISTED)):
+        server.add_tool(run, name=f"r{number}", annotations=types.ToolAnnotations(read_only_hint=True))
+        server.add_tool(run, name=f"w{number}")
+    return server
+
+
+def run() -> str:
+    return "run"
+
+
+async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
+    rules = {
+        word: [f"?{number}" for number, listed in enumerate(LISTED) if word in listed.split()]
+        for word in ("allow", "ask", "deny")
+    }
+    cases = [(required, kind, number) for required in REQUIRED for kind in "rw" for number in range(len(LISTED))]
+    async with HttpServer(build) as served:
+        servers = {
+            required: {"type": "http", "url": served.url, "require_approval": required, "tools": rules}
+            for required in REQUIRED
+        }
+        async with scene(servers, approve=approve_nothing) as bridge:
+            outcome = await bridge.use(*(call(f"{required}__{kind}{number}") for required, kind, number in cases))
+    words = {"approval_required": "asked", "unknown_tool": "hidden"}
+    found = [words[json.loads(output)["error"]] if output != "run" else "run" for output in outcome.outputs]
+    for (required, kind, number), outcome_found in zip(cases, found, strict=True):
+        assert outcome_found == decide(required, LISTED[number], read_only=kind == "r"), (required, kind, number)
+
+
+async def test_a_refusal_names_the_one_line_that_allows_it_and_that_line_does(tmp_path: Path) -> None:
+    counts = tmp_path / "counts"
+    entry = rogue(f"counts={counts}")
+    async with scene({"desk": entry}, approve=approve_nothing) as bridge:
+        outcome = await bridge.use(call("desk__add", {"a": 1, "b": 2}))
+    line = '"mcpServers": {"desk": {"tools": {"allow": ["add"]}}}'
+    assert outcome.output["error"] == "approval_required"
+    assert outcome.output["message"].endswith(f"To allow it: {line}")
+    assert [notice["code"] for notice in outcome.receipt["notices"]] == ["approval_required"]
+    assert line in outcome.notices[0]
+    assert not counts.exists()
+    async with scene({"desk": {**entry, "tools": {"allow": ["add"]}}}, approve=approve_nothing) as bridge:
+        assert (await bridge.use(call("desk__add", {"a": 1, "b": 2}))).outputs == ["3"]
+
+
+async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path) -> None:
+    counts = tmp_path / "counts"
+    entry = {**rogue(f"counts={counts}"), "tools": {"deny": ["write", "add"], "allow": ["*"]}}
+    async with scene({"desk": entry}, approve=approve_everything) as bridge:
+        outcome = await bridge.use(call("desk__add", {"a": 1, "b": 2}), call("desk__read"))
+    assert "desk__add" not in outcome.offered
+    assert '"unknown_tool"' in outcome.outputs[0]
+    assert "desk__add" not in outcome.outputs[0].partition("near_names")[2]
+    assert counts.read_text(encoding="utf-8") == "read\n"
+
+
+async def test_the_person_is_shown_the_call_and_decides() -> None:
+    asked: list[Any] = []
+
+    async def approve(server: str, tool: str, arguments: Any) -> bool:
+        asked.append((server, tool, arguments))
+        return bool(arguments["text"] == "yes")
+
+    async with scene({"desk": rogue("good")}, approve=approve) as bridge:
+        outcome = await bridge.use(
+            call("desk__echo", {"text": "yes"}), call("desk__echo", {"text": "no"}), call("desk__read")
+        )
+    assert asked == [("desk", "echo", {"text": "yes"}), ("desk", "echo", {"text": "no"})]
+    assert outcome.outputs[0] == "yes"
+    assert '"approval_required"' in outcome.outputs[1]
+    assert outcome.outputs[2] == "nothing has changed"

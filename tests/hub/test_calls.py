@@ -1,0 +1,89 @@
+"""Calls run at once, one at a time where the config says so, and never longer than they may."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from tests.fakes.clock import VirtualClock
+from tests.fakes.http import HttpServer
+from tests.fakes.scene import scene, until
+from tests.fakes.servers import OrderedServer, error_server, rendezvous_server, rogue
+from tests.fakes.upstream import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_calls_to_one_server_run_at_once() -> None:
+    async with HttpServer(lambda: rendezvous_server(3)) as served, scene({"far": {"url": served.url}}) as bridge:
+        outcome = await bridge.use(*(call("far__meet", {"key": key}) for key in "abc"))
+    assert outcome.outputs == ["a", "b", "c"]
+
+
+async def test_a_serial_server_gets_one_call_at_a_time() -> None:
+    ordered = OrderedServer()
+    async with (
+        HttpServer(lambda: ordered.server) as served,
+        scene({"far": {"url": served.url, "serial": True}, "near": rogue("good")}) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        outputs: list[Any] = []
+
+        async def run() -> None:
+            calls = [call("far__answer", {"key": "a"}), call("far__answer", {"key": "b"}), call("near__read")]
+            outputs.extend((await bridge.use(*calls)).outputs)
+
+        tasks.start_soon(run)
+        await ordered.reached("a")
+        ordered.release("b")
+        await anyio.wait_all_tasks_blocked()
+        assert ordered.started == ["a"]
+        ordered.release("a")
+    assert ordered.answered == ["a", "b"]
+    assert outputs == ["a", "b", "nothing has changed"]
+
+
+async def test_a_call_that_takes_too_long_is_given_up_and_one_never_sent_says_so(tmp_path: Path) -> None:
+    clock, counts = VirtualClock(), tmp_path / "counts"
+    entry = {**rogue(f"counts={counts}"), "call_timeout_s": 5}
+    async with (
+        scene({"slow": entry, "single": {**entry, "serial": True}}, clock=clock) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        await bridge.bridge.hub.catalogue()
+        outputs: list[Any] = []
+
+        async def run() -> None:
+            endless = [call("slow__sleep_forever"), call("single__sleep_forever"), call("single__read")]
+            outputs.extend((await bridge.run([endless, [call("slow__read"), call("single__read")]])).outputs)
+
+        tasks.start_soon(run)
+        await until(lambda: counts.exists() and len(counts.read_text(encoding="utf-8").split()) == 2)
+        await clock.advance(5)
+    hung, single, unsent, *after = outputs
+    words = "no result in time; it may have been executed, check before repeating it"
+    assert [json.loads(output) for output in (hung, single)] == [{"error": "timeout", "message": words}] * 2
+    assert json.loads(unsent) == {"error": "timeout", "message": "no result in time; it was not sent"}
+    assert after == ["nothing has changed"] * 2
+
+
+async def test_the_three_ways_of_failing_can_be_told_apart() -> None:
+    async with HttpServer(error_server) as served, scene({"far": {"url": served.url}}) as bridge:
+        outcome = await bridge.use(call("far__refuse"), call("far__crash"), call("far__break_protocol"))
+    refused, crashed, broken = outcome.outputs
+    assert refused == '{"error":"tool_error","message":"Error executing tool refuse: the printer is out of paper"}'
+    assert crashed == '{"error":"tool_error","message":"Error executing tool crash"}'
+    assert (
+        broken
+        == '{"error":"protocol_error","message":"far answered with error -32050: the server refuses the request"}'
+    )
+    assert all(made["is_error"] for made in outcome.receipt["tool_calls"])
+
+
+async def test_a_secret_in_a_servers_last_words_is_blanked() -> None:
+    entry = rogue("exit_at_start=no access with tok-0123456789", env={"TOKEN": "tok-0123456789"})
+    async with scene({"sealed": entry}) as bridge:
+        [notice] = (await bridge.use()).notices
+    assert "its last words: no access with ***" in notice

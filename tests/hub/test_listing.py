@@ -1,0 +1,106 @@
+"""What a server lists, page by page and again after changes; a bad tool costs itself alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import types
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.fakes.http import HttpServer
+from tests.fakes.rogue import Rogue
+from tests.fakes.scene import scene, until
+from tests.fakes.servers import rogue
+from tests.fakes.upstream import call
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_all_pages_are_listed_and_an_endless_list_ends() -> None:
+    async with scene({"book": rogue("pages"), "scroll": rogue("endless_pages"), "bad": rogue("bad_tool")}) as bridge:
+        outcome = await bridge.use()
+    by_owner = {key: [name for name in outcome.offered if name.startswith(key)] for key in ("book", "scroll", "bad")}
+    assert by_owner["book"] == [f"book__{name}" for name in ("echo", "add", "sleep_forever", "write", "read")]
+    assert len(by_owner["scroll"]) == 50
+    assert len(by_owner["bad"]) == 5
+    assert outcome.notices == [
+        "scroll: every page after 50 is left out: a list must end",
+        "bad: broken is left out: its definition is not valid at inputSchema: Input should be a valid dictionary",
+    ]
+
+
+ODD: list[Any] = [
+    {"name": "first", "inputSchema": {"type": "object"}, "outputSchema": {"type": "array"}},
+    {"name": "untyped", "inputSchema": {}},
+    {"name": "any_of", "inputSchema": {"anyOf": [{"type": "object"}]}},
+    {"name": "draft_07", "inputSchema": {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {}}},
+    {"name": "first", "inputSchema": {"type": "object"}, "description": "another one"},
+    {"name": "text", "inputSchema": "object"},
+    {"name": 5, "inputSchema": {"type": "object"}},
+    {"inputSchema": {"type": "object"}},
+    "not a tool",
+    None,
+    {"name": "last", "inputSchema": {"type": "object"}},
+]
+
+
+def build_odd() -> Starlette:
+    server = Rogue({})
+
+    async def answer(request: Request) -> Response:
+        message = await request.json()
+        if "id" not in message:
+            return Response(status_code=202)
+        found = server.answer(message["method"], message.get("params", {}), message) or {}
+        if message["method"] == "tools/list":
+            found["result"]["tools"] = json.loads(json.dumps(ODD))
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
+
+    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+async def test_every_bad_definition_is_named_and_every_good_one_kept() -> None:
+    async with HttpServer(build_odd) as served, scene({"odd": {"url": served.url}}) as bridge:
+        outcome = await bridge.use()
+        parameters = [tool["parameters"] for tool in bridge.requests[0].json["tools"]]
+    assert outcome.offered == [f"odd__{name}" for name in ("first", "untyped", "any_of", "draft_07", "last")]
+    assert all(schema["type"] == "object" and "properties" in schema for schema in parameters)
+    named = [notice.removeprefix("odd: ").partition(" is left out: ")[0] for notice in outcome.notices]
+    assert sorted(named) == ["5", "?", "a second first", "text"]
+
+
+@pytest.mark.parametrize(("era", "host"), [("legacy", "legacy"), ("modern", "auto")])
+async def test_changed_tools_are_seen_by_the_next_run_and_told_to_the_host(era: str, host: Any, tmp_path: Path) -> None:
+    told: list[object] = []
+
+    async def hear(message: object) -> None:
+        if isinstance(message, types.ToolListChangedNotification):
+            told.append(message)
+
+    async def listen() -> None:
+        async with bridge.client.listen(tools_list_changed=True) as changes:
+            async for change in changes:
+                told.append(change)
+
+    log, grow = tmp_path / "log", call("shop__grow")
+    async with scene({"shop": rogue("list_changed", era, f"log={log}")}, mode=host, hear=hear) as bridge:
+        await bridge.bridge.hub.catalogue()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bridge.bridge.server.tell_changes)
+            if host == "auto":
+                tasks.start_soon(listen)
+            first = await bridge.run([[grow, grow], [call("shop__grown_1")]])
+            await until(lambda: len(bridge.member("shop").tools) == 8)
+            told.clear()
+            await until(lambda: bool(told))
+            tasks.cancel_scope.cancel()
+        second = await bridge.use(call("shop__grown_2"))
+    assert json.loads(first.outputs[2])["error"] == "unknown_tool"
+    assert second.outputs == ["(no output)"]
+    assert [name for name in second.offered if name not in first.offered] == ["shop__grown_1", "shop__grown_2"]
+    assert log.read_text(encoding="utf-8").count('"tools/list"') == 2  # one at the start, one for both changes

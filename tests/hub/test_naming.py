@@ -1,0 +1,81 @@
+"""Model names are legal, unique, the same after every restart, and owe nothing to who else is connected."""
+
+import random
+import re
+
+import pytest
+
+from bridge.hub.naming import MAX_CHARS, name_tool
+from tests.fakes.scene import scene
+from tests.fakes.servers import rogue
+from tests.fakes.upstream import call
+
+LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+KEYS = ["git", "git_", "git__x", "g it", "git.x", "git/x", "", "_", "__", "工具", "k" * 70, "current_time", "GIT"]
+WORDS = ["log", "log_", "log__x", "_x__log", "x__log", "lo g", "log.x", "log/x", "log\n", "日志", "журнал", "é", "é"]
+WORDS += ["t" * 63, "t" * 64, "t" * 70, "t" * 71, "", "current_time", "system_info", "log_0123abcd", "😀", "a\u202eb"]
+BUILTIN = frozenset({"current_time", "system_info", "math_calculator", "random_generator"})
+
+
+@pytest.mark.parametrize(
+    ("key", "tool", "name"),
+    [
+        ("git", "log", "git__log"),
+        ("git", "log-all", "git__log-all"),
+        ("git", "log__all", "git__log__all"),
+        ("my-files", "current_time", "my-files__current_time"),
+    ],
+)
+def test_a_plain_case_reads_as_one_expects(key: str, tool: str, name: str) -> None:
+    assert name_tool(key, tool, prefix=True, taken=BUILTIN) == name
+
+
+def test_a_name_that_had_to_be_changed_is_still_recognised_and_stays_the_same() -> None:
+    assert name_tool("git", "log.all", prefix=True, taken=BUILTIN) == "git__log_all_475fcd5f"
+    assert name_tool("git", "current_time", prefix=False, taken=BUILTIN).startswith("current_time_")
+
+
+def test_ten_thousand_sets_of_tools_have_legal_names_and_no_two_share_one() -> None:
+    seeded = random.Random(20261122)
+    tried = 0
+
+    def word(known: list[str]) -> str:
+        if seeded.random() < 0.7:
+            return seeded.choice(known)
+        return "".join(seeded.choices("ab_.-/ 日\u0430a", k=seeded.randint(1, 70)))
+
+    for _ in range(10_000):
+        tools = {(word(KEYS), word(WORDS)) for _ in range(seeded.randint(1, 12))}
+        names = {tool: name_tool(*tool, prefix=True, taken=BUILTIN) for tool in tools}
+        assert len({*names.values(), *BUILTIN}) == len(names) + len(BUILTIN), names
+        assert all(LEGAL.match(name) for name in names.values()), names
+        one = next(iter(tools))
+        assert name_tool(*one, prefix=True, taken=BUILTIN) == names[one]
+        tried += len(tools)
+    assert tried > 50_000
+
+
+def test_no_tool_can_take_the_name_that_another_was_given() -> None:
+    given = name_tool("k.", "t", prefix=True, taken=BUILTIN)  # k___t_ and eight digits
+    for key, tool in (("k", given.removeprefix("k__")), ("k_", given.removeprefix("k___"))):
+        assert name_tool(key, tool, prefix=True, taken=BUILTIN) != given
+
+
+def test_plain_names_keep_clear_of_prefixed_and_of_reserved_ones() -> None:
+    assert name_tool("any", "log", prefix=False, taken=BUILTIN) == "log"
+    for tool in ("git__log", "current_time", "", "x" * (MAX_CHARS + 1)):
+        name = name_tool("any", tool, prefix=False, taken=BUILTIN)
+        assert LEGAL.match(name)
+        assert name not in {"git__log", *BUILTIN}
+
+
+@pytest.mark.anyio
+async def test_plain_names_are_used_where_they_are_free_and_reach_their_owner() -> None:
+    servers = {"one": {**rogue("legacy"), "prefix": False}, "two": {**rogue("modern"), "prefix": False}}
+    async with scene(servers, builtin_tools=True) as bridge:
+        catalogue = await bridge.bridge.hub.catalogue()
+        [second] = [name for name, owner in catalogue.owners.items() if owner == "two" and name.startswith("echo_")]
+        outcome = await bridge.use(call("echo", {"text": "first"}), call(second, {"text": "second"}))
+    assert outcome.outputs == ["first", "second"]
+    assert [made["server"] for made in outcome.receipt["tool_calls"]] == ["one", "two"]
+    assert list(outcome.offered[:4]) == ["random_generator", "system_info", "math_calculator", "current_time"]

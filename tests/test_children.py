@@ -1,0 +1,235 @@
+"""No child outlives the bridge, however that ends; and the bridge is gone before its host loses patience."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.children import end_children, start_child
+from tests.fakes.servers import PATIENCE_S, ROGUE, rogue, survivors
+
+Json = dict[str, Any]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups are POSIX's")
+
+KINDS = [["good", "banner"], ["grandchild", "banner"], *[["ignores_eof", "banner"]] * 3]
+"""A `banner` is what shows that a server, and the child of the last one, have signed in."""
+
+HOST = """
+import json, os, signal, sys
+from bridge.children import end_on_signals, start_child
+end_on_signals()
+program, kinds, pids = sys.argv[1:]
+for modes in json.loads(kinds):
+    child = start_child(sys.executable, ["-S", "-E", program, *modes], {"ROGUE_PIDS": pids}, None, os.environ)
+    os.read(child.stdout, 1)
+print("up", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def kill_left(pids: Path) -> None:
+    """What a test found to survive does not survive the test."""
+    for file in pids.iterdir():
+        if file.read_text(encoding="utf-8") in survivors(pids):
+            with suppress(ProcessLookupError):
+                os.kill(int(file.name), signal.SIGKILL)
+
+
+def test_every_signal_ends_all_children_side_by_side(tmp_path: Path, repository: Path) -> None:
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *([signal.SIGKILL] if sys.platform == "linux" else [])]
+    hosts: dict[signal.Signals, subprocess.Popen[bytes]] = {}
+    for number in numbers:
+        (tmp_path / number.name).mkdir()
+        words = [str(ROGUE), json.dumps(KINDS), str(tmp_path / number.name)]
+        command = [sys.executable, "-S", "-c", HOST, *words]
+        hosts[number] = subprocess.Popen(command, stdout=subprocess.PIPE, env={"PYTHONPATH": str(repository)})
+    for number, host in hosts.items():
+        assert host.stdout
+        assert host.stdout.readline() == b"up\n"
+        assert len(survivors(tmp_path / number.name)) == 6
+        host.send_signal(number)
+    began = time.monotonic()
+    codes = {number.name: host.communicate(timeout=PATIENCE_S) and host.returncode for number, host in hosts.items()}
+    assert time.monotonic() - began < 3  # a stubborn one takes 1.1 s, three of them one after the other would take 3.3
+    for name in codes:
+        # The child of a child of a killed bridge is beyond our reach: it has to notice the end of its stdin itself.
+        left = ["sleeper"] if name == "SIGKILL" else []
+        until(lambda name=name, left=left: survivors(tmp_path / name) == left)
+        kill_left(tmp_path / name)
+    expected = {"SIGTERM": 0, "SIGINT": 130, "SIGHUP": 0, "SIGKILL": -9}
+    assert codes == {name: expected[name] for name in codes}
+
+
+def test_a_child_gets_a_short_list_of_variables_its_own_and_the_depth() -> None:
+    environ = {"PATH": os.environ["PATH"], "HOME": "/home/ada", "OPENAI_API_KEY": "secret", "HTTPS_PROXY": "http://p"}
+    program = "import os, json; print(json.dumps(dict(os.environ)))"
+    child = start_child(sys.executable, ["-S", "-E", "-c", program], {"TOKEN": "mine", "HOME": "/srv"}, None, environ)
+    with open(child.stdout, encoding="utf-8", closefd=False) as stdout:
+        found = json.loads(stdout.read())
+    end_children([child])
+    found.pop("LC_CTYPE", None)  # CPython's own, where there is no locale
+    expected = {"PATH": environ["PATH"], "HOME": "/srv", "TOKEN": "mine", "MCP_RESPONSES_BRIDGE_DEPTH": "1"}
+    assert found == expected
+
+
+# -- the whole program -------------------------------------------------------------------------------------------------
+
+INITIALIZE: Json = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}},
+}
+REQUESTS: list[Json] = [
+    INITIALIZE,
+    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+    {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+    {"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "respond", "arguments": {"input": "hi"}}},
+]
+
+
+@dataclass
+class Served:
+    """One `serve` as a host starts it, and what it came to."""
+
+    process: subprocess.Popen[bytes]
+    pids: Path
+    log: Path
+    stdout: bytes = b""
+    seconds: float = 0
+    left: list[str] = field(default_factory=list)
+
+    def finish(self) -> "Served":
+        """Wait for its end."""
+        began = time.monotonic()
+        stdout, _ = self.process.communicate(timeout=20)
+        self.seconds = time.monotonic() - began
+        self.stdout += stdout
+        self.left = survivors(self.pids)
+        kill_left(self.pids)
+        return self
+
+    @property
+    def stderr(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    @property
+    def answers(self) -> list[Json]:
+        """Every line of stdout, which must be JSON-RPC."""
+        lines = [json.loads(line) for line in self.stdout.splitlines()]
+        assert all(line["jsonrpc"] == "2.0" for line in lines)
+        return lines
+
+
+def serve(folder: Path, servers: Mapping[str, Json], stdin: int, level: str = "info", **env: str) -> Served:
+    folder.mkdir()
+    pids = folder / "pids"
+    pids.mkdir()
+    config = folder / "config.json"
+    entries = {key: {**entry, "env": {"ROGUE_PIDS": str(pids)}} for key, entry in servers.items()}
+    config.write_text(json.dumps({"mcpServers": entries}), encoding="utf-8")
+    config.chmod(0o600)
+    log = folder / "stderr"
+    with log.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bridge", "serve", "--config", str(config), "--log-level", level],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROGUE.parent.parent.parent), **env},
+        )
+    return Served(process, pids, log)
+
+
+def greet(served: Served) -> None:
+    """Say hello and wait for the answer."""
+    assert served.process.stdin
+    assert served.process.stdout
+    served.process.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+    served.process.stdin.flush()
+    served.stdout += served.process.stdout.readline()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+STUBBORN = {"good": rogue("good"), "stubborn": rogue("ignores_eof"), "parent": rogue("grandchild")}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
+    """Two of them side by side, each for another ending: starting one takes a second of a processor."""
+    folder = tmp_path_factory.mktemp("served")
+    early = serve(folder / "early", STUBBORN, subprocess.PIPE)
+    until(lambda: any((early.pids).iterdir()))
+    early.process.send_signal(signal.SIGTERM)
+    closed = serve(folder / "closed", {**STUBBORN, "loud": rogue("stderr_flood")}, subprocess.PIPE, level="warning")
+    early.finish()
+    greet(closed)
+    until(lambda: len(survivors(closed.pids)) == 5)
+    return {"early": early, "closed": closed.finish()}
+
+
+def test_a_host_that_closes_stdin_is_left_in_time(
+    served: dict[str, Served], record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    closed = served["closed"]
+    assert (closed.process.returncode, closed.left) == (0, [])
+    assert [answer["id"] for answer in closed.answers] == [1]
+    assert closed.stderr == ""
+    record_testsuite_property("from the end of stdin to the end of the bridge, s", round(closed.seconds, 2))
+    assert closed.seconds < 5  # the promise is 1.8 s: hosts kill the bridge after 2
+
+
+def test_a_signal_in_the_middle_of_the_start_leaves_no_child(served: dict[str, Served]) -> None:
+    early = served["early"]
+    assert (early.process.returncode, early.left, early.stdout) == (0, [], b"")
+
+
+@pytest.mark.external
+def test_a_hosts_own_config_and_a_file_of_requests_make_one_bridge_that_answers_all(tmp_path: Path) -> None:
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text("".join(json.dumps(request) + "\n" for request in REQUESTS), encoding="utf-8")
+    ourselves = {"command": sys.executable, "args": ["-m", "bridge", "serve"]}
+    with requests.open("rb") as stdin:
+        file = serve(tmp_path / "file", {"ourselves": ourselves, "good": rogue("good")}, stdin.fileno()).finish()
+    assert (file.process.returncode, file.left) == (0, [])
+    assert sorted(answer["id"] for answer in file.answers) == [1, 2, 3]
+    assert "mcpServers.ourselves starts this program and is left out" in file.stderr
+    assert "backing off" not in file.stderr
+
+
+@pytest.mark.external
+def test_a_bridge_inside_a_bridge_connects_nothing_and_ends_with_an_empty_stdin(tmp_path: Path) -> None:
+    inner = serve(tmp_path / "inner", STUBBORN, subprocess.DEVNULL, MCP_RESPONSES_BRIDGE_DEPTH="1").finish()
+    assert (inner.process.returncode, inner.stdout) == (0, b"")
+    assert "it connects no server" in inner.stderr
+    assert not any(inner.pids.iterdir())
+
+
+@pytest.mark.external
+def test_a_running_bridge_ends_on_every_signal(tmp_path: Path) -> None:
+    codes = {"SIGTERM": 0, "SIGINT": 130, "SIGHUP": 0, "SIGKILL": -9}
+    bridges = {name: serve(tmp_path / name, STUBBORN, subprocess.PIPE) for name in codes}
+    for name, bridge in bridges.items():
+        greet(bridge)
+        until(lambda bridge=bridge: len(survivors(bridge.pids)) == 4)
+        bridge.process.send_signal(getattr(signal, name))
+    ended = {name: bridge.finish() for name, bridge in bridges.items()}
+    assert {name: bridge.process.returncode for name, bridge in ended.items()} == codes
+    assert {name: bridge.left for name, bridge in ended.items() if bridge.left} == {"SIGKILL": ["sleeper"]}

@@ -1,0 +1,88 @@
+"""Whatever bytes stand on a line, it is read as a message, or fails the one request that it belongs to."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mcp_types import JSONRPCResponse
+
+from bridge.lines import Overlong
+from bridge.messages import BadMessage, read_message, write_message
+
+
+def reply(value: str) -> bytes:
+    return f'{{"jsonrpc": "2.0", "id": 7, "result": {{"value": {value}}}}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        (reply('"plain"'), "plain"),
+        (reply('"crlf"') + b"\r", "crlf"),
+        (reply('"caf?"').replace(b"?", b"\xe9"), "caf\ufffd"),
+        (reply('"half \\ud83d"'), "half \ufffd"),
+        (reply('"whole \\ud83d\\ude00"'), "whole 😀"),
+        (reply("7" * 4300), int("7" * 4300)),
+        (reply("[" * 240 + "]" * 240), json.loads("[" * 240 + "]" * 240)),
+    ],
+    ids=["plain", "crlf", "not utf-8", "half an emoji", "a whole one", "digits", "deep"],
+)
+def test_what_can_be_read_is_read(line: bytes, value: object) -> None:
+    message = read_message(line)
+    assert isinstance(message, JSONRPCResponse)
+    assert message.result == {"value": value}
+
+
+@pytest.mark.parametrize(
+    ("line", "id"),
+    [
+        (reply("7" * 4301), 7),
+        (reply("[" * 100_000 + "]" * 100_000), 7),
+        (reply("NaN\\ud83d"), 7),
+        (b'{"jsonrpc": "2.0", "id": 7, "result": {"id": 8, "text": "cut', 7),
+        (b'{"jsonrpc": "2.0", "id": "seven \\"7\\"", "result": ', 'seven "7"'),
+        (b'{"result": {"content": [{"id": 8, bad}]}, "jsonrpc": "2.0", "id": 7}', 7),
+        (b'{"result": {"id": 8}, "text": "cut', None),
+        (b'{"result": [{"id": 8', None),
+        (b"Listening on stdio ...", None),
+        (b'{"jsonrpc": "2.0", "id": 7}', 7),
+        (b"[]", None),
+        (b"5", None),
+        (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', None),
+        (b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}', None),
+        (Overlong(b'{"jsonrpc": "2.0", "id": 7, "result": {"text": "xxx', b'xxx"}}', 5000), 7),
+        (Overlong(b'{"result": {"text": "\\"id\\": 8, xxx', b'xxx"}, "jsonrpc": "2.0", "id": 7}', 5000), 7),
+    ],
+)
+def test_what_cannot_be_read_names_the_request_it_belongs_to_and_no_other(line: bytes | Overlong, id: object) -> None:
+    with pytest.raises(BadMessage) as caught:
+        read_message(line)
+    assert caught.value.id == id
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=200, derandomize=True)
+def test_no_line_raises_anything_else(line: bytes) -> None:
+    with suppress(BadMessage):
+        read_message(line)
+
+
+@given(st.recursive(st.none() | st.floats() | st.integers() | st.text(st.characters()), st.lists, max_leaves=9))
+@settings(max_examples=100, derandomize=True)
+def test_whatever_a_message_holds_is_one_line_of_json(value: Any) -> None:
+    line = write_message(JSONRPCResponse(jsonrpc="2.0", id=7, result={"value": value}))
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["id"] == 7
+
+
+@pytest.mark.parametrize("levels", [300, 900, 5000])
+def test_a_reply_too_deep_to_be_written_is_an_error_and_no_crash(levels: int) -> None:
+    value: object = "\ud83d"
+    for _ in range(levels):
+        value = [value]
+    written = json.loads(write_message(JSONRPCResponse(jsonrpc="2.0", id=7, result={"value": value})))
+    assert written["id"] == 7
+    assert ("error" in written) == (levels == 5000)
