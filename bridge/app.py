@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 
 import httpx2
+from mcp.server import MCPServer
 
 from bridge.children import Child
 from bridge.clock import Clock
@@ -43,30 +44,36 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
         approve: Approve = approve_nothing,
         redact: Redactor | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
+        in_process: Mapping[str, MCPServer] | None = None,
     ) -> None:
+        """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
+        servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
+        sends over."""
+        redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
         self._stack = AsyncExitStack()
         upstream = OFFLINE if offline else config.upstream
         if offline:
             transport = _build_offline_transport()
-        self._upstream = Upstream(upstream, clock=self._clock, redact=redact, transport=transport) if upstream else None
+        self.upstream = Upstream(upstream, clock=self._clock, redact=redact, transport=transport) if upstream else None
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
             config,
             clock=self._clock,
             environ=environ,
-            builtin=build_builtin_server() if config.builtin_tools else None,
+            redact=redact,
+            in_process={BUILTIN: build_builtin_server(), **(in_process or {})},
             children=children,
-            abilities=lambda: self._upstream.abilities if self._upstream else Abilities(),
+            abilities=lambda: self.upstream.abilities if self.upstream else Abilities(),
             approve=approve,
             on_change=self.server.note_change,
         )
         self._engine = MemoryEngine(self._respond)
 
     async def __aenter__(self) -> "Bridge":
-        if self._upstream:
-            await self._stack.enter_async_context(self._upstream)
+        if self.upstream:
+            await self._stack.enter_async_context(self.upstream)
         await self._stack.enter_async_context(self.hub)
         await self._stack.enter_async_context(self._engine)
         return self
@@ -84,9 +91,9 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
     def describe(self) -> str:
         """The description of `respond`: the model it asks, and what that can use, so that a host's model knows when to
         call it."""
-        if self._upstream is None:
+        if self.upstream is None:
             return f"Ask another model. {NO_UPSTREAM}"
-        model = self._upstream.config.model or "a model behind the Responses API (name it in `model`)"
+        model = self.upstream.config.model or "a model behind the Responses API (name it in `model`)"
         return (
             f"Ask {model} and get its answer. Use it when the user wants another model's answer or opinion, or wants "
             f"that model to do work with these tools: {', '.join(map(_describe_member, self.hub.members)) or 'none'}. "
@@ -95,10 +102,10 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
 
     def check(self, arguments: JsonObject) -> None:
         """Raises ArgumentError or NotConfigured for arguments of `respond` that no run can be made of."""
-        if self._upstream is None:
+        if self.upstream is None:
             raise NotConfigured(NO_UPSTREAM)
         check_arguments(arguments)
-        if "model" not in arguments and self._upstream.config.model is None:
+        if "model" not in arguments and self.upstream.config.model is None:
             raise ArgumentError("model: none is configured for this upstream; name one, or set OPENAI_MODEL")
 
     def start(self, arguments: JsonObject, listener: Listener | None = None) -> Run:
@@ -108,18 +115,18 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
 
     async def _respond(self, run: Run, arguments: JsonObject) -> Ending:
         """The body of a run."""
-        assert self._upstream
-        upstream = self._upstream.config
+        assert self.upstream
+        upstream = self.upstream.config
         wish_turns, wish_time = arguments.get("max_turns"), arguments.get("timeout_s")
         limits, notices = lower_limits(
             self._config.limits,
-            wish_turns if isinstance(wish_turns, int) else None,
+            int(wish_turns) if isinstance(wish_turns, (int, float)) else None,
             wish_time if isinstance(wish_time, (int, float)) else None,
         )
         for notice in notices:
             run.emit(tell(notice))
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
-        loop = Loop[Catalogue](self._upstream, self.hub, run, limits, self._clock)
+        loop = Loop[Catalogue](self.upstream, self.hub, run, limits, self._clock)
         return await loop.run(request)
 
 

@@ -36,7 +36,7 @@ class BadMessage(ValueError):
     def __init__(self, reason: str, head: bytes, tail: bytes | None = None, *, code: int = PARSE_ERROR) -> None:
         super().__init__(reason)
         self.code = code
-        found = _FIRST_ID.match(b'') or _LAST_ID.search((tail or head)[-KEPT_BYTES:])
+        found = _FIRST_ID.match(head[:KEPT_BYTES]) or _LAST_ID.search((tail or head)[-KEPT_BYTES:])
         self.id: RequestId | None = None
         with suppress(ValueError):
             self.id = json.loads(found[1].decode(errors="replace"), strict=False) if found else None

@@ -65,8 +65,10 @@ def test_every_signal_ends_all_children_side_by_side(tmp_path: Path, repository:
     for name in codes:
         # The child of a child of a killed bridge is beyond our reach: it has to notice the end of its stdin itself.
         left = ["sleeper"] if name == "SIGKILL" else []
-        until(lambda name=name, left=left: survivors(tmp_path / name) == left)
-        kill_left(tmp_path / name)
+        try:
+            until(lambda name=name, left=left: survivors(tmp_path / name) == left)
+        finally:
+            kill_left(tmp_path / name)
     expected = {"SIGTERM": 0, "SIGINT": 130, "SIGHUP": 0, "SIGKILL": -9}
     assert codes == {name: expected[name] for name in codes}
 

@@ -75,13 +75,23 @@ def _run_configured(options: argparse.Namespace) -> int:
     from bridge.cli.setup import set_up
 
     config, redact = set_up(options)
-    if options.command == "demo":
-        from bridge.cli.demo import demo
+    match options.command:
+        case "demo":
+            from bridge.cli.demo import demo
 
-        return demo(options, config)
-    from bridge.cli.ask import ask
+            return demo(options, config)
+        case "tools":
+            from bridge.cli.tools import show_tools
 
-    return ask(options, config, redact)
+            return show_tools(options, config, redact)
+        case "check":
+            from bridge.cli.check import check
+
+            return check(options, config, redact)
+        case _:
+            from bridge.cli.ask import ask
+
+            return ask(options, config, redact)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -112,6 +122,10 @@ def build_parser() -> argparse.ArgumentParser:
     ask.add_argument("--previous", metavar="ID", help="continue after this response")
 
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
+    tools = commands.add_parser("tools", parents=[common], help="show each server, and each tool as the model sees it")
+    tools.add_argument("--json", action="store_true", help="print it as JSON")
+    check = commands.add_parser("check", parents=[common], help="look whether everything is right, and say what to do")
+    check.add_argument("--json", action="store_true", help="print it as JSON")
     config = commands.add_parser("config", parents=[common], help="print the entry to paste into a host")
     config.add_argument("host", metavar="HOST", choices=HOSTS, help=f"one of: {', '.join(HOSTS)}")
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")

@@ -31,12 +31,15 @@ ARGUMENTS: JsonObject = {
         },
         "model": {"type": "string", "minLength": 1, "description": "Another model than the configured one"},
         "instructions": {"type": "string", "description": "System instructions"},
-        "previous_response_id": {"type": "string", "description": "Continue after this response"},
+        "previous_response_id": {
+            "type": "string",
+            "description": "Continue the conversation: the response_id of an earlier result",
+        },
         "tools": {
             "type": "array",
             "items": {"anyOf": [{"type": "string"}, {"type": "object", "required": ["type"]}]},
-            "description": "Which tools the model may use: globs over their names, or Responses tool objects. "
-            "Omitted: all of them",
+            "description": "Which tools the model may use: globs over their names (<server>__<tool>, such as git__*; "
+            "built-in ones have plain names), or Responses tool objects. Omitted: all",
         },
         "tool_choice": {
             "anyOf": [{"type": "string", "enum": ["auto", "none", "required"]}, {"type": "object"}],
@@ -106,6 +109,7 @@ RESULT: JsonObject = {
         "incomplete_details": {"type": ["object", "null"]},
         "error": {"type": ["object", "null"]},
         "notices": {"type": "array", "items": _OBJECT},
+        "output": {"type": "array", "items": _OBJECT},
     },
 }
 """The result of `respond`, open: a later version may say more."""
@@ -130,9 +134,9 @@ def read_arguments(given: Mapping[str, object]) -> JsonObject:
 
 def check_arguments(arguments: JsonObject) -> None:
     """Raises ArgumentError with one sentence that names the argument that is wrong and what would be right."""
-    _refuse_unknown(arguments)
     if "input" not in arguments:
         raise ArgumentError("input: it is missing; give a text, or a list of Responses input items")
+    _refuse_unknown(arguments)
     for error in _validator().iter_errors(arguments):
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path).lstrip(".")
         raise ArgumentError(f"{path}: {_explain(error)}")

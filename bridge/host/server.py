@@ -145,8 +145,12 @@ def decide_cancellation() -> Literal["stop"]:
 
 
 def _render(receipt: JsonObject) -> types.CallToolResult:
+    """The receipt in both forms a host may show its model: each says all that is needed, also to go on from there."""
+    texts = [render_text(receipt)]
+    if receipt["response_id"]:
+        texts.append(f"[response_id: {receipt['response_id']}]")
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=render_text(receipt))],
+        content=[types.TextContent(type="text", text=text) for text in texts],
         structured_content=receipt,
         is_error=receipt["status"] in ("failed", "cancelled"),
     )

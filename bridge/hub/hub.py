@@ -41,7 +41,8 @@ class Hub(AbstractAsyncContextManager["Hub"]):
         *,
         clock: Clock,
         environ: Mapping[str, str],
-        builtin: MCPServer | None = None,
+        redact: Redactor,
+        in_process: Mapping[str, MCPServer],
         children: Mapping[str, Child] | None = None,
         abilities: Callable[[], Abilities] = Abilities,
         approve: Approve = approve_nothing,
@@ -54,9 +55,8 @@ class Hub(AbstractAsyncContextManager["Hub"]):
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
         self._tasks: TaskGroup | None = None
-        redact = Redactor(config.secrets())
 
-        def build(server: ServerConfig, in_process: MCPServer | None = None) -> Member:
+        def build(server: ServerConfig) -> Member:
             return Member(
                 server,
                 clock=clock,
@@ -65,13 +65,12 @@ class Hub(AbstractAsyncContextManager["Hub"]):
                 message_bytes=config.limits.message_bytes,
                 on_change=self._forget,
                 redact=redact,
-                in_process=in_process,
+                in_process=in_process.get(server.key),
                 child=(children or {}).get(server.key),
             )
 
-        builtin_config = ServerConfig(key=BUILTIN, require_approval="never")
-        self.members = [build(builtin_config, builtin)] if builtin else []
-        self.members += [build(server) for server in config.servers]
+        builtin = [ServerConfig(key=BUILTIN, require_approval="never")] if config.builtin_tools else []
+        self.members = [build(server) for server in (*builtin, *config.servers)]
 
     async def __aenter__(self) -> "Hub":
         self._tasks = anyio.create_task_group()

@@ -88,6 +88,10 @@ class Member:
         """What it offers, or offered when it was last ready."""
         return self.listing.tools
 
+    def last_words(self) -> list[str]:
+        """The last lines of the stderr of its process, configured secrets blanked."""
+        return [self._redact(line) for line in self._process.tail] if self._process else []
+
     async def run(self) -> None:
         """Keep the server connected until cancelled: connect, serve, and after a loss connect again."""
         failures = 0

@@ -47,19 +47,13 @@ def build_app() -> Starlette:
     return Starlette(routes=[Route("/v1/responses", create, methods=["POST"])])
 
 
-def serve(host: str, port: int) -> None:
-    """Serve the embedded upstream over HTTP until interrupted."""
-    import uvicorn
-
-    uvicorn.run(build_app(), host=host, port=port, lifespan="off", log_level="warning")
-
-
 def _reply(data: bytes, memory: Memory) -> tuple[int, str, Iterator[str]]:
     """Status, content type and text of the answer to the request body `data`."""
     try:
         request = parse(data)
         if (previous := request.previous_response_id) not in memory:
-            raise Refused(f"No response has id '{previous}'.", "previous_response_id", "previous_response_not_found")
+            told = f"Previous response with id '{previous}' not found."
+            raise Refused(told, "previous_response_id", "previous_response_not_found")
         history = items(request, memory[previous])
         output = answer(request, history)
     except Refused as refused:

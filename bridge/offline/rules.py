@@ -8,11 +8,6 @@ from bridge.items import Json, JsonObject
 from bridge.offline.wire import Schema, Tool
 from bridge.offline.words import Token, read, terms
 
-Call = tuple[str, JsonObject]
-
-_READ = 4000
-"""Characters of a message that are read."""
-
 _ENOUGH = 0.45
 """The score from which a part of a message is taken to ask for a tool."""
 
@@ -22,11 +17,12 @@ _FAR = 8
 _TYPED = ("timezone", "email", "url", "date", "time", "path")
 
 
-def plan(message: str, tools: list[Tool], forced: bool) -> list[Call]:
+def plan(message: str, tools: list[Tool], forced: bool) -> list[tuple[str, JsonObject]]:
     """The calls that `message` asks for, in its order; none where no tool fits, unless one is `forced`."""
-    tokens, calls = read(message[:_READ]), list[Call]()
+    # A message is read up to a length: the rules cost more than linear time.
+    tokens, calls = read(message[:4000]), list[tuple[str, JsonObject]]()
     paths = [token for token in tokens if token.kind == "path"][:1]
-    for tool, said in _requests(tokens, tools):
+    for tool, said in _requests(tokens, tools) if tools else ():
         call = (tool.name, _fill(tool.parameters, list(dict.fromkeys(paths + said))))
         if call not in calls and call[1].keys() >= set(tool.parameters.required):
             calls.append(call)

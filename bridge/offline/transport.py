@@ -1,3 +1,5 @@
+"""The in-process transport under the name that `bridge/app.py` still imports."""
+
 from bridge.offline.app import OfflineTransport
 
 

@@ -4,8 +4,9 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
+from typing import Annotated
 
-from pydantic import BaseModel, Field, JsonValue, OnErrorOmit, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, JsonValue, OnErrorOmit, ValidationError
 
 from bridge.items import Json, JsonObject, encode
 
@@ -32,7 +33,7 @@ class Tool(BaseModel):
     type: str
     name: str = Field(default="", pattern="^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = None
-    parameters: Schema = Schema()
+    parameters: Annotated[Schema, BeforeValidator(lambda value: value or {})] = Schema()
 
 
 class Request(BaseModel, extra="allow"):
@@ -83,13 +84,12 @@ def function_call(name: str, arguments: JsonObject) -> JsonObject:
 
 def response(request: Request, history: list[JsonObject], output: list[JsonObject]) -> JsonObject:
     """The completed response to `request`, which was read together with `history`."""
-    now = int(time.time())
     said: JsonObject = {"model": "offline", "parallel_tool_calls": True, "tool_choice": "auto", "store": True}
     said |= {"instructions": None, "metadata": {}, "temperature": 1.0, "top_p": 1.0, "previous_response_id": None}
     said |= request.model_dump(exclude={"input", "stream", "offered"}, exclude_none=True)
     tools = [{"description": None, "parameters": None, "strict": False, **tool} for tool in request.tools]
     usage = _usage([*request.tools, *history], output)
-    done: JsonObject = {"id": _id("resp"), "object": "response", "created_at": now, "completed_at": now}
+    done: JsonObject = {"id": _id("resp"), "object": "response", "created_at": int(time.time())}
     done |= {"status": "completed", "error": None, "incomplete_details": None, "usage": usage}
     return said | done | {"tools": [*tools], "output": [*output]}
 
@@ -108,7 +108,7 @@ def plain(content: Json) -> str:
 
 
 def _events(done: JsonObject, output: list[JsonObject]) -> Iterator[JsonObject]:
-    begun = done | {"status": "in_progress", "completed_at": None, "output": [], "usage": None}
+    begun = done | {"status": "in_progress", "output": [], "usage": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     for index, item in enumerate(output):

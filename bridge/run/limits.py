@@ -1,7 +1,7 @@
 """How far a run may go, and the ways it can end."""
 
 from dataclasses import dataclass
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypedDict
 
 from bridge.errors import BridgeError, UpstreamError
 from bridge.items import ErrorInfo, Notice
@@ -35,11 +35,15 @@ class Ending(TypedDict):
 COMPLETED: Ending = {"status": "completed", "reason": None, "error": None}
 
 
-def stop_short(reason: str | None) -> Ending:
-    """The ending of a run that was cut short; a reason of the upstream's own that is not in the list counts as
-    `max_output_tokens`, the only other thing that ends a response early."""
-    known: Reason = next((known for known in get_args(Reason) if known == reason), "max_output_tokens")
-    return {"status": "incomplete", "reason": known, "error": None}
+def stop_short(reason: Reason) -> Ending:
+    """The ending of a run that was cut short."""
+    return {"status": "incomplete", "reason": reason, "error": None}
+
+
+def read_reason(reason: str | None) -> Reason:
+    """Why a response is incomplete, by the upstream's word for it. The API has two that matter; what ends a response
+    early for any other reason has used up what it was given."""
+    return "content_filter" if reason == "content_filter" else "max_output_tokens"
 
 
 def fail_with(error: BridgeError | ErrorInfo) -> Ending:

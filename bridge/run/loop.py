@@ -11,7 +11,7 @@ from bridge.clock import Clock
 from bridge.errors import BridgeError
 from bridge.items import Call, CallOutput, Json, JsonObject, Response, Turn, answer_call, encode, find_calls
 from bridge.run.engine import C, Context, OnProgress, Tools, Upstream, tell
-from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, stop_short
+from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, read_reason, stop_short
 from bridge.run.offer import Offer, fail_call, make_offer
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
@@ -186,7 +186,7 @@ def _find_ending(response: Response, calls: list[Call]) -> Ending | None:
         case "completed":
             return None if calls else COMPLETED
         case "incomplete":
-            return stop_short(response["incomplete_reason"])
+            return stop_short(read_reason(response["incomplete_reason"]))
         case status:
             message = f"The upstream's response ended as {status!r} and without a reason"
             return fail_with(

@@ -64,9 +64,14 @@ def _pick(glob: str, functions: Mapping[str, str]) -> dict[str, str]:
     picked = {name: text for name, text in functions.items() if fnmatch.fnmatchcase(name, glob)}
     if not picked and glob != "*":  # all of none is none
         near = difflib.get_close_matches(glob, functions, n=3, cutoff=0.4)
-        hint = f"; near names: {', '.join(near)}" if near else ""
+        hint = f"; near names: {', '.join(near)}" if near else f"; there are: {_enumerate(functions)}"
         raise ArgumentError(f"tools: no tool's name matches {glob!r}{hint}")
     return picked
+
+
+def _enumerate(functions: Mapping[str, str]) -> str:
+    shown = ", ".join(list(functions)[:10]) or "none at all"
+    return f"{shown} and {len(functions) - 10} more" if len(functions) > 10 else shown
 
 
 def _name(tool: JsonObject) -> str:

@@ -1,5 +1,7 @@
 """A run's events as one line each, for people: in progress notifications, on the terminal and in `demo`."""
 
+from contextlib import suppress
+
 from bridge.items import Json, JsonObject, decode, encode
 
 MAX_CHARS = 100
@@ -61,7 +63,17 @@ def _show_output(item: Json) -> str:
     if isinstance(output, list):
         texts = [str(part.get("text") or f"[{part.get('type')}]") for part in output if isinstance(part, dict)]
         output = " ".join(texts)
-    return _shorten(str(output))
+    return _shorten(" ".join((_show_error(output) or str(output)).split()))
+
+
+def _show_error(output: Json) -> str | None:
+    """One of our own errors as words; what needs approval is told whole, as a notice."""
+    with suppress(ValueError):
+        error = decode(output) if isinstance(output, str) else None
+        if isinstance(error, dict) and error.keys() >= {"error", "message"}:
+            code = str(error["error"])
+            return code if code == "approval_required" else f"{code}: {error['message']}"
+    return None
 
 
 def _show(value: Json) -> str:
@@ -73,4 +85,6 @@ def _shorten(text: str) -> str:
 
 
 def _flatten(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)
+    line = "".join(c if c.isprintable() else " " for c in text)
+    indent = len(line) - len(line.lstrip())
+    return " " * indent + " ".join(line.split())

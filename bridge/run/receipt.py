@@ -51,7 +51,7 @@ def render_text(receipt: JsonObject) -> str:
     if isinstance(error, dict):
         lines.append(f"[failed: {error['message']}]")
     elif isinstance(details, dict):
-        lines.append(f"[incomplete: {details['reason']}]")
+        lines.append(f"[incomplete: {_explain_reason(str(details['reason']), receipt)}]")
     elif receipt["status"] == "cancelled":
         lines.append("[cancelled]")
     if receipt["status"] != "completed" and (done := _summarise_calls(receipt)):
@@ -60,6 +60,21 @@ def render_text(receipt: JsonObject) -> str:
     assert isinstance(notices, list)
     lines += [f"[{notice['message']}]" for notice in notices if isinstance(notice, dict)]
     return "\n".join(lines) or "(no text)"
+
+
+def _explain_reason(reason: str, receipt: JsonObject) -> str:
+    """The reason, and what it means for whoever reads it."""
+    if reason == "caller_tools":
+        asked = ", ".join(f"{call['name']}({call['arguments']})" for call in _find_unanswered(receipt))
+        return f"{reason}: call yourself {asked}, and ask again with the items so far and your outputs"
+    turns = f"after {receipt['turns']} turn{'' if receipt['turns'] == 1 else 's'}"
+    return f"{reason}, {turns}"
+
+
+def _find_unanswered(receipt: JsonObject) -> list[JsonObject]:
+    items = _as_items(receipt.get("output"))
+    answered = {item.get("call_id") for item in items if str(item.get("type")).endswith("_output")}
+    return [item for item in items if item.get("type") == "function_call" and item.get("call_id") not in answered]
 
 
 def _find_text(turns: Sequence[JsonObject]) -> str:
@@ -118,8 +133,8 @@ def _sum_usage(turns: Sequence[JsonObject]) -> JsonObject:
 def _summarise_calls(receipt: JsonObject) -> str:
     calls = receipt["tool_calls"]
     assert isinstance(calls, list)
-    marks = {True: " (failed)", False: ""}
-    return ", ".join(f"{call['name']}{marks[bool(call['is_error'])]}" for call in calls if isinstance(call, dict))
+    done = [call for call in calls if isinstance(call, dict) and call["server"] is not None]
+    return ", ".join(f"{call['name']} (failed)" if call["is_error"] else str(call["name"]) for call in done)
 
 
 def _as_items(output: Json) -> list[JsonObject]:

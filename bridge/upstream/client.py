@@ -15,6 +15,7 @@ from bridge.errors import UpstreamError
 from bridge.items import Abilities, JsonObject, Notice, Response, Turn, encode
 from bridge.settings import UpstreamConfig, is_loopback
 from bridge.telemetry import Redactor
+from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.replies import build_error, read_reply
 from bridge.upstream.retries import (
     LONGEST_RETRY_AFTER_S,
@@ -31,6 +32,8 @@ from bridge.upstream.stream import StreamAccumulator
 OnEvent: TypeAlias = Callable[[JsonObject], None]
 
 MAX_BODY_BYTES = 64 << 20
+PROBE_S = 15.0
+"""How long a probe waits for an answer."""
 DRAIN_S = 0.1
 """How long the end of a stream may come after its last event: read to its end, it leaves the connection for reuse."""
 
@@ -91,6 +94,17 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             raise self._finish(failure.error, tried) from failure
         except UpstreamError as error:
             raise self._finish(error) from error
+
+    async def probe(self) -> Verdict:
+        """How it is, what of it works, and what to do about what does not."""
+        level, message, hint = await probe(self._ask, self.config.model)
+        return level, self._redact(message), hint
+
+    async def _ask(self, method: str, path: str, body: bytes | None) -> httpx2.Response:
+        try:
+            return await self._http.request(method, f"{self.config.base_url}{path}", content=body, timeout=PROBE_S)
+        except httpx2.RequestError as error:
+            raise _explain_transport(error, self.config) from error
 
     def _fits(self, failure: "Passing", deadline: float) -> bool:
         pause = failure.pause_s or 0.0

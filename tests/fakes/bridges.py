@@ -47,9 +47,7 @@ async def open_bridge(
         limits=Limits(**(limits or {})),
         builtin_tools=builtin_tools,
     )
-    bridge = Bridge(config, environ=os.environ, clock=clock or Clock(), redact=redact)
-    for member in bridge.hub.members:
-        member._in_process = (servers or {}).get(member.key, member._in_process)
+    bridge = Bridge(config, environ=os.environ, clock=clock or Clock(), redact=redact, in_process=servers)
     async with bridge:
         yield bridge
 
@@ -94,6 +92,6 @@ def outputs_of(request: Request) -> list[Any]:
     return [item["output"] for item in request.json["input"] if str(item.get("type")).endswith("_call_output")]
 
 
-def text_of(result: CallToolResult) -> str:
-    """The text that a host without structured content shows."""
-    return "\n".join(block.text for block in result.content if isinstance(block, TextContent))
+def text_of(result: CallToolResult, index: int = 0) -> str:
+    """A text that a host without structured content shows: 0 is the answer, 1 what is needed to go on from it."""
+    return [block.text for block in result.content if isinstance(block, TextContent)][index]

@@ -1,5 +1,6 @@
 """Servers start side by side; who does not come in time is named and costs nobody else anything."""
 
+import sys
 from pathlib import Path
 
 import anyio
@@ -91,3 +92,10 @@ async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -
         await bridge.reached("silent", "failed")
         assert bridge.member("silent").reason == "not ready after 120 s"
         await until(lambda: len(list(tmp_path.iterdir())) == 2)
+
+
+async def test_last_words_that_come_after_the_end_of_stdout_are_heard() -> None:
+    program = "import os, time; os.close(1); time.sleep(0.05); os.write(2, b'no licence'); os._exit(4)"
+    async with scene({"late": {"command": sys.executable, "args": ["-S", "-E", "-c", program]}}) as bridge:
+        [notice] = (await bridge.use()).notices
+    assert notice.startswith("late is failed: the process exited with status 4; its last words: no licence;")

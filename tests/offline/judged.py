@@ -7,10 +7,8 @@ from typing import Any, Literal, get_args, get_origin
 import httpx2
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
-from starlette.types import ASGIApp
 
-from bridge.offline.app import build_app
-from bridge.offline.transport import StreamingASGITransport
+from bridge.offline.app import OfflineTransport
 
 Json = dict[str, Any]
 
@@ -19,9 +17,9 @@ class Misshapen(AssertionError):
     """What was said is not what the API's types allow."""
 
 
-def connect(app: ASGIApp | None = None) -> httpx2.AsyncClient:
-    """A client whose requests end in `app`, a fresh embedded upstream unless given."""
-    return httpx2.AsyncClient(transport=StreamingASGITransport(app or build_app()), base_url="http://offline/v1")
+def connect() -> httpx2.AsyncClient:
+    """A client whose requests end in a fresh embedded upstream."""
+    return httpx2.AsyncClient(transport=OfflineTransport(), base_url="http://offline/v1")
 
 
 async def create(client: httpx2.AsyncClient, body: Json) -> Json:

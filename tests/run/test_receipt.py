@@ -88,7 +88,10 @@ async def test_the_full_result_has_every_item_in_order_and_each_calls_arguments_
 
 async def test_the_text_is_the_answer_and_nothing_else_when_all_went_well() -> None:
     async with ScriptedUpstream([TIME, DONE]) as upstream, open_client(upstream, builtin_tools=True) as client:
-        assert text_of(await client.call_tool("respond", {"input": "x"})) == "done"
+        result = await client.call_tool("respond", {"input": "x"})
+    assert text_of(result) == "done"
+    assert result.structured_content is not None
+    assert text_of(result, 1) == f"[response_id: {result.structured_content['response_id']}]"
 
 
 async def test_the_text_says_why_there_is_no_answer_and_what_was_done() -> None:
@@ -101,8 +104,8 @@ async def test_the_text_says_why_there_is_no_answer_and_what_was_done() -> None:
     assert not result.is_error
     assert text_of(result).splitlines() == [
         "so far",
-        "[incomplete: max_turns]",
-        "[done so far: error__refuse (failed), current_time, current_time (failed)]",
+        "[incomplete: max_turns, after 2 turns]",
+        "[done so far: error__refuse (failed), current_time]",
     ]
 
 

@@ -1,0 +1,57 @@
+"""Is the upstream reachable, does it accept the key, does it know the model? Asked without spending a token."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Literal, TypeAlias
+
+import httpx2
+
+from bridge.errors import UpstreamError
+from bridge.items import JsonObject
+from bridge.upstream.replies import build_error
+
+Verdict: TypeAlias = tuple[Literal["ok", "warning", "error"], str, str | None]
+"""How it is, in words, and what to do about it."""
+
+Ask: TypeAlias = Callable[[str, str, bytes | None], Awaitable[httpx2.Response]]
+"""Sends a request: method, path below the base URL, body. Raises UpstreamError when nothing comes back."""
+
+
+async def probe(ask: Ask, model: str | None) -> Verdict:
+    """A request that has to be refused (it asks for nothing) shows whether endpoint and key are right; the list of
+    models, where there is one, whether the model is known."""
+    body: JsonObject = {"model": model or "none", "input": []}
+    try:
+        reply = await ask("POST", "/responses", json.dumps(body).encode())
+    except UpstreamError as error:
+        return "error", error.message, "check the address, and that nothing between here and there refuses it"
+    if reply.status_code in (400, 422) or reply.is_success:
+        return await _look_for_model(ask, model)
+    error = build_error(reply.status_code, await reply.aread(), None)
+    return "error", error.message, _advise(reply.status_code)
+
+
+def _advise(status: int) -> str | None:
+    match status:
+        case 401 | 403:
+            return "set the key that belongs to this address"
+        case 404:
+            return "give base_url up to, not including, /responses"
+        case _:
+            return "try again later, or ask its operator"
+
+
+async def _look_for_model(ask: Ask, model: str | None) -> Verdict:
+    if model is None:
+        return "warning", "reachable, key accepted; no model is configured", "set upstream.model or OPENAI_MODEL"
+    try:
+        reply = await ask("GET", "/models", None)
+        known = [entry["id"] for entry in json.loads(await reply.aread())["data"]] if reply.is_success else []
+    except (UpstreamError, ValueError, KeyError, TypeError):
+        known = list[str]()
+    if not known:
+        return "ok", f"reachable, key accepted; it lists no models, so {model} is not looked up", None
+    if model in known:
+        return "ok", f"reachable, key accepted, {model} known", None
+    some = ", ".join(known[:10]) + (" …" if len(known) > 10 else "")
+    return "warning", f"reachable, key accepted; {model} is not among its models", f"it lists: {some}"
