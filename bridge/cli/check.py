@@ -66,7 +66,7 @@ def _look_at_server(member: Member) -> list[Finding]:
     if member.state != "ready":
         said = member.last_words()
         quoted = "".join(f"\n    | {line}" for line in said)
-        hint = "its own last words are above" if said else "start the command by hand to see what it says"
+        hint = "above are the last lines of its stderr" if said else "give the absolute path of its command, or its url"
         return [_find("error", what, f"{member.state}: {member.reason}{quoted}", hint)]
     findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
     for name, reason in member.listing.skipped.items():

@@ -47,7 +47,7 @@ def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
         else:
             tools.append(_tool(None, tool.name, 0, "deny"))
     for name, reason in member.listing.skipped.items():
-        tools.append(_tool(None, name, 0, "deny", reason))
+        tools.append(_tool(None, name, 0, "left out", reason))
     return {"name": member.key, "state": member.state, "reason": member.reason, "era": member.era, "tools": tools}
 
 
