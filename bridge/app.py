@@ -63,7 +63,7 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
             clock=self._clock,
             environ=environ,
             redact=redact,
-            in_process={BUILTIN: build_builtin_server(), **(in_process or {})},
+            in_process=_build_builtin(config) | dict(in_process or {}),
             children=children,
             abilities=lambda: self.upstream.abilities if self.upstream else Abilities(),
             approve=approve,
@@ -130,12 +130,15 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
         return await loop.run(request)
 
 
+def _build_builtin(config: Config) -> dict[str, MCPServer]:
+    return {BUILTIN: build_builtin_server()} if config.builtin_tools else {}
+
+
 def _build_offline_transport() -> httpx2.AsyncBaseTransport:
     """Imported when asked for: a bridge with a real upstream has no use for it."""
-    from bridge.offline.app import build_app
-    from bridge.offline.transport import StreamingASGITransport
+    from bridge.offline.app import OfflineTransport
 
-    return StreamingASGITransport(build_app())
+    return OfflineTransport()
 
 
 def _describe_member(member: Member) -> str:

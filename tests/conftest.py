@@ -2,6 +2,7 @@
 
 import ipaddress
 import itertools
+import json
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import ClientSession
 
 REPOSITORY = Path(__file__).parent.parent
 FOREIGN_VARIABLE = re.compile(r"OPENAI_|MCP_RESPONSES_BRIDGE_|.*_PROXY$", re.IGNORECASE)
@@ -110,3 +112,21 @@ def _is_loopback(host: str | bytes) -> bool:
 def _refuse(host: object, refused: list[str]) -> None:
     refused.append(str(host))
     raise OffLoopback(f"a test may reach this machine only, not {host!r}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def schemas_compiled_once() -> Iterator[None]:
+    """The SDK's client compiles a tool's output schema for each connection, which is most of the time of a short test;
+    here equal schemas are compiled once. Results are validated all the same."""
+    compiled: dict[str, Any] = {}
+    compile_schema = ClientSession._output_schema_validator
+
+    def find(session: ClientSession, name: str, schema: dict[str, Any]) -> Any:
+        key = json.dumps(schema, sort_keys=True)
+        if key not in compiled:
+            compiled[key] = compile_schema(session, name, schema)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClientSession, "_output_schema_validator", find)
+        yield

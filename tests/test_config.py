@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from bridge.config import find, load
-from bridge.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
 from bridge.errors import ConfigError
+from bridge.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
 
 Read = Callable[..., Config]
 KEY = {"OPENAI_API_KEY": "sk-of-the-environment"}

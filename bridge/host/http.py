@@ -1,6 +1,7 @@
 """The face on the network: Streamable HTTP and SSE on one port, for as many clients as come."""
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -82,7 +83,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = os.strerror(error.errno).lower() if error.errno else str(error)
         raise ConfigError(f"{host} port {port} cannot be listened on: {reason}") from None
 
 

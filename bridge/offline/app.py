@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from bridge.items import JsonObject, encode
 from bridge.offline.answer import answer
-from bridge.offline.wire import Refused, frames, items, parse, response
+from bridge.offline.wire import Refused, frames, join_items, parse, response
 
 Memory = dict[str | None, list[JsonObject]]
 """The items of a response and of all before it, by the id that `previous_response_id` names; none for None."""
@@ -52,9 +52,8 @@ def _reply(data: bytes, memory: Memory) -> tuple[int, str, Iterator[str]]:
     try:
         request = parse(data)
         if (previous := request.previous_response_id) not in memory:
-            told = f"Previous response with id '{previous}' not found."
-            raise Refused(told, "previous_response_id", "previous_response_not_found")
-        history = items(request, memory[previous])
+            raise Refused(f"No response has id '{previous}'.", "previous_response_id", "previous_response_not_found")
+        history = join_items(request, memory[previous])
         output = answer(request, history)
     except Refused as refused:
         error = dict(zip(("message", "param", "code"), refused.args, strict=True))

@@ -8,7 +8,7 @@ from bridge.items import Json, JsonObject
 from bridge.offline.wire import Schema, Tool
 from bridge.offline.words import Token, read, terms
 
-_ENOUGH = 0.45
+_ENOUGH = 0.5
 """The score from which a part of a message is taken to ask for a tool."""
 
 _FAR = 8
@@ -55,8 +55,8 @@ def _score(said: Iterable[Token], tool: Tool) -> float:
     described, slots = terms(f"{tool.name} {tool.description}"), tool.parameters.properties
     cues = frozenset[str]().union(*(_cues(name, slot) for name, slot in slots.items())) - described
     hits = len(words & described) + len(words & cues) / 2
-    share = hits / max(len(words), 1) + hits / max(len(described), 1) / 2
-    return share * (1 + len(_fill(tool.parameters, list(said))) / 4)
+    share = hits / max(len(words), 1) + hits / max(len(described), 1) / 4
+    return share * (1 + len(_fill(tool.parameters, list(said))) / 4) if share >= _ENOUGH else share
 
 
 def _fill(schema: Schema, free: list[Token]) -> JsonObject:

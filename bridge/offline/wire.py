@@ -59,7 +59,7 @@ def parse(data: bytes) -> Request:
         raise Refused(f"Invalid '{where or 'body'}': {first['msg']}.", where or None, first["type"]) from None
 
 
-def items(request: Request, earlier: list[JsonObject]) -> list[JsonObject]:
+def join_items(request: Request, earlier: list[JsonObject]) -> list[JsonObject]:
     """All items up to the request's own, or Refused where a function call lacks its output or an output its call."""
     new = request.input if isinstance(request.input, list) else [{"role": "user", "content": request.input}]
     calls = {str(item.get("call_id")) for item in earlier + new if item.get("type") == "function_call"}

@@ -40,7 +40,6 @@ class Token(NamedTuple):
     place: int
 
 
-@lru_cache(maxsize=4096)
 def read(text: str) -> tuple[Token, ...]:
     """All tokens of `text` but the words that mean nothing by themselves."""
     unquoted = re.sub(r"([\"'`])([^\s\"'`]*(?:[/@]|\.[a-z])[^\s\"'`]*)\1", r"\2", text)
@@ -48,6 +47,7 @@ def read(text: str) -> tuple[Token, ...]:
     return tuple(token for token in tokens if token.term != "-")
 
 
+@lru_cache(maxsize=4096)
 def terms(text: str) -> frozenset[str]:
     """The concepts and stems in `text`; an identifier is read as the words it is made of."""
     spaced = re.sub(r"[_-]+|(?<=[a-z])(?=[A-Z])", " ", text)
@@ -58,7 +58,8 @@ def _token(match: re.Match[str], place: int) -> Token:
     kind, text = str(match.lastgroup), match.group().strip("\"'`“”「」《》")
     if kind not in ("phrase", "name", "word"):
         return Token("number" if kind in ("min", "max") else kind, text, f"~{kind}", place)
-    stem = re.sub("(?<=[a-z]{3})(?:ing|ed|es|s|e)$", "", text.lower())
-    term = _GLOSSARY.get(text.lower(), _GLOSSARY.get(stem, stem))
+    word = text.lower()
+    stem = re.sub("(?<=[a-z]{3})(?:ing|ed|es|s|e)$", "", word)
+    term = _GLOSSARY.get(word) or _GLOSSARY.get(re.sub("[sd]$", "", word)) or _GLOSSARY.get(stem, stem)
     kind = "number" if term.isdigit() else "timezone" if "/" in term else kind
     return Token(kind, term if kind == "number" else text, term, place)
