@@ -46,6 +46,7 @@ def kill_left(pids: Path) -> None:
                 os.kill(int(file.name), signal.SIGKILL)
 
 
+@pytest.mark.external
 def test_every_signal_ends_all_children_side_by_side(tmp_path: Path, repository: Path) -> None:
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *([signal.SIGKILL] if sys.platform == "linux" else [])]
     hosts: dict[signal.Signals, subprocess.Popen[bytes]] = {}
@@ -187,6 +188,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
     return {"early": early, "closed": closed.finish()}
 
 
+@pytest.mark.external
 def test_a_host_that_closes_stdin_is_left_in_time(
     served: dict[str, Served], record_testsuite_property: Callable[[str, object], None]
 ) -> None:
@@ -198,6 +200,7 @@ def test_a_host_that_closes_stdin_is_left_in_time(
     assert closed.seconds < 5  # the promise is 1.8 s: hosts kill the bridge after 2
 
 
+@pytest.mark.external
 def test_a_signal_in_the_middle_of_the_start_leaves_no_child(served: dict[str, Served]) -> None:
     early = served["early"]
     assert (early.process.returncode, early.left, early.stdout) == (0, [], b"")

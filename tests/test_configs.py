@@ -31,6 +31,7 @@ def test_the_entry_of_a_host_is_what_the_config_command_prints(repository: Path,
     assert json.loads(printed) == read(repository, host)
 
 
+@pytest.mark.external
 def test_each_entry_starts_as_a_desktop_app_starts_it(repository: Path) -> None:
     """With no more environment than `env -i PATH=/usr/bin:/bin`, and in `/`; all at once, to save time."""
     started = {host: start(read(repository, host)) for host in HOSTS}

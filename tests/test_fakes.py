@@ -110,6 +110,7 @@ async def test_every_event_of_a_stream_is_one_that_the_sdk_knows() -> None:
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("options", [{}, {"chunk": 1}, {"crlf": True}], ids=str)
 async def test_the_sdk_reads_a_stream_to_its_end(options: dict[str, Any]) -> None:
     async with ScriptedUpstream([responds(*ITEMS, **options)]) as upstream, sdk(upstream) as client:
@@ -191,7 +192,11 @@ async def test_a_cut_reply_ends_where_it_was_cut(after: int | str, reset: bool) 
             await post(upstream, STREAMED)
 
 
-@pytest.mark.parametrize("reply", [hang(), hang(after=HEAD), gated(responds(), anyio.Event())], ids=repr)
+@pytest.mark.parametrize(
+    "reply",
+    [hang(), hang(after=HEAD), gated(responds(), anyio.Event())],
+    ids=["at once", "after the head", "at a gate"],
+)
 async def test_an_upstream_that_hangs_notices_when_the_client_goes(reply: Reply) -> None:
     async with ScriptedUpstream([reply]) as upstream, anyio.create_task_group() as group:
         group.start_soon(post, upstream, ASKED)
@@ -464,6 +469,7 @@ def test_a_server_tells_its_environment() -> None:
     assert json.loads(json.loads(ended.stdout)["result"]["content"][0]["text"])["CANARY"] == "sings"
 
 
+@pytest.mark.external
 def test_a_stubborn_server_and_its_child_live_until_they_are_killed(tmp_path: Path) -> None:
     entry = rogue("ignores_eof", "grandchild", pids=tmp_path)
     command = [entry["command"], *entry["args"]]

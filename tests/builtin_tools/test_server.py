@@ -227,6 +227,7 @@ async def test_an_unknown_tool_is_refused_by_name() -> None:
     assert await refusal("no_such_tool", {}) == "Unknown tool: no_such_tool"
 
 
+@pytest.mark.external
 async def test_it_runs_as_a_stdio_server_of_its_own() -> None:
     command = StdioServerParameters(command=sys.executable, args=["-m", "builtin_tools"], cwd=ROOT)
     async with Client(command) as client:

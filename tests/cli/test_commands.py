@@ -195,6 +195,7 @@ async def test_the_demo_does_the_four_calls_and_prints_the_entry_to_paste(bridge
     assert entry["mcpServers"]["responses"]["command"] == find_command()
 
 
+@pytest.mark.external
 async def test_the_demo_goes_to_the_configured_upstream_if_there_is_one(bridge: Bridge) -> None:
     async with ScriptedUpstream([responds(message(ANSWER))]) as upstream:
         done = await bridge("demo", OPENAI_BASE_URL=upstream.base_url, OPENAI_MODEL="m")
@@ -215,6 +216,7 @@ async def test_an_unknown_host_is_a_usage_error_that_lists_the_hosts(bridge: Bri
     assert "claude-desktop" in done.stderr
 
 
+@pytest.mark.external
 async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: Path, repository: Path) -> None:
     """The person sees server, tool and arguments, and types y or n."""
     counts, config, written = tmp_path / "counts", tmp_path / "config.json", tmp_path / "written"
@@ -235,6 +237,7 @@ async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: 
     assert counts.read_text(encoding="utf-8").split() == ["write"]
 
 
+@pytest.mark.external
 async def test_ctrl_c_at_the_question_ends_the_command(tmp_path: Path, repository: Path) -> None:
     config = tmp_path / "config.json"
     async with ScriptedUpstream([responds(call("r__write", {"path": str(tmp_path / "written")}))]) as upstream:

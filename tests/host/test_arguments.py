@@ -112,7 +112,9 @@ async def test_without_a_model_the_error_says_what_to_set_and_naming_one_helps()
     assert upstream.requests[0].json["model"] == "o3-pro"
 
 
-@pytest.mark.parametrize("value", [math.nan, [-math.inf], {"a": object()}], ids=str)
+@pytest.mark.parametrize(
+    "value", [math.nan, [-math.inf], {"a": object()}], ids=["nan", "infinity in a list", "an object"]
+)
 def test_what_is_no_json_is_refused_by_name(value: object) -> None:
     """No host can send it over a wire; a caller in this process can."""
     with pytest.raises(ArgumentError, match=r"^extra: "):

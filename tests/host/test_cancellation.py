@@ -99,6 +99,7 @@ async def test_one_cancelled_call_leaves_the_others_alone() -> None:
     assert receipts[0]["output_text"] == "kept"
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_call_cancelled_over_stdio_ends_its_upstream_request(mode: ConnectMode, tmp_path: Path) -> None:
     arrived = anyio.Event()

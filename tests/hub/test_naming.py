@@ -35,6 +35,7 @@ def test_a_name_that_had_to_be_changed_is_still_recognised_and_stays_the_same() 
     assert name_tool("git", "current_time", prefix=False, taken=BUILTIN).startswith("current_time_")
 
 
+@pytest.mark.external
 def test_ten_thousand_sets_of_tools_have_legal_names_and_no_two_share_one() -> None:
     seeded = random.Random(20261122)
     tried = 0

@@ -55,6 +55,7 @@ async def test_every_transport_and_era_connects() -> None:
     }
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("wire", ["http", "sse"])
 async def test_a_server_stopped_in_mid_call_costs_that_call_and_is_used_again_when_it_is_back(wire: Any) -> None:
     servers: list[OrderedServer] = []
@@ -85,6 +86,7 @@ async def test_a_server_stopped_in_mid_call_costs_that_call_and_is_used_again_wh
         assert (await bridge.use(call("far__answer", {"key": "b"}))).outputs == ["b"]
 
 
+@pytest.mark.external
 async def test_an_expired_session_costs_one_call_which_can_be_repeated() -> None:
     async with (
         HttpServer(lambda: rendezvous_server(1)) as served,

@@ -76,6 +76,7 @@ async def items_of(events: Iterable[Event]) -> list[dict[str, Any]]:
 # The bytes
 
 
+@pytest.mark.external
 async def test_a_stream_may_come_in_pieces_of_any_size() -> None:
     wire = sse([SMALL], {}, crlf=True)
     sizes = range(1, len(wire) + 1)
@@ -88,6 +89,7 @@ async def test_a_stream_may_come_in_pieces_of_any_size() -> None:
         assert server.connections == 1, "a stream that was read to its end leaves its connection for the next"
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(("crlf", "reset"), [(False, False), (True, True)], ids=["lf and end", "crlf and reset"])
 async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error(crlf: bool, reset: bool) -> None:
     made = {"type": "function_call", "call_id": "c", "name": "add", "arguments": '{"a":"值😀"}'}
