@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,17 @@ def start(config: dict[str, Any]) -> subprocess.Popen[str]:
         text=True,
         encoding="utf-8",
     )
+
+
+def test_every_json_block_of_the_readme_is_a_config_that_loads(repository: Path, tmp_path: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```json\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        file = tmp_path / f"{number}.json"
+        file.write_text(block, encoding="utf-8")
+        config = load(file, environ={})
+        assert config.servers or [notice.code for notice in config.notices] == ["own_entry"]
 
 
 @pytest.mark.parametrize(

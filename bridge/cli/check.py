@@ -67,7 +67,7 @@ def _look_at_server(member: Member) -> list[Finding]:
         said = member.last_words()
         quoted = "".join(f"\n    | {line}" for line in said)
         hint = "above are the last lines of its stderr" if said else "give the absolute path of its command, or its url"
-        return [_find("error", what, f"{member.state}: {member.reason}{quoted}", hint)]
+        return [_find("error", what, f"{member.describe()}{quoted}", hint)]
     findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
     for name, reason in member.listing.skipped.items():
         findings.append(_find("warning", what, f"{name} is left out: {reason}", "its author has to mend it"))

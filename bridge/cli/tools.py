@@ -77,7 +77,7 @@ def _print_tables(report: JsonObject) -> None:
 def _headline(server: JsonObject, count: int) -> str:
     reason = f": {server['reason']}" if server["reason"] else ""
     era = f", MCP {server['era']}" if server["era"] else ""
-    return f"{server['name']} is {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
+    return f"{server['name']}: {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
 
 
 def _table(tools: list[JsonObject]) -> Table:

@@ -49,6 +49,8 @@ class BridgedTool:
     @property
     def allow_hint(self) -> str:
         """The one config line that lets this tool run unasked."""
+        if self.owner.server.tools.decision(self.tool.name) == "ask":  # it beats `allow`
+            return f'take it out of "mcpServers": {{"{self.owner.key}": {{"tools": {{"ask": …}}}}}}'
         return f'"mcpServers": {{"{self.owner.key}": {{"tools": {{"allow": ["{self.tool.name}"]}}}}}}'
 
 
@@ -127,5 +129,4 @@ def _leave_out(member: Member, name: str, reason: str) -> Notice:
 
 
 def _report(member: Member) -> Notice:
-    reason = f": {member.reason}" if member.reason else ""
-    return {"code": "server_unavailable", "message": f"{member.key} is {member.state}{reason}; its tools are missing"}
+    return {"code": "server_unavailable", "message": f"{member.describe()}; its tools are missing"}

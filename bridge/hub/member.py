@@ -88,6 +88,12 @@ class Member:
         """What it offers, or offered when it was last ready."""
         return self.listing.tools
 
+    def describe(self) -> str:
+        """Its state in words, and the reason where there is one."""
+        words = {"backing off": "was lost and is started again", "failed": "failed"}
+        reason = f": {self.reason}" if self.reason else ""
+        return f'server "{self.key}" {words.get(self.state, f"is {self.state}")}{reason}'
+
     def last_words(self) -> list[str]:
         """The last lines of the stderr of its process, configured secrets blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []

@@ -75,6 +75,14 @@ async def test_a_refusal_names_the_one_line_that_allows_it_and_that_line_does(tm
         assert (await bridge.use(call("desk__add", {"a": 1, "b": 2}))).outputs == ["3"]
 
 
+async def test_a_refusal_of_a_tool_to_be_asked_about_names_the_list_that_says_so() -> None:
+    """`allow` would not help: `ask` beats it."""
+    entry = {**rogue("good"), "tools": {"ask": ["*"]}}
+    async with scene({"desk": entry}, approve=approve_nothing) as bridge:
+        outcome = await bridge.use(call("desk__read"))
+    assert outcome.output["message"].endswith('take it out of "mcpServers": {"desk": {"tools": {"ask": …}}}')
+
+
 async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "tools": {"deny": ["write", "add"], "allow": ["*"]}}

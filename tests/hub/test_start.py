@@ -35,10 +35,10 @@ async def test_a_run_goes_on_without_those_that_fail_or_are_late_and_names_them(
     assert outcome.outputs == ["here"]
     assert {name.split("__")[0] for name in outcome.offered} == {"good"}
     missing, broken, silent = outcome.notices
-    assert missing == "missing is failed: command not found: no-such-command-anywhere; its tools are missing"
-    assert broken.startswith("broken is failed: the process exited with status 1")
+    assert missing == 'server "missing" failed: command not found: no-such-command-anywhere; its tools are missing'
+    assert broken.startswith('server "broken" failed: the process exited with status 1')
     assert "rogue: cannot start: the database is missing" in broken
-    assert silent == "silent is late: not ready after 10 s; its tools are missing"
+    assert silent == 'server "silent" is late: not ready after 10 s; its tools are missing'
 
 
 async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
@@ -82,7 +82,7 @@ async def test_one_that_comes_late_is_used_by_the_next_run() -> None:
 async def test_the_reason_is_the_servers_and_not_that_it_was_ended_for_it() -> None:
     async with scene({"modern": {**rogue("modern"), "protocol": "legacy"}}) as bridge:
         [notice] = (await bridge.use()).notices
-    assert notice == "modern is failed: no handshake here; its tools are missing"
+    assert notice == 'server "modern" failed: no handshake here; its tools are missing'
 
 
 async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -> None:
@@ -98,4 +98,4 @@ async def test_last_words_that_come_after_the_end_of_stdout_are_heard() -> None:
     program = "import os, time; os.close(1); time.sleep(0.05); os.write(2, b'no licence'); os._exit(4)"
     async with scene({"late": {"command": sys.executable, "args": ["-S", "-E", "-c", program]}}) as bridge:
         [notice] = (await bridge.use()).notices
-    assert notice.startswith("late is failed: the process exited with status 4; its last words: no licence;")
+    assert notice.startswith('server "late" failed: the process exited with status 4; its last words: no licence;')
