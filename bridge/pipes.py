@@ -165,8 +165,7 @@ class _Sink:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lock = anyio.Lock()
-        self._waits = sys.platform != "win32" and not stat.S_ISREG(os.fstat(fd).st_mode) and not os.isatty(fd)
-        if self._waits:
+        if sys.platform != "win32" and not stat.S_ISREG(os.fstat(fd).st_mode) and not os.isatty(fd):
             os.set_blocking(fd, False)
 
     async def write(self, data: bytes) -> None:
