@@ -1,10 +1,11 @@
 """Wiring: the one place where all sides meet."""
 
 import secrets
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from types import TracebackType
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager, nullcontext
+from typing import Self
 
+import anyio
 import httpx2
 from mcp.server import MCPServer
 
@@ -30,7 +31,7 @@ OFFLINE = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-ru
 """The embedded upstream; its address is never looked up."""
 
 
-class Bridge(AbstractAsyncContextManager["Bridge"]):
+class Bridge(anyio.AsyncContextManagerMixin):
     """A running bridge: the connected servers, the upstream, and the runs between them. `server` is its MCP face."""
 
     def __init__(
@@ -52,7 +53,6 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
         redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
-        self._stack = AsyncExitStack()
         upstream = OFFLINE if offline else config.upstream
         if offline:
             transport = _build_offline_transport()
@@ -71,17 +71,10 @@ class Bridge(AbstractAsyncContextManager["Bridge"]):
         )
         self._engine = MemoryEngine(self._respond)
 
-    async def __aenter__(self) -> "Bridge":
-        if self.upstream:
-            await self._stack.enter_async_context(self.upstream)
-        await self._stack.enter_async_context(self.hub)
-        await self._stack.enter_async_context(self._engine)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        return await self._stack.__aexit__(kind, error, trace)
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with self.upstream or nullcontext(), self.hub, self._engine:
+            yield self
 
     @property
     def result_chars(self) -> int:

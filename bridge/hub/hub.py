@@ -1,13 +1,11 @@
 """All connected servers together: one catalogue of their tools, and each call to the server that owns it."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import NoReturn, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import NoReturn, Self, TypeAlias
 
 import anyio
-from anyio.abc import TaskGroup
 from mcp.server import MCPServer
 from mcp.shared.dispatcher import ProgressFnT
 
@@ -32,7 +30,7 @@ async def approve_nothing(_server: str, _tool: str, _arguments: JsonObject) -> b
     return False
 
 
-class Hub(AbstractAsyncContextManager["Hub"]):
+class Hub(anyio.AsyncContextManagerMixin):
     """The connected servers of one bridge, each kept by a task of its own for as long as the hub is entered."""
 
     def __init__(
@@ -54,7 +52,6 @@ class Hub(AbstractAsyncContextManager["Hub"]):
         self._approve = approve
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
-        self._tasks: TaskGroup | None = None
 
         def build(server: ServerConfig) -> Member:
             return Member(
@@ -72,19 +69,13 @@ class Hub(AbstractAsyncContextManager["Hub"]):
         builtin = [ServerConfig(key=BUILTIN, require_approval="never")] if config.builtin_tools else []
         self.members = [build(server) for server in (*builtin, *config.servers)]
 
-    async def __aenter__(self) -> "Hub":
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        for member in self.members:
-            self._tasks.start_soon(member.run, name=f"server {member.key}")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._tasks
-        self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, error, trace)
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with anyio.create_task_group() as tasks:
+            for member in self.members:
+                tasks.start_soon(member.run, name=f"server {member.key}")
+            yield self
+            tasks.cancel_scope.cancel()
 
     def snapshot(self) -> Catalogue:
         """The catalogue of this moment, waiting for nobody."""

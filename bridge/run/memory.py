@@ -1,11 +1,10 @@
 """The engine that keeps runs in memory: each in a task of its own, with its list of events."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import TypeAlias, TypeVar
+from typing import Self, TypeAlias, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -56,24 +55,18 @@ class Run:
 Body: TypeAlias = Callable[[Run, JsonObject], Awaitable[Ending]]
 
 
-class MemoryEngine(AbstractAsyncContextManager["MemoryEngine"]):
+class MemoryEngine(anyio.AsyncContextManagerMixin):
     """Starts runs of `body` for as long as it is entered; leaving it cancels those that still run."""
 
     def __init__(self, body: Body) -> None:
         self._body = body
         self._tasks: TaskGroup | None = None
 
-    async def __aenter__(self) -> "MemoryEngine":
-        self._tasks = anyio.create_task_group()
-        await self._tasks.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._tasks
-        self._tasks.cancel_scope.cancel()
-        return await self._tasks.__aexit__(kind, error, trace)
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        async with anyio.create_task_group() as self._tasks:
+            yield self
+            self._tasks.cancel_scope.cancel()
 
     def start(self, run_id: str, arguments: JsonObject, *, owner: str | None, listener: Listener | None = None) -> Run:
         """Start a run; `arguments` are `respond`'s, checked already."""
