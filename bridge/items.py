@@ -188,3 +188,8 @@ def read_usage(usage: JsonObject | None) -> dict[str, int]:
         "output_tokens": count("output_tokens", "completion_tokens"),
     }
     return spent | {"total_tokens": count("total_tokens") or sum(spent.values())}
+
+
+def encode_error(code: str, message: str, **details: Json) -> str:
+    """The one form in which the model reads that a call failed: a call output has no flag for it."""
+    return encode({"error": code, "message": message} | details)

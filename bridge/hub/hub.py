@@ -14,8 +14,8 @@ from bridge.clock import Clock
 from bridge.hub.catalogue import BUILTIN, BridgedTool, Catalogue, build_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
-from bridge.hub.outputs import encode_error, render_result
-from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode
+from bridge.hub.outputs import render_result
+from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode, encode_error
 from bridge.settings import Config, ServerConfig
 from bridge.telemetry import Redactor
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from mcp import types
 
-from bridge.items import Abilities, Json, JsonObject, encode, scrub
+from bridge.items import Abilities, JsonObject, encode, encode_error, scrub
 
 NO_OUTPUT = "(no output)"
 IMAGE_TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif"}
@@ -31,11 +31,6 @@ def render_result(
     if all(part["type"] == "input_text" for part in parts):
         return cut_middle(_join(parts), limit_bytes), False
     return _cut_parts(parts, limit_bytes), False
-
-
-def encode_error(code: str, message: str, **details: Json) -> str:
-    """The one form in which the model reads that a call failed: a call output has no flag for it."""
-    return encode({"error": code, "message": message} | details)
 
 
 def cut_middle(text: str, limit_bytes: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.errors import ArgumentError
-from bridge.items import Call, CallOutput, Json, JsonObject, encode
+from bridge.items import Call, CallOutput, Json, JsonObject, encode, encode_error
 from bridge.run.engine import Catalogue
 
 
@@ -36,8 +36,7 @@ class Offer:
 
 def fail_call(code: str, message: str, **details: Json) -> CallOutput:
     """The output of a call that came to nothing, as the model reads it."""
-    output = encode({"error": code, "message": message} | details)
-    return {"output": output, "is_error": True, "server": None, "tool": None}
+    return {"output": encode_error(code, message, **details), "is_error": True, "server": None, "tool": None}
 
 
 def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, max_tools: int) -> Offer:
