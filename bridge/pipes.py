@@ -32,9 +32,9 @@ Streams: TypeAlias = tuple[
 
 @asynccontextmanager
 async def open_pipes(
-    source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
+    name: str, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
 ) -> AsyncIterator[Streams]:
-    """The stream pair over two descriptors, which stay the caller's to close.
+    """The stream pair over two descriptors, which stay the caller's to close; `name` is the other side's in the log.
 
     `on_end` is called when `source` ends or `sink` breaks. A line that is no message, or one over `limit` bytes, is
     answered on `sink` with a JSON-RPC error when `answer_bad` (our own face), else handed to the session as the error
@@ -42,7 +42,7 @@ async def open_pipes(
     """
     to_session, from_wire = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     to_wire, from_session = anyio.create_memory_object_stream[SessionMessage](0)
-    wire = _Wire(source, sink, limit=limit, on_end=on_end, answer_bad=answer_bad)
+    wire = _Wire(name, source, sink, limit=limit, on_end=on_end, answer_bad=answer_bad)
     with to_session, from_wire, to_wire, from_session:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wire.receive, to_session)
@@ -56,7 +56,10 @@ async def open_pipes(
 class _Wire:
     """The two directions of one stream pair."""
 
-    def __init__(self, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool) -> None:
+    def __init__(
+        self, name: str, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
+    ) -> None:
+        self._name = name
         self._source = source
         self._sink = _Sink(sink)
         self._limit = limit
@@ -95,7 +98,7 @@ class _Wire:
         try:
             message = read_message(line)
         except BadMessage as bad:
-            logger.warning("skipped a line: %s", bad)
+            logger.warning("%s: skipped a line that is no message: %s", self._name, bad)
             if self._answer_bad:
                 await self._sink.write(write_message(bad.to_error()))
             elif bad.id is not None:

@@ -37,7 +37,7 @@ async def pipes(
     peer_reads, sink = os.pipe()
     ended = anyio.Event()
     try:
-        async with open_pipes(source, sink, limit=limit, on_end=ended.set, answer_bad=answer_bad) as (
+        async with open_pipes("peer", source, sink, limit=limit, on_end=ended.set, answer_bad=answer_bad) as (
             incoming,
             outgoing,
         ):

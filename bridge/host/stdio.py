@@ -10,7 +10,10 @@ async def serve_stdio(server: BridgeServer, source: int, sink: int, *, message_b
     """Serve one host on two descriptors; returns at the end of `source`, with what was asked before it answered."""
     ended = anyio.Event()
     async with (
-        open_pipes(source, sink, limit=message_bytes, on_end=ended.set, answer_bad=True) as (incoming, outgoing),
+        open_pipes("the host", source, sink, limit=message_bytes, on_end=ended.set, answer_bad=True) as (
+            incoming,
+            outgoing,
+        ),
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(server.tell_changes)

@@ -54,7 +54,7 @@ class Process:
                 tasks.start_soon(self._log_stderr, child.stderr)
                 try:
                     async with open_pipes(
-                        child.stdout, child.stdin, limit=limit, on_end=note_end, answer_bad=False
+                        self._server.key, child.stdout, child.stdin, limit=limit, on_end=note_end, answer_bad=False
                     ) as streams:
                         yield streams
                 finally:
