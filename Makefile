@@ -1,13 +1,17 @@
-# `make run` watches the whole job being done, `make test` runs the tests; each sets up what it needs, once.
+# `make run` watches the whole job being done, `make test` runs the tests, `make bench` measures what the bridge costs;
+# each sets up what it needs, once.
 bin = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 setup = pyproject.toml .ci/constraints.txt .ci/setup
 
-.PHONY: run test lint
+.PHONY: run test bench lint
 run: .venv/.run
 	@$(bin)/mcp-responses-bridge demo $(ARGS)
 
 test: .venv/.dev
 	@$(bin)/python -m pytest $(ARGS)
+
+bench: .venv/.dev
+	@$(bin)/python -m tests.bench.run $(ARGS)
 
 lint: .venv/.dev
 	@$(bin)/ruff check . && $(bin)/ruff format --check . && $(bin)/pyrefly check --python-interpreter-path $(bin)/python

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Literal, TypedDict, cast
 
 import anyio
@@ -11,6 +13,7 @@ from rich.text import Text
 
 from bridge.app import Bridge
 from bridge.cli.codes import COMPLETED, FAILED
+from bridge.cli.tools import make_printable
 from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
 from bridge.settings import NO_UPSTREAM, Config
@@ -46,36 +49,54 @@ async def _look(config: Config, redact: Redactor) -> list[Finding]:
     findings = [_find("ok", "config", where)]
     findings += [_find("warning", "config", notice.message) for notice in config.notices]
     async with Bridge(config, environ=os.environ, redact=redact) as bridge:
-        findings.append(await _look_at_upstream(bridge))
-        await bridge.hub.catalogue()
-        for member in bridge.hub.members:
-            findings += _look_at_server(member)
-    return findings
+        servers = [partial(_look_at_server, member) for member in bridge.hub.members]
+        return findings + await _look_at_all(partial(_look_at_upstream, bridge), *servers)
 
 
-async def _look_at_upstream(bridge: Bridge) -> Finding:
+async def _look_at_all(*looks: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    """At all at once, told in order: a server that failed is soon started again, and then has said nothing yet."""
+    found = [list[Finding]() for _ in looks]
+
+    async def look(place: int) -> None:
+        found[place] = await looks[place]()
+
+    async with anyio.create_task_group() as tasks:
+        for place in range(len(looks)):
+            tasks.start_soon(look, place)
+    return [finding for findings in found for finding in findings]
+
+
+async def _look_at_upstream(bridge: Bridge) -> list[Finding]:
     if bridge.upstream is None:
-        return _find("error", "upstream", "none is configured", NO_UPSTREAM)
-    base_url = bridge.upstream.config.base_url
+        return [_find("error", "upstream", "none is configured", NO_UPSTREAM)]
     level, message, hint = await bridge.upstream.probe()
-    return _find(level, f"upstream {base_url}", message, hint)
+    return [_find(level, f"upstream {bridge.upstream.config.base_url}", message, hint)]
 
 
-def _look_at_server(member: Member) -> list[Finding]:
+async def _look_at_server(member: Member) -> list[Finding]:
+    await member.settled.wait()
     what = f"server {member.key}"
     if member.state != "ready":
         said = member.last_words()
-        quoted = "".join(f"\n    | {line}" for line in said)
-        hint = "above are the last lines of its stderr" if said else "give the absolute path of its command, or its url"
-        return [_find("error", what, f"{member.describe()}{quoted}", hint)]
+        return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
     for name, reason in member.listing.skipped.items():
         findings.append(_find("warning", what, f"{name} is left out: {reason}", "its author has to mend it"))
     return findings
 
 
-def _find(level: Level, what: str, message: str, hint: str | None = None) -> Finding:
-    return {"level": level, "what": what, "message": message, "hint": hint}
+def _advise(member: Member, *, said: bool) -> str:
+    if said:
+        return "above are the last lines of its stderr"
+    if member.state == "late":
+        return "give it longer with connect_timeout_s, or start its command by hand to see what it waits for"
+    return "give the absolute path of its command, or its url"
+
+
+def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:
+    """`quoted`: lines of another program, to be shown below the message."""
+    lines = "\n    | ".join(map(make_printable, (message, *quoted)))
+    return {"level": level, "what": make_printable(what), "message": lines, "hint": hint and make_printable(hint)}
 
 
 def _print(findings: list[Finding], redact: Redactor) -> None:

@@ -25,7 +25,7 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor) ->
     if options.json:
         sys.stdout.write(redact(encode(report)) + "\n")
     else:
-        _print_tables(report)
+        _print_tables(report, redact)
     sys.stdout.flush()
     return COMPLETED
 
@@ -45,10 +45,19 @@ def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
         if bridged := offered.get(tool.name):
             tools.append(_tool(bridged.name, tool.name, estimate_tokens(bridged.encoded), bridged.approval))
         else:
-            tools.append(_tool(None, tool.name, 0, "deny"))
+            tools.append(_leave_out(member, tool.name, catalogue))
     for name, reason in member.listing.skipped.items():
         tools.append(_tool(None, name, 0, "left out", reason))
     return {"name": member.key, "state": member.state, "reason": member.reason, "era": member.era, "tools": tools}
+
+
+def _leave_out(member: Member, name: str, catalogue: Catalogue) -> JsonObject:
+    """A tool that its server offers and the model does not get: denied, or left out with a notice in the catalogue."""
+    if member.server.tools.decision(name) == "deny":
+        return _tool(None, name, 0, "deny")
+    words = f"{member.key}: {name} is left out: "
+    notices = [notice["message"] for notice in catalogue.notices]
+    return _tool(None, name, 0, "left out", *(text.removeprefix(words) for text in notices if text.startswith(words)))
 
 
 def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) -> JsonObject:
@@ -61,16 +70,21 @@ def estimate_tokens(text: str) -> int:
     return wide + (len(text) - wide + 3) // 4
 
 
-def _print_tables(report: JsonObject) -> None:
+def make_printable(text: str) -> str:
+    """Other programs' words on one line, without what would move the cursor or colour what follows."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _print_tables(report: JsonObject, redact: Redactor) -> None:
     """One table a server; a pipe gets the same without colours or cut lines."""
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
     total = 0
     for server in cast("list[JsonObject]", report["servers"]):
         tools = cast("list[JsonObject]", server["tools"])
         total += sum(cast("int", tool["tokens"]) for tool in tools)
-        console.print(Text(_headline(server, len(tools)), style="bold"))
+        console.print(Text(make_printable(redact(_headline(server, len(tools)))), style="bold"))
         if tools:
-            console.print(_table(tools))
+            console.print(_table(tools, redact))
     console.print(f"All together about {total:,} tokens in every request.")
 
 
@@ -80,7 +94,7 @@ def _headline(server: JsonObject, count: int) -> str:
     return f"{server['name']}: {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
 
 
-def _table(tools: list[JsonObject]) -> Table:
+def _table(tools: list[JsonObject], redact: Redactor) -> Table:
     table = Table(box=None, padding=(0, 2), show_edge=False)
     for column, justify in (("the model sees", "left"), ("tool", "left"), ("tokens", "right"), ("approval", "left")):
         table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
@@ -88,5 +102,5 @@ def _table(tools: list[JsonObject]) -> Table:
     for tool in tools:
         notes = "; ".join(map(str, cast("list[Json]", tool["notes"])))
         row = [tool["name"] or "–", tool["tool"], tool["tokens"] or "", tool["approval"], notes]
-        table.add_row(*(Text(str(cell)) for cell in row))
+        table.add_row(*(Text(make_printable(redact(str(cell)))) for cell in row))
     return table

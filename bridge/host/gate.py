@@ -63,7 +63,7 @@ class Access:
             return True
         given = list(credentials)
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        is_equal = hmac.compare_digest(token.strip().encode("latin-1", "replace"), self.token.encode())
+        is_equal = hmac.compare_digest(token.encode("latin-1"), self.token.encode())
         return is_equal and scheme.lower() == "bearer"
 
 
@@ -71,6 +71,11 @@ def _only(headers: Headers, name: str, parse: Callable[[str], T | None]) -> T | 
     """The one header of that name, parsed; None for none, several, or one that cannot be."""
     values = headers.getlist(name)
     return parse(values[0]) if len(values) == 1 else None
+
+
+def _lower_names(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers with Host and Origin in lower case: upper case means the same, but not to the SDK's own check."""
+    return [(name, value.lower() if name in (b"host", b"origin") else value) for name, value in headers]
 
 
 class Gate:
@@ -83,11 +88,11 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
-        elif refusal := self._access.find_refusal(scope):
+            raise RuntimeError(f"{scope['type']} is not served")  # it would come past every check
+        if refusal := self._access.find_refusal(scope):
             await refusal(scope, receive, send)
         else:
-            await self._pass_on(scope, receive, send)
+            await self._pass_on({**scope, "headers": _lower_names(scope["headers"])}, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         deadline = self._clock.now() + BODY_TIMEOUT_S

@@ -18,11 +18,11 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from bridge.clock import Clock
 from bridge.errors import ConfigError
@@ -34,8 +34,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}
 MAX_BODY_BYTES = 32 << 20
 """Of one request: room for a few images in `input`."""
-HEADER_TIMEOUT_S = 10.0
-"""How long a connection may take to send the head of its first request."""
+HEAD_TIMEOUT_S = 10.0
+"""How long a connection may take to send the head of its first request, or to end one and send that of the next."""
 STOP_S = 1
 """How long open streams may take to end when the service stops; whole seconds, as uvicorn counts."""
 
@@ -71,11 +71,17 @@ def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
     hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
     origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
     listening = open_socket(settings.host, settings.port)
-    own: list[Address] = [(name, listening.getsockname()[1]) for name in LOOPBACK] if is_local else []
+    own = _name_loopback(*listening.getsockname()[:2]) if is_local else []
     token = None if no_auth else settings.token or _make_token()
     return Listening(
         listening, Access(token, frozenset([*own, *hosts]), frozenset([*origins, *(("http", a) for a in own)]))
     )
+
+
+def _name_loopback(host: str, port: int) -> list[Address]:
+    """How a Host header names a loopback address; clients leave out port 80."""
+    names = {*LOOPBACK, f"[{host}]" if ":" in host else host}
+    return [(name, shown) for name in names for shown in ((port, None) if port == 80 else (port,))]
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -83,7 +89,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
+        number = error.errno or 0  # below 0 the name was not found
+        reason = os.strerror(number).lower() if number > 0 else "no such address is known"
         raise ConfigError(f"{host} port {port} cannot be listened on: {reason}") from None
 
 
@@ -116,36 +123,30 @@ class Service:
             server, security_settings=security, max_request_body_size=MAX_BODY_BYTES
         )
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
-        self._streams: set[anyio.CancelScope] = set()
-        self.app = Starlette(
-            routes=[
-                Route("/mcp", endpoint=StreamableHTTPASGIApp(self._sessions)),
-                Route("/sse", self._serve_sse, methods=["GET"]),
-                Mount("/messages/", app=self._sse.handle_post_message),
-                Route(OPEN_PATH, self._tell_health),
-            ],
-            middleware=[Middleware(Gate, access, clock)],
-        )
+        routes = [
+            Route("/mcp", endpoint=StreamableHTTPASGIApp(self._sessions)),
+            Route("/sse", self._serve_sse, methods=["GET"]),
+            Mount("/messages/", app=self._sse.handle_post_message),
+            Route(OPEN_PATH, self._tell_health),
+        ]
+        self.app = _Endable(Starlette(routes=routes, middleware=[Middleware(Gate, access, clock)]))
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """While entered, requests are served; leaving it ends every open stream.
+        """While entered, requests are served; leaving it ends those that are open.
 
         Not the application's lifespan: uvicorn ends that last, after it has waited for the open streams.
         """
         async with anyio.create_task_group() as tasks, self._sessions.run():
             tasks.start_soon(self._server.tell_changes)
             yield
-            for stream in self._streams:
-                stream.cancel()
+            self.app.end()
             tasks.cancel_scope.cancel()
 
     async def _serve_sse(self, request: Request) -> Response:
-        with anyio.CancelScope() as stream, suppress(ValueError):  # refused, and answered, by the transport
-            self._streams.add(stream)
+        with suppress(ValueError):  # refused, and answered, by the transport
             async with self._sse.connect_sse(request.scope, request.receive, request._send) as (incoming, outgoing):
                 await self._server.run(incoming, outgoing, self._server.create_initialization_options())
-        self._streams.discard(stream)
         return Response()
 
     async def _tell_health(self, _request: Request) -> Response:
@@ -157,10 +158,54 @@ def _join(address: Address) -> str:
     return host if port is None else f"{host}:{port}"
 
 
-async def serve_http(server: BridgeServer, listening: Listening, clock: Clock, stop: anyio.Event) -> None:
-    """Serve until `stop`; then streams that are still open are ended."""
+class _Endable:
+    """Requests that can be ended, all at once: uvicorn waits for open streams, and cuts them with an error."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._requests: set[anyio.CancelScope] = set()
+        self._has_ended = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = is_complete = False
+
+        async def note(message: Message) -> None:
+            nonlocal has_begun, is_complete
+            has_begun = True
+            is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
+
+        with anyio.CancelScope() as request:
+            self._requests.add(request)
+            if self._has_ended:
+                request.cancel()
+            try:
+                await self._app(scope, receive, note)
+            finally:
+                self._requests.discard(request)
+        if request.cancelled_caught and not has_begun:
+            await PlainTextResponse("The service is stopping", 503)(scope, receive, send)
+        elif request.cancelled_caught and not is_complete:
+            await send({"type": "http.response.body", "body": b""})
+
+    def end(self) -> None:
+        """Stop answering; a stream that is open ends as if it had nothing more to say."""
+        self._has_ended = True
+        for request in self._requests:
+            request.cancel()
+
+
+async def serve_http(
+    server: BridgeServer,
+    listening: Listening,
+    clock: Clock,
+    stop: anyio.Event,
+    *,
+    head_timeout_s: float = HEAD_TIMEOUT_S,
+) -> None:
+    """Serve until `stop`; then requests that are still open are ended."""
     service = Service(server, listening.access, clock)
-    web = build_web(service.app)
+    web = build_web(service.app, head_timeout_s=head_timeout_s)
     async with anyio.create_task_group() as tasks:
         async with service.run():
             tasks.start_soon(web.serve, [listening.socket])
@@ -168,12 +213,17 @@ async def serve_http(server: BridgeServer, listening: Listening, clock: Clock, s
         web.should_exit = True
 
 
-def build_web(app: ASGIApp) -> uvicorn.Server:
+def build_web(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -> uvicorn.Server:
     """A web server for `app` that leaves signals and logging to us; setting its `should_exit` stops it."""
+
+    class Connection(_Connection):
+        patience_s = head_timeout_s
+
     return _Server(
         uvicorn.Config(
             app,
-            http=_Connection,
+            http=Connection,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
@@ -193,13 +243,30 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection that does not send a request in time is closed; uvicorn waits for ever."""
+    """A connection on which no request begins in time is closed; uvicorn waits for ever once a byte has come."""
+
+    patience_s: float
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.loop.call_later(HEADER_TIMEOUT_S, self._close_if_silent)
+        self._close_without_request_after(None)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    @override
+    def on_response_complete(self) -> None:
+        answered = self.cycle  # and not the one of a request that waited behind it, and begins now
+        super().on_response_complete()
+        self._timer.cancel()
+        self._close_without_request_after(answered)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
+        super().connection_lost(exc)
+
+    def _close_without_request_after(self, last: RequestResponseCycle | None) -> None:
+        self._timer = self.loop.call_later(self.patience_s, self._close_if_last, last)
+
+    def _close_if_last(self, last: RequestResponseCycle | None) -> None:
+        if self.cycle is last:
             self.transport.close()

@@ -8,13 +8,17 @@ import httpx2
 
 from bridge.errors import UpstreamError
 from bridge.items import JsonObject
-from bridge.upstream.replies import build_error
+from bridge.upstream.replies import build_error, read_reply
 
 Verdict: TypeAlias = tuple[Literal["ok", "warning", "error"], str, str | None]
 """How it is, in words, and what to do about it."""
 
 Ask: TypeAlias = Callable[[str, str, bytes | None], Awaitable[httpx2.Response]]
 """Sends a request: method, path below the base URL, body. Raises UpstreamError when nothing comes back."""
+
+
+UNKNOWN_MODEL = "model_not_found"
+"""The API's own code for a model that it does not know or that the key may not use."""
 
 
 async def probe(ask: Ask, model: str | None) -> Verdict:
@@ -25,20 +29,41 @@ async def probe(ask: Ask, model: str | None) -> Verdict:
         reply = await ask("POST", "/responses", json.dumps(body).encode())
     except UpstreamError as error:
         return "error", error.message, "check the address, and that nothing between here and there refuses it"
-    if reply.status_code in (400, 422) or reply.is_success:
-        return await _look_for_model(ask, model)
+    error = await _find_error(reply, model)
+    return ("error", error.message, _advise(error)) if error else await _look_for_model(ask, model)
+
+
+async def _find_error(reply: httpx2.Response, model: str | None) -> UpstreamError | None:
+    """What is wrong besides the request itself, whose refusal was to be expected."""
+    if reply.is_success:
+        return await _find_foreign(reply)
     error = build_error(reply.status_code, await reply.aread(), None)
-    return "error", error.message, _advise(reply.status_code)
+    if error.code == UNKNOWN_MODEL:
+        return error if model else None
+    return None if reply.status_code in (400, 422) else error
 
 
-def _advise(status: int) -> str | None:
-    match status:
+async def _find_foreign(reply: httpx2.Response) -> UpstreamError | None:
+    """The error for a reply that is no response: some servers answer everything with a page."""
+    if reply.headers.get("content-type", "").startswith("text/event-stream"):
+        return None
+    try:
+        read_reply(await reply.aread(), status=reply.status_code, request_id=None)
+    except UpstreamError as error:
+        return error
+    return None
+
+
+def _advise(error: UpstreamError) -> str:
+    if error.code == UNKNOWN_MODEL:
+        return "set upstream.model or OPENAI_MODEL to one that it offers"
+    match error.status:
         case 401 | 403:
             return "set the key that belongs to this address"
-        case 404:
-            return "give base_url up to, not including, /responses"
-        case _:
+        case 429 | 500 | 502 | 503 | 504:
             return "try again later, or ask its operator"
+        case _:
+            return "give base_url up to, not including, /responses"
 
 
 async def _look_for_model(ask: Ask, model: str | None) -> Verdict:

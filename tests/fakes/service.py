@@ -1,0 +1,123 @@
+"""The service on a loopback port of this process, and requests to it byte by byte or through an MCP client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import httpx2
+from mcp import Client
+from mcp.client.client import ConnectMode
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+from bridge.app import Bridge
+from bridge.clock import Clock
+from bridge.host.http import HEAD_TIMEOUT_S, Listening, listen, serve_http
+from bridge.settings import ServeConfig
+
+TOKEN = "a-token-of-the-tests"
+PATIENCE_S = 5
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, byte by byte."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+@dataclass(frozen=True)
+class Served:
+    """A service that runs; `port` is where."""
+
+    listening: Listening
+
+    @property
+    def port(self) -> int:
+        return int(self.listening.socket.getsockname()[1])
+
+    async def send(
+        self, method: str, path: str, headers: Sequence[tuple[str, str | bytes]] = (), body: bytes = b""
+    ) -> Reply:
+        """One request with exactly these headers, `Connection: close` and the length of the body."""
+        head = f"{method} {path} HTTP/1.1\r\nConnection: close\r\n".encode()
+        for name, value in [*headers, *([("Content-Length", str(len(body)))] if body else [])]:
+            head += f"{name}: ".encode() + (value.encode() if isinstance(value, str) else value) + b"\r\n"
+        return parse(await self.exchange(head + b"\r\n" + body))
+
+    async def exchange(self, data: bytes, begun: anyio.Event | None = None) -> bytes:
+        """Everything that comes back until the service closes the connection; `begun` is set at the first of it."""
+        with anyio.fail_after(PATIENCE_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            writer.write(data)
+            try:
+                first = await reader.read(1)
+                if begun:
+                    begun.set()
+                return first + await reader.read()
+            except ConnectionError:
+                return b""
+            finally:
+                writer.close()
+
+    @property
+    def right(self) -> list[tuple[str, str | bytes]]:
+        """The headers of a request that is let in."""
+        return [("Host", f"127.0.0.1:{self.port}"), ("Authorization", f"Bearer {TOKEN}")]
+
+    def client(
+        self, path: str = "/mcp", mode: ConnectMode = "auto", **options: Any
+    ) -> AbstractAsyncContextManager[Client]:
+        """An MCP client of `/mcp` or `/sse`."""
+        return connect(self.port, path, mode, **options)
+
+
+@asynccontextmanager
+async def connect(port: int, path: str, mode: ConnectMode, **options: Any) -> AsyncIterator[Client]:
+    """An MCP client of `/mcp` or `/sse` of a service on this port."""
+    url = f"http://127.0.0.1:{port}{path}"
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http:
+        target = (
+            sse_client(url, headers=headers)
+            if path == "/sse"
+            else streamable_http_client(url, http_client=http, max_sse_event_size=None)
+        )
+        async with Client(target, mode=mode, **options) as client:
+            yield client
+
+
+def parse(data: bytes) -> Reply:
+    """A whole HTTP/1.1 reply."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return Reply(int(first.split()[1]), headers, body.decode("utf-8", "replace"))
+
+
+@asynccontextmanager
+async def serving(
+    bridge: Bridge,
+    *,
+    clock: Clock | None = None,
+    no_auth: bool = False,
+    head_timeout_s: float = HEAD_TIMEOUT_S,
+    **settings: Any,
+) -> AsyncIterator[Served]:
+    """Serve this bridge; `settings` are those of the config's `serve`."""
+    unit: dict[str, Any] = {"port": 0, "token": TOKEN, **settings}
+    listening = listen(ServeConfig(**unit), no_auth=no_auth)
+    stop = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+
+        async def serve() -> None:
+            await serve_http(bridge.server, listening, clock or Clock(), stop, head_timeout_s=head_timeout_s)
+
+        tasks.start_soon(serve)
+        yield Served(listening)
+        stop.set()

@@ -1,0 +1,332 @@
+"""Who is let in to the service: by Host, Origin and token, on every route and method, and only for so long."""
+
+import base64
+import functools
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from bridge.host.gate import BODY_TIMEOUT_S, Access, Gate
+from bridge.host.http import MAX_BODY_BYTES, Service
+from tests.fakes.bridges import open_bridge
+from tests.fakes.clock import VirtualClock
+from tests.fakes.service import TOKEN, Reply, Served, parse, serving
+
+pytestmark = pytest.mark.anyio
+
+ROUTES = ("/mcp", "/sse", "/messages/", "/messages/?session_id=1", "/nothing/here")
+METHODS = ("GET", "POST", "DELETE", "OPTIONS", "PUT")
+P = 8787
+Headers = list[tuple[str, bytes]]
+Send = Callable[..., Any]
+
+HOSTS: tuple[Sequence[str], ...] = tuple(
+    [value] if isinstance(value, str) else value
+    for value in (
+        *("", " ", "*", "null", "evil.com", f"evil.com:{P}", f"localhost.evil.com:{P}", f"evil.localhost:{P}"),
+        *("localhost", "127.0.0.1", "[::1]", "::1", f"::1:{P}", f"localhost:{P + 1}", "localhost:80", "localhost:0"),
+        *("127.0.0.1:evil.com", "localhost:1@evil.com", f"localhost:{P}@evil.com", f"user:word@localhost:{P}"),
+        *(f"localhost.:{P}", f"127.0.0.1.:{P}", f".localhost:{P}", f"[::ffff:127.0.0.1]:{P}", f"[::]:{P}"),
+        *(f"[0:0:0:0:0:0:0:1]:{P}", f"[::1%lo]:{P}", f"[::1:{P}", f"2130706433:{P}", f"0177.0.0.1:{P}"),
+        *(f"0x7f.0.0.1:{P}", f"0x7f000001:{P}", f"127.1:{P}", f"127.0.0.2:{P}", f"0.0.0.0:{P}", f"0:{P}"),
+        *(f"localhost:0{P}", f"localhost:+{P}", f"localhost:{P}x", f"localhost: {P}", f"localhost:{P}:{P}"),
+        *(f"localhost:{P},evil.com", f"localhost:{P}/evil", f"localhost:{P}#@evil.com", f"localhost:{P}\\@evil.com"),
+        *(f"http://localhost:{P}", f"localhost%00:{P}", "localhost:99999", f"l\u00f6calhost:{P}", f"localhost:{P}\xa0"),
+        *((), [f"localhost:{P}"] * 2, [f"localhost:{P}", "evil.com"], ["evil.com", f"localhost:{P}"]),
+    )
+)
+ORIGINS: tuple[Sequence[str], ...] = tuple(
+    [value] if isinstance(value, str) else value
+    for value in (
+        *("", "null", "*", "http://evil.com", "https://evil.com", f"http://evil.com:{P}", "http://localhost"),
+        *("http://localhost:x.evil.com", f"http://localhost:{P}.evil.com", f"http://localhost:{P}@evil.com"),
+        *(f"http://localhost.evil.com:{P}", f"http://localhost.:{P}", f"http://localhost:{P + 1}"),
+        *(
+            f"https://localhost:{P}",
+            f"ws://localhost:{P}",
+            f"file://localhost:{P}",
+            f"//localhost:{P}",
+            f"localhost:{P}",
+        ),
+        *(f"http:/localhost:{P}", f"http:localhost:{P}", f"http://localhost:{P}/", f"http://localhost:{P}/path"),
+        *(f"http://localhost:{P} http://evil.com", f"http://localhost:{P},http://evil.com", "http://", "://"),
+        *(f"http://127.1:{P}", f"http://[::ffff:127.0.0.1]:{P}", "chrome-extension://abcdef", "data:text/html,x"),
+        *([f"http://localhost:{P}"] * 2, [f"http://localhost:{P}", "http://evil.com"], ["null", "null"]),
+    )
+)
+RIGHT = f"Bearer {TOKEN}"
+TOKENS: tuple[Sequence[str], ...] = tuple(
+    [value] if isinstance(value, str) else value
+    for value in (
+        *("", "Bearer", "Bearer ", TOKEN, f"Bearer {TOKEN[:-1]}", f"Bearer {TOKEN}x", f"Bearer x{TOKEN}"),
+        *(f"Bearer {TOKEN.upper()}", f"Bearer  {TOKEN}", f"Bearer\t{TOKEN}", f"Bearer {TOKEN}=", f'Bearer "{TOKEN}"'),
+        *(f"Bearer {TOKEN}\xa0", "Bearer \u00fc\u00fc\u00fc", f"Bearer {TOKEN}, {TOKEN}", f"Bearer {TOKEN} {TOKEN}"),
+        *(f"Basic {base64.b64encode(TOKEN.encode()).decode()}", f"Token {TOKEN}", f"Bearer:{TOKEN}", f"Bearer{TOKEN}"),
+        *("Bearer null", "Bearer None", "Bearer *", (), [RIGHT, RIGHT], [RIGHT, "Bearer x"], ["Bearer x", RIGHT]),
+    )
+)
+WORDS = {421: "Unknown host", 403: "Origin not allowed", 401: "Unauthorized"}
+
+
+@pytest.fixture(scope="module")
+async def app() -> AsyncIterator[Send]:
+    """Sends a request straight to the application, so that every combination can be tried; port 8787 is right."""
+    addresses = frozenset((name, P) for name in ("localhost", "127.0.0.1", "[::1]"))
+    access = Access(TOKEN, addresses, frozenset(("http", address) for address in addresses))
+    async with open_bridge(None) as bridge:
+        service = Service(bridge.server, access, VirtualClock())
+
+        async def send(method: str, target: str, headers: Headers) -> Reply:
+            path, _, query = target.partition("?")
+            scope = {"type": "http", "method": method, "path": path, "query_string": query.encode()}
+            scope |= {"headers": [(name.encode(), value) for name, value in headers], "root_path": ""}
+            scope |= {"http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", P), "client": ("127.0.0.1", 5)}
+            return await call(service.app, scope)
+
+        async with service.run():
+            yield send
+
+
+async def call(app: Any, scope: dict[str, Any]) -> Reply:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Any:
+        return next(messages, {"type": "http.disconnect"})
+
+    with anyio.fail_after(5):
+        await app(scope, receive, send)
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return Reply(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent).decode())
+
+
+@pytest.fixture(scope="module")
+async def served() -> AsyncIterator[Served]:
+    async with open_bridge(None) as bridge, serving(bridge, head_timeout_s=0.2) as served:
+        yield served
+
+
+async def count_refused(app: Send, status: int, routes: Sequence[str], variants: Sequence[Headers]) -> tuple[int, str]:
+    """How many of the variants got the whole refusal and nothing but the refusal everywhere; and that in words."""
+    refused = tried = 0
+    for headers in variants:
+        replies = [await app(method, route, headers) for method in METHODS for route in routes]
+        refused += all(map(functools.partial(is_refusal, status), replies))
+        tried += len(replies)
+    return refused, f"{refused}/{len(variants)} values in {tried} requests"
+
+
+def is_refusal(status: int, reply: Reply) -> bool:
+    own = {"content-length", "content-type", "www-authenticate"}
+    return (reply.status, reply.body) == (status, WORDS[status]) and reply.headers.keys() <= own
+
+
+def write(headers: Sequence[tuple[str, str | bytes]]) -> bytes:
+    return b"".join(f"{name}: {value}\r\n".encode() for name, value in headers)
+
+
+def headers_of(name: str, values: Sequence[str]) -> Headers:
+    return [(name, value.encode("latin-1")) for value in values]
+
+
+async def test_every_hostile_host_is_refused_on_every_route_and_method(
+    app: Send, record_testsuite_property: Any
+) -> None:
+    variants = [[*headers_of("host", host), ("authorization", RIGHT.encode())] for host in HOSTS]
+    refused, figure = await count_refused(app, 421, (*ROUTES, "/healthz"), variants)
+    record_testsuite_property("hostile hosts refused", figure)
+    assert refused == len(HOSTS) >= 30
+
+
+async def test_every_hostile_origin_is_refused_on_every_route_and_method(
+    app: Send, record_testsuite_property: Any
+) -> None:
+    right: Headers = [("host", b"localhost:8787"), ("authorization", RIGHT.encode())]
+    variants = [[*right, *headers_of("origin", origin)] for origin in ORIGINS]
+    refused, figure = await count_refused(app, 403, (*ROUTES, "/healthz"), variants)
+    record_testsuite_property("hostile origins refused", figure)
+    assert refused == len(ORIGINS) >= 25
+
+
+async def test_every_wrong_token_is_refused_on_every_route_and_method(
+    app: Send, record_testsuite_property: Any
+) -> None:
+    variants = [[("host", b"localhost:8787"), *headers_of("authorization", token)] for token in TOKENS]
+    refused, figure = await count_refused(app, 401, ROUTES, variants)
+    record_testsuite_property("wrong tokens refused", figure)
+    assert refused == len(TOKENS) >= 15
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LocalHost"])
+async def test_a_right_name_is_let_in_with_and_without_its_own_origin(app: Send, host: str) -> None:
+    headers = headers_of("host", [f"{host}:{P}"]) + headers_of("authorization", [RIGHT])
+    for origin in ((), [f"http://{host}:{P}"], [f"HTTP://localhost:{P}"]):
+        sent = [*headers, *headers_of("origin", origin), ("content-type", b"application/json")]
+        for route, words in (("/mcp", "Not Acceptable: Client must accept"), ("/messages/", "session_id is required")):
+            assert words in (await app("POST", route, sent)).body
+
+
+async def test_the_scheme_of_a_token_may_be_written_in_any_case(app: Send) -> None:
+    headers = headers_of("host", [f"localhost:{P}"]) + headers_of("authorization", [f"bEARER {TOKEN}"])
+    assert (await app("GET", "/nothing", headers)).status == 404
+
+
+async def test_health_needs_no_token_and_says_nothing_else(app: Send) -> None:
+    reply = await app("GET", "/healthz", headers_of("host", [f"localhost:{P}"]))
+    assert (reply.status, json.loads(reply.body)) == (200, {"status": "ok"})
+    assert reply.headers.keys() == {"content-length", "content-type"}
+
+
+async def test_a_page_of_another_origin_is_granted_nothing_by_a_preflight(app: Send) -> None:
+    asked = [("access-control-request-method", b"POST"), ("origin", b"https://evil.com")]
+    for route in (*ROUTES, "/healthz"):
+        reply = await app("OPTIONS", route, [*headers_of("host", [f"localhost:{P}"]), *asked])
+        assert not [name for name in reply.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("name", "variants", "refusals"),
+    [("Host", HOSTS, {421, 400}), ("Origin", ORIGINS, {403}), ("Authorization", TOKENS, {401})],
+    ids=["hosts", "origins", "tokens"],
+)
+async def test_what_comes_over_a_socket_is_refused_as_well(
+    served: Served, name: str, variants: Sequence[Sequence[str]], refusals: set[int]
+) -> None:
+    """Some of it by the web server itself, with 400."""
+    others = [header for header in served.right if header[0] != name]
+    let_in = {}
+    for values in variants:
+        sent = [(name, value.replace(str(P), str(served.port)).encode("latin-1")) for value in values]
+        reply = await served.send("GET", "/mcp", [*others, *sent])
+        if reply.status not in refusals:
+            let_in[tuple(values)] = reply
+    assert let_in == {}
+
+
+async def test_no_reply_names_the_web_server(served: Served) -> None:
+    for target in ("/healthz", "/nothing", "/mcp"):
+        assert not {"server", "x-powered-by"} & (await served.send("GET", target, served.right)).headers.keys()
+
+
+async def test_an_upgrade_to_a_websocket_is_a_request_like_any_other(served: Served) -> None:
+    upgrade = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Key", "eA==")]
+    assert (await served.send("GET", "/messages/", [served.right[0], *upgrade])).status == 401
+
+
+async def test_nothing_but_http_gets_past_the_gate() -> None:
+    gate = Gate(Starlette(routes=[Mount("/", app=Starlette())]), Access(None, frozenset(), frozenset()), VirtualClock())
+    with pytest.raises(RuntimeError, match="websocket is not served"):
+        await call(gate, {"type": "websocket", "path": "/", "headers": []})
+
+
+async def test_a_connection_that_does_not_send_its_head_is_closed(served: Served) -> None:
+    """Neither the first nor the next one, nor the rest of a body that nobody waits for."""
+    host = f"Host: 127.0.0.1:{served.port}\r\n".encode()
+    whole = b"GET /healthz HTTP/1.1\r\n" + host + b"\r\n"
+    ends = {
+        "nothing at all": (b"", 0),
+        "half a head": (b"POST /mcp HTTP/1.1\r\n" + host, 0),
+        "half a second head": (whole + b"POST /mcp HTTP/1.1\r\n", 200),
+        "a refused request without its body": (b"POST /mcp HTTP/1.1\r\n" + host + b"Content-Length: 9\r\n\r\nx", 401),
+    }
+    got: dict[str, int] = {}
+
+    async def hold(name: str, data: bytes) -> None:
+        received = await served.exchange(data)
+        got[name] = parse(received).status if received else 0
+
+    async with anyio.create_task_group() as tasks:
+        for name, (data, _) in ends.items():
+            tasks.start_soon(hold, name, data)
+    assert got == {name: status for name, (_, status) in ends.items()}
+
+
+async def test_a_request_that_takes_long_to_answer_is_not_closed_for_it(served: Served) -> None:
+    with anyio.move_on_after(0.3) as patience:
+        await served.exchange(
+            b"GET /sse HTTP/1.1\r\n" + b"".join(f"{n}: {v}\r\n".encode() for n, v in served.right) + b"\r\n"
+        )
+    assert patience.cancelled_caught
+
+
+async def test_a_body_that_does_not_come_in_time_is_given_up() -> None:
+    clock, replies = VirtualClock(), list[Reply]()
+    async with open_bridge(None) as bridge, serving(bridge, clock=clock) as served, anyio.create_task_group() as tasks:
+
+        async def post(path: str) -> None:
+            head = [*served.right, ("Content-Type", "application/json"), ("Content-Length", "10")]
+            replies.append(await served.send("POST", path, head))
+
+        tasks.start_soon(post, "/mcp")
+        tasks.start_soon(post, "/messages/")
+        while len(replies) < 2:
+            await clock.advance(1)
+    assert clock.now() >= BODY_TIMEOUT_S
+    for reply in replies:
+        assert (reply.status, reply.body) == (408, "The request took too long")
+        assert reply.headers["connection"] == "close"
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/messages/"])
+async def test_a_body_over_the_limit_is_refused_before_it_comes(served: Served, path: str) -> None:
+    head = [*served.right, ("Content-Type", "application/json"), ("Content-Length", str(MAX_BODY_BYTES + 1))]
+    assert (await served.send("POST", path, head)).status == 413
+
+
+@pytest.mark.external
+async def test_a_body_that_grows_over_the_limit_is_refused(served: Served) -> None:
+    chunk = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))
+    head = write(served.right) + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n"
+    data = await served.exchange(b"POST /mcp HTTP/1.1\r\n" + head + b"\r\n" + chunk * 33)
+    assert parse(data).status == 413
+
+
+TEXTS = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=20)
+NAMES = st.sampled_from(
+    ["Accept", "Content-Type", "Mcp-Session-Id", "MCP-Protocol-Version", "Mcp-Method", "Expect", "X"]
+)
+MESSAGES = st.fixed_dictionaries(
+    {"jsonrpc": st.sampled_from(["2.0", "1.0", None])},
+    optional={
+        "id": st.one_of(st.integers(), st.none(), TEXTS),
+        "method": st.sampled_from(["tools/list", "tools/call", "initialize", "server/discover", "ping", "x", ""]),
+        "params": st.one_of(st.none(), st.just([1]), st.dictionaries(TEXTS, st.integers(), max_size=2)),
+    },
+)
+BODIES = st.one_of(MESSAGES, st.lists(MESSAGES, max_size=2)).map(lambda value: json.dumps(value).encode())
+
+
+async def test_no_request_whatever_gets_a_500(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    """Let in by host and token, then anything."""
+
+    @settings(max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(
+        method=st.sampled_from([*METHODS, "PATCH", "HEAD", "TRACE", "BREW"]),
+        path=st.sampled_from([*ROUTES, "/", "/mcp/", "/healthz", "/mcp/%00", "//", "/messages/%ff?session_id=%00"]),
+        headers=st.lists(st.tuples(NAMES, TEXTS), max_size=3),
+        body=st.one_of(st.binary(max_size=60), BODIES),
+    )
+    def try_one(method: str, path: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        requests.append((method, path, [(name, value.strip().encode("latin-1")) for name, value in headers], body))
+
+    requests: list[Any] = []
+    try_one()
+    for method, path, headers, body in requests:
+        if (method, path) in {("GET", "/sse"), ("HEAD", "/sse")}:
+            continue  # a stream without an end
+        kinds = [] if any(name == "Content-Type" for name, _ in headers) else [("Content-Type", b"application/json")]
+        reply = await served.send(method, path, [*served.right, *kinds, *headers], body)
+        assert reply.status < 500, (method, path, headers, body, reply)
+        assert "Traceback" not in reply.body
+    assert "Traceback" not in caplog.text
