@@ -62,6 +62,8 @@ class Child:
 
 
 _alive: set[Child] = set()
+_is_starting = False
+_postponed: list[Callable[[], None]] = []
 
 
 def start_child(
@@ -75,20 +77,27 @@ def start_child(
     child_env = {name: environ[name] for name in INHERITED if name in environ} | dict(env)
     child_env[DEPTH] = str(int(environ.get(DEPTH) or 0) + 1)
     program = shutil.which(command, path=child_env.get("PATH")) or command
-    child = Child(
-        subprocess.Popen(
-            [program, *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=child_env,
-            cwd=cwd,
-            bufsize=0,
-            start_new_session=True,
-            preexec_fn=_die_with_parent(),
+    global _is_starting
+    _is_starting = True  # a child that is not in the list yet could not be ended
+    try:
+        child = Child(
+            subprocess.Popen(
+                [program, *args],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=child_env,
+                cwd=cwd,
+                bufsize=0,
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),
+            )
         )
-    )
-    _alive.add(child)
+        _alive.add(child)
+    finally:
+        _is_starting = False
+        for end in _postponed:
+            end()
     return child
 
 
@@ -154,17 +163,24 @@ def _signal_groups(children: list[Child], name: str) -> None:
                 os.killpg(child.process.pid, getattr(signal, name))
 
 
-def end_on_signals() -> None:
-    """From now on, a signal that ends the process ends the children first. Call it before the first start.
+def end_on_signals(names: Sequence[str] = ("SIGINT", "SIGTERM", "SIGHUP"), code: int = 0) -> None:
+    """From now on, these signals end the children first and then the process, with `code` (130 for SIGINT).
 
-    For the time before the event loop has receivers of its own: a signal during the imports orphaned children.
+    For the time before an event loop has receivers of its own, and for commands that have none. Call it before the
+    first start, in the main thread.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
-        end_children()
-        os._exit(130 if number == signal.SIGINT else 0)
+        def end_all() -> None:
+            end_children()
+            os._exit(130 if number == signal.SIGINT else code)
 
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if _is_starting:
+            _postponed.append(end_all)
+        else:
+            end_all()
+
+    for name in names:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), end)
     atexit.register(end_children)

@@ -132,6 +132,25 @@ class Abilities:
     images: bool = True
 
 
+MAX_DEPTH = 100
+"""Deeper values cannot be sent to a host: the SDK's writer gives up at about 200."""
+
+
+def is_deep(value: Json) -> bool:
+    """Whether `value` is nested over MAX_DEPTH levels."""
+    layer: list[Json] = [value]
+    for _ in range(MAX_DEPTH):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, (list, dict))
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+        if not layer:
+            return False
+    return True
+
+
 def find_calls(output: Iterable[JsonObject]) -> list[Call]:
     """The calls among the items of a response, in order."""
     return [
@@ -142,7 +161,7 @@ def find_calls(output: Iterable[JsonObject]) -> list[Call]:
             item=item,
         )
         for item in output
-        if item.get("type") in CALL_TYPES
+        if str(item.get("type")) in CALL_TYPES
     ]
 
 

@@ -1,6 +1,7 @@
 """The settings: what each one means, its unit and its default, and the checks of its value."""
 
 import fnmatch
+import ipaddress
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,7 +111,10 @@ Transport = Literal["stdio", "http", "sse", "auto"]
 def is_loopback(url: str) -> bool:
     """Whether a URL or a host name is this machine: no proxy is ever asked for it, nobody else reaches it."""
     host = urlsplit(url).hostname or url if "://" in url else url
-    return host in ("localhost", "::1") or host.startswith("127.")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # some other name, such as 127.example.com
+        return False
 
 
 class _Section(BaseModel):

@@ -1,17 +1,24 @@
 """What the operator reads: log lines on stderr or in a file, with every configured secret blanked."""
 
+import atexit
 import base64
 import json
 import logging
 import re
 import sys
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from queue import Full, Queue
 from urllib.parse import quote
 
 from typing_extensions import override
 
 BLANK = "***"
+MAX_WAITING_LINES = 1000
+FLUSH_S = 0.3
 SHORTEST_FORM = 6
 """Characters. The base64 of a short secret has pieces that occur everywhere."""
 
@@ -56,15 +63,42 @@ class _Line(logging.Formatter):
         return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\n", " | "))
 
 
-def configure_logging(level: str, file: Path | None, redact: Redactor) -> None:
-    """Log at `level` to `file`, or to stderr. The libraries stay quiet: at DEBUG they log whole messages."""
+class _Dropping(QueueHandler):
+    """Puts lines into a queue; when that is full, they are dropped."""
+
+    @override
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(Full):
+            self.queue.put_nowait(record)
+
+
+def _in_background(handler: logging.Handler) -> logging.Handler:
+    """`handler`, written to by a thread: a host that does not read our stderr must not stop the event loop."""
+    lines: Queue[logging.LogRecord] = Queue(MAX_WAITING_LINES)
+    QueueListener(lines, handler).start()
+    atexit.register(_await_empty, lines)
+    return _Dropping(lines)
+
+
+def _await_empty(lines: "Queue[logging.LogRecord]") -> None:
+    """Give the thread a moment for the last lines; it is a daemon and may be stuck."""
+    deadline = time.monotonic() + FLUSH_S
+    while not lines.empty() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_background: bool = False) -> None:
+    """Log at `level` to `file`, or to stderr. The libraries stay quiet: at DEBUG they log whole messages.
+
+    `in_background`: nothing waits for the log to be written; lines that nobody reads are dropped.
+    """
     handler: logging.Handler = (
         logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
     )
     handler.setFormatter(_Line(redact))
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_in_background(handler) if in_background else handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("bridge").setLevel(level.upper())
-    for library in ("mcp", "httpx2", "httpcore2"):
+    for library in ("mcp", "client", "httpx2", "httpcore2"):  # `client` is mcp's, by a name of its own
         logging.getLogger(library).setLevel(logging.ERROR)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from bridge.config import find, load
 from bridge.errors import ConfigError
-from bridge.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
+from bridge.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules, is_loopback
 
 Read = Callable[..., Config]
 KEY = {"OPENAI_API_KEY": "sk-of-the-environment"}
@@ -786,6 +786,26 @@ def test_without_the_upstream_no_key_that_it_names_has_to_be_set(tmp_path: Path)
     config = load(path, environ={}, with_upstream=False)
     assert config.upstream is None
     assert config.limits.max_turns == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "is_here"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("http://[::1]:8080/v1", True),
+        ("http://localhost/v1", True),
+        ("127.evil.com", False),
+        ("http://127.0.0.1.evil.com/v1", False),
+        ("localhost.evil.com", False),
+        ("0.0.0.0", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_only_this_machine_counts_as_loopback(place: str, is_here: bool) -> None:
+    assert is_loopback(place) is is_here
 
 
 def test_importing_it_imports_no_heavy_library() -> None:

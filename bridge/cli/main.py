@@ -8,10 +8,12 @@ import argparse
 import io
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from bridge import __version__
+from bridge.children import end_on_signals
 from bridge.cli.codes import FAILED, INTERRUPTED, USAGE
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
 
@@ -75,6 +77,8 @@ def _run_configured(options: argparse.Namespace) -> int:
     from bridge.cli.setup import set_up
 
     config, redact = set_up(options)
+    if threading.current_thread() is threading.main_thread():  # Ctrl-C is the event loop's
+        end_on_signals(("SIGTERM", "SIGHUP"), FAILED)
     match options.command:
         case "demo":
             from bridge.cli.demo import demo

@@ -6,7 +6,7 @@ import sys
 import anyio
 
 from bridge.cli.codes import COMPLETED
-from bridge.cli.signals import await_signal
+from bridge.cli.signals import watch_signals
 from bridge.host.http import build_web, open_socket
 from bridge.offline.app import build_app
 
@@ -20,13 +20,13 @@ def serve_offline(options: argparse.Namespace) -> int:
     async def run() -> int:
         web, code = build_web(build_app()), COMPLETED
 
-        async def stop() -> None:
+        def end(with_code: int) -> None:
             nonlocal code
-            code = await await_signal()
+            code = with_code
             web.should_exit = True
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stop)
+            tasks.start_soon(watch_signals, end)
             await web.serve([listening])
             tasks.cancel_scope.cancel()
         return code

@@ -37,19 +37,19 @@ def serve(options: argparse.Namespace) -> int:
     import anyio
 
     from bridge.app import Bridge
-    from bridge.cli.signals import await_signal
+    from bridge.cli.signals import watch_signals
 
     async def run() -> int:
         bridge = Bridge(config, environ=os.environ, offline=options.offline, children=children, redact=redact)
         stop, code = anyio.Event(), COMPLETED
 
-        async def await_stop() -> None:
+        def end(with_code: int) -> None:
             nonlocal code
-            code = await await_signal()
+            code = with_code
             stop.set()
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(await_stop)
+            tasks.start_soon(watch_signals, end)
             async with bridge:
                 await face(bridge, stop)
             tasks.cancel_scope.cancel()

@@ -19,7 +19,7 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     config = load(options.config, environ=os.environ, overrides=flags, with_upstream=not offline)
     redact = Redactor(config.secrets())
     try:
-        configure_logging(options.log_level, options.log_file, redact)
+        configure_logging(options.log_level, options.log_file, redact, in_background=options.command == "serve")
     except OSError as error:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
     for notice in config.notices:

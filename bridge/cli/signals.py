@@ -1,17 +1,23 @@
-"""The signals that end a serving command, as an exit code."""
+"""The signals that end a command, as an exit code."""
 
 import signal
+from collections.abc import Callable
 
 import anyio
 
 from bridge.cli.codes import COMPLETED, INTERRUPTED
 
 
-async def await_signal() -> int:
-    """Wait until the process is told to end; the exit code for it."""
+async def watch_signals(on_end: Callable[[int], None]) -> None:
+    """Call `on_end` with the exit code for the first signal that ends the process, until cancelled.
+
+    Later ones are taken too and change nothing: by their default action they would end the process before its children.
+    """
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    has_ended = False
     with anyio.open_signal_receiver(*known) as signals:
         async for number in signals:
-            return INTERRUPTED if number == signal.SIGINT else COMPLETED
-    raise AssertionError("signals do not run out")
+            if not has_ended:
+                has_ended = True
+                on_end(INTERRUPTED if number == signal.SIGINT else COMPLETED)

@@ -1,6 +1,7 @@
 """What a person at a terminal sees of a run, on stderr: a line per turn and call, and a question where one is due."""
 
 import sys
+from contextlib import suppress
 
 import anyio
 import anyio.to_thread
@@ -32,7 +33,7 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Plain text, as it is."""
-        self._console.print(Text(text))
+        self._print(Text(text))
 
     def show(self, event: JsonObject) -> None:
         """What an event of a run says, if anything."""
@@ -42,8 +43,12 @@ class Terminal:
     def show_line(self, line: str) -> None:
         """One line of progress."""
         first = line.split(maxsplit=1)[:1]
-        self._console.print(Text(line, style=STYLES.get(first[0], "") if first else ""))
+        self._print(Text(line, style=STYLES.get(first[0], "") if first else ""))
         self.wait_for(line.strip().lstrip("→✓✗!· "))
+
+    def _print(self, text: Text) -> None:
+        with suppress(OSError, ValueError):  # nobody reads stderr: no reason to lose the answer
+            self._console.print(text)
 
     def wait_for(self, what: str) -> None:
         """Name what takes its time."""

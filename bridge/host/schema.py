@@ -59,8 +59,18 @@ ARGUMENTS: JsonObject = {
             "description": "Up to 16 labels for the upstream's records",
         },
         "store": {"type": "boolean", "description": "Whether the upstream keeps the responses"},
-        "max_turns": {"type": "integer", "minimum": 1, "description": "Stop after this many upstream requests"},
-        "timeout_s": {"type": "number", "exclusiveMinimum": 0, "description": "Stop after this many seconds"},
+        "max_turns": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1_000_000,
+            "description": "Stop after this many upstream requests",
+        },
+        "timeout_s": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 1_000_000_000,
+            "description": "Stop after this many seconds",
+        },
         "detail": {
             "type": "string",
             "enum": ["summary", "full"],

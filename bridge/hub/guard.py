@@ -17,6 +17,10 @@ UNREACHABLE, SESSION_GONE, REFUSED = -32010, -32011, -32012
 answered with an HTTP error alone; ours, in the range left to implementations."""
 
 
+ERROR_BYTES = 65_536
+"""How much of the body of an error is read."""
+
+
 class GuardedClient(httpx2.AsyncClient):
     """An HTTP client for which one refused, cut or failed POST is one failed call, with words that say why.
 
@@ -49,20 +53,21 @@ class GuardedClient(httpx2.AsyncClient):
     ) -> httpx2.Response:
         """The reply; for a POST that failed without a JSON-RPC error of the server's own, one that carries ours."""
         try:
-            response = await super().send(request, stream=stream, auth=auth, follow_redirects=follow_redirects)
+            response = await super().send(request, stream=True, auth=auth, follow_redirects=follow_redirects)
         except httpx2.TransportError as error:
             if request.method != "POST":
                 raise
             self._on_failure()
             return _fail(request, 503, UNREACHABLE, f"the server cannot be reached: {type(error).__name__}")
-        if request.method != "POST":
-            return response
-        if response.is_error:
-            self._on_failure()
-            return await _explain(request, response)
-        if stream:
+        if request.method == "POST":
+            limit = ERROR_BYTES if response.is_error else self._limit if _is_json(response) else math.inf
             assert isinstance(response.stream, httpx2.AsyncByteStream)
-            response.stream = _GuardedStream(response.stream, self._limit if _is_json(response) else math.inf)
+            response.stream = _GuardedStream(response.stream, limit)
+            if response.is_error:
+                self._on_failure()
+                response = await _explain(request, response)
+        if not stream:
+            await response.aread()
         return response
 
 

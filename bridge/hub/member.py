@@ -78,6 +78,7 @@ class Member:
         self._child = child
         self._process: Process | None = None
         self._client: Client | None = None
+        self._is_lost = False
         self._ways = _list_ways(server)
         self._way = 0
         self._complaints: list[str] = []
@@ -108,10 +109,13 @@ class Member:
                 try:
                     await self._connect_once()
                     self._set_state("backing off", self._explain_loss())
-                    tasks.start_soon(self._settle_late)
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
                     if self._take_next_way(error):
                         continue
+                finally:
+                    if self._is_lost:
+                        self._is_lost = False
+                        tasks.start_soon(self._settle_late)
                 failures = 0 if self._clock.now() - began > STABLE_S else failures + 1
                 if failures:
                     await self._clock.sleep(min(FIRST_BACKOFF_S * 2 ** (failures - 1), LAST_BACKOFF_S))
@@ -153,7 +157,8 @@ class Member:
         wire, mode = self._ways[self._way]
         target = self._in_process or self._build_connection(wire, lost)
         async with anyio.create_task_group() as around:
-            around.start_soon(self._limit_start)
+            opened = anyio.Event()
+            around.start_soon(self._limit_start, opened)
             try:
                 async with (
                     Client(target, mode=mode, message_handler=self.listing.hear, cache=None) as client,
@@ -161,6 +166,7 @@ class Member:
                 ):
                     await self.listing.read(client)
                     self._open(client)
+                    opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
                     self._close()
@@ -189,12 +195,13 @@ class Member:
 
     def _close(self) -> None:
         if self._client is not None:
-            self._client, self.settled = None, anyio.Event()
+            self._client, self.settled, self._is_lost = None, anyio.Event(), True
 
-    async def _limit_start(self) -> None:
-        await self._clock.sleep(START_PATIENCE_S)
-        if self._client is None:
-            raise TimeoutError(f"not ready after {START_PATIENCE_S:g} s")
+    async def _limit_start(self, opened: anyio.Event) -> None:
+        with self._clock.scope(self._clock.now() + START_PATIENCE_S):
+            await opened.wait()
+            return
+        raise TimeoutError(f"not ready after {START_PATIENCE_S:g} s")
 
     def _take_next_way(self, error: Exception) -> bool:
         """Whether the server may understand another transport or handshake at once; else it has failed for now."""

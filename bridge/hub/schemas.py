@@ -43,6 +43,41 @@ class InvalidArguments:
     expected: Json
 
 
+MAX_SCHEMA_NODES = 50_000
+"""How many subschemas may have to be looked at: thirty definitions that each name the one before twice make a billion,
+and the validator, which works on the event loop, would look at them all."""
+
+
+def measure_schema(schema: JsonObject) -> int:
+    """How many subschemas `schema` comes to with every local `$ref` written out; one that leads back to itself counts
+    once."""
+    sizes: dict[str, int] = {}
+
+    def measure(node: Json) -> int:
+        if isinstance(node, list):
+            return sum(map(measure, node))
+        if not isinstance(node, dict):
+            return 1
+        target = node.get("$ref")
+        return 1 + sum(map(measure, node.values())) + (follow(target) if isinstance(target, str) else 0)
+
+    def follow(target: str) -> int:
+        if target not in sizes:
+            sizes[target] = 0  # while it is measured, for one that leads back here
+            sizes[target] = measure(_resolve(schema, target))
+        return sizes[target]
+
+    return measure(schema)
+
+
+def _resolve(schema: Json, target: str) -> Json:
+    """What a local `$ref` points to; None for any other."""
+    node = schema if target.startswith("#") else None
+    for step in target.removeprefix("#").split("/")[1:]:
+        node = node.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
+    return node
+
+
 class ArgumentValidator:
     """Validates arguments against one tool's schema: compiled at the first call, in linear time for every pattern.
 
@@ -57,6 +92,8 @@ class ArgumentValidator:
     @cached_property
     def _compiled(self) -> jsonschema_rs.Validator | None:
         try:
+            if measure_schema(self._schema) > MAX_SCHEMA_NODES:
+                raise ValueError("to validate against it would take too long")
             return jsonschema_rs.validator_for(
                 self._schema,
                 retriever=_refuse_to_fetch,

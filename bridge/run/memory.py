@@ -41,7 +41,11 @@ class Run:
         if event["type"] != "text":
             self.events.append({"seq": len(self.events)} | event)
         for listener in list(self._listeners):
-            listener(event)
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("run %s: a listener broke and hears no more", self.run_id)
+                self._listeners.remove(listener)
 
     def listen(self, listener: Listener) -> None:
         """Call `listener` for every event from now on; it must not block."""

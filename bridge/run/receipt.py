@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
-from bridge.items import Json, JsonObject, decode, encode, read_text, read_usage
+from bridge.items import Json, JsonObject, decode, encode, is_deep, read_text, read_usage
 from bridge.run.limits import Ending
 
 Detail = Literal["summary", "full"]
@@ -100,7 +100,10 @@ def _describe_call(event: JsonObject, *, is_full: bool) -> Json:
     call: JsonObject = {field: event[field] for field in fields}
     if is_full:
         item = event["item"]
-        call |= {"arguments": event["arguments"], "output": item["output"] if isinstance(item, dict) else None}
+        call |= {
+            "arguments": _flatten_deep(event["arguments"]),
+            "output": item["output"] if isinstance(item, dict) else None,
+        }
     return call
 
 
@@ -110,7 +113,12 @@ def _find_items(events: Iterable[JsonObject]) -> list[Json]:
     items: list[Json] = []
     for event in told:
         items += _as_items(event["output"]) if event["type"] == "turn.ended" else [event["item"]]
-    return items
+    return [_flatten_deep(item) for item in items]
+
+
+def _flatten_deep(item: Json) -> Json:
+    """An item that is nested too deeply for a host as its JSON text."""
+    return {"type": "unreadable", "json": encode(item)} if is_deep(item) else item
 
 
 def _find_notices(events: Iterable[JsonObject]) -> list[Json]:
@@ -127,7 +135,7 @@ def _sum_usage(turns: Sequence[JsonObject]) -> JsonObject:
     counts = [read_usage(usage) for usage in spent]
     names = ("input_tokens", "output_tokens", "total_tokens")
     totals: JsonObject = {name: sum(count[name] for count in counts) for name in names}
-    return totals | {"per_turn": list[Json](spent)}
+    return totals | {"per_turn": [None if is_deep(usage) else usage for usage in spent]}
 
 
 def _summarise_calls(receipt: JsonObject) -> str:

@@ -104,7 +104,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         try:
             return await self._http.request(method, f"{self.config.base_url}{path}", content=body, timeout=PROBE_S)
         except httpx2.RequestError as error:
-            raise _explain_transport(error, self.config) from error
+            raise _explain_transport(error, self.config.model_copy(update={"idle_timeout_s": PROBE_S})) from error
 
     def _fits(self, failure: "Passing", deadline: float) -> bool:
         pause = failure.pause_s or 0.0
@@ -202,9 +202,10 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
 
 def join_body(turn: Turn, *, stream: bool) -> bytes:
     """The request body: a join of texts that are encoded already."""
-    parts = [encode(dict(turn.parameters))[:-1], ',"input":[', ",".join(turn.items), "]"]
-    if turn.tools:
+    parts = [encode(dict(turn.parameters))[:-1]]
+    if turn.tools:  # before the input, so that the body of one turn is the beginning of the next one's
         parts += [',"tools":[', ",".join(turn.tools), "]"]
+    parts += [',"input":[', ",".join(turn.items), "]"]
     parts.append(',"stream":true}' if stream else "}")
     return "".join(parts).encode()
 

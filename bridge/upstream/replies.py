@@ -6,6 +6,7 @@ from bridge.errors import UpstreamError, Who
 from bridge.items import CALL_TYPES, ErrorInfo, Json, JsonObject, Response, decode, encode
 from bridge.upstream.chat import read_completion
 
+MAX_NAME_CHARS = 256
 QUOTE_CHARS = 500
 """How much of an unreadable reply is quoted."""
 MESSAGE_CHARS = 2000
@@ -46,8 +47,8 @@ def read_response(data: JsonObject) -> Response:
     reason = details.get("reason") if isinstance(details, dict) else None
     error = data.get("error")
     return {
-        "id": _text(data.get("id")),
-        "model": _text(data.get("model")),
+        "id": _name(data.get("id")),
+        "model": _name(data.get("model")),
         "status": _text(data.get("status")) or ("failed" if error else "completed"),
         "output": [_mend_call(item) for item in output if isinstance(item, dict)] if isinstance(output, list) else [],
         "usage": usage if isinstance(usage := data.get("usage"), dict) else None,
@@ -59,7 +60,7 @@ def read_response(data: JsonObject) -> Response:
 def _mend_call(item: JsonObject) -> JsonObject:
     """A call as the API defines it, whose arguments are a text and whose `call_id` is there: compatible servers send
     an object for the one and forget the other, but refuse to get either back. Every other item stays as it is."""
-    if item.get("type") not in CALL_TYPES:
+    if str(item.get("type")) not in CALL_TYPES:
         return item
     mended: JsonObject = {"call_id": str(item.get("call_id") or item.get("id") or f"call_{secrets.token_hex(12)}")}
     if item["type"] == "function_call" and not isinstance(arguments := item.get("arguments"), str):
@@ -124,6 +125,11 @@ def _quote(body: bytes) -> str:
 
 def _shorten(text: str, chars: int) -> str:
     return text if len(text) <= chars else text[:chars] + "…"
+
+
+def _name(value: Json) -> str | None:
+    """An id or a model's name: short ones are sent on with every result."""
+    return name[:MAX_NAME_CHARS] if (name := _text(value)) else None
 
 
 def _text(value: Json) -> str | None:

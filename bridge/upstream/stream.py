@@ -74,7 +74,7 @@ class StreamAccumulator:
         items: dict[int, JsonObject] = {}
         for event in map(_parse, self._kept):
             _apply(items, event)
-        return [items[index] for index in sorted(items) if "type" in items[index]]
+        return [_join_pieces(items[index]) for index in sorted(items) if "type" in items[index]]
 
 
 def _find_type(data: str) -> str:
@@ -110,9 +110,22 @@ def _apply(items: dict[int, JsonObject], event: JsonObject) -> None:
         item = items.setdefault(index, {})
         grown = _find_part(item, event) if field in ("text", "refusal") else item
         if change == "delta":
-            grown[field] = str(grown.get(field) or "") + str(event.get("delta") or "")
+            pieces = grown.get(field)
+            grown[field] = pieces = pieces if isinstance(pieces, list) else [pieces or ""]
+            pieces.append(event.get("delta") or "")
         elif field in event:
             grown[field] = event[field]
+
+
+def _join_pieces(item: JsonObject) -> JsonObject:
+    """An item whose growing fields are texts: they were gathered as lists, so that a long one takes linear time."""
+    content = item.get("content")
+    parts = content if isinstance(content, list) else []
+    for grown in [item, *(part for part in parts if isinstance(part, dict))]:
+        for field in _GROWING.values():
+            if isinstance(pieces := grown.get(field), list):
+                grown[field] = "".join(map(str, pieces))
+    return item
 
 
 def _find_index(items: dict[int, JsonObject], event: JsonObject) -> int:

@@ -23,6 +23,17 @@ def nest(levels: int) -> str:
     return '{"a":' * levels + "1" + "}" * levels
 
 
+def test_a_schema_that_would_take_for_ever_is_not_validated_against() -> None:
+    """Thirty definitions that each name the one before twice: a billion ways to look at one argument."""
+    definitions: Json = {"a0": {"type": "string"}}
+    for number in range(30):
+        definitions[f"a{number + 1}"] = {"anyOf": [{"$ref": f"#/$defs/a{number}"}, {"$ref": f"#/$defs/a{number}"}]}
+    schema: Json = {"type": "object", "properties": {"x": {"$ref": "#/$defs/a30"}}, "$defs": definitions}
+    validator = ArgumentValidator(schema)
+    assert validator.find_error({"x": 1}) is None
+    assert "would take too long" in (validator.note or "")
+
+
 @pytest.mark.parametrize(
     ("given", "read"),
     [

@@ -36,9 +36,8 @@ def four_gates(ordered: OrderedServer) -> None:
 
 
 def tools_text(request: Request) -> bytes:
-    """The tools of a request as they were written: they follow the input."""
-    text = request.body[request.body.rindex(b'],"tools":[') :]
-    return text.removesuffix(b',"stream":true}')
+    """A request as it was written up to its input: parameters and tools."""
+    return request.body[: request.body.index(b'],"input":[')]
 
 
 @pytest.mark.parametrize("mode", ERAS)

@@ -152,6 +152,35 @@ async def test_the_last_words_of_a_run_that_came_to_none_are_its_text() -> None:
     assert (receipt["status"], receipt["output_text"]) == ("failed", "Let me see")
 
 
+def nest(levels: int) -> Any:
+    value: Any = "core"
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+@pytest.mark.parametrize("detail", ["summary", "full"])
+async def test_nothing_an_upstream_nests_takes_the_receipt_away(detail: str) -> None:
+    odd = {"type": "provider:odd", "deep": nest(300)}
+    used = {**tokens(1, 2), "deep": nest(300)}
+    async with ScriptedUpstream([responds(odd, message("x"), usage=used)]) as upstream, open_client(upstream) as client:
+        result = await client.call_tool("respond", {"input": "x", "detail": detail})
+    assert result.structured_content is not None
+    assert result.structured_content["output_text"] == "x"
+    assert result.structured_content["usage"]["total_tokens"] == 3
+    if detail == "full":
+        assert "core" in result.structured_content["output"][0]["json"]
+
+
+async def test_an_item_whose_type_is_no_text_and_a_long_id_are_taken_as_they_come() -> None:
+    script = [responds({"type": ["function_call"]}, message("x"), id="r" * 1_000_000, model="m" * 100_000)]
+    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
+        result = await client.call_tool("respond", {"input": "x"})
+    assert result.structured_content is not None
+    assert result.structured_content["status"] == "completed"
+    assert len(json.dumps(result.structured_content)) < 40_000
+
+
 async def test_half_an_emoji_breaks_nothing() -> None:
     made = call("echo__echo", {"text": "\ud83d"}, call_id="call_\ude00")
     server = MCPServer("echo")
