@@ -1,6 +1,5 @@
 """What the operator reads: log lines on stderr or in a file, with every configured secret blanked."""
 
-import atexit
 import base64
 import json
 import logging
@@ -72,19 +71,21 @@ class _Dropping(QueueHandler):
             self.queue.put_nowait(record)
 
 
+_waiting: Queue[logging.LogRecord] = Queue(MAX_WAITING_LINES)
+
+
 def _in_background(handler: logging.Handler) -> logging.Handler:
     """`handler`, written to by a thread: a host that does not read our stderr must not stop the event loop."""
-    lines: Queue[logging.LogRecord] = Queue(MAX_WAITING_LINES)
-    QueueListener(lines, handler).start()
-    atexit.register(_await_empty, lines)
-    return _Dropping(lines)
+    QueueListener(_waiting, handler).start()
+    return _Dropping(_waiting)
 
 
-def _await_empty(lines: "Queue[logging.LogRecord]") -> None:
-    """Give the thread a moment for the last lines; it is a daemon and may be stuck."""
+def flush_log() -> bool:
+    """Give the thread a moment for the last lines; False when it is stuck, as then an orderly exit would be."""
     deadline = time.monotonic() + FLUSH_S
-    while not lines.empty() and time.monotonic() < deadline:
+    while _waiting.unfinished_tasks and time.monotonic() < deadline:
         time.sleep(0.005)
+    return not _waiting.unfinished_tasks
 
 
 def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_background: bool = False) -> None:

@@ -38,6 +38,7 @@ def serve(options: argparse.Namespace) -> int:
 
     from bridge.app import Bridge
     from bridge.cli.signals import watch_signals
+    from bridge.telemetry import flush_log
 
     async def run() -> int:
         bridge = Bridge(config, environ=os.environ, offline=options.offline, children=children, redact=redact)
@@ -55,7 +56,10 @@ def serve(options: argparse.Namespace) -> int:
             tasks.cancel_scope.cancel()
         return code
 
-    return anyio.run(run)
+    code = anyio.run(run)
+    if not flush_log():
+        os._exit(code)
+    return code
 
 
 def _claim_stdio() -> tuple[int, int]:

@@ -62,7 +62,8 @@ class Process:
                     tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(end_children, [child])
+                limiter = anyio.CapacityLimiter(1)  # of its own: in the pool of all, the 41st would wait
+                await anyio.to_thread.run_sync(end_children, [child], limiter=limiter)
 
     async def _log_stderr(self, fd: int) -> None:
         async for line in read_lines(fd, STDERR_LINE_BYTES):
