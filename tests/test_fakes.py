@@ -44,7 +44,7 @@ from tests.fakes.upstream import (
     validate_request,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 FOREIGN = {"OPENAI_API_KEY": "k", "MCP_RESPONSES_BRIDGE_TOKEN": "t", "https_proxy": "http://p", "NO_PROXY": "*"}
 ASKED = {"model": "gpt-4.1", "input": [{"role": "user", "content": "你好"}]}

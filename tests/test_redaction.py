@@ -21,7 +21,7 @@ from tests.fakes.commands import run
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, http_error, responds
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 SECRETS = {
     "api key": "sk-canary/one+1",

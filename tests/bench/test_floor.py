@@ -15,7 +15,7 @@ from tests.bench.sizes import record
 from tests.bench.upstream import open_upstream
 from tests.bench.workloads import BY_KEY, Json
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 
 class Witness:

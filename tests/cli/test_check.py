@@ -14,7 +14,7 @@ from tests.fakes.scene import until
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, gated, http_error
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 KEY, SECRET = "sk-0123456789", "s3cret-of-the-shop"
 REFUSED = api_error(400, "input must not be empty")

@@ -11,7 +11,7 @@ from bridge.cli.tools import estimate_tokens
 from tests.fakes.commands import Done, run
 from tests.fakes.servers import rogue
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 SECRET = "s3cret-of-the-shop"
 SERVERS = {

@@ -19,7 +19,7 @@ from tests.fakes.bridges import open_bridge
 from tests.fakes.clock import VirtualClock
 from tests.fakes.service import TOKEN, Reply, Served, parse, serving
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 ROUTES = ("/mcp", "/sse", "/messages/", "/messages/?session_id=1", "/nothing/here")
 METHODS = ("GET", "POST", "DELETE", "OPTIONS", "PUT")

@@ -29,7 +29,7 @@ from tests.fakes.servers import ROGUE, OrderedServer, survivors
 from tests.fakes.service import TOKEN, Served, connect, serving
 from tests.fakes.upstream import HEAD, Reply, Request, ScriptedUpstream, call, hang, message, responds
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 PATHS = ("/mcp", "/sse")
 EVERYWHERE = [(path, mode) for path in PATHS for mode in ERAS]

@@ -14,7 +14,7 @@ from tests.fakes.scene import scene, until
 from tests.fakes.servers import OrderedServer, rendezvous_server, rogue
 from tests.fakes.upstream import call
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 MODERN, LEGACY = "2026-07-28", "2025-11-25"
 
