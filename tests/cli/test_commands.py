@@ -2,21 +2,19 @@
 
 import io
 import json
-import logging
 import os
 import pty
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio.to_thread
 import pytest
 
 from bridge.cli.entries import find_command
-from bridge.cli.main import main
+from tests.fakes.commands import Done, run
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, http_error, message, responds
 
 pytestmark = pytest.mark.anyio
@@ -24,43 +22,20 @@ pytestmark = pytest.mark.anyio
 ANSWER = "The sum is 580.2."
 
 
-@dataclass
-class Done:
-    """What a command printed, and its exit code."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
 Bridge = Callable[..., Awaitable[Done]]
-
-
-@pytest.fixture(autouse=True)
-def restore_logging() -> Iterator[None]:
-    """A command sets up logging for its process; here that is the tests' own."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
 
 
 @pytest.fixture
 def bridge(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bridge:
-    """Runs a command as the installed script does, in a thread: the test's own server goes on answering."""
+    """Runs a command, with this on its stdin and these variables in its environment."""
 
-    async def run(*args: str, stdin: str = "", **environ: str) -> Done:
+    async def run_with(*args: str, stdin: str = "", **environ: str) -> Done:
         for name, value in environ.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        try:
-            code = await anyio.to_thread.run_sync(main, args)
-        except SystemExit as usage:
-            code = int(usage.code or 0)
-        printed = capfd.readouterr()
-        return Done(code, printed.out, printed.err)
+        return await run(capfd, *args)
 
-    return run
+    return run_with
 
 
 def script() -> list[Reply]:
