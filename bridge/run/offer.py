@@ -3,12 +3,15 @@
 import difflib
 import fnmatch
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.errors import ArgumentError
 from bridge.items import Call, CallOutput, Json, JsonObject, encode, encode_error
 from bridge.run.engine import Catalogue
+
+OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
+"""Hosted tools by name only: their calls are executed by whoever makes the request."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,10 @@ def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, 
     """The offer for `respond`'s `tools`: None is all; strings are globs over model names; objects are Responses tools.
 
     A function object whose name a server owns is sent as the caller wrote it and answered by that server. Raises
-    ArgumentError for a glob that matches nothing and for more tools than a request may carry.
+    ArgumentError for a glob that matches nothing, for a tool whose calls nobody here executes, and for more tools than
+    a request may carry.
     """
+    _refuse_unexecuted(entry for entry in wanted or () if isinstance(entry, dict))
     functions = catalogue.functions
     if wanted is None:
         chosen = dict(functions)
@@ -57,6 +62,26 @@ def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, 
     named = {str(entry.get("name")) for entry in wanted or () if isinstance(entry, dict) and "name" in entry}
     owned = frozenset(name for name in chosen if name in functions)
     return Offer(tuple(chosen.values()), owned, frozenset(named) - owned)
+
+
+def _refuse_unexecuted(tools: Iterable[JsonObject]) -> None:
+    for tool in tools:
+        if _is_executed_by_us(tool):
+            raise ArgumentError(
+                f"tools: the calls of {tool['type']!r} have to be executed by whoever makes the request, and the "
+                "bridge executes none; offer a connected server's tool for it, or a function of your own"
+            )
+
+
+def _is_executed_by_us(tool: JsonObject) -> bool:
+    """Whether the upstream would wait for an output that nobody here makes: with one call open, it takes no more."""
+    match tool:
+        case {"type": "shell", "environment": {"type": "container_auto" | "container_reference"}}:
+            return False  # the upstream's own machine
+        case {"type": "tool_search", "execution": "client"}:
+            return True
+        case _:
+            return str(tool["type"]) in OURS_TO_EXECUTE
 
 
 def _pick(glob: str, functions: Mapping[str, str]) -> dict[str, str]:

@@ -65,6 +65,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.rule("R34")
 @pytest.mark.parametrize(("arguments", "beginning"), WRONG, ids=[f"{n} {b}" for n, (_, b) in enumerate(WRONG)])
 async def test_a_wrong_argument_is_named_in_one_sentence_and_nothing_is_sent(
     arguments: dict[str, Any], beginning: str
@@ -138,6 +139,7 @@ async def test_only_what_was_given_is_sent() -> None:
     assert asked.json == {"model": "gpt-4.1", "input": [{"role": "user", "content": "Hello"}]}
 
 
+@pytest.mark.rule("R34")
 async def test_every_argument_reaches_the_upstream() -> None:
     given = {
         "model": "gpt-5",
@@ -157,6 +159,7 @@ async def test_every_argument_reaches_the_upstream() -> None:
     assert (sent["top_p"], sent["vendor"]) == (0.5, {"x": [1]})
 
 
+@pytest.mark.rule("R10")
 async def test_no_null_is_ever_sent_and_null_means_not_given() -> None:
     names = ["model", "instructions", "tools", "temperature", "metadata", "extra", "store", "max_turns", "timeout_s"]
     nulls: dict[str, Any] = dict.fromkeys(names)
@@ -173,6 +176,7 @@ async def test_no_null_is_ever_sent_and_null_means_not_given() -> None:
     assert [request.json.get("user") for request in upstream.requests] == ["u", "u", None, None], "null drops a default"
 
 
+@pytest.mark.rule("R31")
 async def test_metadata_values_become_texts_and_are_sent_every_turn() -> None:
     given = {"metadata": {"id": 32, "ratio": 0.5, "yes": True, "name": "值"}}
     _, requests = await ask([responds(call("current_time")), DONE], None, given, builtin_tools=True)
@@ -218,7 +222,9 @@ async def test_with_a_store_nothing_is_included_unasked() -> None:
 async def test_extra_tools_are_added_to_ours() -> None:
     search = {"type": "web_search"}
     async with ScriptedUpstream([DONE] * 4) as upstream:
-        async with open_client(upstream, builtin_tools=True, defaults={"tools": [{"type": "shell"}]}) as client:
+        async with open_client(
+            upstream, builtin_tools=True, defaults={"tools": [{"type": "code_interpreter"}]}
+        ) as client:
             await respond(client, extra={"tools": [search]})
             await respond(client, tools=["current_time"], extra={"tools": [search]})
             await respond(client, tools=[])
@@ -227,9 +233,9 @@ async def test_extra_tools_are_added_to_ours() -> None:
     sent = [[tool.get("name", tool["type"]) for tool in request.json["tools"]] for request in upstream.requests]
     builtin = ["random_generator", "system_info", "math_calculator", "current_time"]
     assert sent == [
-        [*builtin, "shell", "web_search"],
-        ["current_time", "shell", "web_search"],
-        ["shell"],
+        [*builtin, "code_interpreter", "web_search"],
+        ["current_time", "code_interpreter", "web_search"],
+        ["code_interpreter"],
         ["web_search"],
     ]
 

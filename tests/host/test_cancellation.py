@@ -27,6 +27,7 @@ async def give_up(client: Client, when: anyio.Event) -> None:
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.rule("R25")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("after", [0, HEAD, "response.output_text.delta"])
 async def test_a_cancelled_call_ends_its_upstream_request(mode: ConnectMode, after: int | str) -> None:
@@ -43,6 +44,7 @@ async def test_a_cancelled_call_ends_its_upstream_request(mode: ConnectMode, aft
         assert (await respond(client))["output_text"] == "done", "the next call is not harmed"
 
 
+@pytest.mark.rule("R25")
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_cancelled_call_ends_its_running_calls(mode: ConnectMode) -> None:
     ordered, reached = ordered_server(), anyio.Event()

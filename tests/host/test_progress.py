@@ -30,6 +30,7 @@ class Ear:
         self.messages.append(message or "")
 
 
+@pytest.mark.rule("R39")
 @pytest.mark.parametrize("mode", ERAS)
 async def test_each_turn_each_call_start_and_each_call_end_is_told_before_the_result(mode: ConnectMode) -> None:
     ear, ordered = Ear(), ordered_server()

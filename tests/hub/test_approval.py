@@ -60,6 +60,7 @@ async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
         assert outcome_found == decide(required, LISTED[number], read_only=kind == "r"), (required, kind, number)
 
 
+@pytest.mark.rule("R3")
 async def test_a_refusal_names_the_one_line_that_allows_it_and_that_line_does(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = rogue(f"counts={counts}")

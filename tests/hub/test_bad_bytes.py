@@ -39,6 +39,7 @@ async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not
     assert slowest < 2000  # the promise is 100 ms
 
 
+@pytest.mark.rule("R36")
 async def test_a_long_output_keeps_its_head_and_tail() -> None:
     async with scene({"big": rogue("huge=8")}) as bridge:
         [output] = (await bridge.use(call("big__huge"))).outputs

@@ -45,6 +45,7 @@ async def test_a_serial_server_gets_one_call_at_a_time() -> None:
     assert outputs == ["a", "b", "nothing has changed"]
 
 
+@pytest.mark.rule("R3")
 async def test_a_call_that_takes_too_long_is_given_up_and_one_never_sent_says_so(tmp_path: Path) -> None:
     clock, counts = VirtualClock(), tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "call_timeout_s": 5}

@@ -21,6 +21,7 @@ def pids_in(folder: Path) -> list[int]:
     return [int(file.name) for file in folder.iterdir()]
 
 
+@pytest.mark.rule("R3")
 async def test_a_crash_costs_one_call_and_the_next_one_works(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:

@@ -30,6 +30,7 @@ def test_a_plain_case_reads_as_one_expects(key: str, tool: str, name: str) -> No
     assert name_tool(key, tool, prefix=True, taken=BUILTIN) == name
 
 
+@pytest.mark.rule("R12")
 def test_a_name_that_had_to_be_changed_is_still_recognised_and_stays_the_same() -> None:
     assert name_tool("git", "log.all", prefix=True, taken=BUILTIN) == "git__log_all_475fcd5f"
     assert name_tool("git", "current_time", prefix=False, taken=BUILTIN).startswith("current_time_")
@@ -56,6 +57,7 @@ def test_ten_thousand_sets_of_tools_have_legal_names_and_no_two_share_one() -> N
     assert tried > 50_000
 
 
+@pytest.mark.rule("R12")
 def test_no_tool_can_take_the_name_that_another_was_given() -> None:
     given = name_tool("k.", "t", prefix=True, taken=BUILTIN)  # k___t_ and eight digits
     for key, tool in (("k", given.removeprefix("k__")), ("k_", given.removeprefix("k___"))):
@@ -70,6 +72,7 @@ def test_plain_names_keep_clear_of_prefixed_and_of_reserved_ones() -> None:
         assert name not in {"git__log", *BUILTIN}
 
 
+@pytest.mark.rule("R12")
 @pytest.mark.anyio
 async def test_plain_names_are_used_where_they_are_free_and_reach_their_owner() -> None:
     servers = {"one": {**rogue("legacy"), "prefix": False}, "two": {**rogue("modern"), "prefix": False}}

@@ -58,6 +58,7 @@ async def test_the_example_is_answered_by_the_built_in_tools(mode: ConnectMode, 
     assert "580.2" in receipt["tool_calls"][2]["output"]
 
 
+@pytest.mark.rule("R2")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_four_calls_run_at_once_and_are_answered_in_call_order(mode: ConnectMode, stream: str) -> None:
@@ -79,6 +80,7 @@ async def test_four_calls_run_at_once_and_are_answered_in_call_order(mode: Conne
     assert [output["output"] for output in outputs] == NAMES
 
 
+@pytest.mark.rule("R5")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_the_next_input_is_the_last_one_and_every_output_item_as_it_came(mode: ConnectMode, stream: str) -> None:
@@ -102,6 +104,7 @@ async def test_the_next_input_is_the_last_one_and_every_output_item_as_it_came(m
     assert "一会儿 😀".encode() in upstream.requests[1].body, "other scripts are written as they are"
 
 
+@pytest.mark.rule("R37")
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_tools_are_the_same_bytes_in_every_turn(stream: str) -> None:
     replies = [responds(call("current_time")), responds(call("current_time")), responds(message("done"))]

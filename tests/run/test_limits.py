@@ -33,12 +33,14 @@ def reason(receipt: dict[str, Any]) -> str | None:
 # Turns and calls
 
 
+@pytest.mark.rule("R16")
 async def test_a_model_that_always_calls_is_stopped_after_ten_turns() -> None:
     receipt, requests = await ask([TIME] * 10, builtin_tools=True)
     assert len(requests) == receipt["turns"] == 10
     assert (receipt["status"], reason(receipt)) == ("incomplete", "max_turns")
 
 
+@pytest.mark.rule("R16")
 async def test_the_calls_of_the_last_turn_are_not_run_but_answered_so_that_the_items_can_be_sent_again() -> None:
     ran: list[int] = []
     server = MCPServer("s")
@@ -60,6 +62,7 @@ async def test_the_calls_of_the_last_turn_are_not_run_but_answered_so_that_the_i
     assert json.loads(receipt["output"][-1]["output"])["error"] == "limit_reached"
 
 
+@pytest.mark.rule("R1")
 async def test_calls_over_the_limit_are_refused_and_the_others_of_that_turn_run() -> None:
     ran: list[int] = []
     server = MCPServer("s")
@@ -83,6 +86,7 @@ async def test_a_run_may_make_as_many_calls_as_the_limit_says() -> None:
     assert receipt["status"] == "completed"
 
 
+@pytest.mark.rule("R2")
 async def test_no_more_calls_than_allowed_are_in_flight_at_once() -> None:
     ordered = ordered_server()
     calls = [call("o__answer", {"key": str(n)}) for n in range(5)]
@@ -119,6 +123,7 @@ async def test_a_caller_may_not_raise_a_limit_and_is_told_so() -> None:
 # Time
 
 
+@pytest.mark.rule("R26")
 async def test_time_that_runs_out_during_a_request_ends_it_and_keeps_what_was_done() -> None:
     clock = VirtualClock()
     receipts: list[Any] = []
@@ -190,6 +195,7 @@ async def test_an_incomplete_response_ends_the_run_with_its_reason_and_its_text(
     assert (receipt["status"], reason(receipt), receipt["output_text"]) == ("incomplete", expected, "Once upon")
 
 
+@pytest.mark.rule("R33")
 async def test_a_hosted_approval_request_ends_the_run_and_is_never_answered_for_the_user() -> None:
     asked = {"type": "mcp_approval_request", "id": "mcpr_1", "name": "x", "server_label": "y", "arguments": "{}"}
     receipt, requests = await ask([responds(asked)])
@@ -225,6 +231,7 @@ async def test_a_custom_tool_of_the_callers_own_comes_back_too() -> None:
     assert receipt["output"] == [made]
 
 
+@pytest.mark.rule("R32")
 async def test_hosted_tools_pass_and_their_items_are_sent_back_as_they_came() -> None:
     hosted = [{"type": "web_search", "search_context_size": "low"}, {"type": "code_interpreter", "container": "auto"}]
     searched = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "q": "x"}}
@@ -232,6 +239,27 @@ async def test_hosted_tools_pass_and_their_items_are_sent_back_as_they_came() ->
     _, (asked, again) = await ask(script, None, {"tools": ["current_time", *hosted]}, builtin_tools=True)
     assert asked.json["tools"][1:] == hosted
     assert again.json["input"][1] == searched
+
+
+LOCAL = [{"type": kind} for kind in ("local_shell", "shell", "apply_patch", "computer", "computer_use_preview")]
+LOCAL += [{"type": "shell", "environment": {"type": "local"}}, {"type": "tool_search", "execution": "client"}]
+
+
+@pytest.mark.rule("R32")
+@pytest.mark.parametrize("tool", LOCAL, ids=str)
+async def test_a_hosted_tool_that_nobody_here_executes_is_refused_before_anything_is_sent(tool: dict[str, Any]) -> None:
+    receipt, requests = await ask([], None, {"tools": ["*", tool]})
+    assert requests == []
+    assert receipt["error"]["who"] == "caller"
+    assert receipt["error"]["message"].startswith(f"tools: the calls of {tool['type']!r} have to be executed")
+
+
+@pytest.mark.parametrize(
+    "tool", [{"type": "shell", "environment": {"type": "container_auto"}}, {"type": "tool_search"}], ids=str
+)
+async def test_a_hosted_tool_that_the_upstream_executes_is_sent(tool: dict[str, Any]) -> None:
+    _, (asked,) = await ask([DONE], None, {"tools": [tool]})
+    assert asked.json["tools"] == [tool]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +286,7 @@ async def test_a_glob_that_matches_nothing_is_refused_with_near_names() -> None:
     assert receipt["error"]["message"] == "tools: no tool's name matches 'curent_time'; near names: current_time"
 
 
+@pytest.mark.rule("R13")
 async def test_too_many_tools_are_refused_with_the_count_of_each_server() -> None:
     servers = {"o": ordered_server().server}
     receipt, requests = await ask([], servers, {"tools": ["*", LOOK_UP]}, builtin_tools=True, limits={"max_tools": 5})

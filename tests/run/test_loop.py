@@ -32,6 +32,7 @@ def counting_server() -> tuple[MCPServer, list[dict[str, Any]]]:
 # The calls of one response
 
 
+@pytest.mark.rule("R1")
 async def test_every_call_of_a_response_has_exactly_one_output_in_call_order_before_the_next_request() -> None:
     calls = [call("meet__meet", {"key": str(n)}) for n in range(8)]
     receipt, (_, again) = await ask([responds(*calls), DONE], {"meet": rendezvous_server(8)})
@@ -41,6 +42,7 @@ async def test_every_call_of_a_response_has_exactly_one_output_in_call_order_bef
     assert len(receipt["tool_calls"]) == 8
 
 
+@pytest.mark.rule("R2")
 async def test_one_slow_call_keeps_no_other_from_being_answered() -> None:
     ordered = ordered_server()
     calls = [call("o__answer", {"key": key}) for key in ("slow", "quick")]
@@ -59,6 +61,7 @@ async def test_one_slow_call_keeps_no_other_from_being_answered() -> None:
     assert outputs_of(upstream.requests[1]) == ["slow", "quick"]
 
 
+@pytest.mark.rule("R3", "R17")
 async def test_every_failure_of_a_call_is_an_output_that_describes_it_and_the_run_goes_on() -> None:
     calls = [
         call("error__refuse"),
@@ -86,6 +89,7 @@ async def test_every_failure_of_a_call_is_an_output_that_describes_it_and_the_ru
     assert all(made["is_error"] for made in receipt["tool_calls"])
 
 
+@pytest.mark.rule("R4")
 @pytest.mark.parametrize("arguments", ["", None, {}])
 async def test_missing_arguments_are_an_empty_object(arguments: object) -> None:
     server, executed = counting_server()
@@ -93,6 +97,7 @@ async def test_missing_arguments_are_an_empty_object(arguments: object) -> None:
     assert executed == [{"a": 0, "b": 1}]
 
 
+@pytest.mark.rule("R4")
 @pytest.mark.parametrize("arguments", ["[]", "7", '"a"', "null", '{"a":1,"a":2}', '{"a":NaN}', '{"a":', "[" * 100_000])
 async def test_arguments_that_are_no_json_object_are_refused_and_not_repaired(arguments: str) -> None:
     server, executed = counting_server()
@@ -132,6 +137,7 @@ async def test_call_ids_that_repeat_between_turns_and_within_one_do_no_harm() ->
     ]
 
 
+@pytest.mark.rule("R40")
 async def test_an_unknown_name_is_never_guessed_and_the_model_is_told_near_ones() -> None:
     server, executed = counting_server()
     names = ["c__ad", "add", "C__add", "c__add "]
@@ -150,12 +156,14 @@ async def test_a_tool_that_was_not_offered_is_not_run() -> None:
     assert "unknown_tool" in outputs_of(again)[0]
 
 
+@pytest.mark.rule("R35")
 async def test_respond_itself_is_never_offered_to_the_model_nor_run_for_it() -> None:
     _, (asked, again) = await ask([responds(call("respond", {"input": "x"})), DONE], builtin_tools=True)
     assert "respond" not in [tool["name"] for tool in asked.json["tools"]]
     assert "unknown_tool" in outputs_of(again)[0]
 
 
+@pytest.mark.rule("R17")
 @pytest.mark.parametrize("status", ["incomplete", "failed", "cancelled"])
 async def test_calls_of_a_response_that_did_not_complete_are_not_run(status: str) -> None:
     server, executed = counting_server()
@@ -175,6 +183,7 @@ async def test_an_image_reaches_the_model_as_a_content_part() -> None:
 # What is sent
 
 
+@pytest.mark.rule("R5")
 async def test_the_stateless_next_input_is_the_last_one_plus_output_plus_outputs() -> None:
     first, second = [reasoning("a", encrypted="x"), call("c__add", {"a": 1})], [call("c__add", {"a": 2})]
     server, _ = counting_server()
@@ -185,6 +194,7 @@ async def test_the_stateless_next_input_is_the_last_one_plus_output_plus_outputs
     assert [len(items) for items in inputs] == [1, 4, 6]
 
 
+@pytest.mark.rule("R6")
 async def test_reasoning_is_never_reordered_edited_or_dropped() -> None:
     thoughts = [reasoning(f"thought {n}", encrypted=f"gAAAA{n}", content=[{"type": "x"}]) for n in range(3)]
     output = [thoughts[0], call("c__add"), thoughts[1], message("hm"), thoughts[2], call("c__add")]
@@ -192,6 +202,7 @@ async def test_reasoning_is_never_reordered_edited_or_dropped() -> None:
     assert again.json["input"][1:7] == output
 
 
+@pytest.mark.rule("R7")
 async def test_fields_that_nobody_knows_survive_the_round_trip() -> None:
     item = call("c__add", namespace="n", caller={"type": "program", "caller_id": "p"}, x_new=[{"deep": None}, 1.5])
     vendor = {"type": "vendor:thing", "payload": {"ünïcode": "😀", "big": 2**60}}
@@ -200,6 +211,7 @@ async def test_fields_that_nobody_knows_survive_the_round_trip() -> None:
     assert again.json["input"][3]["caller"] == {"type": "program", "caller_id": "p"}
 
 
+@pytest.mark.rule("R8")
 async def test_after_a_previous_response_the_history_since_then_is_sent_with_its_id_and_all_parameters() -> None:
     arguments = {"previous_response_id": "resp_0", "instructions": "Be brief", "reasoning_effort": "low"}
     _, requests = await ask([responds(call("c__add")), DONE], {"c": counting_server()[0]}, arguments)
@@ -211,6 +223,7 @@ async def test_after_a_previous_response_the_history_since_then_is_sent_with_its
     assert len(requests[1].json["input"]) == 3
 
 
+@pytest.mark.rule("R9")
 async def test_in_a_conversation_that_the_upstream_keeps_only_new_items_are_sent() -> None:
     made = call("c__add")
     arguments = {"extra": {"conversation": "conv_1"}}
@@ -219,12 +232,14 @@ async def test_in_a_conversation_that_the_upstream_keeps_only_new_items_are_sent
     assert [item["call_id"] for item in again.json["input"]] == [made["call_id"]]
 
 
+@pytest.mark.rule("R9")
 async def test_a_default_conversation_gives_way_to_a_previous_response() -> None:
     arguments = {"previous_response_id": "resp_0"}
     _, (asked,) = await ask([DONE], None, arguments, defaults={"conversation": "conv_1"})
     assert "conversation" not in asked.json
 
 
+@pytest.mark.rule("R10")
 async def test_functions_are_sent_as_not_strict_with_an_object_schema_and_legal_names() -> None:
     server = MCPServer("odd")
     names = ["dotted.name", "spaces and ünïcode", "x" * 80, "plain"]
@@ -243,6 +258,7 @@ async def test_functions_are_sent_as_not_strict_with_an_object_schema_and_legal_
     assert sent[-1]["description"] == "长" * 1023 + "…"
 
 
+@pytest.mark.rule("R15")
 @pytest.mark.parametrize(
     ("choice", "later"),
     [
@@ -264,6 +280,7 @@ async def test_a_forced_tool_choice_holds_for_the_first_turn_only(choice: object
     assert [request.json["tool_choice"] for request in requests] == [choice, later, later]
 
 
+@pytest.mark.rule("R24")
 async def test_a_retry_of_the_upstream_never_runs_a_tool_again() -> None:
     server, executed = counting_server()
     busy = api_error(503, "busy", headers={"retry-after": "0"})
@@ -277,6 +294,7 @@ async def test_a_retry_of_the_upstream_never_runs_a_tool_again() -> None:
 # Parallel runs
 
 
+@pytest.mark.rule("R38")
 async def test_parallel_respond_calls_share_nothing_even_with_equal_call_ids() -> None:
     ordered = ordered_server()
 

@@ -118,6 +118,7 @@ async def test_notices_are_in_the_text_too() -> None:
 # Text of the answer
 
 
+@pytest.mark.rule("R29")
 @pytest.mark.parametrize(
     ("items", "text"),
     [
@@ -209,6 +210,7 @@ def spending(used: object, events: list[Any]) -> list[Event]:
     return [*events[:-1], events[-1] | {"response": events[-1]["response"] | {"usage": used}}]
 
 
+@pytest.mark.rule("R30")
 @pytest.mark.parametrize(
     ("spent", "totals"),
     [

@@ -55,6 +55,7 @@ async def fail(*script: Reply, **options: Any) -> tuple[dict[str, Any], list[flo
 # Refusals that no other try would change
 
 
+@pytest.mark.rule("R21")
 @pytest.mark.parametrize(
     ("reply", "status", "code", "who", "words"),
     [
@@ -104,6 +105,7 @@ async def test_a_refusal_is_told_in_the_upstreams_own_words_and_not_tried_again(
     assert (pauses, tries) == ([], 1)
 
 
+@pytest.mark.rule("R28")
 async def test_the_request_id_and_everything_else_is_in_the_text_and_the_structure() -> None:
     reply = api_error(400, "Bad", {"x-request-id": "req_7"})
     async with ScriptedUpstream([reply]) as upstream, open_client(upstream) as client:
@@ -119,6 +121,7 @@ async def test_an_endless_error_message_is_cut() -> None:
     assert len(error["message"]) < 2100
 
 
+@pytest.mark.rule("R23")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -141,6 +144,7 @@ async def test_an_account_without_credit_is_not_asked_again(fields: dict[str, An
 # Failures that pass
 
 
+@pytest.mark.rule("R23")
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
 async def test_a_passing_status_is_tried_three_times_with_growing_pauses(status: int) -> None:
     error, (first, second), tries = await fail(*[api_error(status, "busy")] * 3)
@@ -181,6 +185,7 @@ async def test_as_many_retries_are_made_as_configured() -> None:
     assert (await fail(*[html(502)] * 6, max_retries=5))[2] == 6
 
 
+@pytest.mark.rule("R23")
 @pytest.mark.parametrize(
     ("headers", "pause"),
     [
@@ -212,6 +217,7 @@ async def test_an_unreadable_pause_is_the_usual_one() -> None:
     assert 0.375 <= clock.sleeps[0] <= 0.5
 
 
+@pytest.mark.rule("R23")
 @pytest.mark.parametrize("pause", ["121", "1e9", "inf"])
 async def test_too_long_a_pause_is_not_waited_for_and_the_caller_hears_of_it(pause: str) -> None:
     error, pauses, tries = await fail(api_error(429, "come back", {"retry-after": pause}))
@@ -224,6 +230,7 @@ async def test_a_pause_beyond_the_end_of_the_run_is_not_waited_for() -> None:
     assert (pauses, tries) == ([], 1)
 
 
+@pytest.mark.rule("R23")
 async def test_the_upstreams_own_word_on_retrying_counts_most() -> None:
     assert (await fail(api_error(500, "x", {"x-should-retry": "false"})))[2] == 1
     receipt, _ = await ask([api_error(400, "x", {"x-should-retry": "true"}), DONE], clock=VirtualClock(autojump=True))
@@ -247,6 +254,7 @@ async def test_a_response_that_failed_for_good_is_not_asked_for_again() -> None:
 # Nobody there, and silence
 
 
+@pytest.mark.rule("R28")
 async def test_an_upstream_that_refuses_connections_is_named() -> None:
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
@@ -261,6 +269,7 @@ async def test_an_upstream_that_refuses_connections_is_named() -> None:
     assert len(clock.sleeps) == 2
 
 
+@pytest.mark.rule("R26")
 async def test_a_connection_that_is_never_accepted_times_out_and_says_so() -> None:
     with socket.socket() as full:  # its queue is full: further connections are not answered
         full.bind(("127.0.0.1", 0))
@@ -274,6 +283,7 @@ async def test_a_connection_that_is_never_accepted_times_out_and_says_so() -> No
     assert "within 0.1 s" in receipt["error"]["message"]
 
 
+@pytest.mark.rule("R26")
 @pytest.mark.parametrize("after", [0, HEAD, "response.created"])
 async def test_a_silent_upstream_times_out_and_says_so(after: int | str) -> None:
     async with (
@@ -350,6 +360,7 @@ def read(log: Path) -> str:
     return log.read_text(encoding="utf-8")
 
 
+@pytest.mark.rule("R27")
 @pytest.mark.parametrize("configured", [True, False], ids=["with a redactor", "without"])
 @pytest.mark.parametrize("form", forms(PLAIN_KEY).values(), ids=forms(PLAIN_KEY))
 async def test_the_key_is_in_no_error_no_result_no_progress_and_no_log(form: str, configured: bool, log: Path) -> None:

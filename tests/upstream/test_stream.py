@@ -89,6 +89,7 @@ async def test_a_stream_may_come_in_pieces_of_any_size() -> None:
         assert server.connections == 1, "a stream that was read to its end leaves its connection for the next"
 
 
+@pytest.mark.rule("R18")
 @pytest.mark.external
 @pytest.mark.parametrize(("crlf", "reset"), [(False, False), (True, True)], ids=["lf and end", "crlf and reset"])
 async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error(crlf: bool, reset: bool) -> None:
@@ -110,6 +111,7 @@ async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error
     assert 1 <= answers <= blank_lines, "only the end of the last event may be missing"
 
 
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize("crlf", [False, True])
 async def test_several_items_come_whole_through_the_whole_path(crlf: bool) -> None:
     receipt, _ = await ask([responds(*ITEMS[:2], crlf=crlf, chunk=7)], None, {"detail": "full"})
@@ -169,6 +171,7 @@ def _end(events: list[Any], **fields: Any) -> Event:
     return events[-1] | {"response": events[-1]["response"] | fields}
 
 
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize("change", STREAMS.values(), ids=STREAMS)
 async def test_what_is_not_understood_does_no_harm(change: Callable[[list[Any]], Iterable[Event]]) -> None:
     response = await receive([body_of(change(lifecycle(finished(ITEMS))))])
@@ -191,6 +194,7 @@ EMPTY_ENDS: dict[str, Callable[[list[Any]], Iterable[Event]]] = {
 }
 
 
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize("change", EMPTY_ENDS.values(), ids=EMPTY_ENDS)
 async def test_an_end_without_output_is_filled_from_the_events(change: Callable[[list[Any]], Iterable[Event]]) -> None:
     items = [message("一会儿 😀 for a while"), call("add", {"a": 1}), call("add", {"b": 2})]
@@ -254,6 +258,7 @@ async def test_events_with_odd_places_lose_no_text(event: Event) -> None:
 # How it ends
 
 
+@pytest.mark.rule("R19")
 @pytest.mark.parametrize(
     "event",
     [
@@ -299,6 +304,7 @@ async def test_a_stream_of_chat_completion_chunks_is_a_clear_error_and_no_empty_
     assert len(requests) == 1
 
 
+@pytest.mark.rule("R18")
 async def test_a_cut_stream_is_asked_for_again() -> None:
     cut_off = raw(http(200, body_of(lifecycle(finished(ITEMS))[:-1]), {"content-type": "text/event-stream"}))
     receipt, requests = await ask([cut_off, responds(message("done"))], clock=VirtualClock(autojump=True))
@@ -309,6 +315,7 @@ async def test_a_cut_stream_is_asked_for_again() -> None:
 # Streams and JSON
 
 
+@pytest.mark.rule("R20")
 async def test_json_instead_of_a_stream_is_read_with_a_notice_and_no_stream_is_asked_for_again() -> None:
     answer = responds(message("done"), as_json=True)
     async with ScriptedUpstream([answer] * 2) as upstream, open_client(upstream) as client:
@@ -325,6 +332,7 @@ async def test_json_instead_of_a_stream_that_is_always_wanted_is_read_and_the_ne
     assert [request.json.get("stream") for request in requests] == [True, True]
 
 
+@pytest.mark.rule("R20")
 async def test_a_stream_instead_of_json_is_read() -> None:
     receipt, (asked,) = await ask([responds(message("done"), as_sse=True)], stream="never")
     assert "stream" not in asked.json
@@ -373,6 +381,7 @@ def chat(message: dict[str, Any], finish_reason: str = "stop", **fields: Any) ->
     return http_error(200, CHAT | {"choices": [choice]} | fields)
 
 
+@pytest.mark.rule("R21")
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_a_chat_completion_is_an_answer(stream: str) -> None:
     usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
