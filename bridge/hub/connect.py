@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Literal
+from typing import Self, TypeAlias
 
 import anyio
 import httpx2
@@ -11,20 +11,23 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCResponse
+from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
 
 from bridge.hub.guard import SESSION_GONE, GuardedClient
 from bridge.hub.stdio import Process
+from bridge.hub.ways import Way
 from bridge.pipes import Streams
 from bridge.settings import ServerConfig, is_loopback
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response: the SDK's figure. Calls have deadlines besides."""
 
-Wire = Literal["stdio", "http", "sse"]
+Ends: TypeAlias = tuple[
+    MemoryObjectReceiveStream[SessionMessage | Exception], "MemoryObjectSendStream[SessionMessage] | _Offer"
+]
 
 
-class Connection(AbstractAsyncContextManager[Streams]):
+class Connection(AbstractAsyncContextManager[Ends]):
     """A transport for `mcp.Client` that knows when it is lost, and shows every result to `repair` on its way.
 
     `lost` is set when the stream has ended or the session is gone.
@@ -33,7 +36,7 @@ class Connection(AbstractAsyncContextManager[Streams]):
     def __init__(
         self,
         server: ServerConfig,
-        wire: Wire,
+        way: Way,
         *,
         process: Process | None,
         limit: int,
@@ -41,13 +44,13 @@ class Connection(AbstractAsyncContextManager[Streams]):
         repair: Callable[[Mapping[str, object]], None],
     ) -> None:
         self._server = server
-        self._wire = wire
+        self._way = way
         self._process = process
         self._limit = limit
         self._lost = lost
         self._repair = repair
 
-    async def __aenter__(self) -> Streams:
+    async def __aenter__(self) -> Ends:
         self._scope = self._watch()
         return await self._scope.__aenter__()
 
@@ -57,7 +60,7 @@ class Connection(AbstractAsyncContextManager[Streams]):
         return await self._scope.__aexit__(kind, error, trace)
 
     @asynccontextmanager
-    async def _watch(self) -> AsyncIterator[Streams]:
+    async def _watch(self) -> AsyncIterator[Ends]:
         """The transport's streams, with every incoming message seen once on its way."""
         async with self._open() as (incoming, outgoing):
             to_session, to_client = anyio.create_memory_object_stream[SessionMessage | Exception](0)
@@ -65,7 +68,7 @@ class Connection(AbstractAsyncContextManager[Streams]):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._pass_on, incoming, to_session)
                     try:
-                        yield to_client, outgoing
+                        yield to_client, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
                     finally:
                         tasks.cancel_scope.cancel()
 
@@ -89,7 +92,7 @@ class Connection(AbstractAsyncContextManager[Streams]):
             self._lost.set()
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
-        match self._wire:
+        match self._way.wire:
             case "stdio":
                 assert self._process
                 return self._process.connect(limit=self._limit, on_end=self._lost.set)
@@ -125,9 +128,32 @@ class Connection(AbstractAsyncContextManager[Streams]):
         return GuardedClient(
             limit=self._limit,
             # The SDK's SSE transport sends nothing more after one POST that failed.
-            on_failure=self._lost.set if self._wire == "sse" else lambda: None,
+            on_failure=self._lost.set if self._way.wire == "sse" else lambda: None,
             headers={"accept-encoding": "identity"} | (headers or {}),  # what is small on the wire is small in memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
             trust_env=not is_loopback(self._server.url),
         )
+
+
+class _Offer:
+    """Passes messages on, and in a handshake asks for `revision`: the SDK (mcp 2.3) asks for its newest one only."""
+
+    def __init__(self, inner: MemoryObjectSendStream[SessionMessage], revision: str) -> None:
+        self._inner = inner
+        self._revision = revision
+
+    async def send(self, item: SessionMessage, /) -> None:
+        request = item.message
+        if isinstance(request, JSONRPCRequest) and request.method == "initialize" and request.params is not None:
+            request.params["protocolVersion"] = self._revision
+        await self._inner.send(item)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
+        await self.aclose()

@@ -123,6 +123,9 @@ def _complete(tool: object) -> object:
 
 
 def _announces_changes(client: Client) -> bool:
-    """Whether changes come on a subscription: in the modern era, from a server that announces them."""
+    """Whether changes come on a subscription: in the modern era, from a server that announces them.
+
+    One whose revision is set in the config was not asked what it can do.
+    """
     tools = client.server_capabilities.tools
-    return client.protocol_version in MODERN_PROTOCOL_VERSIONS and bool(tools and tools.list_changed)
+    return client.protocol_version in MODERN_PROTOCOL_VERSIONS and (tools is None or bool(tools.list_changed))

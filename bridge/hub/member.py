@@ -6,19 +6,18 @@ from typing import Literal
 
 import anyio
 from mcp import Client, MCPError, types
-from mcp.client.client import ConnectMode
 from mcp.server import MCPServer
 from mcp.shared.dispatcher import ProgressFnT
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.hub.connect import Connection, Wire
+from bridge.hub.connect import Connection
 from bridge.hub.failures import CallFailed, describe, doubt, explain_call, flatten
 from bridge.hub.guard import UNREACHABLE
 from bridge.hub.listing import Listing
 from bridge.hub.stdio import Process
+from bridge.hub.ways import Way, Ways
 from bridge.items import JsonObject
 from bridge.settings import ServerConfig
 from bridge.telemetry import Redactor
@@ -79,8 +78,7 @@ class Member:
         self._process: Process | None = None
         self._client: Client | None = None
         self._is_lost = False
-        self._ways = _list_ways(server)
-        self._way = 0
+        self._ways = Ways(server)
         self._complaints: list[str] = []
         self._turnstile = anyio.CapacityLimiter(1 if server.serial else 1000)
 
@@ -154,14 +152,14 @@ class Member:
     async def _connect_once(self) -> None:
         """One connection, from its start to its loss. Raises what kept it from becoming ready."""
         lost = anyio.Event()
-        wire, mode = self._ways[self._way]
-        target = self._in_process or self._build_connection(wire, lost)
+        way = self._ways.way
+        target = self._in_process or self._build_connection(way, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
             try:
                 async with (
-                    Client(target, mode=mode, message_handler=self.listing.hear, cache=None) as client,
+                    Client(target, mode=way.mode, message_handler=self.listing.hear, cache=None) as client,
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
@@ -175,12 +173,12 @@ class Member:
                 self._close()
             around.cancel_scope.cancel()
 
-    def _build_connection(self, wire: Wire, lost: anyio.Event) -> Connection:
-        self._process = Process(self.server, self._environ, self._child) if wire == "stdio" else None
+    def _build_connection(self, way: Way, lost: anyio.Event) -> Connection:
+        self._process = Process(self.server, self._environ, self._child) if way.wire == "stdio" else None
         self._child = None
         return Connection(
             self.server,
-            wire,
+            way,
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
@@ -189,6 +187,7 @@ class Member:
 
     def _open(self, client: Client) -> None:
         self.era, self._client = client.protocol_version, client
+        self._ways.remember(client.protocol_version)
         self._complaints.clear()
         self._set_state("ready", None)
         self.settled.set()
@@ -208,10 +207,9 @@ class Member:
         causes = flatten(error)
         ended = self._process.explain_end() if self._process and self._process.has_ended else None
         self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
-        self._way += 1
-        if self._way < len(self._ways) and any(isinstance(c, MCPError) and c.code != UNREACHABLE for c in causes):
+        if any(isinstance(c, MCPError) and c.code != UNREACHABLE for c in causes) and self._ways.try_next():
             return True
-        self._way = 0
+        self._ways.start_over()
         self._set_state("failed", "; ".join(dict.fromkeys(self._complaints)))
         self._complaints.clear()
         if self.era is None:
@@ -235,18 +233,3 @@ class Member:
             if self.state != "failed":
                 self._set_state("late", f"not ready after {self._connect_timeout_s:g} s")
             settled.set()
-
-
-def _list_ways(server: ServerConfig) -> list[tuple[Wire, ConnectMode]]:
-    """How the server may be spoken to, the likeliest first.
-
-    A second handshake is for servers that exit on a first message they do not know (modelcontextprotocol/go-sdk#1177).
-    """
-    mode: ConnectMode = "legacy" if server.protocol in HANDSHAKE_PROTOCOL_VERSIONS else server.protocol
-    match server.transport:
-        case "auto":
-            return [("http", mode), ("sse", mode)]
-        case "stdio" if mode == "auto":
-            return [("stdio", "auto"), ("stdio", "legacy")]
-        case wire:
-            return [(wire, mode)]

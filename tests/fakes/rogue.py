@@ -88,7 +88,8 @@ class Rogue:
             return error(UNSUPPORTED_VERSION, "no handshake here", {"supported": [MODERN], "requested": HANDSHAKE})
         if method == "initialize":
             self.legacy = True
-            return {"result": {"protocolVersion": HANDSHAKE, "capabilities": self.capabilities(), "serverInfo": INFO}}
+            version = params.get("protocolVersion", HANDSHAKE)
+            return {"result": {"protocolVersion": version, "capabilities": self.capabilities(), "serverInfo": INFO}}
         if method == "ping" and self.legacy:
             return {"result": {}}
         if method == "subscriptions/listen" and not self.legacy:
