@@ -14,15 +14,17 @@ from bridge.clock import Clock
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.host.schema import build_request, check_arguments
 from bridge.host.server import BridgeServer
-from bridge.hub.catalogue import BUILTIN, Catalogue
+from bridge.hub.catalogue import Catalogue
 from bridge.hub.hub import Approve, Hub, approve_nothing
 from bridge.hub.member import Member
 from bridge.items import Abilities, JsonObject
 from bridge.run.engine import tell
+from bridge.run.kept import KeptOutputs
 from bridge.run.limits import Ending, lower_limits
 from bridge.run.loop import Loop
 from bridge.run.memory import Listener, MemoryEngine, Run
-from bridge.settings import NO_UPSTREAM, Config, UpstreamConfig
+from bridge.run.own_tools import OwnTools
+from bridge.settings import BUILTIN, NO_UPSTREAM, Config, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from builtin_tools.server import build_server as build_builtin_server
@@ -119,7 +121,10 @@ class Bridge(anyio.AsyncContextManagerMixin):
         for notice in notices:
             run.emit(tell(notice))
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
-        loop = Loop[Catalogue](self.upstream, self.hub, run, limits, self._clock)
+        page_bytes = self._config.limits.output_bytes
+        kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
+        tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep)
+        loop = Loop(self.upstream, tools, run, limits, self._clock)
         return await loop.run(request)
 
 

@@ -17,6 +17,9 @@ JsonObject: TypeAlias = dict[str, Json]
 CALL_TYPES = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
 """Items that wait for an answer, and the type of the item that answers them."""
 
+OWN_NAMES = ("read_output", "find_tools")
+"""Names that the bridge keeps for the tools of a run's own: no server's tool is called so."""
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1"
+BUILTIN = "builtin_tools"
+"""The key of the built-in server; its tools keep their plain names."""
 NO_UPSTREAM = (
     "No upstream is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another Responses "
     "endpoint, or `upstream` in the config file, or start with --offline."

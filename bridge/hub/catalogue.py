@@ -14,11 +14,8 @@ from mcp import types
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
 from bridge.hub.schemas import ArgumentValidator, encode_function
-from bridge.items import Notice, encode, scrub
-from bridge.settings import ServerConfig
-
-BUILTIN = "builtin_tools"
-"""The key of the built-in server; its tools keep their plain names."""
+from bridge.items import OWN_NAMES, Notice, encode, scrub
+from bridge.settings import BUILTIN, ServerConfig
 
 Approval = Literal["run", "ask"]
 
@@ -80,7 +77,8 @@ class Catalogue:
 def build_catalogue(members: Iterable[Member]) -> Catalogue:
     """What the members offer now. Denied tools are not in it at all."""
     members = list(members)
-    reserved = frozenset(tool.name for member in members if member.key == BUILTIN for tool in member.tools)
+    builtin = [tool.name for member in members if member.key == BUILTIN for tool in member.tools]
+    reserved = frozenset((*builtin, *OWN_NAMES))
     tools: dict[str, BridgedTool] = {}
     notices = [_report(member) for member in members if member.state != "ready"]
     for member in members:

@@ -1,28 +1,27 @@
 """All connected servers together: one catalogue of their tools, and each call to the server that owns it."""
 
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import NoReturn, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import anyio
 from mcp.server import MCPServer
 from mcp.shared.dispatcher import ProgressFnT
 
+from bridge.arguments import read_arguments
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.hub.catalogue import BUILTIN, BridgedTool, Catalogue, build_catalogue
+from bridge.cuts import Keep
+from bridge.hub.catalogue import BridgedTool, Catalogue, build_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import render_result
-from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode, encode_error
-from bridge.settings import Config, ServerConfig
+from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode_error
+from bridge.settings import BUILTIN, Config, ServerConfig
 from bridge.telemetry import Redactor
 
 Approve: TypeAlias = Callable[[str, str, JsonObject], Awaitable[bool]]
 """Asks the person whether `tool` of `server` may run with these arguments; False when nobody can be asked."""
-
-MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS = 262_144, 64
 
 
 async def approve_nothing(_server: str, _tool: str, _arguments: JsonObject) -> bool:
@@ -90,9 +89,18 @@ class Hub(anyio.AsyncContextManagerMixin):
         return self.snapshot()
 
     async def call(
-        self, catalogue: Catalogue, call: Call, *, deadline: float, on_progress: ProgressFnT | None = None
+        self,
+        catalogue: Catalogue,
+        call: Call,
+        *,
+        deadline: float,
+        on_progress: ProgressFnT | None = None,
+        keep: Keep | None = None,
     ) -> CallOutput:
-        """Send one function call to the tool's owner. Never raises: whatever fails is words for the model."""
+        """Send one function call to the tool's owner. Never raises: whatever fails is words for the model.
+
+        `keep` gets what had to be cut of its output.
+        """
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
             near: list[Json] = list(catalogue.find_near(call.name))
@@ -105,7 +113,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             return fail("invalid_arguments", wrong.message, bridged, path=wrong.path, expected=wrong.expected)
         if refusal := await self._find_refusal(bridged, arguments):
             return refusal
-        return await self._execute(bridged, arguments, deadline, on_progress)
+        return await self._execute(bridged, arguments, deadline, on_progress, keep)
 
     async def _find_refusal(self, bridged: BridgedTool, arguments: JsonObject) -> CallOutput | None:
         """None when the call may run; else the refusal, in words that name the config line that would allow it."""
@@ -118,7 +126,12 @@ class Hub(anyio.AsyncContextManagerMixin):
         return refusal
 
     async def _execute(
-        self, bridged: BridgedTool, arguments: JsonObject, deadline: float, on_progress: ProgressFnT | None
+        self,
+        bridged: BridgedTool,
+        arguments: JsonObject,
+        deadline: float,
+        on_progress: ProgressFnT | None,
+        keep: Keep | None,
     ) -> CallOutput:
         timeout = bridged.owner.server.call_timeout_s or self._config.limits.call_timeout_s
         deadline = min(deadline, self._clock.now() + timeout)
@@ -128,7 +141,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             return fail(failure.code, str(failure), bridged)
         try:
             output, is_error = render_result(
-                result, abilities=self._abilities(), limit_bytes=self._config.limits.output_bytes
+                result, abilities=self._abilities(), limit_bytes=self._config.limits.output_bytes, keep=keep
             )
         except (ValueError, RecursionError) as error:
             return fail("unreadable_result", f"it was executed, but its result cannot be read: {error}", bridged)
@@ -153,42 +166,3 @@ def fail(code: str, message: str, bridged: BridgedTool | None = None, **details:
         "server": bridged.owner.key if bridged else None,
         "tool": bridged.tool.name if bridged else None,
     }
-
-
-def read_arguments(arguments: Json) -> JsonObject:
-    """The arguments of a call as an object; ValueError says what they are instead.
-
-    Nothing is repaired by guess. Missing or empty ones are {}; an object instead of JSON text is taken as it is. Half
-    an emoji becomes U+FFFD: it would end the connection that it is written to.
-    """
-    if arguments is None or arguments == "":
-        return {}
-    try:
-        text = arguments if isinstance(arguments, str) else encode(arguments)
-        if len(text) > MAX_ARGUMENT_CHARS:
-            raise ValueError(f"{len(text):,} characters, the limit is {MAX_ARGUMENT_CHARS:,}")
-        value: Json = json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
-        if _is_deeper(value, MAX_ARGUMENT_LEVELS):
-            raise RecursionError
-        if not isinstance(value, dict):
-            raise ValueError(f"it is a {type(value).__name__}")
-        scrubbed: JsonObject = json.loads(encode(value))
-    except RecursionError:
-        raise ValueError(f"it is nested more than {MAX_ARGUMENT_LEVELS} levels deep") from None
-    return scrubbed
-
-
-def _is_deeper(value: Json, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels == 0 or any(_is_deeper(entry, levels - 1) for entry in inner)
-
-
-def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> JsonObject:
-    seen = dict(pairs)
-    if len(seen) < len(pairs):
-        raise ValueError("a key occurs twice")
-    return seen
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

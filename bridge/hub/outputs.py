@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from mcp import types
 
+from bridge.cuts import Keep, cut_middle
 from bridge.items import Abilities, JsonObject, encode, encode_error, scrub
 
 NO_OUTPUT = "(no output)"
@@ -14,33 +15,23 @@ MAX_IMAGE_CHARS = 20 << 20
 
 
 def render_result(
-    result: types.CallToolResult, *, abilities: Abilities, limit_bytes: int
+    result: types.CallToolResult, *, abilities: Abilities, limit_bytes: int, keep: Keep | None = None
 ) -> tuple[str | list[JsonObject], bool]:
     """The output for the model and whether the tool reported an error.
 
     Text alone is a plain string, the most widely understood form; with an image it becomes content parts where the
-    upstream bears them. Structured content is said where no text says it. Raises ValueError or RecursionError for
-    content that JSON cannot hold.
+    upstream bears them. Structured content is said where no text says it. Texts over the limit are cut, and given to
+    `keep`. Raises ValueError or RecursionError for content that JSON cannot hold.
     """
     shows_images = abilities.images and abilities.content_parts and not result.is_error
     parts = [_render_block(block, shows_images) for block in result.content]
     if result.structured_content is not None and not any(isinstance(b, types.TextContent) for b in result.content):
         parts.append(_text(encode(result.structured_content)))
     if result.is_error:
-        return encode_error("tool_error", cut_middle(_join(parts), limit_bytes)), True
+        return encode_error("tool_error", cut_middle(_join(parts), limit_bytes, keep)), True
     if all(part["type"] == "input_text" for part in parts):
-        return cut_middle(_join(parts), limit_bytes), False
-    return _cut_parts(parts, limit_bytes), False
-
-
-def cut_middle(text: str, limit_bytes: int) -> str:
-    """`text` within `limit_bytes` of UTF-8: its head and its tail, and between them what is missing."""
-    data = text.encode("utf-8", "replace")
-    if len(data) <= limit_bytes:
-        return text
-    half = limit_bytes // 2
-    head, tail = data[:half].decode("utf-8", "ignore"), data[len(data) - half :].decode("utf-8", "ignore")
-    return f"{head}\n[… {len(data) - 2 * half:,} of {len(data):,} bytes left out here …]\n{tail}"
+        return cut_middle(_join(parts), limit_bytes, keep), False
+    return _cut_parts(parts, limit_bytes, keep), False
 
 
 def _render_block(block: types.ContentBlock, shows_images: bool) -> JsonObject:
@@ -87,11 +78,11 @@ def _join(parts: Sequence[JsonObject]) -> str:
     return "\n".join(str(part["text"]) for part in parts) or NO_OUTPUT
 
 
-def _cut_parts(parts: list[JsonObject], limit_bytes: int) -> list[JsonObject]:
+def _cut_parts(parts: list[JsonObject], limit_bytes: int, keep: Keep | None) -> list[JsonObject]:
     """Text parts share the limit, and what a short one leaves is the others'; images do not count."""
     texts = sorted((part for part in parts if part["type"] == "input_text"), key=lambda part: len(str(part["text"])))
     for number, part in enumerate(texts):
-        text = cut_middle(str(part["text"]), limit_bytes // (len(texts) - number))
+        text = cut_middle(str(part["text"]), limit_bytes // (len(texts) - number), keep)
         limit_bytes = max(0, limit_bytes - len(text.encode()))
         part["text"] = text
     return parts

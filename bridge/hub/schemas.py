@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import jsonschema_rs
 
-from bridge.hub.outputs import cut_middle
+from bridge.cuts import cut_middle
 from bridge.items import Json, JsonObject, encode
 
 MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000

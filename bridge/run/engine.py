@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
 
 T = TypeVar("T")
@@ -54,8 +55,11 @@ class Tools(Protocol[C]):
         """The snapshot for a run, once every server is ready or known not to be."""
         ...
 
-    async def call(self, catalogue: C, call: Call, *, deadline: float, on_progress: OnProgress | None) -> CallOutput:
-        """What a call came to. Never raises but for cancellation: a failed call is data for the model."""
+    async def call(
+        self, catalogue: C, call: Call, *, deadline: float, on_progress: OnProgress | None, keep: Keep
+    ) -> CallOutput:
+        """What a call came to; texts that had to be cut go to `keep`. Never raises but for cancellation: a failed call
+        is data for the model."""
         ...
 
 

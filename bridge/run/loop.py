@@ -10,9 +10,10 @@ import anyio
 from bridge.clock import Clock
 from bridge.errors import BridgeError
 from bridge.items import Call, CallOutput, Json, JsonObject, Response, Turn, answer_call, encode, find_calls
-from bridge.run.engine import C, Context, OnProgress, Tools, Upstream, tell
+from bridge.run.engine import C, Context, OnProgress, Upstream, tell
 from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, read_reason, stop_short
 from bridge.run.offer import Offer, fail_call, make_offer
+from bridge.run.own_tools import OwnTools, RunCatalogue
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
@@ -39,7 +40,7 @@ class Request:
 class Terms(Generic[C]):
     """What holds for a whole run: the tools as they were when it began, and how far its calls may go."""
 
-    catalogue: C
+    catalogue: RunCatalogue[C]
     offer: Offer
     deadline: float
     places: anyio.CapacityLimiter
@@ -51,7 +52,7 @@ class Loop(Generic[C]):
     """One run. Everything it does to the world goes through `ctx.step`; everything it tells through `ctx.emit`."""
 
     upstream: Upstream
-    tools: Tools[C]
+    tools: OwnTools[C]
     ctx: Context
     limits: RunLimits
     clock: Clock

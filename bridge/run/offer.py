@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from bridge.errors import ArgumentError
 from bridge.items import Call, CallOutput, Json, JsonObject, encode, encode_error
-from bridge.run.engine import Catalogue
+from bridge.run.engine import C
+from bridge.run.own_tools import RunCatalogue
 
 OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
 """Hosted tools by name only: their calls are executed by whoever makes the request."""
@@ -42,7 +43,7 @@ def fail_call(code: str, message: str, **details: Json) -> CallOutput:
     return {"output": encode_error(code, message, **details), "is_error": True, "server": None, "tool": None}
 
 
-def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, max_tools: int) -> Offer:
+def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: RunCatalogue[C], max_tools: int) -> Offer:
     """The offer for `respond`'s `tools`: None is all; strings are globs over model names; objects are Responses tools.
 
     A function object whose name a server owns is sent as the caller wrote it and answered by that server. Raises
@@ -57,10 +58,11 @@ def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: Catalogue, 
         chosen = dict[str, str]()
         for entry in wanted:
             chosen |= _pick(entry, functions) if isinstance(entry, str) else {_name(entry): encode(entry)}
+    chosen |= catalogue.accompany(chosen)
     if len(chosen) > max_tools:
         raise ArgumentError(_explain_excess(chosen, catalogue, max_tools))
     named = {str(entry.get("name")) for entry in wanted or () if isinstance(entry, dict) and "name" in entry}
-    owned = frozenset(name for name in chosen if name in functions)
+    owned = frozenset(name for name in chosen if name in catalogue.owners)
     return Offer(tuple(chosen.values()), owned, frozenset(named) - owned)
 
 
@@ -103,7 +105,7 @@ def _name(tool: JsonObject) -> str:
     return str(tool.get("name") or encode(tool))
 
 
-def _explain_excess(chosen: Mapping[str, str], catalogue: Catalogue, max_tools: int) -> str:
+def _explain_excess(chosen: Mapping[str, str], catalogue: RunCatalogue[C], max_tools: int) -> str:
     counts = Counter(catalogue.owners.get(name, "the caller") for name in chosen)
     each = ", ".join(f"{owner} {count}" for owner, count in counts.most_common())
     return (

@@ -25,6 +25,7 @@ from bridge.clock import Clock
 from bridge.config import load
 from bridge.hub.hub import Approve
 from bridge.hub.member import Member, State
+from bridge.items import OWN_NAMES
 from bridge.settings import Config
 from tests.fakes.servers import PATIENCE_S
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
@@ -60,7 +61,7 @@ class Outcome:
     outputs: list[Any]
     receipt: Json
     offered: list[str]
-    """The model names of the tools of the first request."""
+    """The model names of the tools of the first request, without the run's own."""
 
     @property
     def output(self) -> Any:
@@ -107,7 +108,8 @@ class Scene:
         assert receipt is not None
         requests = [request.json for request in self.requests if _prompt_of(request) == prompt]
         outputs = [item["output"] for item in requests[-1]["input"] if "output" in item] if requests else []
-        offered = [tool["name"] for tool in requests[0].get("tools", [])] if requests else []
+        tools = [tool["name"] for tool in requests[0].get("tools", [])] if requests else []
+        offered = [name for name in tools if name not in OWN_NAMES]
         return Outcome(outputs, receipt, offered)
 
 

@@ -42,8 +42,8 @@ async def test_each_turn_each_call_start_and_each_call_end_is_told_before_the_re
     ):
         await client.call_tool("respond", {"input": "x"}, progress_callback=ear)
         heard = list(ear.messages)
-    assert heard[0] == "turn 1: asking gpt-4.1 (1 tool)"
-    assert heard[-1] == "turn 2: asking gpt-4.1 (1 tool)"
+    assert heard[0] == "turn 1: asking gpt-4.1 (2 tools)"
+    assert heard[-1] == "turn 2: asking gpt-4.1 (2 tools)"
     assert sorted(line for line in heard if "→" in line) == [
         "  → gone()",
         "  → o__answer(key=a) on o",

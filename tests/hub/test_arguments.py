@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.hub.hub import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, read_arguments
+from bridge.arguments import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, read_arguments
 from bridge.hub.schemas import ArgumentValidator
 from tests.fakes.http import HttpServer, build_faulty
 from tests.fakes.scene import scene

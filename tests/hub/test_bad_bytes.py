@@ -43,5 +43,8 @@ async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not
 async def test_a_long_output_keeps_its_head_and_tail() -> None:
     async with scene({"big": rogue("huge=8")}) as bridge:
         [output] = (await bridge.use(call("big__huge"))).outputs
-    assert output.startswith("x" * 32768 + "\n[… 8,323,072 of 8,388,608 bytes left out here …]\n")
+    assert output.startswith(
+        "x" * 32768 + "\n[… 8,323,072 of 8,388,608 bytes left out here, from offset 32768 on; "
+        "read_output with id 1 has all of it …]\n"
+    )
     assert output.endswith("\n" + "x" * 32768)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from mcp import types
 
-from bridge.hub.outputs import cut_middle, render_result
+from bridge.cuts import cut_middle
+from bridge.hub.outputs import render_result
 from bridge.items import Abilities
 from tests.fakes.servers import PIXEL
 

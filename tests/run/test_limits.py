@@ -265,8 +265,8 @@ async def test_a_hosted_tool_that_the_upstream_executes_is_sent(tool: dict[str, 
 @pytest.mark.parametrize(
     ("globs", "names"),
     [
-        (["*"], ["random_generator", "system_info", "math_calculator", "current_time", "o__answer"]),
-        (["o__*"], ["o__answer"]),
+        (["*"], ["random_generator", "system_info", "math_calculator", "current_time", "o__answer", "read_output"]),
+        (["o__*"], ["o__answer", "read_output"]),
         (["*_[it]*"], ["system_info", "current_time"]),
         (["current_time", "*time*"], ["current_time"]),
         ([], []),
@@ -289,9 +289,9 @@ async def test_a_glob_that_matches_nothing_is_refused_with_near_names() -> None:
 @pytest.mark.rule("R13")
 async def test_too_many_tools_are_refused_with_the_count_of_each_server() -> None:
     servers = {"o": ordered_server().server}
-    receipt, requests = await ask([], servers, {"tools": ["*", LOOK_UP]}, builtin_tools=True, limits={"max_tools": 5})
+    receipt, requests = await ask([], servers, {"tools": ["*", LOOK_UP]}, builtin_tools=True, limits={"max_tools": 6})
     assert requests == []
-    said = "tools: 6 tools are over the limit of 5 per request (builtin_tools 4, o 1, the caller 1)"
+    said = "tools: 7 tools are over the limit of 6 per request (builtin_tools 4, o 1, the caller 1, bridge 1)"
     assert receipt["error"]["message"].startswith(said)
 
 

@@ -247,7 +247,7 @@ async def test_functions_are_sent_as_not_strict_with_an_object_schema_and_legal_
         server.tool(name=name, description="长" * 2000)(lambda: "ok")
     _, (asked,) = await ask([DONE], {"odd": server}, builtin_tools=True)
     sent = asked.json["tools"]
-    assert len({tool["name"] for tool in sent}) == len(sent) == 8
+    assert len({tool["name"] for tool in sent}) == len(sent) == 9
     for tool in sent:
         assert tool["strict"] is False
         assert set(tool["parameters"]) >= {"type", "properties"}
@@ -255,7 +255,7 @@ async def test_functions_are_sent_as_not_strict_with_an_object_schema_and_legal_
         assert len(tool["name"]) <= 64
         assert len(tool["description"]) <= 1024
         assert None not in tool.values()
-    assert sent[-1]["description"] == "长" * 1023 + "…"
+    assert sent[-2]["description"] == "长" * 1023 + "…"
 
 
 @pytest.mark.rule("R15")

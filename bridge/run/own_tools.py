@@ -1,0 +1,105 @@
+"""The tools of the run's own: offered beside the servers', answered in the run, seeing nothing but this run."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Generic
+
+import jsonschema_rs
+
+from bridge.arguments import read_arguments
+from bridge.cuts import Keep
+from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
+from bridge.run.engine import C, OnProgress, Tools
+
+BRIDGE = "bridge"
+"""The server that these tools appear with."""
+
+
+@dataclass(frozen=True)
+class OwnTool:
+    """One tool of the run's own. Its name is one of `items.OWN_NAMES`, which no server's tool is given."""
+
+    name: str
+    description: str
+    parameters: JsonObject
+    """JSON Schema of its arguments; `answer` gets none that do not fit."""
+    answer: Callable[[JsonObject], Awaitable[str]] = field(repr=False)
+    """What the model reads. Raises ValueError with words for it."""
+    accompanies: Callable[[str], bool] = field(repr=False)
+    """Whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at the
+    beginning of each request stay the same and prompt caches hold."""
+
+    @cached_property
+    def encoded(self) -> str:
+        """The function tool of a request."""
+        function: JsonObject = {"type": "function", "name": self.name, "description": self.description}
+        return encode(function | {"parameters": self.parameters, "strict": False})
+
+    async def call(self, call: Call) -> CallOutput:
+        """What a call came to; whatever is wrong with it is words for the model."""
+        try:
+            arguments = read_arguments(call.arguments)
+            jsonschema_rs.validate(self.parameters, arguments)
+            return self._wrap(await self.answer(arguments), is_error=False)
+        except jsonschema_rs.ValidationError as error:
+            wrong = error.message
+        except ValueError as error:
+            wrong = str(error)
+        return self._wrap(encode_error("invalid_arguments", wrong), is_error=True)
+
+    def _wrap(self, output: str, *, is_error: bool) -> CallOutput:
+        return {"output": output, "is_error": is_error, "server": BRIDGE, "tool": self.name}
+
+
+@dataclass(frozen=True)
+class RunCatalogue(Generic[C]):
+    """What one run can call: the tools of the servers, and its own."""
+
+    servers: C
+    own: Mapping[str, OwnTool]
+
+    @cached_property
+    def functions(self) -> Mapping[str, str]:
+        """Each model name of a server's tool with its function tool as JSON text."""
+        return self.servers.functions
+
+    @cached_property
+    def owners(self) -> Mapping[str, str]:
+        """Each model name with the key of the server that owns it."""
+        return {**self.servers.owners, **dict.fromkeys(self.own, BRIDGE)}
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What is missing from it, and why."""
+        return self.servers.notices
+
+    def accompany(self, names: Collection[str]) -> dict[str, str]:
+        """The run's own tools that come with an offer of these, by name, as JSON texts."""
+        owners = {self.servers.owners[name] for name in names if name in self.servers.owners}
+        missing = [tool for name, tool in self.own.items() if name not in names]
+        return {tool.name: tool.encoded for tool in missing if any(map(tool.accompanies, owners))}
+
+
+@dataclass(frozen=True)
+class OwnTools(Generic[C]):
+    """The servers' tools and the run's own behind one `call`."""
+
+    servers: Tools[C]
+    own: Sequence[OwnTool]
+    keep: Keep
+    """Where outputs go that are too long for the model."""
+
+    async def catalogue(self) -> RunCatalogue[C]:
+        """The snapshot for this run, once every server is ready or known not to be."""
+        return RunCatalogue(await self.servers.catalogue(), {tool.name: tool for tool in self.own})
+
+    async def call(
+        self, catalogue: RunCatalogue[C], call: Call, *, deadline: float, on_progress: OnProgress | None
+    ) -> CallOutput:
+        """What a call came to. Never raises but for cancellation."""
+        if own := catalogue.own.get(call.name):
+            return await own.call(call)
+        return await self.servers.call(
+            catalogue.servers, call, deadline=deadline, on_progress=on_progress, keep=self.keep
+        )
