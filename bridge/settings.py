@@ -178,6 +178,11 @@ class ServerConfig(_Section):
     """Left out as if the entry were not there."""
     serial: Flag = False
     """One call at a time."""
+    max_parallel: Count = 64
+    """Calls at one time; more wait for their turn."""
+    idle_timeout_s: Seconds | None = None
+    """Seconds without a result or a word of progress after which a call is given up, sooner than its timeout.
+    Default: none."""
     call_timeout_s: Seconds | None = None
     """Seconds for one call. Default: that of `limits`."""
     connect_timeout_s: Seconds | None = None

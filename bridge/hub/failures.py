@@ -5,25 +5,32 @@ from mcp import MCPError, types
 from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 from pydantic import ValidationError
 
-from bridge.hub.guard import REFUSED, SESSION_GONE, UNREACHABLE
+from bridge.hub.guard import NOT_SENT, REFUSED, SESSION_GONE, UNREACHABLE
 
 
 class CallFailed(Exception):
-    """A call came to no result; the text is for the model."""
+    """A call came to no result; the text is for the model. `may_repeat`: a second try could help and do no harm."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, *, may_repeat: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.may_repeat = may_repeat
 
 
 def explain_call(key: str, tool: types.Tool, error: Exception) -> CallFailed:
     """What it means for a call of `tool` that the server `key` answered with `error`, or not at all."""
     match error:
         case MCPError(code=code, message=message) if code == SESSION_GONE:
-            return CallFailed("connection_lost", f"{key}: {message}; it was not executed and can be repeated")
+            words = f"{key}: {message}; it was not executed and can be repeated"
+            return CallFailed("connection_lost", words, may_repeat=True)
+        case MCPError(code=code, message=message) if code == NOT_SENT:
+            return CallFailed("connection_lost", f"{key}: {message}; it was not sent", may_repeat=True)
         case MCPError(code=code) if code == CONNECTION_CLOSED:
-            return CallFailed("connection_lost", f"{key} went away during the call; {doubt(tool)}")
-        case MCPError(code=code, message=message) if code in (UNREACHABLE, REFUSED):
+            words = f"{key} went away during the call; {doubt(tool)}"
+            return CallFailed("connection_lost", words, may_repeat=is_harmless(tool))
+        case MCPError(code=code, message=message) if code == UNREACHABLE:
+            return CallFailed("connection_lost", f"{key}: {message}; {doubt(tool)}", may_repeat=is_harmless(tool))
+        case MCPError(code=code, message=message) if code == REFUSED:
             return CallFailed("connection_lost", f"{key}: {message}; {doubt(tool)}")
         case MCPError(code=code) if code == PARSE_ERROR:
             words = f"{key} sent a result that cannot be read: {describe(error)}; {doubt(tool)}"
@@ -37,10 +44,15 @@ def explain_call(key: str, tool: types.Tool, error: Exception) -> CallFailed:
             return CallFailed("connection_lost", f"the call to {key} failed: {describe(error)}; {doubt(tool)}")
 
 
-def doubt(tool: types.Tool) -> str:
-    """Whether a call of `tool` may be repeated. It is sent once: the bridge never repeats one by itself."""
+def is_harmless(tool: types.Tool) -> bool:
+    """Whether the tool declares that a call made twice does no more than one."""
     hints = tool.annotations
-    if hints and (hints.read_only_hint or hints.idempotent_hint):
+    return bool(hints and (hints.read_only_hint or hints.idempotent_hint))
+
+
+def doubt(tool: types.Tool) -> str:
+    """What the model should think of a call that was sent and not answered."""
+    if is_harmless(tool):
         return "it is safe to repeat"
     return "it may have been executed, check before repeating it"
 

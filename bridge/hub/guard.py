@@ -12,11 +12,11 @@ if TYPE_CHECKING:  # private names, needed to state the signature that is overri
     from httpx2._client import UseClientDefault
     from httpx2._types import AuthTypes
 
-UNREACHABLE, SESSION_GONE, REFUSED = -32010, -32011, -32012
-"""JSON-RPC error codes for a POST that got no reply, one whose session the server has forgotten, and one that was
-answered with an HTTP error alone; ours, in the range left to implementations."""
+UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT = -32010, -32011, -32012, -32013
+"""JSON-RPC error codes for a POST that got no reply, one whose session the server has forgotten, one that was answered
+with an HTTP error alone, and one that never left; ours, in the range left to implementations."""
 
-
+BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 ERROR_BYTES = 65_536
 """How much of the body of an error is read."""
 
@@ -58,7 +58,8 @@ class GuardedClient(httpx2.AsyncClient):
             if request.method != "POST":
                 raise
             self._on_failure()
-            return _fail(request, 503, UNREACHABLE, f"the server cannot be reached: {type(error).__name__}")
+            code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
+            return _fail(request, 503, code, f"the server cannot be reached: {type(error).__name__}")
         if request.method == "POST":
             limit = ERROR_BYTES if response.is_error else self._limit if _is_json(response) else math.inf
             assert isinstance(response.stream, httpx2.AsyncByteStream)

@@ -58,6 +58,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 clock=clock,
                 environ=environ,
                 connect_timeout_s=config.limits.connect_timeout_s,
+                call_timeout_s=config.limits.call_timeout_s,
                 message_bytes=config.limits.message_bytes,
                 on_change=self._forget,
                 redact=redact,
@@ -133,8 +134,6 @@ class Hub(anyio.AsyncContextManagerMixin):
         on_progress: ProgressFnT | None,
         keep: Keep | None,
     ) -> CallOutput:
-        timeout = bridged.owner.server.call_timeout_s or self._config.limits.call_timeout_s
-        deadline = min(deadline, self._clock.now() + timeout)
         try:
             result = await bridged.owner.call(bridged.tool, arguments, deadline=deadline, on_progress=on_progress)
         except CallFailed as failure:

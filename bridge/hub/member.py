@@ -1,20 +1,20 @@
-"""One connected server: the task that owns its connection, its state for people to see, and calls to it."""
+"""One connected server: the task that owns its connection and, while it fails, the attempts to get another."""
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import anyio
 from mcp import Client, MCPError, types
 from mcp.server import MCPServer
 from mcp.shared.dispatcher import ProgressFnT
-from pydantic import TypeAdapter
 
 from bridge.children import Child
 from bridge.clock import Clock
+from bridge.hub.calls import Calls, Link
 from bridge.hub.connect import Connection
-from bridge.hub.failures import CallFailed, describe, doubt, explain_call, flatten
-from bridge.hub.guard import UNREACHABLE
+from bridge.hub.failures import CallFailed, describe, flatten
+from bridge.hub.guard import NOT_SENT, UNREACHABLE
+from bridge.hub.health import Event, Health, State
 from bridge.hub.listing import Listing
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way, Ways
@@ -24,17 +24,8 @@ from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
 
-State = Literal["starting", "late", "ready", "backing off", "failed"]
-
 START_PATIENCE_S = 120.0
 """How long one start may take in all: a first `npx` or `uvx` downloads the server. Runs do not wait this long."""
-FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 30.0
-STABLE_S = 10.0
-"""A connection that lasted this long was a good one: after its loss the next start is immediate."""
-
-_RESULT = TypeAdapter[types.CallToolResult | types.InputRequiredResult](
-    types.CallToolResult | types.InputRequiredResult
-)
 
 
 class Member:
@@ -51,6 +42,7 @@ class Member:
         clock: Clock,
         environ: Mapping[str, str],
         connect_timeout_s: float,
+        call_timeout_s: float,
         message_bytes: int,
         on_change: Callable[[], None],
         redact: Redactor,
@@ -59,14 +51,11 @@ class Member:
     ) -> None:
         self.key = server.key
         self.server = server
-        self.state: State = "starting"
-        self.reason: str | None = None
-        """Why it is not ready, for people; configured secrets are blanked."""
         self.era: str | None = None
         self.listing = Listing(self.key, clock=clock, on_change=on_change)
         self.settled = anyio.Event()
-        """Set while it is known what a run or a call can expect: ready, failed, or past its connect timeout. A server
-        that was ready and is lost gets that timeout again to come back."""
+        """Set while it is known what a run or a call can expect: ready, failed, quarantined, or past its connect
+        timeout. A server that was ready and is lost gets that timeout again to come back."""
         self._clock = clock
         self._environ = environ
         self._connect_timeout_s = server.connect_timeout_s or connect_timeout_s
@@ -76,11 +65,27 @@ class Member:
         self._in_process = in_process
         self._child = child
         self._process: Process | None = None
-        self._client: Client | None = None
-        self._is_lost = False
+        self._health = Health()
+        self._link: Link | None = None
+        self._was_lost = False
         self._ways = Ways(server)
         self._complaints: list[str] = []
-        self._turnstile = anyio.CapacityLimiter(1 if server.serial else 1000)
+        self._calls = Calls(
+            server,
+            clock=clock,
+            timeout_s=server.call_timeout_s or call_timeout_s,
+            find_link=self._find_link,
+            on_answer=self._health.serve,
+        )
+
+    @property
+    def state(self) -> State:
+        return self._health.state
+
+    @property
+    def reason(self) -> str | None:
+        """Why it is not ready, for people; configured secrets are blanked."""
+        return self._health.reason
 
     @property
     def tools(self) -> tuple[types.Tool, ...]:
@@ -99,55 +104,35 @@ class Member:
 
     async def run(self) -> None:
         """Keep the server connected until cancelled: connect, serve, and after a loss connect again."""
-        failures = 0
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._settle_late)
             while True:
-                began = self._clock.now()
                 try:
                     await self._connect_once()
-                    self._set_state("backing off", self._explain_loss())
+                    self._note("lost", self._explain_loss())
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
                     if self._take_next_way(error):
                         continue
                 finally:
-                    if self._is_lost:
-                        self._is_lost = False
+                    if self._was_lost:
+                        self._was_lost = False
                         tasks.start_soon(self._settle_late)
-                failures = 0 if self._clock.now() - began > STABLE_S else failures + 1
-                if failures:
-                    await self._clock.sleep(min(FIRST_BACKOFF_S * 2 ** (failures - 1), LAST_BACKOFF_S))
+                if self.state == "quarantined" or (self.state == "failed" and self.era is None):
+                    self.settled.set()
+                if pause := self._health.pause_s:
+                    await self._clock.sleep(pause)
 
     async def call(
         self, tool: types.Tool, arguments: JsonObject, *, deadline: float, on_progress: ProgressFnT | None
     ) -> types.CallToolResult:
-        """Send one `tools/call`, once; raises CallFailed with words for the model."""
-        doubts = "it was not sent"
-        with self._clock.scope(deadline):
-            async with self._turnstile:
-                client = await self._await_client()
-                doubts = doubt(tool)
-                return await self._send(client, tool, arguments, on_progress)
-        raise CallFailed("timeout", f"no result in time; {doubts}")
+        """The result of one `tools/call`, which must be there by `deadline`; raises CallFailed."""
+        return await self._calls.call(tool, arguments, deadline=deadline, on_progress=on_progress)
 
-    async def _await_client(self) -> Client:
+    async def _find_link(self) -> Link:
         await self.settled.wait()
-        if self._client is None:
+        if self._link is None:
             raise CallFailed("server_unavailable", f"{self.key} is not connected: {self.reason or self.state}")
-        return self._client
-
-    async def _send(
-        self, client: Client, tool: types.Tool, arguments: JsonObject, on_progress: ProgressFnT | None
-    ) -> types.CallToolResult:
-        request = types.CallToolRequest(params=types.CallToolRequestParams(name=tool.name, arguments=arguments))
-        try:
-            # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
-            result = await client.session.send_request(request, _RESULT, progress_callback=on_progress)
-        except Exception as error:  # boundary: however a call fails, the model is told
-            raise explain_call(self.key, tool, error) from error
-        if isinstance(result, types.InputRequiredResult):
-            raise CallFailed("input_required", f"{self.key} asks for input that cannot be given during a run")
-        return result
+        return self._link
 
     async def _connect_once(self) -> None:
         """One connection, from its start to its loss. Raises what kept it from becoming ready."""
@@ -163,7 +148,7 @@ class Member:
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
-                    self._open(client)
+                    self._open(Link(client, lost))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
@@ -185,16 +170,17 @@ class Member:
             repair=self.listing.repair,
         )
 
-    def _open(self, client: Client) -> None:
-        self.era, self._client = client.protocol_version, client
-        self._ways.remember(client.protocol_version)
+    def _open(self, link: Link) -> None:
+        self.era, self._link = link.client.protocol_version, link
+        self._ways.remember(link.client.protocol_version)
         self._complaints.clear()
-        self._set_state("ready", None)
+        self._note("opened")
         self.settled.set()
 
     def _close(self) -> None:
-        if self._client is not None:
-            self._client, self.settled, self._is_lost = None, anyio.Event(), True
+        if self._link is not None:
+            self._link.over.set()
+            self._link, self.settled, self._was_lost = None, anyio.Event(), True
 
     async def _limit_start(self, opened: anyio.Event) -> None:
         with self._clock.scope(self._clock.now() + START_PATIENCE_S):
@@ -207,29 +193,32 @@ class Member:
         causes = flatten(error)
         ended = self._process.explain_end() if self._process and self._process.has_ended else None
         self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
-        if any(isinstance(c, MCPError) and c.code != UNREACHABLE for c in causes) and self._ways.try_next():
+        if any(map(_has_answered, causes)) and self._ways.try_next():
             return True
         self._ways.start_over()
-        self._set_state("failed", "; ".join(dict.fromkeys(self._complaints)))
+        self._note("lost" if self.state == "ready" else "refused", "; ".join(dict.fromkeys(self._complaints)))
         self._complaints.clear()
-        if self.era is None:
-            self.settled.set()
         return False
 
     def _explain_loss(self) -> str:
         return self._process.explain_end() if self._process else "the connection was lost"
 
-    def _set_state(self, state: State, reason: str | None) -> None:
-        news = (state, reason) != (self.state, self.reason)
-        self.state, self.reason = state, self._redact(reason) if reason else None
-        level = logging.WARNING if news and state in ("failed", "late") else logging.INFO
-        logger.log(level, "%s: %s%s", self.key, state, f" ({self.reason})" if self.reason else "")
+    def _note(self, event: Event, reason: str | None = None) -> None:
+        """Take in what has happened; a change is one line of the log."""
+        if not self._health.note(event, self._clock.now(), self._redact(reason) if reason else None):
+            return
+        level = logging.INFO if self.state == "ready" else logging.WARNING
+        logger.log(level, "%s: %s%s", self.key, self.state, f" ({self.reason})" if self.reason else "")
         self._on_change()
 
     async def _settle_late(self) -> None:
         settled = self.settled
         await self._clock.sleep(self._connect_timeout_s)
         if not settled.is_set():
-            if self.state != "failed":
-                self._set_state("late", f"not ready after {self._connect_timeout_s:g} s")
+            self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
             settled.set()
+
+
+def _has_answered(error: BaseException) -> bool:
+    """Whether somebody was there and said no, who may understand another transport or handshake."""
+    return isinstance(error, MCPError) and error.code not in (UNREACHABLE, NOT_SENT)

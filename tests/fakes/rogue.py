@@ -12,6 +12,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     exit_at_start=WORDS a line on stderr (by default, one about a database), exit code 1
     silent              reads, never answers
     slow_start=PORT     connects to 127.0.0.1:PORT and serves when that connection ends (`servers.Gate`)
+    hangs_once          the first process answers no call of `read`, those after it do (with $ROGUE_PIDS)
     crash_mid_call      tool `crash`: exits with code 3
     bad_tool            lists a tool `broken` whose inputSchema is null
     pages               one tool per page, five pages
@@ -136,11 +137,16 @@ class Rogue:
         if name not in {tool["name"] for tool in self.tools()}:
             return error(INVALID_PARAMS, f"Unknown tool: {name}")
         self.note("counts", name)
+        if name == "read" and "hangs_once" in self.modes and self.is_first():
+            return None
         if name in SILENT_TOOLS:
             SILENT_TOOLS[name](self, params, message)
             return None
         run = TOOLS.get(name) or SPECIAL_TOOLS.get(name) or echo
         return self.complete(run(self, params.get("arguments") or {}, message))
+
+    def is_first(self) -> bool:
+        return len(os.listdir(os.environ["ROGUE_PIDS"])) == 1  # noqa: PTH208  pathlib costs start-up time
 
     def notify(self, event: str, params: "Json", listener: "str | None" = None) -> None:
         stamp = {"_meta": {META + "subscriptionId": listener}} if listener is not None else {}

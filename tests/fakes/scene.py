@@ -23,8 +23,9 @@ from mcp.client.session import MessageHandlerFnT
 from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config import load
+from bridge.hub.health import State
 from bridge.hub.hub import Approve
-from bridge.hub.member import Member, State
+from bridge.hub.member import Member
 from bridge.items import OWN_NAMES
 from bridge.settings import Config
 from tests.fakes.servers import PATIENCE_S

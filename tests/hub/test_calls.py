@@ -6,7 +6,9 @@ from typing import Any
 
 import anyio
 import pytest
+from mcp.server.mcpserver import Context, MCPServer
 
+from bridge.items import Call
 from tests.fakes.clock import VirtualClock
 from tests.fakes.http import HttpServer
 from tests.fakes.scene import scene, until
@@ -46,7 +48,7 @@ async def test_a_serial_server_gets_one_call_at_a_time() -> None:
 
 
 @pytest.mark.rule("R3")
-async def test_a_call_that_takes_too_long_is_given_up_and_one_never_sent_says_so(tmp_path: Path) -> None:
+async def test_a_call_that_takes_too_long_is_given_up_and_one_in_the_queue_loses_no_time(tmp_path: Path) -> None:
     clock, counts = VirtualClock(), tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "call_timeout_s": 5}
     async with (
@@ -63,11 +65,97 @@ async def test_a_call_that_takes_too_long_is_given_up_and_one_never_sent_says_so
         tasks.start_soon(run)
         await until(lambda: counts.exists() and len(counts.read_text(encoding="utf-8").split()) == 2)
         await clock.advance(5)
-    hung, single, unsent, *after = outputs
+    hung, single, *after = outputs
     words = "no result in time; it may have been executed, check before repeating it"
     assert [json.loads(output) for output in (hung, single)] == [{"error": "timeout", "message": words}] * 2
-    assert json.loads(unsent) == {"error": "timeout", "message": "no result in time; it was not sent"}
-    assert after == ["nothing has changed"] * 2
+    assert after == ["nothing has changed"] * 3
+
+
+async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_path: Path) -> None:
+    clock, counts = VirtualClock(), tmp_path / "counts"
+    async with (
+        scene({"single": {**rogue(f"counts={counts}"), "serial": True}}, clock=clock) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        hub = bridge.bridge.hub
+        catalogue = await hub.catalogue()
+        outputs: list[Any] = []
+
+        async def use(tool: str) -> None:
+            made = Call(tool, f"single__{tool}", "{}", {})
+            outputs.append((await hub.call(catalogue, made, deadline=5)).get("output"))
+
+        tasks.start_soon(use, "sleep_forever")
+        await until(counts.exists)
+        tasks.start_soon(use, "read")
+        await clock.advance(5)
+    assert '{"error":"timeout","message":"no result in time; it was not sent"}' in outputs
+    assert counts.read_text(encoding="utf-8").split() == ["sleep_forever"]
+
+
+@pytest.mark.parametrize(("setting", "most"), [({"max_parallel": 2}, 2), ({"serial": True}, 1), ({}, 5)])
+async def test_a_server_gets_no_more_calls_at_once_than_it_may(setting: dict[str, Any], most: int) -> None:
+    ordered = OrderedServer()
+    async with (
+        HttpServer(lambda: ordered.server) as served,
+        scene({"far": {"type": "http", "url": served.url, **setting}}) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(lambda: bridge.use(*(call("far__answer", {"key": key}) for key in "abcde")))
+        await until(lambda: len(ordered.started) == most)
+        await anyio.wait_all_tasks_blocked()
+        assert len(ordered.started) == most
+        ordered.release(*"abcde")
+    assert sorted(ordered.answered) == [*"abcde"]
+
+
+@pytest.mark.parametrize(
+    ("beats", "words"),
+    [(3, "neither a result nor progress for 5 s; it may have been"), (20, "no result in time; it may have been")],
+    ids=["falls silent", "talks for ever"],
+)
+async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_time(beats: int, words: str) -> None:
+    clock, server = VirtualClock(), MCPServer("chatty")
+    tell, told = anyio.create_memory_object_stream[None](1)
+    heard: list[float] = []
+    outputs: list[Any] = []
+
+    @server.tool()
+    async def work(ctx: Context) -> str:
+        async for _ in told:
+            await ctx.report_progress(1)
+        return "never"
+
+    async def note(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        heard.append(progress)
+
+    far = {"type": "http", "idle_timeout_s": 5, "call_timeout_s": 60}
+    async with (
+        HttpServer(lambda: server) as served,
+        scene({"far": far | {"url": served.url}}, clock=clock) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        catalogue = await bridge.bridge.hub.catalogue()
+
+        async def use() -> None:
+            made = Call("1", "far__work", "{}", {})
+            outputs.append(
+                (await bridge.bridge.hub.call(catalogue, made, deadline=999, on_progress=note)).get("output")
+            )
+
+        tasks.start_soon(use)
+        for beat in range(beats):
+            await tell.send(None)
+            await until(lambda beat=beat: len(heard) > beat or bool(outputs))
+            if outputs:
+                break
+            await clock.advance(4)
+        await clock.advance(5)
+        await until(lambda: bool(outputs))
+        told.close()
+        tell.close()
+    assert words in outputs[0]
+    assert clock.now() <= 65
 
 
 async def test_the_three_ways_of_failing_can_be_told_apart() -> None:

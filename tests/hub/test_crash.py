@@ -8,8 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
+from bridge.hub.health import BREAKER_FAILURES, PROBE_S
 from tests.fakes.clock import VirtualClock
-from tests.fakes.scene import scene
+from tests.fakes.scene import scene, until
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -54,15 +55,49 @@ async def test_a_server_killed_while_idle_is_restarted_and_a_run_waits_for_it(tm
     assert not outcome.notices
 
 
-async def test_one_that_crashes_again_and_again_is_restarted_ever_less_often() -> None:
+async def test_one_that_only_crashes_is_restarted_ever_less_often_then_left_alone_and_probed() -> None:
     clock = VirtualClock()
     async with scene({"frail": rogue("crash_mid_call")}, clock=clock) as bridge:
-        for _ in range(5):
+        for crash in range(BREAKER_FAILURES + 1):
             await bridge.reached("frail", "ready")
             await bridge.use(call("frail__crash"))
-            await bridge.reached("frail", "backing off")
-            await clock.advance(9)
-    assert [pause for pause in clock.sleeps if pause in (0.25, 0.5, 1, 2, 4, 8)] == [0.25, 0.5, 1, 2, 4]
+            rests = crash >= BREAKER_FAILURES - 1
+            await bridge.reached("frail", "quarantined" if rests else "backing off")
+            if rests:
+                assert (bridge.member("frail").reason or "").startswith(f"it failed {crash + 1} times, the last time:")
+                [notice] = (await bridge.use()).notices  # and no run waits for it
+                assert notice.startswith('server "frail" is quarantined')
+            await clock.advance(PROBE_S if rests else 9)
+        await bridge.reached("frail", "ready")
+        assert (await bridge.use(call("frail__read"))).outputs == ["nothing has changed"]
+        await bridge.use(call("frail__crash"))
+        await bridge.reached("frail", "backing off")  # what was of use is forgiven
+    pauses = [pause for pause in clock.sleeps if pause in (0.25, 0.5, 1, 2, 4, PROBE_S)]
+    assert pauses == [0.25, 0.5, 1, 2, PROBE_S, PROBE_S, 0.25]
+
+
+async def test_a_call_that_does_no_harm_twice_is_made_again_on_the_next_connection(tmp_path: Path) -> None:
+    """One that may have been executed is not: the model is told instead."""
+    counts, pids = tmp_path / "counts", tmp_path / "pids"
+    pids.mkdir()
+    async with (
+        scene({"mortal": rogue(f"counts={counts}", "hangs_once", pids=pids)}) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        await bridge.bridge.hub.catalogue()
+        outputs: list[str] = []
+
+        async def run() -> None:
+            outputs.extend((await bridge.use(call("mortal__read"), call("mortal__sleep_forever"))).outputs)
+
+        tasks.start_soon(run)
+        await until(lambda: counts.exists() and len(counts.read_text(encoding="utf-8").split()) == 2)
+        [pid] = pids_in(pids)
+        os.kill(pid, signal.SIGKILL)
+    assert outputs[0] == "nothing has changed"
+    assert "mortal went away during the call; it may have been executed, check before repeating it" in outputs[1]
+    assert counts.read_text(encoding="utf-8").split().count("read") == 2
+    assert counts.read_text(encoding="utf-8").split().count("sleep_forever") == 1
 
 
 async def test_calls_wait_for_a_lost_server_as_long_as_runs_do_and_are_then_told_why(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from bridge.hub.health import FIRST_BACKOFF_S
 from bridge.hub.member import START_PATIENCE_S
 from tests.fakes.clock import VirtualClock
 from tests.fakes.scene import Outcome, scene, until
@@ -35,8 +36,8 @@ async def test_a_run_goes_on_without_those_that_fail_or_are_late_and_names_them(
     assert outcome.outputs == ["here"]
     assert {name.split("__")[0] for name in outcome.offered} == {"good"}
     missing, broken, silent = outcome.notices
-    assert missing == 'server "missing" failed: command not found: no-such-command-anywhere; its tools are missing'
-    assert broken.startswith('server "broken" failed: the process exited with status 1')
+    assert missing.startswith('server "missing" is quarantined: it failed 5 times, the last time: command not found: ')
+    assert "the process exited with status 1" in broken
     assert "rogue: cannot start: the database is missing" in broken
     assert silent == 'server "silent" is late: not ready after 10 s; its tools are missing'
 
@@ -91,6 +92,7 @@ async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -
         await clock.advance(START_PATIENCE_S)
         await bridge.reached("silent", "failed")
         assert bridge.member("silent").reason == "not ready after 120 s"
+        await clock.advance(FIRST_BACKOFF_S)
         await until(lambda: len(list(tmp_path.iterdir())) == 2)
 
 

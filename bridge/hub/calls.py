@@ -1,0 +1,153 @@
+"""The calls to one server: how many at once, how long each may take, and when one may be sent a second time."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import anyio
+from mcp import Client, types
+from mcp.shared.dispatcher import ProgressFnT
+from pydantic import TypeAdapter
+
+from bridge.clock import Clock
+from bridge.hub.failures import CallFailed, doubt, explain_call
+from bridge.items import JsonObject
+from bridge.settings import ServerConfig
+
+MAX_WAITING = 1000
+"""Calls that may wait for a place; the next one is told that the server is busy."""
+SECOND_TRY_S = 0.25
+"""How long a connection that failed a call may take to be recognised as lost, before it is tried again as it is."""
+
+_RESULT = TypeAdapter[types.CallToolResult | types.InputRequiredResult](
+    types.CallToolResult | types.InputRequiredResult
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    """An open connection to a server. `lost` is set by whoever sees that it has ended, `over` when nobody uses it."""
+
+    client: Client
+    lost: anyio.Event
+    over: anyio.Event = field(default_factory=anyio.Event)
+
+
+class Calls:
+    """The calls to one server, from any task.
+
+    `find_link` gives the open connection, waits for one that can be expected, or raises CallFailed. A call is sent
+    once. It is sent a second time only where the first was never written, or the tool declares that this does no harm.
+    """
+
+    def __init__(
+        self,
+        server: ServerConfig,
+        *,
+        clock: Clock,
+        timeout_s: float,
+        find_link: Callable[[], Awaitable[Link]],
+        on_answer: Callable[[], None],
+    ) -> None:
+        self._key = server.key
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._idle_timeout_s = server.idle_timeout_s
+        self._find_link = find_link
+        self._on_answer = on_answer
+        self._places = anyio.CapacityLimiter(1 if server.serial else server.max_parallel)
+
+    async def call(
+        self, tool: types.Tool, arguments: JsonObject, *, deadline: float, on_progress: ProgressFnT | None
+    ) -> types.CallToolResult:
+        """The result of one `tools/call`; raises CallFailed with words for the model.
+
+        The wait for a place counts towards `deadline` alone, not towards the timeout of the call.
+        """
+        if self._places.statistics().tasks_waiting >= MAX_WAITING:
+            raise CallFailed("busy", f"{MAX_WAITING:,} calls wait for {self._key}; it was not sent")
+        doubts = "it was not sent"
+        with self._clock.scope(deadline):
+            async with self._places:
+                with self._clock.scope(self._clock.now() + self._timeout_s):
+                    link = await self._find_link()
+                    doubts = doubt(tool)
+                    try:
+                        return await self._send(link, tool, arguments, on_progress)
+                    except CallFailed as failure:
+                        if not failure.may_repeat:
+                            raise
+                    return await self._send_again(link, tool, arguments, on_progress)
+        raise CallFailed("timeout", f"no result in time; {doubts}")
+
+    async def _send_again(
+        self, failed: Link, tool: types.Tool, arguments: JsonObject, on_progress: ProgressFnT | None
+    ) -> types.CallToolResult:
+        """On a new connection, or on the same if it still stands; one that fails twice in a row counts as lost."""
+        with self._clock.scope(self._clock.now() + SECOND_TRY_S):
+            await failed.over.wait()
+        link = await self._find_link()
+        try:
+            return await self._send(link, tool, arguments, on_progress)
+        except CallFailed as failure:
+            if failure.may_repeat:
+                link.lost.set()
+            raise
+
+    async def _send(
+        self, link: Link, tool: types.Tool, arguments: JsonObject, on_progress: ProgressFnT | None
+    ) -> types.CallToolResult:
+        if self._idle_timeout_s is None:
+            return await self._send_once(link, tool, arguments, on_progress)
+        silence = _Silence(self._clock, self._idle_timeout_s, on_progress)
+        words = f"neither a result nor progress for {self._idle_timeout_s:g} s; {doubt(tool)}"
+        outcome: types.CallToolResult | CallFailed = CallFailed("timeout", words)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(silence.end, tasks.cancel_scope)
+            try:
+                outcome = await self._send_once(link, tool, arguments, silence.report)
+            except CallFailed as failure:
+                outcome = failure
+            tasks.cancel_scope.cancel()
+        if isinstance(outcome, CallFailed):
+            raise outcome
+        return outcome
+
+    async def _send_once(
+        self, link: Link, tool: types.Tool, arguments: JsonObject, on_progress: ProgressFnT | None
+    ) -> types.CallToolResult:
+        request = types.CallToolRequest(params=types.CallToolRequestParams(name=tool.name, arguments=arguments))
+        try:
+            # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
+            result = await link.client.session.send_request(request, _RESULT, progress_callback=on_progress)
+        except Exception as error:  # boundary: however a call fails, the model is told
+            raise explain_call(self._key, tool, error) from error
+        self._on_answer()
+        if isinstance(result, types.InputRequiredResult):
+            raise CallFailed("input_required", f"{self._key} asks for input that cannot be given during a run")
+        return result
+
+
+class _Silence:
+    """Ends a call of which nothing has been heard for a while. Progress extends this alone: the timeout of the call
+    holds whatever the server says."""
+
+    def __init__(self, clock: Clock, limit_s: float, on_progress: ProgressFnT | None) -> None:
+        self._clock = clock
+        self._limit_s = limit_s
+        self._on_progress = on_progress
+        self._heard = anyio.Event()
+
+    async def report(self, progress: float, total: float | None, message: str | None) -> None:
+        self._heard.set()
+        if self._on_progress:
+            await self._on_progress(progress, total, message)
+
+    async def end(self, call: anyio.CancelScope) -> None:
+        """Cancel `call` once the silence has lasted too long."""
+        is_heard = True
+        while is_heard:
+            is_heard, self._heard = False, anyio.Event()
+            with self._clock.scope(self._clock.now() + self._limit_s):
+                await self._heard.wait()
+                is_heard = True
+        call.cancel()
