@@ -519,6 +519,8 @@ def test_an_entry_needs_nothing_but_a_command(read: Read) -> None:
         "protocol": "auto",
         "disabled": False,
         "serial": False,
+        "max_parallel": 64,
+        "idle_timeout_s": None,
         "call_timeout_s": None,
         "connect_timeout_s": None,
     }
@@ -535,6 +537,8 @@ def test_every_setting_of_an_entry_is_read(read: Read) -> None:
         "prefix": False,
         "protocol": "2025-11-25",
         "serial": True,
+        "max_parallel": 4,
+        "idle_timeout_s": 2,
         "call_timeout_s": 5,
         "connect_timeout_s": 0.5,
     }
