@@ -200,7 +200,16 @@ def _servers(raw: Mapping[str, Json], environ: Mapping[str, str]) -> tuple[list[
         servers.append(_server(entry, place, environ, inputs))
     if foreign:
         notices.append(Notice("ignored_keys", f"Ignored, as settings of another program: {_enumerate(foreign)}."))
-    return [server for server in servers if not server.disabled], notices
+    return _keep_one_plain([server for server in servers if not server.disabled], notices), notices
+
+
+def _keep_one_plain(servers: list[ServerConfig], notices: list[Notice]) -> list[ServerConfig]:
+    """Plain names belong to one server: shared, who gets one would depend on who is connected and what it offers."""
+    first, *others = [server.key for server in servers if not server.prefix] or [""]
+    for key in others:
+        words = f'Only one server can have plain names: "{first}" has them, the tools of "{key}" keep their prefix.'
+        notices.append(Notice("prefix", words))
+    return [server.model_copy(update={"prefix": True}) if server.key in others else server for server in servers]
 
 
 def _server(

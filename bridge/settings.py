@@ -15,6 +15,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1"
 BUILTIN = "builtin_tools"
 """The key of the built-in server; its tools keep their plain names."""
+BUILTIN_NAMES = ("random_generator", "system_info", "math_calculator", "current_time")
+"""The names of its tools, which no other server's tool is given while they are offered."""
 NO_UPSTREAM = (
     "No upstream is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another Responses "
     "endpoint, or `upstream` in the config file, or start with --offline."
@@ -171,7 +173,7 @@ class ServerConfig(_Section):
     require_approval: Approval = "writes"
     """Who needs a yes: every tool, those not declared read-only, or none. `tools` decides first."""
     prefix: Flag = True
-    """Offer `<key>__<tool>`; false: the tool's plain name where it is free."""
+    """Offer `<key>__<tool>`; false: the tool's plain name. One server can have that, the first that asks for it."""
     protocol: Annotated[str, Field(pattern=r"^(auto|legacy|\d{4}-\d{2}-\d{2})$")] = "auto"
     """The MCP revision to speak: "auto", "legacy" (before 2026-07-28), or one revision, such as "2025-11-25"."""
     disabled: Flag = False
@@ -210,6 +212,8 @@ class UpstreamConfig(_Section):
     """Seconds without a single byte of a reply."""
     max_retries: Annotated[int, BeforeValidator(_scalar), Field(ge=0)] = 2
     """Repeats of one request after a passing failure."""
+    name_chars: Annotated[int, BeforeValidator(_scalar), Field(ge=16, le=128)] = 64
+    """Characters that the name of a tool may have."""
     defaults: dict[str, JsonValue] = {}
     """Create parameters for every request, such as `temperature`; what the caller gives wins."""
 

@@ -694,6 +694,14 @@ def test_an_entry_that_only_mentions_this_program_is_kept(read: Read, words: lis
     assert config.notices == ()
 
 
+def test_plain_names_belong_to_the_first_server_that_asks_for_them(read: Read) -> None:
+    plain = {"command": "x", "prefix": False}
+    config = read({"mcpServers": {"off": {**plain, "disabled": True}, "a": {"command": "x"}, "b": plain, "c": plain}})
+    assert [(server.key, server.prefix) for server in config.servers] == [("a", True), ("b", False), ("c", True)]
+    words = 'Only one server can have plain names: "b" has them, the tools of "c" keep their prefix.'
+    assert config.notices == (Notice("prefix", words),)
+
+
 def test_inside_a_bridge_no_server_is_connected(read: Read) -> None:
     content = {"limits": {"max_turns": 3}, **entry(command="x", env={"A": "${NOPE}"})}
     config = read(content, {"MCP_RESPONSES_BRIDGE_DEPTH": "1"})

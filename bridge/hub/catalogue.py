@@ -12,10 +12,10 @@ from typing import Literal
 from mcp import types
 
 from bridge.hub.member import Member
-from bridge.hub.naming import name_tool
+from bridge.hub.naming import MAX_CHARS, name_tool
 from bridge.hub.schemas import ArgumentValidator, encode_function
 from bridge.items import OWN_NAMES, Notice, encode, scrub
-from bridge.settings import BUILTIN, ServerConfig
+from bridge.settings import BUILTIN, BUILTIN_NAMES, ServerConfig
 
 Approval = Literal["run", "ask"]
 
@@ -74,11 +74,11 @@ class Catalogue:
         return difflib.get_close_matches(name, self.tools, n=5, cutoff=0.4)
 
 
-def build_catalogue(members: Iterable[Member]) -> Catalogue:
+def build_catalogue(members: Iterable[Member], *, name_chars: int = MAX_CHARS) -> Catalogue:
     """What the members offer now. Denied tools are not in it at all."""
     members = list(members)
-    builtin = [tool.name for member in members if member.key == BUILTIN for tool in member.tools]
-    reserved = frozenset((*builtin, *OWN_NAMES))
+    has_builtin = any(member.key == BUILTIN for member in members)
+    reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
     tools: dict[str, BridgedTool] = {}
     notices = [_report(member) for member in members if member.state != "ready"]
     for member in members:
@@ -87,7 +87,7 @@ def build_catalogue(members: Iterable[Member]) -> Catalogue:
         skipped = dict(member.listing.skipped)
         for tool in member.tools:
             try:
-                bridged = _bridge(member, tool, reserved if member.server.prefix else reserved | tools.keys())
+                bridged = _bridge(member, tool, reserved, name_chars)
             except (ValueError, RecursionError) as error:
                 skipped[tool.name] = f"its definition cannot be written as JSON: {error}"
                 continue
@@ -97,12 +97,15 @@ def build_catalogue(members: Iterable[Member]) -> Catalogue:
     return Catalogue(tools, tuple(notices))
 
 
-def _bridge(member: Member, tool: types.Tool, taken: frozenset[str]) -> BridgedTool | None:
+def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], name_chars: int) -> BridgedTool | None:
     approval = _decide(member.server, tool)
     if approval == "deny":
         return None
+    prefix = member.server.prefix
     is_builtin = member.key == BUILTIN
-    name = tool.name if is_builtin else name_tool(member.key, tool.name, prefix=member.server.prefix, taken=taken)
+    name = (
+        tool.name if is_builtin else name_tool(member.key, tool.name, prefix=prefix, taken=taken, max_chars=name_chars)
+    )
     encoded = encode(encode_function(name, tool.description or tool.title, tool.input_schema))
     return BridgedTool(name, member, tool, approval, encoded)
 

@@ -17,7 +17,7 @@ from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import render_result
 from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode_error
-from bridge.settings import BUILTIN, Config, ServerConfig
+from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.telemetry import Redactor
 
 Approve: TypeAlias = Callable[[str, str, JsonObject], Awaitable[bool]]
@@ -80,7 +80,8 @@ class Hub(anyio.AsyncContextManagerMixin):
     def snapshot(self) -> Catalogue:
         """The catalogue of this moment, waiting for nobody."""
         if self._snapshot is None:
-            self._snapshot = build_catalogue(self.members)
+            upstream = self._config.upstream or UpstreamConfig()
+            self._snapshot = build_catalogue(self.members, name_chars=upstream.name_chars)
         return self._snapshot
 
     async def catalogue(self) -> Catalogue:

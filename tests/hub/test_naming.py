@@ -6,15 +6,33 @@ import re
 import pytest
 
 from bridge.hub.naming import MAX_CHARS, name_tool
+from bridge.settings import BUILTIN_NAMES
+from builtin_tools.server import build_server
 from tests.fakes.scene import scene
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
-LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-KEYS = ["git", "git_", "git__x", "g it", "git.x", "git/x", "", "_", "__", "工具", "k" * 70, "current_time", "GIT"]
+LEGAL = re.compile(r"[A-Za-z0-9_-]+")
+KEYS = [
+    "git",
+    "git_",
+    "git__x",
+    "g it",
+    "git.x",
+    "git/x",
+    "",
+    "_",
+    "__",
+    "工具",
+    "k" * 70,
+    "current_time",
+    "GIT",
+    "g_it",
+    "g-it",
+]
 WORDS = ["log", "log_", "log__x", "_x__log", "x__log", "lo g", "log.x", "log/x", "log\n", "日志", "журнал", "é", "é"]
 WORDS += ["t" * 63, "t" * 64, "t" * 70, "t" * 71, "", "current_time", "system_info", "log_0123abcd", "😀", "a\u202eb"]
-BUILTIN = frozenset({"current_time", "system_info", "math_calculator", "random_generator"})
+BUILTIN = frozenset(BUILTIN_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +54,11 @@ def test_a_name_that_had_to_be_changed_is_still_recognised_and_stays_the_same() 
     assert name_tool("git", "current_time", prefix=False, taken=BUILTIN).startswith("current_time_")
 
 
+@pytest.mark.anyio
+async def test_the_reserved_names_are_those_of_the_built_in_tools() -> None:
+    assert {tool.name for tool in await build_server().list_tools()} == BUILTIN
+
+
 @pytest.mark.external
 def test_ten_thousand_sets_of_tools_have_legal_names_and_no_two_share_one() -> None:
     seeded = random.Random(20261122)
@@ -48,11 +71,16 @@ def test_ten_thousand_sets_of_tools_have_legal_names_and_no_two_share_one() -> N
 
     for _ in range(10_000):
         tools = {(word(KEYS), word(WORDS)) for _ in range(seeded.randint(1, 12))}
-        names = {tool: name_tool(*tool, prefix=True, taken=BUILTIN) for tool in tools}
+        plain, max_chars = seeded.choice(KEYS), seeded.choice([16, 40, 60, 64, 128])
+
+        def give(tool: tuple[str, str], plain: str = plain, max_chars: int = max_chars) -> str:
+            return name_tool(*tool, prefix=tool[0] != plain, taken=BUILTIN, max_chars=max_chars)
+
+        names = {tool: give(tool) for tool in tools}
         assert len({*names.values(), *BUILTIN}) == len(names) + len(BUILTIN), names
-        assert all(LEGAL.match(name) for name in names.values()), names
-        one = next(iter(tools))
-        assert name_tool(*one, prefix=True, taken=BUILTIN) == names[one]
+        assert all(LEGAL.fullmatch(name) and len(name) <= max_chars for name in names.values()), names
+        others = seeded.sample(sorted(tools), k=seeded.randint(1, len(tools)))
+        assert {tool: give(tool) for tool in others}.items() <= names.items(), "whoever is connected, in any order"
         tried += len(tools)
     assert tried > 50_000
 
@@ -68,7 +96,8 @@ def test_plain_names_keep_clear_of_prefixed_and_of_reserved_ones() -> None:
     assert name_tool("any", "log", prefix=False, taken=BUILTIN) == "log"
     for tool in ("git__log", "current_time", "", "x" * (MAX_CHARS + 1)):
         name = name_tool("any", tool, prefix=False, taken=BUILTIN)
-        assert LEGAL.match(name)
+        assert LEGAL.fullmatch(name)
+        assert len(name) <= MAX_CHARS
         assert name not in {"git__log", *BUILTIN}
 
 
@@ -77,9 +106,7 @@ def test_plain_names_keep_clear_of_prefixed_and_of_reserved_ones() -> None:
 async def test_plain_names_are_used_where_they_are_free_and_reach_their_owner() -> None:
     servers = {"one": {**rogue("legacy"), "prefix": False}, "two": {**rogue("modern"), "prefix": False}}
     async with scene(servers, builtin_tools=True) as bridge:
-        catalogue = await bridge.bridge.hub.catalogue()
-        [second] = [name for name, owner in catalogue.owners.items() if owner == "two" and name.startswith("echo_")]
-        outcome = await bridge.use(call("echo", {"text": "first"}), call(second, {"text": "second"}))
+        outcome = await bridge.use(call("echo", {"text": "first"}), call("two__echo", {"text": "second"}))
     assert outcome.outputs == ["first", "second"]
     assert [made["server"] for made in outcome.receipt["tool_calls"]] == ["one", "two"]
     assert list(outcome.offered[:4]) == ["random_generator", "system_info", "math_calculator", "current_time"]
