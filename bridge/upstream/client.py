@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import TypeAlias
 
 import httpx2
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 
 from bridge import __version__
 from bridge.clock import Clock
@@ -28,6 +27,7 @@ from bridge.upstream.retries import (
     read_retry_after,
 )
 from bridge.upstream.stream import StreamAccumulator
+from bridge.upstream.transport import IDLE_S, MAX_IDLE, Transport, needs_proxy
 
 OnEvent: TypeAlias = Callable[[JsonObject], None]
 
@@ -57,14 +57,14 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         self._redact = redact or Redactor([config.api_key] if config.api_key else [])
         self._streams = config.stream != "never"
         is_local = is_loopback(config.base_url)
+        is_direct = is_local or not needs_proxy(config.base_url)
         self._http = httpx2.AsyncClient(
             headers=_build_headers(config),
             params=config.query or None,
             timeout=httpx2.Timeout(config.idle_timeout_s, connect=config.connect_timeout_s, pool=None),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60),
-            transport=transport,
-            trust_env=not is_local,
-            verify=not is_local or config.base_url.startswith("https:"),  # certificates take 24 ms to load
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_S),
+            transport=transport or (Transport() if is_direct else None),
+            trust_env=not is_direct,
         )
 
     async def __aexit__(
@@ -79,21 +79,19 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         as often as `max_retries` says and while a pause fits before `deadline`; a `retry` event comes before each
         pause, and the text begins anew after it. Raises UpstreamError.
         """
-        retrying = AsyncRetrying(
-            sleep=self._clock.sleep,
-            stop=stop_after_attempt(self.config.max_retries + 1),
-            wait=find_pause,
-            retry=retry_if_exception(lambda error: isinstance(error, Passing) and self._fits(error, deadline)),
-            before_sleep=lambda state: on_event(self._describe_retry(state)),
-            reraise=True,
-        )
-        try:
-            return self._clean(await retrying(self._send, turn, on_event, streams=self._streams))
-        except Passing as failure:
-            tried = explain_tries(retrying.statistics["attempt_number"], failure)
-            raise self._finish(failure.error, tried) from failure
-        except UpstreamError as error:
-            raise self._finish(error) from error
+        tries, streams = 0, self._streams
+        while True:
+            tries += 1
+            try:
+                return self._clean(await self._send(turn, on_event, streams=streams))
+            except Passing as failure:
+                pause = find_pause(failure, tries)
+                if tries > self.config.max_retries or not self._fits(failure, deadline):
+                    raise self._finish(failure.error, explain_tries(tries, failure)) from failure
+                on_event({"type": "retry", "pause_s": round(pause, 1), "reason": self._redact(str(failure))})
+                await self._clock.sleep(pause)
+            except UpstreamError as error:
+                raise self._finish(error) from error
 
     async def probe(self) -> Verdict:
         """How it is, what of it works, and what to do about what does not."""
@@ -106,14 +104,10 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         except httpx2.RequestError as error:
             raise _explain_transport(error, self.config.model_copy(update={"idle_timeout_s": PROBE_S})) from error
 
-    def _fits(self, failure: "Passing", deadline: float) -> bool:
+    def _fits(self, failure: Passing, deadline: float) -> bool:
+        """Whether the pause that the upstream asks for is worth it."""
         pause = failure.pause_s or 0.0
         return pause <= LONGEST_RETRY_AFTER_S and self._clock.now() + pause < deadline
-
-    def _describe_retry(self, state: RetryCallState) -> JsonObject:
-        failure = state.outcome.exception() if state.outcome else None
-        pause = state.next_action.sleep if state.next_action else 0.0
-        return {"type": "retry", "pause_s": round(pause, 1), "reason": self._redact(str(failure))}
 
     def _finish(self, error: UpstreamError, tried: str = "") -> UpstreamError:
         """The error as the caller sees it: without secrets, and with what was tried."""

@@ -5,7 +5,6 @@ import time
 from email.utils import parsedate_to_datetime
 
 import httpx2
-from tenacity import RetryCallState
 
 from bridge.errors import UpstreamError
 from bridge.items import Response
@@ -58,13 +57,11 @@ def read_retry_after(headers: httpx2.Headers) -> float | None:
         return None
 
 
-def find_pause(state: RetryCallState) -> float:
+def find_pause(failure: Passing, tries: int) -> float:
     """Seconds before the next try: what the upstream asked for, else twice as long each time, less up to a quarter."""
-    failure = state.outcome.exception() if state.outcome else None
-    if isinstance(failure, Passing) and failure.pause_s is not None:
+    if failure.pause_s is not None:
         return failure.pause_s
-    backoff = min(FIRST_BACKOFF_S * 2 ** (state.attempt_number - 1), LAST_BACKOFF_S)
-    return backoff * random.uniform(0.75, 1.0)
+    return min(FIRST_BACKOFF_S * 2 ** (tries - 1), LAST_BACKOFF_S) * random.uniform(0.75, 1.0)
 
 
 def explain_tries(tries: int, failure: Passing) -> str:
