@@ -14,6 +14,7 @@ from bridge.errors import UpstreamError
 from bridge.items import Abilities, JsonObject, Notice, Response, Turn, encode
 from bridge.settings import UpstreamConfig, is_loopback
 from bridge.telemetry import Redactor
+from bridge.upstream.events import EventSplitter
 from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.replies import build_error, read_reply
 from bridge.upstream.retries import (
@@ -162,18 +163,17 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         raise error
 
     async def _read_stream(self, reply: httpx2.Response, on_event: OnEvent) -> Response:
+        events = EventSplitter(MAX_BODY_BYTES)
         stream = StreamAccumulator(lambda delta: on_event({"type": "text", "delta": delta}))
-        reply.encoding = "utf-8"
-        events = aiter(httpx2.EventSource(reply, max_event_size=MAX_BODY_BYTES))
+        chunks = reply.aiter_bytes()
         try:
-            async for event in events:
-                if event.data and event.data != "[DONE]":
-                    stream.feed(event.data)
+            async for chunk in chunks:
+                for data in events.feed(chunk):
+                    if data != "[DONE]" and not stream.final:
+                        stream.feed(data)
                 if stream.final:
-                    await self._drain(events)
+                    await self._drain(chunks)
                     return stream.final
-        except httpx2.SSEError as error:
-            raise UpstreamError(f"The upstream's stream cannot be read: {error}", code="unreadable_reply") from error
         except UpstreamError as error:
             if error.code in RETRIED_CODES and not stream.has_output:
                 raise Passing(error) from error
@@ -183,9 +183,9 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             UpstreamError(message, code="stream_cut", status=reply.status_code, request_id=_request_id(reply))
         )
 
-    async def _drain(self, events: AsyncIterator[httpx2.ServerSentEvent]) -> None:
-        with self._clock.scope(self._clock.now() + DRAIN_S), suppress(httpx2.RequestError, httpx2.SSEError):
-            async for _ in events:
+    async def _drain(self, chunks: AsyncIterator[bytes]) -> None:
+        with self._clock.scope(self._clock.now() + DRAIN_S), suppress(httpx2.RequestError):
+            async for _ in chunks:
                 pass
 
     def _give_up_streaming(self, why: str) -> Notice:
