@@ -36,7 +36,8 @@ def needs_proxy(url: str) -> bool:
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """Sends requests over kept connections; one that the other side has closed meanwhile is never used.
+    """Sends requests over kept connections. A request on one that closes without a byte of a reply is sent again, on
+    another: it was being closed as the request was written.
 
     Raises httpx2's errors: ConnectTimeout, ConnectError, ReadTimeout, ReadError, RemoteProtocolError.
     """
@@ -48,12 +49,12 @@ class Transport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         timeouts = cast("Mapping[str, float | None]", request.extensions.get("timeout", {}))
         message = _write_head(request) + await request.aread()
-        while kept := self._take_idle(_find_origin(request.url)):
+        if kept := self._take_idle(_find_origin(request.url)):
             try:
                 return self._answer(kept, await kept.ask(message, timeouts.get("read")))
             except (httpx2.ReadError, httpx2.RemoteProtocolError):
                 if kept.has_answered:
-                    raise  # else it was being closed as the request was written: nobody has read that
+                    raise  # else it was closed before a byte came, most likely before the request was read
         connection = await self._connect(request.url, timeouts.get("connect"))
         return self._answer(connection, await connection.ask(message, timeouts.get("read")))
 
@@ -290,5 +291,10 @@ def _write_head(request: httpx2.Request) -> bytes:
 
 
 def _explain(error: Exception) -> str:
-    number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number).lower() if number and number > 0 else str(error)
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case OSError(errno=int(number)) if number > 0 and not isinstance(error, ssl.SSLError):
+            return os.strerror(number).lower()
+        case _:
+            return str(error)

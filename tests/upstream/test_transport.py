@@ -1,0 +1,165 @@
+"""The connections to the upstream: kept, closed, cut, encrypted or through a proxy, always over real sockets."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.fakes.bridges import ask, open_client, respond
+from tests.fakes.clock import VirtualClock
+from tests.fakes.upstream import Reply, ScriptedUpstream, cut, message, raw, responds
+
+pytestmark = pytest.mark.anyio
+
+DONE = responds(message("done"), as_json=True)
+BODY = b'{"object":"response","output":[{"type":"message","role":"assistant","content":"done"}]}'
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+WHOLE = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+
+
+async def test_runs_one_after_the_other_share_a_connection() -> None:
+    async with ScriptedUpstream(lambda _: DONE) as upstream, open_client(upstream) as client:
+        for _ in range(5):
+            assert (await respond(client))["output_text"] == "done"
+        assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("first", [raw(WHOLE), raw(HEAD + b"connection: close\r\n\r\n" + BODY)])
+async def test_a_connection_that_the_upstream_has_closed_is_not_used_again(first: Reply) -> None:
+    clock = VirtualClock()
+    async with ScriptedUpstream([first, DONE]) as upstream, open_client(upstream, clock=clock) as client:
+        for _ in range(2):
+            assert (await respond(client))["output_text"] == "done"
+        assert (upstream.connections, clock.sleeps) == (2, [])
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["end", "reset"])
+async def test_one_that_closes_as_the_request_is_written_costs_no_pause(reset: bool) -> None:
+    clock = VirtualClock()
+    async with (
+        ScriptedUpstream([DONE, cut(0, DONE, reset=reset), DONE]) as upstream,
+        open_client(upstream, clock=clock, max_retries=0) as client,
+    ):
+        for _ in range(2):
+            assert (await respond(client))["output_text"] == "done"
+        assert (upstream.connections, clock.sleeps) == (2, [])
+
+
+async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
+    stray = raw(WHOLE + WHOLE.replace(b"done", b"evil"), close=False)
+    async with ScriptedUpstream([stray, DONE]) as upstream, open_client(upstream) as client:
+        for _ in range(2):
+            assert (await respond(client))["output_text"] == "done"
+        assert upstream.connections == 2
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" + WHOLE,
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" * 3 + WHOLE,
+        HEAD + b"\r\n" + BODY,
+        HEAD.replace(b"1.1", b"1.0") + b"\r\n" + BODY,
+        HEAD + b"transfer-encoding: chunked\r\n\r\n%x;ext=1\r\n%b\r\n0\r\ntrailer: x\r\n\r\n" % (len(BODY), BODY),
+    ],
+    ids=["continue", "early hints", "ended by the connection", "HTTP/1.0", "chunks with extension and trailer"],
+)
+async def test_a_reply_may_be_framed_in_any_way_http_knows(reply: bytes) -> None:
+    receipt, _ = await ask([raw(reply)], max_retries=0)
+    assert receipt["output_text"] == "done"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\nx: " + b"y" * 300_000,
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20_000,
+        b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
+        HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n",
+        HEAD + b"transfer-encoding: chunked\r\n\r\nxyz\r\n",
+        HEAD + b"content-length: 100\r\n\r\n" + BODY,
+        b"\x16\x03\x01\x00\xee",
+    ],
+    ids=["head", "hints", "upgrade", "two framings", "two lengths", "chunk size", "too short", "TLS"],
+)
+async def test_what_is_not_http_is_one_clear_error(reply: bytes) -> None:
+    receipt, _ = await ask([raw(reply)], max_retries=0)
+    assert receipt["error"]["code"] == "connection_cut"
+    assert receipt["error"]["message"].startswith("The connection to http://127.0.0.1:")
+
+
+async def test_requests_go_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedUpstream([DONE]) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url.removesuffix("/v1"))
+        async with open_client(None, base_url="http://upstream.example/v1") as client:
+            assert (await respond(client))["output_text"] == "done"
+        assert proxy.requests[0].headers["host"] == "upstream.example"
+
+
+async def test_no_proxy_is_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with ScriptedUpstream([]) as proxy, ScriptedUpstream([DONE]) as upstream:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
+        async with open_client(upstream) as client:
+            assert (await respond(client))["output_text"] == "done"
+        assert not proxy.requests
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for this machine that is its own authority, with its key, as a PEM file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a private authority")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(secret + built.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+@asynccontextmanager
+async def serve_tls(certificate: Path) -> AsyncIterator[str]:
+    """A server that answers every request over TLS with one reply; its base URL."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(65536):
+            writer.write(WHOLE)
+        writer.close()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+
+
+async def test_a_private_authority_is_trusted_where_the_environment_names_it(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with serve_tls(certificate) as url, open_client(None, base_url=url, max_retries=0) as client:
+        for _ in range(2):
+            assert (await respond(client))["output_text"] == "done"
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
+    async with serve_tls(certificate) as url, open_client(None, base_url=url, max_retries=0) as client:
+        error = (await respond(client))["error"]
+    assert (error["code"], error["who"]) == ("unreachable", "operator")
+    assert error["message"].endswith("cannot be reached: its certificate is not trusted: self-signed certificate")
