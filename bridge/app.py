@@ -24,7 +24,7 @@ from bridge.run.limits import Ending, lower_limits
 from bridge.run.loop import Loop
 from bridge.run.memory import Listener, MemoryEngine, Run
 from bridge.run.own_tools import OwnTools
-from bridge.settings import BUILTIN, NO_UPSTREAM, Config, UpstreamConfig
+from bridge.settings import BUILTIN, NO_MODEL, NO_UPSTREAM, Config, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from builtin_tools.server import build_server as build_builtin_server
@@ -101,7 +101,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             raise NotConfigured(NO_UPSTREAM)
         check_arguments(arguments)
         if "model" not in arguments and self.upstream.config.model is None:
-            raise ArgumentError("model: none is configured for this upstream; name one, or set OPENAI_MODEL")
+            raise ArgumentError(NO_MODEL)
 
     def start(self, arguments: JsonObject, listener: Listener | None = None) -> Run:
         """Start one run. Raises ArgumentError or NotConfigured before anything is sent."""

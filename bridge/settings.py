@@ -21,6 +21,7 @@ NO_UPSTREAM = (
     "No upstream is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another Responses "
     "endpoint, or `upstream` in the config file, or start with --offline."
 )
+NO_MODEL = "model: none is configured for this upstream; name one, or set OPENAI_MODEL"
 
 
 @dataclass(frozen=True)

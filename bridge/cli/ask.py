@@ -3,44 +3,36 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 import anyio
 
 from bridge.app import Bridge
+from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
-from bridge.errors import ArgumentError, NotConfigured
 from bridge.hub.hub import Approve
 from bridge.items import JsonObject, encode
 from bridge.run.receipt import build_receipt
-from bridge.settings import NO_UPSTREAM, Config
+from bridge.settings import Config
 from bridge.telemetry import Redactor
 
 
-def ask(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
-    """Ask once. Raises NotConfigured or ArgumentError before any server is started."""
-    if config.upstream is None and not options.offline:
-        raise NotConfigured(NO_UPSTREAM)
-    arguments: JsonObject = {"input": _read_prompt(options.prompt)}
-    if options.model:
-        arguments["model"] = options.model
-    if options.previous:
-        arguments["previous_response_id"] = options.previous
-    receipt = anyio.run(_run, config, redact, arguments, options.offline, options.yes)
+def ask(
+    options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
+) -> int:
+    """Ask once; the servers' commands have been started already."""
+    receipt = anyio.run(_run, options, config, redact, children, arguments)
     return _print(receipt, as_json=options.json)
 
 
-def _read_prompt(prompt: str) -> str:
-    text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""
-    if not text.strip():
-        raise ArgumentError("PROMPT: there is nothing to ask; it is empty")
-    return text
-
-
-async def _run(config: Config, redact: Redactor, arguments: JsonObject, offline: bool, yes: bool) -> JsonObject:
+async def _run(
+    options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
+) -> JsonObject:
     with Terminal() as terminal:
-        approve: Approve = _approve_all if yes else terminal.approve
-        bridge = Bridge(config, environ=os.environ, offline=offline, approve=approve, redact=redact)
+        approve: Approve = _approve_all if options.yes else terminal.approve
+        offline: bool = options.offline
+        bridge = Bridge(config, environ=os.environ, offline=offline, children=children, approve=approve, redact=redact)
         bridge.check(arguments)
         async with bridge:
             terminal.wait_for("waiting for the servers")

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Literal, TypedDict, cast
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.app import Bridge
+from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
 from bridge.hub.member import Member
@@ -32,9 +33,9 @@ class Finding(TypedDict):
     hint: str | None
 
 
-def check(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
+def check(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Look at everything; exit code 1 when a finding is an error. (A config that is wrong has ended it before: 2.)"""
-    findings = anyio.run(_look, config, redact)
+    findings = anyio.run(_look, config, redact, children)
     if options.json:
         report: JsonObject = {"findings": cast("list[Json]", findings)}
         sys.stdout.write(redact(encode(report)) + "\n")
@@ -44,11 +45,11 @@ def check(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
     return FAILED if any(finding["level"] == "error" for finding in findings) else COMPLETED
 
 
-async def _look(config: Config, redact: Redactor) -> list[Finding]:
+async def _look(config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[Finding]:
     where = str(config.path) if config.path else "no file, built-in settings"
     findings = [_find("ok", "config", where)]
     findings += [_find("warning", "config", notice.message) for notice in config.notices]
-    async with Bridge(config, environ=os.environ, redact=redact) as bridge:
+    async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         servers = [partial(_look_at_server, member) for member in bridge.hub.members]
         return findings + await _look_at_all(partial(_look_at_upstream, bridge), *servers)
 

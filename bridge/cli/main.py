@@ -8,12 +8,10 @@ import argparse
 import io
 import os
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from bridge import __version__
-from bridge.children import end_on_signals
 from bridge.cli.codes import FAILED, INTERRUPTED, USAGE
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
 
@@ -73,29 +71,30 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_configured(options: argparse.Namespace) -> int:
-    """Commands that take a while to import: a configuration that is wrong is told before."""
-    from bridge.cli.setup import set_up
+    """Commands that take a while to import: the servers boot meanwhile, and what is wrong is told before."""
+    from bridge.cli.setup import booting, set_up
 
     config, redact = set_up(options)
-    if threading.current_thread() is threading.main_thread():  # Ctrl-C is the event loop's
-        end_on_signals(("SIGTERM", "SIGHUP"), FAILED)
     match options.command:
         case "demo":
-            from bridge.cli.demo import demo
-
+            with booting(()):  # the bridge that it starts has the servers
+                from bridge.cli.demo import demo
             return demo(options, config)
         case "tools":
-            from bridge.cli.tools import show_tools
-
-            return show_tools(options, config, redact)
+            with booting(config.servers) as children:
+                from bridge.cli.tools import show_tools
+            return show_tools(options, config, redact, children)
         case "check":
-            from bridge.cli.check import check
-
-            return check(options, config, redact)
+            with booting(config.servers) as children:
+                from bridge.cli.check import check
+            return check(options, config, redact, children)
         case _:
-            from bridge.cli.ask import ask
+            from bridge.cli.prompt import read_arguments
 
-            return ask(options, config, redact)
+            arguments = read_arguments(options, config)
+            with booting(config.servers) as children:
+                from bridge.cli.ask import ask
+            return ask(options, config, redact, children, arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:

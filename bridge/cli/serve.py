@@ -4,10 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from bridge.children import Child, end_on_signals, start_child
+from bridge.children import end_on_signals
 from bridge.cli.codes import COMPLETED
 from bridge.errors import ConfigError
 from bridge.stdio import claim_stdio
@@ -28,12 +27,12 @@ def serve(options: argparse.Namespace) -> int:
     if options.transport == "stdio" and (options.host or options.port or options.no_auth):
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
     pipes = _claim_stdio() if options.transport == "stdio" else None
-    from bridge.cli.setup import set_up
+    from bridge.cli.setup import set_up, start_children
 
     config, redact = set_up(options)
     face = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
     end_on_signals()
-    children = _start_children(config)
+    children = start_children(config.servers)
     import anyio
 
     from bridge.app import Bridge
@@ -106,12 +105,3 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> Face:
         await serve_http(bridge.server, listening, Clock(), stop)
 
     return face
-
-
-def _start_children(config: "Config") -> dict[str, Child]:
-    children: dict[str, Child] = {}
-    for server in config.servers:
-        if server.command:
-            with suppress(OSError):  # its member tries again, and then has somebody to tell
-                children[server.key] = start_child(server.command, server.args, server.env, server.cwd, os.environ)
-    return children

@@ -1,12 +1,18 @@
-"""What every command does first: read the configuration, and log where it was told to."""
+"""What every command does first: read the configuration, log where it was told to, and start the servers' commands."""
 
 import argparse
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 
+from bridge.children import Child, end_on_signals, start_child
+from bridge.cli.codes import FAILED
 from bridge.config import load
 from bridge.errors import ConfigError
-from bridge.settings import Config
+from bridge.settings import Config, ServerConfig
 from bridge.telemetry import Redactor, configure_logging
 
 logger = logging.getLogger("bridge")
@@ -25,3 +31,27 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     for notice in config.notices:
         logger.warning("%s", notice.message)
     return config, redact
+
+
+def start_children(servers: Iterable[ServerConfig]) -> dict[str, Child]:
+    """Start the commands of the connected servers, by key: they boot while the large imports run."""
+    children: dict[str, Child] = {}
+    for server in servers:
+        if server.command:
+            with suppress(OSError):  # its member tries again, and then has somebody to tell
+                children[server.key] = start_child(server.command, server.args, server.env, server.cwd, os.environ)
+    return children
+
+
+@contextmanager
+def booting(servers: Iterable[ServerConfig]) -> Iterator[dict[str, Child]]:
+    """The started children; what is large is imported inside. A signal that comes meanwhile ends them first.
+
+    Afterwards Ctrl-C is the event loop's again, which ends a run properly. The other two stay as they are.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no signals are
+        yield start_children(servers)
+        return
+    end_on_signals(code=FAILED)
+    yield start_children(servers)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

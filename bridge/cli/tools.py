@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from typing import cast
 
 import anyio
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import Bridge
+from bridge.children import Child
 from bridge.cli.codes import COMPLETED
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
@@ -19,9 +21,9 @@ from bridge.settings import Config
 from bridge.telemetry import Redactor
 
 
-def show_tools(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
+def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Connect every server, wait as a run would, and print what a run would offer."""
-    report = anyio.run(_gather, config, redact)
+    report = anyio.run(_gather, config, redact, children)
     if options.json:
         sys.stdout.write(redact(encode(report)) + "\n")
     else:
@@ -30,8 +32,8 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor) ->
     return COMPLETED
 
 
-async def _gather(config: Config, redact: Redactor) -> JsonObject:
-    async with Bridge(config, environ=os.environ, redact=redact) as bridge:
+async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> JsonObject:
+    async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
         return {"servers": [describe_server(member, catalogue) for member in bridge.hub.members]}
 
