@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 
-from bridge.children import end_children, start_child
+from bridge.children import EOF_GRACE_S, TERM_GRACE_S, end_children, start_child
 from tests.fakes.servers import PATIENCE_S, ROGUE, rogue, survivors
 
 Json = dict[str, Any]
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and process groups are POSIX's")
 
+START_PATIENCE_S = 30
+"""For what a busy machine takes its time with: several bridges that start at once."""
 KINDS = [["good", "banner"], ["grandchild", "banner"], *[["ignores_eof", "banner"]] * 3]
 """A `banner` is what shows that a server, and the child of the last one, have signed in."""
 
@@ -104,7 +106,7 @@ REQUESTS: list[Json] = [
 
 @dataclass
 class Served:
-    """One `serve` as a host starts it, and what it came to."""
+    """One `serve` as a host starts it, or another command, and what it came to."""
 
     process: subprocess.Popen[bytes]
     pids: Path
@@ -135,7 +137,16 @@ class Served:
         return lines
 
 
-def serve(folder: Path, servers: Mapping[str, Json], stdin: int, level: str = "info", **env: str) -> Served:
+def serve(
+    folder: Path,
+    servers: Mapping[str, Json],
+    stdin: int,
+    level: str = "info",
+    command: Sequence[str] = ("serve",),
+    stderr: int | None = None,
+    **env: str,
+) -> Served:
+    """`stderr`: where it goes instead of into a file."""
     folder.mkdir()
     pids = folder / "pids"
     pids.mkdir()
@@ -144,12 +155,12 @@ def serve(folder: Path, servers: Mapping[str, Json], stdin: int, level: str = "i
     config.write_text(json.dumps({"mcpServers": entries}), encoding="utf-8")
     config.chmod(0o600)
     log = folder / "stderr"
-    with log.open("wb") as stderr:
+    with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bridge", "serve", "--config", str(config), "--log-level", level],
+            [sys.executable, "-m", "bridge", *command, "--config", str(config), "--log-level", level],
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=stderr,
+            stderr=file if stderr is None else stderr,
             env={"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(ROGUE.parent.parent.parent), **env},
         )
     return Served(process, pids, log)
@@ -165,7 +176,7 @@ def greet(served: Served) -> None:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + START_PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -238,3 +249,97 @@ def test_a_running_bridge_ends_on_every_signal(tmp_path: Path) -> None:
     ended = {name: bridge.finish() for name, bridge in bridges.items()}
     assert {name: bridge.process.returncode for name, bridge in ended.items()} == codes
     assert {name: bridge.left for name, bridge in ended.items() if bridge.left} == {"SIGKILL": ["sleeper"]}
+
+
+ASK = ("ask", "what time is it?", "--offline")
+COMMANDS = {"ask": ASK, "tools": ("tools",), "check": ("check",)}
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("moment", ["early", "connecting"])
+def test_a_command_that_is_told_to_end_leaves_no_child(tmp_path: Path, moment: str) -> None:
+    """Early: while its large imports run. Later it waits for a server that never answers."""
+    log = tmp_path / "log"
+    codes = {"ask SIGTERM": 1, "tools SIGHUP": 1, "check SIGTERM": 1, "check SIGINT": 130}
+    commands: dict[str, Served] = {}
+    for name in codes:
+        kind = name.split()[0]
+        servers = STUBBORN | {"silent": rogue("silent", f"log={log} {name}")}
+        commands[name] = serve(tmp_path / name, servers, subprocess.DEVNULL, command=COMMANDS[kind])
+    for name, command in commands.items():
+        if moment == "early":
+            until(lambda command=command: any(command.pids.iterdir()))
+        else:
+            until(lambda name=name: Path(f"{log} {name}").exists())
+        command.process.send_signal(getattr(signal, name.split()[1]))
+    ended = {name: command.finish() for name, command in commands.items()}
+    assert {name: command.process.returncode for name, command in ended.items()} == codes
+    assert {name: command.left for name, command in ended.items() if command.left} == {}
+    assert {name: command.stderr for name, command in ended.items() if "Traceback" in command.stderr} == {}
+
+
+@pytest.mark.external
+def test_a_second_signal_while_it_stops_changes_nothing(tmp_path: Path) -> None:
+    codes = {"serve SIGTERM": 0, "serve SIGHUP": 0, "ask SIGTERM": 1}
+    bridges: dict[str, Served] = {}
+    for name in codes:
+        servers = STUBBORN | ({} if name.startswith("serve") else {"silent": rogue("silent")})
+        command = ASK if name.startswith("ask") else ("serve",)
+        bridges[name] = serve(tmp_path / name, servers, subprocess.PIPE, command=command)
+    for name, bridge in bridges.items():
+        if name.startswith("serve"):
+            greet(bridge)
+        until(lambda bridge=bridge: "good" in survivors(bridge.pids) and "ignores_eof" in survivors(bridge.pids))
+        bridge.process.send_signal(getattr(signal, name.split()[1]))
+    for bridge in bridges.values():
+        until(lambda bridge=bridge: "good" not in survivors(bridge.pids))
+        bridge.process.send_signal(signal.SIGTERM)
+        bridge.process.send_signal(signal.SIGHUP)
+    ended = {name: bridge.finish() for name, bridge in bridges.items()}
+    assert {name: bridge.process.returncode for name, bridge in ended.items()} == codes
+    assert {name: bridge.left for name, bridge in ended.items() if bridge.left} == {}
+
+
+@pytest.mark.external
+def test_many_stubborn_children_are_ended_at_once(
+    tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """More than a pool of threads has: the last of them are killed when the first are, not one patience later."""
+    count = 45
+    bridge = serve(tmp_path / "many", {f"s{n}": rogue("ignores_eof") for n in range(count)}, subprocess.PIPE)
+    greet(bridge)
+    until(lambda: len(survivors(bridge.pids)) == count)
+    assert bridge.process.stdin
+    bridge.process.stdin.close()
+    bridge.process.stdin = None
+    until(lambda: len(survivors(bridge.pids)) < count)
+    first = time.monotonic()
+    bridge.finish()
+    spread = time.monotonic() - first
+    assert (bridge.process.returncode, bridge.left) == (0, [])
+    record_testsuite_property(f"from the first to the last end of {count} stubborn children, s", round(spread, 2))
+    assert spread < EOF_GRACE_S + TERM_GRACE_S
+
+
+@pytest.mark.external
+def test_a_log_that_nobody_reads_holds_up_neither_runs_nor_the_end(tmp_path: Path) -> None:
+    loud = {f"loud{n}": rogue("stderr_flood") for n in range(2)}
+    unread, end = os.pipe()
+    bridge = serve(tmp_path / "unread", loud, subprocess.PIPE, command=("serve", "--offline"), stderr=end)
+    os.close(end)
+    stdin, stdout = bridge.process.stdin, bridge.process.stdout
+    assert stdin
+    assert stdout
+    for request in REQUESTS[:3]:
+        stdin.write(json.dumps(request).encode() + b"\n")
+    for number in range(3, 8):
+        stdin.write(json.dumps(REQUESTS[3] | {"id": number}).encode() + b"\n")
+        stdin.flush()
+        while (answer := json.loads(stdout.readline())).get("id") != number:
+            pass
+        assert answer["result"]["structuredContent"]["status"] == "completed"
+    assert len(os.read(unread, 1 << 20)) > 32_768, "nothing was in the way"
+    bridge.process.send_signal(signal.SIGTERM)
+    bridge.finish()
+    os.close(unread)
+    assert (bridge.process.returncode, bridge.left) == (0, [])
