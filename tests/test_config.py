@@ -77,6 +77,7 @@ BAD_FILES = {
     "[1]": "expected an object at the top, not a list",
     '{"limits": {"timeout_s": NaN}}': "not JSON: NaN is not a JSON number",
     '{"limits": {"max_turns": ' + "9" * 5000 + "}}": "not JSON: a whole number of more than 19 digits",
+    '{"limits": {"max_turns": ' + "9" * 400 + "}}": "not JSON: a whole number of more than 19 digits",
     "[" * 100_000: "not usable: nested too deeply",
     '{"limits": {}, "limits": {}}': "limits: this key is given twice; keep one",
     '{"mcpServers": {"git": {}, "git": {}}}': "mcpServers.git: this key is given twice; keep one",

@@ -33,6 +33,8 @@ from bridge.upstream.transport import IDLE_S, MAX_IDLE, Transport, needs_proxy
 OnEvent: TypeAlias = Callable[[JsonObject], None]
 
 MAX_BODY_BYTES = 64 << 20
+MAX_REFUSAL_BYTES = 1 << 20
+"""How much of a refusal is read: a few words are told, and it may have no end."""
 PROBE_S = 15.0
 """How long a probe waits for an answer."""
 DRAIN_S = 0.1
@@ -152,7 +154,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         return check_response(response)
 
     async def _refuse(self, reply: httpx2.Response, turn: Turn, on_event: OnEvent, *, streams: bool) -> Response:
-        error = build_error(reply.status_code, await _read_body(reply), _request_id(reply))
+        error = build_error(reply.status_code, await _read_refusal(reply), _request_id(reply))
         is_about_streams = reply.status_code in (400, 422) and _STREAMING.search(error.message)
         if streams and self.config.stream == "auto" and is_about_streams:
             response = await self._send(turn, on_event, streams=False)
@@ -222,6 +224,15 @@ async def _read_body(reply: httpx2.Response) -> bytes:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise UpstreamError(f"The upstream's reply is over {MAX_BODY_BYTES:,} bytes", code="reply_too_large")
+    return bytes(body)
+
+
+async def _read_refusal(reply: httpx2.Response) -> bytes:
+    body = bytearray()
+    async for chunk in reply.aiter_bytes():
+        body += chunk
+        if len(body) >= MAX_REFUSAL_BYTES:
+            break
     return bytes(body)
 
 

@@ -136,6 +136,15 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.external
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_ask_answers_though_its_stderr_cannot_be_written() -> None:
+    command = [sys.executable, "-m", "bridge", "ask", "What is 2 + 3?", "--offline", "--log-level", "info"]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=full, encoding="utf-8", timeout=60, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "- math_calculator: 5")
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

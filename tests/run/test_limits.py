@@ -120,6 +120,15 @@ async def test_a_caller_may_not_raise_a_limit_and_is_told_so() -> None:
     assert "max_turns 50 is over the configured limit, 2 holds" in receipt["notices"][0]["message"]
 
 
+@pytest.mark.parametrize("name", ["max_turns", "timeout_s"])
+async def test_a_wish_of_four_hundred_digits_is_a_wrong_argument(name: str) -> None:
+    receipt, _ = await ask([], None, {name: 10**400})
+    assert receipt["error"]["code"] == "invalid_argument"
+    assert receipt["error"]["message"].startswith(f"{name}: … 000")
+    assert "is greater than the maximum of 1000000" in receipt["error"]["message"]
+    assert len(receipt["error"]["message"]) < 400
+
+
 # Time
 
 

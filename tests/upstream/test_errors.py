@@ -4,7 +4,7 @@ import base64
 import json
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -12,9 +12,16 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
+import httpx2
 import pytest
+from typing_extensions import override
 
+from bridge.clock import Clock
+from bridge.errors import UpstreamError
+from bridge.items import Turn
+from bridge.settings import UpstreamConfig
 from bridge.telemetry import Redactor, configure_logging
+from bridge.upstream.client import Upstream
 from tests.fakes.bridges import ask, open_client, respond, text_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.upstream import (
@@ -119,6 +126,33 @@ async def test_the_request_id_and_everything_else_is_in_the_text_and_the_structu
 async def test_an_endless_error_message_is_cut() -> None:
     error, *_ = await fail(api_error(400, "x" * 100_000))
     assert len(error["message"]) < 2100
+
+
+class Endless(httpx2.AsyncBaseTransport):
+    """Answers every request with this status and a body that has no end; counts what is taken of it."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.taken = 0
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(self.status, headers={"content-type": "text/plain"}, content=self._send())
+
+    async def _send(self) -> AsyncIterator[bytes]:
+        while True:
+            self.taken += 1 << 16
+            yield b"no " * (1 << 16)
+
+
+async def test_of_a_refusal_without_end_only_the_beginning_is_read() -> None:
+    endless = Endless(500)
+    config = UpstreamConfig(base_url="http://endless.invalid/v1", max_retries=0)
+    async with Upstream(config, clock=Clock(), transport=endless) as upstream:
+        with pytest.raises(UpstreamError, match="answered with status 500: no no no") as caught:
+            await upstream.create(Turn({"model": "m"}, ("{}",), ()), deadline=1e12, on_event=lambda _: None)
+    assert len(caught.value.message) < 2100
+    assert endless.taken <= 2 << 20
 
 
 @pytest.mark.rule("R23")

@@ -1,6 +1,7 @@
 """Streams as upstreams and the networks between really send them: every one is an answer or a clear error."""
 
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from bridge.errors import UpstreamError
 from bridge.items import Response, Turn
 from bridge.settings import UpstreamConfig
 from bridge.upstream.client import Upstream
+from bridge.upstream.stream import StreamAccumulator
 from tests.fakes.bridges import ask, open_client, outputs_of, respond
 from tests.fakes.clock import VirtualClock
 from tests.fakes.events import Event, lifecycle
@@ -206,6 +208,26 @@ async def test_an_end_without_output_is_filled_from_the_events(change: Callable[
     ]
     assert output[0]["content"][0]["text"] == "一会儿 😀 for a while"
     assert [item["call_id"] for item in output[1:]] == [item["call_id"] for item in items[1:]]
+
+
+@pytest.mark.external
+def test_deltas_are_gathered_in_linear_time() -> None:
+    delta = json.dumps({"type": "response.output_text.delta", "output_index": 0, "delta": "word "})
+    end = json.dumps({"type": "response.completed", "response": finished([])})
+
+    def time_for(count: int) -> float:
+        stream = StreamAccumulator(lambda _: None)
+        began = time.process_time()
+        for _ in range(count):
+            stream.feed(delta)
+        stream.feed(end)
+        took = time.process_time() - began
+        assert stream.final
+        assert len(json.dumps(stream.final["output"])) > count * 5
+        return took
+
+    half, whole = (min(time_for(count) for _ in range(3)) for count in (40_000, 80_000))
+    assert whole < 3 * half  # linear is twice, quadratic four times
 
 
 async def test_a_reasoning_item_comes_whole_from_its_own_end() -> None:
