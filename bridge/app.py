@@ -17,20 +17,26 @@ from bridge.host.server import BridgeServer
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.hub import Approve, Hub, approve_nothing
 from bridge.hub.member import Member
-from bridge.items import Abilities, JsonObject
+from bridge.items import Abilities, JsonObject, Notice
 from bridge.run.engine import tell
 from bridge.run.kept import KeptOutputs
 from bridge.run.limits import Ending, lower_limits
 from bridge.run.loop import Loop
-from bridge.run.memory import Listener, MemoryEngine, Run
+from bridge.run.memory import MemoryEngine
 from bridge.run.own_tools import OwnTools
-from bridge.settings import BUILTIN, NO_MODEL, NO_UPSTREAM, Config, UpstreamConfig
+from bridge.run.record import Listener, Run
+from bridge.settings import BUILTIN, NO_MODEL, NO_UPSTREAM, Config, Limits, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from builtin_tools.server import build_server as build_builtin_server
 
 OFFLINE = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-rules")
 """The embedded upstream; its address is never looked up."""
+
+REJOINED: Notice = {
+    "code": "rejoined",
+    "message": "An earlier call with the same arguments had been given up; this is its run, nothing was done twice",
+}
 
 
 class Bridge(anyio.AsyncContextManagerMixin):
@@ -71,7 +77,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             approve=approve,
             on_change=self.server.note_change,
         )
-        self._engine = MemoryEngine(self._respond)
+        self._engine = MemoryEngine(self._respond, self._clock, orphan_s=config.limits.orphan_s)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -79,9 +85,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
             yield self
 
     @property
-    def result_chars(self) -> int:
-        """How long a result of `respond` may be."""
-        return self._config.limits.result_chars
+    def limits(self) -> Limits:
+        """How far a run may go, and how long a caller waits for it."""
+        return self._config.limits
 
     def describe(self) -> str:
         """The description of `respond`: the model it asks, and what that can use, so that a host's model knows when to
@@ -103,10 +109,26 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if "model" not in arguments and self.upstream.config.model is None:
             raise ArgumentError(NO_MODEL)
 
-    def start(self, arguments: JsonObject, listener: Listener | None = None) -> Run:
-        """Start one run. Raises ArgumentError or NotConfigured before anything is sent."""
+    def start(self, arguments: JsonObject, listener: Listener | None = None, *, owner: str | None = None) -> Run:
+        """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
+        patience ends call again, and nothing may be done twice for it. Raises ArgumentError or NotConfigured before
+        anything is sent."""
         self.check(arguments)
-        return self._engine.start(f"run_{secrets.token_hex(16)}", arguments, owner=None, listener=listener)
+        run = self._engine.find_lost(arguments, owner=owner) if owner else None
+        if run:
+            run.emit(tell(REJOINED))
+        else:
+            run = self._engine.start(f"run_{secrets.token_hex(16)}", arguments, owner=owner)
+        if listener:
+            run.listen(listener)
+        return run
+
+    def find(self, run_id: str, *, owner: str) -> Run:
+        """A run of this owner. Raises ArgumentError, the same for one that is unknown, expired or somebody else's."""
+        run = self._engine.find(run_id, owner=owner)
+        if run is None:
+            raise ArgumentError("run_id: there is no such run; it may have expired, and must be that of a result")
+        return run
 
     async def _respond(self, run: Run, arguments: JsonObject) -> Ending:
         """The body of a run."""

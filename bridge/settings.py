@@ -232,6 +232,13 @@ class Limits(_Section):
     """Tools offered in one request."""
     timeout_s: Seconds = 1800
     """Seconds for a whole run."""
+    soft_deadline_s: Seconds = 45
+    """Seconds after which `respond` answers that the run goes on: hosts cut calls, the strictest after 60."""
+    on_cancel: Literal["auto", "stop", "detach"] = "auto"
+    """What a cancelled call means for its run. "auto": one that timed out, is over 30 s old, or whose HTTP request was
+    closed goes on by itself; any other is stopped."""
+    orphan_s: Seconds = 600
+    """Seconds that a run goes on by itself while nobody asks for it."""
     call_timeout_s: Seconds = 60
     """Seconds for one tool call."""
     connect_timeout_s: Seconds = 10

@@ -47,7 +47,10 @@ async def _call_respond(args: list[str], body: JsonObject, whom: str) -> types.C
             terminal.show_line(message or f"{progress:g} of {total}")
 
         async with Client(stdio_client(server, errlog=sys.stderr)) as client:
-            return await client.call_tool("respond", body, progress_callback=show)
+            result = await client.call_tool("respond", body, progress_callback=show)
+            while (run := cast("JsonObject", result.structured_content))["status"] == "in_progress":
+                result = await client.call_tool("respond_wait", {"run_id": run["run_id"]}, progress_callback=show)
+            return result
 
 
 def _print(result: types.CallToolResult, options: argparse.Namespace) -> int:

@@ -1,11 +1,12 @@
-"""The bridge's face: an MCP server with the tool `respond`, for hosts of both protocol eras."""
+"""The bridge's face: an MCP server with the tool `respond` and its companions, for hosts of both protocol eras."""
 
 import logging
-from typing import Literal, Protocol, cast
+from functools import partial
+from typing import Protocol, cast
 
 import anyio
 from mcp import types
-from mcp.server import NotificationOptions, Server, ServerRequestContext
+from mcp.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
 from typing_extensions import override
@@ -13,13 +14,17 @@ from typing_extensions import override
 from bridge import __version__
 from bridge.clock import Clock
 from bridge.errors import ArgumentError, BridgeError
+from bridge.host.cancellation import Cancellations, Context, decide
 from bridge.host.legacy import LegacyListeners
+from bridge.host.principal import find_principal
 from bridge.host.progress import ProgressRelay
-from bridge.host.schema import ARGUMENTS, RESULT, read_arguments
+from bridge.host.schema import read_arguments
+from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.items import JsonObject
-from bridge.run.limits import fail_with
-from bridge.run.memory import INTERNAL_ERROR, Listener, Run
+from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text
+from bridge.run.record import INTERNAL_ERROR, Run
+from bridge.settings import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -33,21 +38,25 @@ class Runner(Protocol):
     """What the face needs of the bridge behind it."""
 
     @property
-    def result_chars(self) -> int:
-        """How long a result may be."""
+    def limits(self) -> Limits:
+        """How long a call may take, and its result be."""
         ...
 
     def describe(self) -> str:
         """Whom `respond` asks now, and what that model can use."""
         ...
 
-    def start(self, arguments: JsonObject, listener: Listener | None) -> Run:
-        """Start a run. Raises BridgeError before anything is sent."""
+    def start(self, arguments: JsonObject, *, owner: str) -> Run:
+        """Start a run, or find the one that an equal call began. Raises BridgeError before anything is sent."""
+        ...
+
+    def find(self, run_id: str, *, owner: str) -> Run:
+        """A run of this owner. Raises ArgumentError where there is none, whyever that is."""
         ...
 
 
 class BridgeServer(Server[dict[str, object]]):
-    """An MCP server that lists and calls `respond`, and tells hosts of both eras when its description changes."""
+    """An MCP server that lists and calls its tools, and tells hosts of both eras when a description changes."""
 
     def __init__(self, runner: Runner, clock: Clock) -> None:
         self._runner = runner
@@ -62,6 +71,7 @@ class BridgeServer(Server[dict[str, object]]):
             on_subscriptions_listen=ListenHandler(self._bus),
         )
         self._legacy = LegacyListeners(self)
+        self._cancellations = Cancellations(self, clock)
 
     @override
     def create_initialization_options(
@@ -87,61 +97,68 @@ class BridgeServer(Server[dict[str, object]]):
             await self._bus.publish(ToolsListChanged())
             await self._legacy.tell()
 
-    async def _list_tools(
-        self, _ctx: ServerRequestContext[dict[str, object]], _params: types.PaginatedRequestParams | None
-    ) -> types.ListToolsResult:
-        respond = types.Tool(
-            name="respond",
-            title="Ask another model",
-            description=self._runner.describe(),
-            input_schema=ARGUMENTS,
-            output_schema=RESULT,
-            annotations=types.ToolAnnotations(
-                title="Ask another model", read_only_hint=False, destructive_hint=True, open_world_hint=True
-            ),
-            _meta={"anthropic/maxResultSizeChars": self._runner.result_chars},
-        )
-        return types.ListToolsResult(tools=[respond])
+    async def _list_tools(self, _ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=list_tools(self._runner.describe(), self._runner.limits.result_chars))
 
-    async def _call_tool(
-        self, ctx: ServerRequestContext[dict[str, object]], params: types.CallToolRequestParams
-    ) -> types.CallToolResult:
+    async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         """Never raises but for cancellation: the SDK would show a host the text of any exception."""
         try:
-            if params.name != "respond":
-                raise ArgumentError(f"there is no tool {params.name!r}; the tool is 'respond'")
-            return await self._respond(ctx, read_arguments(params.arguments or {}))
+            arguments = read_arguments(params.arguments or {})
+            match params.name:
+                case "respond":
+                    return await self._respond(ctx, arguments)
+                case "respond_wait":
+                    return await self._wait(ctx, arguments)
+                case "respond_cancel":
+                    return await self._cancel(ctx, arguments)
+                case name:
+                    raise ArgumentError(f"there is no tool {name!r}; there are respond, respond_wait, respond_cancel")
         except BridgeError as error:
             ending = fail_with(error)
         except Exception:
-            logger.exception("respond broke")
+            logger.exception("%s broke", params.name)
             ending = fail_with(INTERNAL_ERROR)
-        return _render(build_receipt(None, [], ending, limit_chars=self._runner.result_chars))
+        return _render(build_receipt(None, [], ending, limit_chars=self._runner.limits.result_chars))
 
-    async def _respond(
-        self, ctx: ServerRequestContext[dict[str, object]], arguments: JsonObject
-    ) -> types.CallToolResult:
+    async def _respond(self, ctx: Context, arguments: JsonObject) -> types.CallToolResult:
+        run = self._runner.start(arguments, owner=find_principal(ctx))
+        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
+
+    async def _wait(self, ctx: Context, arguments: JsonObject) -> types.CallToolResult:
+        run_id = read_run_id(arguments, ("run_id", "wait_s"))
+        seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
+        return await self._attend(ctx, self._runner.find(run_id, owner=find_principal(ctx)), seconds)
+
+    async def _cancel(self, ctx: Context, arguments: JsonObject) -> types.CallToolResult:
+        run = self._runner.find(read_run_id(arguments, ("run_id",)), owner=find_principal(ctx))
+        run.cancel()
+        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
+
+    async def _attend(self, ctx: Context, run: Run, seconds: float) -> types.CallToolResult:
+        """Wait for `run`, tell of its progress meanwhile, and give what there is at its end or after `seconds`."""
         meta = cast("dict[str, object]", ctx.meta or {})
 
         async def report(progress: float, message: str) -> None:  # to nobody, if the caller gave no progressToken
             await ctx.session.report_progress(progress, None, message)
 
         relay = ProgressRelay(report, self._clock, wants_text=meta.get(TEXT_META) is True)
-        run = self._runner.start(arguments, relay.listen)
-        try:
-            await relay.relay()
-        finally:  # a caller that is gone, or cannot be told anything, waits for nothing
-            if decide_cancellation() == "stop":
-                run.cancel()
-        assert run.ending
-        detail: Detail = "full" if arguments.get("detail") == "full" else "summary"
-        limit = self._runner.result_chars
-        return _render(build_receipt(run.run_id, run.events, run.ending, detail=detail, limit_chars=limit))
+        with self._cancellations.watch(ctx, partial(self._part, run)):
+            if run.ending is None:
+                with run.attend(relay.listen), self._clock.scope(self._clock.now() + seconds):
+                    await relay.relay()
+            return self._render_run(run)
 
+    def _part(self, run: Run, reason: str | None, age_s: float) -> None:
+        """A call was given up in which somebody waited for `run`."""
+        if not run.waiters and decide(self._runner.limits.on_cancel, reason, age_s) == "stop":
+            run.cancel()
 
-def decide_cancellation() -> Literal["stop"]:
-    """What the cancellation of a `respond` call means for its run: it stops, and its request and calls with it."""
-    return "stop"
+    def _render_run(self, run: Run) -> types.CallToolResult:
+        run.is_delivered = run.ending is not None
+        detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
+        limit = self._runner.limits.result_chars
+        ending = run.ending or IN_PROGRESS
+        return _render(build_receipt(run.run_id, run.events, ending, detail=detail, limit_chars=limit))
 
 
 def _render(receipt: JsonObject) -> types.CallToolResult:

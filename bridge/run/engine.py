@@ -1,10 +1,11 @@
-"""What the loop needs from its surroundings, as Protocols: it imports no HTTP, no MCP and no engine."""
+"""What the loop needs from its surroundings, and who keeps runs, as Protocols: they import no HTTP and no MCP."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
+from bridge.run.record import Run
 
 T = TypeVar("T")
 OnEvent = Callable[[JsonObject], None]
@@ -75,6 +76,22 @@ class Context(Protocol):
 
     def emit(self, event: JsonObject) -> None:
         """Tell what happened. Progress, receipt and logs are all made from these events."""
+        ...
+
+
+class Engine(Protocol):
+    """Where runs live: apart from the calls that began them, and for a while after their end."""
+
+    def start(self, run_id: str, arguments: JsonObject, *, owner: str | None) -> Run:
+        """Start a run of `respond`'s arguments, checked already."""
+        ...
+
+    def find(self, run_id: str, *, owner: str | None) -> Run | None:
+        """A run of this owner; None for one that is unknown, expired or somebody else's."""
+        ...
+
+    def find_lost(self, arguments: JsonObject, *, owner: str | None) -> Run | None:
+        """The run of an earlier, equal call of this owner that got no result."""
         ...
 
 

@@ -7,7 +7,7 @@ from bridge.errors import BridgeError, UpstreamError
 from bridge.items import ErrorInfo, Notice
 from bridge.settings import Limits
 
-Status = Literal["completed", "incomplete", "failed", "cancelled"]
+Status = Literal["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"]
 Reason = Literal[
     "max_turns",
     "max_tool_calls",
@@ -33,6 +33,8 @@ class Ending(TypedDict):
 
 
 COMPLETED: Ending = {"status": "completed", "reason": None, "error": None}
+IN_PROGRESS: Ending = {"status": "in_progress", "reason": None, "error": None}
+"""Not an ending yet: what a caller is told that must be answered before."""
 
 
 def stop_short(reason: Reason) -> Ending:

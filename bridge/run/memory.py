@@ -1,69 +1,39 @@
-"""The engine that keeps runs in memory: each in a task of its own, with its list of events."""
+"""The engine that keeps runs in memory: each in a task of its own, and for a while after its end."""
 
-import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Self, TypeAlias, TypeVar
+from functools import partial
+from typing import Self, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
 
-from bridge.items import ErrorInfo, JsonObject
+from bridge.clock import Clock
+from bridge.items import JsonObject
+from bridge.run.engine import tell
 from bridge.run.limits import Ending
+from bridge.run.record import Run
 
-logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-Listener: TypeAlias = Callable[[JsonObject], None]
-
-
-@dataclass(eq=False)
-class Run:
-    """One run and everything it has told; also its Context."""
-
-    run_id: str
-    owner: str | None
-    """The principal it belongs to; nobody else gets to see it."""
-    events: list[JsonObject] = field(default_factory=list)
-    """Numbered by `seq`, without the deltas of streamed text."""
-    ending: Ending | None = None
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    _listeners: list[Listener] = field(default_factory=list)
-
-    async def step(self, key: str, fn: Callable[[], Awaitable[T]], *, once: bool = False) -> T:  # noqa: ARG002
-        """Nothing is remembered here: the process that would resume is the one that has ended."""
-        return await fn()
-
-    def emit(self, event: JsonObject) -> None:
-        """Record an event and tell the listeners; streamed text is told only."""
-        if event["type"] != "text":
-            self.events.append({"seq": len(self.events)} | event)
-        for listener in list(self._listeners):
-            try:
-                listener(event)
-            except Exception:
-                logger.exception("run %s: a listener broke and hears no more", self.run_id)
-                self._listeners.remove(listener)
-
-    def listen(self, listener: Listener) -> None:
-        """Call `listener` for every event from now on; it must not block."""
-        self._listeners.append(listener)
-
-    def cancel(self) -> None:
-        """Stop the run: its upstream request and its running calls end with it."""
-        self._scope.cancel()
-
+KEPT_S = 3600.0
+"""How long the result of a run can be asked for after its end."""
+KEPT_RUNS = 100
+"""How many runs that have ended are kept; the oldest goes first."""
 
 Body: TypeAlias = Callable[[Run, JsonObject], Awaitable[Ending]]
 
 
 class MemoryEngine(anyio.AsyncContextManagerMixin):
-    """Starts runs of `body` for as long as it is entered; leaving it cancels those that still run."""
+    """Starts runs of `body` for as long as it is entered; leaving it cancels those that still run.
 
-    def __init__(self, body: Body) -> None:
+    A run that somebody waited for, and nobody has for `orphan_s` seconds, is stopped.
+    """
+
+    def __init__(self, body: Body, clock: Clock, *, orphan_s: float) -> None:
         self._body = body
+        self._clock = clock
+        self._orphan_s = orphan_s
+        self._runs: dict[str, Run] = {}
+        self._ended: dict[str, float] = {}
         self._tasks: TaskGroup | None = None
 
     @asynccontextmanager
@@ -71,34 +41,52 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         async with anyio.create_task_group() as self._tasks:
             yield self
             self._tasks.cancel_scope.cancel()
+        self._tasks = None
 
-    def start(self, run_id: str, arguments: JsonObject, *, owner: str | None, listener: Listener | None = None) -> Run:
+    def start(self, run_id: str, arguments: JsonObject, *, owner: str | None) -> Run:
         """Start a run; `arguments` are `respond`'s, checked already."""
         assert self._tasks
-        run = Run(run_id, owner)
-        if listener:
-            run.listen(listener)
-        self._tasks.start_soon(self._execute, run, arguments, name=f"run {run_id}")
+        run = Run(run_id, owner, arguments, on_parted=self._note_parting)
+        self._runs[run_id] = run
+        self._tasks.start_soon(self._execute, run, name=f"run {run_id}")
         return run
 
-    async def _execute(self, run: Run, arguments: JsonObject) -> None:
-        ending: Ending = {"status": "cancelled", "reason": None, "error": None}
+    def find(self, run_id: str, *, owner: str | None) -> Run | None:
+        """A run of this owner that is running or has ended not long ago."""
+        self._forget()
+        run = self._runs.get(run_id)
+        return run if run and run.owner == owner else None
+
+    def find_lost(self, arguments: JsonObject, *, owner: str | None) -> Run | None:
+        """The run that an earlier, equal call of this owner began and got no result of: that call was given up by the
+        host, and this one repeats it."""
+        self._forget()
+        lost = (run for run in self._runs.values() if not (run.waiters or run.is_delivered or run.is_stopped))
+        return next((run for run in lost if run.owner == owner and run.arguments == arguments), None)
+
+    async def _execute(self, run: Run) -> None:
         try:
-            with run._scope:
-                ending = await self._body(run, arguments)
-        except Exception:
-            logger.exception("run %s broke", run.run_id)
-            ending = {"status": "failed", "reason": None, "error": INTERNAL_ERROR}
+            await run.execute(partial(self._body, run, run.arguments))
         finally:
-            run.ending = ending
-            run.emit({"type": "run.ended", "status": ending["status"]})
-            run.ended.set()
+            self._ended[run.run_id] = self._clock.now()
+            self._forget()
 
+    def _forget(self) -> None:
+        oldest = self._clock.now() - KEPT_S
+        excess = len(self._ended) - KEPT_RUNS
+        for index, (run_id, ended) in enumerate(list(self._ended.items())):
+            if index < excess or ended <= oldest:
+                del self._ended[run_id], self._runs[run_id]
 
-INTERNAL_ERROR: ErrorInfo = {
-    "code": "internal_error",
-    "message": "The bridge itself failed; its log has the cause.",
-    "who": "operator",
-    "status": None,
-    "request_id": None,
-}
+    def _note_parting(self, run: Run) -> None:
+        if self._tasks:
+            self._tasks.start_soon(self._stop_orphan, run)
+
+    async def _stop_orphan(self, run: Run) -> None:
+        joined = run.joined
+        with self._clock.scope(self._clock.now() + self._orphan_s):
+            await joined.wait()
+            return
+        message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
+        run.emit(tell({"code": "orphan", "message": message}))
+        run.cancel()

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
-from bridge.items import Json, JsonObject, decode, encode, is_deep, read_text, read_usage
+from bridge.items import Json, JsonObject, Notice, decode, encode, is_deep, read_text, read_usage
 from bridge.run.limits import Ending
 
 Detail = Literal["summary", "full"]
@@ -37,11 +37,21 @@ def build_receipt(
         "usage": _sum_usage(turns),
         "incomplete_details": {"reason": ending["reason"]} if ending["reason"] else None,
         "error": cast("JsonObject", ending["error"]),
-        "notices": _find_notices(events),
+        "notices": [*_find_notices(events), *_explain_next(run_id, ending)],
     }
     if is_full:
         receipt["output"] = _find_items(events)
     return cast("JsonObject", decode(_fit(receipt, limit_chars)))
+
+
+def _explain_next(run_id: str | None, ending: Ending) -> list[Json]:
+    """How the caller's model goes on from here. As a notice it is in both forms of the result, the text and the
+    structured one: hosts show their model either."""
+    message = {
+        "in_progress": f"The run goes on. To get its result, call respond_wait with run_id {run_id}; respond_cancel "
+        "stops it. Do not call respond again for the same thing.",
+    }.get(ending["status"])
+    return [cast("JsonObject", Notice(code=ending["status"], message=message))] if message else []
 
 
 def render_text(receipt: JsonObject) -> str:

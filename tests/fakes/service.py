@@ -78,10 +78,12 @@ class Served:
 
 
 @asynccontextmanager
-async def connect(port: int, path: str, mode: ConnectMode, **options: Any) -> AsyncIterator[Client]:
+async def connect(
+    port: int, path: str, mode: ConnectMode, *, token: str | None = TOKEN, **options: Any
+) -> AsyncIterator[Client]:
     """An MCP client of `/mcp` or `/sse` of a service on this port."""
     url = f"http://127.0.0.1:{port}{path}"
-    headers = {"Authorization": f"Bearer {TOKEN}"}
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http:
         target = (
             sse_client(url, headers=headers)

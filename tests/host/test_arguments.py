@@ -97,7 +97,7 @@ async def test_a_tool_of_another_name_is_an_error_result(mode: ConnectMode) -> N
 async def test_without_an_upstream_the_error_says_what_to_set() -> None:
     async with open_client(None) as client:
         receipt = await respond(client)
-        (tool,) = (await client.list_tools()).tools
+        tool, *_ = (await client.list_tools()).tools
     assert (receipt["error"]["code"], receipt["error"]["who"]) == ("no_upstream", "operator")
     assert "OPENAI_API_KEY" in receipt["error"]["message"]
     assert "OPENAI_API_KEY" in (tool.description or "")

@@ -51,7 +51,7 @@ async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
     ):
         with anyio.fail_after(2):
             tools = (await bridge.client.list_tools()).tools
-        assert [tool.name for tool in tools] == ["respond"]
+        assert [tool.name for tool in tools] == ["respond", "respond_wait", "respond_cancel"]
         await first.reached()
         await second.reached()
         outcomes: list[Outcome] = []

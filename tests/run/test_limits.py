@@ -131,6 +131,8 @@ async def test_a_wish_of_four_hundred_digits_is_a_wrong_argument(name: str) -> N
 
 # Time
 
+LONG = {"timeout_s": 100, "soft_deadline_s": 1000}
+
 
 @pytest.mark.rule("R26")
 async def test_time_that_runs_out_during_a_request_ends_it_and_keeps_what_was_done() -> None:
@@ -138,7 +140,7 @@ async def test_time_that_runs_out_during_a_request_ends_it_and_keeps_what_was_do
     receipts: list[Any] = []
     async with (
         ScriptedUpstream([TIME, hang(HEAD)]) as upstream,
-        open_client(upstream, builtin_tools=True, clock=clock, limits={"timeout_s": 100}) as client,
+        open_client(upstream, builtin_tools=True, clock=clock, limits=LONG) as client,
     ):
 
         async def run() -> None:

@@ -1,0 +1,77 @@
+"""The tools that a host sees: `respond`, and two for runs that take longer than a host waits.
+
+All three are always listed. To list the two only while a run goes on would be a change in the middle of a
+conversation, and hosts go on with the list they had (anthropics/claude-code#88172, anthropics/claude-ai-mcp#45,
+github/copilot-cli#3125); and in the modern era a list may not depend on what happened before.
+"""
+
+from collections.abc import Sequence
+
+from mcp import types
+
+from bridge.errors import ArgumentError
+from bridge.host.schema import ARGUMENTS, RESULT
+from bridge.items import JsonObject
+
+_RUN_ID: JsonObject = {"type": "string", "minLength": 1, "description": "The run_id of an earlier result"}
+
+WAIT_ARGUMENTS: JsonObject = {
+    "type": "object",
+    "required": ["run_id"],
+    "additionalProperties": False,
+    "properties": {
+        "run_id": _RUN_ID,
+        "wait_s": {"type": "number", "minimum": 0, "description": "Seconds to wait at most; 0 only looks"},
+    },
+}
+CANCEL_ARGUMENTS: JsonObject = {
+    "type": "object",
+    "required": ["run_id"],
+    "additionalProperties": False,
+    "properties": {"run_id": _RUN_ID},
+}
+
+
+def list_tools(description: str, result_chars: int) -> list[types.Tool]:
+    """The tools; `description` is that of `respond`, which says whom it asks now."""
+    hints = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
+    looks = types.ToolAnnotations(read_only_hint=True, open_world_hint=True)
+    stops = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
+    wait = "Wait for a run of `respond` whose status is in_progress, and get its result. Call it until there is one."
+    cancel = "Stop a run of `respond` whose status is in_progress, and get what it has come to."
+    tools = (
+        ("respond", "Ask another model", description, ARGUMENTS, hints),
+        ("respond_wait", "Wait for another model's answer", wait, WAIT_ARGUMENTS, looks),
+        ("respond_cancel", "Stop another model's run", cancel, CANCEL_ARGUMENTS, stops),
+    )
+    return [
+        types.Tool(
+            name=name,
+            title=title,
+            description=text,
+            input_schema=schema,
+            output_schema=RESULT,
+            annotations=annotations,
+            _meta={"anthropic/maxResultSizeChars": result_chars},
+        )
+        for name, title, text, schema, annotations in tools
+    ]
+
+
+def read_run_id(arguments: JsonObject, known: Sequence[str]) -> str:
+    """The `run_id` of the two companions. Raises ArgumentError for one that is missing, and for unknown arguments."""
+    for name in arguments:
+        if name not in known:
+            raise ArgumentError(f"{name}: there is no such argument; there are: {', '.join(known)}")
+    run_id = arguments.get("run_id")
+    if not isinstance(run_id, str) or not run_id:
+        raise ArgumentError("run_id: it is missing; give the run_id of an earlier result, as a text")
+    return run_id
+
+
+def read_wait(arguments: JsonObject, longest_s: float) -> float:
+    """How long to wait, never longer than a host does. Raises ArgumentError for what is no number of seconds."""
+    wait_s = arguments.get("wait_s", longest_s)
+    if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or wait_s < 0:
+        raise ArgumentError("wait_s: expected a number of seconds, 0 or more")
+    return min(float(wait_s), longest_s)

@@ -1,0 +1,111 @@
+"""One run: everything it has told, who waits for it, and how it ended; also its Context."""
+
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+import anyio
+
+from bridge.items import ErrorInfo, JsonObject
+from bridge.run.limits import Ending
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Listener: TypeAlias = Callable[[JsonObject], None]
+
+PASSING = ("text", "call.progress")
+"""Events of the moment: told to those who listen, and kept for nobody."""
+
+
+@dataclass(eq=False)
+class Run:
+    """One run, from its start until it is forgotten."""
+
+    run_id: str
+    owner: str | None
+    """The principal it belongs to; nobody else gets to see it."""
+    arguments: JsonObject
+    """Those of `respond`, checked."""
+    on_parted: Callable[["Run"], None] = lambda _: None
+    """Called when the last one who waited for it has gone and it still runs."""
+    events: list[JsonObject] = field(default_factory=list)
+    """Numbered by `seq`, without those of the moment."""
+    ending: Ending | None = None
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    waiters: int = 0
+    """Calls that wait for it now."""
+    joined: anyio.Event = field(default_factory=anyio.Event)
+    """Set when somebody waits again, or nobody has to: it has ended."""
+    is_delivered: bool = False
+    """Whether a caller was given its result."""
+    is_stopped: bool = False
+    """Whether somebody has ended it."""
+    _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    _listeners: list[Listener] = field(default_factory=list)
+
+    async def step(self, key: str, fn: Callable[[], Awaitable[T]], *, once: bool = False) -> T:  # noqa: ARG002
+        """Nothing is remembered here: the process that would resume is the one that has ended."""
+        return await fn()
+
+    def emit(self, event: JsonObject) -> None:
+        """Record an event and tell the listeners."""
+        if event["type"] not in PASSING:
+            self.events.append({"seq": len(self.events)} | event)
+        for listener in list(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                logger.exception("run %s: a listener broke and hears no more", self.run_id)
+                self._listeners.remove(listener)
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` for every event from now on; it must not block."""
+        self._listeners.append(listener)
+
+    @contextmanager
+    def attend(self, listener: Listener) -> Generator[None]:
+        """Somebody waits for the run, and hears its events meanwhile."""
+        self._listeners.append(listener)
+        self.waiters += 1
+        self.joined.set()
+        try:
+            yield
+        finally:
+            self.waiters -= 1
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+            if self.ending is None and not self.waiters:
+                self.joined = anyio.Event()
+                self.on_parted(self)
+
+    def cancel(self) -> None:
+        """Stop the run: its upstream request and its running calls end with it."""
+        self.is_stopped = True
+        self._scope.cancel()
+
+    async def execute(self, body: Callable[[], Awaitable[Ending]]) -> None:
+        """Run `body` to the run's ending, once; never raises but for the cancellation of the task."""
+        ending: Ending = {"status": "cancelled", "reason": None, "error": None}
+        try:
+            with self._scope:
+                ending = await body()
+        except Exception:
+            logger.exception("run %s broke", self.run_id)
+            ending = {"status": "failed", "reason": None, "error": INTERNAL_ERROR}
+        finally:
+            self.ending = ending
+            self.emit({"type": "run.ended", "status": ending["status"]})
+            self.ended.set()
+            self.joined.set()
+
+
+INTERNAL_ERROR: ErrorInfo = {
+    "code": "internal_error",
+    "message": "The bridge itself failed; its log has the cause.",
+    "who": "operator",
+    "status": None,
+    "request_id": None,
+}
