@@ -6,21 +6,24 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import Self
 
 import anyio
+import anyio.to_thread
 import httpx2
 from mcp.server import MCPServer
 
 from bridge.children import Child
 from bridge.clock import Clock
 from bridge.errors import ArgumentError, NotConfigured
+from bridge.host.attachments import attach_files, names_files
 from bridge.host.schema import build_request, check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.hub import Approve, Hub, approve_nothing
 from bridge.hub.member import Member
 from bridge.items import Abilities, JsonObject, Notice
+from bridge.run.answer import read_answer
 from bridge.run.engine import tell
 from bridge.run.kept import KeptOutputs
-from bridge.run.limits import Ending, lower_limits
+from bridge.run.limits import Ending, fail_with, lower_limits
 from bridge.run.loop import Loop
 from bridge.run.memory import MemoryEngine
 from bridge.run.own_tools import OwnTools
@@ -142,12 +145,26 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
         for notice in notices:
             run.emit(tell(notice))
+        try:
+            arguments = await self._attach(arguments)
+        except ArgumentError as error:
+            return fail_with(error)
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
         page_bytes = self._config.limits.output_bytes
         kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
         tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep)
         loop = Loop(self.upstream, tools, run, limits, self._clock)
-        return await loop.run(request)
+        ending = await loop.run(request)
+        if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
+            run.emit(answer)
+        return ending
+
+    async def _attach(self, arguments: JsonObject) -> JsonObject:
+        """The arguments with the content of the files that `input` names."""
+        items = arguments["input"]
+        if not names_files(items):
+            return arguments
+        return arguments | {"input": await anyio.to_thread.run_sync(attach_files, items, self._config.input_roots)}
 
 
 def _build_builtin(config: Config) -> dict[str, MCPServer]:

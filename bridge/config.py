@@ -106,10 +106,11 @@ def _assemble(
     own = {name: _section(raw, name, environ, flags) for name in _OWN_SECTIONS}
     token = _variable(environ, "MCP_RESPONSES_BRIDGE_TOKEN", check_credential)
     own["serve"]["token"] = own["serve"].get("token") or token
-    builtin_tools = References(environ, bare="refuse").expand(raw.get("builtin_tools", True), ("builtin_tools",))
+    references = References(environ, bare="refuse")
+    single = {name: references.expand(raw[name], (name,)) for name in _SINGLE_SETTINGS if name in raw}
     upstream = _upstream(own.pop("upstream"), environ)
     servers, notices = _servers(raw, environ)
-    config = validate(Config, {**own, "builtin_tools": builtin_tools}, ())
+    config = validate(Config, {**own, **single}, ())
     notices += _exposure(raw, path) if path else []
     return config.model_copy(
         update={"upstream": upstream, "servers": tuple(servers), "notices": tuple(notices), "path": path}
@@ -117,7 +118,8 @@ def _assemble(
 
 
 _OWN_SECTIONS = ("upstream", "limits", "serve")
-_TOP_KEYS = frozenset({*SERVER_SECTIONS, *_OWN_SECTIONS, "inputs", "builtin_tools"})
+_SINGLE_SETTINGS = ("builtin_tools", "input_roots")
+_TOP_KEYS = frozenset({*SERVER_SECTIONS, *_OWN_SECTIONS, *_SINGLE_SETTINGS, "inputs"})
 _SERVER_KEYS = ENTRY_KEYS | ServerConfig.model_fields.keys() - {"key", "transport"}
 
 

@@ -93,6 +93,13 @@ def _environment(env: dict[str, str]) -> dict[str, str]:
     return env
 
 
+def _folders(folders: tuple[str, ...]) -> tuple[str, ...]:
+    for folder in folders:
+        if not Path(folder).expanduser().is_absolute():  # else it would be below whatever folder a host starts us in
+            raise ValueError(f"{folder!r} is not an absolute path")
+    return folders
+
+
 def check_credential(key: str | None) -> str | None:
     """A key or token, without the line end that a secret read from a file often has. Empty means none."""
     key = (key or "").strip()
@@ -276,6 +283,8 @@ class Config(_Section):
     limits: Limits = Limits()
     builtin_tools: Flag = True
     """Offer the built-in tools."""
+    input_roots: Annotated[Strings, AfterValidator(_folders)] = ()
+    """Folders whose files `input` may name by path; `~` is the home folder. What is in them can reach the upstream."""
     serve: ServeConfig = ServeConfig()
     notices: tuple[Notice, ...] = ()
     path: Path | None = None

@@ -33,6 +33,7 @@ def render() -> str:
     parts += [
         "### Beside them",
         "`builtin_tools` (`true`): offer the four built-in tools.",
+        "`input_roots` (`[]`): folders whose files `input` may name by path; what is in them can reach the upstream.",
         "## `respond`",
         "### Arguments",
         _render_arguments(),

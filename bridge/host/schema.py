@@ -110,6 +110,7 @@ RESULT: JsonObject = {
             "enum": ["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"],
         },
         "output_text": {"type": "string"},
+        "output_parsed": {"description": "The answer as JSON, where `text` asked for a JSON schema"},
         "run_id": {"type": ["string", "null"]},
         "response_id": {"type": ["string", "null"]},
         "model": {"type": ["string", "null"]},

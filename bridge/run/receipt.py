@@ -12,6 +12,8 @@ CUT_CHARS = 400
 """What is left of a call's arguments and output in `detail: full` when the whole is over the host's limit."""
 NOTICE_CHARS = 300
 """Room for the notice that says what was left out."""
+_DOUBLES = {"output": "the items", "output_parsed": "the parsed answer"}
+"""What says again what is elsewhere."""
 
 
 def build_receipt(
@@ -28,7 +30,7 @@ def build_receipt(
     is_full = detail == "full" or ending["reason"] == "caller_tools"
     receipt: JsonObject = {
         "status": ending["status"],
-        "output_text": _find_text(turns),
+        "output_text": find_text(events),
         "run_id": run_id,
         "response_id": turns[-1]["response_id"] if turns else None,
         "model": turns[-1]["model"] if turns else None,
@@ -39,6 +41,8 @@ def build_receipt(
         "error": cast("JsonObject", ending["error"]),
         "notices": [*_find_notices(events), *_explain_next(run_id, ending)],
     }
+    if answer := next((event for event in events if event["type"] == "answer"), None):
+        receipt["output_parsed"] = answer["value"]
     if is_full:
         receipt["output"] = _find_items(events)
     return cast("JsonObject", decode(_fit(receipt, limit_chars)))
@@ -87,9 +91,10 @@ def _find_unanswered(receipt: JsonObject) -> list[JsonObject]:
     return [item for item in items if item.get("type") == "function_call" and item.get("call_id") not in answered]
 
 
-def _find_text(turns: Sequence[JsonObject]) -> str:
+def find_text(events: Sequence[JsonObject]) -> str:
     """The last words there were: an answer, or a comment on the way to one that never came."""
-    texts = (read_text(_as_items(turn["output"])) for turn in reversed(turns))
+    turns = (event for event in reversed(events) if event["type"] == "turn.ended")
+    texts = (read_text(_as_items(turn["output"])) for turn in turns)
     return next((text for text in texts if text), "")
 
 
@@ -175,7 +180,8 @@ def _fit(receipt: JsonObject, limit_chars: int) -> str:
 
 
 def _drop_items(receipt: JsonObject, _excess: int) -> str | None:
-    return "the items" if receipt.pop("output", None) else None
+    dropped = [name for field, name in _DOUBLES.items() if receipt.pop(field, None) is not None]
+    return " and ".join(dropped) or None
 
 
 def _shorten_calls(receipt: JsonObject, _excess: int) -> str | None:

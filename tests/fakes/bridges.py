@@ -31,6 +31,7 @@ async def open_bridge(
     builtin_tools: bool = False,
     prefix: bool = True,
     redact: Redactor | None = None,
+    input_roots: Sequence[str] = (),
     **settings: Any,
 ) -> AsyncIterator[Bridge]:
     """A running bridge in front of `upstream`, whose `settings` are those of the config; none of its tools need a yes.
@@ -46,6 +47,7 @@ async def open_bridge(
         ),
         limits=Limits(**(limits or {})),
         builtin_tools=builtin_tools,
+        input_roots=tuple(input_roots),
     )
     bridge = Bridge(config, environ=os.environ, clock=clock or Clock(), redact=redact, in_process=servers)
     async with bridge:

@@ -1,13 +1,14 @@
 """The arguments of `respond`: a wrong one is named and nothing is sent; right ones are sent as they are meant."""
 
 import math
-from typing import Any
+from typing import Any, cast, get_type_hints
 
 import pytest
 from mcp.client.client import ConnectMode
+from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
 from bridge.errors import ArgumentError
-from bridge.host.schema import read_arguments
+from bridge.host.schema import ARGUMENTS, OWNED_BY_BRIDGE, read_arguments
 from tests.fakes.bridges import ERAS, ask, open_client, respond
 from tests.fakes.upstream import ScriptedUpstream, call, message, responds
 
@@ -253,3 +254,41 @@ async def test_defaults_that_are_parts_of_the_body_make_no_second_one() -> None:
     _, (asked,) = await ask([DONE], defaults={"input": "no", "stream": False}, stream="never")
     assert asked.body.count(b'"input"') == 1
     assert b'"stream"' not in asked.body
+
+
+SAMPLES: dict[str, Any] = {
+    "access_programs": {},
+    "background_options": {},
+    "context_management": [{"type": "compaction", "compact_threshold": 1000}],
+    "conversation": "conv_1",
+    "image": {},
+    "include": ["message.output_text.logprobs"],
+    "max_tool_calls": 3,
+    "moderation": {},
+    "prompt": {"id": "pmpt_1"},
+    "prompt_cache_key": "k",
+    "prompt_cache_options": {},
+    "prompt_cache_retention": "24h",
+    "reasoning": {"effort": "low"},
+    "safety_identifier": "u",
+    "service_tier": "flex",
+    "top_logprobs": 2,
+    "top_p": 0.5,
+    "truncation": "auto",
+    "user": "u",
+}
+"""A value for each create parameter that has no argument of its own."""
+
+
+async def test_every_create_parameter_can_be_given_or_is_refused_with_a_reason() -> None:
+    known = {*get_type_hints(ResponseCreateParamsNonStreaming), "stream"}
+    own = set(cast("dict[str, Any]", ARGUMENTS["properties"]))
+    through_extra = known - own - {*OWNED_BY_BRIDGE, "background"}
+    assert through_extra == SAMPLES.keys()
+    _, (request,) = await ask([DONE], None, {"extra": SAMPLES})
+    sent = request.json
+    assert {name: sent.get(name) for name in SAMPLES} == SAMPLES
+    for name in OWNED_BY_BRIDGE:
+        receipt, requests = await ask([], None, {"extra": {name: "x"}})
+        assert receipt["error"]["message"].startswith(f"extra.{name}: {name} ")
+        assert not requests

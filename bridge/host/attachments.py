@@ -1,0 +1,89 @@
+"""Files that `input` names by path: read from the folders that the config allows, and sent as data URLs."""
+
+import base64
+import mimetypes
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bridge.errors import ArgumentError
+from bridge.items import Json, JsonObject
+
+MAX_IMAGE_BYTES, MAX_FILE_BYTES = 20 << 20, 50 << 20
+"""What the API takes (images: 20 MiB; files: 70 MiB of base64)."""
+IMAGES = frozenset(("image/png", "image/jpeg", "image/webp", "image/gif"))
+
+
+def attach_files(items: Json, roots: Sequence[str]) -> Json:
+    """`input` with the content of each file in place of its `path`; whatever names none comes back as it is.
+
+    `{"type": "input_image", "path": "/home/ada/chart.png"}` becomes an `image_url`, `{"type": "input_file", "path":
+    …}` a `file_data` with its `filename`. Links are followed before a path is compared with `roots`. Raises
+    ArgumentError with the place of a path that cannot be read, is outside, or is no image. Reads files: in a thread.
+    """
+    if not isinstance(items, list):
+        return items
+    return [
+        _attach(item, f"input[{index}]", roots) if isinstance(item, dict) else item for index, item in enumerate(items)
+    ]
+
+
+def names_files(items: Json) -> bool:
+    """Whether `input` names a file by path."""
+    return any(
+        "path" in part for item in (items if isinstance(items, list) else ()) for _, _, part in _list_parts(item)
+    )
+
+
+def _attach(item: JsonObject, place: str, roots: Sequence[str]) -> JsonObject:
+    item = dict(item)
+    for field, index, part in list(_list_parts(item)):
+        if "path" in part:
+            parts = item[field]
+            assert isinstance(parts, list)
+            loaded = _load(part, f"{place}.{field}[{index}].path", roots)
+            item[field] = [*parts[:index], loaded, *parts[index + 1 :]]
+    return item
+
+
+def _list_parts(item: Json) -> Iterator[tuple[str, int, JsonObject]]:
+    """The images and files of a message's content, or of a call's output."""
+    for field in ("content", "output"):
+        parts = item.get(field) if isinstance(item, dict) else None
+        for index, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, dict) and part.get("type") in ("input_image", "input_file"):
+                yield field, index, part
+
+
+def _load(part: JsonObject, place: str, roots: Sequence[str]) -> JsonObject:
+    path = _find(part["path"], place, roots)
+    is_image = part["type"] == "input_image"
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    if is_image and kind not in IMAGES:
+        raise ArgumentError(f"{place}: {path.name} is no PNG, JPEG, WebP or GIF image")
+    data = _read(path, place, MAX_IMAGE_BYTES if is_image else MAX_FILE_BYTES)
+    url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+    rest = {name: value for name, value in part.items() if name != "path"}
+    return rest | ({"image_url": url} if is_image else {"filename": path.name, "file_data": url})
+
+
+def _find(value: Json, place: str, roots: Sequence[str]) -> Path:
+    """The file itself. What lies outside of the folders is not told apart from what does not exist."""
+    if not roots:
+        raise ArgumentError(f'{place}: no folder is allowed; name one in the config as "input_roots", or give a URL')
+    if not isinstance(value, str) or not Path(value).is_absolute() or "\0" in value:
+        raise ArgumentError(f"{place}: give the absolute path of a file")
+    path = Path(value).resolve()
+    if not any(path.is_relative_to(Path(root).expanduser().resolve()) for root in roots) or not path.is_file():
+        raise ArgumentError(f"{place}: there is no such file in {', '.join(roots)}")
+    return path
+
+
+def _read(path: Path, place: str, limit: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ArgumentError(f"{place}: it cannot be read: {(error.strerror or '').lower()}") from error
+    if len(data) > limit:
+        raise ArgumentError(f"{place}: it is over {limit >> 20} MiB, the most that the API takes")
+    return data

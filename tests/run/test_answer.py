@@ -1,0 +1,78 @@
+"""An answer that was asked for as JSON comes as a value too, and one of another form is named."""
+
+from typing import Any
+
+import pytest
+
+from tests.fakes.bridges import ask
+from tests.fakes.upstream import message, responds
+
+pytestmark = pytest.mark.anyio
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"sum": {"type": "number"}, "words": {"type": "array", "items": {"type": "string"}}},
+    "required": ["sum"],
+    "additionalProperties": False,
+}
+
+
+def form(schema: Any = SCHEMA) -> dict[str, Any]:
+    return {"text": {"format": {"type": "json_schema", "name": "answer", "schema": schema}}}
+
+
+async def answer(text: str, arguments: dict[str, Any], **options: Any) -> dict[str, Any]:
+    receipt, _ = await ask([responds(message(text))], None, arguments, **options)
+    assert receipt["status"] == "completed"
+    return receipt
+
+
+async def test_the_value_is_beside_the_text() -> None:
+    receipt = await answer('{"sum": 5, "words": ["a"]}', form())
+    assert receipt["output_parsed"] == {"sum": 5, "words": ["a"]}
+    assert receipt["output_text"] == '{"sum": 5, "words": ["a"]}'
+    assert receipt["notices"] == []
+
+
+@pytest.mark.parametrize("text", ["null", "[1]", '"x"', '{"any": {"thing": true}}'])
+async def test_where_any_json_was_asked_for_any_is_the_value(text: str) -> None:
+    receipt = await answer(text, {"text": {"format": {"type": "json_object"}}})
+    assert "output_parsed" in receipt
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"words": []}', 'the whole: "sum" is a required property'),
+        ('{"sum": "5"}', "asks for: sum: "),
+        ('{"sum": 1, "words": ["a", 2]}', "words[1]: "),
+        ("I cannot", "it is not JSON: "),
+        ('{"sum": 1', "it is not JSON: "),
+        ('{"sum": NaN}', "it is not JSON: "),
+        ("[" * 150 + "]" * 150, "it is nested too deeply"),
+    ],
+)
+async def test_an_answer_of_another_form_has_no_value_and_the_violation_is_named(text: str, words: str) -> None:
+    receipt = await answer(text, form())
+    assert "output_parsed" not in receipt
+    (notice,) = receipt["notices"]
+    assert notice["code"] == "answer_form"
+    assert words in notice["message"]
+    assert receipt["output_text"] == text
+
+
+@pytest.mark.parametrize("schema", [{"$ref": "https://example.com/s.json"}, {"type": "nonsense"}, 5])
+async def test_a_schema_that_cannot_be_used_fetches_nothing_and_judges_nothing(schema: Any) -> None:
+    assert (await answer('{"sum": 1}', form(schema)))["output_parsed"] == {"sum": 1}
+
+
+async def test_a_text_that_was_not_asked_for_as_json_is_only_a_text() -> None:
+    assert "output_parsed" not in await answer('{"sum": 1}', {})
+
+
+async def test_over_the_hosts_limit_the_value_goes_before_the_text() -> None:
+    text = '{"sum": 1, "words": ["%s"]}' % ("x" * 1500)
+    receipt = await answer(text, form(), limits={"result_chars": 2600})
+    assert receipt["output_text"] == text
+    assert "output_parsed" not in receipt
+    assert "the parsed answer left out" in receipt["notices"][0]["message"]
