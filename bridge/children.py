@@ -1,22 +1,27 @@
 """Start and end child processes: in parallel, by deadlines, and so that none outlives the bridge.
 
-Standard library only: it is used before the heavy imports, so that connected servers boot under them.
-Linux: a child dies with the bridge even when that is killed (PDEATHSIG); grandchildren of a killed bridge must notice
-the end of their stdin themselves. macOS has no such signal; Windows has neither signals nor process groups here.
+Standard library only: it is used before the heavy imports, so that connected servers boot under them. What holds on
+which system is said in docs/processes.md.
 """
 
 import atexit
 import contextlib
-import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
+
+from bridge.watcher import watch_groups
+
+TYPE_CHECKING = False
+if TYPE_CHECKING or sys.platform == "win32":  # elsewhere nobody waits for ctypes
+    from bridge.jobs import Job
 
 EOF_GRACE_S = 0.6
 """How long a child may take to exit by itself once its stdin has ended. Hosts kill the bridge 2 s after EOF, so both
@@ -33,7 +38,10 @@ if sys.platform == "win32":
     INHERITED += ["PROGRAMFILES", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE"]
 """The variables a child gets from the bridge's environment; everything else only by its entry's `env`."""
 
-_PR_SET_PDEATHSIG = 1
+WINDOWS_FLAGS = 0
+if sys.platform == "win32":
+    WINDOWS_FLAGS = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+"""No console window of its own for each server, and no Ctrl-C that is meant for the bridge."""
 
 
 @dataclass(eq=False)
@@ -41,6 +49,8 @@ class Child:
     """A running child process and the descriptors of its pipes."""
 
     process: subprocess.Popen[bytes]
+    job: "Job | None" = None
+    """What holds it and its descendants on Windows; elsewhere its process group does."""
 
     @property
     def stdin(self) -> int:
@@ -62,6 +72,7 @@ class Child:
 
 
 _alive: set[Child] = set()
+_changing = threading.RLock()
 _is_starting = False
 _postponed: list[Callable[[], None]] = []
 
@@ -71,18 +82,16 @@ def start_child(
 ) -> Child:
     """Start `command` in a process group of its own, without a shell.
 
-    Raises OSError when it cannot be found or started. Call it from the main thread: the signal that ends the child
-    with the bridge is tied to the thread that started it (prctl(2), PR_SET_PDEATHSIG).
+    Raises OSError when it cannot be found or started.
     """
     child_env = {name: environ[name] for name in INHERITED if name in environ} | dict(env)
     child_env[DEPTH] = str(int(environ.get(DEPTH) or 0) + 1)
-    program = shutil.which(command, path=child_env.get("PATH")) or command
     global _is_starting
     _is_starting = True  # a child that is not in the list yet could not be ended
     try:
         child = Child(
             subprocess.Popen(
-                [program, *args],
+                [find_program(command, child_env), *args],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -90,10 +99,13 @@ def start_child(
                 cwd=cwd,
                 bufsize=0,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                creationflags=WINDOWS_FLAGS,
             )
         )
-        _alive.add(child)
+        if sys.platform == "win32":
+            with contextlib.suppress(OSError):
+                child.job = Job(child.process.pid)
+        _note(_alive.add, child)
     finally:
         _is_starting = False
         for end in _postponed:
@@ -101,17 +113,27 @@ def start_child(
     return child
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+def find_program(command: str, env: Mapping[str, str]) -> str:
+    """The path of `command` by the PATH of `env`; `command` itself where it is not found there.
 
-    def ask_kernel() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # the bridge died before the kernel knew
-            os._exit(1)
+    On Windows that is a file with one of the endings of PATHEXT, so that `npx` is `npx.cmd` and not the shell script
+    beside it, and never one in the working directory, where `shutil.which` looks first.
+    """
+    if sys.platform != "win32" or os.path.dirname(command):  # noqa: PTH120 - pathlib costs start-up time
+        return shutil.which(command, path=env.get("PATH")) or command
+    endings = env.get("PATHEXT", ".COM;.EXE;.BAT;.CMD").lower().split(";")
+    names = [command] if command.lower().endswith(tuple(endings)) else [command + ending for ending in endings]
+    folders = filter(None, env.get("PATH", "").split(os.pathsep))
+    paths = (os.path.join(folder, name) for folder in folders for name in names)  # noqa: PTH118
+    return next(filter(os.path.isfile, paths), command)
 
-    return ask_kernel
+
+def _note(change: Callable[[Child], None], child: Child) -> None:
+    """Add to or take from the children that end with the bridge; several threads do."""
+    with _changing:
+        change(child)
+        if sys.platform != "win32":
+            watch_groups([other.process.pid for other in _alive])
 
 
 def end_children(children: Iterable[Child] | None = None) -> None:
@@ -131,7 +153,7 @@ def end_children(children: Iterable[Child] | None = None) -> None:
     _await_exits(left, TERM_GRACE_S)
     for child in ending:
         child.process.poll()
-        _alive.discard(child)
+        _note(_alive.discard, child)
         for pipe in (child.process.stdout, child.process.stderr):
             if pipe:
                 pipe.close()
@@ -147,11 +169,10 @@ def _await_exits(children: list[Child], seconds: float) -> list[Child]:
 
 def _has_exited(child: Child) -> bool:
     """Without reaping it where that is possible: until then, the number of its group cannot become another's."""
-    if sys.platform != "linux" or child.process.returncode is not None:
-        return child.process.poll() is not None
-    with contextlib.suppress(ChildProcessError):
-        return os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    return True
+    if sys.platform == "linux" and child.process.returncode is None:
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return child.process.poll() is not None
 
 
 def _signal_groups(children: list[Child], name: str) -> None:
@@ -159,6 +180,8 @@ def _signal_groups(children: list[Child], name: str) -> None:
         with contextlib.suppress(OSError):
             if sys.platform == "win32":
                 child.process.kill()
+                if child.job:
+                    child.job.end()
             else:
                 os.killpg(child.process.pid, getattr(signal, name))
 

@@ -50,7 +50,7 @@ def kill_left(pids: Path) -> None:
 
 @pytest.mark.external
 def test_every_signal_ends_all_children_side_by_side(tmp_path: Path, repository: Path) -> None:
-    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, *([signal.SIGKILL] if sys.platform == "linux" else [])]
+    numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
     hosts: dict[signal.Signals, subprocess.Popen[bytes]] = {}
     for number in numbers:
         (tmp_path / number.name).mkdir()
@@ -66,10 +66,8 @@ def test_every_signal_ends_all_children_side_by_side(tmp_path: Path, repository:
     codes = {number.name: host.communicate(timeout=PATIENCE_S) and host.returncode for number, host in hosts.items()}
     assert time.monotonic() - began < 3  # a stubborn one takes 1.1 s, three of them one after the other would take 3.3
     for name in codes:
-        # The child of a child of a killed bridge is beyond our reach: it has to notice the end of its stdin itself.
-        left = ["sleeper"] if name == "SIGKILL" else []
         try:
-            until(lambda name=name, left=left: survivors(tmp_path / name) == left)
+            until(lambda name=name: not survivors(tmp_path / name))
         finally:
             kill_left(tmp_path / name)
     expected = {"SIGTERM": 0, "SIGINT": 130, "SIGHUP": 0, "SIGKILL": -9}
@@ -238,19 +236,6 @@ def test_a_bridge_inside_a_bridge_connects_nothing_and_ends_with_an_empty_stdin(
     assert not any(inner.pids.iterdir())
 
 
-@pytest.mark.external
-def test_a_running_bridge_ends_on_every_signal(tmp_path: Path) -> None:
-    codes = {"SIGTERM": 0, "SIGINT": 130, "SIGHUP": 0, "SIGKILL": -9}
-    bridges = {name: serve(tmp_path / name, STUBBORN, subprocess.PIPE) for name in codes}
-    for name, bridge in bridges.items():
-        greet(bridge)
-        until(lambda bridge=bridge: len(survivors(bridge.pids)) == 4)
-        bridge.process.send_signal(getattr(signal, name))
-    ended = {name: bridge.finish() for name, bridge in bridges.items()}
-    assert {name: bridge.process.returncode for name, bridge in ended.items()} == codes
-    assert {name: bridge.left for name, bridge in ended.items() if bridge.left} == {"SIGKILL": ["sleeper"]}
-
-
 ASK = ("ask", "what time is it?", "--offline")
 COMMANDS = {"ask": ASK, "tools": ("tools",), "check": ("check",)}
 
@@ -343,3 +328,68 @@ def test_a_log_that_nobody_reads_holds_up_neither_runs_nor_the_end(tmp_path: Pat
     bridge.finish()
     os.close(unread)
     assert (bridge.process.returncode, bridge.left) == (0, [])
+
+
+KINDS_OF_SERVER = ["good", "outlives_eof", "ignores_eof", "grandchild"]
+"""One that obeys, one that needs SIGTERM, one that needs SIGKILL, and one that leaves a child behind."""
+OF_EACH = 10
+ENDS = {"SIGTERM": 0, "SIGINT": 130, "SIGHUP": 0, "SIGKILL": -9, "end of stdin": 0}
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("end", ENDS)
+def test_no_server_of_any_kind_outlives_a_bridge_however_that_ends(
+    end: str, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    servers = {f"{kind}-{number}": rogue(kind) for kind in KINDS_OF_SERVER for number in range(OF_EACH)}
+    bridge = serve(tmp_path / "bridge", servers, subprocess.PIPE)
+    greet(bridge)
+    until(lambda: len(survivors(bridge.pids)) == len(servers) + OF_EACH)
+    if end in signal.Signals.__members__:
+        bridge.process.send_signal(signal.Signals[end])
+    began = time.monotonic()
+    try:
+        bridge.process.communicate(timeout=20)
+        record_testsuite_property(f"{len(servers)} servers, {end}: end of the bridge, s", time.monotonic() - began)
+        until(lambda: not survivors(bridge.pids))
+        record_testsuite_property(f"{len(servers)} servers, {end}: end of the last, s", time.monotonic() - began)
+    finally:
+        kill_left(bridge.pids)
+    assert bridge.process.returncode == ENDS[end]
+
+
+@pytest.mark.external
+def test_a_server_that_obeys_the_end_of_its_stdin_is_not_killed_with_the_bridge(tmp_path: Path) -> None:
+    left, program = tmp_path / "left", "import sys, time; sys.stdin.read(); time.sleep(0.2); open(sys.argv[1], 'x')"
+    bridge = serve(tmp_path / "bridge", {"slow": {**rogue("good"), "args": ["-S", "-c", program, str(left)]}}, -1)
+    greet(bridge)
+    bridge.process.kill()
+    bridge.process.communicate()
+    until(left.exists)
+
+
+SECOND_WATCHER = """
+import os, signal, sys
+from bridge import watcher
+from bridge.children import start_child
+def start(*modes):
+    args = ["-S", "-E", sys.argv[1], *modes]
+    child = start_child(sys.executable, args, {"ROGUE_PIDS": sys.argv[2]}, None, os.environ)
+    os.read(child.stdout, 1)
+start("grandchild", "banner")
+os.kill(watcher._watcher.pid, signal.SIGKILL)
+watcher._watcher.wait()
+start("ignores_eof", "banner")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.external
+def test_a_watcher_that_was_killed_is_replaced(tmp_path: Path, repository: Path) -> None:
+    command = [sys.executable, "-S", "-c", SECOND_WATCHER, str(ROGUE), str(tmp_path)]
+    subprocess.run(command, env={"PYTHONPATH": str(repository)}, check=False)
+    try:
+        assert len(list(tmp_path.iterdir())) == 3
+        until(lambda: not survivors(tmp_path))
+    finally:
+        kill_left(tmp_path)

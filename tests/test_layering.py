@@ -3,7 +3,7 @@
 import ast
 import graphlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -24,7 +24,8 @@ MAY_IMPORT = {
 """By side. A single file directly in bridge/ that is not named here belongs to the bottom."""
 
 DOES_WITHOUT = {"bridge.run.loop": {"mcp", "httpx2"}}
-STANDARD_LIBRARY_ONLY = {"bridge.children"}
+STANDARD_LIBRARY_ONLY = {"bridge.children", "bridge.watcher", "bridge.jobs", "bridge.stdio"}
+"""Besides each other."""
 
 
 def violations(sources: dict[str, str]) -> list[str]:
@@ -46,7 +47,8 @@ def faults(module: str, target: str) -> Iterator[str]:
     top, here, there = target.partition(".")[0], side_of(module), side_of(target)
     if top == "tests":
         yield f"{module} imports {target}: the program does not know its tests"
-    if module in STANDARD_LIBRARY_ONLY and top not in sys.stdlib_module_names:
+    is_standard = top in sys.stdlib_module_names or known_prefix(target, STANDARD_LIBRARY_ONLY) is not None
+    if module in STANDARD_LIBRARY_ONLY and not is_standard:
         yield f"{module} imports {target}: it may use the standard library only"
     if top in DOES_WITHOUT.get(module, ()):
         yield f"{module} imports {target}: it does without {top}"
@@ -109,7 +111,7 @@ def is_full(path: str, tree: ast.Module) -> bool:
     return any(not ast.unparse(statement).startswith("__version__ = ") for statement in rest)
 
 
-def known_prefix(name: str, known: dict[str, list[str]]) -> str | None:
+def known_prefix(name: str, known: Container[str]) -> str | None:
     """The module that a dotted name leads to, if it is one of these."""
     parts = name.split(".")
     prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))

@@ -25,6 +25,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     huge=N              tool `huge`: N MiB of text on one line
     banner              lines that are not JSON on stdout, first and before each answer
     stderr_flood        2 MiB on stderr, first and before each answer
+    outlives_eof        lives on after the end of stdin, until SIGTERM
     ignores_eof         lives on after the end of stdin, and ignores SIGTERM
     grandchild          starts a child that holds its stdout open and never ends
     list_changed        tool `grow`: adds a tool `grown_N` and notifies
@@ -346,7 +347,7 @@ def main(modes: "dict[str, str]") -> None:
     rogue = Rogue(modes)
     rogue.disturb()
     rogue.serve()
-    if "ignores_eof" in modes:
+    if modes.keys() & {"outlives_eof", "ignores_eof"}:
         sleep_on()
 
 
