@@ -17,6 +17,12 @@ OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previ
 JOINED_LATER = ("input", "tools", "stream")
 """Parts of the body that are no parameters of a turn."""
 
+
+def _any_of(*types: str) -> JsonObject:
+    """Written out: some hosts hand schemas on in a dialect that knows no list of types."""
+    return {"anyOf": [{"type": name} for name in types]}
+
+
 ARGUMENTS: JsonObject = {
     "type": "object",
     "required": ["input"],
@@ -55,7 +61,7 @@ ARGUMENTS: JsonObject = {
         "text": {"type": "object", "description": "Responses text options, such as a JSON schema for the answer"},
         "metadata": {
             "type": "object",
-            "additionalProperties": {"type": ["string", "number", "boolean"]},
+            "additionalProperties": _any_of("string", "number", "boolean"),
             "description": "Up to 16 labels for the upstream's records",
         },
         "store": {"type": "boolean", "description": "Whether the upstream keeps the responses"},
@@ -96,6 +102,7 @@ FORMS = {
     "input": "a text, or a list of Responses input items; neither may be empty",
     "tools": "a glob over the names of tools, or a Responses tool object with a type",
     "tool_choice": '"auto", "none", "required", or a Responses tool_choice object',
+    "metadata": "a text, a number, true or false",
 }
 """What is expected of arguments that may have more than one form."""
 MAX_MESSAGE_CHARS = 300
@@ -111,14 +118,14 @@ RESULT: JsonObject = {
         },
         "output_text": {"type": "string"},
         "output_parsed": {"description": "The answer as JSON, where `text` asked for a JSON schema"},
-        "run_id": {"type": ["string", "null"]},
-        "response_id": {"type": ["string", "null"]},
-        "model": {"type": ["string", "null"]},
+        "run_id": _any_of("string", "null"),
+        "response_id": _any_of("string", "null"),
+        "model": _any_of("string", "null"),
         "turns": {"type": "integer"},
         "tool_calls": {"type": "array", "items": _OBJECT},
         "usage": _OBJECT,
-        "incomplete_details": {"type": ["object", "null"]},
-        "error": {"type": ["object", "null"]},
+        "incomplete_details": _any_of("object", "null"),
+        "error": _any_of("object", "null"),
         "notices": {"type": "array", "items": _OBJECT},
         "output": {"type": "array", "items": _OBJECT},
     },

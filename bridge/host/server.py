@@ -5,7 +5,7 @@ from functools import partial
 from typing import Protocol, cast
 
 import anyio
-from mcp import types
+from mcp import MCPError, types
 from mcp.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from bridge import __version__
 from bridge.clock import Clock
-from bridge.errors import ArgumentError, BridgeError
+from bridge.errors import BridgeError
 from bridge.host.cancellation import Cancellations, Context, decide
 from bridge.host.legacy import LegacyListeners
 from bridge.host.principal import find_principal
@@ -63,6 +63,7 @@ class BridgeServer(Server[dict[str, object]]):
         self._clock = clock
         self._bus = InMemorySubscriptionBus()
         self._changed = anyio.Event()
+        self._calls = {"respond": self._respond, "respond_wait": self._wait, "respond_cancel": self._cancel}
         super().__init__(
             "mcp-responses-bridge",
             version=__version__,
@@ -101,18 +102,13 @@ class BridgeServer(Server[dict[str, object]]):
         return types.ListToolsResult(tools=list_tools(self._runner.describe(), self._runner.limits.result_chars))
 
     async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        """Never raises but for cancellation: the SDK would show a host the text of any exception."""
+        """Raises MCPError for a tool that there is not, as the specification has it (server/tools, error handling), and
+        nothing else but for cancellation: the SDK would show a host the text of any exception."""
+        call = self._calls.get(params.name)
+        if call is None:
+            raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name!r}; there are {', '.join(self._calls)}")
         try:
-            arguments = read_arguments(params.arguments or {})
-            match params.name:
-                case "respond":
-                    return await self._respond(ctx, arguments)
-                case "respond_wait":
-                    return await self._wait(ctx, arguments)
-                case "respond_cancel":
-                    return await self._cancel(ctx, arguments)
-                case name:
-                    raise ArgumentError(f"there is no tool {name!r}; there are respond, respond_wait, respond_cancel")
+            return await call(ctx, read_arguments(params.arguments or {}))
         except BridgeError as error:
             ending = fail_with(error)
         except Exception:

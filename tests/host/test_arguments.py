@@ -4,7 +4,9 @@ import math
 from typing import Any, cast, get_type_hints
 
 import pytest
+from mcp import MCPError
 from mcp.client.client import ConnectMode
+from mcp.types import INVALID_PARAMS
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
 from bridge.errors import ArgumentError
@@ -88,11 +90,11 @@ async def test_a_wrong_argument_is_named_in_one_sentence_and_nothing_is_sent(
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_a_tool_of_another_name_is_an_error_result(mode: ConnectMode) -> None:
+async def test_a_tool_of_another_name_is_a_protocol_error(mode: ConnectMode) -> None:
     async with open_client(None, mode=mode) as client:
-        result = await client.call_tool("reply", {"input": "x"})
-    assert result.is_error
-    assert "there is no tool 'reply'" in str(result.structured_content)
+        with pytest.raises(MCPError, match="Unknown tool: 'reply'") as raised:
+            await client.call_tool("reply", {"input": "x"})
+    assert raised.value.code == INVALID_PARAMS
 
 
 async def test_without_an_upstream_the_error_says_what_to_set() -> None:

@@ -183,7 +183,6 @@ async def test_only_the_last_runs_are_kept() -> None:
         ("respond_wait", {"run_id": "run_1", "wait_s": -1}, "wait_s: expected"),
         ("respond_wait", {"run_id": "run_1", "wait_s": "5"}, "wait_s: expected"),
         ("respond_cancel", {"run_id": "run_1", "wait_s": 1}, "wait_s: there is no such argument"),
-        ("respond_stop", {}, "there is no tool 'respond_stop'"),
     ],
 )
 async def test_a_wrong_argument_is_named(tool: str, arguments: dict[str, Any], words: str) -> None:
