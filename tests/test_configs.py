@@ -67,6 +67,14 @@ def test_every_json_block_of_the_readme_is_a_config_that_loads(repository: Path,
         assert config.servers or "own_entry" in [notice.code for notice in config.notices]
 
 
+def test_the_readme_names_the_clients_that_are_installed(repository: Path) -> None:
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    script = (repository / ".ci" / "clients").read_text(encoding="utf-8")
+    installed = re.findall(r"(@modelcontextprotocol/\w+)@(\S+?)'?$", script, re.MULTILINE)
+    assert installed
+    assert installed == [pair for pair in installed if "`{}` {}".format(*pair) in readme]
+
+
 @pytest.mark.parametrize(
     ("name", "environ"),
     [("bridge.example", {"OPENAI_API_KEY": "k"}), ("bridge.relay", {"RELAY_API_KEY": "k"})],

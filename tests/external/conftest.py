@@ -3,28 +3,46 @@
 import os
 import pwd
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import anyio
 import pytest
 
 Find = Callable[[str], str]
+RunNode = Callable[..., Awaitable["subprocess.CompletedProcess[bytes]"]]
+PATIENCE_S = 60
 
 
 @pytest.fixture
 def peer(repository: Path) -> Find:
-    """The path of a program that `.ci/peers` installs. Without it the test is skipped; under CI it fails."""
+    """The path of a program that `.ci/peers` or `.ci/clients` installs. Without it the test is skipped; under CI it
+    fails."""
 
     def find(name: str) -> str:
-        folders = [repository / ".peers" / "bin", repository / ".peers" / "node_modules" / ".bin"]
-        if found := shutil.which(name, path=os.pathsep.join(map(str, folders))):
+        folders = [".peers/bin", ".peers/node_modules/.bin", ".ci/node/node_modules/.bin"]
+        if found := shutil.which(name, path=os.pathsep.join(str(repository / folder) for folder in folders)):
             return found
-        missing = f"{name} is not installed: sh .ci/peers"
+        missing = f"{name} is not installed: sh .ci/peers && sh .ci/clients"
         if os.environ.get("CI"):
             pytest.fail(missing)
         pytest.skip(missing)
 
     return find
+
+
+@pytest.fixture
+def run_node(peer: Find) -> RunNode:
+    """Run a program (or, with `node`, a script) on the Node of `.ci/clients`, beside its packages."""
+
+    async def run(program: str, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
+        modules = Path(peer("node")).parent.parent
+        env = os.environ | {"PATH": os.pathsep.join((str(modules / ".bin"), os.environ["PATH"]))}
+        with anyio.fail_after(PATIENCE_S):
+            return await anyio.run_process([peer(program), *arguments], cwd=modules, env=env, check=False)
+
+    return run
 
 
 @pytest.fixture

@@ -2,20 +2,16 @@
 
 import json
 import os
-import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from bridge.host.http import build_web
 from bridge.offline.app import build_app
+from tests.fakes.service import serving_app
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, message, responds, validate_request
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
@@ -27,17 +23,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "current_time": {},
 }
 SCRIPT: list[Reply] = [responds(*(call(name, arguments) for name, arguments in CALLS.items())), responds(message("ok"))]
-
-
-@asynccontextmanager
-async def embedded() -> AsyncIterator[str]:
-    """The embedded upstream on a port, as `offline` serves it."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        web = build_web(build_app())
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(web.serve, [listening])
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
-            web.should_exit = True
 
 
 async def ask(folder: Path, body: dict[str, Any], base_url: str, stream: str, mode: str) -> dict[str, Any]:
@@ -65,8 +50,8 @@ async def ask(folder: Path, body: dict[str, Any], base_url: str, stream: str, mo
 async def test_the_example_is_answered(kind: str, stream: str, mode: str, tmp_path: Path, repository: Path) -> None:
     body = json.loads((repository / "bridge" / "example.json").read_text(encoding="utf-8"))
     if kind == "embedded":
-        async with embedded() as base_url:
-            result = await ask(tmp_path, body, base_url, stream, mode)
+        async with serving_app(build_app()) as root:
+            result = await ask(tmp_path, body, f"{root}/v1", stream, mode)
         assert "580.2" in result["output_text"]
     else:
         async with ScriptedUpstream(SCRIPT) as upstream:

@@ -1,6 +1,7 @@
-"""The service on a loopback port of this process, and requests to it byte by byte or through an MCP client."""
+"""The service, or another application, on a loopback port; requests to it byte by byte or by an MCP client."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from starlette.types import ASGIApp
 
 from bridge.app import Bridge
 from bridge.clock import Clock
-from bridge.host.http import HEAD_TIMEOUT_S, Listening, listen, serve_http
+from bridge.host.http import HEAD_TIMEOUT_S, Listening, build_web, listen, serve_http
 from bridge.settings import ServeConfig
 
 TOKEN = "a-token-of-the-tests"
@@ -123,3 +125,14 @@ async def serving(
         tasks.start_soon(serve)
         yield Served(listening)
         stop.set()
+
+
+@asynccontextmanager
+async def serving_app(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve any application; the address of its root."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        web = build_web(app)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(web.serve, [listening])
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            web.should_exit = True
