@@ -19,7 +19,7 @@ from bridge.host.server import BridgeServer
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.hub import Approve, Hub, approve_nothing
 from bridge.hub.member import Member
-from bridge.items import Abilities, JsonObject, Notice
+from bridge.items import JsonObject, Notice
 from bridge.run.answer import read_answer
 from bridge.run.engine import tell
 from bridge.run.kept import KeptOutputs
@@ -76,7 +76,6 @@ class Bridge(anyio.AsyncContextManagerMixin):
             redact=redact,
             in_process=_build_builtin(config) | dict(in_process or {}),
             children=children,
-            abilities=lambda: self.upstream.abilities if self.upstream else Abilities(),
             approve=approve,
             on_change=self.server.note_change,
         )

@@ -115,6 +115,15 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Last:
+    """The response that a request goes on from."""
+
+    response_id: str
+    known: int
+    """How many of the request's items were in it or before it."""
+
+
+@dataclass(frozen=True)
 class Turn:
     """One request to the upstream, in parts: the upstream joins them to a body without encoding anything twice."""
 
@@ -124,15 +133,8 @@ class Turn:
     """The input items, each as its JSON text."""
     tools: Sequence[str]
     """The tools, each as its JSON text; the same texts in the same order every turn, so that prompt caches hold."""
-
-
-@dataclass(frozen=True)
-class Abilities:
-    """What an upstream bears in a call output."""
-
-    content_parts: bool = True
-    """False: outputs are plain text, whatever the tool returned."""
-    images: bool = True
+    last: Last | None = None
+    """For an upstream that keeps responses; to any other all items are sent."""
 
 
 MAX_DEPTH = 100

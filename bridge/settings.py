@@ -118,6 +118,31 @@ Credential = Annotated[str | None, AfterValidator(check_credential)]
 Decision = Literal["allow", "deny", "ask"]
 Approval = Literal["always", "writes", "never"]
 Transport = Literal["stdio", "http", "sse", "auto"]
+PresetName = Literal[
+    "azure",
+    "bedrock",
+    "codex",
+    "dashscope",
+    "deepseek",
+    "digitalocean",
+    "furiosa",
+    "groq",
+    "huggingface",
+    "litellm",
+    "llama.cpp",
+    "lmstudio",
+    "new-api",
+    "ollama",
+    "one-api",
+    "openai",
+    "openrouter",
+    "sarvam",
+    "together",
+    "upstage",
+    "vllm",
+    "xai",
+]
+"""Upstreams of which something is known beforehand."""
 
 
 def is_loopback(url: str) -> bool:
@@ -222,8 +247,36 @@ class UpstreamConfig(_Section):
     """Repeats of one request after a passing failure."""
     name_chars: Annotated[int, BeforeValidator(_scalar), Field(ge=16, le=128)] = 64
     """Characters that the name of a tool may have."""
+    description_chars: Annotated[int, BeforeValidator(_scalar), Field(ge=16)] = 1024
+    """Characters that the description of a tool may have; chat-family backends and relays refuse longer ones."""
     defaults: dict[str, JsonValue] = {}
     """Create parameters for every request, such as `temperature`; what the caller gives wins."""
+    profile: Literal["auto"] | PresetName = "auto"
+    """Whose endpoint it is, for what it can and cannot do; "auto" goes by the address. What is not known is learned
+    from its refusals; each setting below says it for sure."""
+    auth: Annotated[str, Field(pattern=_HEADER_NAME.pattern)] | None = None
+    """How the key is sent: "bearer", "none", or the name of the header that carries it, such as "api-key"."""
+    state: Literal["auto", "stateless", "previous_response_id"] | None = None
+    """"stateless": it keeps no responses. "previous_response_id": it does, and gets only what is new in each turn.
+    "auto": the whole history goes with each turn, and a caller's own `previous_response_id` is passed on."""
+    store: Flag | None = None
+    """Sent with every request, whatever the caller says."""
+    background: Flag | None = None
+    """Whether it has a background mode."""
+    drop: Strings | None = None
+    """Parameters that it does not take, or parts of them, such as `reasoning.summary`."""
+    developer_role: Literal["keep", "system", "instructions"] | None = None
+    """What becomes of a developer's messages; "instructions" moves the system's there too."""
+    content_parts: Flag | None = None
+    """Whether the output of a call may be a list of parts; else it is a text."""
+    images: Flag | None = None
+    """Whether the output of a call may hold images."""
+    reasoning_replay: Flag | None = None
+    """Whether reasoning items are sent back."""
+    item_ids: Flag | None = None
+    """Whether calls and messages are sent back with their ids."""
+    context_window: Count | None = None
+    """Tokens that a request and its response may have together."""
 
 
 class Limits(_Section):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def marks_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
 def test_every_rule_of_the_page_is_held_by_the_tests_it_names_and_by_no_others(repository: Path) -> None:
     page = (repository / "docs" / "rules.md").read_text(encoding="utf-8")
     assert sorted(read_page(page)) == sorted(read_marks(repository))
+
+
+def test_there_are_forty_rules_each_with_one_id_and_a_test(repository: Path) -> None:
+    page = (repository / "docs" / "rules.md").read_text(encoding="utf-8")
+    ids = Counter(begun[1] for line in page.splitlines() if (begun := RULE.match(line)))
+    assert ids == Counter(f"R{number}" for number in range(1, 41))
+    assert {rule for rule, _, _ in read_page(page)} == set(ids)

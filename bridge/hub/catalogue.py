@@ -12,10 +12,10 @@ from typing import Literal
 from mcp import types
 
 from bridge.hub.member import Member
-from bridge.hub.naming import MAX_CHARS, name_tool
-from bridge.hub.schemas import ArgumentValidator, encode_function
+from bridge.hub.naming import name_tool
+from bridge.hub.schemas import ArgumentValidator, encode_function, shorten
 from bridge.items import OWN_NAMES, Notice, encode, scrub
-from bridge.settings import BUILTIN, BUILTIN_NAMES, ServerConfig
+from bridge.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
 
 Approval = Literal["run", "ask"]
 
@@ -74,8 +74,8 @@ class Catalogue:
         return difflib.get_close_matches(name, self.tools, n=5, cutoff=0.4)
 
 
-def build_catalogue(members: Iterable[Member], *, name_chars: int = MAX_CHARS) -> Catalogue:
-    """What the members offer now. Denied tools are not in it at all."""
+def build_catalogue(members: Iterable[Member], upstream: UpstreamConfig) -> Catalogue:
+    """What the members offer now to a model there. Denied tools are not in it at all."""
     members = list(members)
     has_builtin = any(member.key == BUILTIN for member in members)
     reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
@@ -87,7 +87,7 @@ def build_catalogue(members: Iterable[Member], *, name_chars: int = MAX_CHARS) -
         skipped = dict(member.listing.skipped)
         for tool in member.tools:
             try:
-                bridged = _bridge(member, tool, reserved, name_chars)
+                bridged = _bridge(member, tool, reserved, upstream)
             except (ValueError, RecursionError) as error:
                 skipped[tool.name] = f"its definition cannot be written as JSON: {error}"
                 continue
@@ -97,17 +97,15 @@ def build_catalogue(members: Iterable[Member], *, name_chars: int = MAX_CHARS) -
     return Catalogue(tools, tuple(notices))
 
 
-def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], name_chars: int) -> BridgedTool | None:
+def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig) -> BridgedTool | None:
     approval = _decide(member.server, tool)
     if approval == "deny":
         return None
-    prefix = member.server.prefix
-    is_builtin = member.key == BUILTIN
-    name = (
-        tool.name if is_builtin else name_tool(member.key, tool.name, prefix=prefix, taken=taken, max_chars=name_chars)
-    )
-    encoded = encode(encode_function(name, tool.description or tool.title, tool.input_schema))
-    return BridgedTool(name, member, tool, approval, encoded)
+    name, prefix = tool.name, member.server.prefix
+    if member.key != BUILTIN:
+        name = name_tool(member.key, tool.name, prefix=prefix, taken=taken, max_chars=upstream.name_chars)
+    description = shorten(tool.description or tool.title or "", upstream.description_chars)
+    return BridgedTool(name, member, tool, approval, encode(encode_function(name, description, tool.input_schema)))
 
 
 def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "deny"]:

@@ -16,7 +16,7 @@ from bridge.hub.catalogue import BridgedTool, Catalogue, build_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import render_result
-from bridge.items import Abilities, Call, CallOutput, Json, JsonObject, encode_error
+from bridge.items import Call, CallOutput, Json, JsonObject, encode_error
 from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.telemetry import Redactor
 
@@ -41,13 +41,11 @@ class Hub(anyio.AsyncContextManagerMixin):
         redact: Redactor,
         in_process: Mapping[str, MCPServer],
         children: Mapping[str, Child] | None = None,
-        abilities: Callable[[], Abilities] = Abilities,
         approve: Approve = approve_nothing,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._clock = clock
-        self._abilities = abilities
         self._approve = approve
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
@@ -80,8 +78,7 @@ class Hub(anyio.AsyncContextManagerMixin):
     def snapshot(self) -> Catalogue:
         """The catalogue of this moment, waiting for nobody."""
         if self._snapshot is None:
-            upstream = self._config.upstream or UpstreamConfig()
-            self._snapshot = build_catalogue(self.members, name_chars=upstream.name_chars)
+            self._snapshot = build_catalogue(self.members, self._config.upstream or UpstreamConfig())
         return self._snapshot
 
     async def catalogue(self) -> Catalogue:
@@ -140,9 +137,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
         try:
-            output, is_error = render_result(
-                result, abilities=self._abilities(), limit_bytes=self._config.limits.output_bytes, keep=keep
-            )
+            output, is_error = render_result(result, limit_bytes=self._config.limits.output_bytes, keep=keep)
         except (ValueError, RecursionError) as error:
             return fail("unreadable_result", f"it was executed, but its result cannot be read: {error}", bridged)
         return {

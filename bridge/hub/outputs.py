@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mcp import types
 
 from bridge.cuts import Keep, cut_middle
-from bridge.items import Abilities, JsonObject, encode, encode_error, scrub
+from bridge.items import JsonObject, encode, encode_error, scrub
 
 NO_OUTPUT = "(no output)"
 IMAGE_TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif"}
@@ -15,16 +15,15 @@ MAX_IMAGE_CHARS = 20 << 20
 
 
 def render_result(
-    result: types.CallToolResult, *, abilities: Abilities, limit_bytes: int, keep: Keep | None = None
+    result: types.CallToolResult, *, limit_bytes: int, keep: Keep | None = None
 ) -> tuple[str | list[JsonObject], bool]:
     """The output for the model and whether the tool reported an error.
 
-    Text alone is a plain string, the most widely understood form; with an image it becomes content parts where the
-    upstream bears them. Structured content is said where no text says it. Texts over the limit are cut, and given to
-    `keep`. Raises ValueError or RecursionError for content that JSON cannot hold.
+    Text alone is a plain string, the most widely understood form; with an image it becomes content parts. Structured
+    content is said where no text says it. Texts over the limit are cut, and given to `keep`. Raises ValueError or
+    RecursionError for content that JSON cannot hold.
     """
-    shows_images = abilities.images and abilities.content_parts and not result.is_error
-    parts = [_render_block(block, shows_images) for block in result.content]
+    parts = [_render_block(block, shows_images=not result.is_error) for block in result.content]
     if result.structured_content is not None and not any(isinstance(b, types.TextContent) for b in result.content):
         parts.append(_text(encode(result.structured_content)))
     if result.is_error:
@@ -34,7 +33,7 @@ def render_result(
     return _cut_parts(parts, limit_bytes, keep), False
 
 
-def _render_block(block: types.ContentBlock, shows_images: bool) -> JsonObject:
+def _render_block(block: types.ContentBlock, *, shows_images: bool) -> JsonObject:
     match block:
         case types.TextContent():
             return _text(scrub(block.text))

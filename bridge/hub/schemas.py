@@ -11,22 +11,20 @@ from bridge.items import Json, JsonObject, encode
 
 MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000
 """How much of an argument and of its schema is quoted back to the model."""
-MAX_DESCRIPTION_CHARS = 1024
-"""Chat-family backends and relays refuse longer ones (OpenHands#4838, LibreChat#5741)."""
 
 
-def encode_function(name: str, description: str | None, schema: JsonObject) -> JsonObject:
+def encode_function(name: str, description: str, schema: JsonObject) -> JsonObject:
     """The function tool of a request. `strict: false` is said, because where it is omitted the API may make every
     argument required, and models then fill optional ones with "" and 0 (vercel/ai#11869)."""
     function: JsonObject = {"type": "function", "name": name}
     if description:
-        function["description"] = shorten(description)
+        function["description"] = description
     return function | {"parameters": complete_schema(schema), "strict": False}
 
 
-def shorten(text: str) -> str:
-    """`text` within MAX_DESCRIPTION_CHARS characters, its cut marked."""
-    return text if len(text) <= MAX_DESCRIPTION_CHARS else text[: MAX_DESCRIPTION_CHARS - 1] + "…"
+def shorten(text: str, chars: int) -> str:
+    """`text` within so many characters, its cut marked."""
+    return text if len(text) <= chars else text[: chars - 1] + "…"
 
 
 def complete_schema(schema: JsonObject) -> JsonObject:

@@ -9,7 +9,7 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.errors import BridgeError
-from bridge.items import Call, CallOutput, Json, JsonObject, Response, Turn, answer_call, encode, find_calls
+from bridge.items import Call, CallOutput, Json, JsonObject, Last, Response, Turn, answer_call, encode, find_calls
 from bridge.run.engine import C, Context, OnProgress, Upstream, tell
 from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, read_reason, stop_short
 from bridge.run.offer import Offer, fail_call, make_offer
@@ -70,8 +70,9 @@ class Loop(Generic[C]):
     async def _take_turns(self, request: Request, deadline: float) -> Ending:
         terms = await self._set_terms(request, deadline)
         history, calls_left = list(request.items), self.limits.max_tool_calls
+        last: Last | None = None
         for n in range(1, self.limits.max_turns + 1):
-            response = await self._ask(n, _build_turn(n, request, history, terms.offer), deadline)
+            response = await self._ask(n, _build_turn(n, request, history, terms.offer, last), deadline)
             calls = find_calls(response["output"])
             if ending := _find_ending(response, calls):
                 return ending
@@ -81,6 +82,7 @@ class Loop(Generic[C]):
                 return stop_short(stop)
             calls_left -= len(calls)
             history = outputs if request.is_kept else [*history, *map(encode, response["output"]), *outputs]
+            last = Last(response["id"], len(history) - len(outputs)) if response["id"] else None
         raise AssertionError("the last turn ends the run")
 
     async def _set_terms(self, request: Request, deadline: float) -> Terms[C]:
@@ -165,12 +167,12 @@ class Loop(Generic[C]):
         return relay
 
 
-def _build_turn(n: int, request: Request, history: Sequence[str], offer: Offer) -> Turn:
+def _build_turn(n: int, request: Request, history: Sequence[str], offer: Offer, last: Last | None) -> Turn:
     """The n-th request. A forced tool choice holds for the first only: forced on every turn, no run would end."""
     parameters = dict(request.parameters)
     if n > 1 and "tool_choice" in parameters:
         parameters["tool_choice"] = _relax(parameters["tool_choice"])
-    return Turn(parameters, tuple(history), offer.texts)
+    return Turn(parameters, tuple(history), offer.texts, last)
 
 
 def _relax(choice: Json) -> Json:

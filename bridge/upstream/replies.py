@@ -68,6 +68,12 @@ def _mend_call(item: JsonObject) -> JsonObject:
     return item | mended
 
 
+def read_failure(response: Response) -> UpstreamError | None:
+    """The refusal of a request whose response failed before it had any output: as good as a 400."""
+    error = response["error"] if response["status"] == "failed" and not response["output"] else None
+    return UpstreamError(error["message"], code=error["code"]) if error else None
+
+
 def read_error(error: Json) -> ErrorInfo:
     """The error of a failed response or an error event, in any of the shapes that exist."""
     fields = error if isinstance(error, dict) else {"message": error}

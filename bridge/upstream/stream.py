@@ -26,6 +26,8 @@ _GROWING = {
 }
 """What comes in deltas, and the field that they add up to."""
 _MAX_PARTS = 1000
+MAX_OPENING_EVENTS = 3
+"""Among how many the first event stands that names the response."""
 
 
 class StreamAccumulator:
@@ -38,10 +40,13 @@ class StreamAccumulator:
         self.final: Response | None = None
         self.has_output = False
         """Whether the upstream has begun to answer."""
+        self._resumed_after: int | None = None
 
     def feed(self, data: str) -> None:
         """Take one event. Raises UpstreamError for an error event, or for events of another API."""
         kind = _find_type(data)
+        if self._resumed_after is not None and self._has_come(data):
+            return
         if kind in _TERMINAL:
             self._finish(_TERMINAL[kind], _parse(data).get("response"))
         elif kind == "error":
@@ -50,6 +55,24 @@ class StreamAccumulator:
             _refuse_stranger(_parse(data))
         elif kind.startswith("response."):
             self._keep(kind, data)
+
+    def find_place(self) -> tuple[str | None, int | None]:
+        """The id of the response, and the number of the last event: what it takes to go on after a cut."""
+        events = [_parse(data) for data in (*self._kept[:MAX_OPENING_EVENTS], *self._kept[-1:])]
+        responses = (event.get("response") for event in events)
+        ids = (response.get("id") for response in responses if isinstance(response, dict))
+        number = events[-1].get("sequence_number") if events else None
+        response_id = next((ident for ident in ids if isinstance(ident, str)), None)
+        return response_id, number if isinstance(number, int) else None
+
+    def resume(self) -> "StreamAccumulator":
+        """Itself, ready for the rest of its events; those that come a second time are left out."""
+        self._resumed_after = self.find_place()[1]
+        return self
+
+    def _has_come(self, data: str) -> bool:
+        number = _parse(data).get("sequence_number")
+        return isinstance(number, int) and self._resumed_after is not None and number <= self._resumed_after
 
     def _keep(self, kind: str, data: str) -> None:
         self._kept.append(data)

@@ -8,7 +8,6 @@ from mcp import types
 
 from bridge.cuts import cut_middle
 from bridge.hub.outputs import render_result
-from bridge.items import Abilities
 from tests.fakes.servers import PIXEL
 
 TEXT = types.TextContent(type="text", text="words")
@@ -29,9 +28,9 @@ def blob(kind: str | None, data: str = PIXEL) -> types.EmbeddedResource:
     return resource(types.BlobResourceContents(uri="file:///a", mime_type=kind, blob=data))
 
 
-def render(*blocks: Any, limit: int = 1000, abilities: Abilities | None = None, **fields: Any) -> Any:
+def render(*blocks: Any, limit: int = 1000, **fields: Any) -> Any:
     result = types.CallToolResult(content=list(blocks), **fields)
-    return render_result(result, abilities=abilities or Abilities(), limit_bytes=limit)[0]
+    return render_result(result, limit_bytes=limit)[0]
 
 
 def text(words: str) -> dict[str, str]:
@@ -76,14 +75,9 @@ def test_each_kind_of_result_has_its_form(blocks: list[Any], fields: dict[str, A
     assert found == output
 
 
-@pytest.mark.parametrize("abilities", [Abilities(content_parts=False), Abilities(images=False)])
-def test_an_upstream_that_bears_no_images_reads_that_there_is_one(abilities: Abilities) -> None:
-    assert render(TEXT, IMAGE, abilities=abilities) == f"words\n{NAMED}"
-
-
 def test_an_error_says_so_and_is_always_text() -> None:
     result = types.CallToolResult(content=[TEXT, IMAGE], is_error=True)
-    output, is_error = render_result(result, abilities=Abilities(), limit_bytes=1000)
+    output, is_error = render_result(result, limit_bytes=1000)
     assert is_error
     assert isinstance(output, str)
     assert json.loads(output) == {"error": "tool_error", "message": f"words\n{NAMED}"}

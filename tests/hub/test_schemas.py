@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.hub.schemas import MAX_DESCRIPTION_CHARS, encode_function
+from bridge.hub.schemas import encode_function, shorten
 
 
 @pytest.mark.rule("R11")
@@ -22,14 +22,13 @@ from bridge.hub.schemas import MAX_DESCRIPTION_CHARS, encode_function
 )
 def test_a_schema_is_completed_and_the_servers_own_is_not_changed(schema: dict[str, Any], sent: dict[str, Any]) -> None:
     before = copy.deepcopy(schema)
-    assert encode_function("f", None, schema) == {"type": "function", "name": "f", "parameters": sent, "strict": False}
+    assert encode_function("f", "", schema) == {"type": "function", "name": "f", "parameters": sent, "strict": False}
     assert schema == before
 
 
 @pytest.mark.rule("R14")
 @pytest.mark.parametrize("letter", ["x", "长", "😀"])
 def test_a_long_description_is_cut_by_characters_with_a_mark(letter: str) -> None:
-    whole = letter * MAX_DESCRIPTION_CHARS
-    assert encode_function("f", whole, {})["description"] == whole
-    cut = encode_function("f", whole + letter, {})["description"]
-    assert cut == letter * (MAX_DESCRIPTION_CHARS - 1) + "…"
+    whole = letter * 1024
+    assert shorten(whole, 1024) == whole
+    assert shorten(whole + letter, 1024) == letter * 1023 + "…"

@@ -1,0 +1,192 @@
+"""A request as its upstream bears it, with a notice for whatever was changed about it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from bridge.errors import ArgumentError
+from bridge.items import CALL_TYPES, Json, JsonObject, Notice, Turn, decode, encode
+from bridge.upstream.profile import Profile
+
+SEALED = "reasoning.encrypted_content"
+NO_IMAGE: JsonObject = {"type": "input_text", "text": "[an image: not shown]"}
+
+
+def adapt(turn: Turn, profile: Profile) -> tuple[Turn, list[Notice]]:
+    """The request to send in place of `turn`. Raises ArgumentError where what would be left is not what was asked."""
+    told: list[str] = []
+    for change in CHANGES:
+        turn = change(turn, profile, told)
+    return turn, [{"code": "upstream_adapted", "message": message} for message in told]
+
+
+def holds(parameters: Mapping[str, Json], path: str) -> bool:
+    """Whether a parameter is there; `reasoning.effort` is a part of one."""
+    name, _, inner = path.partition(".")
+    part = parameters.get(name)
+    return name in parameters if not inner else isinstance(part, dict) and holds(part, inner)
+
+
+def without(parameters: Mapping[str, Json], path: str) -> JsonObject:
+    """A copy of the parameters (or of an item) without one of them, or without a part of one."""
+    name, _, inner = path.partition(".")
+    part = parameters.get(name)
+    if inner and isinstance(part, dict) and (left := without(part, inner)):
+        return {**parameters, name: left}
+    return {other: value for other, value in parameters.items() if other != name}
+
+
+def _continue(turn: Turn, profile: Profile, _told: list[str]) -> Turn:
+    """Where responses are kept, what came after the last one is enough; nothing is lost by it."""
+    is_kept = turn.parameters.get("store") is not False and "conversation" not in turn.parameters
+    if profile.state == "previous_response_id" and turn.last and is_kept:
+        parameters: JsonObject = {**turn.parameters, "previous_response_id": turn.last.response_id}
+        return replace(turn, parameters=parameters, items=turn.items[turn.last.known :])
+    for name in ("previous_response_id", "conversation"):
+        if profile.state == "stateless" and name in turn.parameters:
+            message = "this upstream keeps no responses; give the items of the conversation in `input`"
+            raise ArgumentError(f"{name}: {message}{profile.why('state')}")
+    return turn
+
+
+def _drop_parameters(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+    parameters = turn.parameters
+    for path in profile.drop:
+        if holds(parameters, path):
+            parameters = without(parameters, path)
+            told.append(f"{path} was left out, as this upstream does not take it{profile.why(path)}")
+    if profile.background is False and parameters.get("background"):
+        parameters = without(without(parameters, "background"), "background_options")
+        told.append(f"The run is in the foreground, as this upstream has no background{profile.why('background')}")
+    return replace(turn, parameters=parameters)
+
+
+def _set_store(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+    if profile.store is None or turn.parameters.get("store") is profile.store:
+        return turn
+    if "store" in turn.parameters:
+        told.append(f"store is {encode(profile.store)}, as this upstream takes nothing else{profile.why('store')}")
+    parameters: JsonObject = {**turn.parameters, "store": profile.store}
+    if not profile.store:  # nothing can be looked up later: reasoning must come whole
+        parameters["include"] = [*dict.fromkeys([*_read_include(parameters), SEALED])]
+    return replace(turn, parameters=parameters)
+
+
+def _drop_reasoning(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+    if profile.reasoning_replay:
+        return turn
+    include: list[Json] = [name for name in _read_include(turn.parameters) if name != SEALED]
+    parameters = without(turn.parameters, "include") | ({"include": include} if include else {})
+    items = _edit(turn.items, "reasoning", lambda item: None if item.get("type") == "reasoning" else item)
+    if len(items) < len(turn.items):
+        reason = profile.why("reasoning_replay")
+        told.append(f"Reasoning was not sent back, as this upstream does not take it{reason}")
+    return replace(turn, parameters=parameters, items=items)
+
+
+def _drop_ids(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+    if profile.item_ids:
+        return turn
+    items = _edit(turn.items, "id", _forget_id)
+    if items != turn.items:
+        told.append(f"Items were sent back without ids, as this upstream does not take them{profile.why('item_ids')}")
+    return replace(turn, items=items)
+
+
+def _forget_id(item: JsonObject) -> JsonObject:
+    """Calls are paired by their `call_id`; an assistant's message without an id is one in the easy form."""
+    if item.get("type") in CALL_TYPES:
+        return without(item, "id")
+    if item.get("type") == "message" and item.get("role") == "assistant":
+        return without(without(item, "id"), "status") | {"content": join_text(item.get("content"))}
+    return item
+
+
+def _place_instructions(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+    match profile.developer_role:
+        case "keep":
+            return turn
+        case "system":
+            items, parameters = _edit(turn.items, "developer", _promote), turn.parameters
+            place = "a system's"
+        case "instructions":
+            items, parameters = _move_instructions(turn)
+            place = "instructions"
+    if items != turn.items:
+        told.append(f"A developer's messages were sent as {place}{profile.why('developer_role')}")
+    return replace(turn, parameters=parameters, items=items)
+
+
+def _promote(item: JsonObject) -> JsonObject:
+    return item | {"role": "system"} if item.get("role") == "developer" else item
+
+
+def _move_instructions(turn: Turn) -> tuple[Sequence[str], Mapping[str, Json]]:
+    """Where a system's message may only be the first, all of them go to the place that becomes the first."""
+    said: list[str] = []
+
+    def take(item: JsonObject) -> JsonObject | None:
+        if item.get("role") not in ("developer", "system"):
+            return item
+        said.append(join_text(item.get("content")))
+        return None
+
+    items = _edit(turn.items, "role", take)
+    texts = [str(turn.parameters.get("instructions") or ""), *said]
+    return items, {**turn.parameters, "instructions": "\n\n".join(filter(None, texts))} if said else turn.parameters
+
+
+def _flatten_outputs(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+    """Call outputs as text, or without their images."""
+    if profile.content_parts and profile.images:
+        return turn
+
+    def flatten(item: JsonObject) -> JsonObject:
+        output = item.get("output")
+        if item.get("type") not in CALL_TYPES.values() or not isinstance(output, list):
+            return item
+        shown = [NO_IMAGE if isinstance(part, dict) and part.get("type") == "input_image" else part for part in output]
+        return item | {"output": join_text(shown) if not profile.content_parts else list[Json](shown)}
+
+    items = _edit(turn.items, "output", flatten)
+    if items != turn.items:
+        what, field = ("text", "content_parts") if not profile.content_parts else ("text without images", "images")
+        told.append(f"Outputs of tools were sent as {what}, as this upstream takes no more{profile.why(field)}")
+    return replace(turn, items=items)
+
+
+CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
+    _continue,
+    _drop_parameters,
+    _set_store,
+    _drop_reasoning,
+    _drop_ids,
+    _place_instructions,
+    _flatten_outputs,
+)
+"""Each makes a request fit one part of a profile, and adds what there is to tell."""
+
+
+def _edit(items: Sequence[str], key: str, edit: Callable[[JsonObject], JsonObject | None]) -> Sequence[str]:
+    """The items after `edit`, which leaves one out by None; those without `key` in their text are not even read."""
+    edited: list[str] = []
+    for text in items:
+        item = decode(text) if f'"{key}"' in text else None
+        changed = edit(item) if isinstance(item, dict) else item
+        if changed is item:
+            edited.append(text)
+        elif changed is not None:
+            edited.append(encode(changed))
+    return tuple(edited)
+
+
+def _read_include(parameters: Mapping[str, Json]) -> list[Json]:
+    include = parameters.get("include")
+    return include if isinstance(include, list) else []
+
+
+def join_text(content: Json) -> str:
+    """The text of a message's content or of an output, whatever form it has."""
+    if isinstance(content, str):
+        return content
+    parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
+    return "\n".join(str(part.get("text") or part.get("refusal") or f"[{part.get('type')}]") for part in parts)

@@ -1,0 +1,116 @@
+"""What an upstream can and cannot do: presets by name or address, the config's word on top, and what was learned.
+
+A profile is data. `adapt.py` makes a request fit it; `lessons.py` makes another profile of what the upstream refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+from urllib.parse import urlsplit
+
+from bridge.settings import PresetName, UpstreamConfig, is_loopback
+
+MAX_REASON_CHARS = 300
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One endpoint's ways. What is not said here is as OpenAI has it; each field is also a setting of `upstream`."""
+
+    state: Literal["auto", "stateless", "previous_response_id"] = "auto"
+    stream: Literal["auto", "always", "never"] = "auto"
+    store: bool | None = None
+    background: bool | None = None
+    drop: tuple[str, ...] = ()
+    developer_role: Literal["keep", "system", "instructions"] = "keep"
+    content_parts: bool = True
+    images: bool = True
+    reasoning_replay: bool = True
+    item_ids: bool = True
+    context_window: int | None = None
+    auth: str = "bearer"
+    reasons: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The upstream's own words on what was learned, by field, or by parameter for `drop`."""
+
+    def learn(self, name: str, value: object, *, reason: str) -> "Profile":
+        """The profile with one field changed, because the upstream said so in these words."""
+        about = str(value[-1]) if name == "drop" and isinstance(value, tuple) else name
+        return replace(self, **{name: value}, reasons={**self.reasons, about: reason[:MAX_REASON_CHARS]})
+
+    def why(self, about: str) -> str:
+        """The upstream's words on a field or a parameter, to be said last; none where preset or config said so."""
+        return f" ({self.reasons[about]})" if about in self.reasons else ""
+
+
+_STATELESS = Profile(state="stateless", background=False)
+
+PRESETS: Mapping[PresetName, Profile] = {
+    "openai": Profile(background=True),
+    "azure": Profile(background=True, auth="api-key"),
+    "bedrock": Profile(),
+    "codex": replace(_STATELESS, store=False, stream="always", drop=("max_output_tokens",)),
+    "dashscope": Profile(),
+    "deepseek": replace(_STATELESS, store=False),
+    "digitalocean": _STATELESS,
+    "furiosa": _STATELESS,
+    "groq": _STATELESS,
+    "huggingface": _STATELESS,
+    "litellm": Profile(),
+    "llama.cpp": replace(_STATELESS, developer_role="instructions", content_parts=False),
+    "lmstudio": Profile(background=False),
+    "new-api": _STATELESS,
+    "ollama": replace(_STATELESS, drop=("truncation",)),
+    "one-api": _STATELESS,
+    "openrouter": replace(_STATELESS, store=False),
+    "sarvam": replace(_STATELESS, store=False),
+    "together": _STATELESS,
+    "upstage": replace(_STATELESS, store=False),
+    "vllm": replace(_STATELESS, drop=("prompt",)),
+    "xai": Profile(background=False, drop=("service_tier",)),
+}
+"""What is known of each (its documentation, its source, public issues); what is not known is learned.
+
+Sources: OpenRouter, Upstage and Sarvam refuse `store: true`; the Codex backend refuses it and `max_output_tokens`
+(ChatMock#103, suna#5124) and only streams; Azure reads keys from `api-key`; DigitalOcean accepts state that it does not
+keep (gradient#96), vLLM leaves calls and outputs out of it (vllm#43244), and a one-api or new-api relay may ask another
+account each time; llama.cpp takes system messages at the beginning only (lemonade#2674) and outputs as text.
+"""
+
+_HOSTS: Mapping[str, PresetName] = {
+    "api.openai.com": "openai",
+    "openai.azure.com": "azure",
+    "cognitiveservices.azure.com": "azure",
+    "services.ai.azure.com": "azure",
+    "amazonaws.com": "bedrock",
+    "chatgpt.com": "codex",
+    "aliyuncs.com": "dashscope",
+    "api.deepseek.com": "deepseek",
+    "inference.do-ai.run": "digitalocean",
+    "api.groq.com": "groq",
+    "router.huggingface.co": "huggingface",
+    "openrouter.ai": "openrouter",
+    "api.sarvam.ai": "sarvam",
+    "api.together.ai": "together",
+    "api.together.xyz": "together",
+    "api.upstage.ai": "upstage",
+    "api.x.ai": "xai",
+}
+_LOCAL_PORTS: Mapping[int, PresetName] = {1234: "lmstudio", 11434: "ollama"}
+"""Ports that these programs listen on unless told otherwise."""
+
+
+def choose_profile(config: UpstreamConfig) -> Profile:
+    """The preset that the config names, or else the one that the address shows, with the config's own fields on top."""
+    name = recognise(config.base_url) if config.profile == "auto" else config.profile
+    said = {part.name: getattr(config, part.name, None) for part in fields(Profile)}
+    said = {part: value for part, value in said.items() if value is not None and (part, value) != ("stream", "auto")}
+    return replace(PRESETS[name] if name else Profile(), **said)
+
+
+def recognise(base_url: str) -> PresetName | None:
+    """Whose endpoint this is; None where the address does not show it for sure."""
+    parts = urlsplit(base_url)
+    if is_loopback(base_url):
+        return _LOCAL_PORTS.get(parts.port or 0)
+    host = parts.hostname or ""
+    return next((name for known, name in _HOSTS.items() if host == known or host.endswith(f".{known}")), None)
