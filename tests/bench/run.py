@@ -14,12 +14,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.bench.arms import Arm, open_arms
+from tests.bench.arms import FEW, Arm, far_end, open_arms
+from tests.bench.peers import open_peers
 from tests.bench.sizes import measure_sizes
 from tests.bench.starts import measure_starts
-from tests.bench.table import Row, render
+from tests.bench.table import Row, render, render_peers
 from tests.bench.upstream import STAMP, open_upstream
-from tests.bench.workloads import NAP_MS, WORKLOADS, Setup, Workload
+from tests.bench.workloads import MANY, NAP_MS, WORKLOADS, Setup, Workload
 
 SETUPS: tuple[Setup, ...] = ("json", "builtin", "many", "sse")
 SHORT = 10
@@ -29,8 +30,9 @@ SHORT = 10
 async def measure_runs(setup: Setup, base_url: str, quick: bool) -> list[Row]:
     """The rows of one setup."""
     with tempfile.TemporaryDirectory() as folder:
-        async with open_arms(setup, base_url, Path(folder)) as arms:
-            return [await measure(workload, arms, quick) for workload in WORKLOADS if workload.setup == setup]
+        script = ["-m", "builtin_tools"] if setup == "builtin" else far_end(MANY if setup == "many" else FEW)
+        async with open_arms(setup, base_url, Path(folder)) as arms, open_peers(setup, base_url, script) as peers:
+            return [await measure(workload, arms | peers, quick) for workload in WORKLOADS if workload.setup == setup]
 
 
 async def measure(workload: Workload, arms: Mapping[str, Arm], quick: bool) -> Row:
@@ -43,7 +45,8 @@ async def measure(workload: Workload, arms: Mapping[str, Arm], quick: bool) -> R
         for name in random.sample(list(arms), len(arms)):
             samples[name] += [await take(workload, arms[name]) for _ in range(workload.burst)]
     medians = {name: statistics.median(values) for name, values in samples.items()}
-    return Row(workload.title, medians["floor"], medians["direct"], medians["respond"], workload.goal)
+    floor, direct, respond = (medians.pop(name) for name in ("floor", "direct", "respond"))
+    return Row(workload.title, floor, direct, respond, workload.goal, medians)
 
 
 async def take(workload: Workload, arm: Arm) -> float:
@@ -81,7 +84,7 @@ async def main(quick: bool) -> None:
         rows = [row for setup in SETUPS for row in await measure_runs(setup, base_url, quick)]
         rows += await measure_starts(base_url, 1 if quick else 7)
         rows += [] if quick else await measure_sizes(base_url)
-    sys.stdout.write(f"{render(rows)}\n{time.monotonic() - began:.0f} s\n")
+    sys.stdout.write(f"{render(rows)}\n{render_peers(rows)}{time.monotonic() - began:.0f} s\n")
 
 
 if __name__ == "__main__":

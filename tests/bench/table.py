@@ -1,7 +1,7 @@
 """The figures as one table."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from tests.bench.workloads import Goal
 
@@ -17,6 +17,8 @@ class Row:
     direct: float | None
     respond: float | None
     goal: Goal | None = None
+    peers: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The figures of other libraries, by name."""
 
     def cells(self) -> list[str]:
         """What stands in the columns of HEAD."""
@@ -55,8 +57,28 @@ class Row:
 
 def render(rows: Iterable[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = [list(HEAD), *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    return _draw([list(HEAD), *(row.cells() for row in rows)])
+
+
+def render_peers(rows: Iterable[Row]) -> str:
+    """A table of the other libraries' figures and their ratios to the floor; nothing where none is installed."""
+    rows = [row for row in rows if row.peers]
+    if not rows:
+        return ""
+    names = list(rows[0].peers)
+    head = ["workload", *(column for name in names for column in (name, "ratio"))]
+    lines = [
+        [
+            row.title,
+            *(cell for name in names for cell in (_number(row.peers[name]), _ratio(row.peers[name], row.floor))),
+        ]
+        for row in rows
+    ]
+    return f"{_draw([head, *lines])}\n"
+
+
+def _draw(lines: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(f"| {' | '.join(map(str.ljust, line, widths))} |" for line in lines)
 
