@@ -17,9 +17,10 @@ from bridge.host.attachments import attach_files, names_files
 from bridge.host.schema import build_request, check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.catalogue import Catalogue
-from bridge.hub.hub import Approve, Hub, approve_nothing
+from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.items import JsonObject, Notice
+from bridge.questions import Ask
 from bridge.run.answer import read_answer
 from bridge.run.engine import tell
 from bridge.run.kept import KeptOutputs
@@ -53,17 +54,18 @@ class Bridge(anyio.AsyncContextManagerMixin):
         offline: bool = False,
         clock: Clock | None = None,
         children: Mapping[str, Child] | None = None,
-        approve: Approve = approve_nothing,
+        ask: Ask | None = None,
         redact: Redactor | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         in_process: Mapping[str, MCPServer] | None = None,
     ) -> None:
         """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
         servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
-        sends over."""
+        sends over; `ask`: asks the person here, instead of at the host."""
         redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
+        self._ask = ask
         upstream = OFFLINE if offline else config.upstream
         if offline:
             transport = _build_offline_transport()
@@ -76,7 +78,6 @@ class Bridge(anyio.AsyncContextManagerMixin):
             redact=redact,
             in_process=_build_builtin(config) | dict(in_process or {}),
             children=children,
-            approve=approve,
             on_change=self.server.note_change,
         )
         self._engine = MemoryEngine(self._respond, self._clock, orphan_s=config.limits.orphan_s)
@@ -151,7 +152,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
         page_bytes = self._config.limits.output_bytes
         kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
-        tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep)
+        tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep, self._ask or run.ask)
         loop = Loop(self.upstream, tools, run, limits, self._clock)
         ending = await loop.run(request)
         if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):

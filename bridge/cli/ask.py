@@ -11,8 +11,8 @@ from bridge.app import Bridge
 from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
-from bridge.hub.hub import Approve
 from bridge.items import JsonObject, encode
+from bridge.questions import say_yes
 from bridge.run.receipt import build_receipt
 from bridge.settings import Config
 from bridge.telemetry import Redactor
@@ -30,9 +30,9 @@ async def _run(
     options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
 ) -> JsonObject:
     with Terminal() as terminal:
-        approve: Approve = _approve_all if options.yes else terminal.approve
+        answer = say_yes if options.yes else terminal.ask
         offline: bool = options.offline
-        bridge = Bridge(config, environ=os.environ, offline=offline, children=children, approve=approve, redact=redact)
+        bridge = Bridge(config, environ=os.environ, offline=offline, children=children, ask=answer, redact=redact)
         bridge.check(arguments)
         async with bridge:
             terminal.wait_for("waiting for the servers")
@@ -40,10 +40,6 @@ async def _run(
             await run.ended.wait()
     assert run.ending
     return build_receipt(run.run_id, run.events, run.ending, detail="summary", limit_chars=sys.maxsize)
-
-
-async def _approve_all(_server: str, _tool: str, _arguments: JsonObject) -> bool:
-    return True
 
 
 def _print(receipt: JsonObject, *, as_json: bool) -> int:

@@ -8,7 +8,8 @@ import anyio.to_thread
 from rich.console import Console
 from rich.text import Text
 
-from bridge.items import JsonObject, encode
+from bridge.items import JsonObject
+from bridge.questions import Answer, Question, leave_unasked, say_yes
 from bridge.run.progress import describe_event
 
 STYLES = {"✓": "green", "✗": "red", "!": "yellow", "turn": "bold"}
@@ -54,21 +55,24 @@ class Terminal:
         """Name what takes its time."""
         self._status.update(Text(what[: self._console.width - 4], style="dim"))
 
-    async def approve(self, server: str, tool: str, arguments: JsonObject) -> bool:
-        """Ask y/n, one question at a time; no terminal to ask on means no."""
+    async def ask(self, question: Question) -> Answer:
+        """Ask y/n, one question at a time, where there is a terminal to ask on."""
+        if not question.is_approval:
+            return leave_unasked("a terminal has no form to fill in")
         if not (sys.stdin and sys.stdin.isatty() and self._console.is_terminal):
-            return False
-        shown = "".join(c if c.isprintable() else "�" for c in encode(arguments))
+            return leave_unasked("there is no terminal to ask on")
         async with self._asking:
             self._status.stop()
             try:
-                self.say(f"{server} wants to run {tool} with {shown}")
-                sys.stderr.write("Run it? [y/N] ")
+                self.say(question.message)
+                sys.stderr.write("[y/N] ")
                 sys.stderr.flush()
                 answer = await _read_line()
             finally:
                 self._status.start()
-        return answer.strip().lower() in ("y", "yes")
+        if answer.strip().lower() in ("y", "yes"):
+            return await say_yes(question)
+        return {"action": "decline", "content": {}, "reason": ""}
 
 
 async def _read_line() -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from functools import partial
-from typing import Protocol, cast
+from typing import Protocol, TypeAlias
 
 import anyio
 from mcp import MCPError, types
@@ -14,12 +14,13 @@ from typing_extensions import override
 from bridge import __version__
 from bridge.clock import Clock
 from bridge.errors import BridgeError
+from bridge.host.audience import HostAudience, is_modern, name_host, read_answer, write_question
 from bridge.host.cancellation import Cancellations, Context, decide
 from bridge.host.legacy import LegacyListeners
 from bridge.host.principal import find_principal
-from bridge.host.progress import ProgressRelay
 from bridge.host.schema import read_arguments
 from bridge.host.tools import list_tools, read_run_id, read_wait
+from bridge.host.waiting import Waiting
 from bridge.items import JsonObject
 from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text
@@ -28,10 +29,10 @@ from bridge.settings import Limits
 
 logger = logging.getLogger(__name__)
 
-TEXT_META = "mcp-responses-bridge/text"
-"""A caller that sets this in `_meta` gets the text as it arrives, as progress messages."""
 SETTLE_CHANGES_S = 0.2
 """Servers that become ready one after the other are told of once."""
+
+Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
 
 
 class Runner(Protocol):
@@ -73,6 +74,7 @@ class BridgeServer(Server[dict[str, object]]):
         )
         self._legacy = LegacyListeners(self)
         self._cancellations = Cancellations(self, clock)
+        self._silent: set[str] = set()
 
     @override
     def create_initialization_options(
@@ -101,13 +103,15 @@ class BridgeServer(Server[dict[str, object]]):
     async def _list_tools(self, _ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=list_tools(self._runner.describe(), self._runner.limits.result_chars))
 
-    async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> Result:
         """Raises MCPError for a tool that there is not, as the specification has it (server/tools, error handling), and
         nothing else but for cancellation: the SDK would show a host the text of any exception."""
         call = self._calls.get(params.name)
         if call is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name!r}; there are {', '.join(self._calls)}")
         try:
+            if params.request_state is not None:
+                return await self._go_on(ctx, params, params.request_state)
             return await call(ctx, read_arguments(params.arguments or {}))
         except BridgeError as error:
             ending = fail_with(error)
@@ -116,33 +120,46 @@ class BridgeServer(Server[dict[str, object]]):
             ending = fail_with(INTERNAL_ERROR)
         return _render(build_receipt(None, [], ending, limit_chars=self._runner.limits.result_chars))
 
-    async def _respond(self, ctx: Context, arguments: JsonObject) -> types.CallToolResult:
+    async def _respond(self, ctx: Context, arguments: JsonObject) -> Result:
         run = self._runner.start(arguments, owner=find_principal(ctx))
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
-    async def _wait(self, ctx: Context, arguments: JsonObject) -> types.CallToolResult:
+    async def _wait(self, ctx: Context, arguments: JsonObject) -> Result:
         run_id = read_run_id(arguments, ("run_id", "wait_s"))
         seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
         return await self._attend(ctx, self._runner.find(run_id, owner=find_principal(ctx)), seconds)
 
-    async def _cancel(self, ctx: Context, arguments: JsonObject) -> types.CallToolResult:
+    async def _cancel(self, ctx: Context, arguments: JsonObject) -> Result:
         run = self._runner.find(read_run_id(arguments, ("run_id",)), owner=find_principal(ctx))
         run.cancel()
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
-    async def _attend(self, ctx: Context, run: Run, seconds: float) -> types.CallToolResult:
-        """Wait for `run`, tell of its progress meanwhile, and give what there is at its end or after `seconds`."""
-        meta = cast("dict[str, object]", ctx.meta or {})
-
-        async def report(progress: float, message: str) -> None:  # to nobody, if the caller gave no progressToken
-            await ctx.session.report_progress(progress, None, message)
-
-        relay = ProgressRelay(report, self._clock, wants_text=meta.get(TEXT_META) is True)
+    async def _attend(self, ctx: Context, run: Run, seconds: float) -> Result:
+        """Wait for `run`; the result is what there is at its end or after `seconds`, or a question."""
+        run.questions.attend(HostAudience(f"{find_principal(ctx)} {name_host(ctx)}", ctx, self._silent))
+        waiting = Waiting(ctx, run, self._clock, self._runner.limits.soft_deadline_s)
         with self._cancellations.watch(ctx, partial(self._part, run)):
             if run.ending is None:
-                with run.attend(relay.listen), self._clock.scope(self._clock.now() + seconds):
-                    await relay.relay()
+                await waiting.wait(seconds)
+            if run.ending is None and is_modern(ctx) and run.questions.open:
+                return self._pose(run)
             return self._render_run(run)
+
+    async def _go_on(self, ctx: Context, params: types.CallToolRequestParams, run_id: str) -> Result:
+        """The call that brings the answers to the questions that were the result of an earlier one."""
+        run = self._runner.find(run_id, owner=find_principal(ctx))
+        for key, asked in run.questions.open.items():
+            if key in (responses := params.input_responses or {}):
+                asked.settle(read_answer(responses[key]))
+        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
+
+    def _pose(self, run: Run) -> types.InputRequiredResult:
+        """The run's questions as a result; the host calls again with the answers and the run's id."""
+        deadline = self._clock.now() + self._runner.limits.soft_deadline_s
+        for asked in run.questions.open.values():
+            asked.show(deadline)
+        questions = {key: write_question(asked.question) for key, asked in run.questions.open.items()}
+        return types.InputRequiredResult(input_requests={**questions}, request_state=run.run_id)
 
     def _part(self, run: Run, reason: str | None, age_s: float) -> None:
         """A call was given up in which somebody waited for `run`."""

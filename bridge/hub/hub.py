@@ -1,8 +1,8 @@
 """All connected servers together: one catalogue of their tools, and each call to the server that owns it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Self, TypeAlias
+from typing import Self
 
 import anyio
 from mcp.server import MCPServer
@@ -17,16 +17,9 @@ from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import render_result
 from bridge.items import Call, CallOutput, Json, JsonObject, encode_error
+from bridge.questions import Ask, ask_approval, ask_nobody, is_yes
 from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.telemetry import Redactor
-
-Approve: TypeAlias = Callable[[str, str, JsonObject], Awaitable[bool]]
-"""Asks the person whether `tool` of `server` may run with these arguments; False when nobody can be asked."""
-
-
-async def approve_nothing(_server: str, _tool: str, _arguments: JsonObject) -> bool:
-    """The answer where nobody can be asked."""
-    return False
 
 
 class Hub(anyio.AsyncContextManagerMixin):
@@ -41,12 +34,10 @@ class Hub(anyio.AsyncContextManagerMixin):
         redact: Redactor,
         in_process: Mapping[str, MCPServer],
         children: Mapping[str, Child] | None = None,
-        approve: Approve = approve_nothing,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._clock = clock
-        self._approve = approve
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
 
@@ -95,10 +86,11 @@ class Hub(anyio.AsyncContextManagerMixin):
         deadline: float,
         on_progress: ProgressFnT | None = None,
         keep: Keep | None = None,
+        ask: Ask = ask_nobody,
     ) -> CallOutput:
         """Send one function call to the tool's owner. Never raises: whatever fails is words for the model.
 
-        `keep` gets what had to be cut of its output.
+        `keep` gets what had to be cut of its output; `ask` asks the person what the call cannot go on without.
         """
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
@@ -110,19 +102,9 @@ class Hub(anyio.AsyncContextManagerMixin):
             return fail("invalid_arguments", f"the arguments are not a JSON object: {error}", bridged)
         if wrong := bridged.validator.find_error(arguments):
             return fail("invalid_arguments", wrong.message, bridged, path=wrong.path, expected=wrong.expected)
-        if refusal := await self._find_refusal(bridged, arguments):
+        if refusal := await find_refusal(bridged, arguments, ask):
             return refusal
         return await self._execute(bridged, arguments, deadline, on_progress, keep)
-
-    async def _find_refusal(self, bridged: BridgedTool, arguments: JsonObject) -> CallOutput | None:
-        """None when the call may run; else the refusal, in words that name the config line that would allow it."""
-        key, tool = bridged.owner.key, bridged.tool.name
-        if bridged.approval == "run" or await self._approve(key, tool, arguments):
-            return None
-        message = f"{tool} of {key} was not run: it needs the user's approval. To allow it: {bridged.allow_hint}"
-        refusal = fail("approval_required", message, bridged)
-        refusal["notices"] = [{"code": "approval_required", "message": message}]
-        return refusal
 
     async def _execute(
         self,
@@ -151,6 +133,31 @@ class Hub(anyio.AsyncContextManagerMixin):
     def _forget(self) -> None:
         self._snapshot = None
         self._on_change()
+
+
+async def find_refusal(bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> CallOutput | None:
+    """None when the call may run; else the refusal, in words that name the config line that would allow it."""
+    if bridged.approval == "run":
+        return None
+    what = f"{bridged.tool.name} of {bridged.owner.key} was not run"
+    answer = await ask(ask_approval(bridged.owner.key, bridged.tool.name, arguments))
+    if is_yes(answer):
+        return None
+    if answer["action"] == "unasked":
+        message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {bridged.allow_hint}"
+        return _refuse("approval_required", message, message, bridged)
+    return _refuse(
+        "declined",
+        f"{what}: the user said no to this call. Do not make it again unless they ask for it",
+        f"{what}: the answer was no. Some hosts give it unseen; to allow it: {bridged.allow_hint}",
+        bridged,
+    )
+
+
+def _refuse(code: str, message: str, notice: str, bridged: BridgedTool) -> CallOutput:
+    refusal = fail(code, message, bridged)
+    refusal["notices"] = [{"code": code, "message": notice}]
+    return refusal
 
 
 def fail(code: str, message: str, bridged: BridgedTool | None = None, **details: Json) -> CallOutput:

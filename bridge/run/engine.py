@@ -5,6 +5,7 @@ from typing import Protocol, TypeVar
 
 from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
+from bridge.questions import Ask
 from bridge.run.record import Run
 
 T = TypeVar("T")
@@ -57,10 +58,10 @@ class Tools(Protocol[C]):
         ...
 
     async def call(
-        self, catalogue: C, call: Call, *, deadline: float, on_progress: OnProgress | None, keep: Keep
+        self, catalogue: C, call: Call, *, deadline: float, on_progress: OnProgress | None, keep: Keep, ask: Ask
     ) -> CallOutput:
-        """What a call came to; texts that had to be cut go to `keep`. Never raises but for cancellation: a failed call
-        is data for the model."""
+        """What a call came to; texts that had to be cut go to `keep`, what only the person can say is asked by `ask`.
+        Never raises but for cancellation: a failed call is data for the model."""
         ...
 
 

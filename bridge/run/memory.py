@@ -46,7 +46,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     def start(self, run_id: str, arguments: JsonObject, *, owner: str | None) -> Run:
         """Start a run; `arguments` are `respond`'s, checked already."""
         assert self._tasks
-        run = Run(run_id, owner, arguments, on_parted=self._note_parting)
+        run = Run(run_id, owner, arguments, self._clock, on_parted=self._note_parting)
         self._runs[run_id] = run
         self._tasks.start_soon(self._execute, run, name=f"run {run_id}")
         return run

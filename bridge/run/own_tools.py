@@ -10,6 +10,7 @@ import jsonschema_rs
 from bridge.arguments import read_arguments
 from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
+from bridge.questions import Ask
 from bridge.run.engine import C, OnProgress, Tools
 
 BRIDGE = "bridge"
@@ -89,6 +90,8 @@ class OwnTools(Generic[C]):
     own: Sequence[OwnTool]
     keep: Keep
     """Where outputs go that are too long for the model."""
+    ask: Ask
+    """Asks the person what a call cannot go on without."""
 
     async def catalogue(self) -> RunCatalogue[C]:
         """The snapshot for this run, once every server is ready or known not to be."""
@@ -101,5 +104,5 @@ class OwnTools(Generic[C]):
         if own := catalogue.own.get(call.name):
             return await own.call(call)
         return await self.servers.call(
-            catalogue.servers, call, deadline=deadline, on_progress=on_progress, keep=self.keep
+            catalogue.servers, call, deadline=deadline, on_progress=on_progress, keep=self.keep, ask=self.ask
         )

@@ -27,6 +27,8 @@ def _describe(event: JsonObject) -> str | None:
         case "call.ended":
             mark = "✗" if event["is_error"] else "✓"
             return f"  {mark} {event['name']} {_show_time(event['duration_ms'])} {_show_output(event['item'])}"
+        case "question":
+            return f"  ? asking the user for {event['server']}: {_shorten(str(event['message']))}"
         case "retry":
             return f"  ! asking again in {event['pause_s']} s: {event['reason']}"
         case "notice":

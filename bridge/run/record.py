@@ -8,7 +8,10 @@ from typing import TypeAlias, TypeVar
 
 import anyio
 
+from bridge.clock import Clock
 from bridge.items import ErrorInfo, JsonObject
+from bridge.questions import Answer, Question
+from bridge.run.asking import Questions
 from bridge.run.limits import Ending
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ class Run:
     """The principal it belongs to; nobody else gets to see it."""
     arguments: JsonObject
     """Those of `respond`, checked."""
+    clock: Clock = field(default_factory=Clock)
     on_parted: Callable[["Run"], None] = lambda _: None
     """Called when the last one who waited for it has gone and it still runs."""
     events: list[JsonObject] = field(default_factory=list)
@@ -39,6 +43,8 @@ class Run:
     """Calls that wait for it now."""
     joined: anyio.Event = field(default_factory=anyio.Event)
     """Set when somebody waits again, or nobody has to: it has ended."""
+    news: anyio.Event = field(default_factory=anyio.Event)
+    """Set when there is a question, or the run has ended."""
     is_delivered: bool = False
     """Whether a caller was given its result."""
     is_stopped: bool = False
@@ -46,9 +52,16 @@ class Run:
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _listeners: list[Listener] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.questions = Questions(self.clock, self._note_question)
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]], *, once: bool = False) -> T:  # noqa: ARG002
         """Nothing is remembered here: the process that would resume is the one that has ended."""
         return await fn()
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask the person at the host; the run waits for the answer, a call that waits for the run need not."""
+        return await self.questions.ask(question)
 
     def emit(self, event: JsonObject) -> None:
         """Record an event and tell the listeners."""
@@ -100,6 +113,15 @@ class Run:
             self.emit({"type": "run.ended", "status": ending["status"]})
             self.ended.set()
             self.joined.set()
+            self._wake()
+
+    def _note_question(self, question: Question) -> None:
+        self.emit({"type": "question", "server": question.server, "message": question.message})
+        self._wake()
+
+    def _wake(self) -> None:
+        self.news.set()
+        self.news = anyio.Event()
 
 
 INTERNAL_ERROR: ErrorInfo = {

@@ -12,7 +12,7 @@ from mcp import Client, StdioServerParameters
 
 from bridge.app import Bridge
 from bridge.config import load
-from bridge.host.server import TEXT_META
+from bridge.host.waiting import TEXT_META
 from bridge.items import JsonObject
 from tests.bench.floor import Hear, open_floor
 from tests.bench.workloads import MANY, ROOT, Setup, Workload

@@ -24,9 +24,9 @@ from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config import load
 from bridge.hub.health import State
-from bridge.hub.hub import Approve
 from bridge.hub.member import Member
 from bridge.items import OWN_NAMES
+from bridge.questions import Ask, say_yes
 from bridge.settings import Config
 from tests.fakes.servers import PATIENCE_S
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
@@ -41,11 +41,6 @@ def configure(servers: Mapping[str, Json], **sections: Any) -> Config:
         file.write_text(json.dumps({"mcpServers": servers, **sections}), encoding="utf-8")
         file.chmod(0o600)
         return load(file, environ={}).model_copy(update={"path": None})
-
-
-async def approve_everything(_server: str, _tool: str, _arguments: Json) -> bool:
-    """A user who says yes."""
-    return True
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -119,7 +114,7 @@ async def scene(
     servers: Mapping[str, Json],
     *,
     clock: Clock | None = None,
-    approve: Approve = approve_everything,
+    ask: Ask = say_yes,
     builtin_tools: bool = False,
     hear: MessageHandlerFnT | None = None,
     mode: str = "auto",
@@ -138,7 +133,7 @@ async def scene(
         sections = {"upstream": {"base_url": upstream.base_url, "model": "m", "stream": "never"}, **sections}
         config = configure(servers, builtin_tools=builtin_tools, **sections)
         async with (
-            Bridge(config, environ=environ, clock=clock, approve=approve) as bridge,
+            Bridge(config, environ=environ, clock=clock, ask=ask) as bridge,
             Client(bridge.server, mode=mode, message_handler=hear) as client,
         ):
             yield Scene(bridge, client, upstream, turns)

@@ -8,9 +8,9 @@ import pytest
 from mcp import types
 from mcp.server.mcpserver import MCPServer
 
-from bridge.hub.hub import approve_nothing
+from bridge.questions import NO, YES, Answer, Question, ask_nobody
 from tests.fakes.http import HttpServer
-from tests.fakes.scene import approve_everything, scene
+from tests.fakes.scene import scene
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -52,7 +52,7 @@ async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
             required: {"type": "http", "url": served.url, "require_approval": required, "tools": rules}
             for required in REQUIRED
         }
-        async with scene(servers, approve=approve_nothing) as bridge:
+        async with scene(servers, ask=ask_nobody) as bridge:
             outcome = await bridge.use(*(call(f"{required}__{kind}{number}") for required, kind, number in cases))
     words = {"approval_required": "asked", "unknown_tool": "hidden"}
     found = [words[json.loads(output)["error"]] if output != "run" else "run" for output in outcome.outputs]
@@ -64,7 +64,7 @@ async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
 async def test_a_refusal_names_the_one_line_that_allows_it_and_that_line_does(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = rogue(f"counts={counts}")
-    async with scene({"desk": entry}, approve=approve_nothing) as bridge:
+    async with scene({"desk": entry}, ask=ask_nobody) as bridge:
         outcome = await bridge.use(call("desk__add", {"a": 1, "b": 2}))
     line = '"mcpServers": {"desk": {"tools": {"allow": ["add"]}}}'
     assert outcome.output["error"] == "approval_required"
@@ -72,14 +72,14 @@ async def test_a_refusal_names_the_one_line_that_allows_it_and_that_line_does(tm
     assert [notice["code"] for notice in outcome.receipt["notices"]] == ["approval_required"]
     assert line in outcome.notices[0]
     assert not counts.exists()
-    async with scene({"desk": {**entry, "tools": {"allow": ["add"]}}}, approve=approve_nothing) as bridge:
+    async with scene({"desk": {**entry, "tools": {"allow": ["add"]}}}, ask=ask_nobody) as bridge:
         assert (await bridge.use(call("desk__add", {"a": 1, "b": 2}))).outputs == ["3"]
 
 
 async def test_a_refusal_of_a_tool_to_be_asked_about_names_the_list_that_says_so() -> None:
     """`allow` would not help: `ask` beats it."""
     entry = {**rogue("good"), "tools": {"ask": ["*"]}}
-    async with scene({"desk": entry}, approve=approve_nothing) as bridge:
+    async with scene({"desk": entry}, ask=ask_nobody) as bridge:
         outcome = await bridge.use(call("desk__read"))
     assert outcome.output["message"].endswith('take it out of "mcpServers": {"desk": {"tools": {"ask": …}}}')
 
@@ -87,7 +87,7 @@ async def test_a_refusal_of_a_tool_to_be_asked_about_names_the_list_that_says_so
 async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "tools": {"deny": ["write", "add"], "allow": ["*"]}}
-    async with scene({"desk": entry}, approve=approve_everything) as bridge:
+    async with scene({"desk": entry}) as bridge:
         outcome = await bridge.use(call("desk__add", {"a": 1, "b": 2}), call("desk__read"))
     assert "desk__add" not in outcome.offered
     assert '"unknown_tool"' in outcome.outputs[0]
@@ -96,17 +96,36 @@ async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path)
 
 
 async def test_the_person_is_shown_the_call_and_decides() -> None:
-    asked: list[Any] = []
+    asked: list[Question] = []
 
-    async def approve(server: str, tool: str, arguments: Any) -> bool:
-        asked.append((server, tool, arguments))
-        return bool(arguments["text"] == "yes")
+    async def decide_by_text(question: Question) -> Answer:
+        asked.append(question)
+        says_yes = '"text":"yes' in question.message
+        return {"action": "accept", "content": {"answer": YES if says_yes else NO}, "reason": ""}
 
-    async with scene({"desk": rogue("good")}, approve=approve) as bridge:
+    evil = "yes \u202e\x1b[2J" + "x" * 9000
+    async with scene({"desk": rogue("good")}, ask=decide_by_text) as bridge:
         outcome = await bridge.use(
-            call("desk__echo", {"text": "yes"}), call("desk__echo", {"text": "no"}), call("desk__read")
+            call("desk__echo", {"text": evil}), call("desk__echo", {"text": "no"}), call("desk__read")
         )
-    assert asked == [("desk", "echo", {"text": "yes"}), ("desk", "echo", {"text": "no"})]
-    assert outcome.outputs[0] == "yes"
-    assert '"approval_required"' in outcome.outputs[1]
+    assert asked[1].message == 'The model wants to run "echo" of "desk" with {"text":"no"}. Run it?'
+    assert asked[0].message.isprintable()
+    assert "\\u202e" in asked[0].message
+    assert "more characters that are not shown" in asked[0].message
+    assert len(asked[0].message) < 4200
+    assert outcome.outputs[0] == evil
+    assert json.loads(outcome.outputs[1])["error"] == "declined"
+    assert "the user said no" in outcome.outputs[1]
     assert outcome.outputs[2] == "nothing has changed"
+    [notice] = outcome.receipt["notices"]
+    assert (notice["code"], "approval" in notice["message"]) == ("declined", False)
+
+
+@pytest.mark.parametrize("answer", [{}, {"answer": NO}, {"answer": True}, {"answer": "yes"}, {"run it": YES}])
+async def test_a_form_that_is_sent_off_as_it_stands_approves_nothing(answer: dict[str, Any]) -> None:
+    async def accept(_: Question) -> Answer:
+        return {"action": "accept", "content": answer, "reason": ""}
+
+    async with scene({"desk": rogue("good")}, ask=accept) as bridge:
+        outcome = await bridge.use(call("desk__echo", {"text": "x"}))
+    assert outcome.output["error"] == "declined"
