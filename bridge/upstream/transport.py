@@ -1,8 +1,8 @@
-"""HTTP/1.1 under httpx2's client: connections that are kept, and replies parsed by llhttp.
+"""HTTP/1.1 as a transport of httpx2: connections that are kept, and replies parsed by llhttp.
 
-The client's own transport (httpx2 2.16) parses in Python and asks the kernel, for every request, about each connection
-of its pool that is idle: with 64 runs at once that was half of all the time spent. It still serves where a proxy stands
-between, which this one knows nothing of.
+httpx2's own (2.16) parses in Python and asks the kernel, for every request, about each connection of its pool that is
+idle: with 64 runs at once that was half of all the time spent. It still serves where a proxy stands between, which
+this one knows nothing of.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ import httpx2
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from typing_extensions import override
 
+from bridge.settings import is_loopback
+
 MAX_IDLE, IDLE_S = 64, 60.0
 """How many connections to one origin are kept for the next request, and for how long."""
 MAX_HEAD_BYTES = 262_144
@@ -28,11 +30,15 @@ MAX_WAITING_BYTES = 1 << 20
 Origin: TypeAlias = tuple[str, str, int]
 
 
-def needs_proxy(url: str) -> bool:
-    """Whether the environment sends requests to `url` through a proxy."""
+def open_transport(url: str) -> httpx2.AsyncBaseTransport:
+    """For requests to `url`: ours, or httpx2's where the environment names a proxy for it; loopback needs none."""
     parts = httpx2.URL(url)
     proxies = getproxies()
-    return bool(proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.host)
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is None or is_loopback(url) or proxy_bypass(parts.host):
+        return Transport()
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_S)
+    return httpx2.AsyncHTTPTransport(proxy=httpx2.Proxy(proxy), limits=limits)
 
 
 class Transport(httpx2.AsyncBaseTransport):

@@ -1,7 +1,7 @@
 """One HTTP request to the upstream, and its reply whichever form that has."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import Literal, NoReturn
 from urllib.parse import quote
 
@@ -11,12 +11,12 @@ from bridge import __version__
 from bridge.clock import Clock
 from bridge.errors import UpstreamError
 from bridge.items import Response, Turn, encode
-from bridge.settings import UpstreamConfig, is_loopback
+from bridge.settings import UpstreamConfig
 from bridge.upstream.events import EventSplitter
 from bridge.upstream.replies import build_error, read_reply
 from bridge.upstream.retries import RETRIED_CODES, Passing, is_passing, read_retry_after
 from bridge.upstream.stream import StreamAccumulator
-from bridge.upstream.transport import IDLE_S, MAX_IDLE, Transport, needs_proxy
+from bridge.upstream.transport import open_transport
 
 MAX_BODY_BYTES = 64 << 20
 MAX_REFUSAL_BYTES = 1 << 20
@@ -37,45 +37,62 @@ class Wire:
     ) -> None:
         self._config = config
         self._clock = clock
-        is_direct = is_loopback(config.base_url) or not needs_proxy(config.base_url)
-        self._http = httpx2.AsyncClient(
-            headers=_build_headers(config, auth),
-            params=config.query or None,
-            timeout=httpx2.Timeout(config.idle_timeout_s, connect=config.connect_timeout_s, pool=None),
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_S),
-            transport=transport or (Transport() if is_direct else None),
-            trust_env=not is_direct,
-        )
+        self._transport = transport or open_transport(config.base_url)
+        self._headers = httpx2.Headers(_build_headers(config, auth))
+        self._create = httpx2.URL(f"{config.base_url}/responses", params=config.query or None)
 
     async def close(self) -> None:
         """End all connections."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def post(self, turn: Turn, stream: StreamAccumulator, *, form: Form) -> tuple[Response, Form]:
         """Create a response, asked for in this form; it comes in the form that the upstream likes."""
-        return await self._request("POST", "/responses", stream, form, join_body(turn, stream=form == "stream"))
+        return await self._request("POST", self._create, stream, form, join_body(turn, stream=form == "stream"))
 
     async def get(self, response_id: str, stream: StreamAccumulator, *, after: int | None = None) -> Response:
         """A response as it is by now; or, as a stream, its events `after` this one."""
-        query = "" if after is None else f"?stream=true&starting_after={after}"
+        url = self._locate(f"/responses/{quote(response_id, safe='')}")
         form: Form = "json" if after is None else "stream"
-        path = f"/responses/{quote(response_id, safe='')}{query}"
-        response, _ = await self._request("GET", path, stream, form)
+        if after is not None:
+            url = url.copy_merge_params({"stream": "true", "starting_after": str(after)})
+        response, _ = await self._request("GET", url, stream, form)
         return response
 
     async def ask(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> httpx2.Response:
         """A reply as it is, whatever it says; only its absence is an error."""
         try:
-            return await self._http.request(method, f"{self._config.base_url}{path}", content=body, timeout=timeout_s)
+            async with self._send(method, self._locate(path), ACCEPT["json"], body, timeout_s) as reply:
+                await reply.aread()
+                return reply
         except httpx2.RequestError as error:
             raise _explain_transport(error, self._config.model_copy(update={"idle_timeout_s": timeout_s})) from error
 
-    async def _request(
-        self, method: str, path: str, stream: StreamAccumulator, form: Form, body: bytes | None = None
-    ) -> tuple[Response, Form]:
-        url, headers = f"{self._config.base_url}{path}", {"Accept": ACCEPT[form]}
+    def _locate(self, path: str) -> httpx2.URL:
+        return httpx2.URL(f"{self._config.base_url}{path}", params=self._config.query or None)
+
+    @asynccontextmanager
+    async def _send(
+        self, method: str, url: httpx2.URL, accept: str, body: bytes | None, idle_timeout_s: float
+    ) -> AsyncIterator[httpx2.Response]:
+        """The reply, from its head on.
+
+        Without httpx2's client around the transport: what that adds (redirects, cookies, hooks) is not wanted here.
+        """
+        headers = self._headers.copy()
+        headers["Accept"] = accept
+        timeouts = {"connect": self._config.connect_timeout_s, "read": idle_timeout_s, "write": idle_timeout_s}
+        request = httpx2.Request(method, url, headers=headers, content=body, extensions={"timeout": timeouts})
+        reply = await self._transport.handle_async_request(request)
         try:
-            async with self._http.stream(method, url, content=body, headers=headers) as reply:
+            yield reply
+        finally:
+            await reply.aclose()
+
+    async def _request(
+        self, method: str, url: httpx2.URL, stream: StreamAccumulator, form: Form, body: bytes | None = None
+    ) -> tuple[Response, Form]:
+        try:
+            async with self._send(method, url, ACCEPT[form], body, self._config.idle_timeout_s) as reply:
                 if not reply.is_success:
                     await _refuse(reply)
                 if _is_event_stream(reply):
@@ -123,6 +140,7 @@ def join_body(turn: Turn, *, stream: bool) -> bytes:
 
 def _build_headers(config: UpstreamConfig, auth: str) -> dict[str, str]:
     headers = {"Content-Type": "application/json", "User-Agent": f"mcp-responses-bridge/{__version__}"}
+    headers["Accept-Encoding"] = "identity"  # what is small on the wire is small in memory
     if config.api_key and auth != "none":
         headers |= {"Authorization": f"Bearer {config.api_key}"} if auth == "bearer" else {auth: config.api_key}
     return headers | config.headers
