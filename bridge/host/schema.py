@@ -117,7 +117,10 @@ RESULT: JsonObject = {
             "enum": ["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"],
         },
         "output_text": {"type": "string"},
-        "output_parsed": {"description": "The answer as JSON, where `text` asked for a JSON schema"},
+        "output_parsed": {
+            "description": "The answer as JSON, where `text` asked for a JSON schema",
+            **_any_of("object", "array", "string", "number", "boolean", "null"),
+        },
         "run_id": _any_of("string", "null"),
         "response_id": _any_of("string", "null"),
         "model": _any_of("string", "null"),

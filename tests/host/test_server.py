@@ -1,5 +1,8 @@
 """The bridge's face: what its tools say of themselves, and how hosts hear that it has changed."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import anyio
 import pytest
 from mcp import Client
@@ -28,6 +31,28 @@ async def test_respond_is_listed_with_honest_annotations_and_room_for_its_result
     assert tool.input_schema["required"] == ["input"]
     assert tool.input_schema["additionalProperties"] is False
     assert "anyOf" not in tool.input_schema, "some hosts refuse a choice at the root"
+
+
+async def test_every_value_in_a_schema_has_one_type_or_a_choice_of_such() -> None:
+    """What the Inspector calls portable: hosts hand these schemas on in dialects with less in them."""
+
+    def find_types(schema: dict[str, Any]) -> Iterator[object]:
+        parts = [*schema.get("anyOf", []), *schema.get("properties", {}).values()]
+        parts += [schema[name] for name in ("items", "additionalProperties") if isinstance(schema.get(name), dict)]
+        yield "a choice" if "anyOf" in schema else schema.get("type")
+        for part in parts:
+            yield from find_types(part)
+
+    async with open_client(None) as client:
+        tools = (await client.list_tools()).tools
+    types = [
+        found
+        for tool in tools
+        for schema in (tool.input_schema, tool.output_schema)
+        for found in find_types(schema or {})
+    ]
+    assert len(types) > 50
+    assert {str(found) for found in types if not isinstance(found, str)} == set()
 
 
 async def test_the_description_names_the_model_and_each_server_with_its_number_of_tools() -> None:
