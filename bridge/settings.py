@@ -3,7 +3,7 @@
 import fnmatch
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -168,6 +168,8 @@ class ToolRules(_Section):
     """Neither shown to the model nor run. Beats `ask` and `allow`."""
     ask: Strings = ()
     """Run only after the user said yes. Beats `allow`."""
+    strict: Strings = ()
+    """Sent with `strict: true`, where their schema allows that without a change of what it accepts."""
 
     def decision(self, name: str) -> Decision | None:
         """What the rules say of the tool `name`, the strictest that matches; None = `require_approval` decides."""
@@ -176,10 +178,15 @@ class ToolRules(_Section):
             ("ask", self.ask),
             ("allow", self.allow),
         )
-        for decision, globs in rules:
-            if any(fnmatch.fnmatchcase(name, glob) for glob in globs):
-                return decision
-        return None
+        return next((decision for decision, globs in rules if _matches(name, globs)), None)
+
+    def wants_strict(self, name: str) -> bool:
+        """Whether the tool `name` is to be strict."""
+        return _matches(name, self.strict)
+
+
+def _matches(name: str, globs: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
 class ServerConfig(_Section):

@@ -13,8 +13,9 @@ from mcp import types
 
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
-from bridge.hub.schemas import ArgumentValidator, encode_function, shorten
-from bridge.items import OWN_NAMES, Notice, encode, scrub
+from bridge.hub.schemas import build_function
+from bridge.hub.validation import ArgumentValidator
+from bridge.items import OWN_NAMES, Notice, scrub
 from bridge.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
 
 Approval = Literal["run", "ask"]
@@ -31,6 +32,8 @@ class BridgedTool:
     approval: Approval
     encoded: str = field(repr=False)
     """The function tool of a request, encoded once for all turns of all runs."""
+    notes: tuple[str, ...] = ()
+    """What the model sees otherwise than the owner wrote it, each with the reason."""
 
     @cached_property
     def validator(self) -> ArgumentValidator:
@@ -52,12 +55,23 @@ class BridgedTool:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A tool that no request carries, and why."""
+
+    server: str
+    tool: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Catalogue:
     """A snapshot of all tools in a stable order: built-in ones, then by server in config order."""
 
     tools: Mapping[str, BridgedTool]
     notices: tuple[Notice, ...] = ()
     """Servers that are missing and tools that had to be left out."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Those tools again; denied ones are not among them."""
 
     @cached_property
     def functions(self) -> Mapping[str, str]:
@@ -74,38 +88,48 @@ class Catalogue:
         return difflib.get_close_matches(name, self.tools, n=5, cutoff=0.4)
 
 
-def build_catalogue(members: Iterable[Member], upstream: UpstreamConfig) -> Catalogue:
-    """What the members offer now to a model there. Denied tools are not in it at all."""
+EMPTY = Catalogue({})
+
+
+def build_catalogue(members: Iterable[Member], upstream: UpstreamConfig, before: Catalogue = EMPTY) -> Catalogue:
+    """What the members offer now to a model there. Denied tools are not in it at all; what has not changed since
+    `before` is taken over."""
+    known = {id(bridged.tool): bridged for bridged in before.tools.values()}
     members = list(members)
     has_builtin = any(member.key == BUILTIN for member in members)
     reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
     tools: dict[str, BridgedTool] = {}
-    notices = [_report(member) for member in members if member.state != "ready"]
-    for member in members:
-        if member.state != "ready":
-            continue
-        skipped = dict(member.listing.skipped)
+    left_out: list[LeftOut] = []
+    for member in (member for member in members if member.state == "ready"):
+        left_out += (LeftOut(member.key, name, reason) for name, reason in member.listing.skipped.items())
         for tool in member.tools:
             try:
-                bridged = _bridge(member, tool, reserved, upstream)
+                bridged = known.get(id(tool)) or _bridge(member, tool, reserved, upstream)
+                if bridged and tools.setdefault(bridged.name, bridged) is not bridged:
+                    raise ValueError(f"the name {bridged.name} is taken")
             except (ValueError, RecursionError) as error:
-                skipped[tool.name] = f"its definition cannot be written as JSON: {error}"
-                continue
-            if bridged and tools.setdefault(bridged.name, bridged) is not bridged:
-                skipped[tool.name] = f"the name {bridged.name} is taken"
-        notices += [_leave_out(member, name, reason) for name, reason in skipped.items()]
-    return Catalogue(tools, tuple(notices))
+                left_out.append(LeftOut(member.key, tool.name, str(error)))
+    notices = [_report(member) for member in members if member.state != "ready"]
+    return Catalogue(tools, (*notices, *map(_leave_out, left_out)), tuple(left_out))
 
 
 def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig) -> BridgedTool | None:
+    """The tool as the model sees it; None for one that is denied. Raises ValueError or RecursionError with the reason
+    why it cannot be offered."""
     approval = _decide(member.server, tool)
     if approval == "deny":
         return None
     name, prefix = tool.name, member.server.prefix
     if member.key != BUILTIN:
         name = name_tool(member.key, tool.name, prefix=prefix, taken=taken, max_chars=upstream.name_chars)
-    description = shorten(tool.description or tool.title or "", upstream.description_chars)
-    return BridgedTool(name, member, tool, approval, encode(encode_function(name, description, tool.input_schema)))
+    function = build_function(
+        name,
+        tool.description or tool.title or "",
+        tool.input_schema,
+        description_chars=upstream.description_chars,
+        wants_strict=member.server.tools.wants_strict(tool.name),
+    )
+    return BridgedTool(name, member, tool, approval, function.encoded, function.notes)
 
 
 def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "deny"]:
@@ -123,8 +147,8 @@ def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "de
             return "run" if is_free else "ask"
 
 
-def _leave_out(member: Member, name: str, reason: str) -> Notice:
-    return {"code": "tool_left_out", "message": scrub(f"{member.key}: {name} is left out: {reason}")}
+def _leave_out(tool: LeftOut) -> Notice:
+    return {"code": "tool_left_out", "message": scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}")}
 
 
 def _report(member: Member) -> Notice:

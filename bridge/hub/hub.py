@@ -12,7 +12,7 @@ from bridge.arguments import read_arguments
 from bridge.children import Child
 from bridge.clock import Clock
 from bridge.cuts import Keep
-from bridge.hub.catalogue import BridgedTool, Catalogue, build_catalogue
+from bridge.hub.catalogue import EMPTY, BridgedTool, Catalogue, build_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import render_result
@@ -40,6 +40,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self._clock = clock
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
+        self._last = EMPTY
 
         def build(server: ServerConfig) -> Member:
             return Member(
@@ -69,7 +70,8 @@ class Hub(anyio.AsyncContextManagerMixin):
     def snapshot(self) -> Catalogue:
         """The catalogue of this moment, waiting for nobody."""
         if self._snapshot is None:
-            self._snapshot = build_catalogue(self.members, self._config.upstream or UpstreamConfig())
+            upstream = self._config.upstream or UpstreamConfig()
+            self._last = self._snapshot = build_catalogue(self.members, upstream, self._last)
         return self._snapshot
 
     async def catalogue(self) -> Catalogue:

@@ -1,25 +1,53 @@
-"""A tool's input schema on its way to the model, and the validation of what the model makes of it."""
+"""A tool's input schema as the API takes it: what it would refuse is said in other words that accept the same."""
 
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NoReturn
 
 import jsonschema_rs
 
-from bridge.cuts import cut_middle
-from bridge.items import Json, JsonObject, encode
+from bridge.hub.dialects import drop_ignored, modernise, read_draft
+from bridge.hub.refs import References, Tell
+from bridge.hub.roots import open_root
+from bridge.hub.strict import find_obstacle
+from bridge.hub.subschemas import escape, fill, find, list_slots, read, walk
+from bridge.items import MAX_DEPTH, Json, JsonObject, decode, encode, is_deep
 
-MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000
-"""How much of an argument and of its schema is quoted back to the model."""
+MAX_DEFINITION_BYTES = 65_536
+"""A tool whose function takes more of every request is left out."""
+MAX_FAULTS = 100
+"""A schema with more is none."""
+MAY_BE_BOOLEAN = ("additionalProperties", "unevaluatedProperties", "unevaluatedItems")
 
 
-def encode_function(name: str, description: str, schema: JsonObject) -> JsonObject:
-    """The function tool of a request. `strict: false` is said, because where it is omitted the API may make every
-    argument required, and models then fill optional ones with "" and 0 (vercel/ai#11869)."""
+@dataclass(frozen=True)
+class Function:
+    """The function tool of a request, and what is not as the owner wrote it, each with the reason."""
+
+    encoded: str
+    notes: tuple[str, ...]
+
+
+def build_function(
+    name: str, description: str, schema: JsonObject, *, description_chars: int, wants_strict: bool = False
+) -> Function:
+    """The function tool `name`. Raises ValueError with the reason for one that no upstream would take.
+
+    `strict` is said always, because where it is omitted the API may make every argument required, and models then fill
+    optional ones with "" and 0 (vercel/ai#11869).
+    """
+    notes: dict[str, None] = {}
+    parameters = repair_schema(schema, lambda note: notes.setdefault(note))
     function: JsonObject = {"type": "function", "name": name}
     if description:
-        function["description"] = description
-    return function | {"parameters": complete_schema(schema), "strict": False}
+        function["description"] = shorten(description, description_chars)
+    if len(description) > description_chars:
+        notes[f"the description of {len(description):,} characters is cut to {description_chars:,}"] = None
+    obstacle = find_obstacle(parameters) if wants_strict else None
+    if obstacle:
+        notes[f"not strict, which would change its meaning: {obstacle}"] = None
+    encoded = encode(function | {"parameters": parameters, "strict": wants_strict and not obstacle})
+    if (size := len(encoded.encode())) > MAX_DEFINITION_BYTES:
+        raise ValueError(f"its definition of {size:,} bytes is over the limit of {MAX_DEFINITION_BYTES:,}")
+    return Function(encoded, tuple(notes))
 
 
 def shorten(text: str, chars: int) -> str:
@@ -27,114 +55,74 @@ def shorten(text: str, chars: int) -> str:
     return text if len(text) <= chars else text[: chars - 1] + "…"
 
 
-def complete_schema(schema: JsonObject) -> JsonObject:
-    """`schema` with the `type` and `properties` that the API insists on; the original is not changed."""
-    return {"type": "object", "properties": {}} | schema
+def repair_schema(schema: JsonObject, tell: Tell) -> JsonObject:
+    """A schema of 2020-12 that the API takes and that accepts the same arguments. The original is not changed.
 
-
-@dataclass(frozen=True)
-class InvalidArguments:
-    """Why arguments do not fit, in words a model can act on: where, what was wrong, what the schema asks for there."""
-
-    message: str
-    path: str
-    expected: Json
-
-
-MAX_SCHEMA_NODES = 50_000
-"""How many subschemas may have to be looked at: thirty definitions that each name the one before twice make a billion,
-and the validator, which works on the event loop, would look at them all."""
-
-
-def measure_schema(schema: JsonObject) -> int:
-    """How many subschemas `schema` comes to with every local `$ref` written out; one that leads back to itself counts
-    once."""
-    sizes: dict[str, int] = {}
-
-    def measure(node: Json) -> int:
-        if isinstance(node, list):
-            return sum(map(measure, node))
-        if not isinstance(node, dict):
-            return 1
-        target = node.get("$ref")
-        return 1 + sum(map(measure, node.values())) + (follow(target) if isinstance(target, str) else 0)
-
-    def follow(target: str) -> int:
-        if target not in sizes:
-            sizes[target] = 0  # while it is measured, for one that leads back here
-            sizes[target] = measure(_resolve(schema, target))
-        return sizes[target]
-
-    return measure(schema)
-
-
-def _resolve(schema: Json, target: str) -> Json:
-    """What a local `$ref` points to; None for any other."""
-    node = schema if target.startswith("#") else None
-    for step in target.removeprefix("#").split("/")[1:]:
-        node = node.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
-    return node
-
-
-class ArgumentValidator:
-    """Validates arguments against one tool's schema: compiled at the first call, in linear time for every pattern.
-
-    A schema that cannot be compiled is no reason to lose the tool: its server validates in any case. `note` then says
-    so, and everything passes.
+    `tell` hears what was changed and why. Raises ValueError for what cannot be repaired.
     """
+    if is_deep(schema):
+        raise ValueError(f"its schema is nested more than {MAX_DEPTH} levels deep")
+    root = decode(encode(schema))
+    assert isinstance(root, dict)
+    draft = read_draft(root)
+    drop_ignored(root, draft)
+    _spell_out_booleans(root)
+    references = References(root, draft, tell)
+    modernise(root, draft)
+    _drop_faults(root, tell)
+    open_root(root, references, tell)
+    for node in walk(root):
+        _complete(node, root)
+    references.write()
+    return root
 
-    def __init__(self, schema: JsonObject) -> None:
-        self._schema = schema
-        self.note: str | None = None
 
-    @cached_property
-    def _compiled(self) -> jsonschema_rs.Validator | None:
+def _spell_out_booleans(root: JsonObject) -> None:
+    for node in walk(root):
+        for slot in list_slots(node):
+            if isinstance(value := read(slot), bool) and slot[1] not in MAY_BE_BOOLEAN:
+                fill(slot, {} if value else {"not": {}})
+
+
+def _complete(node: JsonObject, root: JsonObject) -> None:
+    """Add what says nothing and what the API insists on: `properties` of an object, `items` of an array."""
+    kinds = node.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "object" in kinds:
+        node.setdefault("properties", {})
+    if "array" in kinds and "items" not in node:
+        if '"unevaluatedItems":' in encode(root):
+            raise ValueError("an array without `items` beside `unevaluatedItems` cannot be said in another way")
+        node["items"] = JsonObject()
+
+
+def _drop_faults(root: JsonObject, tell: Tell) -> None:
+    """Take out what is no JSON Schema, such as `"type": "any"`: it refuses nothing, and with it the API refuses all."""
+    for node in walk(root):
+        for keyword in ("required", "type"):
+            if isinstance(words := node.get(keyword), list) and all(isinstance(word, str) for word in words):
+                node[keyword] = list(dict.fromkeys(words))
+    for _ in range(MAX_FAULTS):
         try:
-            if measure_schema(self._schema) > MAX_SCHEMA_NODES:
-                raise ValueError("to validate against it would take too long")
-            return jsonschema_rs.validator_for(
-                self._schema,
-                retriever=_refuse_to_fetch,
-                pattern_options=jsonschema_rs.RegexOptions(),
-                validate_formats=False,
-            )
-        except Exception as error:  # noqa: BLE001 - boundary: other people's schema, whatever is wrong with it
-            self.note = f"arguments are not validated here, the schema is unusable: {str(error).splitlines()[0][:200]}"
-            return None
-
-    def find_error(self, arguments: JsonObject) -> InvalidArguments | None:
-        """What is wrong with `arguments`, or None."""
-        if self._compiled is None:
-            return None
-        try:
-            error = next(iter(self._compiled.iter_errors(arguments)), None)
-        except (ValueError, UnicodeError):  # depth or bytes that the validator cannot take
-            return None
-        if error is None:
-            return None
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-        message = cut_middle(error.message, MAX_MESSAGE_BYTES)
-        return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path))
-
-    def _quote(self, path: list[str | int]) -> Json:
-        """The part of the schema that was violated, with the keyword's siblings unless they are too many."""
-        keyword = _walk(self._schema, path)
-        siblings = _walk(self._schema, path[:-1])
-        for fragment in (siblings, {str(path[-1]): keyword} if path else None):
-            if len(encode(fragment)) <= MAX_EXPECTED_CHARS:
-                return fragment
-        return None
+            return jsonschema_rs.meta.validate(root)
+        except jsonschema_rs.ValidationError as fault:
+            where, why = _point(fault.instance_path), fault.message[:100]
+            _drop(root, fault.instance_path)
+            tell(f"{where} is taken out, for it is no JSON Schema: {why}")
+    raise ValueError(f"its schema has more than {MAX_FAULTS} faults")
 
 
-def _walk(schema: Json, path: list[str | int]) -> Json:
-    for step in path:
-        if isinstance(schema, dict) and isinstance(step, str):
-            schema = schema.get(step)
-        elif isinstance(schema, list) and isinstance(step, int):
-            schema = schema[step]
-    return schema
+def _point(path: list[str | int]) -> str:
+    return "#" + "".join(f"/{escape(str(step))}" for step in path)
 
 
-def _refuse_to_fetch(uri: str) -> NoReturn:
-    """A schema from outside never makes the bridge open a file or a connection (MCP, security: no remote `$ref`)."""
-    raise ValueError(f"{uri} is not fetched")
+def _drop(root: JsonObject, path: list[str | int]) -> None:
+    """Take out what stands at `path`; in the place of a schema one that accepts everything is left."""
+    holder: Json = find(root, _point(path[:-1]))
+    name = path[-1]
+    if any(held is holder and key == name for node in walk(root) for held, key in list_slots(node)):
+        fill((holder, name), {})  # type: ignore[arg-type]
+    elif isinstance(holder, dict):
+        del holder[str(name)]
+    elif isinstance(holder, list):
+        del holder[int(name)]

@@ -1,0 +1,143 @@
+"""The arguments of a call against the owner's own schema: in linear time, with nothing fetched."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NoReturn
+
+import jsonschema_rs
+
+from bridge.cuts import cut_middle
+from bridge.hub.subschemas import find, walk
+from bridge.items import Json, JsonObject, decode, encode
+
+MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000
+"""How much of an argument and of its schema is quoted back to the model."""
+
+
+@dataclass(frozen=True)
+class InvalidArguments:
+    """Why arguments do not fit, in words a model can act on: where, what was wrong, what the schema asks for there."""
+
+    message: str
+    path: str
+    expected: Json
+
+
+MAX_SCHEMA_NODES = 50_000
+"""How many subschemas may have to be looked at: thirty definitions that each name the one before twice make a billion,
+and the validator, which works on the event loop, would look at them all."""
+
+
+def measure_schema(schema: JsonObject) -> int:
+    """How many subschemas `schema` comes to with every local `$ref` written out; one that leads back to itself counts
+    once."""
+    sizes: dict[str, int] = {}
+
+    def measure(node: Json) -> int:
+        if isinstance(node, list):
+            return sum(map(measure, node))
+        if not isinstance(node, dict):
+            return 1
+        target = node.get("$ref")
+        return 1 + sum(map(measure, node.values())) + (follow(target) if isinstance(target, str) else 0)
+
+    def follow(target: str) -> int:
+        if target not in sizes:
+            sizes[target] = 0  # while it is measured, for one that leads back here
+            sizes[target] = measure(find(schema, target[1:]) if target.startswith("#") else None)
+        return sizes[target]
+
+    return measure(schema)
+
+
+class ArgumentValidator:
+    """Validates arguments against one tool's schema: compiled at the first call, in linear time for every pattern.
+
+    A schema that cannot be compiled is no reason to lose the tool: its server validates in any case. `note` then says
+    so, and everything passes. A pattern that cannot be is left out here, and nowhere else.
+    """
+
+    def __init__(self, schema: JsonObject) -> None:
+        self._schema = schema
+        self.note: str | None = None
+
+    @cached_property
+    def _compiled(self) -> jsonschema_rs.Validator | None:
+        try:
+            if measure_schema(self._schema) > MAX_SCHEMA_NODES:
+                raise ValueError("to validate against it would take too long")
+            return _compile(self._schema)
+        except Exception as error:  # noqa: BLE001 - boundary: other people's schema, whatever is wrong with it
+            self.note = f"arguments are not validated here, the schema is unusable: {str(error).splitlines()[0][:200]}"
+            return None
+
+    def find_error(self, arguments: JsonObject) -> InvalidArguments | None:
+        """What is wrong with `arguments`, or None."""
+        if self._compiled is None:
+            return None
+        try:
+            error = next(iter(self._compiled.iter_errors(arguments)), None)
+        except (ValueError, UnicodeError):  # depth or bytes that the validator cannot take
+            return None
+        if error is None:
+            return None
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
+        message = cut_middle(error.message, MAX_MESSAGE_BYTES)
+        return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path))
+
+    def _quote(self, path: list[str | int]) -> Json:
+        """The part of the schema that was violated, with the keyword's siblings unless they are too many."""
+        keyword = _walk(self._schema, path)
+        siblings = _walk(self._schema, path[:-1])
+        for fragment in (siblings, {str(path[-1]): keyword} if path else None):
+            if len(encode(fragment)) <= MAX_EXPECTED_CHARS:
+                return fragment
+        return None
+
+
+def _compile(schema: JsonObject) -> jsonschema_rs.Validator:
+    try:
+        return _compile_all(schema)
+    except jsonschema_rs.ValidationError:
+        return _compile_all(_drop_patterns(schema))
+
+
+def _compile_all(schema: JsonObject) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(
+        schema, retriever=_refuse_to_fetch, pattern_options=jsonschema_rs.RegexOptions(), validate_formats=False
+    )
+
+
+def _drop_patterns(schema: JsonObject) -> JsonObject:
+    """`schema` without the patterns that take more than linear time or are written for another engine."""
+    root = decode(encode(schema))
+    assert isinstance(root, dict)
+    for node in walk(root):
+        if isinstance(pattern := node.get("pattern"), str) and not _is_regular(pattern):
+            del node["pattern"]
+        if isinstance(named := node.get("patternProperties"), dict) and not all(map(_is_regular, named)):
+            for keyword in ("patternProperties", "additionalProperties", "unevaluatedProperties"):
+                node.pop(keyword, None)
+    return root
+
+
+def _is_regular(pattern: str) -> bool:
+    try:
+        _compile_all({"pattern": pattern})
+    except ValueError:
+        return False
+    return True
+
+
+def _walk(schema: Json, path: list[str | int]) -> Json:
+    for step in path:
+        if isinstance(schema, dict) and isinstance(step, str):
+            schema = schema.get(step)
+        elif isinstance(schema, list) and isinstance(step, int):
+            schema = schema[step]
+    return schema
+
+
+def _refuse_to_fetch(uri: str) -> NoReturn:
+    """A schema from outside never makes the bridge open a file or a connection (MCP, security: no remote `$ref`)."""
+    raise ValueError(f"{uri} is not fetched")
