@@ -1,7 +1,11 @@
-"""The service, or another application, on a loopback port; requests to it byte by byte or by an MCP client."""
+"""The service, or another application, on a loopback port, of this process or of its own; requests byte by byte or by
+an MCP client."""
 
 import asyncio
+import os
+import re
 import socket
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -136,3 +140,22 @@ async def serving_app(app: ASGIApp) -> AsyncIterator[str]:
             tasks.start_soon(web.serve, [listening])
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
             web.should_exit = True
+
+
+@asynccontextmanager
+async def start_service(*options: str) -> AsyncIterator[tuple[int, int]]:
+    """`serve --transport http` with these options in a process of its own: its pid and its port."""
+    command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--port", "0", *options]
+    process = await asyncio.create_subprocess_exec(
+        *command, env=os.environ | {"MCP_RESPONSES_BRIDGE_TOKEN": TOKEN}, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr
+    try:
+        said = await process.stderr.readline()
+        found = re.search(rb":(\d+)/mcp", said)
+        assert found, said
+        yield process.pid, int(found[1])
+    finally:
+        process.terminate()
+        said = await process.stderr.read()
+    assert (await process.wait(), said) == (0, b"")
