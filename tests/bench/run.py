@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.bench.arms import FEW, Arm, far_end, open_arms
+from tests.bench.crowd import measure_crowd
 from tests.bench.peers import open_peers
 from tests.bench.sizes import measure_sizes
 from tests.bench.starts import measure_starts
@@ -85,6 +86,8 @@ async def main(quick: bool) -> None:
         rows += await measure_starts(base_url, 1 if quick else 7)
         rows += [] if quick else await measure_sizes(base_url)
     sys.stdout.write(f"{render(rows)}\n{render_peers(rows)}{time.monotonic() - began:.0f} s\n")
+    rows += await measure_crowd(1 if quick else 6)
+    sys.stdout.write(f"{render(rows)}\n{time.monotonic() - began:.0f} s\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""What any MCP service must cost: a low-level mcp server over Streamable HTTP, with one tool that answers at once.
+
+It prints its port.
+"""
+
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+from mcp import types
+from mcp.server import Server, ServerRequestContext
+
+TOOL = types.Tool(name="respond", input_schema={"type": "object", "properties": {"input": {"type": "string"}}})
+
+
+async def list_tools(
+    _ctx: ServerRequestContext[dict[str, Any]], _params: types.PaginatedRequestParams | None
+) -> types.ListToolsResult:
+    """The one tool."""
+    return types.ListToolsResult(tools=[TOOL])
+
+
+async def call_tool(
+    _ctx: ServerRequestContext[dict[str, Any]], params: types.CallToolRequestParams
+) -> types.CallToolResult:
+    """Give the input back."""
+    text = str((params.arguments or {}).get("input"))
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
+
+
+server: Server[dict[str, Any]] = Server("bare", on_list_tools=list_tools, on_call_tool=call_tool)
+listening = socket.create_server(("127.0.0.1", 0))
+sys.stdout.write(f"{listening.getsockname()[1]}\n")
+sys.stdout.flush()
+uvicorn.Server(uvicorn.Config(server.streamable_http_app(), http="h11", log_level="critical")).run([listening])
