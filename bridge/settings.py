@@ -330,7 +330,8 @@ class ServeConfig(_Section):
     allowed_hosts: Strings = ()
     """`Host` values accepted besides the loopback names."""
     allowed_origins: Strings = ()
-    """`Origin` values accepted besides our own."""
+    """`Origin` values accepted besides our own. No CORS header is ever sent: it is for clients that send an Origin and
+    need none, and for pages behind a proxy that adds them."""
 
 
 class Config(_Section):

@@ -103,3 +103,5 @@ def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_bac
     logging.getLogger("bridge").setLevel(level.upper())
     for library in ("mcp", "client", "httpx2", "httpcore2"):  # `client` is mcp's, by a name of its own
         logging.getLogger(library).setLevel(logging.ERROR)
+    # Of a body that is no message it logs a traceback with the body; the client is told, and has to mend it.
+    logging.getLogger("mcp.server.sse").setLevel(logging.CRITICAL)

@@ -28,6 +28,7 @@ from bridge.clock import Clock
 from bridge.errors import ConfigError
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.server import BridgeServer
+from bridge.host.wording import Reworded
 from bridge.settings import ServeConfig, is_loopback
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -124,7 +125,7 @@ class Service:
         )
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
         routes = [
-            Route("/mcp", endpoint=StreamableHTTPASGIApp(self._sessions)),
+            Route("/mcp", endpoint=Reworded(StreamableHTTPASGIApp(self._sessions))),
             Route("/sse", self._serve_sse, methods=["GET"]),
             Mount("/messages/", app=self._sse.handle_post_message),
             Route(OPEN_PATH, self._tell_health),

@@ -85,9 +85,8 @@ async def main(quick: bool) -> None:
         rows = [row for setup in SETUPS for row in await measure_runs(setup, base_url, quick)]
         rows += await measure_starts(base_url, 1 if quick else 7)
         rows += [] if quick else await measure_sizes(base_url)
-    sys.stdout.write(f"{render(rows)}\n{render_peers(rows)}{time.monotonic() - began:.0f} s\n")
     rows += await measure_crowd(1 if quick else 6)
-    sys.stdout.write(f"{render(rows)}\n{time.monotonic() - began:.0f} s\n")
+    sys.stdout.write(f"{render(rows)}\n{render_peers(rows)}{time.monotonic() - began:.0f} s\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,14 @@
 """Who is let in to the service: by Host, Origin and token, on every route and method, and only for so long."""
 
+import asyncio
 import base64
 import functools
+import gc
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+import logging
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -15,6 +20,7 @@ from starlette.routing import Mount
 
 from bridge.host.gate import BODY_TIMEOUT_S, Access, Gate
 from bridge.host.http import MAX_BODY_BYTES, Service
+from bridge.telemetry import Redactor, configure_logging
 from tests.fakes.bridges import open_bridge
 from tests.fakes.clock import VirtualClock
 from tests.fakes.service import TOKEN, Reply, Served, parse, serving
@@ -188,8 +194,9 @@ async def test_health_needs_no_token_and_says_nothing_else(app: Send) -> None:
     assert reply.headers.keys() == {"content-length", "content-type"}
 
 
-async def test_a_page_of_another_origin_is_granted_nothing_by_a_preflight(app: Send) -> None:
-    asked = [("access-control-request-method", b"POST"), ("origin", b"https://evil.com")]
+@pytest.mark.parametrize("origin", [b"https://evil.com", b"http://localhost:8787"])
+async def test_no_page_is_granted_anything_by_a_preflight(app: Send, origin: bytes) -> None:
+    asked = [("access-control-request-method", b"POST"), ("origin", origin)]
     for route in (*ROUTES, "/healthz"):
         reply = await app("OPTIONS", route, [*headers_of("host", [f"localhost:{P}"]), *asked])
         assert not [name for name in reply.headers if name.startswith("access-control")]
@@ -330,3 +337,100 @@ async def test_no_request_whatever_gets_a_500(served: Served, caplog: pytest.Log
         assert reply.status < 500, (method, path, headers, body, reply)
         assert "Traceback" not in reply.body
     assert "Traceback" not in caplog.text
+
+
+JSON = [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")]
+MODERN = [*JSON, ("MCP-Protocol-Version", "2026-07-28")]
+SHAPES: dict[str, list[tuple[str, str]]] = {
+    "no headers": [],
+    "text": [("Content-Type", "text/plain"), ("Accept", "*/*")],
+    "JSON": JSON,
+    "a session that is none": [*JSON, ("Mcp-Session-Id", "nobody")],
+    "a revision that is none": [*JSON, ("MCP-Protocol-Version", "1999-01-01")],
+    "the modern era": [*MODERN, ("Mcp-Method", "tools/call"), ("Mcp-Name", "respond")],
+}
+INITIALIZE: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {}}
+INITIALIZE |= {"clientInfo": {"name": "x", "version": "1"}}
+BEGIN = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}).encode()
+MALFORMED = (
+    *(b"", b"{not json", b"\xff\xfe", b"null", b"7", b"[]", b"[" * 100_000, b"{}", b'{"jsonrpc":"1.0","method":"x"}'),
+    *(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":[1]}', b'{"jsonrpc":"2.0","id":{},"method":"ping"}'),
+    *(b'{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}', b'{"jsonrpc":"2.0","id":%s,"method":"x"}' % (b"9" * 5000)),
+    *(b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":{}}}', b"[%s, %s]" % (BEGIN, BEGIN)),
+    *(b'{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":7}}', b'{"jsonrpc":"2.0","id":4,"result":5}'),
+)
+INSIDE = re.compile(r"Traceback|\.py\b|site-packages|pydantic|starlette|uvicorn|JSONRPC[A-Z]|input_value|Exception")
+"""What would tell a client how the service is made."""
+
+
+async def test_every_route_and_method_with_every_shape_of_request_is_answered_and_tells_nothing(
+    served: Served, caplog: pytest.LogCaptureFixture, record_testsuite_property: Any
+) -> None:
+    """Let in by host and token, over a socket: each method on each route with all headers, each body posted to each."""
+    methods = (*METHODS, "PATCH", "HEAD", "TRACE", "BREW")
+    routes = (*ROUTES, "/", "/mcp/", "/sse/", "/healthz", "/mcp/%00", "//", "/messages/%ff?session_id=%00")
+    requests = [(method, route, shape, b"") for method in methods for route in routes for shape in SHAPES]
+    requests += [("POST", route, shape, body) for route in ROUTES for shape in SHAPES for body in (*MALFORMED, BEGIN)]
+    tried = 0
+    for method, route, shape, body in requests:
+        if route == "/sse" and method in ("GET", "HEAD"):
+            continue  # a stream without an end
+        reply = await served.send(method, route, [*served.right, *SHAPES[shape]], body)
+        tried += 1
+        assert reply.status < 500, (method, route, shape, body[:80], reply)
+        assert reply.status < 300 or not INSIDE.search(reply.body), (method, route, shape, body[:80], reply)
+        assert reply.status < 300 or len(reply.body.splitlines()) <= 1, (method, route, shape, body[:80], reply)
+    assert "Traceback" not in caplog.text
+    record_testsuite_property("requests of every shape answered without a 500", f"{tried}/{tried}")
+
+
+async def test_a_body_that_is_no_message_is_one_error_inside_a_session_too(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = await served.send("POST", "/mcp", [*served.right, *JSON], BEGIN)
+    session = [*served.right, *JSON, ("Mcp-Session-Id", begun.headers["mcp-session-id"])]
+    for body in MALFORMED:
+        reply = await served.send("POST", "/mcp", session, body)
+        assert reply.status in (200, 202, 400), (body[:80], reply)
+        assert not INSIDE.search(reply.body), (body[:80], reply)
+    assert "Traceback" not in caplog.text
+    reply = await served.send("POST", "/mcp", session, b"{}")
+    assert json.loads(reply.body)["error"] == {"code": -32600, "message": "JSON, but not a JSON-RPC 2.0 message"}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    """The log file, set up as the program does it."""
+    names = ("", "bridge", "mcp", "client", "httpx2", "httpcore2", "mcp.server.sse")
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    before = logging.getLogger().handlers[:]
+    configure_logging("info", tmp_path / "log", Redactor())
+    yield tmp_path / "log"
+    for handler in set(logging.getLogger().handlers) - set(before):
+        handler.close()
+    logging.getLogger().handlers[:] = before
+    for logger, level in loggers.items():
+        logger.setLevel(level)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning")
+async def test_a_body_that_is_no_message_ends_no_stream_and_is_no_traceback_in_the_log(log: Path) -> None:
+    async with open_bridge(None) as bridge, serving(bridge) as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+        with anyio.fail_after(20):
+            writer.write(b"GET /sse HTTP/1.1\r\n" + write(served.right) + b"\r\n")
+            await reader.readuntil(b"session_id=")
+            endpoint = f"/messages/?session_id={(await reader.readexactly(32)).decode()}"
+            for body in MALFORMED:
+                reply = await served.send("POST", endpoint, [*served.right, *JSON], body)
+                assert reply.status in (202, 400), (body[:80], reply)
+                assert not INSIDE.search(reply.body), (body[:80], reply)
+            await served.send("POST", endpoint, [*served.right, *JSON], BEGIN)
+            await reader.readuntil(b'"serverInfo"')
+        writer.close()
+    gc.collect()  # the SDK does not close the channels of a stream that is cancelled
+    assert "Traceback" not in read(log)
+
+
+def read(log: Path) -> str:
+    return log.read_text(encoding="utf-8")
