@@ -123,3 +123,28 @@ async def test_calls_wait_for_a_lost_server_as_long_as_runs_do_and_are_then_told
     assert "gone is not connected: the process exited with status 2" in outputs[1]
     assert "can't open file" in outputs[1]
     assert catalogue.tools.keys() >= {"gone__read"}
+
+
+async def test_runs_do_not_wait_for_a_server_that_has_not_come_back_in_its_time(tmp_path: Path) -> None:
+    clock, pids, script = VirtualClock(), tmp_path / "pids", tmp_path / "server"
+    pids.mkdir()
+    entry = rogue("good", pids=pids)
+    script.symlink_to(entry["args"][2])
+    entry["args"][2] = str(script)
+    async with scene({"gone": entry}, clock=clock) as bridge:
+        await bridge.bridge.hub.catalogue()
+        script.unlink()
+        [pid] = pids_in(pids)
+        os.kill(pid, signal.SIGKILL)
+        await bridge.reached("gone", "backing off")
+        await clock.advance(0.25)
+        await bridge.reached("gone", "failed")
+        await clock.advance(10)
+        for _ in range(3):  # between and after the attempts that are still made; no time passes in a run
+            with anyio.fail_after(5):
+                outcome = await bridge.use()
+            assert not [name for name in outcome.offered if name.startswith("gone")]
+            [notice] = outcome.notices
+            assert notice.startswith('server "gone" ')
+            assert notice.endswith("its tools are missing")
+            await clock.advance(60)
