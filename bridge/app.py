@@ -153,7 +153,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         page_bytes = self._config.limits.output_bytes
         kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
         tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep, self._ask or run.ask)
-        loop = Loop(self.upstream, tools, run, limits, self._clock)
+        loop = Loop(self.upstream, tools, run, limits, self._config.tool_search, self._clock)
         ending = await loop.run(request)
         if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
             run.emit(answer)

@@ -96,6 +96,8 @@ class CallOutput(TypedDict):
     server: str | None
     tool: str | None
     notices: NotRequired[list[Notice]]
+    found: NotRequired[list[str]]
+    """Names of tools that the following requests are to carry."""
 
 
 @dataclass(frozen=True)

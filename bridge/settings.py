@@ -297,6 +297,9 @@ class Limits(_Section):
     """Tool calls of a run at one time."""
     max_tools: Count = 128
     """Tools offered in one request."""
+    tool_tokens: Count = 20000
+    """About how many tokens the tools of one request may cost. Where all of them are over this or over `max_tools`, a
+    request carries the most useful ones and `find_tools`, which reaches the rest: `tool_search`."""
     timeout_s: Seconds = 1800
     """Seconds for a whole run."""
     soft_deadline_s: Seconds = 45
@@ -316,6 +319,20 @@ class Limits(_Section):
     """Characters of `respond`'s result that the host gets."""
     message_bytes: Count = 67108864
     """Bytes of one message from a server; a longer one fails its call."""
+
+
+class ToolSearch(_Section):
+    """What a request carries where all tools would be too many for it: see `limits.tool_tokens`."""
+
+    pinned: Strings = ()
+    """Tools that every request carries: globs over the names that the model sees."""
+    first: Count = 12
+    """Tools besides them that the first request carries, those that fit the input best."""
+    found: Count = 5
+    """Tools that one call of `find_tools` finds."""
+    hosted: Flag = False
+    """Leave the search to the upstream (`tool_search`, namespaces and `defer_loading` in its API): for models that can,
+    such as gpt-5.4 and later at OpenAI."""
 
 
 class ServeConfig(_Section):
@@ -342,6 +359,7 @@ class Config(_Section):
     servers: tuple[ServerConfig, ...] = ()
     """The servers to connect, in the order of the file."""
     limits: Limits = Limits()
+    tool_search: ToolSearch = ToolSearch()
     builtin_tools: Flag = True
     """Offer the built-in tools."""
     input_roots: Annotated[Strings, AfterValidator(_folders)] = ()

@@ -385,6 +385,7 @@ def test_without_a_file_there_are_the_defaults_and_the_built_in_tools() -> None:
         "max_tool_calls": 50,
         "max_parallel": 8,
         "max_tools": 128,
+        "tool_tokens": 20000,
         "timeout_s": 1800,
         "soft_deadline_s": 45,
         "on_cancel": "auto",

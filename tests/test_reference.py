@@ -16,6 +16,7 @@ SECTIONS = {
     "mcpServers.<key>": settings.ServerConfig,
     "mcpServers.<key>.tools": settings.ToolRules,
     "limits": settings.Limits,
+    "tool_search": settings.ToolSearch,
     "serve": settings.ServeConfig,
 }
 SPELLED = {"transport": "type"}

@@ -19,6 +19,7 @@ from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
 from bridge.settings import Config
 from bridge.telemetry import Redactor
+from bridge.tokens import estimate_tokens
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
@@ -64,12 +65,6 @@ def _leave_out(member: Member, name: str, catalogue: Catalogue) -> JsonObject:
 
 def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) -> JsonObject:
     return {"name": name, "tool": tool, "tokens": tokens, "approval": approval, "notes": list[Json](notes)}
-
-
-def estimate_tokens(text: str) -> int:
-    """About how many tokens `text` is: four characters each, one for each Chinese, Japanese or Korean character."""
-    wide = sum(ord(char) >= 0x2E80 for char in text)
-    return wide + (len(text) - wide + 3) // 4
 
 
 def make_printable(text: str) -> str:

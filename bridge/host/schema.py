@@ -9,7 +9,7 @@ import jsonschema_rs
 
 from bridge.errors import ArgumentError
 from bridge.items import Json, JsonObject, decode, encode, scrub
-from bridge.run.loop import Request
+from bridge.run.request import Request
 
 OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previous_response_id", "tool_choice")
 """What `extra` may not set: an argument of its own or the bridge decides it."""

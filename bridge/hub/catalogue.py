@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mcp import types
 
@@ -17,6 +17,10 @@ from bridge.hub.schemas import build_function
 from bridge.hub.validation import ArgumentValidator
 from bridge.items import OWN_NAMES, Notice, scrub
 from bridge.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
+from bridge.tokens import estimate_tokens
+
+if TYPE_CHECKING:
+    from bridge.ranking import Entry, Index
 
 Approval = Literal["run", "ask"]
 
@@ -83,9 +87,34 @@ class Catalogue:
         """Each model name with the key of the server that owns it."""
         return {name: tool.owner.key for name, tool in self.tools.items()}
 
+    @cached_property
+    def tokens(self) -> Mapping[str, int]:
+        """Each model name with about how many tokens its function tool costs."""
+        return {name: estimate_tokens(tool.encoded) for name, tool in self.tools.items()}
+
+    def rank(self, wish: str) -> list[str]:
+        """The model names of the tools that would do what is wished, best first; none where none would."""
+        return self._index.rank(wish)
+
+    @cached_property
+    def _index(self) -> "Index":
+        """Made at the first search: most catalogues are small enough to be sent whole."""
+        from bridge.ranking import Index
+
+        return Index(map(_describe, self.tools.values()))
+
     def find_near(self, name: str) -> list[str]:
         """Up to five names like `name`: for a model that misremembered one."""
         return difflib.get_close_matches(name, self.tools, n=5, cutoff=0.4)
+
+
+def _describe(bridged: BridgedTool) -> "Entry":
+    from bridge.ranking import Entry
+
+    tool = bridged.tool
+    properties = tool.input_schema.get("properties")
+    arguments = list(properties) if isinstance(properties, dict) else []
+    return Entry(bridged.name, bridged.owner.key, tool.name, tool.title or "", tool.description or "", arguments)
 
 
 EMPTY = Catalogue({})

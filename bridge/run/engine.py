@@ -42,8 +42,17 @@ class Catalogue(Protocol):
         ...
 
     @property
+    def tokens(self) -> Mapping[str, int]:
+        """Each model name with about how many tokens its function tool costs."""
+        ...
+
+    @property
     def notices(self) -> Sequence[Notice]:
         """What is missing from it, and why."""
+        ...
+
+    def rank(self, wish: str) -> Sequence[str]:
+        """The model names of the tools that would do what is wished, best first; none where none would."""
         ...
 
 

@@ -70,6 +70,7 @@ class RunLimits:
     max_tool_calls: int
     max_parallel: int
     max_tools: int
+    tool_tokens: int
     timeout_s: float
 
 
@@ -89,6 +90,7 @@ def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None)
         max_tool_calls=limits.max_tool_calls,
         max_parallel=limits.max_parallel,
         max_tools=limits.max_tools,
+        tool_tokens=limits.tool_tokens,
         timeout_s=lower("timeout_s", limits.timeout_s, timeout_s),
     )
     return lowered, notices

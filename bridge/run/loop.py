@@ -1,39 +1,36 @@
 """The run: ask the upstream, answer all its calls at once, send the outputs back, until there is an answer."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import anyio
 
 from bridge.clock import Clock
 from bridge.errors import BridgeError
-from bridge.items import Call, CallOutput, Json, JsonObject, Last, Response, Turn, answer_call, encode, find_calls
+from bridge.items import (
+    Call,
+    CallOutput,
+    Json,
+    JsonObject,
+    Last,
+    Notice,
+    Response,
+    Turn,
+    answer_call,
+    encode,
+    find_calls,
+)
 from bridge.run.engine import C, Context, OnProgress, Upstream, tell
 from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, read_reason, stop_short
 from bridge.run.offer import Offer, fail_call, make_offer
 from bridge.run.own_tools import OwnTools, RunCatalogue
+from bridge.run.request import Request
+from bridge.settings import ToolSearch
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the caller asked for."""
-
-    parameters: Mapping[str, Json]
-    """Create parameters other than `input`, `tools` and `stream`."""
-    items: Sequence[str]
-    """The input, each item as its JSON text."""
-    tools: Sequence[str | JsonObject] | None = None
-    """The caller's choice of tools; None is all."""
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether the upstream adds every item to a conversation of its own: sent again, they would be in it twice."""
-        return "conversation" in self.parameters
 
 
 @dataclass(frozen=True)
@@ -42,9 +39,19 @@ class Terms(Generic[C]):
 
     catalogue: RunCatalogue[C]
     offer: Offer
+    """The one thing that changes: it grows between turns."""
     deadline: float
     places: anyio.CapacityLimiter
     """One for each call that may be in flight."""
+
+
+class Answered(NamedTuple):
+    """What one call came to."""
+
+    item: str
+    """The item that answers it, as JSON text."""
+    names: Sequence[str]
+    """The tools that the next requests are to carry: those that it found, or its own."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class Loop(Generic[C]):
     tools: OwnTools[C]
     ctx: Context
     limits: RunLimits
+    search: ToolSearch
     clock: Clock
 
     async def run(self, request: Request) -> Ending:
@@ -77,27 +85,33 @@ class Loop(Generic[C]):
             if ending := _find_ending(response, calls):
                 return ending
             stop = self._find_stop(n, calls, calls_left, terms.offer)
-            outputs = await self._answer(n, calls, 0 if stop == "max_turns" else calls_left, terms)
+            answers = await self._answer(n, calls, 0 if stop == "max_turns" else calls_left, terms)
             if stop:
                 return stop_short(stop)
             calls_left -= len(calls)
+            terms = self._grow(terms, answers)
+            outputs = [answer.item for answer in answers]
             history = outputs if request.is_kept else [*history, *map(encode, response["output"]), *outputs]
             last = Last(response["id"], len(history) - len(outputs)) if response["id"] else None
         raise AssertionError("the last turn ends the run")
 
     async def _set_terms(self, request: Request, deadline: float) -> Terms[C]:
         catalogue = await self.tools.catalogue()
-        for notice in catalogue.notices:
-            self.ctx.emit(tell(notice))
-        offer = make_offer(request.tools, catalogue, self.limits.max_tools)
+        offer = make_offer(request, catalogue, self.limits, self.search)
+        self._tell([*catalogue.notices, *offer.notices])
+        catalogue = catalogue.bring(offer.own)
         return Terms(catalogue, offer, deadline, anyio.CapacityLimiter(self.limits.max_parallel))
+
+    def _grow(self, terms: Terms[C], answers: Iterable[Answered]) -> Terms[C]:
+        offer = terms.offer.grow(name for answer in answers for name in answer.names)
+        self._tell(offer.notices[len(terms.offer.notices) :])
+        return replace(terms, offer=offer)
 
     async def _ask(self, n: int, turn: Turn, deadline: float) -> Response:
         self.ctx.emit({"type": "turn.started", "turn": n, "tools": len(turn.tools), "model": turn.parameters["model"]})
         create = partial(self.upstream.create, turn, deadline=deadline, on_event=self.ctx.emit)
         response = await self.ctx.step(f"turn:{n}", create)
-        for notice in response.get("notices", []):
-            self.ctx.emit(tell(notice))
+        self._tell(response.get("notices", []))
         self.ctx.emit(
             {
                 "type": "turn.ended",
@@ -118,25 +132,25 @@ class Loop(Generic[C]):
             return "max_turns"
         return "max_tool_calls" if len(calls) > calls_left else None
 
-    async def _answer(self, n: int, calls: list[Call], allowed: int, terms: Terms[C]) -> list[str]:
-        """The outputs of `calls`, run at once and returned in call order.
+    async def _answer(self, n: int, calls: list[Call], allowed: int, terms: Terms[C]) -> list[Answered]:
+        """The answers to `calls`, run at once and returned in call order.
 
         Only the first `allowed` are run, but each has an output, so that the items stay a valid input; except for the
         caller's own, which are left to it.
         """
-        outputs: dict[int, str] = {}
+        answers: dict[int, Answered] = {}
 
         async def answer(index: int, call: Call) -> None:
-            outputs[index] = await self._call(n, index, call, terms, is_over=index >= allowed)
+            answers[index] = await self._call(n, index, call, terms, is_over=index >= allowed)
 
         async with anyio.create_task_group() as tasks:
             for index, call in enumerate(calls):
                 if call.name not in terms.offer.foreign:
                     tasks.start_soon(answer, index, call)
-        return [outputs[index] for index in sorted(outputs)]
+        return [answers[index] for index in sorted(answers)]
 
-    async def _call(self, n: int, index: int, call: Call, terms: Terms[C], *, is_over: bool) -> str:
-        """The item that answers one call, as JSON text. Its end is told however it ends, also with the run."""
+    async def _call(self, n: int, index: int, call: Call, terms: Terms[C], *, is_over: bool) -> Answered:
+        """The answer to one call. Its end is told however it ends, also with the run."""
         place: JsonObject = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
         place |= {"arguments": call.arguments, "server": terms.catalogue.owners.get(call.name)}
         on_progress = self._relay_progress(place)
@@ -151,14 +165,17 @@ class Loop(Generic[C]):
         finally:
             item = answer_call(call, output["output"])
             self._tell_end(place, output, item, self.clock.now() - began)
-        return encode(item)
+        return Answered(encode(item), output.get("found", [call.name]))
 
     def _tell_end(self, place: JsonObject, output: CallOutput, item: JsonObject, seconds: float) -> None:
-        for notice in output.get("notices", []):
-            self.ctx.emit(tell(notice))
+        self._tell(output.get("notices", []))
         ended: JsonObject = {"server": output["server"], "tool": output["tool"], "is_error": output["is_error"]}
         ended |= {"item": item, "duration_ms": round(seconds * 1000, 1)}
         self.ctx.emit({"type": "call.ended", **place, **ended})
+
+    def _tell(self, notices: Iterable[Notice]) -> None:
+        for notice in notices:
+            self.ctx.emit(tell(notice))
 
     def _relay_progress(self, place: JsonObject) -> OnProgress:
         async def relay(progress: float, total: float | None, message: str | None) -> None:

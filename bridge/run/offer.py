@@ -3,13 +3,18 @@
 import difflib
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from bridge.errors import ArgumentError
-from bridge.items import Call, CallOutput, Json, JsonObject, encode, encode_error
+from bridge.items import Call, CallOutput, Json, JsonObject, Notice, encode, encode_error
 from bridge.run.engine import C
-from bridge.run.own_tools import RunCatalogue
+from bridge.run.hosted import defer
+from bridge.run.limits import RunLimits
+from bridge.run.own_tools import OwnTool, RunCatalogue
+from bridge.run.request import Request
+from bridge.run.search import Room, make_find_tool, pick_first
+from bridge.settings import ToolSearch
 
 OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
 """Hosted tools by name only: their calls are executed by whoever makes the request."""
@@ -17,13 +22,32 @@ OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_
 
 @dataclass(frozen=True)
 class Offer:
-    """The tools of every request of a run, in one order, and who answers their calls."""
+    """The tools of the next request of a run, and who answers their calls.
+
+    It only grows, and at its end: what was offered once stays where it is, so that prompt caches hold.
+    """
 
     texts: tuple[str, ...]
     owned: frozenset[str]
-    """Names that a connected server answers."""
+    """Names that a connected server, or the run itself, answers. Those of hidden tools too: a model may know them."""
     foreign: frozenset[str]
     """Names that the caller answers itself."""
+    hidden: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """The tools that are not in it yet, by name."""
+    room: Room = field(default=Room(0, 0))
+    """How far it may grow."""
+    own: tuple[OwnTool, ...] = ()
+    """Tools of the run's own that came with it."""
+    notices: tuple[Notice, ...] = ()
+
+    def grow(self, names: Iterable[str]) -> "Offer":
+        """This offer with the hidden tools of these names at its end, as far as there is room."""
+        wanted = {name: self.hidden[name] for name in names if name in self.hidden}
+        joining = self.room.fit(wanted, self.texts)
+        if missed := wanted.keys() - joining.keys():
+            return replace(self.grow(joining), notices=(*self.notices, _tell_full(missed, self.room)))
+        hidden = {name: text for name, text in self.hidden.items() if name not in joining}
+        return replace(self, texts=(*self.texts, *joining.values()), hidden=hidden)
 
     def refuse(self, call: Call, *, is_over: bool) -> CallOutput | None:
         """The output of a call that must not be run, or None. For a name that was not offered it has near names, never
@@ -43,27 +67,87 @@ def fail_call(code: str, message: str, **details: Json) -> CallOutput:
     return {"output": encode_error(code, message, **details), "is_error": True, "server": None, "tool": None}
 
 
-def make_offer(wanted: Sequence[str | JsonObject] | None, catalogue: RunCatalogue[C], max_tools: int) -> Offer:
+def make_offer(request: Request, catalogue: RunCatalogue[C], limits: RunLimits, search: ToolSearch) -> Offer:
     """The offer for `respond`'s `tools`: None is all; strings are globs over model names; objects are Responses tools.
 
-    A function object whose name a server owns is sent as the caller wrote it and answered by that server. Raises
-    ArgumentError for a glob that matches nothing, for a tool whose calls nobody here executes, and for more tools than
-    a request may carry.
+    A function object whose name a server owns is sent as the caller wrote it and answered by that server. Where the
+    choice is over the limits, the offer begins with a part of it. Raises ArgumentError for a glob that matches nothing,
+    for a tool whose calls nobody here executes, and where what must not be left out is over the limit.
     """
-    _refuse_unexecuted(entry for entry in wanted or () if isinstance(entry, dict))
-    functions = catalogue.functions
-    if wanted is None:
-        chosen = dict(functions)
-    else:
-        chosen = dict[str, str]()
-        for entry in wanted:
-            chosen |= _pick(entry, functions) if isinstance(entry, str) else {_name(entry): encode(entry)}
+    objects = [entry for entry in request.tools or () if isinstance(entry, dict)]
+    _refuse_unexecuted(objects)
+    chosen = _choose(request.tools, catalogue.functions)
     chosen |= catalogue.accompany(chosen)
-    if len(chosen) > max_tools:
-        raise ArgumentError(_explain_excess(chosen, catalogue, max_tools))
-    named = {str(entry.get("name")) for entry in wanted or () if isinstance(entry, dict) and "name" in entry}
     owned = frozenset(name for name in chosen if name in catalogue.owners)
-    return Offer(tuple(chosen.values()), owned, frozenset(named) - owned)
+    foreign = frozenset(str(entry["name"]) for entry in objects if "name" in entry) - owned
+    offer = Offer(tuple(chosen.values()), owned, foreign)
+    if len(chosen) <= limits.max_tools and _count_tokens(chosen, catalogue) <= limits.tool_tokens:
+        return offer
+    named = frozenset(_find_named(request, chosen, search.pinned))
+    fixed = {name: text for name, text in chosen.items() if name in named or name not in catalogue.functions}
+    hidden = {name: text for name, text in chosen.items() if name not in fixed}
+    offer = replace(offer, texts=tuple(fixed.values()), hidden=hidden, room=Room(limits.max_tools, limits.tool_tokens))
+    begun = _leave_to_upstream(offer, catalogue) if search.hosted else _begin_small(offer, request, catalogue, search)
+    if len(begun.texts) > limits.max_tools:
+        raise ArgumentError(_explain_excess(fixed, catalogue, limits.max_tools))
+    return begun
+
+
+def _count_tokens(chosen: Iterable[str], catalogue: RunCatalogue[C]) -> int:
+    """What the servers' tools cost; the caller's own are its affair."""
+    return sum(catalogue.tokens.get(name, 0) for name in chosen)
+
+
+def _find_named(request: Request, chosen: Iterable[str], pinned: Sequence[str]) -> Iterator[str]:
+    """The tools that no request of the run may do without: those that somebody named, and the pinned ones."""
+    for entry in request.tools or ():
+        yield entry if isinstance(entry, str) else _name(entry)
+    yield from request.name_tools()
+    for glob in pinned:
+        yield from fnmatch.filter(chosen, glob)
+
+
+def _begin_small(offer: Offer, request: Request, catalogue: RunCatalogue[C], search: ToolSearch) -> Offer:
+    """What must not be left out, `find_tools`, and the tools that fit the input best."""
+    if not offer.hidden:
+        return offer
+    finder = make_find_tool(catalogue, offer.hidden, search.found)
+    begun = replace(offer, texts=(*offer.texts, finder.encoded), owned=offer.owned | {finder.name}, own=(finder,))
+    fitting = pick_first(catalogue, request.read_wishes(), offer.hidden, search.first)
+    first = begun.room.fit({name: offer.hidden[name] for name in fitting}, begun.texts)
+    grown = begun.grow(name for name in offer.hidden if name in first)
+    message = (
+        f"{len(grown.texts):,} tools are offered at first, the model reaches {len(grown.hidden):,} more with "
+        f"{finder.name}: all of them would be over {_name_limits(grown.room)}"
+    )
+    return replace(grown, notices=({"code": "tools_searched", "message": message},))
+
+
+def _leave_to_upstream(offer: Offer, catalogue: RunCatalogue[C]) -> Offer:
+    """What must not be left out, and all others for the upstream's own search."""
+    texts = (*offer.texts, *defer(offer.hidden, catalogue.owners))
+    message = (
+        f"{len(offer.hidden):,} tools are left to the upstream's own search: they are over {_name_limits(offer.room)}"
+    )
+    return replace(offer, texts=texts, hidden={}, notices=({"code": "tools_searched", "message": message},))
+
+
+def _tell_full(missed: Iterable[str], room: Room) -> Notice:
+    message = f"Found tools that would bring the requests over {_name_limits(room)}: {', '.join(sorted(missed))}"
+    return {"code": "tools_full", "message": message}
+
+
+def _name_limits(room: Room) -> str:
+    return f"limits.max_tools ({room.tools:,}) or limits.tool_tokens ({room.tokens:,})"
+
+
+def _choose(wanted: Sequence[str | JsonObject] | None, functions: Mapping[str, str]) -> dict[str, str]:
+    if wanted is None:
+        return dict(functions)
+    chosen = dict[str, str]()
+    for entry in wanted:
+        chosen |= _pick(entry, functions) if isinstance(entry, str) else {_name(entry): encode(entry)}
+    return chosen
 
 
 def _refuse_unexecuted(tools: Iterable[JsonObject]) -> None:

@@ -1,9 +1,9 @@
 """The tools of the run's own: offered beside the servers', answered in the run, seeing nothing but this run."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import jsonschema_rs
 
@@ -17,6 +17,14 @@ BRIDGE = "bridge"
 """The server that these tools appear with."""
 
 
+class Found(NamedTuple):
+    """An answer that brings tools with it."""
+
+    text: str
+    names: Sequence[str]
+    """Model names of tools that the following requests are to carry."""
+
+
 @dataclass(frozen=True)
 class OwnTool:
     """One tool of the run's own. Its name is one of `items.OWN_NAMES`, which no server's tool is given."""
@@ -25,7 +33,7 @@ class OwnTool:
     description: str
     parameters: JsonObject
     """JSON Schema of its arguments; `answer` gets none that do not fit."""
-    answer: Callable[[JsonObject], Awaitable[str]] = field(repr=False)
+    answer: Callable[[JsonObject], Awaitable[str | Found]] = field(repr=False)
     """What the model reads. Raises ValueError with words for it."""
     accompanies: Callable[[str], bool] = field(repr=False)
     """Whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at the
@@ -42,7 +50,10 @@ class OwnTool:
         try:
             arguments = read_arguments(call.arguments)
             jsonschema_rs.validate(self.parameters, arguments)
-            return self._wrap(await self.answer(arguments), is_error=False)
+            answer = await self.answer(arguments)
+            if isinstance(answer, Found):
+                return {**self._wrap(answer.text, is_error=False), "found": [*answer.names]}
+            return self._wrap(answer, is_error=False)
         except jsonschema_rs.ValidationError as error:
             wrong = error.message
         except ValueError as error:
@@ -71,9 +82,22 @@ class RunCatalogue(Generic[C]):
         return {**self.servers.owners, **dict.fromkeys(self.own, BRIDGE)}
 
     @property
+    def tokens(self) -> Mapping[str, int]:
+        """Each model name of a server's tool with about how many tokens its function tool costs."""
+        return self.servers.tokens
+
+    @property
     def notices(self) -> Sequence[Notice]:
         """What is missing from it, and why."""
         return self.servers.notices
+
+    def rank(self, wish: str) -> Sequence[str]:
+        """The servers' tools that would do what is wished, best first; none where none would."""
+        return self.servers.rank(wish)
+
+    def bring(self, tools: Iterable[OwnTool]) -> "RunCatalogue[C]":
+        """This catalogue with more tools of the run's own."""
+        return replace(self, own={**self.own, **{tool.name: tool for tool in tools}})
 
     def accompany(self, names: Collection[str]) -> dict[str, str]:
         """The run's own tools that come with an offer of these, by name, as JSON texts."""

@@ -39,7 +39,7 @@ def write_config(
     content = {
         "mcpServers": entries,
         "upstream": {"base_url": base_url, "model": "text", "stream": stream},
-        "limits": {"max_tools": 10_000},
+        "limits": {"max_tools": 10_000, "tool_tokens": 10_000_000},
         "builtin_tools": builtin_tools,
     }
     path.write_text(json.dumps(content), encoding="utf-8")

@@ -12,7 +12,7 @@ from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
 from bridge.clock import Clock
-from bridge.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
 from bridge.telemetry import Redactor
 from tests.fakes.items import Json
 from tests.fakes.upstream import Answer, Reply, Request, ScriptedUpstream
@@ -27,6 +27,7 @@ async def open_bridge(
     servers: Mapping[str, MCPServer] | None = None,
     *,
     limits: Mapping[str, Any] | None = None,
+    tool_search: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
     builtin_tools: bool = False,
     prefix: bool = True,
@@ -46,6 +47,7 @@ async def open_bridge(
             for key in servers or {}
         ),
         limits=Limits(**(limits or {})),
+        tool_search=ToolSearch.model_validate(tool_search or {}),
         builtin_tools=builtin_tools,
         input_roots=tuple(input_roots),
     )

@@ -7,6 +7,7 @@ import anyio
 import pytest
 from mcp.server.mcpserver import MCPServer
 
+from bridge.settings import BUILTIN_NAMES
 from tests.fakes.bridges import ask, open_client, outputs_of, respond
 from tests.fakes.clock import VirtualClock
 from tests.fakes.servers import ordered_server
@@ -298,9 +299,10 @@ async def test_a_glob_that_matches_nothing_is_refused_with_near_names() -> None:
 
 
 @pytest.mark.rule("R13")
-async def test_too_many_tools_are_refused_with_the_count_of_each_server() -> None:
+async def test_too_many_tools_that_are_named_in_full_are_refused_with_the_count_of_each_server() -> None:
     servers = {"o": ordered_server().server}
-    receipt, requests = await ask([], servers, {"tools": ["*", LOOK_UP]}, builtin_tools=True, limits={"max_tools": 6})
+    tools = [*BUILTIN_NAMES, "o__answer", LOOK_UP]
+    receipt, requests = await ask([], servers, {"tools": tools}, builtin_tools=True, limits={"max_tools": 6})
     assert requests == []
     said = "tools: 7 tools are over the limit of 6 per request (builtin_tools 4, o 1, the caller 1, bridge 1)"
     assert receipt["error"]["message"].startswith(said)

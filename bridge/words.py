@@ -1,0 +1,126 @@
+"""Reads texts about tools as terms, and knows which terms of English and Chinese mean nearly the same."""
+
+import re
+from collections.abc import Container, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+_HAN = "\u3400"
+"""The first of the Chinese characters; nothing that is read as a term stands behind them."""
+_TOKEN = re.compile(
+    "[A-Za-z]+[0-9]+[a-z]+|[A-Za-z]{1,2}[0-9]|[0-9][Dd](?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[\u3400-\u9fff]+"
+)
+_BRAND = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]*)+\b", re.ASCII)
+_VALUE = re.compile(
+    r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+|\b[A-Z]+-\d+\b|\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|「[^」\n]{1,200}」"
+)
+"""What something is to be done with: addresses, keys of tickets, quotations. It does not say what is to be done."""
+_URL = re.compile(r"https?://[^\s\"'<>,。;，；]+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|dev|cn)\b", re.ASCII)
+_FILE = re.compile(r"\b[\w-]+\.([a-z][a-z0-9]{1,4})\b", re.ASCII)
+_ENDING = re.compile("(?:(?<=[a-z]{3})ing|(?<=[a-z]{2})ed|(?<=[a-z]{2}[hxsz])es|(?<=[a-z]{2}[^s])s|(?<=[a-z]{3})e)$")
+_LONGEST = 6
+"""Characters of the longest Chinese word."""
+
+
+class _Line(NamedTuple):
+    """Terms that mean nearly the same; the first of each language says it most plainly."""
+
+    english: tuple[str, ...]
+    chinese: tuple[str, ...]
+
+
+@lru_cache(maxsize=16384)
+def stem(word: str) -> str:
+    """`word` in lower case without its ending, so that create, creates, creating and created are one term."""
+    word = word.lower()
+    if len(word) > 4 and word.endswith("ies"):
+        return f"{word[:-3]}y"
+    cut = _ENDING.sub("", word)
+    is_doubled = len(cut) > 3 and cut != word and cut[-1] == cut[-2] and cut[-1] not in "sl"
+    return cut[:-1] if is_doubled else _ENDING.sub("", cut) if cut.endswith("e") else cut
+
+
+def _read_lines() -> Iterator[_Line]:
+    for line in Path(__file__).with_name("vocabulary.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            english, _, chinese = line.partition(";")
+            words = (" ".join(map(stem, re.findall("[a-z0-9]+", word.lower()))) for word in english.split(","))
+            yield _Line(tuple(dict.fromkeys(words)), tuple(word.strip() for word in chinese.split(",")))
+
+
+_EMPTY, *_LINES = _read_lines()
+_NOISE = frozenset((*_EMPTY.english, *_EMPTY.chinese))
+"""Words that say nothing about a tool."""
+_KNOWN: dict[str, list[_Line]] = {}
+for _line in _LINES:
+    for _term in (*_line.english, *_line.chinese):
+        _KNOWN.setdefault(_term, []).append(_line)
+_PAIRS = frozenset(" ".join(term.split()[:2]) for term in _KNOWN if " " in term)
+
+
+def read_terms(text: str) -> Iterator[str]:
+    """The terms of `text` in order: stems, the phrases that the vocabulary has, Chinese words, and where it has none
+    each pair of characters."""
+    before, pair = "", ""
+    for token in _TOKEN.findall(text):
+        if token >= _HAN:
+            yield from _read_chinese(token)
+            before, pair = "", ""
+            continue
+        term = stem(token)
+        if pair and (triple := f"{pair} {term}") in _KNOWN:
+            yield triple
+        pair = f"{before} {term}"
+        if pair not in _PAIRS:
+            pair = ""
+        elif pair in _KNOWN:
+            yield pair
+        if len(term) > 1 and term not in _NOISE:
+            yield term
+        before = term
+
+
+def _read_chinese(run: str) -> Iterator[str]:
+    """The longest words that are known, from the left; between them pairs of characters."""
+    unknown, start = "", 0
+    while start < len(run):
+        lengths = range(min(_LONGEST, len(run) - start), 0, -1)
+        word = next((run[start : start + n] for n in lengths if run[start : start + n] in _KNOWN), "")
+        if word or run[start] in _NOISE:
+            yield from _pair(unknown)
+            yield from [word] if word else []
+            unknown = ""
+        else:
+            unknown += run[start]
+        start += len(word) or 1
+    yield from _pair(unknown)
+
+
+def _pair(run: str) -> list[str]:
+    return [run[n : n + 2] for n in range(len(run) - 1)] if len(run) > 2 else [run] * bool(run)
+
+
+def read_wish(text: str, known: Container[str]) -> list[str]:
+    """The terms of what somebody wants done, each once. A name such as GitHub is one term where it is `known`."""
+    text = _BRAND.sub(lambda match: match[0].lower() if stem(match[0]) in known else match[0], text)
+    text = _FILE.sub(r" file \1 ", _URL.sub(" url ", _VALUE.sub(" ", text)))
+    return list(dict.fromkeys(read_terms(text)))
+
+
+def is_chinese(term: str) -> bool:
+    return term >= _HAN
+
+
+@lru_cache(maxsize=4096)
+def find_alternatives(term: str) -> Mapping[str, float]:
+    """Terms that may say the same as `term`, each with how well it does: 1 for itself."""
+    near = {term: 1.0}
+    for line in _KNOWN.get(term, ()):
+        plain, other = (1.0, 0.75) if is_chinese(term) else (0.6, 0.45)
+        if term == line.english[0]:
+            other = plain
+        weights = dict.fromkeys(line.english, other) | {line.english[0]: plain}
+        weights |= dict.fromkeys(line.chinese, 0.6 if is_chinese(term) else 0.9)
+        near |= {word: max(weight, near.get(word, 0)) for word, weight in weights.items()}
+    return near

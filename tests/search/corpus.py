@@ -1,0 +1,93 @@
+"""The labelled corpus: over a thousand tools, published and generated, and what each of the questions asks for."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bridge.ranking import Entry
+from tests.search.generated import SYSTEMS, generate_tools
+
+DATA = Path(__file__).parents[1] / "data"
+KEYS = {
+    "arxiv-mcp-server": "arxiv",
+    "awslabs.aws-api-mcp-server": "aws",
+    "awslabs.aws-documentation-mcp-server": "awsdocs",
+    "awslabs.dynamodb-mcp-server": "dynamodb",
+    "blender-mcp": "blender",
+    "brave-search-mcp-server": "brave",
+    "chrome-devtools-mcp": "chrome",
+    "desktop-commander": "desktop",
+    "excel-mcp-server": "excel",
+    "firecrawl-mcp": "firecrawl",
+    "hubspot-mcp-server": "hubspot",
+    "mcp-atlassian": "atlassian",
+    "mcp-gitlab": "gitlab",
+    "mcp-server-fetch": "fetch",
+    "mcp-server-git": "git",
+    "mcp-server-kubernetes": "kubernetes",
+    "mcp-server-sqlite": "sqlite",
+    "mcp-server-time": "time",
+    "mobile-mcp": "mobile",
+    "mongodb-mcp-server": "mongodb",
+    "n8n-mcp": "n8n",
+    "notion-mcp-server": "notion",
+    "office-powerpoint-mcp-server": "powerpoint",
+    "office-word-mcp-server": "word",
+    "playwright-mcp": "playwright",
+    "sentry-mcp-server": "sentry",
+    "server-everything": "everything",
+    "server-filesystem": "filesystem",
+    "server-github": "github",
+    "server-memory": "memory",
+    "server-slack": "slack",
+    "workspace-mcp": "google",
+    "xcodebuildmcp": "xcode",
+    "invented-home": "home",
+    "invented-lab": "lab",
+    "invented-office": "office",
+    "invented-shop": "shop",
+}
+"""Each stored catalogue with the key that a user would give its server."""
+
+
+def load_tools() -> dict[str, list[dict[str, Any]]]:
+    """The tools by the key of their server."""
+    stored = {
+        KEYS[file.stem]: json.loads(file.read_text(encoding="utf-8"))["tools"]
+        for folder in ("published", "catalogues")
+        for file in sorted((DATA / folder).glob("*.json"))
+        if file.stem in KEYS
+    }
+    return stored | {system: generate_tools(system) for system in SYSTEMS}
+
+
+def load_entries() -> list[Entry]:
+    return [
+        Entry(
+            f"{key}/{t['name']}",
+            key,
+            t["name"],
+            t.get("title") or "",
+            t.get("description") or "",
+            list(t["inputSchema"].get("properties", {})),
+        )
+        for key, tools in load_tools().items()
+        for t in tools
+    ]
+
+
+class Question(NamedTuple):
+    language: str
+    text: str
+    tools: frozenset[str]
+    """Any one of these would do; none: nothing that is there would."""
+
+    @property
+    def is_held_out(self) -> bool:
+        return int(hashlib.sha256(self.text.encode()).hexdigest(), 16) % 2 == 1
+
+
+def load_questions() -> list[Question]:
+    stored = json.loads((DATA / "tool_questions.json").read_text(encoding="utf-8"))["questions"]
+    return [Question(q["language"], q["question"], frozenset(q["tools"])) for q in stored]
