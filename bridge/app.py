@@ -22,6 +22,7 @@ from bridge.hub.member import Member
 from bridge.items import JsonObject, Notice
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
+from bridge.run.continuation import complete_input, continue_run
 from bridge.run.engine import tell
 from bridge.run.kept import KeptOutputs
 from bridge.run.limits import Ending, fail_with, lower_limits
@@ -109,7 +110,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if self.upstream is None:
             raise NotConfigured(NO_UPSTREAM)
         check_arguments(arguments)
-        if "model" not in arguments and self.upstream.config.model is None:
+        if not arguments.keys() & {"model", "run_id"} and self.upstream.config.model is None:
             raise ArgumentError(NO_MODEL)
 
     def start(self, arguments: JsonObject, listener: Listener | None = None, *, owner: str | None = None) -> Run:
@@ -117,6 +118,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         patience ends call again, and nothing may be done twice for it. Raises ArgumentError or NotConfigured before
         anything is sent."""
         self.check(arguments)
+        arguments = self._continue(arguments, owner)
         run = self._engine.find_lost(arguments, owner=owner) if owner else None
         if run:
             run.emit(tell(REJOINED))
@@ -126,12 +128,24 @@ class Bridge(anyio.AsyncContextManagerMixin):
             run.listen(listener)
         return run
 
-    def find(self, run_id: str, *, owner: str) -> Run:
+    def find(self, run_id: str, *, owner: str | None) -> Run:
         """A run of this owner. Raises ArgumentError, the same for one that is unknown, expired or somebody else's."""
         run = self._engine.find(run_id, owner=owner)
         if run is None:
             raise ArgumentError("run_id: there is no such run; it may have expired, and must be that of a result")
         return run
+
+    def _continue(self, arguments: JsonObject, owner: str | None) -> JsonObject:
+        """The arguments with what an earlier run had, where they go on from one."""
+        assert self.upstream
+        if isinstance(run_id := arguments.get("run_id"), str):
+            earlier = self.find(run_id, owner=owner)
+            request = build_request(earlier.arguments, model="", defaults=self.upstream.config.defaults)
+            return continue_run(earlier, arguments, is_kept=request.is_kept)
+        if isinstance(response_id := arguments.get("previous_response_id"), str):
+            answered = self._engine.find_response(response_id, owner=owner)
+            return complete_input(answered, arguments) if answered else arguments
+        return arguments
 
     async def _respond(self, run: Run, arguments: JsonObject) -> Ending:
         """The body of a run."""

@@ -41,6 +41,12 @@ ARGUMENTS: JsonObject = {
             "type": "string",
             "description": "Continue the conversation: the response_id of an earlier result",
         },
+        "run_id": {
+            "type": "string",
+            "minLength": 1,
+            "description": "Go on where the run of an earlier result ended: with its arguments, and `input` as what is "
+            "new, such as the outputs of your functions that it called",
+        },
         "tools": {
             "type": "array",
             "items": {"anyOf": [{"type": "string"}, {"type": "object", "required": ["type"]}]},
@@ -131,6 +137,11 @@ RESULT: JsonObject = {
         "error": _any_of("object", "null"),
         "notices": {"type": "array", "items": _OBJECT},
         "output": {"type": "array", "items": _OBJECT},
+        "pending": {
+            "type": "array",
+            "items": _OBJECT,
+            "description": "What needs your answer before the run can go on",
+        },
     },
 }
 """The result of `respond`, open: a later version may say more."""

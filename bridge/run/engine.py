@@ -104,6 +104,10 @@ class Engine(Protocol):
         """The run of an earlier, equal call of this owner that got no result."""
         ...
 
+    def find_response(self, response_id: str, *, owner: str | None) -> Run | None:
+        """The run of this owner that ended with this response."""
+        ...
+
 
 def tell(notice: Notice) -> JsonObject:
     """The event for a notice."""

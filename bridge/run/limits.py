@@ -38,8 +38,9 @@ IN_PROGRESS: Ending = {"status": "in_progress", "reason": None, "error": None}
 
 
 def stop_short(reason: Reason) -> Ending:
-    """The ending of a run that was cut short."""
-    return {"status": "incomplete", "reason": reason, "error": None}
+    """The ending of a run that was cut short, or that needs the caller to go on."""
+    status: Status = "needs_input" if reason in ("caller_tools", "approval") else "incomplete"
+    return {"status": status, "reason": reason, "error": None}
 
 
 def read_reason(reason: str | None) -> Reason:

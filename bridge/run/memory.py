@@ -64,6 +64,12 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         lost = (run for run in self._runs.values() if not (run.waiters or run.is_delivered or run.is_stopped))
         return next((run for run in lost if run.owner == owner and run.arguments == arguments), None)
 
+    def find_response(self, response_id: str, *, owner: str | None) -> Run | None:
+        """The run of this owner that ended with this response."""
+        self._forget()
+        ended = (run for run in self._runs.values() if run.owner == owner and run.ending)
+        return next((run for run in ended if run.response_id == response_id), None)
+
     async def _execute(self, run: Run) -> None:
         try:
             await run.execute(partial(self._body, run, run.arguments))

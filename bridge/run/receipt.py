@@ -4,7 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
-from bridge.items import Json, JsonObject, Notice, decode, encode, is_deep, read_text, read_usage
+from bridge.items import Json, JsonObject, decode, encode, is_deep, read_text, read_usage
+from bridge.run.continuation import as_items, explain_next, find_items, find_pending, place_event
 from bridge.run.limits import Ending
 
 Detail = Literal["summary", "full"]
@@ -39,36 +40,32 @@ def build_receipt(
         "usage": _sum_usage(turns),
         "incomplete_details": {"reason": ending["reason"]} if ending["reason"] else None,
         "error": cast("JsonObject", ending["error"]),
-        "notices": [*_find_notices(events), *_explain_next(run_id, ending)],
+        "notices": _find_notices(events),
     }
     if answer := next((event for event in events if event["type"] == "answer"), None):
         receipt["output_parsed"] = answer["value"]
     if is_full:
-        receipt["output"] = _find_items(events)
-    return cast("JsonObject", decode(_fit(receipt, limit_chars)))
-
-
-def _explain_next(run_id: str | None, ending: Ending) -> list[Json]:
-    """How the caller's model goes on from here. As a notice it is in both forms of the result, the text and the
-    structured one: hosts show their model either."""
-    message = {
-        "in_progress": f"The run goes on. To get its result, call respond_wait with run_id {run_id}; respond_cancel "
-        "stops it. Do not call respond again for the same thing.",
-    }.get(ending["status"])
-    return [cast("JsonObject", Notice(code=ending["status"], message=message))] if message else []
+        receipt["output"] = [_flatten_deep(item) for item in find_items(events)]
+    if ending["status"] == "needs_input":
+        receipt["pending"] = [_flatten_deep(item) for item in find_pending(events)]
+    following = explain_next(run_id, ending)
+    fitting = cast("JsonObject", decode(_fit(receipt, limit_chars - len(encode(following)))))
+    return fitting | {"notices": [*cast("list[Json]", fitting["notices"]), *following]}
 
 
 def render_text(receipt: JsonObject) -> str:
     """The receipt for a host that shows its model the text alone: the answer, then what must be known besides."""
     lines = [str(receipt["output_text"])] if receipt["output_text"] else []
-    error, details = receipt["error"], receipt["incomplete_details"]
+    error, details, status = receipt["error"], receipt["incomplete_details"], str(receipt["status"])
     if isinstance(error, dict):
         lines.append(f"[failed: {error['message']}]")
     elif isinstance(details, dict):
-        lines.append(f"[incomplete: {_explain_reason(str(details['reason']), receipt)}]")
+        lines.append(
+            f"[{str(receipt['status']).replace('_', ' ')}: {_explain_reason(str(details['reason']), receipt)}]"
+        )
     elif receipt["status"] == "cancelled":
         lines.append("[cancelled]")
-    if receipt["status"] != "completed" and (done := _summarise_calls(receipt)):
+    if status != "completed" and (done := _summarise_calls(receipt)):
         lines.append(f"[done so far: {done}]")
     notices = receipt["notices"]
     assert isinstance(notices, list)
@@ -77,37 +74,29 @@ def render_text(receipt: JsonObject) -> str:
 
 
 def _explain_reason(reason: str, receipt: JsonObject) -> str:
-    """The reason, and what it means for whoever reads it."""
-    if reason == "caller_tools":
-        asked = ", ".join(f"{call['name']}({call['arguments']})" for call in _find_unanswered(receipt))
-        return f"{reason}: call yourself {asked}, and ask again with the items so far and your outputs"
+    """The reason, and what is known of it."""
+    if pending := as_items(receipt.get("pending")):
+        return f"{reason}; pending: {', '.join(map(_describe_pending, pending))}"
     turns = f"after {receipt['turns']} turn{'' if receipt['turns'] == 1 else 's'}"
     return f"{reason}, {turns}"
 
 
-def _find_unanswered(receipt: JsonObject) -> list[JsonObject]:
-    items = _as_items(receipt.get("output"))
-    answered = {item.get("call_id") for item in items if str(item.get("type")).endswith("_output")}
-    return [item for item in items if item.get("type") == "function_call" and item.get("call_id") not in answered]
+def _describe_pending(item: JsonObject) -> str:
+    owner = f" of {item['server_label']}" if item.get("server_label") else ""
+    asked_id = item.get("call_id") or item.get("id")
+    return f"{item.get('name')}({item.get('arguments', item.get('input'))}){owner} [{asked_id}]"
 
 
 def find_text(events: Sequence[JsonObject]) -> str:
     """The last words there were: an answer, or a comment on the way to one that never came."""
     turns = (event for event in reversed(events) if event["type"] == "turn.ended")
-    texts = (read_text(_as_items(turn["output"])) for turn in turns)
+    texts = (read_text(as_items(turn["output"])) for turn in turns)
     return next((text for text in texts if text), "")
 
 
 def _find_calls(events: Iterable[JsonObject]) -> list[JsonObject]:
     ended = (event for event in events if event["type"] == "call.ended")
-    return sorted(ended, key=_place)
-
-
-def _place(event: JsonObject) -> tuple[int, int]:
-    turn, index = event["turn"], event.get("index", -1)
-    assert isinstance(turn, int)
-    assert isinstance(index, int)
-    return turn, index
+    return sorted(ended, key=place_event)
 
 
 def _describe_call(event: JsonObject, *, is_full: bool) -> Json:
@@ -120,15 +109,6 @@ def _describe_call(event: JsonObject, *, is_full: bool) -> Json:
             "output": item["output"] if isinstance(item, dict) else None,
         }
     return call
-
-
-def _find_items(events: Iterable[JsonObject]) -> list[Json]:
-    """Every item of the run in order: each turn's output, then the outputs of its calls in call order."""
-    told = sorted((event for event in events if event["type"] in ("turn.ended", "call.ended")), key=_place)
-    items: list[Json] = []
-    for event in told:
-        items += _as_items(event["output"]) if event["type"] == "turn.ended" else [event["item"]]
-    return [_flatten_deep(item) for item in items]
 
 
 def _flatten_deep(item: Json) -> Json:
@@ -158,10 +138,6 @@ def _summarise_calls(receipt: JsonObject) -> str:
     assert isinstance(calls, list)
     done = [call for call in calls if isinstance(call, dict) and call["server"] is not None]
     return ", ".join(f"{call['name']} (failed)" if call["is_error"] else str(call["name"]) for call in done)
-
-
-def _as_items(output: Json) -> list[JsonObject]:
-    return [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
 
 
 def _fit(receipt: JsonObject, limit_chars: int) -> str:

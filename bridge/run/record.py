@@ -55,6 +55,13 @@ class Run:
     def __post_init__(self) -> None:
         self.questions = Questions(self.clock, self._note_question)
 
+    @property
+    def response_id(self) -> str | None:
+        """The id of its last response."""
+        ids = (event["response_id"] for event in reversed(self.events) if event["type"] == "turn.ended")
+        found = next(ids, None)
+        return found if isinstance(found, str) else None
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]], *, once: bool = False) -> T:  # noqa: ARG002
         """Nothing is remembered here: the process that would resume is the one that has ended."""
         return await fn()

@@ -211,7 +211,8 @@ async def test_an_incomplete_response_ends_the_run_with_its_reason_and_its_text(
 async def test_a_hosted_approval_request_ends_the_run_and_is_never_answered_for_the_user() -> None:
     asked = {"type": "mcp_approval_request", "id": "mcpr_1", "name": "x", "server_label": "y", "arguments": "{}"}
     receipt, requests = await ask([responds(asked)])
-    assert (reason(receipt), len(requests)) == ("approval", 1)
+    assert (receipt["status"], reason(receipt), receipt["pending"]) == ("needs_input", "approval", [asked])
+    assert len(requests) == 1
 
 
 # Tools of the caller's own
@@ -221,7 +222,7 @@ async def test_a_function_of_the_callers_own_comes_back_unresolved_with_all_item
     thought, made = reasoning("hm", encrypted="x"), call("look_up", {"word": "a"})
     script = [responds(thought, made, call("current_time"))]
     receipt, requests = await ask(script, None, {"tools": ["*", LOOK_UP]}, builtin_tools=True)
-    assert (receipt["status"], reason(receipt)) == ("incomplete", "caller_tools")
+    assert (receipt["status"], reason(receipt)) == ("needs_input", "caller_tools")
     assert receipt["output"][:2] == [thought, made]
     assert [item["type"] for item in receipt["output"]][2:] == ["function_call", "function_call_output"]
     made_ids, answered = pairs(receipt["output"])
