@@ -9,6 +9,7 @@ import pytest
 from mcp.server.mcpserver import Context, MCPServer
 
 from bridge.items import Call
+from bridge.questions import say_yes
 from tests.fakes.clock import VirtualClock
 from tests.fakes.http import HttpServer
 from tests.fakes.scene import scene, until
@@ -83,7 +84,7 @@ async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_pa
 
         async def use(tool: str) -> None:
             made = Call(tool, f"single__{tool}", "{}", {})
-            outputs.append((await hub.call(catalogue, made, deadline=5)).get("output"))
+            outputs.append((await hub.call(catalogue, made, deadline=5, ask=say_yes)).get("output"))
 
         tasks.start_soon(use, "sleep_forever")
         await until(counts.exists)
@@ -139,9 +140,8 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
 
         async def use() -> None:
             made = Call("1", "far__work", "{}", {})
-            outputs.append(
-                (await bridge.bridge.hub.call(catalogue, made, deadline=999, on_progress=note)).get("output")
-            )
+            hub = bridge.bridge.hub
+            outputs.append((await hub.call(catalogue, made, deadline=999, on_progress=note, ask=say_yes)).get("output"))
 
         tasks.start_soon(use)
         for beat in range(beats):
