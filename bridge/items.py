@@ -113,7 +113,7 @@ class Call:
     @property
     def is_complete(self) -> bool:
         """False for a call that was cut short: its arguments are truncated and must not be executed."""
-        return self.item.get("status") in (None, "completed")
+        return self.item.get("status") in (None, "completed", "in_progress")  # the last where nobody said the end
 
 
 @dataclass(frozen=True)

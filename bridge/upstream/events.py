@@ -31,6 +31,10 @@ class EventSplitter:
             )
         return [data for data in events if data]
 
+    def finish(self) -> str:
+        """The data of an event behind which the blank line is missing; cut short, if the stream was."""
+        return _read_data(self._waiting)
+
 
 def _read_data(event: bytearray) -> str:
     lines = event.removeprefix(_BOM).splitlines()

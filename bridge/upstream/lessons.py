@@ -127,6 +127,8 @@ def _about_the_developer(error: UpstreamError, turn: Turn, profile: Profile) -> 
 
 
 def _about_streams(error: UpstreamError, _turn: Turn, profile: Profile) -> Change | None:
+    if error.code == "chat_stream" and profile.stream == "auto":  # its JSON can be read
+        return "stream", "never"
     if error.status is None:  # an error inside a stream, of which our own words speak
         return None
     if profile.stream == "never" and _says(error, _MUST_STREAM):

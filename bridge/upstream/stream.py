@@ -56,6 +56,11 @@ class StreamAccumulator:
         elif kind.startswith("response."):
             self._keep(kind, data)
 
+    def feed_last(self, data: str) -> None:
+        """Take an event behind which the stream ended, if it is whole."""
+        if _parse(data):
+            self.feed(data)
+
     def find_place(self) -> tuple[str | None, int | None]:
         """The id of the response, and the number of the last event: what it takes to go on after a cut."""
         events = [_parse(data) for data in (*self._kept[:MAX_OPENING_EVENTS], *self._kept[-1:])]
@@ -90,14 +95,20 @@ class StreamAccumulator:
         if not isinstance(response, dict):
             raise UpstreamError("The upstream ended its stream without a readable response", code="unreadable_reply")
         status = said if (said := response.get("status")) in _ENDINGS else ending
-        self.final = read_response(response | {"status": status, "output": response.get("output") or self._gather()})
+        self.final = read_response(
+            response | {"status": status, "output": response.get("output") or self._gather(status)}
+        )
 
-    def _gather(self) -> list[Json]:
-        """The items as the events so far describe them, in their order in the output."""
+    def _gather(self, status: Json) -> list[Json]:
+        """The items as the events so far describe them, in their order in the output; complete with the response."""
         items: dict[int, JsonObject] = {}
         for event in map(_parse, self._kept):
             _apply(items, event)
-        return [_join_pieces(items[index]) for index in sorted(items) if "type" in items[index]]
+        gathered = [_join_pieces(items[index]) for index in sorted(items) if "type" in items[index]]
+        open_ended = [item for item in gathered if item.get("status") == "in_progress"]
+        for item in open_ended if status == "completed" else ():
+            item["status"] = "completed"
+        return list(gathered)
 
 
 def _find_type(data: str) -> str:

@@ -21,6 +21,7 @@ from bridge.upstream.transport import open_transport
 MAX_BODY_BYTES = 64 << 20
 MAX_REFUSAL_BYTES = 1 << 20
 """How much of a refusal is read: a few words are told, and it may have no end."""
+EVENT_BEGINNINGS = (b"event:", b"data:", b":")
 DRAIN_S = 0.1
 """How long the end of a stream may come after its last event: read to its end, it leaves the connection for reuse."""
 
@@ -96,15 +97,20 @@ class Wire:
                 if not reply.is_success:
                     await _refuse(reply)
                 if _is_event_stream(reply):
-                    return await self._read_stream(reply, stream), "stream"
+                    return await self._read_stream(reply, reply.aiter_bytes(), stream), "stream"
                 body = await _read_body(reply)
+                if body.lstrip().startswith(EVENT_BEGINNINGS):  # events under another name
+                    return await self._read_stream(reply, _give(body), stream), "stream"
+                if _is_cut(body):
+                    raise _cut_short("reply", reply)
                 return read_reply(body, status=reply.status_code, request_id=_request_id(reply)), "json"
         except httpx2.RequestError as error:
             raise Passing(_explain_transport(error, self._config)) from error
 
-    async def _read_stream(self, reply: httpx2.Response, stream: StreamAccumulator) -> Response:
+    async def _read_stream(
+        self, reply: httpx2.Response, chunks: AsyncIterator[bytes], stream: StreamAccumulator
+    ) -> Response:
         events = EventSplitter(MAX_BODY_BYTES)
-        chunks = reply.aiter_bytes()
         try:
             async for chunk in chunks:
                 for data in events.feed(chunk):
@@ -113,14 +119,14 @@ class Wire:
                 if stream.final:
                     await self._drain(chunks)
                     return stream.final
+            stream.feed_last(events.finish())
         except UpstreamError as error:
             if error.code in RETRIED_CODES and not stream.has_output:
                 raise Passing(error) from error
             raise
-        message = "The upstream's stream ended before the response did"
-        raise Passing(
-            UpstreamError(message, code="stream_cut", status=reply.status_code, request_id=_request_id(reply))
-        )
+        if stream.final:
+            return stream.final
+        raise _cut_short("stream", reply)
 
     async def _drain(self, chunks: AsyncIterator[bytes]) -> None:
         with self._clock.scope(self._clock.now() + DRAIN_S), suppress(httpx2.RequestError):
@@ -165,6 +171,21 @@ async def _read_body(reply: httpx2.Response) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise UpstreamError(f"The upstream's reply is over {MAX_BODY_BYTES:,} bytes", code="reply_too_large")
     return bytes(body)
+
+
+def _is_cut(body: bytes) -> bool:
+    """Whether JSON has begun and not ended: without a length, a connection that is cut looks like one that is done."""
+    text = body.strip()
+    return text.startswith(b"{") and not text.endswith(b"}")
+
+
+def _cut_short(what: str, reply: httpx2.Response) -> Passing:
+    message = f"The upstream's {what} ended before the response did"
+    return Passing(UpstreamError(message, code=f"{what}_cut", status=reply.status_code, request_id=_request_id(reply)))
+
+
+async def _give(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _read_refusal(reply: httpx2.Response) -> bytes:

@@ -28,6 +28,16 @@ def call(name: str, arguments: Json | str | None = None, *, call_id: str | None 
     return item | {"call_id": call_id or new_id("call")} | fields
 
 
+def example_calls() -> list[Json]:
+    """The four calls that the example request leads to."""
+    return [
+        call("random_generator", {"min": 1, "max": 100, "count": 3}),
+        call("system_info", {}),
+        call("math_calculator", {"operation": "add", "a": 123.5, "b": 456.7}),
+        call("current_time", {}),
+    ]
+
+
 def reasoning(summary: str = "", *, encrypted: str | None = None, **fields: Any) -> Json:
     """A reasoning item, with a summary or a sealed content or both."""
     parts = [{"type": "summary_text", "text": summary}] if summary else []

@@ -9,6 +9,7 @@ import pytest
 from mcp.client.client import ConnectMode
 
 from tests.fakes.bridges import ERAS, open_client
+from tests.fakes.items import example_calls
 from tests.fakes.servers import OrderedServer, ordered_server
 from tests.fakes.upstream import Request, ScriptedUpstream, call, message, reasoning, responds, validate_request
 
@@ -17,12 +18,7 @@ pytestmark = pytest.mark.anyio
 EXAMPLE = Path(__file__).parents[2] / "bridge" / "example.json"
 BODY: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
 NAMES = ["random_generator", "system_info", "math_calculator", "current_time"]
-FOUR_CALLS = [
-    call("random_generator", {"min": 1, "max": 100, "count": 3}),
-    call("system_info", {}),
-    call("math_calculator", {"operation": "add", "a": 123.5, "b": 456.7}),
-    call("current_time", {}),
-]
+FOUR_CALLS = example_calls()
 
 
 def four_gates(ordered: OrderedServer) -> None:

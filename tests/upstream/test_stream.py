@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -18,6 +19,7 @@ from bridge.upstream.stream import StreamAccumulator
 from tests.fakes.bridges import ask, open_client, outputs_of, respond
 from tests.fakes.clock import VirtualClock
 from tests.fakes.events import Event, lifecycle
+from tests.fakes.items import example_calls
 from tests.fakes.upstream import ScriptedUpstream, call, http_error, message, raw, reasoning, responds
 from tests.fakes.wire import http, sse
 
@@ -94,9 +96,11 @@ async def test_a_stream_may_come_in_pieces_of_any_size() -> None:
 @pytest.mark.rule("R18")
 @pytest.mark.external
 @pytest.mark.parametrize(("crlf", "reset"), [(False, False), (True, True)], ids=["lf and end", "crlf and reset"])
-async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error(crlf: bool, reset: bool) -> None:
-    made = {"type": "function_call", "call_id": "c", "name": "add", "arguments": '{"a":"值😀"}'}
-    body = body_of(lifecycle(finished([made])), crlf=crlf)
+async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error(
+    crlf: bool, reset: bool, repository: Path
+) -> None:
+    """The stream of the example's first response: its four calls, after a thought and a comment."""
+    body = body_of(lifecycle(finished([*ITEMS[:2], *example_calls()])), crlf=crlf)
     whole = (await receive([body]))["output"]
     cable, codes, answers = Cable(reset=reset), list[str](), 0
     async with connect(cable) as upstream:
@@ -109,8 +113,9 @@ async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error
                 codes.append(error.code)
     assert set(codes) == {"connection_cut" if reset else "stream_cut"}
     assert answers + len(codes) == len(body) + 1
-    blank_lines = 4 if crlf else 2
-    assert 1 <= answers <= blank_lines, "only the end of the last event may be missing"
+    assert f"{len(body) + 1:,}" in (repository / "docs" / "rules.md").read_text(encoding="utf-8"), "as the page says"
+    line_ends = 4 if crlf else 2
+    assert 1 <= answers <= line_ends + 1, "nothing but line ends may be missing"
 
 
 @pytest.mark.rule("R19")
@@ -320,7 +325,7 @@ async def test_an_end_without_a_response_is_an_error(response: object) -> None:
 
 async def test_a_stream_of_chat_completion_chunks_is_a_clear_error_and_no_empty_answer() -> None:
     chunk = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "hi"}}]}
-    receipt, requests = await ask([responds(events=[chunk, "data: [DONE]\n\n"])])
+    receipt, requests = await ask([responds(events=[chunk, "data: [DONE]\n\n"])], stream="always")
     assert (receipt["error"]["code"], receipt["error"]["who"]) == ("chat_stream", "operator")
     assert '"stream": "never"' in receipt["error"]["message"]
     assert len(requests) == 1
