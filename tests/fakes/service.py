@@ -92,7 +92,7 @@ async def connect(
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with httpx2.AsyncClient(headers=headers, timeout=60, verify=False) as http:
         target = (
-            sse_client(url, headers=headers)
+            sse_client(url, headers=headers, timeout=60)
             if path == "/sse"
             else streamable_http_client(url, http_client=http, max_sse_event_size=None)
         )
