@@ -17,6 +17,7 @@ from bridge.host.attachments import attach_files, names_files
 from bridge.host.schema import build_request, check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.catalogue import Catalogue
+from bridge.hub.connect import Outside
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.items import JsonObject, Notice
@@ -59,10 +60,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         redact: Redactor | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         in_process: Mapping[str, MCPServer] | None = None,
+        outside: Outside | None = None,
     ) -> None:
         """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
         servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
-        sends over; `ask`: asks the person here, instead of at the host."""
+        sends over; `outside`: the same for the connected servers, and what starts their processes; `ask`: asks the
+        person here, instead of at the host."""
         redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
@@ -79,6 +82,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             redact=redact,
             in_process=_build_builtin(config) | dict(in_process or {}),
             children=children,
+            outside=outside,
             on_change=self.server.note_change,
         )
         self._engine = MemoryEngine(self._respond, self._clock, orphan_s=config.limits.orphan_s)

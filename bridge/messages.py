@@ -52,9 +52,9 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         raise BadMessage(f"a message of {line.size:,} bytes is over the limit", line.head, line.tail)
     with suppress(ValueError):
         return _refuse_odd_ids(jsonrpc_message_adapter.validate_json(line, by_name=False), line)
-    # The fast reader refuses surrogates, depth and long integers that the patient one can read.
+    # The fast reader refuses surrogates, depth, long integers and a byte order mark that the patient one can read.
     try:
-        value = json.loads(encode(json.loads(line.decode("utf-8", "replace"))))
+        value = json.loads(encode(json.loads(line.decode("utf-8-sig", "replace"))))
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not readable as JSON: {error}", line) from None
     try:

@@ -16,7 +16,7 @@ import anyio
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
+from mcp_types import PARSE_ERROR, JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
 
 from bridge.lines import LineSplitter, Overlong
 from bridge.messages import BadMessage, read_message, write_message
@@ -102,6 +102,7 @@ class _Wire:
             if self._answer_bad:
                 await self._sink.write(write_message(bad.to_error()))
             elif bad.id is not None:
+                bad.code = PARSE_ERROR  # of the reply; it is no answer of the server's
                 await to_session.send(SessionMessage(bad.to_error()))
             return
         if isinstance(message, JSONRPCRequest):

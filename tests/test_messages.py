@@ -22,13 +22,14 @@ def reply(value: str) -> bytes:
     [
         (reply('"plain"'), "plain"),
         (reply('"crlf"') + b"\r", "crlf"),
+        (b"\xef\xbb\xbf" + reply('"bom"'), "bom"),
         (reply('"caf?"').replace(b"?", b"\xe9"), "caf\ufffd"),
         (reply('"half \\ud83d"'), "half \ufffd"),
         (reply('"whole \\ud83d\\ude00"'), "whole 😀"),
         (reply("7" * 4300), int("7" * 4300)),
         (reply("[" * 240 + "]" * 240), json.loads("[" * 240 + "]" * 240)),
     ],
-    ids=["plain", "crlf", "not utf-8", "half an emoji", "a whole one", "digits", "deep"],
+    ids=["plain", "crlf", "bom", "not utf-8", "half an emoji", "a whole one", "digits", "deep"],
 )
 def test_what_can_be_read_is_read(line: bytes, value: object) -> None:
     message = read_message(line)

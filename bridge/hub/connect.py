@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -13,6 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
 
+from bridge.children import Child
+from bridge.clock import Clock
 from bridge.hub.guard import SESSION_GONE, GuardedClient
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way
@@ -22,9 +25,20 @@ from bridge.settings import ServerConfig, is_loopback
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response: the SDK's figure. Calls have deadlines besides."""
 
+SSE_BYTES = (1 << 20) - 4096
+"""Bytes of one message over the SSE transport."""
+
 Ends: TypeAlias = tuple[
     MemoryObjectReceiveStream[SessionMessage | Exception], "MemoryObjectSendStream[SessionMessage] | _Offer"
 ]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How servers beyond this process are reached: what starts one, and what HTTP is sent over (None = the network)."""
+
+    start: Callable[[ServerConfig, Mapping[str, str], Child | None], Process] = Process
+    transport: httpx2.AsyncBaseTransport | None = None
 
 
 class Connection(AbstractAsyncContextManager[Ends]):
@@ -42,6 +56,8 @@ class Connection(AbstractAsyncContextManager[Ends]):
         limit: int,
         lost: anyio.Event,
         repair: Callable[[Mapping[str, object]], None],
+        clock: Clock,
+        transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
         self._server = server
         self._way = way
@@ -49,6 +65,8 @@ class Connection(AbstractAsyncContextManager[Ends]):
         self._limit = limit
         self._lost = lost
         self._repair = repair
+        self._clock = clock
+        self._transport = transport
 
     async def __aenter__(self) -> Ends:
         self._scope = self._watch()
@@ -113,7 +131,7 @@ class Connection(AbstractAsyncContextManager[Ends]):
         async with (
             self._build_client(headers=dict(self._server.headers)) as client,
             streamable_http_client(
-                self._server.url, http_client=client, max_sse_event_size=self._limit, terminate_on_close=False
+                self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
             ) as streams,
         ):
             yield streams  # type: ignore[misc]
@@ -126,13 +144,17 @@ class Connection(AbstractAsyncContextManager[Ends]):
     ) -> httpx2.AsyncClient:
         assert self._server.url
         return GuardedClient(
-            limit=self._limit,
+            # The SDK's SSE transport has a limit for an event that cannot be set, and ends over one that is larger.
+            limit=min(self._limit, SSE_BYTES) if self._way.wire == "sse" else self._limit,
+            clock=self._clock,
+            on_end=self._lost.set,
             # The SDK's SSE transport sends nothing more after one POST that failed.
             on_failure=self._lost.set if self._way.wire == "sse" else lambda: None,
             headers={"accept-encoding": "identity"} | (headers or {}),  # what is small on the wire is small in memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
             trust_env=not is_loopback(self._server.url),
+            transport=self._transport,
         )
 
 

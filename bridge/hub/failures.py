@@ -5,7 +5,8 @@ from mcp import MCPError, types
 from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 from pydantic import ValidationError
 
-from bridge.hub.guard import NOT_SENT, REFUSED, SESSION_GONE, UNREACHABLE
+from bridge.hub.bodies import UNREACHABLE
+from bridge.hub.guard import NOT_SENT, REFUSED, SESSION_GONE
 
 
 class CallFailed(Exception):

@@ -13,6 +13,7 @@ from bridge.children import Child
 from bridge.clock import Clock
 from bridge.cuts import Keep
 from bridge.hub.catalogue import EMPTY, BridgedTool, Catalogue, build_catalogue
+from bridge.hub.connect import Outside
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import render_result
@@ -35,6 +36,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         in_process: Mapping[str, MCPServer],
         children: Mapping[str, Child] | None = None,
         on_change: Callable[[], None] = lambda: None,
+        outside: Outside | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -54,6 +56,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 redact=redact,
                 in_process=in_process.get(server.key),
                 child=(children or {}).get(server.key),
+                outside=outside or Outside(),
             )
 
         builtin = [ServerConfig(key=BUILTIN, require_approval="never")] if config.builtin_tools else []

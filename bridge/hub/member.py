@@ -10,10 +10,11 @@ from mcp.shared.dispatcher import ProgressFnT
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.hub.calls import Calls, Link
-from bridge.hub.connect import Connection
+from bridge.hub.bodies import UNREACHABLE
+from bridge.hub.calls import SECOND_TRY_S, Calls, Link
+from bridge.hub.connect import Connection, Outside
 from bridge.hub.failures import CallFailed, describe, flatten
-from bridge.hub.guard import NOT_SENT, UNREACHABLE
+from bridge.hub.guard import NOT_SENT
 from bridge.hub.health import Event, Health, State
 from bridge.hub.listing import Listing
 from bridge.hub.stdio import Process
@@ -48,6 +49,7 @@ class Member:
         redact: Redactor,
         in_process: MCPServer | None = None,
         child: Child | None = None,
+        outside: Outside,
     ) -> None:
         self.key = server.key
         self.server = server
@@ -64,6 +66,7 @@ class Member:
         self._redact = redact
         self._in_process = in_process
         self._child = child
+        self._outside = outside
         self._process: Process | None = None
         self._health = Health()
         self._link: Link | None = None
@@ -142,6 +145,7 @@ class Member:
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
+            around.start_soon(self._end_start, opened, lost)
             try:
                 async with (
                     Client(target, mode=way.mode, message_handler=self.listing.hear, cache=None) as client,
@@ -159,7 +163,7 @@ class Member:
             around.cancel_scope.cancel()
 
     def _build_connection(self, way: Way, lost: anyio.Event) -> Connection:
-        self._process = Process(self.server, self._environ, self._child) if way.wire == "stdio" else None
+        self._process = self._outside.start(self.server, self._environ, self._child) if way.wire == "stdio" else None
         self._child = None
         return Connection(
             self.server,
@@ -168,6 +172,8 @@ class Member:
             limit=self._message_bytes,
             lost=lost,
             repair=self.listing.repair,
+            clock=self._clock,
+            transport=self._outside.transport,
         )
 
     def _open(self, link: Link) -> None:
@@ -187,6 +193,14 @@ class Member:
             await opened.wait()
             return
         raise TimeoutError(f"not ready after {START_PATIENCE_S:g} s")
+
+    async def _end_start(self, opened: anyio.Event, lost: anyio.Event) -> None:
+        """What is lost before it is ready may have nobody who notices: the SDK's SSE transport waits on for a reply to
+        what it could not send. Who does notice says more, and goes first."""
+        await lost.wait()
+        await self._clock.sleep(SECOND_TRY_S)
+        if not opened.is_set():
+            raise ConnectionError("the connection was lost")
 
     def _take_next_way(self, error: Exception) -> bool:
         """Whether the server may understand another transport or handshake at once; else it has failed for now."""

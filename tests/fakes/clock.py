@@ -13,6 +13,7 @@ from typing_extensions import override
 from bridge.clock import Clock
 
 _ROUNDS_TO_SETTLE = 10  # handing a result from task to task takes a few rounds of the event loop
+_NAP_S = 0.002
 
 
 class VirtualClock(Clock):
@@ -28,6 +29,11 @@ class VirtualClock(Clock):
         self._autojump = autojump
         self._order = itertools.count()
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
+
+    @property
+    def pending(self) -> int:
+        """How many instants are waited for, those of scopes that have been left included."""
+        return len(self._timers)
 
     @override
     def now(self) -> float:
@@ -64,6 +70,19 @@ class VirtualClock(Clock):
             await _settle()  # a task that wakes may sleep again, and that may be due before `end` too
         self._now = end
 
+    async def drive(self, is_over: Callable[[], bool], limit_s: float) -> None:
+        """Move from one instant at which something is due to the next, until it is over.
+
+        Raises TimeoutError when it is not over at `limit_s`, or nothing is due any more.
+        """
+        while not is_over():
+            await _settle()
+            if is_over():
+                return
+            if not self._timers or self._timers[0][0] > limit_s:
+                raise TimeoutError(f"not over at {self._now:g} s of {limit_s:g}")
+            self._fire_until(self._timers[0][0])
+
     def _at(self, instant: float, fire: Callable[[], object]) -> None:
         heapq.heappush(self._timers, (instant, next(self._order), fire))
 
@@ -80,7 +99,11 @@ def _cancel_if_alive(scope: anyio.CancelScope) -> Callable[[], object]:
 
 
 async def _settle() -> None:
-    """Let every task run until it waits. The rounds come first: anyio's wait naps 0.1 s if it finds one running."""
-    for _ in range(_ROUNDS_TO_SETTLE):
-        await anyio.lowlevel.checkpoint()
-    await anyio.wait_all_tasks_blocked()
+    """Let every task run until it waits. anyio's wait naps 0.1 s if it finds one running: it is asked again instead."""
+    is_settled = False
+    while not is_settled:
+        for _ in range(_ROUNDS_TO_SETTLE):
+            await anyio.lowlevel.checkpoint()
+        with anyio.move_on_after(_NAP_S):
+            await anyio.wait_all_tasks_blocked()
+            is_settled = True

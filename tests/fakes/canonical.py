@@ -1,0 +1,233 @@
+"""The canonical run: two servers are started and listed, a model calls each twice in each of two turns, and answers.
+
+It is run once for every plan of faults; `judge` is the oracle that must have nothing to say afterwards.
+"""
+
+import asyncio
+import json
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx2
+from mcp import Client
+from mcp.server.mcpserver import MCPServer
+from mcp.types import ToolAnnotations
+
+from bridge.app import Bridge
+from bridge.hub.connect import Outside
+from bridge.settings import Config, ServerConfig, UpstreamConfig
+from tests.fakes.clock import VirtualClock
+from tests.fakes.items import call, message, new_id, tokens
+from tests.fakes.peers import DELAY_S, MemoryHttp, Peer, Trouble, start_peers
+
+Json = dict[str, Any]
+Plan = Callable[[int, str], Trouble | None]
+
+TRANSPORTS: dict[str, Json] = {
+    "stdio": {"command": "peer", "transport": "stdio", "protocol": "legacy"},
+    "stdio modern": {"command": "peer", "transport": "stdio", "protocol": "2026-07-28"},
+    "http": {"url": "http://{key}/mcp", "transport": "http", "protocol": "2026-07-28"},
+    "http framed": {"url": "http://{key}/mcp", "transport": "http", "protocol": "legacy"},
+    "sse": {"url": "http://{key}/sse", "transport": "sse", "protocol": "legacy"},
+    "in process": {"command": "in this process", "transport": "stdio"},
+}
+CANARY = "canary-4f1c9a77"
+LIMIT_S = 400.0
+"""Virtual seconds for one run: two turns, each with a connect timeout, a call timeout and some backoff."""
+RECOVERY_S = 150.0
+"""Virtual seconds until all is well again: a start without end is given up after 120."""
+
+
+@dataclass
+class Report:
+    """What happened: enough for the oracle to judge."""
+
+    subject: Peer
+    neighbour: Peer
+    runs: list[Json] = field(default_factory=list[Json])
+    """The results of `respond`."""
+    asked: list[list[Json]] = field(default_factory=list[list[Json]])
+    """By run, the input items of its last request."""
+    took_s: list[float] = field(default_factory=list[float])
+    states: list[str] = field(default_factory=list[str])
+    leaks: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+
+    @property
+    def output_texts(self) -> list[dict[str, str]]:
+        """By run, what the model read by the mark of the call."""
+        return [
+            {item["call_id"]: str(item["output"]) for item in items if item.get("type") == "function_call_output"}
+            for items in self.asked
+        ]
+
+
+async def run_canonical(transport: str, plan: Plan) -> Report:
+    """One run under the plan and one after it, on the same bridge."""
+    clock = VirtualClock()
+    peers = {
+        "subject": Peer("subject", clock, find_modes(transport), plan),
+        "neighbour": Peer("neighbour", clock, find_modes(transport)),
+    }
+    report = Report(peers["subject"], peers["neighbour"])
+    tasks, fds = len(asyncio.all_tasks()), count_fds()
+    async with open_hub(transport, peers, clock, report) as client:
+        await _respond(client, clock, report, "first")
+        with anyio.CancelScope():
+            await _respond(client, clock, report, "second", rest_s=RECOVERY_S)
+    for _ in range(20):
+        await anyio.lowlevel.checkpoint()
+    report.leaks = {"tasks": (tasks, len(asyncio.all_tasks())), "descriptors": (fds, count_fds())}
+    return report
+
+
+@asynccontextmanager
+async def open_hub(
+    transport: str, peers: Mapping[str, Peer], clock: VirtualClock, report: Report
+) -> AsyncIterator[Client]:
+    """A host's client of a bridge with these peers behind it, and a scripted model in memory."""
+    servers = tuple(describe_server(key, transport) for key in peers)
+    config = Config(upstream=UpstreamConfig(base_url="http://up/v1", model="m", stream="never"), servers=servers)
+    config = config.model_copy(update={"builtin_tools": False})
+    http = MemoryHttp(peers, framed=peers if transport == "http framed" else ())
+    in_process = {key: build_server(peer) for key, peer in peers.items()} if transport == "in process" else {}
+    bridge = Bridge(
+        config,
+        environ={},
+        clock=clock,
+        transport=httpx2.MockTransport(lambda request: _play_model(request, report)),
+        in_process=in_process,
+        outside=Outside(start_peers(peers), http),
+    )
+    async with bridge, Client(bridge.server) as client:
+        yield client
+        report.states = [member.state for member in bridge.hub.members]
+
+
+async def _respond(client: Client, clock: VirtualClock, report: Report, prompt: str, *, rest_s: float = 0) -> None:
+    """One `respond`, driven through virtual time; before it, time for the servers to come back."""
+    began = clock.now()
+    if rest_s:
+        await clock.advance(rest_s)
+        began = clock.now()
+    results: list[Json] = []
+
+    async def ask() -> None:
+        result = await client.call_tool("respond", {"input": prompt})
+        results.append(result.structured_content or {})
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await clock.drive(lambda: bool(results), began + LIMIT_S)
+    report.runs += results
+    report.took_s.append(clock.now() - began)
+
+
+def describe_server(key: str, transport: str) -> ServerConfig:
+    """The config of a peer over this transport."""
+    entry = {name: str(value).format(key=key) for name, value in TRANSPORTS[transport].items()}
+    return ServerConfig.model_validate({"key": key, "env": {"TOKEN": CANARY}, "require_approval": "never", **entry})
+
+
+def find_modes(transport: str) -> dict[str, str]:
+    """What a peer over this transport is told: the era it speaks."""
+    return {"legacy": ""} if TRANSPORTS[transport].get("protocol") == "legacy" else {"good": ""}
+
+
+def _play_model(request: httpx2.Request, report: Report) -> httpx2.Response:
+    """Two turns of four calls, then an answer."""
+    asked = json.loads(request.content)["input"]
+    items = [{"type": "message", "content": asked}] if isinstance(asked, str) else asked
+    prompt = items[0]["content"]
+    turn = sum(item.get("type") == "function_call" for item in items) // 4 + 1
+    if turn > 2:
+        report.asked.append(items)
+    output = [message("done")] if turn > 2 else [_call(prompt, turn, server, tool) for server, tool in CALLS]
+    usage = tokens(1, 1)
+    body = {"id": new_id("resp"), "object": "response", "status": "completed", "output": output, "usage": usage}
+    return httpx2.Response(200, json=body)
+
+
+CALLS = [("subject", "echo"), ("subject", "read"), ("neighbour", "echo"), ("neighbour", "read")]
+
+
+def _call(prompt: str, turn: int, server: str, tool: str) -> Json:
+    mark = f"{prompt} {turn} {server} {tool}"
+    return call(f"{server}__{tool}", {"text": mark}, call_id=mark)
+
+
+def build_server(peer: Peer) -> MCPServer:
+    """A peer in this process: of the faults those that code can have."""
+    server = MCPServer(peer.key)
+
+    async def answer(text: str) -> str:
+        trouble = peer.note("tools/call")
+        peer.executed.append(text)
+        match trouble:
+            case Trouble("error"):
+                raise OSError(f"the disk of {CANARY} is full")
+            case Trouble("hang"):
+                await anyio.sleep_forever()
+            case Trouble("delay"):
+                await peer.clock.sleep(DELAY_S)
+            case Trouble("garbage" | "truncation"):
+                return "\ud83d" + text
+            case _:
+                pass
+        return text
+
+    server.add_tool(answer, name="echo")
+    server.add_tool(answer, name="read", annotations=ToolAnnotations(read_only_hint=True))
+    return server
+
+
+def count_fds() -> int:
+    """The open descriptors of this process."""
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH208, PTH112
+
+
+def judge(report: Report) -> list[str]:
+    """The oracle: every promise that was broken, as a sentence. Empty when all is well."""
+    found = [
+        f"I1: run {n} ended as {run['status']}" for n, run in enumerate(report.runs) if run["status"] != "completed"
+    ]
+    found += [f"I1: run {n} took {took:g} s" for n, took in enumerate(report.took_s) if took > LIMIT_S]
+    for prompt, items in zip(("first", "second"), report.asked, strict=True):
+        found += _judge_items(prompt, items)
+    found += [f"I3: {mark} was executed {n} times" for mark, n in _count(report).items() if n > _may_run(mark)]
+    for prompt, texts in zip(("first", "second"), report.output_texts, strict=True):
+        found += _judge_outputs(prompt, texts)
+    found += [f"I5: the state is {state}" for state in report.states if state != "ready"]
+    said = json.dumps([run.get("notices") for run in report.runs])
+    found += ["I6: a notice shows the canary"] if CANARY in said else []
+    found += [f"I7: {what} {before} -> {after}" for what, (before, after) in report.leaks.items() if after > before]
+    return found
+
+
+def _count(report: Report) -> Counter[str]:
+    return Counter(report.subject.executed + report.neighbour.executed)
+
+
+def _may_run(mark: str) -> int:
+    return 2 if mark.endswith("read") else 1
+
+
+def _judge_items(prompt: str, items: list[Json]) -> list[str]:
+    asked = [item["call_id"] for item in items if item.get("type") == "function_call"]
+    answered = [item["call_id"] for item in items if item.get("type") == "function_call_output"]
+    return [] if asked == answered and len(asked) == 8 else [f"I2: {prompt}: {asked} were answered by {answered}"]
+
+
+def _judge_outputs(prompt: str, texts: Mapping[str, str]) -> list[str]:
+    """The neighbour is never touched, and nobody is any more in the second run."""
+    wrong: list[str] = []
+    for mark, text in texts.items():
+        if "neighbour" in mark or prompt == "second":
+            right = mark if mark.endswith("echo") else "nothing has changed"
+            wrong += [] if text in (right, mark) else [f"I4: {mark}: {text}"]
+    return wrong

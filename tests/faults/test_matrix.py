@@ -1,0 +1,64 @@
+"""Every step of the canonical run, with every fault, over every transport: the oracle has nothing to say."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from tests.fakes.canonical import TRANSPORTS, judge, run_canonical
+from tests.fakes.peers import FAULTS, Fault, Trouble
+
+pytestmark = pytest.mark.anyio
+
+IN_CODE: tuple[Fault, ...] = ("error", "hang", "garbage", "delay")
+"""What a server in this process can do; it is no program of other people's."""
+RUNS_OF_THE_SECOND = 4
+QUICK_STEPS = ("start", "tools/list", "tools/call")
+
+
+async def list_steps(transport: str) -> list[str]:
+    """The steps of the first run, in order."""
+    report = await run_canonical(transport, lambda _number, _step: None)
+    assert judge(report) == []
+    return report.subject.steps[:-RUNS_OF_THE_SECOND]
+
+
+async def survive(transport: str, troubles: Iterable[tuple[int, Fault]]) -> list[str]:
+    """What the oracle says of a run with these faults."""
+    plan = {number: Trouble(fault) for number, fault in troubles}
+    return judge(await run_canonical(transport, lambda number, _: plan.get(number)))
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_no_fault_at_a_start_a_list_or_a_call_breaks_a_promise(
+    transport: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps = await list_steps(transport)
+    faults: tuple[Fault, ...] = ("garbage",) if transport == "in process" else ("eof", "garbage")
+    for number in {steps.index(step) for step in QUICK_STEPS if step in steps}:
+        for fault in faults:
+            assert await survive(transport, [(number, fault)]) == [], (steps[number], fault)
+    assert capfd.readouterr().out == ""  # I8: stdout is the protocol's
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_no_fault_at_any_step_and_no_two_in_a_row_break_a_promise(
+    transport: str, capfd: pytest.CaptureFixture[str], record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    steps = await list_steps(transport)
+    faults = IN_CODE if transport == "in process" else FAULTS
+    plans = [[(number, fault)] for number in range(len(steps)) for fault in faults]
+    plans += [
+        [(number, fault), (number + 1, other)]
+        for number in range(len(steps) - 1)
+        for fault in faults
+        for other in ("eof", "hang", "garbage")
+        if other in faults
+    ]
+    violations = {}
+    for plan in plans:
+        if found := await survive(transport, plan):
+            violations[str([(steps[number], number, fault) for number, fault in plan])] = found
+    record_testsuite_property(f"fault matrix, {transport}, runs", len(plans))
+    assert violations == {}
+    assert capfd.readouterr().out == ""
