@@ -198,9 +198,10 @@ class Member:
         """What is lost before it is ready may have nobody who notices: the SDK's SSE transport waits on for a reply to
         what it could not send. Who does notice says more, and goes first."""
         await lost.wait()
-        await self._clock.sleep(SECOND_TRY_S)
-        if not opened.is_set():
-            raise ConnectionError("the connection was lost")
+        with self._clock.scope(self._clock.now() + SECOND_TRY_S):
+            await opened.wait()
+            return
+        raise ConnectionError("the connection was lost")
 
     def _take_next_way(self, error: Exception) -> bool:
         """Whether the server may understand another transport or handshake at once; else it has failed for now."""
