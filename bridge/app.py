@@ -116,6 +116,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
         check_arguments(arguments)
         if not arguments.keys() & {"model", "run_id"} and self.upstream.config.model is None:
             raise ArgumentError(NO_MODEL)
+        model = str(arguments.get("model", self.upstream.config.model))
+        if self._config.limits.cost is not None and model not in self._config.prices:
+            raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price of {model!r}")
 
     def start(self, arguments: JsonObject, listener: Listener | None = None, *, owner: str | None = None) -> Run:
         """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
@@ -168,10 +171,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         except ArgumentError as error:
             return fail_with(error)
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
+        price = self._config.prices.get(str(request.parameters["model"]))
         page_bytes = self._config.limits.output_bytes
         kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
         tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep, self._ask or run.ask)
-        loop = Loop(self.upstream, tools, run, limits, self._config.tool_search, self._clock)
+        loop = Loop(self.upstream, tools, run, limits, price, self._config.tool_search, self._clock)
         ending = await loop.run(request)
         if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
             run.emit(answer)

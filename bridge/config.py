@@ -118,7 +118,7 @@ def _assemble(
 
 
 _OWN_SECTIONS = ("upstream", "limits", "tool_search", "serve")
-_SINGLE_SETTINGS = ("builtin_tools", "input_roots")
+_SINGLE_SETTINGS = ("prices", "builtin_tools", "input_roots")
 _TOP_KEYS = frozenset({*SERVER_SECTIONS, *_OWN_SECTIONS, *_SINGLE_SETTINGS, "inputs"})
 _SERVER_KEYS = ENTRY_KEYS | ServerConfig.model_fields.keys() - {"key", "transport"}
 

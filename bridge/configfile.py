@@ -4,7 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import NoReturn, TypeAlias, TypeVar
+from typing import NoReturn, TypeAlias, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -161,6 +161,7 @@ _BOUNDS = {
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
+    "missing": "is missing",
     "string_pattern_mismatch": 'expected "auto", "legacy" or a revision such as "2025-11-25"',
     "string_too_short": "must not be empty",
 }
@@ -171,7 +172,7 @@ def validate(model: type[Section], values: Mapping[str, object], place: Place) -
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = min(error.errors(include_url=False), key=lambda fault: fault["type"] == "missing")  # a typo explains it
         raise Wrong((*place, *first["loc"]), _explain(model, first)) from None
 
 
@@ -193,7 +194,7 @@ def _explain(model: type[BaseModel], error: ErrorDetails) -> str:
 def _fields(model: type[BaseModel], above: list[str | int]) -> list[str]:
     """The known keys of the section `above` in `model`."""
     for step in above:
-        inner = model.model_fields[str(step)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
+        if field := model.model_fields.get(str(step)):  # else a key of the user's own, such as a model's name
+            kinds = (field.annotation, *get_args(field.annotation))
+            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
     return list(model.model_fields)

@@ -13,6 +13,9 @@ from typing import Literal
 
 Who = Literal["operator", "upstream", "caller"]
 
+CONTEXT_EXCEEDED = "context_length_exceeded"
+"""The code of an UpstreamError for a request that is too long for the model."""
+
 
 class BridgeError(Exception):
     """An error with one clear sentence for people. `code` is stable and for programs."""

@@ -171,6 +171,13 @@ class ToolRules(_Section):
     strict: Strings = ()
     """Sent with `strict: true`, where their schema allows that without a change of what it accepts."""
 
+    repeat: Strings = ()
+    """May be called again and again with the same arguments and result, such as one that polls."""
+
+    def polls(self, name: str) -> bool:
+        """Whether the tool `name` may be repeated."""
+        return _matches(name, self.repeat)
+
     def decision(self, name: str) -> Decision | None:
         """What the rules say of the tool `name`, the strictest that matches; None = `require_approval` decides."""
         rules: tuple[tuple[Decision, tuple[str, ...]], ...] = (
@@ -284,15 +291,19 @@ class UpstreamConfig(_Section):
     """Whether calls and messages are sent back with their ids."""
     context_window: Count | None = None
     """Tokens that a request and its response may have together."""
+    compaction: Flag | None = None
+    """Whether it makes room by itself (`context_management`) when `context_window` is nearly full."""
 
 
 class Limits(_Section):
     """What one run may use. A caller may lower a limit, never raise it."""
 
     max_turns: Count = 10
-    """Upstream requests of a run."""
+    """Upstream requests of a run. Whatever limit a run meets, one more request, without tools, gives a last answer."""
     max_tool_calls: Count = 50
     """Tool calls of a run."""
+    max_turn_calls: Count = 32
+    """Tool calls of one turn; the others of that turn are answered with an error."""
     max_parallel: Count = 8
     """Tool calls of a run at one time."""
     max_tools: Count = 128
@@ -313,8 +324,16 @@ class Limits(_Section):
     """Seconds for one tool call."""
     connect_timeout_s: Seconds = 10
     """Seconds until a server must be ready."""
+    tokens: Count = 1000000
+    """Input and output tokens of a run, as the upstream counts them; characters / 4 where it does not."""
+    cost: Annotated[float, BeforeValidator(_scalar), Field(gt=0, allow_inf_nan=False)] | None = None
+    """Money for a run, in the unit of `prices`, which must name the model's."""
     output_bytes: Count = 65536
     """Bytes of one call's output that the model gets; the rest is cut with a note."""
+    turn_bytes: Count = 524288
+    """Bytes of all outputs of one turn; those beyond are kept for `read_output`."""
+    run_bytes: Count = 4194304
+    """Bytes of all outputs of a run."""
     result_chars: Count = 40000
     """Characters of `respond`'s result that the host gets."""
     message_bytes: Count = 67108864
@@ -333,6 +352,20 @@ class ToolSearch(_Section):
     hosted: Flag = False
     """Leave the search to the upstream (`tool_search`, namespaces and `defer_loading` in its API): for models that can,
     such as gpt-5.4 and later at OpenAI."""
+
+
+Amount = Annotated[float, BeforeValidator(_scalar), Field(ge=0, allow_inf_nan=False)]
+
+
+class Price(_Section):
+    """What a model costs for a million tokens, in any one currency."""
+
+    input: Amount
+    """Input tokens."""
+    cached_input: Amount | None = None
+    """Input tokens that the upstream had in its cache. Default: as `input`."""
+    output: Amount
+    """Output tokens, reasoning included."""
 
 
 class ServeConfig(_Section):
@@ -360,6 +393,8 @@ class Config(_Section):
     """The servers to connect, in the order of the file."""
     limits: Limits = Limits()
     tool_search: ToolSearch = ToolSearch()
+    prices: dict[str, Price] = {}
+    """By model, as `respond` or the config names it."""
     builtin_tools: Flag = True
     """Offer the built-in tools."""
     input_roots: Annotated[Strings, AfterValidator(_folders)] = ()

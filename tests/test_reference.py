@@ -17,6 +17,7 @@ SECTIONS = {
     "mcpServers.<key>.tools": settings.ToolRules,
     "limits": settings.Limits,
     "tool_search": settings.ToolSearch,
+    "prices.<model>": settings.Price,
     "serve": settings.ServeConfig,
 }
 SPELLED = {"transport": "type"}

@@ -88,6 +88,11 @@ class Catalogue:
         return {name: tool.owner.key for name, tool in self.tools.items()}
 
     @cached_property
+    def polling(self) -> frozenset[str]:
+        """The model names of the tools that may be called again and again with the same result."""
+        return frozenset(name for name, tool in self.tools.items() if tool.owner.server.tools.polls(tool.tool.name))
+
+    @cached_property
     def tokens(self) -> Mapping[str, int]:
         """Each model name with about how many tokens its function tool costs."""
         return {name: estimate_tokens(tool.encoded) for name, tool in self.tools.items()}

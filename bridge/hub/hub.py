@@ -89,13 +89,15 @@ class Hub(anyio.AsyncContextManagerMixin):
         call: Call,
         *,
         deadline: float,
+        limit_bytes: int | None = None,
         on_progress: ProgressFnT | None = None,
         keep: Keep | None = None,
         ask: Ask = ask_nobody,
     ) -> CallOutput:
         """Send one function call to the tool's owner. Never raises: whatever fails is words for the model.
 
-        `keep` gets what had to be cut of its output; `ask` asks the person what the call cannot go on without.
+        The output has at most `limit_bytes`, by default as many as the config says; `keep` gets what had to be cut of
+        it; `ask` asks the person what the call cannot go on without.
         """
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
@@ -109,13 +111,16 @@ class Hub(anyio.AsyncContextManagerMixin):
             return fail("invalid_arguments", wrong.message, bridged, path=wrong.path, expected=wrong.expected)
         if refusal := await find_refusal(bridged, arguments, ask):
             return refusal
-        return await self._execute(bridged, arguments, deadline, on_progress, keep)
+        return await self._execute(
+            bridged, arguments, deadline, limit_bytes or self._config.limits.output_bytes, on_progress, keep
+        )
 
     async def _execute(
         self,
         bridged: BridgedTool,
         arguments: JsonObject,
         deadline: float,
+        limit_bytes: int,
         on_progress: ProgressFnT | None,
         keep: Keep | None,
     ) -> CallOutput:
@@ -124,7 +129,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
         try:
-            output, is_error = render_result(result, limit_bytes=self._config.limits.output_bytes, keep=keep)
+            output, is_error = render_result(result, limit_bytes=limit_bytes, keep=keep)
         except (ValueError, RecursionError) as error:
             return fail("unreadable_result", f"it was executed, but its result cannot be read: {error}", bridged)
         return {

@@ -1,6 +1,6 @@
 """What the loop needs from its surroundings, and who keeps runs, as Protocols: they import no HTTP and no MCP."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from bridge.cuts import Keep
@@ -27,6 +27,10 @@ class Upstream(Protocol):
         """What one turn came to; `text` events while it streams. Raises UpstreamError."""
         ...
 
+    def find_window(self, model: str) -> int | None:
+        """How many tokens this model takes, where that is known by now."""
+        ...
+
 
 class Catalogue(Protocol):
     """An immutable snapshot of the tools; a run keeps the one it began with."""
@@ -51,6 +55,11 @@ class Catalogue(Protocol):
         """What is missing from it, and why."""
         ...
 
+    @property
+    def polling(self) -> Collection[str]:
+        """The model names of the tools that may be called again and again with the same result."""
+        ...
+
     def rank(self, wish: str) -> Sequence[str]:
         """The model names of the tools that would do what is wished, best first; none where none would."""
         ...
@@ -67,10 +76,18 @@ class Tools(Protocol[C]):
         ...
 
     async def call(
-        self, catalogue: C, call: Call, *, deadline: float, on_progress: OnProgress | None, keep: Keep, ask: Ask
+        self,
+        catalogue: C,
+        call: Call,
+        *,
+        deadline: float,
+        limit_bytes: int,
+        on_progress: OnProgress | None,
+        keep: Keep,
+        ask: Ask,
     ) -> CallOutput:
-        """What a call came to; texts that had to be cut go to `keep`, what only the person can say is asked by `ask`.
-        Never raises but for cancellation: a failed call is data for the model."""
+        """What a call came to, in so many bytes; texts that had to be cut go to `keep`, what only the person can say is
+        asked by `ask`. Never raises but for cancellation: a failed call is data for the model."""
         ...
 
 

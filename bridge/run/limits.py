@@ -1,6 +1,5 @@
 """How far a run may go, and the ways it can end."""
 
-from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from bridge.errors import BridgeError, UpstreamError
@@ -63,19 +62,7 @@ def fail_with(error: BridgeError | ErrorInfo) -> Ending:
     return {"status": "failed", "reason": None, "error": error}
 
 
-@dataclass(frozen=True)
-class RunLimits:
-    """The limits of one run: the config's, lowered by the caller."""
-
-    max_turns: int
-    max_tool_calls: int
-    max_parallel: int
-    max_tools: int
-    tool_tokens: int
-    timeout_s: float
-
-
-def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None) -> tuple[RunLimits, list[Notice]]:
+def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None) -> tuple[Limits, list[Notice]]:
     """The limits of a run. A caller may lower two of them; a wish beyond the config's is cut to it, with a notice."""
     notices: list[Notice] = []
 
@@ -86,12 +73,8 @@ def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None)
             )
         return limit if wish is None else min(limit, wish)
 
-    lowered = RunLimits(
-        max_turns=int(lower("max_turns", limits.max_turns, max_turns)),
-        max_tool_calls=limits.max_tool_calls,
-        max_parallel=limits.max_parallel,
-        max_tools=limits.max_tools,
-        tool_tokens=limits.tool_tokens,
-        timeout_s=lower("timeout_s", limits.timeout_s, timeout_s),
-    )
-    return lowered, notices
+    lowered = {
+        "max_turns": int(lower("max_turns", limits.max_turns, max_turns)),
+        "timeout_s": lower("timeout_s", limits.timeout_s, timeout_s),
+    }
+    return limits.model_copy(update=lowered), notices

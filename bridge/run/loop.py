@@ -1,57 +1,25 @@
 """The run: ask the upstream, answer all its calls at once, send the outputs back, until there is an answer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, NamedTuple
+from itertools import count
+from typing import Generic
 
 import anyio
 
 from bridge.clock import Clock
-from bridge.errors import BridgeError
-from bridge.items import (
-    Call,
-    CallOutput,
-    Json,
-    JsonObject,
-    Last,
-    Notice,
-    Response,
-    Turn,
-    answer_call,
-    encode,
-    find_calls,
-)
-from bridge.run.engine import C, Context, OnProgress, Upstream, tell
-from bridge.run.limits import COMPLETED, Ending, Reason, RunLimits, fail_with, read_reason, stop_short
-from bridge.run.offer import Offer, fail_call, make_offer
-from bridge.run.own_tools import OwnTools, RunCatalogue
+from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
+from bridge.items import Call, Json, Notice, Response, Turn, find_calls
+from bridge.run.budget import Budget
+from bridge.run.calls import Answered, Calls, Terms
+from bridge.run.engine import C, Context, Upstream, tell
+from bridge.run.history import History, begin_history
+from bridge.run.limits import COMPLETED, Ending, Reason, fail_with, read_reason, stop_short
+from bridge.run.offer import Offer, make_offer
+from bridge.run.own_tools import OwnTools
 from bridge.run.request import Request
-from bridge.settings import ToolSearch
-
-NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
-STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
-
-
-@dataclass(frozen=True)
-class Terms(Generic[C]):
-    """What holds for a whole run: the tools as they were when it began, and how far its calls may go."""
-
-    catalogue: RunCatalogue[C]
-    offer: Offer
-    """The one thing that changes: it grows between turns."""
-    deadline: float
-    places: anyio.CapacityLimiter
-    """One for each call that may be in flight."""
-
-
-class Answered(NamedTuple):
-    """What one call came to."""
-
-    item: str
-    """The item that answers it, as JSON text."""
-    names: Sequence[str]
-    """The tools that the next requests are to carry: those that it found, or its own."""
+from bridge.settings import Limits, Price, ToolSearch
 
 
 @dataclass(frozen=True)
@@ -61,7 +29,8 @@ class Loop(Generic[C]):
     upstream: Upstream
     tools: OwnTools[C]
     ctx: Context
-    limits: RunLimits
+    limits: Limits
+    price: Price | None
     search: ToolSearch
     clock: Clock
 
@@ -72,45 +41,70 @@ class Loop(Generic[C]):
             try:
                 return await self._take_turns(request, deadline)
             except BridgeError as error:
-                return fail_with(error)
+                return self._end(error, "context" if error.code == CONTEXT_EXCEEDED else None)
         return stop_short("timeout")
 
     async def _take_turns(self, request: Request, deadline: float) -> Ending:
         terms = await self._set_terms(request, deadline)
-        history, calls_left = list(request.items), self.limits.max_tool_calls
-        last: Last | None = None
-        for n in range(1, self.limits.max_turns + 1):
-            response = await self._ask(n, _build_turn(n, request, history, terms.offer, last), deadline)
+        history, stop = begin_history(request), None
+        answering = Calls(self.tools, self.ctx, self.clock)
+        for n in count(1):
+            try:
+                response = await self._ask(n, request, history, terms, is_last=stop is not None)
+            except UpstreamError as error:
+                if stop is None:
+                    raise
+                return self._end(error, stop)
             calls = find_calls(response["output"])
             if ending := _find_ending(response, calls):
-                return ending
-            stop = self._find_stop(n, calls, calls_left, terms.offer)
-            answers = await self._answer(n, calls, 0 if stop == "max_turns" else calls_left, terms)
-            if stop:
+                return stop_short(stop) if stop and ending == COMPLETED else ending
+            answers = await answering.answer(n, calls, 0 if stop else terms.budget.allow(calls), terms)
+            if stop := stop or self._find_end(calls, terms.offer):
                 return stop_short(stop)
-            calls_left -= len(calls)
-            terms = self._grow(terms, answers)
             outputs = [answer.item for answer in answers]
-            history = outputs if request.is_kept else [*history, *map(encode, response["output"]), *outputs]
-            last = Last(response["id"], len(history) - len(outputs)) if response["id"] else None
-        raise AssertionError("the last turn ends the run")
+            stop = terms.budget.find_stop(n, calls, outputs)
+            history.extend(response, outputs, tokens=terms.budget.context)
+            terms = self._grow(terms, answers)
+        raise AssertionError("every run has an end")
 
     async def _set_terms(self, request: Request, deadline: float) -> Terms[C]:
         catalogue = await self.tools.catalogue()
         offer = make_offer(request, catalogue, self.limits, self.search)
         self._tell([*catalogue.notices, *offer.notices])
         catalogue = catalogue.bring(offer.own)
-        return Terms(catalogue, offer, deadline, anyio.CapacityLimiter(self.limits.max_parallel))
+        budget = Budget(self.limits, self.price, catalogue.polling)
+        return Terms(catalogue, offer, budget, deadline, anyio.CapacityLimiter(self.limits.max_parallel))
 
     def _grow(self, terms: Terms[C], answers: Iterable[Answered]) -> Terms[C]:
         offer = terms.offer.grow(name for answer in answers for name in answer.names)
         self._tell(offer.notices[len(terms.offer.notices) :])
         return replace(terms, offer=offer)
 
-    async def _ask(self, n: int, turn: Turn, deadline: float) -> Response:
+    async def _ask(self, n: int, request: Request, history: History, terms: Terms[C], *, is_last: bool) -> Response:
+        """The n-th response; once more with less history where it was too much for the model."""
+        model = str(request.parameters["model"])
+        self._make_room(history, model)
+        try:
+            return await self._create(n, f"turn:{n}", _build_turn(n, request, history, terms.offer, is_last), terms)
+        except UpstreamError as error:
+            if error.code != CONTEXT_EXCEEDED or not self._make_room(history, model, is_over=True):
+                raise
+        return await self._create(n, f"turn:{n}:short", _build_turn(n, request, history, terms.offer, is_last), terms)
+
+    def _make_room(self, history: History, model: str, *, is_over: bool = False) -> bool:
+        window = self.upstream.find_window(model)
+        if window is None:
+            return False
+        history.tokens = max(history.tokens, window) if is_over else history.tokens
+        if moved := history.make_room(window, self.tools.keep):
+            message = f"The model's window of {window:,} tokens is nearly full: {moved} of the oldest outputs moved out"
+            self._tell([{"code": "context", "message": message}])
+        return bool(moved)
+
+    async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
         self.ctx.emit({"type": "turn.started", "turn": n, "tools": len(turn.tools), "model": turn.parameters["model"]})
-        create = partial(self.upstream.create, turn, deadline=deadline, on_event=self.ctx.emit)
-        response = await self.ctx.step(f"turn:{n}", create)
+        create = partial(self.upstream.create, turn, deadline=terms.deadline, on_event=self.ctx.emit)
+        response = await self.ctx.step(key, create)
         self._tell(response.get("notices", []))
         self.ctx.emit(
             {
@@ -120,76 +114,36 @@ class Loop(Generic[C]):
                 "model": response["model"],
                 "usage": response["usage"],
                 "output": list[Json](response["output"]),
+                **terms.budget.count(turn, response),
             }
         )
         return response
 
-    def _find_stop(self, n: int, calls: list[Call], calls_left: int, offer: Offer) -> Reason | None:
-        """Why the run ends with these calls. The caller's own are its to answer, whatever limit is reached besides."""
-        if any(call.name in offer.foreign for call in calls):
-            return "caller_tools"
-        if n == self.limits.max_turns:
-            return "max_turns"
-        return "max_tool_calls" if len(calls) > calls_left else None
+    def _find_end(self, calls: list[Call], offer: Offer) -> Reason | None:
+        """The caller's own calls are its to answer."""
+        return "caller_tools" if any(call.name in offer.foreign for call in calls) else None
 
-    async def _answer(self, n: int, calls: list[Call], allowed: int, terms: Terms[C]) -> list[Answered]:
-        """The answers to `calls`, run at once and returned in call order.
-
-        Only the first `allowed` are run, but each has an output, so that the items stay a valid input; except for the
-        caller's own, which are left to it.
-        """
-        answers: dict[int, Answered] = {}
-
-        async def answer(index: int, call: Call) -> None:
-            answers[index] = await self._call(n, index, call, terms, is_over=index >= allowed)
-
-        async with anyio.create_task_group() as tasks:
-            for index, call in enumerate(calls):
-                if call.name not in terms.offer.foreign:
-                    tasks.start_soon(answer, index, call)
-        return [answers[index] for index in sorted(answers)]
-
-    async def _call(self, n: int, index: int, call: Call, terms: Terms[C], *, is_over: bool) -> Answered:
-        """The answer to one call. Its end is told however it ends, also with the run."""
-        place: JsonObject = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
-        place |= {"arguments": call.arguments, "server": terms.catalogue.owners.get(call.name)}
-        on_progress = self._relay_progress(place)
-        execute = partial(self.tools.call, terms.catalogue, call, deadline=terms.deadline, on_progress=on_progress)
-        began, output = self.clock.now(), NOT_STARTED
-        try:
-            async with terms.places:
-                self.ctx.emit({"type": "call.started", **place})
-                began, output = self.clock.now(), STOPPED
-                refusal = terms.offer.refuse(call, is_over=is_over)
-                output = refusal or await self.ctx.step(f"call:{n}:{index}", execute, once=True)
-        finally:
-            item = answer_call(call, output["output"])
-            self._tell_end(place, output, item, self.clock.now() - began)
-        return Answered(encode(item), output.get("found", [call.name]))
-
-    def _tell_end(self, place: JsonObject, output: CallOutput, item: JsonObject, seconds: float) -> None:
-        self._tell(output.get("notices", []))
-        ended: JsonObject = {"server": output["server"], "tool": output["tool"], "is_error": output["is_error"]}
-        ended |= {"item": item, "duration_ms": round(seconds * 1000, 1)}
-        self.ctx.emit({"type": "call.ended", **place, **ended})
+    def _end(self, error: BridgeError, reason: Reason | None) -> Ending:
+        """The ending of a run that failed, or that had come as far as it could."""
+        if reason is None:
+            return fail_with(error)
+        self._tell([{"code": "no_last_answer", "message": f"There is no last answer: {error.message}"}])
+        return stop_short(reason)
 
     def _tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             self.ctx.emit(tell(notice))
 
-    def _relay_progress(self, place: JsonObject) -> OnProgress:
-        async def relay(progress: float, total: float | None, message: str | None) -> None:
-            self.ctx.emit({"type": "call.progress", "progress": progress, "total": total, "message": message, **place})
 
-        return relay
-
-
-def _build_turn(n: int, request: Request, history: Sequence[str], offer: Offer, last: Last | None) -> Turn:
-    """The n-th request. A forced tool choice holds for the first only: forced on every turn, no run would end."""
+def _build_turn(n: int, request: Request, history: History, offer: Offer, is_last: bool) -> Turn:
+    """The n-th request. A forced tool choice holds for the first only: forced on every turn, no run would end. The last
+    answer has the same tools, and may use none: taken away, they would cost the upstream's cache."""
     parameters = dict(request.parameters)
-    if n > 1 and "tool_choice" in parameters:
+    if is_last and offer.texts:
+        parameters["tool_choice"] = "none"
+    elif n > 1 and "tool_choice" in parameters:
         parameters["tool_choice"] = _relax(parameters["tool_choice"])
-    return Turn(parameters, tuple(history), offer.texts, last)
+    return Turn(parameters, tuple(history.items), offer.texts, history.last)
 
 
 def _relax(choice: Json) -> Json:

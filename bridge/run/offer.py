@@ -10,11 +10,10 @@ from bridge.errors import ArgumentError
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, encode, encode_error
 from bridge.run.engine import C
 from bridge.run.hosted import defer
-from bridge.run.limits import RunLimits
 from bridge.run.own_tools import OwnTool, RunCatalogue
 from bridge.run.request import Request
 from bridge.run.search import Room, make_find_tool, pick_first
-from bridge.settings import ToolSearch
+from bridge.settings import Limits, ToolSearch
 
 OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
 """Hosted tools by name only: their calls are executed by whoever makes the request."""
@@ -67,7 +66,7 @@ def fail_call(code: str, message: str, **details: Json) -> CallOutput:
     return {"output": encode_error(code, message, **details), "is_error": True, "server": None, "tool": None}
 
 
-def make_offer(request: Request, catalogue: RunCatalogue[C], limits: RunLimits, search: ToolSearch) -> Offer:
+def make_offer(request: Request, catalogue: RunCatalogue[C], limits: Limits, search: ToolSearch) -> Offer:
     """The offer for `respond`'s `tools`: None is all; strings are globs over model names; objects are Responses tools.
 
     A function object whose name a server owns is sent as the caller wrote it and answered by that server. Where the

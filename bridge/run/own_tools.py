@@ -91,6 +91,11 @@ class RunCatalogue(Generic[C]):
         """What is missing from it, and why."""
         return self.servers.notices
 
+    @property
+    def polling(self) -> Collection[str]:
+        """The tools that may be called again and again with the same result: the run's own cost nobody anything."""
+        return {*self.servers.polling, *self.own}
+
     def rank(self, wish: str) -> Sequence[str]:
         """The servers' tools that would do what is wished, best first; none where none would."""
         return self.servers.rank(wish)
@@ -122,11 +127,23 @@ class OwnTools(Generic[C]):
         return RunCatalogue(await self.servers.catalogue(), {tool.name: tool for tool in self.own})
 
     async def call(
-        self, catalogue: RunCatalogue[C], call: Call, *, deadline: float, on_progress: OnProgress | None
+        self,
+        catalogue: RunCatalogue[C],
+        call: Call,
+        *,
+        deadline: float,
+        limit_bytes: int,
+        on_progress: OnProgress | None,
     ) -> CallOutput:
         """What a call came to. Never raises but for cancellation."""
         if own := catalogue.own.get(call.name):
             return await own.call(call)
         return await self.servers.call(
-            catalogue.servers, call, deadline=deadline, on_progress=on_progress, keep=self.keep, ask=self.ask
+            catalogue.servers,
+            call,
+            deadline=deadline,
+            limit_bytes=limit_bytes,
+            on_progress=on_progress,
+            keep=self.keep,
+            ask=self.ask,
         )

@@ -130,6 +130,9 @@ def _sum_usage(turns: Sequence[JsonObject]) -> JsonObject:
     counts = [read_usage(usage) for usage in spent]
     names = ("input_tokens", "output_tokens", "total_tokens")
     totals: JsonObject = {name: sum(count[name] for count in counts) for name in names}
+    costs = [cost for turn in turns if isinstance(cost := turn.get("cost"), float)]
+    if costs:
+        totals["cost"] = round(sum(costs), 6)
     return totals | {"per_turn": [None if is_deep(usage) else usage for usage in spent]}
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bridge.items import CALL_TYPES, Json, JsonObject, decode
+from bridge.items import CALL_TYPES, Json, JsonObject, Last, decode
 
 END_CHARS, END_SENTENCES = 2000, 4
 """How much of each end of a message is read for what it asks for."""
@@ -21,6 +21,8 @@ class Request:
     """The input, each item as its JSON text."""
     tools: Sequence[str | JsonObject] | None = None
     """The caller's choice of tools; None is all."""
+    last: Last | None = None
+    """The response that it goes on from, where the items until then are known here and among `items`."""
 
     @property
     def is_kept(self) -> bool:

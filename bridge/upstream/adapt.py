@@ -8,6 +8,8 @@ from bridge.items import CALL_TYPES, Json, JsonObject, Notice, Turn, decode, enc
 from bridge.upstream.profile import Profile
 
 SEALED = "reasoning.encrypted_content"
+COMPACTED_AT, MIN_THRESHOLD = 0.8, 1000
+"""Of the window; and the least that the API takes, in tokens."""
 NO_IMAGE: JsonObject = {"type": "input_text", "text": "[an image: not shown]"}
 
 
@@ -154,6 +156,15 @@ def _flatten_outputs(turn: Turn, profile: Profile, told: list[str]) -> Turn:
     return replace(turn, items=items)
 
 
+def _ask_for_compaction(turn: Turn, profile: Profile, _told: list[str]) -> Turn:
+    """The upstream makes room by itself, near the end of a window whose size is known."""
+    if not profile.compaction or profile.context_window is None or "context_management" in turn.parameters:
+        return turn
+    threshold = max(MIN_THRESHOLD, int(profile.context_window * COMPACTED_AT))
+    management: Json = [{"type": "compaction", "compact_threshold": threshold}]
+    return replace(turn, parameters={**turn.parameters, "context_management": management})
+
+
 CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
     _continue,
     _drop_parameters,
@@ -162,6 +173,7 @@ CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
     _drop_ids,
     _place_instructions,
     _flatten_outputs,
+    _ask_for_compaction,
 )
 """Each makes a request fit one part of a profile, and adds what there is to tell."""
 

@@ -15,6 +15,7 @@ from bridge.telemetry import Redactor
 from bridge.upstream.adapt import adapt
 from bridge.upstream.background import Background
 from bridge.upstream.lessons import learn
+from bridge.upstream.overflow import explain_overflow, is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.profile import Profile, choose_profile
 from bridge.upstream.replies import read_failure
@@ -60,6 +61,11 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         """What is known of it by now for this model: one takes what another refuses."""
         return self._learned.get(model, self.profile)
 
+    def find_window(self, model: str) -> int | None:
+        """How many tokens this model takes; None where nobody has said so yet, or the upstream makes room by itself."""
+        profile = self.profile_of(model)
+        return None if profile.compaction else profile.context_window
+
     async def create(self, turn: Turn, *, deadline: float, on_event: OnEvent) -> Response:
         """Send one turn and return what it came to; `{"type": "text", "delta": …}` events while it streams.
 
@@ -93,6 +99,12 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         if failure and lessons_left and (learned := learn(failure, sent, profile)):
             on_event({"type": "retry", "pause_s": 0, "reason": failure.message})
             return await self._send_adapted(turn, learned, deadline, on_event, lessons_left=lessons_left - 1)
+        if failure and is_overflow(failure):
+            window = read_window(failure, sent)
+            self._keep(
+                str(turn.parameters.get("model")), profile.learn("context_window", window, reason=failure.message)
+            )
+            raise explain_overflow(failure)
         if isinstance(outcome, UpstreamError):
             raise outcome
         response, form = outcome

@@ -28,6 +28,7 @@ class Profile:
     reasoning_replay: bool = True
     item_ids: bool = True
     context_window: int | None = None
+    compaction: bool = False
     auth: str = "bearer"
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
     """The upstream's own words on what was learned, by field, or by parameter for `drop`."""

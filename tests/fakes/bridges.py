@@ -12,7 +12,7 @@ from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
 from bridge.clock import Clock
-from bridge.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
+from bridge.settings import Config, Limits, Price, ServerConfig, ToolRules, ToolSearch, UpstreamConfig
 from bridge.telemetry import Redactor
 from tests.fakes.items import Json
 from tests.fakes.upstream import Answer, Reply, Request, ScriptedUpstream
@@ -33,6 +33,8 @@ async def open_bridge(
     prefix: bool = True,
     redact: Redactor | None = None,
     input_roots: Sequence[str] = (),
+    prices: Mapping[str, Any] | None = None,
+    tools: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Bridge]:
     """A running bridge in front of `upstream`, whose `settings` are those of the config; none of its tools need a yes.
@@ -43,13 +45,20 @@ async def open_bridge(
     config = Config(
         upstream=UpstreamConfig(**unit) if "base_url" in unit else None,
         servers=tuple(
-            ServerConfig(key=key, command="in this process", require_approval="never", prefix=prefix)
+            ServerConfig(
+                key=key,
+                command="in this process",
+                require_approval="never",
+                prefix=prefix,
+                tools=ToolRules(**(tools or {})),
+            )
             for key in servers or {}
         ),
         limits=Limits(**(limits or {})),
         tool_search=ToolSearch.model_validate(tool_search or {}),
         builtin_tools=builtin_tools,
         input_roots=tuple(input_roots),
+        prices={model: Price(**price) for model, price in (prices or {}).items()},
     )
     bridge = Bridge(config, environ=os.environ, clock=clock or Clock(), redact=redact, in_process=servers)
     async with bridge:

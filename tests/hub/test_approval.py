@@ -52,7 +52,7 @@ async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
             required: {"type": "http", "url": served.url, "require_approval": required, "tools": rules}
             for required in REQUIRED
         }
-        async with scene(servers, ask=ask_nobody) as bridge:
+        async with scene(servers, ask=ask_nobody, limits={"max_turn_calls": len(cases)}) as bridge:
             outcome = await bridge.use(*(call(f"{required}__{kind}{number}") for required, kind, number in cases))
     words = {"approval_required": "asked", "unknown_tool": "hidden"}
     found = [words[json.loads(output)["error"]] if output != "run" else "run" for output in outcome.outputs]

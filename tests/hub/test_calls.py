@@ -75,7 +75,9 @@ async def test_a_call_that_takes_too_long_is_given_up_and_one_in_the_queue_loses
 async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_path: Path) -> None:
     clock, counts = VirtualClock(), tmp_path / "counts"
     async with (
-        scene({"single": {**rogue(f"counts={counts}"), "serial": True}}, clock=clock) as bridge,
+        scene(
+            {"single": {**rogue(f"counts={counts}"), "serial": True, "require_approval": "never"}}, clock=clock
+        ) as bridge,
         anyio.create_task_group() as tasks,
     ):
         hub = bridge.bridge.hub
@@ -130,7 +132,7 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
     async def note(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
         heard.append(progress)
 
-    far = {"type": "http", "idle_timeout_s": 5, "call_timeout_s": 60}
+    far = {"type": "http", "require_approval": "never", "idle_timeout_s": 5, "call_timeout_s": 60}
     async with (
         HttpServer(lambda: server) as served,
         scene({"far": far | {"url": served.url}}, clock=clock) as bridge,

@@ -11,7 +11,7 @@ from bridge.settings import BUILTIN_NAMES
 from tests.fakes.bridges import ask, open_client, outputs_of, respond
 from tests.fakes.clock import VirtualClock
 from tests.fakes.servers import ordered_server
-from tests.fakes.upstream import HEAD, ScriptedUpstream, call, hang, message, reasoning, responds
+from tests.fakes.upstream import HEAD, ScriptedUpstream, api_error, call, hang, message, reasoning, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -35,14 +35,18 @@ def reason(receipt: dict[str, Any]) -> str | None:
 
 
 @pytest.mark.rule("R16")
-async def test_a_model_that_always_calls_is_stopped_after_ten_turns() -> None:
-    receipt, requests = await ask([TIME] * 10, builtin_tools=True)
-    assert len(requests) == receipt["turns"] == 10
+async def test_a_model_that_always_calls_is_stopped_after_ten_turns_and_gives_a_last_answer() -> None:
+    times = [responds(call("current_time", {"timezone": f"Etc/GMT+{n}"})) for n in range(10)]
+    receipt, requests = await ask([*times, DONE], builtin_tools=True)
+    assert len(requests) == receipt["turns"] == 11
     assert (receipt["status"], reason(receipt)) == ("incomplete", "max_turns")
+    assert receipt["output_text"] == "done"
+    assert [request.json.get("tool_choice") for request in requests] == [None] * 10 + ["none"]
+    assert len({json.dumps(request.json["tools"]) for request in requests}) == 1
 
 
 @pytest.mark.rule("R16")
-async def test_the_calls_of_the_last_turn_are_not_run_but_answered_so_that_the_items_can_be_sent_again() -> None:
+async def test_calls_of_a_last_answer_are_not_run_but_answered_so_that_the_items_can_be_sent_again() -> None:
     ran: list[int] = []
     server = MCPServer("s")
 
@@ -51,7 +55,7 @@ async def test_the_calls_of_the_last_turn_are_not_run_but_answered_so_that_the_i
         ran.append(1)
         return "noted"
 
-    arguments = {"max_turns": 2, "detail": "full"}
+    arguments = {"max_turns": 1, "detail": "full"}
     comment = message("I am at it")
     script = [responds(call("s__note")), responds(comment, call("s__note"))]
     receipt, _ = await ask(script, {"s": server}, arguments)
@@ -61,6 +65,13 @@ async def test_the_calls_of_the_last_turn_are_not_run_but_answered_so_that_the_i
     made, answered = pairs(receipt["output"])
     assert made == answered
     assert json.loads(receipt["output"][-1]["output"])["error"] == "limit_reached"
+
+
+async def test_a_last_answer_that_fails_costs_nothing_of_what_was_done() -> None:
+    receipt, _ = await ask([TIME, api_error(400, "no more")], None, {"max_turns": 1}, builtin_tools=True)
+    assert (receipt["status"], reason(receipt)) == ("incomplete", "max_turns")
+    assert [made["name"] for made in receipt["tool_calls"]] == ["current_time"]
+    assert "There is no last answer: " in receipt["notices"][0]["message"]
 
 
 @pytest.mark.rule("R1")
@@ -74,7 +85,8 @@ async def test_calls_over_the_limit_are_refused_and_the_others_of_that_turn_run(
         return "noted"
 
     calls = [call("s__note", {"n": n}) for n in range(5)]
-    receipt, _ = await ask([responds(*calls)], {"s": server}, {"detail": "full"}, limits={"max_tool_calls": 3})
+    script = [responds(*calls), DONE]
+    receipt, _ = await ask(script, {"s": server}, {"detail": "full"}, limits={"max_tool_calls": 3})
     assert sorted(ran) == [0, 1, 2]
     assert reason(receipt) == "max_tool_calls"
     assert [made["is_error"] for made in receipt["tool_calls"]] == [False, False, False, True, True]
@@ -107,16 +119,16 @@ async def test_no_more_calls_than_allowed_are_in_flight_at_once() -> None:
 
 
 async def test_a_caller_may_lower_a_limit() -> None:
-    receipt, requests = await ask([TIME], None, {"max_turns": 1}, builtin_tools=True)
-    assert len(requests) == 1
+    receipt, requests = await ask([TIME, DONE], None, {"max_turns": 1}, builtin_tools=True)
+    assert len(requests) == 2
     assert receipt["notices"] == []
 
 
 async def test_a_caller_may_not_raise_a_limit_and_is_told_so() -> None:
     arguments = {"max_turns": 50, "timeout_s": 1e9}
     limits = {"max_turns": 2, "timeout_s": 900}
-    receipt, requests = await ask([TIME, TIME], None, arguments, builtin_tools=True, limits=limits)
-    assert len(requests) == 2
+    receipt, requests = await ask([TIME, TIME, DONE], None, arguments, builtin_tools=True, limits=limits)
+    assert len(requests) == 3
     assert [notice["code"] for notice in receipt["notices"]] == ["limit", "limit"]
     assert "max_turns 50 is over the configured limit, 2 holds" in receipt["notices"][0]["message"]
 
