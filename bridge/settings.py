@@ -78,10 +78,15 @@ def check_base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{path or '/v1'}"
 
 
+def _header_name(name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    return name
+
+
 def _headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not a header name")
+        _header_name(name)
         if _CONTROL.search(value) or not value.isascii():
             raise ValueError(f"the value of {name} holds a character that no header can carry")
     return headers
@@ -118,7 +123,8 @@ Credential = Annotated[str | None, AfterValidator(check_credential)]
 Decision = Literal["allow", "deny", "ask"]
 Approval = Literal["always", "writes", "never"]
 Transport = Literal["stdio", "http", "sse", "auto"]
-PresetName = Literal[
+ProfileName = Literal[
+    "auto",
     "azure",
     "bedrock",
     "codex",
@@ -142,7 +148,7 @@ PresetName = Literal[
     "vllm",
     "xai",
 ]
-"""Upstreams of which something is known beforehand."""
+"""Upstreams of which something is known beforehand; "auto" looks at the address."""
 
 
 def is_loopback(url: str) -> bool:
@@ -265,10 +271,10 @@ class UpstreamConfig(_Section):
     """Characters that the description of a tool may have; chat-family backends and relays refuse longer ones."""
     defaults: dict[str, JsonValue] = {}
     """Create parameters for every request, such as `temperature`; what the caller gives wins."""
-    profile: Literal["auto"] | PresetName = "auto"
+    profile: ProfileName = "auto"
     """Whose endpoint it is, for what it can and cannot do; "auto" goes by the address. What is not known is learned
     from its refusals; each setting below says it for sure."""
-    auth: Annotated[str, Field(pattern=_HEADER_NAME.pattern)] | None = None
+    auth: Annotated[str, AfterValidator(_header_name)] | None = None
     """How the key is sent: "bearer", "none", or the name of the header that carries it, such as "api-key"."""
     state: Literal["auto", "stateless", "previous_response_id"] | None = None
     """"stateless": it keeps no responses. "previous_response_id": it does, and gets only what is new in each turn.

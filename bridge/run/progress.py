@@ -31,6 +31,8 @@ def _describe(event: JsonObject) -> str | None:
             return f"  ? asking the user for {event['server']}: {_shorten(str(event['message']))}"
         case "retry":
             return f"  ! asking again in {event['pause_s']} s: {event['reason']}"
+        case "background":
+            return f"  · {event['response_id']} is made in the background and {event['what']}"
         case "notice":
             return f"  ! {event['message']}"
         case _:

@@ -1,16 +1,20 @@
 """A response that is made in the background: looked at until it is there, taken up again after a cut, cancelled."""
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 from urllib.parse import quote
 
 import anyio
 
 from bridge.clock import Clock
 from bridge.errors import UpstreamError
-from bridge.items import Response, Turn
+from bridge.items import JsonObject, Response, Turn
 from bridge.upstream.retries import Passing
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
+
+OnEvent: TypeAlias = Callable[[JsonObject], None]
 
 PENDING = ("queued", "in_progress")
 FIRST_PAUSE_S, GROWTH, LAST_PAUSE_S = 1.0, 1.5, 10.0
@@ -23,10 +27,11 @@ CANCEL_S = 5.0
 class Background:
     """One response from its creation to its end, whose bound is the run's deadline: that cancels it."""
 
-    def __init__(self, wire: Wire, clock: Clock, stream: StreamAccumulator) -> None:
+    def __init__(self, wire: Wire, clock: Clock, stream: StreamAccumulator, on_event: OnEvent) -> None:
         self._wire = wire
         self._clock = clock
         self._stream = stream
+        self._on_event = on_event
         self._response_id: str | None = None
 
     async def create(self, turn: Turn, form: Form) -> tuple[Response, Form]:
@@ -53,6 +58,7 @@ class Background:
 
     async def _resume(self, response_id: str) -> Response:
         """The events behind the last that came; where they cannot be had, the whole response."""
+        self._tell(response_id, "taken up again")
         for _ in range(MAX_FAILURES):
             await self._clock.sleep(FIRST_PAUSE_S)
             _, number = self._stream.find_place()
@@ -66,6 +72,7 @@ class Background:
 
     async def _look(self, response_id: str) -> Response:
         pause, failures = FIRST_PAUSE_S, 0
+        self._tell(response_id, "waited for")
         while True:
             await self._clock.sleep(pause)
             pause = min(pause * GROWTH, LAST_PAUSE_S)
@@ -82,6 +89,9 @@ class Background:
             if response["status"] not in PENDING:
                 return response
             failures = 0
+
+    def _tell(self, response_id: str, what: str) -> None:
+        self._on_event({"type": "background", "response_id": response_id, "what": what})
 
     async def _cancel(self) -> None:
         """Best effort: nobody waits for the answer."""

@@ -1,19 +1,18 @@
 """The Responses endpoint: `create` sends one turn in the form that this upstream bears, as often as it takes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import TypeAlias
 
 import httpx2
 
 from bridge.clock import Clock
 from bridge.errors import UpstreamError
-from bridge.items import JsonObject, Notice, Response, Turn
+from bridge.items import Notice, Response, Turn
 from bridge.settings import UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.adapt import adapt
-from bridge.upstream.background import Background
+from bridge.upstream.background import Background, OnEvent
 from bridge.upstream.lessons import learn
 from bridge.upstream.overflow import explain_overflow, is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
@@ -22,8 +21,6 @@ from bridge.upstream.replies import read_failure
 from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Passing, check_response, explain_tries, find_pause
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
-
-OnEvent: TypeAlias = Callable[[JsonObject], None]
 
 PROBE_S = 15.0
 """How long a probe waits for an answer."""
@@ -138,7 +135,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         form: Form = "json" if profile.stream == "never" else "stream"
         stream = StreamAccumulator(lambda delta: on_event({"type": "text", "delta": delta}))
         if turn.parameters.get("background"):
-            return await Background(self._wire, self._clock, stream).create(turn, form)
+            return await Background(self._wire, self._clock, stream, on_event).create(turn, form)
         return await self._wire.post(turn, stream, form=form)
 
     def _keep(self, model: str, profile: Profile) -> None:

@@ -33,7 +33,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE | re.DOTALL)
 
 
-_NAME = r"[\"'`]?([a-z_][a-z_.]*)[\"'`]?"
+_NAME = r"[\"'`]?(?<![a-z_.])([a-z_][a-z_.]*+)[\"'`]?"  # possessive: a hostile text takes no longer than another
 _NO_PARAMETER = (
     _pattern(
         r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra)(?: request)?"
@@ -45,9 +45,9 @@ _NO_PARAMETER = (
 """As OpenAI, the Codex backend, Go and zod servers, and pydantic (vLLM, LiteLLM) say that they do not take one."""
 _NO_REASONING = _pattern(
     r"invalid_encrypted_content|encrypted.{0,200}(verif|decrypt|issued)|not issued to this caller|"
-    r"rs_\w+.{0,60}not found"
+    r"\brs_\w++.{0,60}not found"
 )
-_NO_IDS = _pattern(r"expected an id that begins with|without its required|(fc|msg)_\w+.{0,60}not found")
+_NO_IDS = _pattern(r"expected an id that begins with|without its required|\b(fc|msg)_\w++.{0,60}not found")
 _NO_STATE = _pattern(r"previous[_ ]response")
 _NO_BACKGROUND = _pattern(r"\bbackground\b")
 _NO_STORE = _pattern(r"\bstore\b.{0,60}\b(false|not supported|unsupported|disabled)\b")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from bridge.settings import PresetName, UpstreamConfig, is_loopback
+from bridge.settings import ProfileName, UpstreamConfig, is_loopback
 
 MAX_REASON_CHARS = 300
 
@@ -45,7 +45,7 @@ class Profile:
 
 _STATELESS = Profile(state="stateless", background=False)
 
-PRESETS: Mapping[PresetName, Profile] = {
+PRESETS: Mapping[ProfileName, Profile] = {
     "openai": Profile(background=True),
     "azure": Profile(background=True, auth="api-key"),
     "bedrock": Profile(),
@@ -77,7 +77,7 @@ keep (gradient#96), vLLM leaves calls and outputs out of it (vllm#43244), and a 
 account each time; llama.cpp takes system messages at the beginning only (lemonade#2674) and outputs as text.
 """
 
-_HOSTS: Mapping[str, PresetName] = {
+_HOSTS: Mapping[str, ProfileName] = {
     "api.openai.com": "openai",
     "openai.azure.com": "azure",
     "cognitiveservices.azure.com": "azure",
@@ -96,7 +96,7 @@ _HOSTS: Mapping[str, PresetName] = {
     "api.upstage.ai": "upstage",
     "api.x.ai": "xai",
 }
-_LOCAL_PORTS: Mapping[int, PresetName] = {1234: "lmstudio", 11434: "ollama"}
+_LOCAL_PORTS: Mapping[int, ProfileName] = {1234: "lmstudio", 11434: "ollama"}
 """Ports that these programs listen on unless told otherwise."""
 
 
@@ -108,7 +108,7 @@ def choose_profile(config: UpstreamConfig) -> Profile:
     return replace(PRESETS[name] if name else Profile(), **said)
 
 
-def recognise(base_url: str) -> PresetName | None:
+def recognise(base_url: str) -> ProfileName | None:
     """Whose endpoint this is; None where the address does not show it for sure."""
     parts = urlsplit(base_url)
     if is_loopback(base_url):

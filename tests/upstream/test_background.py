@@ -125,6 +125,18 @@ async def test_a_look_that_fails_is_repeated_and_five_in_a_row_are_the_end() -> 
     assert (receipt["error"]["status"], len(requests)) == (502, 6)
 
 
+async def test_the_caller_hears_early_which_response_is_waited_for() -> None:
+    heard: list[str | None] = []
+
+    async def listen(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        heard.append(message)
+
+    clock = VirtualClock(autojump=True)
+    async with ScriptedUpstream([QUEUED, DONE]) as upstream, open_client(upstream, clock=clock) as client:
+        await client.call_tool("respond", {"input": "x", **BACKGROUND}, progress_callback=listen)
+    assert "  · resp_1 is made in the background and waited for" in heard
+
+
 # Its end
 
 

@@ -1,13 +1,16 @@
 """Upstreams that bear less than OpenAI's: what is known beforehand, what is learned, what a caller hears of it."""
 
+import re
 from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
 
-from bridge.settings import PresetName, UpstreamConfig
+from bridge.errors import ConfigError
+from bridge.settings import ProfileName, UpstreamConfig
 from bridge.upstream.profile import PRESETS, Profile, choose_profile
 from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.scene import configure
 from tests.fakes.servers import image_server
 from tests.fakes.upstream import (
     Reply,
@@ -205,6 +208,7 @@ async def test_ids_that_are_refused_are_left_out_but_those_that_pair_calls_and_o
     assert notices_of(receipt)[0].startswith("Items were sent back without ids")
 
 
+@pytest.mark.rule("R36")
 @pytest.mark.parametrize(
     ("words", "text", "kinds"),
     [
@@ -250,6 +254,7 @@ async def test_a_developers_messages_are_sent_in_the_role_that_the_upstream_know
 # State
 
 
+@pytest.mark.rule("R8")
 async def test_where_responses_are_kept_only_what_is_new_is_sent() -> None:
     script = [responds(call("current_time"), id="resp_1"), responds(call("current_time"), id="resp_2"), DONE]
     arguments = {"instructions": "Be brief", "reasoning_effort": "low"}
@@ -392,17 +397,33 @@ async def test_what_is_known_beforehand_needs_no_refusal() -> None:
         ("https://notopenrouter.ai/v1", None),
     ],
 )
-def test_an_upstream_is_known_by_its_address_where_that_is_sure(url: str, name: PresetName | None) -> None:
+def test_an_upstream_is_known_by_its_address_where_that_is_sure(url: str, name: ProfileName | None) -> None:
     assert choose_profile(UpstreamConfig(base_url=url)) == (PRESETS[name] if name else Profile())
 
 
 def test_every_preset_can_be_named_and_every_field_can_be_set() -> None:
-    assert set(PRESETS) == set(get_args(PresetName))
+    assert {"auto", *PRESETS} == set(get_args(ProfileName))
     assert {part.name for part in fields(Profile)} - {"reasons"} <= UpstreamConfig.model_fields.keys()
     config = UpstreamConfig(base_url="https://openrouter.ai/api/v1", state="auto", images=False, drop=("user",))
     profile = choose_profile(config)
     assert (profile.state, profile.images, profile.drop, profile.store) == ("auto", False, ("user",), False)
     assert choose_profile(UpstreamConfig(profile="azure")).auth == "api-key"
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"profile": "olama"}, 'upstream.profile: expected "auto", "azure", '),
+        ({"auth": "a b"}, "upstream.auth: 'a b' is not a header name"),
+        ({"state": "kept"}, 'upstream.state: expected "auto", "stateless" or "previous_response_id", not "kept"'),
+        ({"drop": "user"}, "upstream.drop: expected a list, not a string"),
+        ({"developer": "keep"}, 'upstream.developer: unknown key; the nearest known one is "developer_role"'),
+    ],
+    ids=str,
+)
+def test_a_wrong_setting_is_named_with_what_would_be_right(setting: Json, words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        configure({}, upstream=setting)
 
 
 @pytest.mark.parametrize(
