@@ -73,7 +73,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         model = str(turn.parameters.get("model"))
         known = self.profile_of(model)
         response, profile = await self._send_adapted(turn, known, deadline, on_event, lessons_left=MAX_LESSONS)
-        if profile != known:
+        if profile != known and response["status"] != "failed":
             self._keep(model, profile)
             response["notices"] = [*response.get("notices", []), *_tell(known, profile)]
         return response
