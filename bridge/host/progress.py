@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from bridge.clock import Clock
-from bridge.items import JsonObject, scrub
+from bridge.items import Json, JsonObject, scrub
 from bridge.run.progress import describe_event
 
 HEARTBEAT_S = 10.0
 """Something is said at least this often, so that a host that resets its timeout on progress goes on waiting."""
+CALL_INTERVAL_S = 1.0
+"""A call's own progress is passed on this often; what came between is in the next heartbeat."""
 TEXT_INTERVAL_S = 0.1
 """Streamed text is gathered for this long: ten notifications a second are enough to read along."""
 
@@ -27,18 +29,32 @@ class ProgressRelay:
         self._ended = anyio.Event()
         self._began = clock.now()
         self._sent = 0
+        self._next: dict[tuple[Json, Json], float] = {}
+        """When the progress of a call is passed on again."""
         self._last_line = "working"
+        self._held = ""
+        """What came since, and was not worth a line of its own."""
 
     def listen(self, event: JsonObject) -> None:
         """Take one event; to be given to `Run.listen`."""
         is_text = event["type"] == "text"
         line = (scrub(str(event["delta"])) if self._wants_text else None) if is_text else describe_event(event)
-        if line:
+        if line and event["type"] == "call.progress" and self._is_too_soon(event):
+            self._held = line.strip()
+        elif line:
+            self._held = ""
             self._waiting.append((line, is_text))
             self._wake.set()
         if event["type"] == "run.ended":
             self._ended.set()
             self._wake.set()
+
+    def _is_too_soon(self, event: JsonObject) -> bool:
+        call, now = (event["turn"], event["index"]), self._clock.now()
+        is_too_soon = now < self._next.get(call, 0.0)
+        if not is_too_soon:
+            self._next[call] = now + CALL_INTERVAL_S
+        return is_too_soon
 
     async def relay(self) -> None:
         """Report what happens; returns when the run has ended and everything is told."""
@@ -48,7 +64,7 @@ class ProgressRelay:
             self._wake = anyio.Event()
             if silence.cancelled_caught:
                 seconds = self._clock.now() - self._began
-                await self._send(f"{self._last_line} … {seconds:.0f} s")
+                await self._send(f"{self._held or self._last_line} … {seconds:.0f} s")
             elif await self._flush():
                 with self._clock.scope(self._clock.now() + TEXT_INTERVAL_S):
                     await self._ended.wait()

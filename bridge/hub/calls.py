@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import anyio
 from mcp import Client, types
@@ -10,7 +11,6 @@ from pydantic import TypeAdapter
 
 from bridge.clock import Clock
 from bridge.hub.failures import CallFailed, doubt, explain_call
-from bridge.items import JsonObject
 from bridge.settings import ServerConfig
 
 MAX_WAITING = 1000
@@ -18,9 +18,8 @@ MAX_WAITING = 1000
 SECOND_TRY_S = 0.25
 """How long a connection that failed a call may take to be recognised as lost, before it is tried again as it is."""
 
-_RESULT = TypeAdapter[types.CallToolResult | types.InputRequiredResult](
-    types.CallToolResult | types.InputRequiredResult
-)
+Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
+_RESULT = TypeAdapter[Result](Result)
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class Calls:
         self._places = anyio.CapacityLimiter(1 if server.serial else server.max_parallel)
 
     async def call(
-        self, tool: types.Tool, arguments: JsonObject, *, deadline: float, on_progress: ProgressFnT | None
-    ) -> types.CallToolResult:
-        """The result of one `tools/call`; raises CallFailed with words for the model.
+        self, tool: types.Tool, params: types.CallToolRequestParams, *, deadline: float, on_progress: ProgressFnT | None
+    ) -> Result:
+        """The result of one `tools/call`, or what it needs before; raises CallFailed with words for the model.
 
         The wait for a place counts towards `deadline` alone, not towards the timeout of the call.
         """
@@ -72,39 +71,39 @@ class Calls:
                     link = await self._find_link()
                     doubts = doubt(tool)
                     try:
-                        return await self._send(link, tool, arguments, on_progress)
+                        return await self._send(link, tool, params, on_progress)
                     except CallFailed as failure:
                         if not failure.may_repeat:
                             raise
-                    return await self._send_again(link, tool, arguments, on_progress)
+                    return await self._send_again(link, tool, params, on_progress)
         raise CallFailed("timeout", f"no result in time; {doubts}")
 
     async def _send_again(
-        self, failed: Link, tool: types.Tool, arguments: JsonObject, on_progress: ProgressFnT | None
-    ) -> types.CallToolResult:
+        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None
+    ) -> Result:
         """On a new connection, or on the same if it still stands; one that fails twice in a row counts as lost."""
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await failed.over.wait()
         link = await self._find_link()
         try:
-            return await self._send(link, tool, arguments, on_progress)
+            return await self._send(link, tool, params, on_progress)
         except CallFailed as failure:
             if failure.may_repeat:
                 link.lost.set()
             raise
 
     async def _send(
-        self, link: Link, tool: types.Tool, arguments: JsonObject, on_progress: ProgressFnT | None
-    ) -> types.CallToolResult:
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None
+    ) -> Result:
         if self._idle_timeout_s is None:
-            return await self._send_once(link, tool, arguments, on_progress)
+            return await self._send_once(link, tool, params, on_progress)
         silence = _Silence(self._clock, self._idle_timeout_s, on_progress)
         words = f"neither a result nor progress for {self._idle_timeout_s:g} s; {doubt(tool)}"
-        outcome: types.CallToolResult | CallFailed = CallFailed("timeout", words)
+        outcome: Result | CallFailed = CallFailed("timeout", words)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(silence.end, tasks.cancel_scope)
             try:
-                outcome = await self._send_once(link, tool, arguments, silence.report)
+                outcome = await self._send_once(link, tool, params, silence.report)
             except CallFailed as failure:
                 outcome = failure
             tasks.cancel_scope.cancel()
@@ -113,17 +112,15 @@ class Calls:
         return outcome
 
     async def _send_once(
-        self, link: Link, tool: types.Tool, arguments: JsonObject, on_progress: ProgressFnT | None
-    ) -> types.CallToolResult:
-        request = types.CallToolRequest(params=types.CallToolRequestParams(name=tool.name, arguments=arguments))
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None
+    ) -> Result:
+        request = types.CallToolRequest(params=params)
         try:
             # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
             result = await link.client.session.send_request(request, _RESULT, progress_callback=on_progress)
         except Exception as error:  # boundary: however a call fails, the model is told
             raise explain_call(self._key, tool, error) from error
         self._on_answer()
-        if isinstance(result, types.InputRequiredResult):
-            raise CallFailed("input_required", f"{self._key} asks for input that cannot be given during a run")
         return result
 
 

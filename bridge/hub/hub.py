@@ -112,7 +112,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         if refusal := await find_refusal(bridged, arguments, ask):
             return refusal
         return await self._execute(
-            bridged, arguments, deadline, limit_bytes or self._config.limits.output_bytes, on_progress, keep
+            bridged, arguments, deadline, limit_bytes or self._config.limits.output_bytes, on_progress, keep, ask
         )
 
     async def _execute(
@@ -123,9 +123,12 @@ class Hub(anyio.AsyncContextManagerMixin):
         limit_bytes: int,
         on_progress: ProgressFnT | None,
         keep: Keep | None,
+        ask: Ask,
     ) -> CallOutput:
         try:
-            result = await bridged.owner.call(bridged.tool, arguments, deadline=deadline, on_progress=on_progress)
+            result = await bridged.owner.call(
+                bridged.tool, arguments, deadline=deadline, on_progress=on_progress, ask=ask
+            )
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
         try:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import anyio
 from mcp import Client, MCPError, types
@@ -10,6 +11,7 @@ from mcp.shared.dispatcher import ProgressFnT
 
 from bridge.children import Child
 from bridge.clock import Clock
+from bridge.hub.asides import Asides, find_log_level
 from bridge.hub.bodies import UNREACHABLE
 from bridge.hub.calls import SECOND_TRY_S, Calls, Link
 from bridge.hub.connect import Connection, Outside
@@ -20,6 +22,7 @@ from bridge.hub.listing import Listing
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way, Ways
 from bridge.items import JsonObject
+from bridge.questions import Ask
 from bridge.settings import ServerConfig
 from bridge.telemetry import Redactor
 
@@ -73,6 +76,7 @@ class Member:
         self._was_lost = False
         self._ways = Ways(server)
         self._complaints: list[str] = []
+        self._asides = Asides(self.key, clock, redact)
         self._calls = Calls(
             server,
             clock=clock,
@@ -126,10 +130,14 @@ class Member:
                     await self._clock.sleep(pause)
 
     async def call(
-        self, tool: types.Tool, arguments: JsonObject, *, deadline: float, on_progress: ProgressFnT | None
+        self, tool: types.Tool, arguments: JsonObject, *, deadline: float, on_progress: ProgressFnT | None, ask: Ask
     ) -> types.CallToolResult:
-        """The result of one `tools/call`, which must be there by `deadline`; raises CallFailed."""
-        return await self._calls.call(tool, arguments, deadline=deadline, on_progress=on_progress)
+        """The result of one `tools/call`, which must be there by `deadline`; raises CallFailed. What the server wants
+        to know of the person meanwhile is asked by `ask`."""
+        send = partial(self._calls.call, tool, deadline=deadline, on_progress=on_progress)
+        with self._asides.during(ask):
+            params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
+            return await self._asides.complete(send, params, ask)
 
     async def _find_link(self) -> Link:
         await self.settled.wait()
@@ -148,7 +156,7 @@ class Member:
             around.start_soon(self._end_start, opened, lost)
             try:
                 async with (
-                    Client(target, mode=way.mode, message_handler=self.listing.hear, cache=None) as client,
+                    self._build_client(target, way) as client,
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
@@ -161,6 +169,17 @@ class Member:
             finally:
                 self._close()
             around.cancel_scope.cancel()
+
+    def _build_client(self, target: Connection | MCPServer, way: Way) -> Client:
+        return Client(
+            target,
+            mode=way.mode,
+            message_handler=self.listing.hear,
+            elicitation_callback=self._asides.elicit,
+            logging_callback=self._asides.log,
+            log_level=find_log_level(),
+            cache=None,
+        )
 
     def _build_connection(self, way: Way, lost: anyio.Event) -> Connection:
         self._process = self._outside.start(self.server, self._environ, self._child) if way.wire == "stdio" else None

@@ -27,6 +27,10 @@ class Audience(Protocol):
         ...
 
 
+MAX_QUESTIONS = 50
+"""Of one run. A server can ask as often as it likes; the person cannot be expected to."""
+
+
 @dataclass(eq=False)
 class Asked:
     """One question on its way."""
@@ -80,6 +84,8 @@ class Questions:
             return leave_unasked("nobody can be asked here")
         if why_not := self.audience.find_obstacle():
             return leave_unasked(why_not)
+        if self._count == MAX_QUESTIONS:
+            return leave_unasked(f"{MAX_QUESTIONS} questions in one run are enough")
         self._count += 1
         key, asked = f"question-{self._count}", Asked(question)
         self._asked[key] = asked

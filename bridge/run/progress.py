@@ -23,7 +23,7 @@ def _describe(event: JsonObject) -> str | None:
         case "call.started":
             return f"  → {event['name']}({_show_arguments(event['arguments'])}){_show_owner(event['server'])}"
         case "call.progress":
-            return f"  · {event['name']}: {event['message']}" if event["message"] else None
+            return f"  · {event['name']}: {_show_progress(event)}"
         case "call.ended":
             mark = "✗" if event["is_error"] else "✓"
             return f"  {mark} {event['name']} {_show_time(event['duration_ms'])} {_show_output(event['item'])}"
@@ -37,6 +37,14 @@ def _describe(event: JsonObject) -> str | None:
             return f"  ! {event['message']}"
         case _:
             return None
+
+
+def _show_progress(event: JsonObject) -> str:
+    """How far a call has come: its words, and in which part or count."""
+    done, total = event["progress"], event["total"]
+    assert isinstance(done, (int, float))
+    share = f"{done / total:.0%}" if isinstance(total, (int, float)) and total > 0 else f"{done:g}"
+    return f"{event['message']} ({share})" if event["message"] else share
 
 
 def _count(number: Json, noun: str) -> str:

@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import httpx2
@@ -84,7 +85,7 @@ class _Host:
         heard, deadline = len(self._wire.heard), self._clock.now() + self._patience.seconds
         try:
             while not self._wire.has_result(number):
-                await self._clock.drive(lambda: self._is_news(number, heard), deadline)
+                await self._clock.drive(partial(self._is_news, number, heard), deadline)
                 heard, deadline = len(self._wire.heard), self._clock.now() + self._patience.seconds
         except TimeoutError:
             await self._clock.advance(deadline - self._clock.now())

@@ -141,7 +141,7 @@ async def test_the_progress_of_a_call_is_passed_on() -> None:
         open_client(upstream, {"s": server}) as c,
     ):
         await c.call_tool("respond", {"input": "x"}, progress_callback=ear)
-    assert "  · s__dig: half way" in ear.messages
+    assert "  · s__dig: half way (50%)" in ear.messages
 
 
 async def test_messages_are_single_lines_whatever_the_model_and_the_tools_say() -> None:
@@ -158,3 +158,62 @@ async def test_messages_are_single_lines_whatever_the_model_and_the_tools_say() 
         await c.call_tool("respond", {"input": "x", "model": evil}, progress_callback=ear)
     assert len(ear.messages) >= 9
     assert [line for line in ear.messages if not line.isprintable()] == []
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ((1, 3, None), "33%"),
+        ((7, None, None), "7"),
+        ((7, 0, "pages"), "pages (7)"),
+        ((5, 2, None), "250%"),
+        ((-0.5, None, ""), "-0.5"),
+    ],
+)
+async def test_how_far_a_call_has_come_is_shown_in_one_measure(
+    told: tuple[float, float | None, str], shown: str
+) -> None:
+    server, ear = MCPServer("s"), Ear()
+
+    @server.tool()
+    async def dig(ctx: Context) -> str:
+        await ctx.report_progress(*told)
+        return "gold"
+
+    async with (
+        ScriptedUpstream([responds(call("s__dig")), DONE]) as upstream,
+        open_client(upstream, {"s": server}) as c,
+    ):
+        await c.call_tool("respond", {"input": "x"}, progress_callback=ear)
+    assert f"  · s__dig: {shown}" in ear.messages
+
+
+async def test_a_call_that_talks_without_end_is_passed_on_once_a_second_and_its_last_word_by_the_heartbeat() -> None:
+    server, ear, clock, done = MCPServer("s"), Ear(), VirtualClock(), anyio.Event()
+
+    @server.tool()
+    async def dig(ctx: Context) -> str:
+        for step in range(1, 1001):
+            await ctx.report_progress(step, 1000)
+        await done.wait()
+        return "gold"
+
+    async with (
+        ScriptedUpstream([responds(call("s__dig")), DONE]) as upstream,
+        open_client(upstream, {"s": server}, clock=clock) as client,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def run() -> None:
+            await client.call_tool("respond", {"input": "x"}, progress_callback=ear)
+
+        tasks.start_soon(run)
+        with anyio.fail_after(5):
+            while not any("→" in line for line in ear.messages):
+                await anyio.lowlevel.checkpoint()
+        await clock.advance(10)
+        heard = [line for line in ear.messages if "s__dig:" in line]
+        done.set()
+    assert len(heard) == 2
+    assert heard[0] == "  · s__dig: 0%"
+    assert heard[1].startswith("· s__dig: 100% … ")
