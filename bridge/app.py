@@ -109,6 +109,10 @@ class Bridge(anyio.AsyncContextManagerMixin):
             "It knows nothing of this conversation: give it all it needs in `input`."
         )
 
+    def describe_servers(self) -> list[JsonObject]:
+        """`{name, state, reason}` of each server; `reason` says why one is not ready."""
+        return [{"name": member.key, "state": member.state, "reason": member.reason} for member in self.hub.members]
+
     def check(self, arguments: JsonObject) -> None:
         """Raises ArgumentError or NotConfigured for arguments of `respond` that no run can be made of."""
         if self.upstream is None:

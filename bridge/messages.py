@@ -24,10 +24,11 @@ from mcp_types import (
 from bridge.items import encode
 from bridge.lines import KEPT_BYTES, Overlong
 
-_ID = rb'"id"\s*:\s*(-?\d{1,18}(?![\d.eE])|"(?:[^"\\]|\\.){0,256}")'
+_ID = rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.){0,256}")(?=\s*[,}])'
 _FIRST_ID = re.compile(rb"\s*\{[^{}\[\]]*?" + _ID)
 _LAST_ID = re.compile(_ID + rb"[^{}\[\]]*\}\s*\Z")
-"""The id of a message stands outside of all its other objects: before them, or behind them as TypeScript's SDK does."""
+"""The id of a message stands outside of all its other objects: before them, or behind them as TypeScript's SDK does.
+What does not end in a comma or a brace may be the beginning of an id only."""
 
 
 class BadMessage(ValueError):

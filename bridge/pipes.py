@@ -6,6 +6,7 @@ reading thread keeps a process with an open stdin from ending.
 
 import logging
 import os
+import re
 import stat
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +17,17 @@ import anyio
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import PARSE_ERROR, JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
+from mcp_types import (
+    PARSE_ERROR,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
 
-from bridge.lines import LineSplitter, Overlong
+from bridge.lines import KEPT_BYTES, LineSplitter, Overlong
 from bridge.messages import BadMessage, read_message, write_message
 
 logger = logging.getLogger(__name__)
@@ -66,6 +75,7 @@ class _Wire:
         self._on_end = on_end
         self._answer_bad = answer_bad
         self._reading = anyio.CancelScope()
+        self._asked: set[RequestId] = set()
         self._unanswered: set[RequestId] = set()
         self._answered = anyio.Event()
 
@@ -86,6 +96,7 @@ class _Wire:
         try:
             async with from_session:
                 async for message in from_session:
+                    self._note_asked(message.message)
                     await self._sink.write(write_message(message.message))
                     if isinstance(message.message, JSONRPCResponse | JSONRPCError):
                         self._settle(message.message.id)
@@ -99,17 +110,27 @@ class _Wire:
             message = read_message(line)
         except BadMessage as bad:
             logger.warning("%s: skipped a line that is no message: %s", self._name, bad)
+            if bad.id is None and len(self._asked) == 1 and looks_like_reply(line):
+                [bad.id] = self._asked  # there is no other that it could belong to
             if self._answer_bad:
                 await self._sink.write(write_message(bad.to_error()))
             elif bad.id is not None:
                 bad.code = PARSE_ERROR  # of the reply; it is no answer of the server's
                 await to_session.send(SessionMessage(bad.to_error()))
             return
-        if isinstance(message, JSONRPCRequest):
+        if isinstance(message, JSONRPCResponse | JSONRPCError):
+            self._asked.discard(message.id)  # type: ignore[arg-type]
+        elif isinstance(message, JSONRPCRequest):
             self._unanswered.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             self._settle((message.params or {}).get("requestId"))
         await to_session.send(SessionMessage(message))
+
+    def _note_asked(self, message: JSONRPCMessage) -> None:
+        if isinstance(message, JSONRPCRequest):
+            self._asked.add(message.id)
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            self._asked.discard((message.params or {}).get("requestId"))
 
     def _settle(self, request: object) -> None:
         """A request has been answered, or never will be."""
@@ -123,6 +144,13 @@ class _Wire:
         while self._unanswered and stat.S_ISREG(os.fstat(self._source).st_mode):
             self._answered = anyio.Event()
             await self._answered.wait()
+
+
+def looks_like_reply(line: bytes | Overlong) -> bool:
+    """Whether a line that cannot be read was meant as the reply to a request, and not as a line of a log."""
+    start = (line.head if isinstance(line, Overlong) else line)[:KEPT_BYTES].lstrip()
+    is_object = re.match(rb'\{\s*"(?:jsonrpc|result|error|id)"', start)
+    return bool(is_object) and b'"method"' not in start
 
 
 async def read_lines(fd: int, limit: int) -> AsyncIterator[bytes | Overlong]:

@@ -49,6 +49,8 @@ def test_what_can_be_read_is_read(line: bytes, value: object) -> None:
         (b'{"result": {"id": 8}, "text": "cut', None),
         (b'{"result": [{"id": 8', None),
         (b"Listening on stdio ...", None),
+        (b'{"jsonrpc": "2.0", "id": 1', None),
+        (b'{"jsonrpc": "2.0", "id": 1\x012, "result": {}}', None),
         (b'{"jsonrpc": "2.0", "id": 7}', 7),
         (b"[]", None),
         (b"5", None),
@@ -69,6 +71,25 @@ def test_what_cannot_be_read_names_the_request_it_belongs_to_and_no_other(line: 
 def test_no_line_raises_anything_else(line: bytes) -> None:
     with suppress(BadMessage):
         read_message(line)
+
+
+ids = st.integers(-(10**17), 10**17) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+results = st.recursive(st.none() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3), max_leaves=5)
+
+
+@given(ids, results, st.booleans(), st.integers(1, 200), st.booleans())
+@settings(max_examples=200, derandomize=True, deadline=None)
+def test_a_broken_reply_is_never_taken_for_that_of_another_call(
+    id: Any, value: Any, is_last: bool, place: int, is_cut: bool
+) -> None:
+    """Cut anywhere, or with a byte in it that JSON does not know; the result holds an id that is none."""
+    result, envelope = {"result": {"id": 31415, "value": value}}, {"jsonrpc": "2.0", "id": id}
+    line = json.dumps(result | envelope if is_last else envelope | result).encode()
+    place = min(place, len(line) - 1)
+    spoiled = line[:place] + (b"" if is_cut else b"\x01" + line[place:])
+    with pytest.raises(BadMessage) as caught:
+        read_message(spoiled)
+    assert caught.value.id in (None, id) or "\x01" in str(caught.value.id)
 
 
 @given(st.recursive(st.none() | st.floats() | st.integers() | st.text(st.characters()), st.lists, max_leaves=9))

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge.clock import Clock
 
 OPEN_PATH = "/healthz"
-"""The one path that needs no token: it says nothing but that the service is up."""
+"""The one path that needs no token: without one it says nothing but that the service is up."""
 BODY_TIMEOUT_S = 10.0
 """How long a request body may take. Without a bound, a client that never sends one holds its place for ever."""
 
@@ -54,11 +54,12 @@ class Access:
             return PlainTextResponse("Unknown host", 421)
         if headers.getlist("origin") and _only(headers, "origin", parse_origin) not in self.origins:
             return PlainTextResponse("Origin not allowed", 403)
-        if scope["path"] != OPEN_PATH and not self._knows(headers.getlist("authorization")):
+        if scope["path"] != OPEN_PATH and not self.knows(headers.getlist("authorization")):
             return PlainTextResponse("Unauthorized", 401, {"WWW-Authenticate": "Bearer"})
         return None
 
-    def _knows(self, credentials: Iterable[str]) -> bool:
+    def knows(self, credentials: Iterable[str]) -> bool:
+        """Whether these values of Authorization headers are those of somebody who may use the service."""
         if self.token is None:
             return True
         given = list(credentials)

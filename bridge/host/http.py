@@ -29,6 +29,7 @@ from bridge.errors import ConfigError
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.server import BridgeServer
 from bridge.host.wording import Reworded
+from bridge.items import Json, JsonObject
 from bridge.settings import ServeConfig, is_loopback
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -120,6 +121,7 @@ class Service:
             allowed_origins=[f"{scheme}://{_join(address)}" for scheme, address in access.origins],
         )
         self._server = server
+        self._access = access
         self._sessions = StreamableHTTPSessionManager(
             server, security_settings=security, max_request_body_size=MAX_BODY_BYTES
         )
@@ -150,8 +152,12 @@ class Service:
                 await self._server.run(incoming, outgoing, self._server.create_initialization_options())
         return Response()
 
-    async def _tell_health(self, _request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+    async def _tell_health(self, request: Request) -> Response:
+        """`{status: "ok"}`, and for those who may use the service `servers: [{name, state, reason}]`."""
+        health: JsonObject = {"status": "ok"}
+        if self._access.knows(request.headers.getlist("authorization")):
+            health["servers"] = list[Json](self._server.describe_servers())
+        return JSONResponse(health)
 
 
 def _join(address: Address) -> str:

@@ -47,6 +47,10 @@ class Runner(Protocol):
         """Whom `respond` asks now, and what that model can use."""
         ...
 
+    def describe_servers(self) -> list[JsonObject]:
+        """`{name, state, reason}` of each server it can use."""
+        ...
+
     def start(self, arguments: JsonObject, *, owner: str) -> Run:
         """Start a run, or find the one that an equal call began. Raises BridgeError before anything is sent."""
         ...
@@ -86,6 +90,10 @@ class BridgeServer(Server[dict[str, object]]):
         """As the SDK's, with `tools.listChanged` announced: it has no other hook for it."""
         options = notification_options or NotificationOptions(tools_changed=True)
         return super().create_initialization_options(options, experimental_capabilities, extensions)
+
+    def describe_servers(self) -> list[JsonObject]:
+        """`{name, state, reason}` of each connected server, and of the built-in one."""
+        return self._runner.describe_servers()
 
     def note_change(self) -> None:
         """The description of `respond` is another one now; `tell_changes` will say so."""

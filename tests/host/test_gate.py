@@ -23,6 +23,7 @@ from bridge.host.http import MAX_BODY_BYTES, Service
 from bridge.telemetry import Redactor, configure_logging
 from tests.fakes.bridges import open_bridge
 from tests.fakes.clock import VirtualClock
+from tests.fakes.scene import scene
 from tests.fakes.service import TOKEN, Reply, Served, parse, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
@@ -192,6 +193,33 @@ async def test_health_needs_no_token_and_says_nothing_else(app: Send) -> None:
     reply = await app("GET", "/healthz", headers_of("host", [f"localhost:{P}"]))
     assert (reply.status, json.loads(reply.body)) == (200, {"status": "ok"})
     assert reply.headers.keys() == {"content-length", "content-type"}
+
+
+async def test_health_names_the_servers_and_their_states_to_those_who_may_use_them() -> None:
+    host = headers_of("host", [f"localhost:{P}"])
+    addresses = frozenset([("localhost", P)])
+    async with scene({"absent": {"command": "no-such-command-anywhere"}}, builtin_tools=True) as bridge:
+        await bridge.bridge.hub.catalogue()
+        service = Service(bridge.bridge.server, Access(TOKEN, addresses, frozenset()), VirtualClock())
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": "/healthz",
+            "query_string": b"",
+            "root_path": "",
+        }
+        scope |= {"http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", P), "client": ("127.0.0.1", 5)}
+        async with service.run():
+            for authorization in TOKENS:
+                given = [*host, *headers_of("authorization", authorization)]
+                scope["headers"] = [(name.encode(), value) for name, value in given]
+                assert json.loads((await call(service.app, dict(scope))).body) == {"status": "ok"}
+            given = [*host, *headers_of("authorization", [RIGHT])]
+            scope["headers"] = [(name.encode(), value) for name, value in given]
+            builtin, absent = json.loads((await call(service.app, scope)).body)["servers"]
+    assert builtin == {"name": "builtin_tools", "state": "ready", "reason": None}
+    assert (absent["name"], absent["state"]) in (("absent", "failed"), ("absent", "quarantined"))
+    assert "command not found: no-such-command-anywhere" in absent["reason"]
 
 
 @pytest.mark.parametrize("origin", [b"https://evil.com", b"http://localhost:8787"])
