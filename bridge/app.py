@@ -24,6 +24,7 @@ from bridge.items import JsonObject, Notice
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
 from bridge.run.continuation import complete_input, continue_run
+from bridge.run.conversations import Conversations
 from bridge.run.engine import tell
 from bridge.run.kept import KeptOutputs
 from bridge.run.limits import Ending, fail_with, lower_limits
@@ -85,6 +86,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             outside=outside,
             on_change=self.server.note_change,
         )
+        self._conversations = Conversations(self._clock)
         self._engine = MemoryEngine(self._respond, self._clock, orphan_s=config.limits.orphan_s)
 
     @asynccontextmanager
@@ -154,6 +156,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
             request = build_request(earlier.arguments, model="", defaults=self.upstream.config.defaults)
             return continue_run(earlier, arguments, is_kept=request.is_kept)
         if isinstance(response_id := arguments.get("previous_response_id"), str):
+            model = str(arguments.get("model", self.upstream.config.model))
+            is_needed = self.upstream.profile_of(model).state == "stateless"
+            self._conversations.check(response_id, owner=owner, is_needed=is_needed)
             answered = self._engine.find_response(response_id, owner=owner)
             return complete_input(answered, arguments) if answered else arguments
         return arguments
@@ -175,12 +180,14 @@ class Bridge(anyio.AsyncContextManagerMixin):
         except ArgumentError as error:
             return fail_with(error)
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
+        request = self._conversations.restore(request)
         price = self._config.prices.get(str(request.parameters["model"]))
         page_bytes = self._config.limits.output_bytes
         kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
         tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep, self._ask or run.ask)
         loop = Loop(self.upstream, tools, run, limits, price, self._config.tool_search, self._clock)
         ending = await loop.run(request)
+        self._conversations.keep(request, run.events, ending, owner=run.owner)
         if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
             run.emit(answer)
         return ending

@@ -2,10 +2,14 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bridge.clock import Clock
 from bridge.errors import ArgumentError
+from bridge.items import JsonObject, Last, encode
+from bridge.run.continuation import as_items, place_event
+from bridge.run.limits import Ending
+from bridge.run.request import Request
 
 KEPT_S = 86_400.0
 """How long a conversation can be gone on with."""
@@ -17,50 +21,74 @@ KEPT_CHARS = 64 << 20
 class _Conversation:
     owner: str | None
     items: Sequence[str]
-    chars: int
+    """All that was said until the response, its own items included, each as its JSON text."""
+    known: int
+    """How many of them the upstream has been sent, or has sent itself."""
     time: float
+
+    @property
+    def chars(self) -> int:
+        return sum(map(len, self.items))
 
 
 class Conversations:
     """Whoever goes on from a response of the bridge needs no upstream that remembers it."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, kept_chars: int = KEPT_CHARS) -> None:
         self._clock = clock
+        self._kept_chars = kept_chars
         self._kept: OrderedDict[str, _Conversation] = OrderedDict()
         self._chars = 0
 
-    def keep(self, response_id: str, items: Sequence[str], *, owner: str | None) -> None:
-        """Keep all that was said until this response, its own items included, each as its JSON text."""
-        self._drop(response_id)
-        chars = sum(map(len, items))
-        self._kept[response_id] = _Conversation(owner, items, chars, self._clock.now())
-        self._chars += chars
-        while self._chars > KEPT_CHARS:
-            self._drop(next(iter(self._kept)))
+    def keep(self, request: Request, events: Sequence[JsonObject], ending: Ending, *, owner: str | None) -> None:
+        """Keep what a run has come to, under the id of its last response."""
+        told = sorted((event for event in events if event["type"] in ("turn.ended", "call.ended")), key=place_event)
+        turns = [event for event in told if event["type"] == "turn.ended"]
+        if request.is_kept or not turns or not isinstance(response_id := turns[-1]["response_id"], str):
+            return
+        until, after = told[: told.index(turns[-1]) + 1], told[told.index(turns[-1]) + 1 :]
+        items = [*request.items, *_encode_all(until)]
+        # What the servers answered beside calls that the caller has to answer is added when it has.
+        rest = [] if ending["status"] == "needs_input" else _encode_all(after)
+        self._add(response_id, _Conversation(owner, [*items, *rest], len(items), self._clock.now()))
 
-    def find(self, response_id: str, *, owner: str | None) -> Sequence[str] | None:
-        """All that was said until this response, None where it is not known here: the upstream may know it.
+    def check(self, response_id: str, *, owner: str | None, is_needed: bool) -> None:
+        """Raises ArgumentError for a response of another owner, and for one that is not known here where it has to be:
+        one and the same answer."""
+        found = self._find(response_id)
+        if found.owner != owner if found else is_needed:
+            raise ArgumentError(
+                "previous_response_id: there is no such response; it may have expired, and must be that of a result"
+            )
 
-        Raises ArgumentError for one of another owner, in the words for one that nobody knows.
-        """
-        self._expire()
-        found = self._kept.get(response_id)
-        if found and found.owner != owner:
-            raise unknown_response()
-        return found.items if found else None
+    def restore(self, request: Request) -> Request:
+        """The request with all that was said before it, where it goes on from a response that is known here."""
+        response_id = request.parameters.get("previous_response_id")
+        found = self._find(response_id) if isinstance(response_id, str) else None
+        if found is None:
+            return request
+        parameters = {name: value for name, value in request.parameters.items() if name != "previous_response_id"}
+        items = [*found.items, *request.items]
+        return replace(request, parameters=parameters, items=items, last=Last(str(response_id), found.known))
 
-    def _expire(self) -> None:
+    def _find(self, response_id: str) -> _Conversation | None:
         oldest = self._clock.now() - KEPT_S
-        while self._kept and (first := next(iter(self._kept.items())))[1].time <= oldest:
-            self._drop(first[0])
+        while self._kept and (first := next(iter(self._kept))) and self._kept[first].time <= oldest:
+            self._drop(first)
+        return self._kept.get(response_id)
+
+    def _add(self, response_id: str, conversation: _Conversation) -> None:
+        self._drop(response_id)
+        self._kept[response_id] = conversation
+        self._chars += conversation.chars
+        while self._chars > self._kept_chars:
+            self._drop(next(iter(self._kept)))
 
     def _drop(self, response_id: str) -> None:
         if dropped := self._kept.pop(response_id, None):
             self._chars -= dropped.chars
 
 
-def unknown_response() -> ArgumentError:
-    """For an id that is unknown, expired or somebody else's: one and the same answer."""
-    return ArgumentError(
-        "previous_response_id: there is no such response; it may have expired, and must be that of a result"
-    )
+def _encode_all(events: Sequence[JsonObject]) -> list[str]:
+    outputs = [event["output"] if event["type"] == "turn.ended" else [event["item"]] for event in events]
+    return [encode(item) for output in outputs for item in as_items(output)]

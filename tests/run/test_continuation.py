@@ -85,8 +85,8 @@ async def test_outputs_that_servers_gave_in_the_same_turn_are_sent_too(way: str)
     outputs = {item["call_id"]: item["output"] for item in sent if item.get("type") == "function_call_output"}
     assert outputs == {"call_theirs": "a", "call_mine": "a way across"}
     assert (receipt["output_text"], ordered.started) == ("done", ["a"])
-    expected = ["user", "function_call", "function_call"] if way != "previous_response_id" else []
-    assert kinds(sent) == [*expected, "function_call_output", "function_call_output"]
+    assert kinds(sent) == ["user", "function_call", "function_call", "function_call_output", "function_call_output"]
+    assert "previous_response_id" not in upstream.requests[1].json
 
 
 async def test_several_calls_over_several_turns() -> None:

@@ -296,12 +296,19 @@ async def test_an_upstream_that_has_forgotten_gets_the_whole_history_from_then_o
     assert notice.startswith("The upstream gets the whole history with every request now: The upstream answered with")
 
 
-@pytest.mark.parametrize("given", [{"previous_response_id": "resp_0"}, {"extra": {"conversation": "conv_1"}}], ids=str)
-async def test_an_upstream_that_keeps_nothing_is_not_asked_to_go_on_from_a_response(given: Json) -> None:
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"previous_response_id": "resp_0"}, "there is no such response"),
+        ({"extra": {"conversation": "conv_1"}}, "this upstream keeps no responses"),
+    ],
+    ids=str,
+)
+async def test_an_upstream_that_keeps_nothing_is_not_asked_to_go_on_from_a_response(given: Json, words: str) -> None:
     receipt, requests = await ask([], None, given, state="stateless")
     assert requests == []
     assert receipt["error"]["who"] == "caller"
-    assert "keeps no responses" in receipt["error"]["message"]
+    assert words in receipt["error"]["message"]
 
 
 async def test_an_id_that_the_upstream_does_not_know_is_an_error_in_its_own_words() -> None:

@@ -1,0 +1,109 @@
+"""Going on from an earlier response, on upstreams that keep responses, keep none, or forget them."""
+
+from typing import Any
+
+import pytest
+
+from bridge.clock import Clock
+from bridge.errors import ArgumentError
+from bridge.items import JsonObject
+from bridge.run.conversations import KEPT_S, Conversations
+from bridge.run.limits import COMPLETED
+from bridge.run.request import Request
+from tests.fakes.bridges import open_bridge, open_client, respond
+from tests.fakes.clock import VirtualClock
+from tests.fakes.upstream import Reply, ScriptedUpstream, api_error, call, message, reasoning, responds
+
+pytestmark = pytest.mark.anyio
+
+FIRST: list[Reply] = [
+    responds(reasoning("I look.", encrypted="gAAAA"), call("current_time")),
+    responds(message("It is noon.")),
+]
+DONE = responds(message("Still noon."))
+UNKNOWN = "previous_response_id: there is no such response; it may have expired, and must be that of a result"
+
+
+def kinds(body: Any) -> list[str]:
+    return [item.get("type", "message") for item in body["input"]]
+
+
+async def converse(script: list[Reply], **settings: Any) -> tuple[dict[str, Any], list[Any]]:
+    """Two runs, of which the second goes on from the first: its receipt, and the bodies of its requests."""
+    async with ScriptedUpstream([*FIRST, *script]) as upstream:
+        async with open_client(upstream, builtin_tools=True, **settings) as client:
+            first = await respond(client, "What time is it?")
+            receipt = await respond(client, "And now?", previous_response_id=first["response_id"])
+        return receipt, [request.json for request in upstream.requests[2:]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"state": "stateless"}], ids=["not known", "keeps nothing"])
+async def test_the_history_is_sent_to_an_upstream_that_may_keep_nothing(settings: dict[str, Any]) -> None:
+    receipt, (body,) = await converse([DONE], **settings)
+    assert receipt["output_text"] == "Still noon."
+    assert "previous_response_id" not in body
+    assert kinds(body) == ["message", "reasoning", "function_call", "function_call_output", "message", "message"]
+    assert body["input"][1]["encrypted_content"] == "gAAAA"
+    assert body["input"][-1]["content"] == "And now?"
+
+
+async def test_an_upstream_that_keeps_responses_is_sent_what_is_new() -> None:
+    receipt, (body,) = await converse([DONE], state="previous_response_id")
+    assert receipt["output_text"] == "Still noon."
+    assert body["previous_response_id"]
+    assert [item["content"] for item in body["input"]] == ["And now?"]
+
+
+async def test_one_that_forgets_is_sent_the_history_instead_and_the_caller_is_told() -> None:
+    gone = api_error(400, "Previous response with id 'resp_2' not found.", code="previous_response_not_found")
+    receipt, bodies = await converse([gone, DONE], state="previous_response_id")
+    assert receipt["output_text"] == "Still noon."
+    assert ["previous_response_id" in body for body in bodies] == [True, False]
+    assert len(bodies[1]["input"]) == 6
+    assert "whole history" in receipt["notices"][0]["message"]
+
+
+async def test_a_conversation_goes_on_as_long_as_anybody_likes() -> None:
+    script = [responds(message(str(n))) for n in range(20)]
+    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
+        receipt = await respond(client, "0")
+        for n in range(1, 20):
+            receipt = await respond(client, str(n), previous_response_id=receipt["response_id"])
+    said = [item["content"] for item in upstream.requests[-1].json["input"] if item["role"] == "user"]
+    assert said == [str(n) for n in range(20)]
+    assert len(upstream.requests[-1].json["input"]) == 39
+
+
+async def test_nobody_goes_on_with_the_conversation_of_another() -> None:
+    async with ScriptedUpstream([DONE, DONE]) as upstream, open_bridge(upstream) as bridge:
+        run = bridge.start({"input": "My secret is 42."}, owner="ada")
+        await run.ended.wait()
+        response_id = next(event["response_id"] for event in run.events if event["type"] == "turn.ended")
+        with pytest.raises(ArgumentError, match="there is no such response"):
+            bridge.start({"input": "Which?", "previous_response_id": response_id}, owner="bob")
+        again = bridge.start({"input": "Which?", "previous_response_id": response_id}, owner="ada")
+        await again.ended.wait()
+    assert len(upstream.requests) == 2
+
+
+async def test_unknown_expired_and_somebody_elses_get_the_same_answer() -> None:
+    clock = VirtualClock()
+    async with (
+        ScriptedUpstream([DONE]) as upstream,
+        open_client(upstream, clock=clock, state="stateless") as client,
+    ):
+        first = await respond(client)
+        await clock.advance(KEPT_S)
+        expired = await respond(client, previous_response_id=first["response_id"])
+        unknown = await respond(client, previous_response_id="resp_nobody_knows")
+    assert expired["error"]["message"] == unknown["error"]["message"] == UNKNOWN
+    assert len(upstream.requests) == 1
+
+
+async def test_the_oldest_conversation_is_forgotten_where_there_is_no_room() -> None:
+    conversations = Conversations(Clock(), kept_chars=250)
+    for n in range(3):
+        ended: JsonObject = {"type": "turn.ended", "turn": 1, "response_id": f"resp_{n}", "output": []}
+        conversations.keep(Request({}, ["x" * 100]), [ended], COMPLETED, owner=None)
+    found = [conversations.restore(Request({"previous_response_id": f"resp_{n}"}, [])).last for n in range(3)]
+    assert [last is not None for last in found] == [False, True, True]
