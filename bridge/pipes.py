@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
@@ -106,6 +107,8 @@ class _Wire:
     async def _pass_on(
         self, line: bytes | Overlong, to_session: MemoryObjectSendStream[SessionMessage | Exception]
     ) -> None:
+        if not isinstance(line, Overlong) and len(line) > CHUNK_BYTES:
+            await anyio.lowlevel.checkpoint()  # joining it took its time, reading it will: others may go in between
         try:
             message = read_message(line)
         except BadMessage as bad:

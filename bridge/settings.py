@@ -123,6 +123,7 @@ Credential = Annotated[str | None, AfterValidator(check_credential)]
 Decision = Literal["allow", "deny", "ask"]
 Approval = Literal["always", "writes", "never"]
 Transport = Literal["stdio", "http", "sse", "auto"]
+StructuredContent = Literal["both", "prefer", "only"]
 ProfileName = Literal[
     "auto",
     "azure",
@@ -229,6 +230,9 @@ class ServerConfig(_Section):
     """Offer `<key>__<tool>`; false: the tool's plain name. One server can have that, the first that asks for it."""
     protocol: Annotated[str, Field(pattern=r"^(auto|legacy|\d{4}-\d{2}-\d{2})$")] = "auto"
     """The MCP revision to speak: "auto", "legacy" (before 2026-07-28), or one revision, such as "2025-11-25"."""
+    structured_content: StructuredContent = "both"
+    """What the model reads of a result with structured content: also its texts, unless they say the same; "prefer":
+    not its texts; "only": nothing else."""
     disabled: Flag = False
     """Left out as if the entry were not there."""
     serial: Flag = False
@@ -340,6 +344,8 @@ class Limits(_Section):
     """Bytes of all outputs of one turn; those beyond are kept for `read_output`."""
     run_bytes: Count = 4194304
     """Bytes of all outputs of a run."""
+    image_bytes: Count = 5242880
+    """Bytes of one image that the model gets; a larger one is scaled down (with the extra `images`), or named only."""
     result_chars: Count = 40000
     """Characters of `respond`'s result that the host gets."""
     message_bytes: Count = 67108864

@@ -410,6 +410,7 @@ def test_without_a_file_there_are_the_defaults_and_the_built_in_tools() -> None:
         "output_bytes": 65536,
         "turn_bytes": 524288,
         "run_bytes": 4194304,
+        "image_bytes": 5242880,
         "result_chars": 40000,
         "message_bytes": 67108864,
     }
@@ -541,6 +542,7 @@ def test_an_entry_needs_nothing_but_a_command(read: Read) -> None:
         "protocol": "auto",
         "disabled": False,
         "serial": False,
+        "structured_content": "both",
         "max_parallel": 64,
         "idle_timeout_s": None,
         "call_timeout_s": None,

@@ -132,7 +132,13 @@ class Hub(anyio.AsyncContextManagerMixin):
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
         try:
-            output, is_error = render_result(result, limit_bytes=limit_bytes, keep=keep)
+            output, is_error = await render_result(
+                result,
+                limit_bytes=limit_bytes,
+                image_bytes=self._config.limits.image_bytes,
+                policy=bridged.owner.server.structured_content,
+                keep=keep,
+            )
         except (ValueError, RecursionError) as error:
             return fail("unreadable_result", f"it was executed, but its result cannot be read: {error}", bridged)
         return {

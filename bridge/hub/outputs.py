@@ -1,31 +1,38 @@
 """A tool result as a call output: what the model reads of what a server said, and nothing dropped in silence."""
 
-import binascii
 from collections.abc import Sequence
 
+import anyio.lowlevel
 from mcp import types
 
 from bridge.cuts import Keep, cut_middle
+from bridge.hub.images import NotShown, fit_image
+from bridge.hub.structured import choose_content
 from bridge.items import JsonObject, encode, encode_error, scrub
+from bridge.settings import StructuredContent
 
 NO_OUTPUT = "(no output)"
-IMAGE_TYPES = {"image/png", "image/jpeg", "image/webp", "image/gif"}
-MAX_IMAGE_CHARS = 20 << 20
-"""What the Responses API takes; it refuses a whole request over one image of another kind, larger or broken."""
 
 
-def render_result(
-    result: types.CallToolResult, *, limit_bytes: int, keep: Keep | None = None
+async def render_result(
+    result: types.CallToolResult,
+    *,
+    limit_bytes: int,
+    image_bytes: int,
+    policy: StructuredContent = "both",
+    keep: Keep | None = None,
 ) -> tuple[str | list[JsonObject], bool]:
     """The output for the model and whether the tool reported an error.
 
-    Text alone is a plain string, the most widely understood form; with an image it becomes content parts. Structured
-    content is said where no text says it. Texts over the limit are cut, and given to `keep`. Raises ValueError or
-    RecursionError for content that JSON cannot hold.
+    Text alone is a plain string, the most widely understood form; with an image it becomes content parts. Texts over
+    the limit are cut, and given to `keep`. Raises ValueError or RecursionError for content that JSON cannot hold.
     """
-    parts = [_render_block(block, shows_images=not result.is_error) for block in result.content]
-    if result.structured_content is not None and not any(isinstance(b, types.TextContent) for b in result.content):
-        parts.append(_text(encode(result.structured_content)))
+    blocks, structured, left_out = choose_content(result, policy)
+    await anyio.lowlevel.checkpoint()  # a large text was read to compare it
+    shown_bytes = 0 if result.is_error else image_bytes
+    parts = [part for block in blocks for part in await _render_block(block, shown_bytes)]
+    parts += [_text(encode(structured))] if structured is not None else []
+    parts += [_text(left_out)] if left_out else []
     if result.is_error:
         return encode_error("tool_error", cut_middle(_join(parts), limit_bytes, keep)), True
     if all(part["type"] == "input_text" for part in parts):
@@ -33,40 +40,41 @@ def render_result(
     return _cut_parts(parts, limit_bytes, keep), False
 
 
-def _render_block(block: types.ContentBlock, *, shows_images: bool) -> JsonObject:
+async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[JsonObject]:
     match block:
         case types.TextContent():
-            return _text(scrub(block.text))
-        case types.ImageContent() if shows_images and _is_sendable(block.mime_type, block.data):
-            return _image(block.mime_type, block.data)
-        case types.ImageContent() | types.AudioContent():
-            return _text(f"[{block.type}, {block.mime_type}, {_count_bytes(block.data)}: not shown]")
+            return [_text(scrub(block.text))]
+        case types.ImageContent():
+            return await _render_image(f"image, {block.mime_type}", block.data, image_bytes)
+        case types.AudioContent():
+            return [_text(scrub(f"[audio, {block.mime_type}, {_count_bytes(block.data)}: not shown]"))]
         case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
-            return _text(scrub(f"[resource {resource.uri}]\n{resource.text}"))
+            return [_text(scrub(f"[resource {resource.uri}]\n{resource.text}"))]
         case types.EmbeddedResource(resource=types.BlobResourceContents() as resource):
             kind = resource.mime_type or "binary"
-            if shows_images and _is_sendable(kind, resource.blob):
-                return _image(kind, resource.blob)
-            return _text(scrub(f"[resource {resource.uri}, {kind}, {_count_bytes(resource.blob)}: not shown]"))
+            name = f"resource {resource.uri}, {kind}"
+            if kind.startswith("image/"):
+                return await _render_image(name, resource.blob, image_bytes)
+            return [_text(scrub(f"[{name}, {_count_bytes(resource.blob)}: not shown]"))]
         case _:
-            return _text(encode(block.model_dump(by_alias=True, exclude_none=True)))
+            return [_text(encode(block.model_dump(by_alias=True, exclude_none=True)))]
 
 
-def _is_sendable(kind: str, data: str) -> bool:
-    if kind not in IMAGE_TYPES or len(data) > MAX_IMAGE_CHARS:
-        return False
+async def _render_image(name: str, data: str, limit_bytes: int) -> list[JsonObject]:
+    """The image, and behind it what was done to it; or its name, and why it is not shown."""
+    name = scrub(name)
+    if not limit_bytes:
+        return [_text(f"[{name}, {_count_bytes(data)}: not shown in an error]")]
     try:
-        return bool(binascii.a2b_base64(data, strict_mode=True))
-    except ValueError:
-        return False
+        url, change = await fit_image(data, limit_bytes)
+    except NotShown as reason:
+        return [_text(f"[{name}, {_count_bytes(data)}: not shown, {reason}]")]
+    image: JsonObject = {"type": "input_image", "image_url": url, "detail": "auto"}
+    return [image, _text(f"[{name}: {change}]")] if change else [image]
 
 
 def _count_bytes(data: str) -> str:
     return f"{len(data.rstrip('=')) * 3 // 4:,} bytes"
-
-
-def _image(kind: str, data: str) -> JsonObject:
-    return {"type": "input_image", "image_url": f"data:{kind};base64,{data}", "detail": "auto"}
 
 
 def _text(text: str) -> JsonObject:

@@ -32,7 +32,7 @@ async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not
         assert "it may have been executed" in output["message"]
     assert "3,145,938 bytes is over the limit" in broken[3]
     assert readable == ["caf\ufffd", "half an emoji: \ufffd"]
-    assert fair[:2] == ["look", "look"]
+    assert [output.partition("\n")[0] for output in fair[:2]] == ["look", "look"]
     assert ever == ["as ever", "nothing has changed"]
     slowest = max(made["duration_ms"] for made in outcome.receipt["tool_calls"][:6])
     record_testsuite_property("slowest failure of a bad reply, ms", slowest)

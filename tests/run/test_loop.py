@@ -175,8 +175,9 @@ async def test_calls_of_a_response_that_did_not_complete_are_not_run(status: str
 
 async def test_an_image_reaches_the_model_as_a_content_part() -> None:
     _, (_, again) = await ask([responds(call("image__draw")), DONE], {"image": image_server()})
-    text, image = outputs_of(again)[0]
+    text, image, size = outputs_of(again)[0]
     assert text == {"type": "input_text", "text": "one pixel"}
+    assert size == {"type": "input_text", "text": '{"width":1,"height":1}'}
     assert image["image_url"].startswith("data:image/png;base64,")
 
 
