@@ -72,7 +72,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._clock = clock or Clock()
         self._ask = ask
         upstream = OFFLINE if offline else config.upstream
-        if offline:
+        if offline and transport is None:
             transport = _build_offline_transport()
         self.upstream = Upstream(upstream, clock=self._clock, redact=redact, transport=transport) if upstream else None
         self.server = BridgeServer(self, self._clock)

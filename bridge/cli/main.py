@@ -94,7 +94,9 @@ def _run_configured(options: argparse.Namespace) -> int:
             arguments = read_arguments(options, config)
             with booting(config.servers) as children:
                 from bridge.cli.ask import ask
-            return ask(options, config, redact, children, arguments)
+                from bridge.cli.dryrun import show_request
+            command = show_request if options.dry_run else ask
+            return command(options, config, redact, children, arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -123,6 +125,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--yes", action="store_true", help="let every tool run, also those that the config says to ask about"
     )
     ask.add_argument("--previous", metavar="ID", help="continue after this response")
+    ask.add_argument(
+        "--dry-run", action="store_true", help="print the first request as it would leave, and send nothing"
+    )
 
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
     tools = commands.add_parser("tools", parents=[common], help="show each server, and each tool as the model sees it")

@@ -1,0 +1,97 @@
+"""`ask --dry-run`: the first request of a run, byte for byte as it would leave; nothing is sent."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping
+
+import anyio
+import httpx2
+from typing_extensions import override
+
+from bridge.app import Bridge
+from bridge.children import Child
+from bridge.cli.codes import COMPLETED, FAILED
+from bridge.items import JsonObject, decode, encode
+from bridge.questions import ask_nobody
+from bridge.run.receipt import build_receipt
+from bridge.settings import Config
+from bridge.telemetry import Redactor
+from bridge.tokens import estimate_tokens
+
+NOTHING = b'data: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
+"""An answer that ends the run: with it comes word of what was changed about the request."""
+
+
+class FirstRequest(httpx2.AsyncBaseTransport):
+    """Takes the first request and sends none."""
+
+    url: httpx2.URL | None = None
+    body: bytes = b""
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.url, self.body = request.url, await request.aread()
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=NOTHING)
+
+
+def show_request(
+    options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
+) -> int:
+    """The body alone on stdout; where it would go, and what each tool costs in it, on stderr."""
+    first = FirstRequest()
+    receipt = anyio.run(_run, options, config, redact, children, arguments, first)
+    for line in _describe(receipt, first):
+        sys.stderr.write(redact(line) + "\n")
+    if first.url is None:
+        return FAILED
+    sys.stdout.buffer.write(first.body + b"\n")
+    sys.stdout.flush()
+    return COMPLETED
+
+
+async def _run(
+    options: argparse.Namespace,
+    config: Config,
+    redact: Redactor,
+    children: Mapping[str, Child],
+    arguments: JsonObject,
+    first: FirstRequest,
+) -> JsonObject:
+    bridge = Bridge(
+        config,
+        environ=os.environ,
+        offline=options.offline,
+        children=children,
+        ask=ask_nobody,
+        redact=redact,
+        transport=first,
+    )
+    bridge.check(arguments)
+    async with bridge:
+        run = bridge.start(arguments)
+        await run.ended.wait()
+    assert run.ending
+    return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
+
+
+def _describe(receipt: JsonObject, first: FirstRequest) -> Iterator[str]:
+    notices, error = receipt["notices"], receipt["error"]
+    for notice in notices if isinstance(notices, list) else ():
+        yield f"! {notice['message']}" if isinstance(notice, dict) else ""
+    if first.url is None:
+        yield f"failed: {error['message']}" if isinstance(error, dict) else "failed: there is no request"
+        return
+    costs = _weigh_tools(first.body)
+    yield f"POST {first.url} ({len(first.body):,} bytes; not sent)"
+    for name, tokens in costs.items():
+        yield f"{tokens:>7,} tokens  {name}"
+    total = estimate_tokens(first.body.decode())
+    yield f"{sum(costs.values()):>7,} tokens in {len(costs)} tools, about; {total:,} in the whole request"
+
+
+def _weigh_tools(body: bytes) -> dict[str, int]:
+    request = decode(body)
+    tools = request.get("tools") if isinstance(request, dict) else None
+    named = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    return {str(tool.get("name") or tool.get("type")): estimate_tokens(encode(tool)) for tool in named}
