@@ -167,13 +167,13 @@ def _ask_for_compaction(turn: Turn, profile: Profile, _told: list[str]) -> Turn:
 
 CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
     _continue,
-    _drop_parameters,
     _set_store,
     _drop_reasoning,
     _drop_ids,
     _place_instructions,
     _flatten_outputs,
     _ask_for_compaction,
+    _drop_parameters,
 )
 """Each makes a request fit one part of a profile, and adds what there is to tell."""
 

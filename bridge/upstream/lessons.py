@@ -7,12 +7,16 @@ from typing import TypeAlias
 from bridge.errors import UpstreamError
 from bridge.items import CALL_TYPES, JsonObject, Turn, decode
 from bridge.upstream.adapt import holds
+from bridge.upstream.overflow import is_overflow
 from bridge.upstream.profile import Profile
 
 NOT_ABOUT_THE_REQUEST = frozenset((401, 402, 403, 407, 408, 413, 429))
 """Statuses of refusals that no other form of the request would change."""
-NEEDED = frozenset(("model", "instructions", "text", "text.format", "conversation", "prompt", "previous_response_id"))
+NEEDED = frozenset(("model", "instructions", "text", "text.format", "conversation", "prompt", "moderation"))
 """Without these an answer would not be one to what was asked."""
+
+ABOUT_THE_FORM = frozenset((400, 406, 415, 422, 501))
+"""Statuses that a refusal of streams may have; in an error without one it is we who speak of a stream."""
 
 Change: TypeAlias = tuple[str, object]
 """A field of the profile and its new value."""
@@ -23,7 +27,7 @@ def learn(error: UpstreamError, turn: Turn, profile: Profile) -> Profile | None:
 
     Only what the request held is given up, so each lesson changes the next request, and there is an end to them.
     """
-    if error.status in NOT_ABOUT_THE_REQUEST:
+    if error.status in NOT_ABOUT_THE_REQUEST or is_overflow(error):
         return None
     found = next((change for lesson in LESSONS if (change := lesson(error, turn, profile))), None)
     return profile.learn(*found, reason=error.message) if found else None
@@ -51,7 +55,7 @@ _NO_IDS = _pattern(r"expected an id that begins with|without its required|\b(fc|
 _NO_STATE = _pattern(r"previous[_ ]response")
 _NO_BACKGROUND = _pattern(r"\bbackground\b")
 _NO_STORE = _pattern(r"\bstore\b.{0,60}\b(false|not supported|unsupported|disabled)\b")
-_NO_PARTS = _pattern(r"output.{0,120}(string|\bstr\b|text)|(string|\bstr\b|text).{0,120}(array|list|sequence)")
+_NO_PARTS = _pattern(r"output.{0,120}\b(string|str|text)\b|\b(string|str|text)\b.{0,120}(array|list|sequence)")
 _NO_IMAGES = _pattern(r"\bimages?\b|image_url|\bvision\b|multimodal")
 _NO_DEVELOPER = _pattern(r"\bdeveloper\b|(unexpected|invalid|unknown|unsupported) (message )?role")
 _SYSTEM_FIRST = _pattern(r"system (message|role|prompt).{0,40}(beginning|first|start)")
@@ -83,6 +87,8 @@ def _about_a_parameter(error: UpstreamError, turn: Turn, profile: Profile) -> Ch
             return "state", "stateless"
         if name == "background":
             return "background", False
+        if name == "context_management" and profile.compaction:
+            return "compaction", False
         if name not in NEEDED and (name != "tool_choice" or turn.parameters[name] == "auto"):
             return "drop", (*profile.drop, name)
     return None
@@ -129,7 +135,7 @@ def _about_the_developer(error: UpstreamError, turn: Turn, profile: Profile) -> 
 def _about_streams(error: UpstreamError, _turn: Turn, profile: Profile) -> Change | None:
     if error.code == "chat_stream" and profile.stream == "auto":  # its JSON can be read
         return "stream", "never"
-    if error.status is None:  # an error inside a stream, of which our own words speak
+    if error.status not in ABOUT_THE_FORM:
         return None
     if profile.stream == "never" and _says(error, _MUST_STREAM):
         return "stream", "always"

@@ -139,6 +139,7 @@ async def test_several_refusals_are_learned_from_one_after_another() -> None:
         ("Unknown parameter: 'tool_choice'.", {"tool_choice": "none"}),
         ("Unsupported value: 'temperature' does not support 0.2 with this model.", {"temperature": 0.2}),
         ("Unknown parameter: 'input[0].odd'.", {}),
+        ("Unsupported parameter: moderation", {"extra": {"moderation": {"model": "m"}}}),
         ("Unsupported parameter: top_p", {}),
         ("Model x is not supported", {}),
     ],
@@ -158,6 +159,27 @@ async def test_refusals_without_end_are_not_followed_without_end() -> None:
     receipt, requests = await ask(refuse, None, {"extra": extra})
     assert receipt["status"] == "failed"
     assert len(requests) == 9
+
+
+async def test_what_is_added_for_an_upstream_can_be_refused_too() -> None:
+    refusal = says("Unsupported parameter: include")
+    receipt, (first, second) = await ask([refusal, DONE], profile="openrouter")
+    assert first.json.keys() - second.json.keys() == {"include"}
+    assert receipt["status"] == "completed"
+
+
+async def test_a_refused_compaction_is_not_asked_for_again() -> None:
+    refusal = says("Unknown parameter: 'context_management'.")
+    settings: Json = {"compaction": True, "context_window": 100_000}
+    receipt, (first, second) = await ask([refusal, DONE], **settings)
+    assert first.json.keys() - second.json.keys() == {"context_management"}
+    assert receipt["status"] == "completed"
+
+
+async def test_what_is_too_long_is_not_taken_for_something_else() -> None:
+    words = "Requested output and input exceed the model's maximum context length of 4096 tokens; send text as a list"
+    _, requests = await ask([responds(call("image__draw")), says(words)], {"image": image_server()}, {"max_turns": 2})
+    assert len(requests) == 2
 
 
 # Items
@@ -381,8 +403,8 @@ async def test_what_is_known_beforehand_needs_no_refusal() -> None:
     assert (sent["stream"], sent["store"], sent["include"]) == (True, False, ["reasoning.encrypted_content"])
     assert "max_output_tokens" not in sent
     assert notices_of(receipt) == [
-        "max_output_tokens was left out, as this upstream does not take it",
         "store is false, as this upstream takes nothing else",
+        "max_output_tokens was left out, as this upstream does not take it",
     ]
 
 
