@@ -19,6 +19,7 @@ from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
 from bridge.settings import NO_UPSTREAM, Config
 from bridge.telemetry import Redactor
+from bridge.upstream.profile import name_profile
 
 Level = Literal["ok", "warning", "error"]
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -71,7 +72,9 @@ async def _look_at_upstream(bridge: Bridge) -> list[Finding]:
     if bridge.upstream is None:
         return [_find("error", "upstream", "none is configured", NO_UPSTREAM)]
     level, message, hint = await bridge.upstream.probe()
-    return [_find(level, f"upstream {bridge.upstream.config.base_url}", message, hint)]
+    known = name_profile(bridge.upstream.config)
+    taken_for = f"; taken for {known}" if known and level != "error" else ""
+    return [_find(level, f"upstream {bridge.upstream.config.base_url}", message + taken_for, hint)]
 
 
 async def _look_at_server(member: Member) -> list[Finding]:

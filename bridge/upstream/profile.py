@@ -102,10 +102,15 @@ _LOCAL_PORTS: Mapping[int, ProfileName] = {1234: "lmstudio", 11434: "ollama"}
 
 def choose_profile(config: UpstreamConfig) -> Profile:
     """The preset that the config names, or else the one that the address shows, with the config's own fields on top."""
-    name = recognise(config.base_url) if config.profile == "auto" else config.profile
+    name = name_profile(config)
     said = {part.name: getattr(config, part.name, None) for part in fields(Profile)}
     said = {part: value for part, value in said.items() if value is not None and (part, value) != ("stream", "auto")}
     return replace(PRESETS[name] if name else Profile(), **said)
+
+
+def name_profile(config: UpstreamConfig) -> ProfileName | None:
+    """The preset that is used; None where nothing is known beforehand."""
+    return recognise(config.base_url) if config.profile == "auto" else config.profile
 
 
 def recognise(base_url: str) -> ProfileName | None:

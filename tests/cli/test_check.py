@@ -33,7 +33,7 @@ class Check:
             return http_error(200, models) if request.path.endswith("/models") else answer
 
         async with ScriptedUpstream(choose) as upstream:
-            unit = {"base_url": upstream.base_url, "api_key": KEY, "model": model}
+            unit = {"base_url": upstream.base_url, "api_key": KEY, "model": model, **sections.pop("unit", {})}
             return await self.plain(*options, **{"upstream": unit, "builtin_tools": False, **sections})
 
     async def plain(self, *options: str, **sections: Any) -> Done:
@@ -57,6 +57,11 @@ async def test_when_all_is_right_it_says_so_and_exits_0(check: Check) -> None:
     assert marks == [["✓", "config:"], ["✓", "upstream"], ["✓", "server"]]
     assert "reachable, key accepted, m known" in done.stdout
     assert "server r: ready, 5 tools, MCP 2026-07-28" in done.stdout
+
+
+async def test_it_says_what_the_upstream_is_taken_for(check: Check) -> None:
+    done = await check(unit={"profile": "vllm"})
+    assert "reachable, key accepted, m known; taken for vllm" in done.stdout
 
 
 async def test_a_refused_key_is_an_error_told_in_the_upstreams_words_without_the_key(check: Check) -> None:
