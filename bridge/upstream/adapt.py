@@ -59,7 +59,7 @@ def _drop_parameters(turn: Turn, profile: Profile, told: list[str]) -> Turn:
     if profile.background is False and parameters.get("background"):
         parameters = without(without(parameters, "background"), "background_options")
         told.append(f"The run is in the foreground, as this upstream has no background{profile.why('background')}")
-    return replace(turn, parameters=parameters)
+    return turn if parameters is turn.parameters else replace(turn, parameters=parameters)
 
 
 def _set_store(turn: Turn, profile: Profile, told: list[str]) -> Turn:
