@@ -120,9 +120,14 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if self.upstream is None:
             raise NotConfigured(NO_UPSTREAM)
         check_arguments(arguments)
-        if not arguments.keys() & {"model", "run_id"} and self.upstream.config.model is None:
+        if "run_id" not in arguments:
+            self._check_model(arguments)
+
+    def _check_model(self, arguments: JsonObject) -> None:
+        assert self.upstream
+        model = arguments.get("model", self.upstream.config.model)
+        if model is None:
             raise ArgumentError(NO_MODEL)
-        model = str(arguments.get("model", self.upstream.config.model))
         if self._config.limits.cost is not None and model not in self._config.prices:
             raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price of {model!r}")
 
@@ -132,6 +137,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         anything is sent."""
         self.check(arguments)
         arguments = self._continue(arguments, owner)
+        self._check_model(arguments)
         run = self._engine.find_lost(arguments, owner=owner) if owner else None
         if run:
             run.emit(tell(REJOINED))

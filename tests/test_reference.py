@@ -9,6 +9,7 @@ from typing import cast
 from bridge import settings
 from bridge.cli.main import build_parser
 from bridge.host.schema import ARGUMENTS, RESULT
+from bridge.host.tools import CANCEL_ARGUMENTS, WAIT_ARGUMENTS
 from bridge.items import JsonObject
 
 SECTIONS = {
@@ -26,7 +27,7 @@ SPELLED = {"transport": "type"}
 def render() -> str:
     parts = [
         "# Reference",
-        "Every setting of the config file, every argument of `respond`, every command. Made from the code.",
+        "Every setting of the config file, every argument of the tools, every command. Made from the code.",
         "## Config file",
         "`${env:NAME}` and `${env:NAME:-default}` may stand in any string, `${NAME}` inside `mcpServers` too.",
     ]
@@ -38,9 +39,14 @@ def render() -> str:
         "`input_roots` (`[]`): folders whose files `input` may name by path; what is in them can reach the upstream.",
         "## `respond`",
         "### Arguments",
-        _render_arguments(),
+        _render_arguments(ARGUMENTS),
         "### Result",
         "Fields: " + ", ".join(f"`{name}`" for name in cast("JsonObject", RESULT["properties"])) + ".",
+        "## `respond_wait`",
+        _render_arguments(WAIT_ARGUMENTS),
+        "## `respond_cancel`",
+        _render_arguments(CANCEL_ARGUMENTS),
+        "Both have the result of `respond`.",
         "## Commands",
         "```",
         _render_commands(),
@@ -72,9 +78,9 @@ def _show(default: object) -> str:
     return f"`{str(default).lower() if isinstance(default, bool) else default}`" if is_plain else ""
 
 
-def _render_arguments() -> str:
+def _render_arguments(arguments: JsonObject) -> str:
     rows = ["| argument | |", "|---|---|"]
-    for name, schema in cast("dict[str, JsonObject]", ARGUMENTS["properties"]).items():
+    for name, schema in cast("dict[str, JsonObject]", arguments["properties"]).items():
         rows.append(f"| `{name}` | {schema.get('description') or 'as in the Responses API'} |")
     return "\n".join(rows)
 

@@ -179,7 +179,7 @@ class BridgeServer(Server[dict[str, object]]):
         detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
         limit = self._runner.limits.result_chars
         ending = run.ending or IN_PROGRESS
-        return _render(build_receipt(run.run_id, run.events, ending, detail=detail, limit_chars=limit))
+        return _render(build_receipt(run.run_id, run.told, ending, detail=detail, limit_chars=limit))
 
 
 def _render(receipt: JsonObject) -> types.CallToolResult:

@@ -1,25 +1,30 @@
 """The engine that keeps runs in memory: each in a task of its own, and for a while after its end."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
-from bridge.items import JsonObject
+from bridge.items import Json, JsonObject
 from bridge.run.engine import tell
 from bridge.run.limits import Ending
 from bridge.run.record import Run
 
 KEPT_S = 3600.0
 """How long the result of a run can be asked for after its end."""
-KEPT_RUNS = 100
-"""How many runs that have ended are kept; the oldest goes first."""
+KEPT_RUNS, KEPT_CHARS = 100, 64 << 20
+"""How many runs that have ended are kept, and how much text of theirs in all; the oldest goes first."""
 
 Body: TypeAlias = Callable[[Run, JsonObject], Awaitable[Ending]]
+
+
+class _End(NamedTuple):
+    time: float
+    chars: int
 
 
 class MemoryEngine(anyio.AsyncContextManagerMixin):
@@ -33,7 +38,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._clock = clock
         self._orphan_s = orphan_s
         self._runs: dict[str, Run] = {}
-        self._ended: dict[str, float] = {}
+        self._ended: dict[str, _End] = {}
         self._tasks: TaskGroup | None = None
 
     @asynccontextmanager
@@ -74,14 +79,15 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         try:
             await run.execute(partial(self._body, run, run.arguments))
         finally:
-            self._ended[run.run_id] = self._clock.now()
+            self._ended[run.run_id] = _End(self._clock.now(), _weigh([run.arguments, *run.events]))
             self._forget()
 
     def _forget(self) -> None:
-        oldest = self._clock.now() - KEPT_S
-        excess = len(self._ended) - KEPT_RUNS
-        for index, (run_id, ended) in enumerate(list(self._ended.items())):
-            if index < excess or ended <= oldest:
+        oldest, chars, count = self._clock.now() - KEPT_S, 0, 0
+        for run_id, end in reversed(list(self._ended.items())):
+            chars, count = chars + end.chars, count + 1
+            is_excess = count > KEPT_RUNS or (chars > KEPT_CHARS and count > 1)  # the last one is kept whatever it is
+            if is_excess or end.time <= oldest:
                 del self._ended[run_id], self._runs[run_id]
 
     def _note_parting(self, run: Run) -> None:
@@ -96,3 +102,19 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
         run.emit(tell({"code": "orphan", "message": message}))
         run.cancel()
+
+
+def _weigh(value: Sequence[Json]) -> int:
+    """About how many characters of text there are in it, however deep."""
+    chars, left = 0, list(value)
+    while left:
+        match left.pop():
+            case str(text):
+                chars += len(text)
+            case list(inner):
+                left += inner
+            case dict(inner):
+                left += inner.values()
+            case _:
+                chars += 1
+    return chars

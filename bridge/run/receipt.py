@@ -89,6 +89,8 @@ def _describe_pending(item: JsonObject) -> str:
 
 def find_text(events: Sequence[JsonObject]) -> str:
     """The last words there were: an answer, or a comment on the way to one that never came."""
+    if cut_off := next((event["text"] for event in reversed(events) if event["type"] == "cut_off"), None):
+        return str(cut_off)
     turns = (event for event in reversed(events) if event["type"] == "turn.ended")
     texts = (read_text(as_items(turn["output"])) for turn in turns)
     return next((text for text in texts if text), "")

@@ -49,6 +49,7 @@ class Run:
     """Whether a caller was given its result."""
     is_stopped: bool = False
     """Whether somebody has ended it."""
+    _saying: list[str] = field(default_factory=list)
     _scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     _listeners: list[Listener] = field(default_factory=list)
 
@@ -70,10 +71,20 @@ class Run:
         """Ask the person at the host; the run waits for the answer, a call that waits for the run need not."""
         return await self.questions.ask(question)
 
+    @property
+    def told(self) -> list[JsonObject]:
+        """All that is known of it: its events, and what the model is saying in a turn that has not ended."""
+        said = "".join(self._saying)
+        return [*self.events, {"type": "cut_off", "text": said}] if said else self.events
+
     def emit(self, event: JsonObject) -> None:
         """Record an event and tell the listeners."""
         if event["type"] not in PASSING:
             self.events.append({"seq": len(self.events)} | event)
+        if event["type"] == "text":
+            self._saying.append(str(event["delta"]))
+        elif event["type"] in ("turn.started", "retry", "turn.ended", "cut_off"):
+            self._saying.clear()
         for listener in list(self._listeners):
             try:
                 listener(event)
@@ -117,6 +128,8 @@ class Run:
             ending = {"status": "failed", "reason": None, "error": INTERNAL_ERROR}
         finally:
             self.ending = ending
+            if self._saying:
+                self.emit({"type": "cut_off", "text": "".join(self._saying)})
             self.emit({"type": "run.ended", "status": ending["status"]})
             self.ended.set()
             self.joined.set()

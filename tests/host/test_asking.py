@@ -1,5 +1,6 @@
 """What needs a yes is asked of the person at the host, in the way of its era, and never of a model."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from tests.fakes.clock import VirtualClock
 from tests.fakes.items import Json
 from tests.fakes.rawhost import RawHost, raw_host
 from tests.fakes.scene import until
+from tests.fakes.service import serving
 from tests.fakes.upstream import Request, ScriptedUpstream, call, gated, message, responds
 
 pytestmark = pytest.mark.anyio
@@ -124,6 +126,20 @@ async def test_a_yes_lets_the_call_run_once_and_the_person_saw_all_of_it(desk: D
     assert (receipt["status"], receipt["notices"], desk.written) == ("completed", [], ["one"])
     [shown] = person.shown
     assert shown.message == 'The model wants to run "write" of "desk" with {"text":"one"}. Run it?'
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("path", "mode"), [("/mcp", "auto"), ("/mcp", "legacy"), ("/sse", "auto"), ("/sse", "legacy")])
+async def test_a_host_of_the_service_is_asked_too(desk: Desk, path: str, mode: ConnectMode) -> None:
+    person = Person("accept", {"answer": YES})
+    async with (
+        desk.open() as bridge,
+        serving(bridge) as served,
+        served.client(path, mode=mode, elicitation_callback=person) as client,
+    ):
+        receipt = await respond(client)
+    gc.collect()  # the SDK does not close the channels of a stream of SSE
+    assert (receipt["status"], len(person.shown), desk.written) == ("completed", 1, ["one"])
 
 
 @pytest.mark.parametrize("mode", ERAS)

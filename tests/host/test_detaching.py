@@ -1,5 +1,6 @@
 """Runs that outlive the call that began them: what the caller is told, how it goes on, and when they end."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,13 +13,17 @@ from mcp.client.client import ConnectMode
 from mcp.server.mcpserver import MCPServer
 
 from bridge.app import Bridge
-from bridge.run.memory import KEPT_RUNS, KEPT_S
+from bridge.run.limits import COMPLETED, Ending
+from bridge.run.memory import KEPT_CHARS, KEPT_RUNS, KEPT_S, MemoryEngine
+from bridge.run.record import Run
 from tests.fakes.bridges import ERAS, open_bridge, respond, text_of
 from tests.fakes.clock import VirtualClock
+from tests.fakes.items import Json
 from tests.fakes.rawhost import raw_host
+from tests.fakes.scene import until
 from tests.fakes.servers import OrderedServer, ordered_server
 from tests.fakes.service import serving
-from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
+from tests.fakes.upstream import Request, ScriptedUpstream, call, gated, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -153,6 +158,22 @@ async def test_a_run_that_is_unknown_expired_or_somebody_elses_has_one_and_the_s
         assert len({str(answer) for answer in answers}) == 1
 
 
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("path", ["/mcp", "/sse"])
+async def test_without_tokens_a_session_is_a_principal_of_its_own(path: str) -> None:
+    async with (
+        place() as at,
+        serving(at.bridge, clock=at.clock, no_auth=True) as served,
+        served.client(path, mode="legacy", token=None) as alice,
+        served.client(path, mode="legacy", token=None) as bob,
+    ):
+        at.tool.release("a")
+        run_id = (await respond(alice))["run_id"]
+        assert (await wait(alice, run_id))["status"] == "completed"
+        assert (await wait(bob, run_id))["error"]["code"] == "invalid_argument"
+    gc.collect()  # the SDK does not close the channels of a stream of SSE
+
+
 async def test_a_token_is_one_principal_in_every_session_and_two_are_two() -> None:
     async with place() as at, serving(at.bridge, clock=at.clock, no_auth=True) as served:
         at.tool.release("a")
@@ -172,6 +193,39 @@ async def test_only_the_last_runs_are_kept() -> None:
             run.cancel()
             await run.ended.wait()
         assert [(await wait(client, run_id))["status"] for run_id in ids] == ["failed", "failed", "completed"]
+
+
+async def test_runs_with_much_text_are_kept_for_a_shorter_time() -> None:
+    async def end_at_once(run: Run, arguments: Json) -> Ending:
+        run.emit({"type": "notice", "code": "x", "message": arguments["input"]})
+        return COMPLETED
+
+    async with MemoryEngine(end_at_once, VirtualClock(), orphan_s=1) as engine:
+        for number in range(4):
+            run = engine.start(f"run_{number}", {"input": "x" * (KEPT_CHARS // 5)}, owner="host")
+            await run.ended.wait()
+        await anyio.wait_all_tasks_blocked()
+        kept = [number for number in range(4) if engine.find(f"run_{number}", owner="host")]
+    assert kept == [2, 3]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+async def test_what_the_model_was_saying_is_in_the_result_of_a_run_that_goes_on_or_was_stopped(after: int) -> None:
+    story, gate = responds(message("Once upon a time there was a bridge.")), anyio.Event()
+    clock = VirtualClock()
+    async with (
+        ScriptedUpstream([gated(story, gate, after="a time")]) as upstream,
+        open_bridge(upstream, clock=clock) as bridge,
+        raw_host(bridge.server, "legacy") as host,
+    ):
+        number = await host.call("respond", {"input": "Hello"})
+        await until(lambda: "a time" in str([run.told for run in bridge._engine._runs.values()]))
+        await clock.advance(45)
+        receipt = await host.receipt(number)
+        if after == 2:
+            receipt = await host.receipt(await host.call("respond_cancel", {"run_id": receipt["run_id"]}))
+    assert receipt["status"] == ("in_progress" if after == 1 else "cancelled")
+    assert receipt["output_text"].startswith("Once upon a")
 
 
 @pytest.mark.parametrize(
