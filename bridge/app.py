@@ -115,7 +115,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         """`{name, state, reason}` of each server; `reason` says why one is not ready."""
         return [{"name": member.key, "state": member.state, "reason": member.reason} for member in self.hub.members]
 
-    def check(self, arguments: JsonObject) -> None:
+    def check(self, arguments: JsonObject, *, owner: str | None = None) -> None:
         """Raises ArgumentError or NotConfigured for arguments of `respond` that no run can be made of."""
         if self.upstream is None:
             raise NotConfigured(NO_UPSTREAM)
@@ -130,12 +130,15 @@ class Bridge(anyio.AsyncContextManagerMixin):
             raise ArgumentError(NO_MODEL)
         if self._config.limits.cost is not None and model not in self._config.prices:
             raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price of {model!r}")
+        if isinstance(response_id := arguments.get("previous_response_id"), str):
+            is_needed = self.upstream.profile_of(model).state == "stateless"
+            self._conversations.check(response_id, owner=owner, is_needed=is_needed)
 
     def start(self, arguments: JsonObject, listener: Listener | None = None, *, owner: str | None = None) -> Run:
         """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
         patience ends call again, and nothing may be done twice for it. Raises ArgumentError or NotConfigured before
         anything is sent."""
-        self.check(arguments)
+        self.check(arguments, owner=owner)
         arguments = self._continue(arguments, owner)
         self._check_model(arguments)
         run = self._engine.find_lost(arguments, owner=owner) if owner else None
@@ -162,9 +165,6 @@ class Bridge(anyio.AsyncContextManagerMixin):
             request = build_request(earlier.arguments, model="", defaults=self.upstream.config.defaults)
             return continue_run(earlier, arguments, is_kept=request.is_kept)
         if isinstance(response_id := arguments.get("previous_response_id"), str):
-            model = str(arguments.get("model", self.upstream.config.model))
-            is_needed = self.upstream.profile_of(model).state == "stateless"
-            self._conversations.check(response_id, owner=owner, is_needed=is_needed)
             answered = self._engine.find_response(response_id, owner=owner)
             return complete_input(answered, arguments) if answered else arguments
         return arguments

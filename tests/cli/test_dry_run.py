@@ -42,12 +42,15 @@ async def test_it_tells_where_it_would_go_what_was_changed_and_what_each_tool_co
     assert f"{total} tokens in 4 tools" in done.stderr
 
 
-async def test_what_no_request_can_be_made_of_is_told_and_exits_1(
+async def test_what_no_request_can_be_made_of_is_told_and_exits_2(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "config.json"
     unit = {**UNIT, "base_url": "http://127.0.0.1:9", "state": "stateless"}
     config.write_text(json.dumps({"upstream": unit}), encoding="utf-8")
-    done = await run(capfd, "ask", "hello", "--previous", "resp_1", "--dry-run", "--config", str(config))
-    assert (done.code, done.stdout) == (1, "")
-    assert "failed: previous_response_id: this upstream keeps no responses" in done.stderr
+    config.chmod(0o600)
+    for way in ("--dry-run", "--json"):
+        done = await run(capfd, "ask", "hello", "--previous", "resp_1", "--config", str(config), way)
+        assert (done.code, done.stdout) == (2, "")
+        assert done.stderr.startswith("mcp-responses-bridge: previous_response_id: there is no such response")
+        assert len(done.stderr.splitlines()) == 1
