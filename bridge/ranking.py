@@ -1,25 +1,35 @@
 """Ranks tools by how well they fit a wish in words; can say that none does."""
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from bridge.words import find_alternatives, is_chinese, read_terms, read_wish
 
-FIELDS = {"name": 3.0, "owner": 3.0, "title": 1.5, "lead": 2.0, "rest": 0.3, "arguments": 0.6}
+FIELDS = {"name": 3.0, "owner": 3.0, "title": 1.5, "lead": 2.5, "rest": 0.4, "arguments": 0.6}
 """How much a word counts by where it stands; `lead` is the first sentence of a description."""
-LEAD_CHARS, REST_CHARS = 300, 300
-K1, B = 1.2, 0.5
+LEAD_CHARS, REST_CHARS = 200, 150
+"""How much of a description is read."""
+K1, B = 1.0, 0.4
 """BM25: how soon a word said again adds nothing, and how much a long field is held against a tool."""
-MORE = 0.3
+MORE = 0.2
 """What a second word of the same meaning adds."""
 NAME_BONUS = 0.6
 """What a tool gains whose whole name is in the wish: `create_issue` before `create_issue_note`."""
+OWNER_BONUS = 0.4
+"""What a tool gains whose owner is named: who says GitHub does not mean GitLab."""
 HEAVIEST, UNKNOWN, UNKNOWN_PAIR = 3.5, 4.0, 2.8
 """What the rarest word of a wish weighs, one that no tool has, and a pair of Chinese characters, being half a word."""
-ENOUGH = 0.3
-"""The share of a wish, by weight, that the best tool must cover; below it none fits."""
+ENOUGH = 1.08
+"""What the best tool must cover of a wish, by weight and over the root of the weight of all of it: half of a short
+wish, a smaller share of a long one, never a single common word. Below it none fits."""
+
+MANY = 500
+"""Tools in a catalogue from which the commonness of its words can be told: of two tools one in two has every word."""
+
+_SENTENCE_END = re.compile(r"\.\s|\n|。")
 
 
 class Entry(NamedTuple):
@@ -35,92 +45,123 @@ class Entry(NamedTuple):
     """Names of its arguments."""
 
 
-class Match(NamedTuple):
-    """How well one tool fits."""
+class _Hits(NamedTuple):
+    """The tools that have a word of a wish, or another word for it, by their places."""
 
-    name: str
-    score: float
+    scores: Mapping[int, float]
+    names: Mapping[int, float]
+    """How well a part of their names says it."""
+    spread: float
+    """How many they are, those counting less that have another word for it."""
 
 
 class Index:
-    """Tools that can be ranked: BM25 over weighted fields and groups of words that mean the same.
+    """Tools that can be ranked: BM25 over weighted fields, where words that mean the same count as one.
 
-    Made once for a catalogue; it depends on nothing else.
+    Made once for a catalogue and from it alone, so that a search is the same everywhere.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         entries = list(entries)
         brands = _find_brands(entries)
+        fields = [_read_fields(entry, brands[entry.owner]) for entry in entries]
         self._names = [entry.name for entry in entries]
-        self._said: list[frozenset[str]] = []
-        self._postings: dict[str, dict[int, float]] = defaultdict(dict)
-        fields = [self._read(entry, brands[entry.owner]) for entry in entries]
-        average = {name: sum(len(each[name]) for each in fields) / max(len(fields), 1) or 1 for name in FIELDS}
-        for place, each in enumerate(fields):
-            counts: dict[str, float] = defaultdict(float)
-            for name, weight in FIELDS.items():
-                share = weight / (1 - B + B * len(each[name]) / average[name])
-                for term in each[name]:
-                    counts[term] += share
-            for term, count in counts.items():
-                self._postings[term][place] = count / (K1 + count)
-
-    def _read(self, entry: Entry, brands: frozenset[str]) -> dict[str, list[str]]:
-        name = list(read_terms(entry.plain_name))
-        owner = [*read_terms(entry.owner), *(name[:1] if name and name[0] in brands else [])]
-        name = [term for term in name if term not in owner]
-        parts = {word for term in name if " " in term for word in term.split()}
-        self._said.append(frozenset(name) - parts)
-        lead, _, rest = entry.description[: LEAD_CHARS + REST_CHARS].partition(". ")
-        return {
-            "name": name,
-            "owner": owner,
-            "title": list(read_terms(entry.title)),
-            "lead": list(read_terms(lead)),
-            "rest": list(read_terms(rest)),
-            "arguments": list(read_terms(" ".join(entry.arguments))),
-        }
+        self._said = [_find_parts(each["name"]) for each in fields]
+        self._owners = [frozenset(each["owner"]) for each in fields]
+        self._postings = _count(fields)
 
     def rank(self, wish: str) -> list[str]:
         """The names of the tools that fit, best first; none where no tool covers enough of the wish."""
+        terms = read_wish(wish, self._postings)
         scores: dict[int, float] = defaultdict(float)
         covered: dict[int, float] = defaultdict(float)
         named: dict[int, float] = defaultdict(float)
         whole = 0.0
-        for term in read_wish(wish, self._postings):
-            hits, names = self._find(term)
-            idf = math.log(1 + (len(self._names) - len(hits) + 0.5) / (len(hits) + 0.5))
-            weight = min(idf, HEAVIEST) if hits else UNKNOWN_PAIR if is_chinese(term) else UNKNOWN
+        for term in terms:
+            hits = self._find(term)
+            idf = math.log(1 + (max(len(self._names), MANY) - hits.spread + 0.5) / (hits.spread + 0.5))
+            weight = min(idf, HEAVIEST) if hits.scores else UNKNOWN_PAIR if is_chinese(term) else UNKNOWN
             whole += weight
-            for place, hit in hits.items():
-                scores[place] += idf * hit
-                covered[place] += weight * hit
-            for place, share in names.items():
+            for place, score in hits.scores.items():
+                scores[place] += idf * score
+                covered[place] += weight * score
+            for place, share in hits.names.items():
                 named[place] += share
-        for place, share in named.items():
-            scores[place] *= 1 + NAME_BONUS * min(1, share / len(self._said[place]))
+        for place in scores:
+            share = min(1, named[place] / max(1, len(self._said[place])))
+            covered[place] *= 1 + NAME_BONUS / 2 * share
+            scores[place] *= (1 + NAME_BONUS * share) * (1 + OWNER_BONUS * self._is_owned(place, terms))
         ranked = sorted(scores, key=lambda place: (-scores[place], self._names[place]))
-        return [self._names[place] for place in ranked] if ranked and covered[ranked[0]] >= ENOUGH * whole else []
+        fits = bool(ranked) and covered[ranked[0]] >= ENOUGH * math.sqrt(whole)
+        return [self._names[place] for place in ranked] if fits else []
 
-    def _find(self, term: str) -> tuple[dict[int, float], dict[int, float]]:
-        hits: dict[int, float] = {}
+    def _is_owned(self, place: int, terms: Iterable[str]) -> bool:
+        return not self._owners[place].isdisjoint(terms)
+
+    def _find(self, term: str) -> _Hits:
+        scores: dict[int, float] = {}
         names: dict[int, float] = {}
+        nearest: dict[int, float] = {}
         for other, weight in find_alternatives(term).items():
             for place, count in self._postings.get(other, {}).items():
-                hit, before = weight * count, hits.get(place, 0.0)
-                hits[place] = max(hit, before) + MORE * min(hit, before)
+                score, before = weight * count, scores.get(place, 0.0)
+                scores[place] = max(score, before) + MORE * min(score, before)
+                nearest[place] = max(weight, nearest.get(place, 0.0))
                 if other in self._said[place]:
                     names[place] = max(weight, names.get(place, 0.0))
-        return hits, names
+        return _Hits(scores, names, sum(nearest.values()))
 
 
 def _find_brands(entries: Iterable[Entry]) -> Mapping[str, frozenset[str]]:
-    """Words that many names of one owner begin with and no other owner's do, such as `jira`: they name the owner."""
+    """By owner, the words that many of its names begin with and hardly another's do: `jira` names the owner."""
     firsts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:
         firsts[entry.owner].update(list(read_terms(entry.plain_name))[:1])
     owners = Counter(term for counts in firsts.values() for term in counts)
+
+    def is_brand(term: str, counts: Counter[str]) -> bool:
+        return counts[term] >= max(4, counts.total() / 5) and owners[term] <= 2
+
+    return {owner: frozenset(t for t in counts if is_brand(t, counts)) for owner, counts in firsts.items()}
+
+
+def _read_fields(entry: Entry, brands: frozenset[str]) -> dict[str, list[str]]:
+    name = list(read_terms(entry.plain_name))
+    owner = [*read_terms(entry.owner), *(name[:1] if brands.intersection(name[:1]) else [])]
+    lead, rest = _split(entry.description)
     return {
-        owner: frozenset(t for t, n in counts.items() if n >= max(4, counts.total() / 5) and owners[t] <= 2)
-        for owner, counts in firsts.items()
+        "name": [term for term in name if term not in owner],
+        "owner": owner,
+        "title": list(read_terms(entry.title)),
+        "lead": list(read_terms(lead)),
+        "rest": list(read_terms(rest)),
+        "arguments": list(read_terms(" ".join(entry.arguments))),
     }
+
+
+def _split(description: str) -> tuple[str, str]:
+    """The first sentence, and what follows."""
+    text = description.strip()
+    end = _SENTENCE_END.search(text, 0, LEAD_CHARS)
+    cut = end.start() if end else LEAD_CHARS
+    return text[:cut], text[cut : cut + REST_CHARS]
+
+
+def _find_parts(name: Sequence[str]) -> frozenset[str]:
+    """What a name says: its words, a phrase such as `pull request` being one."""
+    return frozenset(name) - {word for term in name if " " in term for word in term.split()}
+
+
+def _count(tools: Sequence[Mapping[str, Sequence[str]]]) -> Mapping[str, Mapping[int, float]]:
+    """By term, each tool that has it with how much: between 0 and 1, as BM25 has it."""
+    lengths = {field: sum(len(tool[field]) for tool in tools) / max(1, len(tools)) or 1 for field in FIELDS}
+    postings: dict[str, dict[int, float]] = {}
+    for place, tool in enumerate(tools):
+        counts: dict[str, float] = {}
+        for field, weight in FIELDS.items():
+            share = weight / (1 - B + B * len(tool[field]) / lengths[field])
+            for term in tool[field]:
+                counts[term] = counts.get(term, 0.0) + share
+        for term, count in counts.items():
+            postings.setdefault(term, {})[place] = count / (K1 + count)
+    return postings

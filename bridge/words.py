@@ -12,13 +12,20 @@ _TOKEN = re.compile(
     "[A-Za-z]+[0-9]+[a-z]+|[A-Za-z]{1,2}[0-9]|[0-9][Dd](?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[\u3400-\u9fff]+"
 )
 _BRAND = re.compile(r"\b[A-Z][a-z]+(?:[A-Z][a-z]*)+\b", re.ASCII)
+_PROPER = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+\b")
+"""A name in the middle of a sentence."""
 _VALUE = re.compile(
     r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+|\b[A-Z]+-\d+\b|\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|「[^」\n]{1,200}」"
 )
 """What something is to be done with: addresses, keys of tickets, quotations. It does not say what is to be done."""
 _URL = re.compile(r"https?://[^\s\"'<>,。;，；]+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|dev|cn)\b", re.ASCII)
 _FILE = re.compile(r"\b[\w-]+\.([a-z][a-z0-9]{1,4})\b", re.ASCII)
-_ENDING = re.compile("(?:(?<=[a-z]{3})ing|(?<=[a-z]{2})ed|(?<=[a-z]{2}[hxsz])es|(?<=[a-z]{2}[^s])s|(?<=[a-z]{3})e)$")
+_PLURAL = re.compile("(?:(?<=[a-z]{2}[hxsz])es|(?<=[a-z]{2}[^siu])s)$")
+_ENDING = re.compile("(?:(?<=[a-z]{3})ing|(?<=[a-z]{2})ed)$")
+_WHOLE = frozenset(
+    ("news", "aws", "string", "spring", "thing", "nothing", "morning", "evening", "speed", "feed", "need")
+)
+"""Words that end so without having an ending."""
 _LONGEST = 6
 """Characters of the longest Chinese word."""
 
@@ -36,9 +43,10 @@ def stem(word: str) -> str:
     word = word.lower()
     if len(word) > 4 and word.endswith("ies"):
         return f"{word[:-3]}y"
-    cut = _ENDING.sub("", word)
-    is_doubled = len(cut) > 3 and cut != word and cut[-1] == cut[-2] and cut[-1] not in "sl"
-    return cut[:-1] if is_doubled else _ENDING.sub("", cut) if cut.endswith("e") else cut
+    single = word if word in _WHOLE else _PLURAL.sub("", word)
+    cut = single if single in _WHOLE else _ENDING.sub("", single)
+    is_doubled = cut != single and len(cut) > 3 and cut[-1] == cut[-2] and cut[-1] not in "sle"
+    return cut[:-1] if is_doubled or (len(cut) > 3 and cut.endswith("e")) else cut
 
 
 def _read_lines() -> Iterator[_Line]:
@@ -46,7 +54,7 @@ def _read_lines() -> Iterator[_Line]:
         if line and not line.startswith("#"):
             english, _, chinese = line.partition(";")
             words = (" ".join(map(stem, re.findall("[a-z0-9]+", word.lower()))) for word in english.split(","))
-            yield _Line(tuple(dict.fromkeys(words)), tuple(word.strip() for word in chinese.split(",")))
+            yield _Line(tuple(dict.fromkeys(words)), tuple(filter(None, map(str.strip, chinese.split(",")))))
 
 
 _EMPTY, *_LINES = _read_lines()
@@ -104,6 +112,7 @@ def _pair(run: str) -> list[str]:
 def read_wish(text: str, known: Container[str]) -> list[str]:
     """The terms of what somebody wants done, each once. A name such as GitHub is one term where it is `known`."""
     text = _BRAND.sub(lambda match: match[0].lower() if stem(match[0]) in known else match[0], text)
+    text = _PROPER.sub(lambda match: match[0] if stem(match[0]) in known else " ", text)
     text = _FILE.sub(r" file \1 ", _URL.sub(" url ", _VALUE.sub(" ", text)))
     return list(dict.fromkeys(read_terms(text)))
 
@@ -117,7 +126,7 @@ def find_alternatives(term: str) -> Mapping[str, float]:
     """Terms that may say the same as `term`, each with how well it does: 1 for itself."""
     near = {term: 1.0}
     for line in _KNOWN.get(term, ()):
-        plain, other = (1.0, 0.75) if is_chinese(term) else (0.6, 0.45)
+        plain, other = (0.9, 0.7) if is_chinese(term) else (0.7, 0.55)
         if term == line.english[0]:
             other = plain
         weights = dict.fromkeys(line.english, other) | {line.english[0]: plain}

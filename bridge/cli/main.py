@@ -82,8 +82,10 @@ def _run_configured(options: argparse.Namespace) -> int:
             return demo(options, config)
         case "tools":
             with booting(config.servers) as children:
+                from bridge.cli.search import search_tools
                 from bridge.cli.tools import show_tools
-            return show_tools(options, config, redact, children)
+            show = show_tools if options.search is None else search_tools
+            return show(options, config, redact, children)
         case "check":
             with booting(config.servers) as children:
                 from bridge.cli.check import check
@@ -132,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
     tools = commands.add_parser("tools", parents=[common], help="show each server, and each tool as the model sees it")
     tools.add_argument("--json", action="store_true", help="print it as JSON")
+    tools.add_argument("--search", metavar="WORDS", help="show instead what the model would find with these words")
     check = commands.add_parser("check", parents=[common], help="look whether everything is right, and say what to do")
     check.add_argument("--json", action="store_true", help="print it as JSON")
     config = commands.add_parser("config", parents=[common], help="print the entry to paste into a host")

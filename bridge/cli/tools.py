@@ -19,7 +19,6 @@ from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
 from bridge.settings import Config
 from bridge.telemetry import Redactor
-from bridge.tokens import estimate_tokens
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
@@ -36,7 +35,16 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, ch
 async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> JsonObject:
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
-        return {"servers": [describe_server(member, catalogue) for member in bridge.hub.members]}
+        servers: list[Json] = [describe_server(member, catalogue) for member in bridge.hub.members]
+        return {"servers": servers, "request": _describe_request(catalogue, config)}
+
+
+def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
+    """What a request would carry with all tools, what it may carry, and whether it is searched for that."""
+    tools, tokens, limits = len(catalogue.tools), sum(catalogue.tokens.values()), config.limits
+    is_searched = tools > limits.max_tools or tokens > limits.tool_tokens
+    budget: JsonObject = {"max_tools": limits.max_tools, "tool_tokens": limits.tool_tokens}
+    return {"tools": tools, "tokens": tokens, **budget, "is_searched": is_searched}
 
 
 def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
@@ -46,7 +54,7 @@ def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
     tools: list[Json] = []
     for tool in member.tools:
         if bridged := offered.get(tool.name):
-            tools.append(_tool(bridged.name, tool.name, estimate_tokens(bridged.encoded), bridged.approval))
+            tools.append(_tool(bridged.name, tool.name, catalogue.tokens[bridged.name], bridged.approval))
         else:
             tools.append(_leave_out(member, tool.name, catalogue))
     for name, reason in member.listing.skipped.items():
@@ -75,14 +83,22 @@ def make_printable(text: str) -> str:
 def _print_tables(report: JsonObject, redact: Redactor) -> None:
     """One table a server; a pipe gets the same without colours or cut lines."""
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
-    total = 0
     for server in cast("list[JsonObject]", report["servers"]):
         tools = cast("list[JsonObject]", server["tools"])
-        total += sum(cast("int", tool["tokens"]) for tool in tools)
         console.print(Text(make_printable(redact(_headline(server, len(tools)))), style="bold"))
         if tools:
             console.print(_table(tools, redact))
-    console.print(f"All together about {total:,} tokens in every request.")
+    console.print(_sum_up(cast("JsonObject", report["request"])))
+
+
+def _sum_up(request: JsonObject) -> str:
+    whole = f"All together {request['tools']:,} tools, about {request['tokens']:,} tokens"
+    if not request["is_searched"]:
+        return f"{whole} in every request."
+    return (
+        f"{whole}: over limits.max_tools ({request['max_tools']:,}) or limits.tool_tokens "
+        f"({request['tool_tokens']:,}), so a request carries those that fit its input, and find_tools."
+    )
 
 
 def _headline(server: JsonObject, count: int) -> str:

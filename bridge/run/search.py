@@ -55,14 +55,8 @@ def make_find_tool(catalogue: RunCatalogue[C], names: Collection[str], limit: in
     Its description is the same in every run over the same tools: it stands before what differs from run to run.
     """
 
-    async def find(arguments: JsonObject) -> Found:
-        wish = str(arguments["query"])
-        found = [name for name in catalogue.rank(wish) if name in names][:limit]
-        lines = [f"- {_describe(catalogue.functions[name])}" for name in found]
-        none = f"No tool fits {wish!r}. Connected are: {owners}. Try other words, or go on without a tool."
-        return Found(
-            "\n".join(["You can call these from now on, the best fit first:", *lines]) if found else none, found
-        )
+    async def answer(arguments: JsonObject) -> Found:
+        return find_tools(catalogue, names, str(arguments["query"]), limit)
 
     owners = _enumerate_owners(catalogue, names)
     description = (
@@ -70,7 +64,17 @@ def make_find_tool(catalogue: RunCatalogue[C], names: Collection[str], limit: in
         "to be done; what is found you can call from your next step on. Look here before you say that something cannot "
         "be done."
     )
-    return OwnTool(FIND_TOOLS, description, PARAMETERS, find, accompanies=lambda _: False)
+    return OwnTool(FIND_TOOLS, description, PARAMETERS, answer, accompanies=lambda _: False)
+
+
+def find_tools(catalogue: RunCatalogue[C], names: Collection[str], wish: str, limit: int) -> Found:
+    """What the model is answered: the tools of these names that fit, best first, or that none does."""
+    found = [name for name in catalogue.rank(wish) if name in names][:limit]
+    if not found:
+        owners = _enumerate_owners(catalogue, names)
+        return Found(f"No tool fits {wish!r}. Connected are: {owners}. Try other words, or go on without a tool.", ())
+    lines = [f"- {_describe(catalogue.functions[name])}" for name in found]
+    return Found("\n".join(["You can call these from now on, the best fit first:", *lines]), found)
 
 
 def _describe(text: str) -> str:

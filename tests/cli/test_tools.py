@@ -39,7 +39,8 @@ async def test_json_tells_everything_in_a_fixed_shape(config: str, capfd: pytest
     report = json.loads(done.stdout)
     assert done.code == 0
     assert SECRET not in done.stdout + done.stderr
-    assert report.keys() == {"servers"}
+    assert report.keys() == {"servers", "request"}
+    assert report["request"].keys() == {"tools", "tokens", "max_tools", "tool_tokens", "is_searched"}
     servers = {server["name"]: server for server in report["servers"]}
     assert [*servers] == ["builtin_tools", *SERVERS]
     for server in servers.values():
@@ -81,7 +82,7 @@ async def test_the_tables_show_the_same_to_a_person(config: str, capfd: pytest.C
     assert any(line.startswith("shop__echo echo") and line.endswith("run") for line in lines)
     assert "– sleep_forever deny" in lines
     assert any(line.startswith("– broken left out its definition is not valid") for line in lines)
-    assert lines[-1].startswith("All together about ")
+    assert lines[-1].startswith("All together ")
     assert lines[-1].endswith(" tokens in every request.")
 
 
@@ -145,6 +146,40 @@ for line in sys.stdin:
         answer = {{"result": answers[asked["method"]]}} if known else {{"error": {{"code": -32601, "message": "no"}}}}
         print(json.dumps({{"jsonrpc": "2.0", "id": asked["id"], **answer}}), flush=True)
 """
+
+
+async def test_a_search_prints_what_the_model_would_be_answered(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tools = [{**describe("send_mail", properties={"to": {}}), "description": "Sends an e-mail"}, describe("x\x1b[2J")]
+    program = build_hostile(tools)
+    done = await show(tmp_path, capfd, program, "--search", "发送邮件")
+    assert done.code == 0
+    assert done.stdout.splitlines() == [
+        "You can call these from now on, the best fit first:",
+        "- hostile__send_mail(to?): Sends an e-mail",
+    ]
+    for_programs = await show(tmp_path, capfd, program, "--json", "--search", "send an e-mail")
+    report = json.loads(for_programs.stdout)
+    assert report["query"] == "send an e-mail"
+    [found] = report["tools"]
+    assert found.pop("tokens") > 10
+    assert found == {
+        "name": "hostile__send_mail",
+        "server": "hostile",
+        "tool": "send_mail",
+        "description": "Sends an e-mail",
+    }
+    nothing = await show(tmp_path, capfd, program, "--search", "walk the dog")
+    assert nothing.stdout.startswith("No tool fits 'walk the dog'. Connected are: hostile (2).")
+
+
+async def test_where_all_tools_are_too_many_it_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    program = build_hostile([describe(f"tool_{n}") for n in range(130)])
+    done = await show(tmp_path, capfd, program)
+    last = " ".join(done.stdout.split())
+    assert "All together 130 tools" in last
+    assert last.endswith("so a request carries those that fit its input, and find_tools.")
 
 
 @pytest.mark.parametrize(

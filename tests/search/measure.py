@@ -1,0 +1,110 @@
+"""How good the search is on the held-out questions. `python -m tests.search.measure` prints the table of the docs."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bridge.items import Notice
+from bridge.ranking import Index
+from bridge.run.limits import lower_limits
+from bridge.run.offer import make_offer
+from bridge.run.own_tools import RunCatalogue
+from bridge.run.request import Request
+from bridge.settings import Limits, ToolSearch
+from bridge.tokens import estimate_tokens
+from tests.search.baseline import Baseline
+from tests.search.corpus import Question, load_entries, load_questions, load_tools
+
+Rank = Callable[[str], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A catalogue of the corpus, without servers."""
+
+    functions: Mapping[str, str]
+    owners: Mapping[str, str]
+    tokens: Mapping[str, int]
+    index: Index
+    notices: Sequence[Notice] = ()
+    polling: Collection[str] = ()
+
+    def rank(self, wish: str) -> list[str]:
+        return self.index.rank(wish)
+
+
+def fill_shelf() -> Shelf:
+    tools = {f"{key}/{tool['name']}": tool for key, listed in load_tools().items() for tool in listed}
+    functions = {
+        name: json.dumps(
+            {
+                "type": "function",
+                "name": name.replace("/", "__"),
+                "description": tool.get("description") or tool.get("title"),
+                "parameters": tool["inputSchema"],
+                "strict": False,
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
+        )
+        for name, tool in tools.items()
+    }
+    owners = {name: name.partition("/")[0] for name in functions}
+    tokens = {name: estimate_tokens(text) for name, text in functions.items()}
+    return Shelf(functions, owners, tokens, Index(load_entries()))
+
+
+def find_recall(questions: Iterable[Question], rank: Rank) -> float:
+    """The share of the questions for which a tool that would do is among the first five; an answer "none" is a miss."""
+    found = [bool(set(rank(question.text)[:5]) & question.tools) for question in questions if question.tools]
+    return sum(found) / len(found)
+
+
+def find_silence(questions: Iterable[Question], rank: Rank) -> float:
+    """The share of the questions that no tool would do for which none is found."""
+    silent = [not rank(question.text) for question in questions if not question.tools]
+    return sum(silent) / len(silent)
+
+
+def find_share(questions: Sequence[Question], shelf: Shelf) -> tuple[float, float]:
+    """What the last request of a run costs that also searched once, as a share of sending all tools: mean and most."""
+    limits, _ = lower_limits(Limits(), None, None)
+    whole = sum(shelf.tokens.values())
+    shares = []
+    for question in questions:
+        request = Request({}, [json.dumps({"role": "user", "content": question.text})])
+        offer = make_offer(request, RunCatalogue(shelf, {}), limits, ToolSearch())
+        grown = offer.grow(shelf.rank(question.text)[: ToolSearch().found])
+        shares.append(sum(map(estimate_tokens, grown.texts)) / whole)
+    return sum(shares) / len(shares), max(shares)
+
+
+def main() -> None:
+    shelf, baseline = fill_shelf(), Baseline(load_entries())
+    questions = [question for question in load_questions() if question.is_held_out]
+    lines = ["| held out | questions | recall@5 | BM25 alone | none right |", "|---|---|---|---|---|"]
+    for name, languages in (("English", ("en",)), ("Chinese", ("zh",)), ("all", ("en", "zh"))):
+        asked = [question for question in questions if question.language in languages]
+        recall, plain = find_recall(asked, shelf.rank), find_recall(asked, baseline.rank)
+        lines.append(f"| {name} | {len(asked)} | {recall:.3f} | {plain:.3f} | {find_silence(asked, shelf.rank):.3f} |")
+    mean, most = find_share(questions, shelf)
+    lines.append(f"\nTokens: {mean:.1%} of all on average, {most:.1%} at most; all are {sum(shelf.tokens.values()):,}.")
+    lines.append(f"Tools: {len(shelf.functions):,}. {_time_it(questions)}")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _time_it(questions: Sequence[Question]) -> str:
+    entries = load_entries()
+    began = time.process_time()
+    index = Index(entries)
+    between = time.process_time()
+    for question in questions:
+        index.rank(question.text)
+    searches = (time.process_time() - between) / len(questions)
+    return f"Processor time: {(between - began) * 1e3:.0f} ms for the index, {searches * 1e3:.1f} ms for a search."
+
+
+if __name__ == "__main__":
+    main()
