@@ -96,7 +96,7 @@ def _drop_ids(turn: Turn, profile: Profile, told: list[str]) -> Turn:
 
 def _forget_id(item: JsonObject) -> JsonObject:
     """Calls are paired by their `call_id`; an assistant's message without an id is one in the easy form."""
-    if item.get("type") in CALL_TYPES:
+    if str(item.get("type")) in CALL_TYPES:
         return without(item, "id")
     if item.get("type") == "message" and item.get("role") == "assistant":
         return without(without(item, "id"), "status") | {"content": join_text(item.get("content"))}

@@ -73,7 +73,7 @@ def _about_reasoning(error: UpstreamError, turn: Turn, _profile: Profile) -> Cha
 def _about_ids(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
     """Relays that make ids of their own, which another account or their own upstream refuses (sub2api#1505)."""
     kinds = {"message", *CALL_TYPES}
-    if _says(error, _NO_IDS) and any("id" in item and item.get("type") in kinds for item in _find(turn, "id")):
+    if _says(error, _NO_IDS) and any("id" in item and str(item.get("type")) in kinds for item in _find(turn, "id")):
         return "item_ids", False
     return None
 
@@ -115,7 +115,7 @@ def _about_the_store(error: UpstreamError, turn: Turn, profile: Profile) -> Chan
 
 def _about_outputs(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
     outputs = [output for item in _find(turn, "output") if isinstance(output := item.get("output"), list)]
-    kinds = {part.get("type") for output in outputs for part in output if isinstance(part, dict)}
+    kinds = {str(part.get("type")) for output in outputs for part in output if isinstance(part, dict)}
     if "input_image" in kinds and _says(error, _NO_IMAGES):
         return "images", False
     if outputs and _says(error, _NO_PARTS):
@@ -124,7 +124,7 @@ def _about_outputs(error: UpstreamError, turn: Turn, _profile: Profile) -> Chang
 
 
 def _about_the_developer(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
-    roles = {item.get("role") for item in _find(turn, "role")}
+    roles = {str(item.get("role")) for item in _find(turn, "role")}
     if "developer" in roles and profile.developer_role == "keep" and _says(error, _NO_DEVELOPER):
         return "developer_role", "system"
     if roles & {"developer", "system"} and _says(error, _SYSTEM_FIRST):
