@@ -26,6 +26,8 @@ _GROWING = {
 }
 """What comes in deltas, and the field that they add up to."""
 _MAX_PARTS = 1000
+UNREADABLE_END = "unreadable_end"
+"""The code of the error for a last event that says nothing: relays cut long lines short."""
 MAX_OPENING_EVENTS = 3
 """Among how many the first event stands that names the response."""
 
@@ -93,7 +95,7 @@ class StreamAccumulator:
     def _finish(self, ending: str, response: Json) -> None:
         """The event's name tells how it ended where the response in it does not."""
         if not isinstance(response, dict):
-            raise UpstreamError("The upstream ended its stream without a readable response", code="unreadable_reply")
+            raise UpstreamError("The upstream ended its stream without a readable response", code=UNREADABLE_END)
         status = said if (said := response.get("status")) in _ENDINGS else ending
         self.final = read_response(
             response | {"status": status, "output": response.get("output") or self._gather(status)}

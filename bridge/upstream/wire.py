@@ -15,7 +15,7 @@ from bridge.settings import UpstreamConfig
 from bridge.upstream.events import EventSplitter
 from bridge.upstream.replies import build_error, read_reply
 from bridge.upstream.retries import RETRIED_CODES, Passing, is_passing, read_retry_after
-from bridge.upstream.stream import StreamAccumulator
+from bridge.upstream.stream import UNREADABLE_END, StreamAccumulator
 from bridge.upstream.transport import open_transport
 
 MAX_BODY_BYTES = 64 << 20
@@ -121,7 +121,8 @@ class Wire:
                     return stream.final
             stream.feed_last(events.finish())
         except UpstreamError as error:
-            if error.code in RETRIED_CODES and not stream.has_output:
+            is_garbled = error.code == UNREADABLE_END
+            if is_garbled or (error.code in RETRIED_CODES and not stream.has_output):
                 raise Passing(error) from error
             raise
         if stream.final:

@@ -139,6 +139,11 @@ def backwards(events: list[Any]) -> Iterable[Event]:
     return without()([*events[:2], *itertools.chain(*reversed(by_item(events))), events[-1]])
 
 
+def garbled(events: list[Any]) -> Iterable[Event]:
+    """The last event ends in the middle, as if a relay could not bear its length."""
+    return [*events[:-1], f"data: {json.dumps(events[-1])[:200]}\n\n"]
+
+
 def placeless(events: list[Any]) -> Iterable[Event]:
     """Items that are told apart by their ids alone."""
     return without()([without_key(event, "output_index") for event in events])
@@ -254,6 +259,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("an `error` event, nested", only(responds(events=[NESTED])), "bad", 1, ()),
     Fault("an `error` event that passes", once(responds(events=[FLAT | {"code": "server_error"}])), requests=6),
     Fault("a response that failed and passes", once(responds(status="failed")), requests=6),
+    Fault("a last event that is cut short", once(responds(events=garbled)), requests=6),
     Fault("no end at all", once(responds(events=lambda events: events[:-1])), requests=6),
     Fault("a response cut short in a call", streamed(status="incomplete"), "max_output_tokens", 1, ()),
     Fault("chunks of a chat completion", chunks, requests=4),
