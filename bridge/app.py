@@ -122,6 +122,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         check_arguments(arguments)
         if "run_id" not in arguments:
             self._check_model(arguments)
+            self._check_previous(arguments, owner)
 
     def _check_model(self, arguments: JsonObject) -> None:
         assert self.upstream
@@ -130,7 +131,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
             raise ArgumentError(NO_MODEL)
         if self._config.limits.cost is not None and model not in self._config.prices:
             raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price of {model!r}")
+
+    def _check_previous(self, arguments: JsonObject, owner: str | None) -> None:
+        assert self.upstream
         if isinstance(response_id := arguments.get("previous_response_id"), str):
+            model = str(arguments.get("model", self.upstream.config.model))
             is_needed = self.upstream.profile_of(model).state == "stateless"
             self._conversations.check(response_id, owner=owner, is_needed=is_needed)
 
