@@ -123,7 +123,7 @@ Credential = Annotated[str | None, AfterValidator(check_credential)]
 Decision = Literal["allow", "deny", "ask"]
 Approval = Literal["always", "writes", "never"]
 Transport = Literal["stdio", "http", "sse", "auto"]
-StructuredContent = Literal["both", "prefer", "only"]
+StructuredContent = Literal["both", "unless_text", "prefer", "only"]
 ProfileName = Literal[
     "auto",
     "azure",
@@ -231,8 +231,8 @@ class ServerConfig(_Section):
     protocol: Annotated[str, Field(pattern=r"^(auto|legacy|\d{4}-\d{2}-\d{2})$")] = "auto"
     """The MCP revision to speak: "auto", "legacy" (before 2026-07-28), or one revision, such as "2025-11-25"."""
     structured_content: StructuredContent = "both"
-    """What the model reads of a result with structured content: also its texts, unless they say the same; "prefer":
-    not its texts; "only": nothing else."""
+    """What the model reads of a result with structured content: also its texts, unless they say the same;
+    "unless_text": its texts, where it has any; "prefer": not its texts; "only": nothing else."""
     disabled: Flag = False
     """Left out as if the entry were not there."""
     serial: Flag = False

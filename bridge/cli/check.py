@@ -15,6 +15,7 @@ from bridge.app import Bridge
 from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
+from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
 from bridge.settings import NO_UPSTREAM, Config
@@ -51,7 +52,7 @@ async def _look(config: Config, redact: Redactor, children: Mapping[str, Child])
     findings = [_find("ok", "config", where)]
     findings += [_find("warning", "config", notice.message) for notice in config.notices]
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
-        servers = [partial(_look_at_server, member) for member in bridge.hub.members]
+        servers = [partial(_look_at_server, bridge.hub, member) for member in bridge.hub.members]
         return findings + await _look_at_all(partial(_look_at_upstream, bridge), *servers)
 
 
@@ -77,15 +78,17 @@ async def _look_at_upstream(bridge: Bridge) -> list[Finding]:
     return [_find(level, f"upstream {bridge.upstream.config.base_url}", message + taken_for, hint)]
 
 
-async def _look_at_server(member: Member) -> list[Finding]:
+async def _look_at_server(hub: Hub, member: Member) -> list[Finding]:
     await member.settled.wait()
     what = f"server {member.key}"
     if member.state != "ready":
         said = member.last_words()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
-    for name, reason in member.listing.skipped.items():
-        findings.append(_find("warning", what, f"{name} is left out: {reason}", "its author has to mend it"))
+    for tool in hub.snapshot().left_out:
+        if tool.server == member.key:
+            words = f"{tool.tool} is left out: {tool.reason}"
+            findings.append(_find("warning", what, words, "its author has to mend it"))
     return findings
 
 

@@ -83,8 +83,9 @@ def _run_configured(options: argparse.Namespace) -> int:
         case "tools":
             with booting(config.servers) as children:
                 from bridge.cli.search import search_tools
+                from bridge.cli.tool import show_tool
                 from bridge.cli.tools import show_tools
-            show = show_tools if options.search is None else search_tools
+            show = show_tool if options.name else show_tools if options.search is None else search_tools
             return show(options, config, redact, children)
         case "check":
             with booting(config.servers) as children:
@@ -133,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
     tools = commands.add_parser("tools", parents=[common], help="show each server, and each tool as the model sees it")
+    tools.add_argument("name", metavar="NAME", nargs="?", help="one tool: all that the model reads of it, and why")
     tools.add_argument("--json", action="store_true", help="print it as JSON")
     tools.add_argument("--search", metavar="WORDS", help="show instead what the model would find with these words")
     check = commands.add_parser("check", parents=[common], help="look whether everything is right, and say what to do")

@@ -54,7 +54,8 @@ def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
     tools: list[Json] = []
     for tool in member.tools:
         if bridged := offered.get(tool.name):
-            tools.append(_tool(bridged.name, tool.name, catalogue.tokens[bridged.name], bridged.approval))
+            tokens = catalogue.tokens[bridged.name]
+            tools.append(_tool(bridged.name, tool.name, tokens, bridged.approval, *bridged.notes))
         else:
             tools.append(_leave_out(member, tool.name, catalogue))
     for name, reason in member.listing.skipped.items():
@@ -63,12 +64,11 @@ def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
 
 
 def _leave_out(member: Member, name: str, catalogue: Catalogue) -> JsonObject:
-    """A tool that its server offers and the model does not get: denied, or left out with a notice in the catalogue."""
+    """A tool that its server offers and the model does not get: denied, or left out with a reason."""
     if member.server.tools.decision(name) == "deny":
         return _tool(None, name, 0, "deny")
-    words = f"{member.key}: {name} is left out: "
-    notices = [notice["message"] for notice in catalogue.notices]
-    return _tool(None, name, 0, "left out", *(text.removeprefix(words) for text in notices if text.startswith(words)))
+    reasons = [tool.reason for tool in catalogue.left_out if (tool.server, tool.tool) == (member.key, name)]
+    return _tool(None, name, 0, "left out", *reasons)
 
 
 def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) -> JsonObject:

@@ -163,7 +163,9 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         description_chars=upstream.description_chars,
         wants_strict=member.server.tools.wants_strict(tool.name),
     )
-    return BridgedTool(name, member, tool, approval, function.encoded, function.notes)
+    wanted = tool.name if member.key == BUILTIN or not prefix else f"{member.key}__{tool.name}"
+    renamed = [] if name == wanted else [f"called {name}, for {wanted} is not legal, too long, taken or ambiguous"]
+    return BridgedTool(name, member, tool, approval, function.encoded, (*renamed, *function.notes))
 
 
 def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "deny"]:

@@ -59,7 +59,11 @@ class Hub(anyio.AsyncContextManagerMixin):
                 outside=outside or Outside(),
             )
 
-        builtin = [ServerConfig(key=BUILTIN, require_approval="never")] if config.builtin_tools else []
+        builtin = (
+            [ServerConfig(key=BUILTIN, require_approval="never", structured_content="unless_text")]
+            if config.builtin_tools
+            else []
+        )
         self.members = [build(server) for server in (*builtin, *config.servers)]
 
     @asynccontextmanager

@@ -19,10 +19,10 @@ def choose_content(
     """
     structured: JsonObject | None = result.structured_content
     texts = [block.text for block in result.content if isinstance(block, types.TextContent)]
-    if structured is None:
+    if structured is None or (policy == "unless_text" and texts):
         return result.content, None, None
     is_same = _says_same(texts, structured)
-    if policy == "both":
+    if policy in ("both", "unless_text"):
         return result.content, None if is_same else structured, None
     is_shown = policy == "prefer"
     kept = [block for block in result.content if is_shown and not isinstance(block, types.TextContent)]

@@ -110,7 +110,39 @@ async def test_a_tool_that_cannot_be_offered_is_left_out_with_the_reason(
     [server] = json.loads(done.stdout)["servers"]
     tools = {tool["tool"]: (tool["name"], tool["approval"]) for tool in server["tools"]}
     assert tools == {"endless": (None, "left out"), "sound": ("hostile__sound", "ask")}
-    assert server["tools"][0]["notes"][0].startswith("its definition cannot be written as JSON")
+    assert server["tools"][0]["notes"][0].startswith("Out of range float values are not JSON compliant")
+
+
+async def test_one_tool_is_shown_as_the_model_sees_it_with_what_was_changed_and_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tools = [
+        describe("a.b", anyOf=[{"required": ["x"]}], properties={"x": {"type": "any"}}),
+        describe("plain"),
+        describe("vast", description="x" * 70_000),
+    ]
+    program = build_hostile(tools)
+    done = await show(tmp_path, capfd, program, "a.b")
+    lines = done.stdout.splitlines()
+    assert done.code == 0
+    assert lines[0].startswith("hostile__a_b_")
+    assert lines[0].endswith(": a.b of hostile")
+    assert lines[1].startswith("approval: ask; about ")
+    assert "  - called hostile__a_b_" in done.stdout
+    assert "  - #/properties/x/type is taken out, for it is no JSON Schema: " in done.stdout
+    assert "  - anyOf beside `properties` became a condition" in done.stdout
+    assert json.loads(done.stdout[done.stdout.index("{") :])["parameters"]["properties"] == {"x": {}}
+
+    plain = await show(tmp_path, capfd, program, "hostile__plain", "--json")
+    [tool] = json.loads(plain.stdout)["tools"]
+    assert (tool["name"], tool["tool"], tool["notes"]) == ("hostile__plain", "plain", [])
+    assert tool["function"]["parameters"] == {"type": "object", "properties": {}}
+
+    vast = await show(tmp_path, capfd, program, "vast")
+    assert "the model does not get it: its definition of 70," in vast.stdout
+    unknown = await show(tmp_path, capfd, program, "plane")
+    assert (unknown.code, unknown.stdout) == (2, "")
+    assert "there is no tool 'plane'; near names: " in unknown.stderr
 
 
 def describe(name: str, **schema: Any) -> dict[str, Any]:

@@ -146,6 +146,7 @@ async def test_what_text_and_structured_content_both_say_is_said_once(texts: lis
     ("policy", "output"),
     [
         ("both", [text("words"), SHOWN, text('{"n":1}')]),
+        ("unless_text", [text("words"), SHOWN]),
         ("prefer", [SHOWN, text('{"n":1}'), text("[1 left out beside the structured content, as configured]")]),
         ("only", '{"n":1}\n[2 left out beside the structured content, as configured]'),
     ],

@@ -1,0 +1,89 @@
+"""`tools NAME`: one tool as the model will see it, what was changed on its way there and why, and what it costs."""
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+
+import anyio
+
+from bridge.app import Bridge
+from bridge.children import Child
+from bridge.cli.codes import COMPLETED, USAGE
+from bridge.cli.tools import make_printable
+from bridge.hub.catalogue import BridgedTool
+from bridge.hub.hub import Hub
+from bridge.items import Json, JsonObject, decode, encode
+from bridge.settings import Config
+from bridge.telemetry import Redactor
+from bridge.tokens import estimate_tokens
+
+
+def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
+    """Print every tool that the model or its server calls so; exit code 2 where there is none."""
+    tools, near = anyio.run(_gather, options.name, config, redact, children)
+    if options.json:
+        sys.stdout.write(redact(encode({"tools": list[Json](tools)})) + "\n")
+    elif tools:
+        sys.stdout.write("\n".join(redact("\n".join(_describe(tool))) + "\n" for tool in tools))
+    if not tools:
+        hint = f"; near names: {', '.join(near)}" if near else ""
+        sys.stderr.write(make_printable(redact(f"there is no tool {options.name!r}{hint}")) + "\n")
+    sys.stdout.flush()
+    return COMPLETED if tools else USAGE
+
+
+async def _gather(
+    name: str, config: Config, redact: Redactor, children: Mapping[str, Child]
+) -> tuple[list[JsonObject], list[str]]:
+    async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
+        catalogue = await bridge.hub.catalogue()
+        names = [*catalogue.tools, *(tool.tool for tool in catalogue.left_out)]
+        return list(_find(name, bridge.hub)), difflib.get_close_matches(name, names, n=5, cutoff=0.4)
+
+
+def _find(name: str, hub: Hub) -> Iterator[JsonObject]:
+    """`{name, server, tool, tokens, approval, notes, function}`; name and function are None for one that the model
+    does not get."""
+    catalogue = hub.snapshot()
+    for bridged in catalogue.tools.values():
+        if name in (bridged.name, bridged.tool.name):
+            yield _show(bridged)
+    for left_out in catalogue.left_out:
+        if name == left_out.tool:
+            yield _name_only(left_out.server, name, "left out", left_out.reason)
+    for member in hub.members:
+        if member.server.tools.decision(name) == "deny" and any(tool.name == name for tool in member.tools):
+            yield _name_only(member.key, name, "deny", "the config denies it")
+
+
+def _show(bridged: BridgedTool) -> JsonObject:
+    return {
+        "name": bridged.name,
+        "server": bridged.owner.key,
+        "tool": bridged.tool.name,
+        "tokens": estimate_tokens(bridged.encoded),
+        "approval": bridged.approval,
+        "notes": list[Json](bridged.notes),
+        "function": decode(bridged.encoded),
+    }
+
+
+def _name_only(server: str, tool: str, approval: str, note: str) -> JsonObject:
+    shown: JsonObject = {"name": None, "server": server, "tool": tool, "tokens": 0, "approval": approval}
+    return shown | {"notes": [note], "function": None}
+
+
+def _describe(tool: JsonObject) -> Iterator[str]:
+    notes = tool["notes"]
+    assert isinstance(notes, list)
+    yield make_printable(f"{tool['name'] or '–'}: {tool['tool']} of {tool['server']}")
+    if tool["function"] is None:
+        yield make_printable(f"the model does not get it: {notes[0]}")
+        return
+    yield f"approval: {tool['approval']}; about {tool['tokens']:,} tokens in every request"
+    yield "changed on its way to the model:" if notes else "as its server wrote it:"
+    yield from (make_printable(f"  - {note}") for note in notes)
+    yield from map(make_printable, json.dumps(tool["function"], ensure_ascii=False, indent=2).split("\n"))
