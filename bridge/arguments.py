@@ -45,3 +45,34 @@ def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> JsonObject:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def drop_empty(arguments: JsonObject, schema: JsonObject) -> JsonObject:
+    """`arguments` without those that a model filled in only because it was shown them.
+
+    The rule: an empty string for an argument that `schema` does not require is left out, unless the schema itself names
+    the empty string (`enum`, `const`, `default`); so is null, where the argument has a `type` that is not null. Only
+    at the top, never for a required one, never for one that the schema does not declare. (vercel/ai#11869,
+    anomalyco/opencode#33626)
+    """
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, dict):
+        return arguments
+    kept = required if isinstance(required, list) else []
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name in kept or not _is_empty(value, properties.get(name, True))
+    }
+
+
+def _is_empty(value: Json, schema: Json) -> bool:
+    if value not in ("", None) or not isinstance(schema, dict):
+        return False
+    named = schema.get("enum")
+    if value in ([*named] if isinstance(named, list) else []) or value == schema.get("const", 0):
+        return False
+    if value == "":
+        return schema.get("default") != ""
+    kinds = schema.get("type")
+    return kinds is not None and kinds != "null" and not (isinstance(kinds, list) and "null" in kinds)

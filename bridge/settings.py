@@ -230,6 +230,8 @@ class ServerConfig(_Section):
     """Offer `<key>__<tool>`; false: the tool's plain name. One server can have that, the first that asks for it."""
     protocol: Annotated[str, Field(pattern=r"^(auto|legacy|\d{4}-\d{2}-\d{2})$")] = "auto"
     """The MCP revision to speak: "auto", "legacy" (before 2026-07-28), or one revision, such as "2025-11-25"."""
+    keep_empty: Flag = False
+    """Pass on empty strings and nulls that a model gives for optional arguments; else they are left out."""
     structured_content: StructuredContent = "both"
     """What the model reads of a result with structured content: also its texts, unless they say the same;
     "unless_text": its texts, where it has any; "prefer": not its texts; "only": nothing else."""

@@ -543,6 +543,7 @@ def test_an_entry_needs_nothing_but_a_command(read: Read) -> None:
         "disabled": False,
         "serial": False,
         "structured_content": "both",
+        "keep_empty": False,
         "max_parallel": 64,
         "idle_timeout_s": None,
         "call_timeout_s": None,

@@ -8,7 +8,7 @@ import anyio
 from mcp.server import MCPServer
 from mcp.shared.dispatcher import ProgressFnT
 
-from bridge.arguments import read_arguments
+from bridge.arguments import drop_empty, read_arguments
 from bridge.children import Child
 from bridge.clock import Clock
 from bridge.cuts import Keep
@@ -111,8 +111,10 @@ class Hub(anyio.AsyncContextManagerMixin):
             arguments = read_arguments(call.arguments)
         except ValueError as error:
             return fail("invalid_arguments", f"the arguments are not a JSON object: {error}", bridged)
+        if not bridged.owner.server.keep_empty:
+            arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
-            return fail("invalid_arguments", wrong.message, bridged, path=wrong.path, expected=wrong.expected)
+            return fail("invalid_arguments", wrong.message, bridged, **wrong.details)
         if refusal := await find_refusal(bridged, arguments, ask):
             return refusal
         return await self._execute(

@@ -1,10 +1,12 @@
 """The arguments of a call against the owner's own schema: in linear time, with nothing fetched."""
 
+import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
 
 import jsonschema_rs
+from jsonschema_rs import ValidationErrorKind
 
 from bridge.cuts import cut_middle
 from bridge.hub.subschemas import find, walk
@@ -21,6 +23,14 @@ class InvalidArguments:
     message: str
     path: str
     expected: Json
+    near_names: tuple[str, ...] = ()
+    """Names of arguments like those that there are none of."""
+
+    @property
+    def details(self) -> JsonObject:
+        """All but the message, for the model."""
+        near: JsonObject = {"near_names": list[Json](self.near_names)} if self.near_names else {}
+        return {"path": self.path, "expected": self.expected} | near
 
 
 MAX_SCHEMA_NODES = 50_000
@@ -83,7 +93,16 @@ class ArgumentValidator:
             return None
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
         message = cut_middle(error.message, MAX_MESSAGE_BYTES)
-        return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path))
+        near = self._find_near(error) if isinstance(error.kind, ValidationErrorKind.AdditionalProperties) else ()
+        return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path), near)
+
+    def _find_near(self, error: jsonschema_rs.ValidationError) -> tuple[str, ...]:
+        """The names that may be meant by one that is not allowed; never taken for it."""
+        around = _walk(self._schema, error.schema_path[:-1])
+        properties = around.get("properties") if isinstance(around, dict) else None
+        known = list(properties) if isinstance(properties, dict) else []
+        strange = [name for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
+        return tuple(near for name in strange[:3] for near in difflib.get_close_matches(name, known, n=3))
 
     def _quote(self, path: list[str | int]) -> Json:
         """The part of the schema that was violated, with the keyword's siblings unless they are too many."""

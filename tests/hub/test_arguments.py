@@ -1,14 +1,21 @@
 """What the model makes of a tool's arguments: right ones reach the server, of wrong ones it is told what is wrong."""
 
 import json
+import math
+import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import pydantic_core
 import pytest
+from mcp.server.mcpserver import MCPServer
 
-from bridge.arguments import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, read_arguments
+from bridge.arguments import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, drop_empty, read_arguments
 from bridge.hub.validation import ArgumentValidator
+from bridge.items import Call
 from tests.fakes.http import HttpServer, build_faulty
 from tests.fakes.scene import scene
 from tests.fakes.servers import rogue
@@ -99,6 +106,108 @@ async def test_arguments_that_are_no_json_object_never_reach_the_server(tmp_path
     assert json.loads(unknown)["near_names"][0] == "good__echo"
     assert right == "3"
     assert counts.read_text(encoding="utf-8").split() == ["add"]
+
+
+SCHEMA: Json = {
+    "type": "object",
+    "properties": {
+        "must": {"type": "string"},
+        "may": {"type": "string"},
+        "count": {"type": "integer"},
+        "sort": {"enum": ["", "up", "down"]},
+        "mark": {"type": "string", "default": ""},
+        "null": {"type": ["string", "null"]},
+        "any": {"description": "of any type"},
+    },
+    "required": ["must"],
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"must": "", "may": ""}, {"must": ""}),
+        ({"must": None}, {"must": None}),
+        ({"may": None, "count": None, "null": None, "any": None}, {"null": None, "any": None}),
+        ({"count": "", "sort": "", "mark": "", "any": "", "null": ""}, {"sort": "", "mark": ""}),
+        ({"count": 0, "may": " ", "other": "", "more": None}, {"count": 0, "may": " ", "other": "", "more": None}),
+    ],
+)
+def test_what_a_model_left_empty_is_left_out_where_it_is_optional(given: Json, left: Json) -> None:
+    assert drop_empty(given, SCHEMA) == left
+
+
+@pytest.mark.parametrize(("keep_empty", "heard"), [(False, "null"), (True, '""')])
+async def test_empty_arguments_are_passed_on_only_where_the_config_says_so(keep_empty: bool, heard: str) -> None:
+    server = MCPServer("server")
+
+    @server.tool()
+    def hear(text: str | None = None) -> str:
+        return json.dumps(text)
+
+    far: Json = {"keep_empty": keep_empty}
+    async with HttpServer(lambda: server) as served, scene({"far": {**far, "url": served.url}}) as bridge:
+        outcome = await bridge.use(call("far__hear", {"text": ""}))
+    assert outcome.outputs == [heard]
+
+
+def test_an_argument_that_there_is_none_of_is_answered_with_those_like_it() -> None:
+    schema: Json = {"properties": {"path": {}, "pattern": {}, "depth": {}}, "additionalProperties": False}
+    wrong = ArgumentValidator(schema).find_error({"pth": "/", "depth": 1})
+    assert wrong
+    assert wrong.near_names[0] == "path"
+    assert wrong.details["near_names"] == [*wrong.near_names]
+    assert wrong.message == "Additional properties are not allowed ('pth' was unexpected)"
+
+
+def mutate(text: str, seeded: random.Random) -> str:
+    """`text` with up to three characters cut, doubled or put in."""
+    for _ in range(seeded.randint(0, 3)):
+        place = seeded.randrange(len(text) + 1)
+        put = seeded.choice(["", *'{}[]",:0 \\', "null", "1e999", "NaN", "\ud83d", "true", "\x00"])
+        text = text[:place] + put + text[place + seeded.randint(0, 2) :]
+    return text
+
+
+def read_strictly(text: str) -> Any:
+    """Another reader's value; None for what is not plain JSON."""
+
+    def refuse(pairs: list[tuple[str, Any]]) -> Json:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("twice")
+        return dict(pairs)
+
+    try:
+        pydantic_core.from_json(text.replace("\ud83d", "x"), allow_inf_nan=False)
+        return json.loads(text, object_pairs_hook=refuse)
+    except ValueError:
+        return None
+
+
+@pytest.mark.external
+async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server(
+    tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    schema: Json = {
+        "type": "object",
+        "properties": {"text": {"type": "string", "minLength": 1}, "n": {"type": "integer", "maximum": 9}},
+        "required": ["text"],
+        "additionalProperties": False,
+    }
+    judge, seeded, counts, fit = jsonschema.Draft202012Validator(schema), random.Random(8), tmp_path / "counts", 0
+    entry = {**rogue(f"schema={json.dumps(schema)}", f"counts={counts}"), "require_approval": "never"}
+    async with scene({"far": {**entry, "keep_empty": True}}) as bridge:
+        hub = bridge.bridge.hub
+        catalogue = await hub.catalogue()
+        for number in range(2000):
+            text = mutate(seeded.choice(['{"text": "a", "n": 5}', '{"n": 10, "text": "b"}']), seeded)
+            output = await hub.call(catalogue, Call(str(number), "far__judged", text, {}), deadline=math.inf)
+            fits = judge.is_valid(read_strictly(text) if text else {})
+            assert output["is_error"] != fits, (text, output)
+            fit += fits
+    record_testsuite_property("mutated arguments that fit, of 2,000", fit)
+    assert fit > 100
+    assert len(counts.read_text(encoding="utf-8").split()) == fit
 
 
 async def test_half_an_emoji_kills_no_server() -> None:
