@@ -56,9 +56,8 @@ def serve(options: argparse.Namespace) -> int:
         return code
 
     code = anyio.run(run)
-    if not flush_log():
-        os._exit(code)
-    return code
+    flush_log()
+    os._exit(code)  # nothing is left to be saved, and taking down the interpreter costs what a host has no patience for
 
 
 def _claim_stdio() -> tuple[int, int]:
