@@ -30,6 +30,9 @@ SESSION_GONE, REFUSED, NOT_SENT = -32011, -32012, -32013
 """JSON-RPC error codes for a POST whose session the server has forgotten, one that was answered with an HTTP error
 alone, and one that never left; ours, in the range left to implementations, as is `bodies.UNREACHABLE`."""
 BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+KEPT_S = 2.0
+"""How long an idle connection is kept. Servers close theirs after five seconds (uvicorn, Node), and a request that
+meets the close is lost; httpx2's own figure is five too."""
 ERROR_BYTES = 65_536
 """How much is read of a body that holds no message."""
 NOTIFICATION_S = 5.0
@@ -60,7 +63,10 @@ class GuardedClient(httpx2.AsyncClient):
         trust_env: bool,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        super().__init__(headers=headers, timeout=timeout, auth=auth, trust_env=trust_env, transport=transport)
+        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
+        super().__init__(
+            headers=headers, timeout=timeout, auth=auth, trust_env=trust_env, transport=transport, limits=limits
+        )
         self._limit = limit
         self._clock = clock
         self._on_failure = on_failure
