@@ -1,9 +1,9 @@
-# `make run` watches the whole job being done, `make test` runs the tests, `make bench` measures what the bridge costs;
-# each sets up what it needs, once.
+# `make run` watches the whole job being done, `make test` runs the tests, `make bench` measures what the bridge costs,
+# `make soak` looks for what it leaves behind; each sets up what it needs, once.
 bin = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 setup = pyproject.toml .ci/constraints.txt .ci/setup
 
-.PHONY: run test bench lint
+.PHONY: run test bench soak lint
 run: .venv/.run
 	@$(bin)/mcp-responses-bridge demo $(ARGS)
 
@@ -12,6 +12,9 @@ test: .venv/.dev
 
 bench: .venv/.dev
 	@$(bin)/python -m tests.bench.run $(ARGS)
+
+soak: .venv/.dev
+	@$(bin)/python -m tests.soak $(ARGS)
 
 lint: .venv/.dev
 	@$(bin)/ruff check . && $(bin)/ruff format --check . && $(bin)/pyrefly check --python-interpreter-path $(bin)/python
