@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 import pytest
@@ -22,12 +23,7 @@ def peer(repository: Path) -> Find:
 
     def find(name: str) -> str:
         folders = [".peers/bin", ".peers/node_modules/.bin", ".ci/node/node_modules/.bin"]
-        if found := shutil.which(name, path=os.pathsep.join(str(repository / folder) for folder in folders)):
-            return found
-        missing = f"{name} is not installed: sh .ci/peers && sh .ci/clients"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        return shutil.which(name, path=os.pathsep.join(str(repository / folder) for folder in folders)) or miss(name)
 
     return find
 
@@ -43,6 +39,20 @@ def run_node(peer: Find) -> RunNode:
             return await anyio.run_process([peer(program), *arguments], cwd=modules, env=env, check=False)
 
     return run
+
+
+@pytest.fixture
+def old_python(repository: Path) -> str:
+    """The Python of the environment with mcp 1.x, the last SDK that knows no revision after 2025-11-25."""
+    return shutil.which(str(repository / ".peers" / "old" / "bin" / "python")) or miss("mcp 1.x")
+
+
+def miss(name: str) -> NoReturn:
+    """The test cannot be run here."""
+    missing = f"{name} is not installed: sh .ci/peers && sh .ci/clients"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
 
 
 @pytest.fixture
