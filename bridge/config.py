@@ -22,17 +22,8 @@ from bridge.entries import (
 )
 from bridge.errors import ConfigError
 from bridge.references import References
-from bridge.settings import (
-    OPENAI_MODEL,
-    OPENAI_URL,
-    Config,
-    Notice,
-    ServerConfig,
-    UpstreamConfig,
-    check_base_url,
-    check_credential,
-    is_long,
-)
+from bridge.settings import OPENAI_MODEL, OPENAI_URL, Config, Notice, ServerConfig, UpstreamConfig
+from bridge.values import check_base_url, check_credential, is_long
 
 
 def find(environ: Mapping[str, str], platform: str = sys.platform) -> Path | None:

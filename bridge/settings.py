@@ -1,15 +1,30 @@
-"""The settings: what each one means, its unit and its default, and the checks of its value."""
+"""The settings: what each one means, its unit and its default. What a value looks like is in `values.py`."""
 
 import fnmatch
-import ipaddress
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from bridge.values import (
+    Count,
+    Credential,
+    Flag,
+    Headers,
+    Seconds,
+    Strings,
+    Text,
+    check_base_url,
+    check_environment,
+    check_folders,
+    check_header_name,
+    check_url,
+    is_long,
+    read_scalar,
+)
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1"
@@ -32,94 +47,6 @@ class Notice:
     message: str
 
 
-_SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NO_URL = "expected a URL that begins with http:// or https:// and names a host"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _scalar(value: object) -> object:
-    """`"8787"` as 8787: a reference such as `${env:PORT}` can only stand in a string."""
-    if not isinstance(value, str) or not (match := _SCALAR.fullmatch(value)):
-        return value
-    if value in ("true", "false"):
-        return value == "true"
-    return float(value) if match[2] else int(value)
-
-
-def _http_url(url: str) -> str:
-    _split(url)
-    return url
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # its text would show the URL, and with it a password
-        raise ValueError(_NO_URL) from None
-    if not named or _CONTROL.search(url) or " " in url:
-        raise ValueError(_NO_URL)
-    if "@" in parts.netloc:
-        raise ValueError("a URL must not hold a user name or a password; put credentials into headers")
-    return parts
-
-
-def check_base_url(url: str) -> str:
-    """The form of which `base_url + "/responses"` is the endpoint.
-
-    A trailing slash and a pasted `/responses` go. A URL without a path gets `/v1`; any other path is kept as it is
-    (Azure's `/openai/v1`, a relay's own prefix).
-    """
-    parts = _split(url.strip())
-    if parts.query or parts.fragment:
-        raise ValueError("a base URL ends with its path; put query parameters into upstream.query")
-    path = parts.path.rstrip("/").removesuffix("/responses").rstrip("/")
-    return f"{parts.scheme}://{parts.netloc.lower()}{path or '/v1'}"
-
-
-def _header_name(name: str) -> str:
-    if not _HEADER_NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is not a header name")
-    return name
-
-
-def _headers(headers: dict[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        _header_name(name)
-        if _CONTROL.search(value) or not value.isascii():
-            raise ValueError(f"the value of {name} holds a character that no header can carry")
-    return headers
-
-
-def _environment(env: dict[str, str]) -> dict[str, str]:
-    if any(not name or "=" in name for name in env):
-        raise ValueError("the name of an environment variable must not be empty or hold '='")
-    return env
-
-
-def _folders(folders: tuple[str, ...]) -> tuple[str, ...]:
-    for folder in folders:
-        if not Path(folder).expanduser().is_absolute():  # else it would be below whatever folder a host starts us in
-            raise ValueError(f"{folder!r} is not an absolute path")
-    return folders
-
-
-def check_credential(key: str | None) -> str | None:
-    """A key or token, without the line end that a secret read from a file often has. Empty means none."""
-    key = (key or "").strip()
-    if not re.fullmatch(r"[!-~]*", key):
-        raise ValueError('holds a character that no Authorization header can carry; give the key alone, no "Bearer"')
-    return key or None
-
-
-Flag = Annotated[bool, BeforeValidator(_scalar)]
-Count = Annotated[int, BeforeValidator(_scalar), Field(ge=1)]
-Seconds = Annotated[float, BeforeValidator(_scalar), Field(gt=0, allow_inf_nan=False)]
-Strings = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has lists, no tuples
-Text = Annotated[str, Field(min_length=1)]
-Headers = Annotated[dict[str, str], AfterValidator(_headers)]
-Credential = Annotated[str | None, AfterValidator(check_credential)]
 Decision = Literal["allow", "deny", "ask"]
 Approval = Literal["always", "writes", "never"]
 Transport = Literal["stdio", "http", "sse", "auto"]
@@ -150,15 +77,6 @@ ProfileName = Literal[
     "xai",
 ]
 """Upstreams of which something is known beforehand; "auto" looks at the address."""
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL or a host name is this machine: no proxy is ever asked for it, nobody else reaches it."""
-    host = urlsplit(url).hostname or url if "://" in url else url
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:  # some other name, such as 127.example.com
-        return False
 
 
 class _Section(BaseModel):
@@ -212,11 +130,13 @@ class ServerConfig(_Section):
     """The program to start, found when it is started. Never given to a shell; `~` stays as it is."""
     args: Strings = ()
     """Its arguments, each passed on as one argument."""
-    env: Annotated[dict[str, str], AfterValidator(_environment)] = Field(default_factory=dict[str, str], repr=False)
+    env: Annotated[dict[str, str], AfterValidator(check_environment)] = Field(
+        default_factory=dict[str, str], repr=False
+    )
     """What it gets besides a short list of harmless variables of our own environment."""
     cwd: Text | None = None
     """The folder it is started in. Default: ours."""
-    url: Annotated[str, AfterValidator(_http_url)] | None = Field(default=None, repr=False)
+    url: Annotated[str, AfterValidator(check_url)] | None = Field(default=None, repr=False)
     """Where a remote server listens. Also written `serverUrl` or `httpUrl`."""
     headers: Headers = Field(default_factory=dict[str, str], repr=False)
     """Sent with every request to `url`."""
@@ -269,18 +189,18 @@ class UpstreamConfig(_Section):
     """Seconds to reach the endpoint."""
     idle_timeout_s: Seconds = 600
     """Seconds without a single byte of a reply."""
-    max_retries: Annotated[int, BeforeValidator(_scalar), Field(ge=0)] = 2
+    max_retries: Annotated[int, BeforeValidator(read_scalar), Field(ge=0)] = 2
     """Repeats of one request after a passing failure."""
-    name_chars: Annotated[int, BeforeValidator(_scalar), Field(ge=16, le=128)] = 64
+    name_chars: Annotated[int, BeforeValidator(read_scalar), Field(ge=16, le=128)] = 64
     """Characters that the name of a tool may have."""
-    description_chars: Annotated[int, BeforeValidator(_scalar), Field(ge=16)] = 1024
+    description_chars: Annotated[int, BeforeValidator(read_scalar), Field(ge=16)] = 1024
     """Characters that the description of a tool may have; chat-family backends and relays refuse longer ones."""
     defaults: dict[str, JsonValue] = {}
     """Create parameters for every request, such as `temperature`; what the caller gives wins."""
     profile: ProfileName = "auto"
     """Whose endpoint it is, for what it can and cannot do; "auto" goes by the address. What is not known is learned
     from its refusals; each setting below says it for sure."""
-    auth: Annotated[str, AfterValidator(_header_name)] | None = None
+    auth: Annotated[str, AfterValidator(check_header_name)] | None = None
     """How the key is sent: "bearer", "none", or the name of the header that carries it, such as "api-key"."""
     state: Literal["auto", "stateless", "previous_response_id"] | None = None
     """"stateless": it keeps no responses. "previous_response_id": it does, and gets only what is new in each turn.
@@ -338,7 +258,7 @@ class Limits(_Section):
     """Seconds until a server must be ready."""
     tokens: Count = 1000000
     """Input and output tokens of a run, as the upstream counts them; characters / 4 where it does not."""
-    cost: Annotated[float, BeforeValidator(_scalar), Field(gt=0, allow_inf_nan=False)] | None = None
+    cost: Annotated[float, BeforeValidator(read_scalar), Field(gt=0, allow_inf_nan=False)] | None = None
     """Money for a run, in the unit of `prices`, which must name the model's."""
     output_bytes: Count = 65536
     """Bytes of one call's output that the model gets; the rest is cut with a note."""
@@ -368,7 +288,7 @@ class ToolSearch(_Section):
     such as gpt-5.4 and later at OpenAI."""
 
 
-Amount = Annotated[float, BeforeValidator(_scalar), Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, BeforeValidator(read_scalar), Field(ge=0, allow_inf_nan=False)]
 
 
 class Price(_Section):
@@ -387,7 +307,7 @@ class ServeConfig(_Section):
 
     host: Text = "127.0.0.1"
     """The address to listen on."""
-    port: Annotated[int, BeforeValidator(_scalar), Field(ge=0, le=65535)] = 8787
+    port: Annotated[int, BeforeValidator(read_scalar), Field(ge=0, le=65535)] = 8787
     """The port to listen on; 0 takes a free one."""
     token: Credential = Field(default=None, repr=False)
     """What clients send as `Authorization: Bearer`. Default: MCP_RESPONSES_BRIDGE_TOKEN."""
@@ -411,7 +331,7 @@ class Config(_Section):
     """By model, as `respond` or the config names it."""
     builtin_tools: Flag = True
     """Offer the built-in tools."""
-    input_roots: Annotated[Strings, AfterValidator(_folders)] = ()
+    input_roots: Annotated[Strings, AfterValidator(check_folders)] = ()
     """Folders whose files `input` may name by path; `~` is the home folder. What is in them can reach the upstream."""
     serve: ServeConfig = ServeConfig()
     notices: tuple[Notice, ...] = ()
@@ -439,7 +359,3 @@ class Config(_Section):
             query = urlsplit(server.url or "").query
             yield from (pair.partition("=")[2] for pair in query.split("&"))
             yield from (value for _, value in parse_qsl(query))
-
-
-def is_long(value: str) -> bool:
-    return len(value) >= 8

@@ -14,7 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from bridge.config import find, load
 from bridge.errors import ConfigError
-from bridge.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules, is_loopback
+from bridge.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
+from bridge.values import is_loopback
 
 Read = Callable[..., Config]
 KEY = {"OPENAI_API_KEY": "sk-of-the-environment"}

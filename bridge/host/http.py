@@ -30,7 +30,8 @@ from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse
 from bridge.host.server import BridgeServer
 from bridge.host.wording import Reworded
 from bridge.items import Json, JsonObject
-from bridge.settings import ServeConfig, is_loopback
+from bridge.settings import ServeConfig
+from bridge.values import is_loopback
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}

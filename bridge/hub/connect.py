@@ -20,7 +20,8 @@ from bridge.hub.guard import SESSION_GONE, GuardedClient
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way
 from bridge.pipes import Streams
-from bridge.settings import ServerConfig, is_loopback
+from bridge.settings import ServerConfig
+from bridge.values import is_loopback
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response: the SDK's figure. Calls have deadlines besides."""

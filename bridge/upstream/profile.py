@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from bridge.settings import ProfileName, UpstreamConfig, is_loopback
+from bridge.settings import ProfileName, UpstreamConfig
+from bridge.values import is_loopback
 
 MAX_REASON_CHARS = 300
 

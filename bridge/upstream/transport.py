@@ -19,7 +19,7 @@ import httpx2
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from typing_extensions import override
 
-from bridge.settings import is_loopback
+from bridge.values import is_loopback
 
 MAX_IDLE, IDLE_S = 64, 60.0
 """How many connections to one origin are kept for the next request, and for how long."""

@@ -1,0 +1,114 @@
+"""What the values of settings look like: each check makes a value of what was written, or says what is wrong with it.
+
+A check raises ValueError with the end of a sentence that begins with the setting's place.
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_URL = "expected a URL that begins with http:// or https:// and names a host"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def read_scalar(value: object) -> object:
+    """`"8787"` as 8787: a reference such as `${env:PORT}` can only stand in a string."""
+    if not isinstance(value, str) or not (match := _SCALAR.fullmatch(value)):
+        return value
+    if value in ("true", "false"):
+        return value == "true"
+    return float(value) if match[2] else int(value)
+
+
+def check_url(url: str) -> str:
+    _split(url)
+    return url
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # its text would show the URL, and with it a password
+        raise ValueError(_NO_URL) from None
+    if not named or _CONTROL.search(url) or " " in url:
+        raise ValueError(_NO_URL)
+    if "@" in parts.netloc:
+        raise ValueError("a URL must not hold a user name or a password; put credentials into headers")
+    return parts
+
+
+def check_base_url(url: str) -> str:
+    """The form of which `base_url + "/responses"` is the endpoint.
+
+    A trailing slash and a pasted `/responses` go. A URL without a path gets `/v1`; any other path is kept as it is
+    (Azure's `/openai/v1`, a relay's own prefix).
+    """
+    parts = _split(url.strip())
+    if parts.query or parts.fragment:
+        raise ValueError("a base URL ends with its path; put query parameters into upstream.query")
+    path = parts.path.rstrip("/").removesuffix("/responses").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc.lower()}{path or '/v1'}"
+
+
+def check_header_name(name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a header name")
+    return name
+
+
+def check_headers(headers: dict[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        check_header_name(name)
+        if _CONTROL.search(value) or not value.isascii():
+            raise ValueError(f"the value of {name} holds a character that no header can carry")
+    return headers
+
+
+def check_environment(env: dict[str, str]) -> dict[str, str]:
+    if any(not name or "=" in name for name in env):
+        raise ValueError("the name of an environment variable must not be empty or hold '='")
+    return env
+
+
+def check_folders(folders: tuple[str, ...]) -> tuple[str, ...]:
+    for folder in folders:
+        if not Path(folder).expanduser().is_absolute():  # else it would be below whatever folder a host starts us in
+            raise ValueError(f"{folder!r} is not an absolute path")
+    return folders
+
+
+def check_credential(key: str | None) -> str | None:
+    """A key or token, without the line end that a secret read from a file often has. Empty means none."""
+    key = (key or "").strip()
+    if not re.fullmatch(r"[!-~]*", key):
+        raise ValueError('holds a character that no Authorization header can carry; give the key alone, no "Bearer"')
+    return key or None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL or a host name is this machine: no proxy is ever asked for it, nobody else reaches it."""
+    host = urlsplit(url).hostname or url if "://" in url else url
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # some other name, such as 127.example.com
+        return False
+
+
+def is_long(value: str) -> bool:
+    return len(value) >= 8
+
+
+Flag = Annotated[bool, BeforeValidator(read_scalar)]
+Count = Annotated[int, BeforeValidator(read_scalar), Field(ge=1)]
+Seconds = Annotated[float, BeforeValidator(read_scalar), Field(gt=0, allow_inf_nan=False)]
+Strings = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has lists, no tuples
+Text = Annotated[str, Field(min_length=1)]
+Headers = Annotated[dict[str, str], AfterValidator(check_headers)]
+Credential = Annotated[str | None, AfterValidator(check_credential)]
