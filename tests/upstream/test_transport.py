@@ -97,9 +97,10 @@ async def test_what_is_not_http_is_one_clear_error(reply: bytes) -> None:
     assert receipt["error"]["message"].startswith("The connection to http://127.0.0.1:")
 
 
-async def test_requests_go_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["http://", ""])
+async def test_requests_go_through_the_proxy_of_the_environment(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ScriptedUpstream([DONE]) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", proxy.base_url.removesuffix("/v1"))
+        monkeypatch.setenv("HTTP_PROXY", scheme + proxy.base_url.removeprefix("http://").removesuffix("/v1"))
         async with open_client(None, base_url="http://upstream.example/v1") as client:
             assert (await respond(client))["output_text"] == "done"
         assert proxy.requests[0].headers["host"] == "upstream.example"

@@ -1,0 +1,192 @@
+"""One HTTP/1.1 connection on asyncio, for one request at a time; its replies are parsed by llhttp (httptools)."""
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import TypeAlias, cast
+
+import anyio
+import httpx2
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from typing_extensions import override
+
+IDLE_S = 60.0
+"""How long a connection is kept for the next request."""
+MAX_HEAD_BYTES = 262_144
+MAX_WAITING_BYTES = 1 << 20
+"""How much of a reply may wait to be read before no more is taken from the network."""
+
+Origin: TypeAlias = tuple[str, str, int]
+"""Scheme, host and port."""
+
+
+@dataclass
+class Reply:
+    """What has come of one reply."""
+
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
+    chunks: list[bytes] = field(default_factory=list[bytes])
+    head_bytes: int = 0
+    waiting_bytes: int = 0
+    has_head: bool = False
+    is_complete: bool = False
+
+    @property
+    def ends_itself(self) -> bool:
+        """Whether it says where it ends; else it ends with the connection."""
+        return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, for one request at a time."""
+
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        self.reply: Reply | None = None
+        """Of the request that is under way."""
+        self._parser = HttpResponseParser(self)
+        self._patience_s: float | None = None
+        self._news = asyncio.Event()
+        self._error: httpx2.TransportError | None = None
+        self._can_be_kept = True
+        self._idle_since = 0.0
+
+    def is_usable(self) -> bool:
+        """Whether another request can be sent on it."""
+        idle_s = asyncio.get_running_loop().time() - self._idle_since
+        return self._can_be_kept and not self._transport.is_closing() and (not self._idle_since or idle_s < IDLE_S)
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether a byte of the reply has come."""
+        return self.reply is not None and self.reply.head_bytes > 0
+
+    async def ask(self, message: bytes, patience_s: float | None) -> Reply:
+        """Send a request and wait for the head of its reply, for so long after the last byte that came."""
+        self.reply = reply = Reply()
+        self._patience_s = patience_s
+        self._transport.write(message)
+        try:
+            while not reply.has_head:
+                await self._wait(reply)
+        except BaseException:
+            self.close()
+            raise
+        return reply
+
+    async def read(self, reply: Reply) -> AsyncIterator[bytes]:
+        """The body as it arrives."""
+        while reply.chunks or not reply.is_complete:
+            if not reply.chunks:
+                await self._wait(reply)
+            elif chunk := b"".join(reply.chunks):
+                reply.chunks.clear()
+                reply.waiting_bytes = 0
+                self._transport.resume_reading()
+                yield chunk
+
+    def release(self) -> bool:
+        """Its reply is not wanted any more: whether it can be kept for another; else it is ended."""
+        is_read = self.reply is not None and self.reply.is_complete and not self.reply.chunks
+        self.reply = None
+        self._idle_since = asyncio.get_running_loop().time()
+        if is_read and self.is_usable():
+            return True
+        self.close()
+        return False
+
+    def close(self) -> None:
+        """End it at once, whatever is under way."""
+        self._can_be_kept = False
+        self._transport.abort()
+
+    async def _wait(self, reply: Reply) -> None:
+        """Until something has come; raises what keeps it from coming."""
+        if self._error is None:
+            self._news.clear()
+            try:
+                with anyio.fail_after(self._patience_s):
+                    await self._news.wait()
+            except TimeoutError as error:
+                raise httpx2.ReadTimeout(f"nothing came for {self._patience_s} s") from error
+        if self._error and not reply.chunks and not reply.is_complete:
+            raise self._error
+
+    def _fail(self, error: httpx2.TransportError) -> None:
+        self._error = self._error or error
+        self.close()
+
+    # asyncio's side
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self.reply is None:  # nobody has asked for it
+            self.close()
+            return
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self._fail(httpx2.RemoteProtocolError(f"it does not speak HTTP/1.1: {error}"))
+        self._weigh(self.reply, len(data))
+        self._news.set()
+
+    def _weigh(self, reply: Reply, size: int) -> None:
+        if reply.has_head:
+            reply.waiting_bytes += size
+            if reply.waiting_bytes > MAX_WAITING_BYTES:
+                self._transport.pause_reading()
+        else:
+            reply.head_bytes += size
+            if reply.head_bytes > MAX_HEAD_BYTES:
+                self._fail(httpx2.RemoteProtocolError(f"the head of its reply is over {MAX_HEAD_BYTES:,} bytes"))
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.reply and self.reply.has_head and not self.reply.ends_itself:
+            self.reply.is_complete = True
+        self._fail(httpx2.ReadError(explain(exc)) if exc else httpx2.RemoteProtocolError("it closed the connection"))
+        self._news.set()
+
+    # the parser's side
+
+    def on_message_begin(self) -> None:
+        if self.reply and self.reply.is_complete:  # a second reply to one request
+            self._can_be_kept = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.reply and not self.reply.has_head:
+            self.reply.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self.reply and not self.reply.has_head:
+            self.reply.status = self._parser.get_status_code()
+            self.reply.has_head = self.reply.status >= 200  # else an interim one: another follows
+
+    def on_body(self, data: bytes) -> None:
+        if self.reply and not self.reply.is_complete:
+            self.reply.chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self.reply and self.reply.has_head:
+            self.reply.is_complete = True
+            self._can_be_kept &= self._parser.should_keep_alive()
+        elif self.reply:
+            self.reply.headers.clear()
+
+
+def explain(error: Exception) -> str:
+    """What the network says, in words."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not trusted: {error.verify_message}"
+        case OSError(errno=int(number)) if number > 0 and not isinstance(error, ssl.SSLError):
+            return os.strerror(number).lower()
+        case _:
+            return str(error)
