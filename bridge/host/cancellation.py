@@ -22,6 +22,8 @@ OnCancel: TypeAlias = Literal["auto", "stop", "detach"]
 
 PATIENT_S = 30.0
 """A call that was waited for this long is rather one that took too long than one that nobody wants any more."""
+REMEMBERED = 1000
+"""Calls, of all hosts together, whose cancellation is still heard."""
 
 _TIMEOUT = re.compile(r"time?d?[ _-]?out|deadline", re.IGNORECASE)
 """Of the reasons that SDKs give: "timed out after 60s" (Python), "Request timed out" (TypeScript), "context deadline
@@ -47,26 +49,35 @@ class Cancellations:
     @contextmanager
     def watch(self, ctx: Context, on_cancelled: Callable[[str | None, float], None]) -> Generator[None]:
         """While a call is served. If it is cancelled, `on_cancelled` gets the reason, None where the connection was
-        closed without a word, and the call's age in seconds: at once, or as soon as the reason is there."""
+        closed without a word, and the call's age in seconds: at once, or as soon as the reason is there. That may be
+        after the call was answered: the host had stopped waiting, and will never look at the answer."""
         key, began = _name_call(ctx, ctx.request_id), self._clock.now()
-        reason = self._reasons[key] = Future[str]()
-        is_told = ctx.session._request_outbound.cancel_requested.is_set
+        reason = self._remember(key)
         try:
             yield
         except anyio.get_cancelled_exc_class():
-            age_s = self._clock.now() - began
-            if is_told():
-                reason.add_done_callback(lambda reason: on_cancelled(reason.result(), age_s))
-            else:
-                on_cancelled(None if _is_closed(ctx) else "", age_s)
+            if not is_given_up(ctx):
+                on_cancelled(None if _is_closed(ctx) else "", self._clock.now() - began)
             raise
         finally:
-            if not is_told():
-                self._reasons.pop(key, None)
+            age_s = self._clock.now() - began
+            reason.add_done_callback(lambda reason: on_cancelled(reason.result(), age_s))
+
+    def _remember(self, key: tuple[int, str]) -> Future[str]:
+        self._reasons.pop(key, None)
+        self._reasons[key] = reason = Future[str]()
+        while len(self._reasons) > REMEMBERED:
+            del self._reasons[next(iter(self._reasons))]
+        return reason
 
     async def _hear(self, ctx: Context, params: types.CancelledNotificationParams) -> None:
         if reason := self._reasons.pop(_name_call(ctx, params.request_id), None):
             reason.set_result(params.reason or "")
+
+
+def is_given_up(ctx: Context) -> bool:
+    """Whether the host has said that it gives the call up; the call's own task may not have heard of it yet."""
+    return ctx.session._request_outbound.cancel_requested.is_set()
 
 
 def _name_call(ctx: Context, request_id: types.RequestId | None) -> tuple[int, str]:

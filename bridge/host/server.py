@@ -1,6 +1,7 @@
 """The bridge's face: an MCP server with the tool `respond` and its companions, for hosts of both protocol eras."""
 
 import logging
+import weakref
 from functools import partial
 from typing import Protocol, TypeAlias
 
@@ -146,7 +147,7 @@ class BridgeServer(Server[dict[str, object]]):
         """Wait for `run`; the result is what there is at its end or after `seconds`, or a question."""
         run.questions.attend(HostAudience(f"{find_principal(ctx)} {name_host(ctx)}", ctx, self._silent))
         waiting = Waiting(ctx, run, self._clock, self._runner.limits.soft_deadline_s)
-        with self._cancellations.watch(ctx, partial(self._part, run)):
+        with self._cancellations.watch(ctx, partial(self._part, weakref.ref(run))):
             if run.ending is None:
                 await waiting.wait(seconds)
             if run.ending is None and is_modern(ctx) and run.questions.open:
@@ -169,9 +170,14 @@ class BridgeServer(Server[dict[str, object]]):
         questions = {key: write_question(asked.question) for key, asked in run.questions.open.items()}
         return types.InputRequiredResult(input_requests={**questions}, request_state=run.run_id)
 
-    def _part(self, run: Run, reason: str | None, age_s: float) -> None:
-        """A call was given up in which somebody waited for `run`."""
-        if not run.waiters and decide(self._runner.limits.on_cancel, reason, age_s) == "stop":
+    def _part(self, known: weakref.ref[Run], reason: str | None, age_s: float) -> None:
+        """A call was given up in which somebody waited for a run, or had just been given its result."""
+        run = known()
+        if run is None:
+            return
+        if run.ending:
+            run.is_delivered = False
+        elif not run.is_awaited and decide(self._runner.limits.on_cancel, reason, age_s) == "stop":
             run.cancel()
 
     def _render_run(self, run: Run) -> types.CallToolResult:

@@ -1,12 +1,13 @@
 """One call of a host that waits for a run: what it hears meanwhile, and the questions that it is asked."""
 
+from functools import partial
 from typing import cast
 
 import anyio
 
 from bridge.clock import Clock
 from bridge.host.audience import is_modern, read_answer, write_question
-from bridge.host.cancellation import Context
+from bridge.host.cancellation import Context, is_given_up
 from bridge.host.progress import ProgressRelay
 from bridge.questions import leave_unasked
 from bridge.run.asking import Asked
@@ -33,7 +34,7 @@ class Waiting:
     async def wait(self, seconds: float) -> None:
         """Until the run has ended, or `seconds` are over; or the person has to be asked, and not by this call."""
         until = self._clock.now() + seconds
-        with self._run.attend(self._relay.listen), self._clock.scope(self._deadline):
+        with self._run.attend(self._relay.listen, partial(is_given_up, self._ctx)), self._clock.scope(self._deadline):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._relay.relay)
                 await self._watch(until)

@@ -66,7 +66,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """The run that an earlier, equal call of this owner began and got no result of: that call was given up by the
         host, and this one repeats it."""
         self._forget()
-        lost = (run for run in self._runs.values() if not (run.waiters or run.is_delivered or run.is_stopped))
+        lost = (run for run in self._runs.values() if not (run.is_awaited or run.is_delivered or run.is_stopped))
         return next((run for run in lost if run.owner == owner and run.arguments == arguments), None)
 
     def find_response(self, response_id: str, *, owner: str | None) -> Run | None:

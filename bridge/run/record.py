@@ -39,8 +39,8 @@ class Run:
     """Numbered by `seq`, without those of the moment."""
     ending: Ending | None = None
     ended: anyio.Event = field(default_factory=anyio.Event)
-    waiters: int = 0
-    """Calls that wait for it now."""
+    waiters: list[Callable[[], bool]] = field(default_factory=list)
+    """Of each call that waits for it now, whether its host has given it up: it may not have heard of that yet."""
     joined: anyio.Event = field(default_factory=anyio.Event)
     """Set when somebody waits again, or nobody has to: it has ended."""
     news: anyio.Event = field(default_factory=anyio.Event)
@@ -96,16 +96,21 @@ class Run:
         """Call `listener` for every event from now on; it must not block."""
         self._listeners.append(listener)
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for it who has not been given up."""
+        return any(not is_gone() for is_gone in self.waiters)
+
     @contextmanager
-    def attend(self, listener: Listener) -> Generator[None]:
+    def attend(self, listener: Listener, is_gone: Callable[[], bool]) -> Generator[None]:
         """Somebody waits for the run, and hears its events meanwhile."""
         self._listeners.append(listener)
-        self.waiters += 1
+        self.waiters.append(is_gone)
         self.joined.set()
         try:
             yield
         finally:
-            self.waiters -= 1
+            self.waiters.remove(is_gone)
             if listener in self._listeners:
                 self._listeners.remove(listener)
             if self.ending is None and not self.waiters:

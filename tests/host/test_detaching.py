@@ -246,6 +246,7 @@ async def test_a_wrong_argument_is_named(tool: str, arguments: dict[str, Any], w
     assert receipt["error"]["who"] == "caller"
 
 
+@pytest.mark.rule("R25")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize(
     ("reason", "age_s", "on_cancel", "goes_on"),
@@ -296,7 +297,7 @@ async def test_an_equal_call_gets_the_run_of_the_one_that_was_given_up() -> None
         number = await host.call("respond", {"input": "Hello"})
         await at.tool.reached("a")
         await host.cancel(number, "Request timed out")
-        again = await host.call("respond", {"input": "Hello"})
+        again = await host.call("respond", {"input": "Hello"})  # it comes with the cancellation, in one piece
         other = await host.call("respond", {"input": "Goodbye"})
         await at.finish()
         receipt = await host.receipt(again)
@@ -305,6 +306,17 @@ async def test_an_equal_call_gets_the_run_of_the_one_that_was_given_up() -> None
         assert at.tool.started == ["a", "a"], "one for each of the two"
         third = await host.receipt(await host.call("respond", {"input": "Hello"}))
         assert third["run_id"] != receipt["run_id"], "what was answered is not answered again"
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_result_that_crossed_with_the_hosts_timeout_is_given_again(mode: str) -> None:
+    async with place() as at, raw_host(at.bridge.server, mode) as host:
+        at.tool.release("a")
+        number = await host.call("respond", {"input": "Hello"})
+        first = await host.receipt(number)  # which the host throws away: it has just stopped waiting
+        await host.cancel(number, "Request timed out")
+        again = await host.receipt(await host.call("respond", {"input": "Hello"}))
+    assert (again["run_id"], again["output_text"], at.tool.started) == (first["run_id"], "done", ["a"])
 
 
 async def test_a_run_that_nobody_asks_for_ends() -> None:
