@@ -102,7 +102,13 @@ KINDS: dict[str, Callable[[int], str]] = {
 async def test_31_megabytes_are_cut_paged_to_the_last_byte_and_searched(kind: str, tmp_path: Path) -> None:
     entry, text = write_text(tmp_path, 31, KINDS[kind])
     data, needle = text.encode(), text.splitlines()[-9][:20]
-    limits = {"max_tool_calls": 1000, "max_parallel": 4, "turn_bytes": 1 << 30, "run_bytes": 1 << 30}
+    limits = {
+        "max_tool_calls": 1000,
+        "max_turn_calls": 1000,
+        "max_parallel": 4,
+        "turn_bytes": 1 << 30,
+        "run_bytes": 1 << 30,
+    }
     async with scene({"far": entry}, limits=limits) as bridge:
         wishes = [{"search": needle}, *({"offset": offset} for offset in range(0, len(data), PAGE_BYTES - 4))]
         turns = [[call("far__all")], [call("read_output", {"id": 1, **wish}) for wish in wishes]]
@@ -115,7 +121,7 @@ async def test_31_megabytes_are_cut_paged_to_the_last_byte_and_searched(kind: st
     for page in pages:
         head, _, body = page.partition("\n")
         found_start = re.match(r"\[output 1, bytes ([\d,]+) to", head)
-        assert found_start
+        assert found_start, head
         whole = whole[: int(found_start[1].replace(",", ""))] + body.encode()
     assert whole == data
 
