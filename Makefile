@@ -1,9 +1,9 @@
 # `make run` watches the whole job being done, `make test` runs the tests, `make bench` measures what the bridge costs,
-# `make soak` looks for what it leaves behind; each sets up what it needs, once.
+# `make soak` looks for what it leaves behind, `make simulate` is 10,000 bad days; each sets up what it needs, once.
 bin = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 setup = pyproject.toml .ci/constraints.txt .ci/setup
 
-.PHONY: run test bench soak lint
+.PHONY: run test bench soak simulate lint
 run: .venv/.run
 	@$(bin)/mcp-responses-bridge demo $(ARGS)
 
@@ -15,6 +15,9 @@ bench: .venv/.dev
 
 soak: .venv/.dev
 	@$(bin)/python -m tests.soak $(ARGS)
+
+simulate: .venv/.dev
+	@$(bin)/python -m tests.fakes.simulation $(or $(ARGS),10000)
 
 lint: .venv/.dev
 	@$(bin)/ruff check . && $(bin)/ruff format --check . && $(bin)/pyrefly check --python-interpreter-path $(bin)/python

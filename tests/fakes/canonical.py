@@ -21,7 +21,7 @@ from mcp.types import ToolAnnotations
 
 from bridge.app import Bridge
 from bridge.hub.connect import Outside
-from bridge.settings import Config, ServerConfig, UpstreamConfig
+from bridge.settings import Config, Limits, ServerConfig, UpstreamConfig
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import call, message, new_id, tokens
 from tests.fakes.peers import DELAY_S, MemoryHttp, Peer, Trouble, start_peers
@@ -37,11 +37,13 @@ TRANSPORTS: dict[str, Json] = {
     "sse": {"url": "http://{key}/sse", "transport": "sse", "protocol": "legacy"},
     "in process": {"command": "in this process", "transport": "stdio"},
 }
+LIMITS = Limits(soft_deadline_s=1000)
+"""A host that waits for the end: what is told before it is tested elsewhere."""
 CANARY = "canary-4f1c9a77"
 LIMIT_S = 400.0
 """Virtual seconds for one run: two turns, each with a connect timeout, a call timeout and some backoff."""
-RECOVERY_S = 150.0
-"""Virtual seconds until all is well again: a start without end is given up after 120."""
+RECOVERY_S = 260.0
+"""Virtual seconds until all is well again: a start without end is given up after 120, and two may follow each other."""
 
 
 @dataclass
@@ -92,7 +94,9 @@ async def open_hub(
 ) -> AsyncIterator[Client]:
     """A host's client of a bridge with these peers behind it, and a scripted model in memory."""
     servers = tuple(describe_server(key, transport) for key in peers)
-    config = Config(upstream=UpstreamConfig(base_url="http://up/v1", model="m", stream="never"), servers=servers)
+    config = Config(
+        upstream=UpstreamConfig(base_url="http://up/v1", model="m", stream="never"), servers=servers, limits=LIMITS
+    )
     config = config.model_copy(update={"builtin_tools": False})
     http = MemoryHttp(peers, framed=peers if transport == "http framed" else ())
     in_process = {key: build_server(peer) for key, peer in peers.items()} if transport == "in process" else {}

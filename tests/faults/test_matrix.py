@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 
 IN_CODE: tuple[Fault, ...] = ("error", "hang", "garbage", "delay")
 """What a server in this process can do; it is no program of other people's."""
-RUNS_OF_THE_SECOND = 4
+CALLS_EACH_RUN = 4
 QUICK_STEPS = ("start", "tools/list", "tools/call")
 
 
@@ -19,7 +19,7 @@ async def list_steps(transport: str) -> list[str]:
     """The steps of the first run, in order."""
     report = await run_canonical(transport, lambda _number, _step: None)
     assert judge(report) == []
-    return report.subject.steps[:-RUNS_OF_THE_SECOND]
+    return report.subject.steps[:-CALLS_EACH_RUN]
 
 
 async def survive(transport: str, troubles: Iterable[tuple[int, Fault]]) -> list[str]:
@@ -62,3 +62,17 @@ async def test_no_fault_at_any_step_and_no_two_in_a_row_break_a_promise(
     record_testsuite_property(f"fault matrix, {transport}, runs", len(plans))
     assert violations == {}
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_refused_notice_of_a_cancelled_call_breaks_no_promise(transport: str) -> None:
+    """The call is of the last turn: nothing but the next run finds out whether the connection still stands."""
+    seen = list[str]()
+
+    def plan(_: int, step: str) -> Trouble | None:
+        seen.append(step)
+        if step == "notifications/cancelled":
+            return Trouble("error")
+        return Trouble("hang") if step == "tools/call" and seen.count(step) == CALLS_EACH_RUN else None
+
+    assert judge(await run_canonical(transport, plan)) == []
