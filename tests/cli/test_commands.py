@@ -215,7 +215,7 @@ async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: 
         command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", str(config)]
         seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "y", "echo": "n"})
     assert code == 0
-    assert f'r wants to run write with {{"path":"{written}"}}' in seen
+    assert f'The model wants to run "write" of "r" with {{"path":"{written}"}}. Run it?' in seen
     assert 'r wants to run echo with {"text":"no"}' in seen
     assert "done" in seen
     assert counts.read_text(encoding="utf-8").split() == ["write"]
@@ -248,7 +248,7 @@ def answer_on_terminal(command: list[str], answers: dict[str, str]) -> tuple[str
         seen += chunk.decode("utf-8", "replace")
         if seen.count("[y/N]") > asked:
             asked += 1
-            tool = next(name for name in answers if f"run {name} with" in seen.split("[y/N]")[asked - 1])
+            tool = next(name for name in answers if f'run "{name}" of' in seen.split("[y/N]")[asked - 1])
             os.write(main_end, f"{answers[tool]}\n".encode())
     os.close(main_end)
     return seen, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
