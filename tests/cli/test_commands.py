@@ -216,7 +216,7 @@ async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: 
         seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "y", "echo": "n"})
     assert code == 0
     assert f'The model wants to run "write" of "r" with {{"path":"{written}"}}. Run it?' in seen
-    assert 'r wants to run echo with {"text":"no"}' in seen
+    assert 'The model wants to run "echo" of "r" with {"text":"no"}. Run it?' in seen
     assert "done" in seen
     assert counts.read_text(encoding="utf-8").split() == ["write"]
 
