@@ -1,13 +1,14 @@
 """From a config entry to a transport of the SDK's client that knows when it is lost."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeAlias
 
 import anyio
 import httpx2
+from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
@@ -26,6 +27,7 @@ from bridge.values import is_loopback
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response: the SDK's figure. Calls have deadlines besides."""
 
+MAX_QUEUED = 1000
 SSE_BYTES = (1 << 20) - 4096
 """Bytes of one message over the SSE transport."""
 
@@ -86,10 +88,28 @@ class Connection(AbstractAsyncContextManager[Ends]):
             with to_session, to_client:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._pass_on, incoming, to_session)
+                    if self._way.wire == "sse":
+                        outgoing = self._queue(outgoing, tasks)
                     try:
                         yield to_client, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
                     finally:
                         tasks.cancel_scope.cancel()
+
+    def _queue(
+        self, outgoing: MemoryObjectSendStream[SessionMessage], tasks: TaskGroup
+    ) -> MemoryObjectSendStream[SessionMessage]:
+        """A stream that takes messages at once: the SDK's SSE transport sends one after the other, and what it cancels
+        waits, shielded, until its notice of that is taken."""
+        to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
+
+        async def send_on() -> None:
+            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+                async with queue:
+                    async for message in queue:
+                        await outgoing.send(message)
+
+        tasks.start_soon(send_on)
+        return to_queue
 
     async def _pass_on(
         self,

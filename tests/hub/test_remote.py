@@ -140,8 +140,8 @@ async def test_a_faulty_reply_fails_its_own_call_in_words_and_no_other() -> None
         "refusal": "error -32050: no",
         "cut": "the reply was cut",
         "large": "over the limit of 1,000,000 bytes",
-        "half_emoji": "cannot be read",
-        "latin1": "cannot be read",
+        "half_emoji": "\ufffd",
+        "latin1": "caf\ufffd",
         "nonsense": "cannot be read",
         "untyped": "Unexpected content type: text/plain",
     }
