@@ -1,8 +1,9 @@
 """Wiring: the one place where all sides meet."""
 
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from typing import Self
 
 import anyio
@@ -16,7 +17,6 @@ from bridge.errors import ArgumentError, NotConfigured
 from bridge.host.attachments import attach_files, names_files
 from bridge.host.schema import build_request, check_arguments
 from bridge.host.server import BridgeServer
-from bridge.hub.catalogue import Catalogue
 from bridge.hub.connect import Outside
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
@@ -25,13 +25,14 @@ from bridge.questions import Ask
 from bridge.run.answer import read_answer
 from bridge.run.continuation import complete_input, continue_run
 from bridge.run.conversations import Conversations
-from bridge.run.engine import tell
+from bridge.run.engine import C, Tools, tell
 from bridge.run.kept import KeptOutputs
 from bridge.run.limits import Ending, fail_with, lower_limits
 from bridge.run.loop import Loop
 from bridge.run.memory import MemoryEngine
 from bridge.run.own_tools import OwnTools
 from bridge.run.record import Listener, Run
+from bridge.run.request import Request
 from bridge.settings import BUILTIN, NO_MODEL, NO_UPSTREAM, Config, Limits, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
@@ -62,11 +63,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         transport: httpx2.AsyncBaseTransport | None = None,
         in_process: Mapping[str, MCPServer] | None = None,
         outside: Outside | None = None,
+        listen_to: Callable[[Hub], Tools[C]] | None = None,
     ) -> None:
         """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
         servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
         sends over; `outside`: the same for the connected servers, and what starts their processes; `ask`: asks the
-        person here, instead of at the host."""
+        person here, instead of at the host; `listen_to`: puts something between the runs and the connected servers."""
         redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
@@ -86,6 +88,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             outside=outside,
             on_change=self.server.note_change,
         )
+        self._take_turns = partial(self._loop, listen_to(self.hub)) if listen_to else partial(self._loop, self.hub)
         self._conversations = Conversations(self._clock)
         self._engine = MemoryEngine(self._respond, self._clock, orphan_s=config.limits.orphan_s)
 
@@ -139,7 +142,14 @@ class Bridge(anyio.AsyncContextManagerMixin):
             is_needed = self.upstream.profile_of(model).state == "stateless"
             self._conversations.check(response_id, owner=owner, is_needed=is_needed)
 
-    def start(self, arguments: JsonObject, listener: Listener | None = None, *, owner: str | None = None) -> Run:
+    def start(
+        self,
+        arguments: JsonObject,
+        listener: Listener | None = None,
+        *,
+        owner: str | None = None,
+        run_id: str | None = None,
+    ) -> Run:
         """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
         patience ends call again, and nothing may be done twice for it. Raises ArgumentError or NotConfigured before
         anything is sent."""
@@ -150,7 +160,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if run:
             run.emit(tell(REJOINED))
         else:
-            run = self._engine.start(f"run_{secrets.token_hex(16)}", arguments, owner=owner)
+            run = self._engine.start(run_id or f"run_{secrets.token_hex(16)}", arguments, owner=owner)
         if listener:
             run.listen(listener)
         return run
@@ -192,16 +202,19 @@ class Bridge(anyio.AsyncContextManagerMixin):
             return fail_with(error)
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
         request = self._conversations.restore(request)
-        price = self._config.prices.get(str(request.parameters["model"]))
-        page_bytes = self._config.limits.output_bytes
-        kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
-        tools = OwnTools[Catalogue](self.hub, (kept.tool,), kept.keep, self._ask or run.ask)
-        loop = Loop(self.upstream, tools, run, limits, price, self._config.tool_search, self._clock)
-        ending = await loop.run(request)
+        ending = await self._take_turns(run, request, limits)
         self._conversations.keep(request, run.events, ending, owner=run.owner)
         if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
             run.emit(answer)
         return ending
+
+    async def _loop(self, servers: Tools[C], run: Run, request: Request, limits: Limits) -> Ending:
+        assert self.upstream
+        price = self._config.prices.get(str(request.parameters["model"]))
+        page_bytes = self._config.limits.output_bytes
+        kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
+        tools = OwnTools[C](servers, (kept.tool,), kept.keep, self._ask or run.ask)
+        return await Loop(self.upstream, tools, run, limits, price, self._config.tool_search, self._clock).run(request)
 
     async def _attach(self, arguments: JsonObject) -> JsonObject:
         """The arguments with the content of the files that `input` names."""

@@ -4,6 +4,7 @@
     ├── ConfigError                   operator   the config file, a flag or the environment is wrong
     ├── NotConfigured                 operator   no upstream is set
     ├── ArgumentError                 caller     an argument of `respond` is wrong; nothing was sent
+    ├── ReplayError                   operator   a recording, played again, came out otherwise
     └── UpstreamError                 by status  the Responses endpoint refused, failed or went silent
 
 A failed tool call is not in this tree: it is data for the model (`items.CallOutput`), never an exception.
@@ -45,6 +46,12 @@ class ArgumentError(BridgeError):
 
     code = "invalid_argument"
     who: Who = "caller"
+
+
+class ReplayError(BridgeError):
+    """A recording came out otherwise when it was played again: where, what was recorded, and what is there now."""
+
+    code = "replay"
 
 
 class UpstreamError(BridgeError):

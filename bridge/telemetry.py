@@ -18,6 +18,8 @@ from typing_extensions import override
 BLANK = "***"
 MAX_WAITING_LINES = 1000
 FLUSH_S = 0.3
+JSON_DEPTH = 4
+"""JSON stands in JSON: a tool's output in a request, arguments in an item in an event."""
 SHORTEST_FORM = 6
 """Characters. The base64 of a short secret has pieces that occur everywhere."""
 
@@ -36,7 +38,10 @@ class Redactor:
 
 def _encode_all(secret: str) -> set[str]:
     written = {quote(secret, safe=""), quote(secret), *_encode_base64(secret)}
-    written |= {json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+    quoted = {secret}
+    for _ in range(JSON_DEPTH):
+        quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in quoted for is_ascii in (True, False)}
+        written |= quoted
     return {secret} | {form for form in written if len(form) >= SHORTEST_FORM}
 
 

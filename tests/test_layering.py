@@ -16,8 +16,9 @@ MAY_IMPORT = {
     "run": {BOTTOM, "run"},
     "offline": {BOTTOM, "offline"},
     "host": {BOTTOM, "run", "host"},
+    "recording": {BOTTOM, "run", "recording"},
     "app": {BOTTOM, "upstream", "hub", "run", "offline", "host", "app", "builtin_tools"},
-    "cli": {BOTTOM, "upstream", "hub", "run", "offline", "host", "app", "builtin_tools", "cli"},
+    "cli": {BOTTOM, "upstream", "hub", "run", "offline", "host", "recording", "app", "builtin_tools", "cli"},
     "__main__": {BOTTOM, "app", "cli"},
     "builtin_tools": {"builtin_tools"},
 }

@@ -4,45 +4,77 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import anyio
+import httpx2
 
-from bridge.app import Bridge
+from bridge.app import OFFLINE, Bridge
 from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
 from bridge.items import JsonObject, encode
+from bridge.offline.app import OfflineTransport
 from bridge.questions import say_yes
+from bridge.recording.record import Recorder
+from bridge.recording.tape import Tape
 from bridge.run.receipt import build_receipt
-from bridge.settings import Config
+from bridge.settings import Config, UpstreamConfig
 from bridge.telemetry import Redactor
+from bridge.upstream.transport import open_transport
 
 
 def ask(
     options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
 ) -> int:
-    """Ask once; the servers' commands have been started already."""
-    receipt = anyio.run(_run, options, config, redact, children, arguments)
-    return _print(receipt, as_json=options.json)
+    """Ask once; the servers' commands have been started already. Raises ConfigError for a recording that cannot be
+    written."""
+    with Tape(options.record, redact) if options.record else nullcontext() as tape:
+        recorder = Recorder(tape) if tape else None
+        receipt = anyio.run(_run, options, config, redact, children, arguments, recorder)
+    return print_result(receipt, as_json=options.json)
 
 
 async def _run(
-    options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
+    options: argparse.Namespace,
+    config: Config,
+    redact: Redactor,
+    children: Mapping[str, Child],
+    arguments: JsonObject,
+    recorder: Recorder | None,
 ) -> JsonObject:
     with Terminal() as terminal:
-        answer = say_yes if options.yes else terminal.ask
-        offline: bool = options.offline
-        bridge = Bridge(config, environ=os.environ, offline=offline, children=children, ask=answer, redact=redact)
+        upstream = OFFLINE if options.offline else config.upstream
+        bridge = Bridge(
+            config,
+            environ=os.environ,
+            offline=options.offline,
+            children=children,
+            ask=say_yes if options.yes else terminal.ask,
+            redact=redact,
+            transport=recorder.listen_over(_open_transport(upstream)) if recorder and upstream else None,
+            listen_to=recorder.listen_to if recorder else None,
+        )
         bridge.check(arguments)
         async with bridge:
             terminal.wait_for("waiting for the servers")
             run = bridge.start(arguments, terminal.show)
+            if recorder and upstream:
+                recorder.begin(run.run_id, arguments, config, upstream)
+                run.listen(recorder.hear)
             await run.ended.wait()
     assert run.ending
-    return build_receipt(run.run_id, run.events, run.ending, detail="summary", limit_chars=sys.maxsize)
+    receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
+    if recorder:
+        recorder.end(receipt)
+    return receipt
 
 
-def _print(receipt: JsonObject, *, as_json: bool) -> int:
+def _open_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
+    return OfflineTransport() if upstream is OFFLINE else open_transport(upstream.base_url)
+
+
+def print_result(receipt: JsonObject, *, as_json: bool) -> int:
     """The answer on stdout, why there is none on stderr."""
     error, details = receipt["error"], receipt["incomplete_details"]
     if as_json or receipt["output_text"]:

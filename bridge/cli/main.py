@@ -66,6 +66,10 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.offline import serve_offline
 
             return serve_offline(options)
+        case "ask" if options.replay:
+            from bridge.cli.replay import replay
+
+            return replay(options)
         case _:
             return _run_configured(options)
 
@@ -121,16 +125,19 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--no-auth", action="store_true", help="no token, on a loopback address only")
 
     ask = commands.add_parser("ask", parents=[common, upstream], help="ask the model once, from the terminal")
-    ask.add_argument("prompt", metavar="PROMPT", help="what to ask; - reads it from stdin")
+    ask.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to ask; - reads it from stdin")
     ask.add_argument("--model", help="another model than the configured one")
     ask.add_argument("--json", action="store_true", help="print the whole result as JSON")
     ask.add_argument(
         "--yes", action="store_true", help="let every tool run, also those that the config says to ask about"
     )
     ask.add_argument("--previous", metavar="ID", help="continue after this response")
-    ask.add_argument(
+    ways = ask.add_mutually_exclusive_group()
+    ways.add_argument(
         "--dry-run", action="store_true", help="print the first request as it would leave, and send nothing"
     )
+    ways.add_argument("--record", type=Path, metavar="FILE", help="write all that happens to a new file")
+    ways.add_argument("--replay", type=Path, metavar="FILE", help="run a recording again, without anything else")
 
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
     tools = commands.add_parser("tools", parents=[common], help="show each server, and each tool as the model sees it")

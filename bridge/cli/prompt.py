@@ -22,7 +22,9 @@ def read_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
     return arguments
 
 
-def _read_prompt(prompt: str) -> str:
+def _read_prompt(prompt: str | None) -> str:
+    if prompt is None:
+        raise ArgumentError("PROMPT: it is missing; say what to ask, or - to read it from stdin")
     text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""
     if not text.strip():
         raise ArgumentError("PROMPT: there is nothing to ask; it is empty")

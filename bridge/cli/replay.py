@@ -1,0 +1,50 @@
+"""`ask --replay`: a recorded run once more, without a server, a network or a key."""
+
+import argparse
+import sys
+
+import anyio
+
+from bridge.app import Bridge
+from bridge.cli.ask import print_result
+from bridge.cli.terminal import Terminal
+from bridge.errors import ArgumentError
+from bridge.items import JsonObject
+from bridge.questions import ask_nobody
+from bridge.recording.replay import Replay
+from bridge.recording.tape import read_tape
+from bridge.run.receipt import build_receipt
+from bridge.telemetry import Redactor, configure_logging
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Run it through the loop and the client as they are now. Raises ConfigError for a file that is no whole
+    recording, and ReplayError where the run is another than the recorded one."""
+    if options.prompt is not None:
+        raise ArgumentError("PROMPT: the recording has its own; leave it out")
+    configure_logging(options.log_level, options.log_file, Redactor())
+    receipt = anyio.run(_run, Replay(read_tape(options.replay)))
+    return print_result(receipt, as_json=options.json)
+
+
+async def _run(played: Replay) -> JsonObject:
+    with Terminal() as terminal:
+        bridge = Bridge(
+            played.config,
+            environ={},
+            clock=played.clock,
+            ask=ask_nobody,
+            transport=played.transport,
+            listen_to=lambda _: played.tools,
+        )
+        bridge.check(played.arguments)
+        async with bridge:
+            run = bridge.start(
+                played.arguments, lambda event: terminal.show(played.give_back_time(event)), run_id=played.run_id
+            )
+            await run.ended.wait()
+    assert run.ending
+    events = [played.give_back_time(event) for event in run.events]
+    receipt = build_receipt(run.run_id, events, run.ending, limit_chars=sys.maxsize)
+    played.check(receipt)
+    return receipt

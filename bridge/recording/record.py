@@ -1,0 +1,245 @@
+"""Listens to one run: what is sent and comes back, what the tools are asked and answer, and how it ends."""
+
+import re
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from typing import Generic, Literal
+
+import anyio
+import httpx2
+from typing_extensions import override
+
+from bridge import __version__
+from bridge.cuts import Keep
+from bridge.items import Call, CallOutput, Json, JsonObject, Notice, decode, encode, scrub
+from bridge.questions import Ask
+from bridge.recording.lines import Called, End, Offered, Ranked, Replied, Returned, Sent, Start, locate_call
+from bridge.recording.snapshot import Snapshot
+from bridge.recording.tape import Tape
+from bridge.run.engine import C, OnProgress, Tools
+from bridge.settings import Config, UpstreamConfig
+from bridge.telemetry import BLANK, Redactor
+
+CANCELLED = "cancelled"
+"""In place of an error's name: the run gave it up."""
+_LEFT_OUT = {
+    "servers": True,
+    "serve": True,
+    "notices": True,
+    "path": True,
+    "input_roots": True,
+    "upstream": {"api_key", "headers", "query"},
+}
+_DELTA = re.compile(r'("delta"\s*:\s*")((?:[^"\\]|\\.)*)"')
+
+
+class Recorder:
+    """Writes down one run."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self._durations_ms: dict[str, float] = {}
+
+    def begin(self, run_id: str, arguments: JsonObject, config: Config, upstream: UpstreamConfig) -> None:
+        """The first line, before anything happens."""
+        replayed = config.model_copy(update={"upstream": upstream, "builtin_tools": False})
+        kept = replayed.model_dump(mode="json", exclude=_LEFT_OUT)
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        self._tape.write(Start(__version__, time, run_id, arguments, kept))
+
+    def hear(self, event: JsonObject) -> None:
+        """An event of the run."""
+        if event["type"] == "call.ended" and isinstance(duration := event["duration_ms"], (int, float)):
+            self._durations_ms[locate_call(event)] = duration
+
+    def end(self, receipt: JsonObject) -> None:
+        """The last line."""
+        self._tape.write(End(self._durations_ms, receipt))
+
+    def listen_over(self, transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncBaseTransport:
+        """The transport, with every exchange written down."""
+        return RecordingTransport(transport, self._tape)
+
+    def listen_to(self, tools: Tools[C]) -> "RecordingTools[C]":
+        """The servers' tools, with every call written down."""
+        return RecordingTools(tools, self._tape)
+
+
+class RecordingTransport(httpx2.AsyncBaseTransport):
+    """Writes down each request as it leaves, and its reply when it ends."""
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, tape: Tape) -> None:
+        self._inner = inner
+        self._tape = tape
+        self._count = 0
+
+    @override
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        body = await request.aread()
+        self._count = n = self._count + 1
+        self._tape.write(Sent(n, request.method, request.url.path, body.decode("utf-8", "replace")))
+        try:
+            reply = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            self._tape.write(Replied(n, None, [], "", "utf-8", None, _describe(error)))
+            raise
+        stream = _RecordedBody(n, reply, self._tape)
+        return httpx2.Response(reply.status_code, headers=reply.headers, stream=stream, extensions=reply.extensions)
+
+    @override
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _RecordedBody(httpx2.AsyncByteStream):
+    """Hands on a reply's body as it comes, and writes it down when it is closed."""
+
+    def __init__(self, n: int, reply: httpx2.Response, tape: Tape) -> None:
+        self._n = n
+        self._reply = reply
+        self._tape = tape
+        self._head_s = tape.now()
+        self._data = bytearray()
+        self._error: list[str] | None = None
+        self._is_written = False
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._reply.aiter_raw():
+                self._data += chunk
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._error = _describe(error)
+            raise
+
+    @override
+    async def aclose(self) -> None:
+        if not self._is_written:
+            self._is_written = True
+            self._write()
+        await self._reply.aclose()
+
+    def _write(self) -> None:
+        try:
+            headers, data = _uncompress(self._reply, bytes(self._data))
+        except httpx2.DecodingError as error:
+            headers, data, self._error = httpx2.Headers(), b"", _describe(error)
+        body, encoding = _read_text(data, self._tape.redact)
+        pairs = [[name, BLANK if name == "set-cookie" else value] for name, value in headers.multi_items()]
+        self._tape.write(Replied(self._n, self._reply.status_code, pairs, body, encoding, self._head_s, self._error))
+
+
+class RecordingTools(Generic[C]):
+    """Writes down what the servers offer, and each call with what it comes to."""
+
+    def __init__(self, inner: Tools[C], tape: Tape) -> None:
+        self._inner = inner
+        self._tape = tape
+        self._count = 0
+        self._source: C | None = None
+
+    async def catalogue(self) -> Snapshot:
+        """The snapshot for the run."""
+        self._source = source = await self._inner.catalogue()
+        functions, owners, notices = dict(source.functions), dict(source.owners), list(source.notices)
+        polling = sorted(source.polling)
+        self._tape.write(Offered(functions, owners, polling, _list_notices(notices)))
+        return Snapshot(functions, owners, notices, polling, self._rank)
+
+    def _rank(self, wish: str) -> list[str]:
+        assert self._source
+        names = list(self._source.rank(wish))
+        self._tape.write(Ranked(wish, names))
+        return names
+
+    async def call(
+        self,
+        catalogue: Snapshot,
+        call: Call,
+        *,
+        deadline: float,
+        limit_bytes: int,
+        on_progress: OnProgress | None,
+        keep: Keep,
+        ask: Ask,
+    ) -> CallOutput:
+        """What the call came to."""
+        assert self._source
+        self._count = n = self._count + 1
+        kept = list[str]()
+
+        def note(data: bytes) -> str:
+            kept.append(data.decode("utf-8", "replace"))
+            return keep(data)
+
+        name, server = scrub(call.name), catalogue.owners.get(call.name)
+        self._tape.write(Called(n, scrub(call.call_id), name, tidy(call.arguments), server))
+        began, output = self._tape.now(), None
+        try:
+            output = await self._inner.call(
+                self._source,
+                call,
+                deadline=deadline,
+                limit_bytes=limit_bytes,
+                on_progress=on_progress,
+                keep=note,
+                ask=ask,
+            )
+        finally:
+            self._tape.write(_describe_end(n, round(self._tape.now() - began, 6), output, kept))
+        return output
+
+
+def _describe_end(n: int, seconds: float, output: CallOutput | None, kept: list[str]) -> Returned:
+    if output is None:
+        return Returned(n, seconds, None, is_error=True, server=None, tool=None, notices=[], kept=kept)
+    return Returned(
+        n,
+        seconds,
+        output["output"],
+        is_error=output["is_error"],
+        server=output["server"],
+        tool=output["tool"],
+        notices=_list_notices(output.get("notices", [])),
+        kept=kept,
+    )
+
+
+def _list_notices(notices: Iterable[Notice]) -> list[dict[str, str]]:
+    return [{"code": notice["code"], "message": notice["message"]} for notice in notices]
+
+
+def tidy(value: Json) -> Json:
+    """The value as it is when it was written down and read again."""
+    return decode(encode(value))
+
+
+def _describe(error: BaseException) -> list[str]:
+    if isinstance(error, anyio.get_cancelled_exc_class()):
+        return [CANCELLED, ""]
+    return [type(error).__name__, scrub(str(error))]
+
+
+def _uncompress(reply: httpx2.Response, data: bytes) -> tuple[httpx2.Headers, bytes]:
+    """Nothing can be looked for in what is compressed, secrets neither."""
+    headers = reply.headers.copy()
+    if (encoding := headers.pop("content-encoding", None)) is None:
+        return headers, data
+    headers.pop("content-length", None)
+    return headers, httpx2.Response(200, headers={"content-encoding": encoding}, content=data).content
+
+
+def _read_text(data: bytes, redact: Redactor) -> tuple[str, Literal["utf-8", "latin-1"]]:
+    """The text of a body without secrets, also those that came in pieces, and how to make bytes of it again."""
+    text = redact(data.decode("utf-8", "surrogateescape"))
+    pieces = "".join(match[2] for match in _DELTA.finditer(text))
+    if redact(pieces) != pieces:
+        text = _DELTA.sub(rf'\1{BLANK}"', text)
+    clean = text.encode("utf-8", "surrogateescape")
+    try:
+        return clean.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return clean.decode("latin-1"), "latin-1"

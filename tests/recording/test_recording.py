@@ -1,0 +1,340 @@
+"""A run is written down, and run again from the file alone: the same requests byte for byte, the same result."""
+
+import gzip
+import json
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp.server.mcpserver import MCPServer
+
+from bridge.app import Bridge
+from bridge.clock import Clock
+from bridge.errors import ConfigError, ReplayError
+from bridge.items import JsonObject
+from bridge.questions import ask_nobody
+from bridge.recording.record import Recorder
+from bridge.recording.replay import Replay
+from bridge.recording.tape import Tape, read_tape
+from bridge.run.receipt import build_receipt
+from bridge.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
+from bridge.telemetry import Redactor
+from bridge.upstream.transport import open_transport
+from tests.fakes.clock import VirtualClock
+from tests.fakes.items import Json
+from tests.fakes.scene import until
+from tests.fakes.upstream import (
+    Answer,
+    ScriptedUpstream,
+    api_error,
+    call,
+    cut,
+    gated,
+    hang,
+    http_error,
+    message,
+    raw,
+    responds,
+)
+from tests.fakes.wire import http
+
+pytestmark = pytest.mark.anyio
+
+SECRET = 'sk-canary "kumquat" \\ é'
+"""With what JSON escapes: in a body it is written in other characters, in a text in a body in others again."""
+
+
+def build_server() -> MCPServer:
+    server = MCPServer("s")
+
+    @server.tool()
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    @server.tool()
+    def tell(length: int) -> str:
+        """Tell a long story."""
+        return "".join(f"{number} sheep; " for number in range(length))
+
+    @server.tool()
+    def reveal() -> str:
+        """Reveal what nobody may know."""
+        return json.dumps({"key": SECRET})
+
+    @server.tool()
+    async def hold() -> str:
+        """Never end."""
+        await anyio.sleep_forever()
+        return ""
+
+    return server
+
+
+def adding(a: int, b: int, call_id: str) -> Json:
+    return call("s__add", {"a": a, "b": b}, call_id=call_id)
+
+
+class Case:
+    """One run; `options` are settings of the config."""
+
+    def __init__(self, *script: Answer, status: str = "completed", **options: Any) -> None:
+        self.script = script
+        self.status = status
+        self.options = options
+
+
+STREAM = {"content-type": "text/event-stream"}
+DONE = b'data: {"type":"response.completed","response":{"id":"r","status":"completed","output":[]}}\n\n'
+ANSWER = responds(message("5 and 9, 完 😀"))
+BOTH = [adding(2, 3, "call_1"), adding(4, 5, "call_2")]
+CASES = {
+    "streamed, with two calls at once": Case(responds(*BOTH), ANSWER),
+    "as JSON": Case(responds(*BOTH, as_json=True), responds(message("9"), as_json=True)),
+    "after a refusal that passes": Case(http_error(503, "busy", {"retry-after-ms": "1"}), responds(*BOTH), ANSWER),
+    "after a cut": Case(cut("response.created", ANSWER), ANSWER, clock=VirtualClock(autojump=True)),
+    "after a reset": Case(cut(0, ANSWER, reset=True), ANSWER, clock=VirtualClock(autojump=True)),
+    "after a lesson": Case(api_error(400, "Unsupported parameter: top_p"), ANSWER, upstream={"defaults": {"top_p": 1}}),
+    "with calls that are not run": Case(
+        responds(adding(1, 1, "a"), call("s__ad", {}, call_id="b"), call("s__add", "{", call_id="c")), ANSWER
+    ),
+    "with equal calls, run one after another": Case(
+        responds(*(adding(1, 1, "same") for _ in range(4))), ANSWER, limits={"max_parallel": 2}
+    ),
+    "with an output that is read on": Case(
+        responds(call("s__tell", {"length": 500}, call_id="a")),
+        responds(call("read_output", {"id": 1, "offset": 3000}, call_id="b")),
+        responds(message("many")),
+        limits={"output_bytes": 1000},
+    ),
+    "with tools that are looked for": Case(
+        responds(call("find_tools", {"query": "add two numbers"}, call_id="a")),
+        responds(adding(1, 2, "b")),
+        responds(message("3")),
+        limits={"max_tools": 3},
+        tool_search={"first": 1},
+        prompt="tell a long story",
+    ),
+    "in the background": Case(
+        responds(status="queued", as_json=True),
+        responds(status="in_progress"),
+        http_error(503, "busy"),
+        ANSWER,
+        upstream={"defaults": {"background": True}},
+        clock=VirtualClock(autojump=True),
+    ),
+    "at a limit": Case(responds(*BOTH), responds(message("so far")), status="incomplete", limits={"max_turns": 1}),
+    "without an answer": Case(api_error(401, "no such key"), status="failed"),
+    "of an upstream that is silent until the end": Case(hang(), status="incomplete", limits={"timeout_s": 0.2}),
+    "of a stream that stops until the end": Case(
+        hang("response.created", ANSWER), status="incomplete", limits={"timeout_s": 0.2}
+    ),
+    "of tools that are silent until the end": Case(
+        responds(call("s__hold", {}, call_id="a"), adding(1, 2, "b"), call("s__hold", {}, call_id="c")),
+        status="incomplete",
+        limits={"timeout_s": 0.3},
+    ),
+    "of bytes that are no UTF-8": Case(raw(http(200, b": \xff\n\n" + DONE, STREAM), close=False)),
+    "of compressed bytes": Case(raw(http(200, gzip.compress(DONE), STREAM | {"content-encoding": "gzip"}))),
+}
+
+
+def build_config(base_url: str, options: Mapping[str, Any]) -> Config:
+    return Config(
+        upstream=UpstreamConfig(
+            base_url=base_url, model="m", api_key="sk-key-0123456789", **options.get("upstream", {})
+        ),
+        servers=(ServerConfig(key="s", command="in this process", require_approval="never"),),
+        limits=Limits(**options.get("limits", {})),
+        tool_search=ToolSearch(**options.get("tool_search", {})),
+        builtin_tools=False,
+    )
+
+
+async def record(file: Path, script: Sequence[Answer], redact: Redactor, **options: Any) -> tuple[Json, list[str]]:
+    """The result of the run, and the bodies that the upstream got."""
+    arguments: JsonObject = {"input": options.pop("prompt", "add them")}
+    clock = options.pop("clock", None) or Clock()
+    async with ScriptedUpstream(script) as upstream:
+        config = build_config(upstream.base_url, options)
+        assert config.upstream
+        with Tape(file, redact, clock) as tape:
+            recorder = Recorder(tape)
+            bridge = Bridge(
+                config,
+                environ=os.environ,
+                clock=clock,
+                ask=ask_nobody,
+                in_process={"s": build_server()},
+                transport=recorder.listen_over(open_transport(upstream.base_url)),
+                listen_to=recorder.listen_to,
+            )
+            async with bridge:
+                run = bridge.start(arguments)
+                recorder.begin(run.run_id, arguments, config, config.upstream)
+                run.listen(recorder.hear)
+                await run.ended.wait()
+            assert run.ending
+            receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=10**9)
+            recorder.end(receipt)
+    return receipt, [request.body.decode() for request in upstream.requests]
+
+
+async def play(file: Path) -> Json:
+    """The result of the recorded run; nothing is there but the file."""
+    played = Replay(read_tape(file))
+    bridge = Bridge(
+        played.config,
+        environ={},
+        clock=played.clock,
+        ask=ask_nobody,
+        transport=played.transport,
+        listen_to=lambda _: played.tools,
+    )
+    with anyio.fail_after(20):
+        async with bridge:
+            run = bridge.start(played.arguments, run_id=played.run_id)
+            await run.ended.wait()
+    assert run.ending
+    events = [played.give_back_time(event) for event in run.events]
+    receipt = build_receipt(run.run_id, events, run.ending, limit_chars=10**9)
+    played.check(receipt)
+    return receipt
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_recorded_run_is_run_again_with_the_same_requests_and_the_same_result(
+    name: str, tmp_path: Path
+) -> None:
+    case, file = CASES[name], tmp_path / "run.jsonl"
+    receipt, bodies = await record(file, case.script, Redactor(), **case.options)
+    assert receipt["status"] == case.status
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    assert [line["body"] for line in lines if line["kind"] == "request"] == bodies
+    assert await play(file) == receipt
+
+
+async def test_the_recording_is_private_and_its_lines_are_whole_while_the_run_goes_on(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    held = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        script = [responds(*BOTH), gated(ANSWER, held)]
+        tasks.start_soon(record, file, script, Redactor())
+        await until(lambda: file.exists() and file.read_bytes().count(b'"kind":"request"') == 2)
+        kinds = [json.loads(line)["kind"] for line in file.read_text(encoding="utf-8").splitlines()]
+        held.set()
+    assert kinds == ["recording", "catalogue", "request", "reply", *["call"] * 2, *["result"] * 2, "request"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_no_secret_is_in_the_file_and_it_is_run_again_all_the_same(tmp_path: Path) -> None:
+    """In the prompt, in what a tool says, in what the model makes of it, whole and piece by piece, in a header."""
+    said = message(f"It is {SECRET}.")
+    pieces = [delta(piece) for piece in ("It is ", SECRET[:6], SECRET[6:20], SECRET[20:], ".")]
+    script = [
+        responds(call("s__reveal", {}, call_id="a"), call("s__add", {"a": 1, "b": SECRET}, call_id="b")),
+        responds(said, events=lambda events: [*pieces, events[-1]], headers={"set-cookie": "session=canary-9"}),
+    ]
+    file = tmp_path / "run.jsonl"
+    receipt, _ = await record(file, script, Redactor([SECRET, "sk-key-0123456789"]), prompt=f"Use {SECRET}!")
+    text = file.read_text(encoding="utf-8")
+    assert SECRET in receipt["output_text"]
+    assert "sk-key" not in text
+    assert "canary" not in text
+    assert "kumquat" not in text
+    assert (await play(file))["output_text"] == "It is ***."
+
+
+def delta(text: str) -> Json:
+    return {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": text}
+
+
+@pytest.fixture
+async def lines(tmp_path: Path) -> list[Json]:
+    """Those of a run with a turn of two calls and an answer."""
+    await record(tmp_path / "whole.jsonl", [responds(*BOTH), ANSWER], Redactor())
+    return [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def find(lines: list[Json], kind: str, n: int = 1) -> Json:
+    return next(line for line in lines if line["kind"] == kind and line.get("n", n) == n)
+
+
+def write(file: Path, lines: list[Json]) -> Path:
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return file
+
+
+CHANGES: dict[str, tuple[Callable[[list[Json]], object], str]] = {
+    "another prompt": (
+        lambda lines: lines[0]["arguments"].update(input="subtract them"),
+        r"request 1 differs from the recorded one at byte [\d,]+: recorded .*add them.*, now .*subtract them",
+    ),
+    "another output": (
+        lambda lines: find(lines, "result", 2).update(output="10"),
+        r"request 2 differs from the recorded one at byte [\d,]+: recorded ",
+    ),
+    "other arguments of a call": (
+        lambda lines: find(lines, "call", 2).update(arguments='{"a":4,"b":6}'),
+        r"call 2 was s__add\(.*6.*\) \[call_2\] when it was recorded, and is s__add\(.*5.*\) \[call_2\] now",
+    ),
+    "another answer": (
+        lambda lines: lines[-1]["receipt"].update(output_text="5 and 8"),
+        "the result differs from the recorded one in output_text, at byte 7: recorded .*8.*, now .*9",
+    ),
+    "a call less": (lambda lines: lines.remove(find(lines, "result", 2)), "call 2 is s__add.* not in the recording"),
+    "a request less": (
+        lambda lines: lines.remove(find(lines, "request", 2)),
+        "request 2 is sent, and only 1 are recorded",
+    ),
+    "a reply less": (lambda lines: lines.remove(find(lines, "reply", 2)), "request 2 has no reply in the recording"),
+    "a request more": (
+        lambda lines: lines.insert(-1, find(lines, "request", 2) | {"n": 3}),
+        "2 requests were sent, and 3 are recorded",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_comes_out_otherwise_is_an_error_that_shows_where(
+    change: str, lines: list[Json], tmp_path: Path
+) -> None:
+    make, words = CHANGES[change]
+    make(lines)
+    with pytest.raises(ReplayError, match=words):
+        await play(write(tmp_path / "changed.jsonl", lines))
+
+
+FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut in a line": (lambda data: data[:-200], "it breaks off at line 11, before its run had ended"),
+    "cut between lines": (lambda data: data[: data[:-1].rindex(b"\n") + 1], "it breaks off at line 10, before"),
+    "of another version": (
+        lambda data: data.replace(b'"version":1', b'"version":2', 1),
+        "it is a recording of version 2, and only version 1 can be read",
+    ),
+    "something else": (lambda _: b"hello", "it is not a recording of `ask`"),
+    "empty": (lambda _: b"", "it is not a recording of `ask`"),
+    "with a broken line": (lambda data: data.replace(b'"functions"', b'functions"', 1), "line 2 is not one of a recor"),
+    "with a line of another kind": (
+        lambda data: data.replace(b'"status":200', b'"status":"fine"', 1),
+        "line 4 is not one of a recording: status: Input should be a valid integer",
+    ),
+    "with a wrong setting": (lambda data: data.replace(b'"max_turns":10', b'"max_turns":0', 1), "limits.max_turns"),
+}
+
+
+@pytest.mark.usefixtures("lines")
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_file_that_cannot_be_played_is_one_sentence_about_it(fault: str, tmp_path: Path) -> None:
+    make, words = FAULTS[fault]
+    broken = tmp_path / "broken.jsonl"
+    broken.write_bytes(make((tmp_path / "whole.jsonl").read_bytes()))
+    with pytest.raises(ConfigError) as raised:
+        await play(broken)
+    assert raised.value.message.startswith(f"--replay {broken}: ")
+    assert words in raised.value.message
+    assert len(raised.value.message.splitlines()) == 1
