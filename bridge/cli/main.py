@@ -91,6 +91,10 @@ def _run_configured(options: argparse.Namespace) -> int:
                 from bridge.cli.tools import show_tools
             show = show_tool if options.name else show_tools if options.search is None else search_tools
             return show(options, config, redact, children)
+        case "check" if options.live:
+            from bridge.cli.live import check_live
+
+            return check_live(options, config, redact)
         case "check":
             with booting(config.servers) as children:
                 from bridge.cli.check import check
@@ -146,6 +150,9 @@ def build_parser() -> argparse.ArgumentParser:
     tools.add_argument("--search", metavar="WORDS", help="show instead what the model would find with these words")
     check = commands.add_parser("check", parents=[common], help="look whether everything is right, and say what to do")
     check.add_argument("--json", action="store_true", help="print it as JSON")
+    check.add_argument("--live", action="store_true", help="try what the real endpoint can; costs a few cents at most")
+    check.add_argument("--yes", action="store_true", help="with --live: do it, after it has said what it costs")
+    check.add_argument("--record", type=Path, metavar="FILE", help="with --live: default live-check.jsonl")
     config = commands.add_parser("config", parents=[common], help="print the entry to paste into a host")
     config.add_argument("host", metavar="HOST", choices=HOSTS, help=f"one of: {', '.join(HOSTS)}")
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")

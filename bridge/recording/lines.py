@@ -131,7 +131,29 @@ class End(_Line):
     at_s: float = 0.0
 
 
-Line = Start | Offered | Ranked | Sent | Replied | Called | Returned | End
+@dataclass(frozen=True)
+class Tried(_Line):
+    """The first line of `check --live`, whose exchanges are no run."""
+
+    program: str
+    time: str
+    base_url: str
+    model: str
+    kind: Literal["live"] = "live"
+    at_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Found(_Line):
+    """The last line of `check --live`: what each trial came to, and the settings of `upstream` that follow."""
+
+    outcomes: list[dict[str, JsonValue]]
+    settings: dict[str, JsonValue]
+    kind: Literal["profile"] = "profile"
+    at_s: float = 0.0
+
+
+Line = Start | Offered | Ranked | Sent | Replied | Called | Returned | End | Tried | Found
 READER: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 
 

@@ -1,0 +1,108 @@
+"""`check --live`: tries on the real endpoint what a profile says of one, records it, and prints the profile found."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import anyio
+
+from bridge import __version__
+from bridge.cli.check import MARKS
+from bridge.cli.codes import COMPLETED, FAILED, USAGE
+from bridge.cli.tools import make_printable
+from bridge.clock import Clock
+from bridge.errors import ArgumentError, NotConfigured
+from bridge.items import JsonObject, encode
+from bridge.recording.lines import Found, Tried
+from bridge.recording.record import RecordingTransport
+from bridge.recording.tape import Tape
+from bridge.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
+from bridge.telemetry import Redactor
+from bridge.upstream.client import Upstream
+from bridge.upstream.transport import open_transport
+from bridge.upstream.trials import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, Outcome, Trials, unlearn
+
+MOST = 0.05
+"""What it may cost, in the currency of the prices."""
+ASSUMED = Price(input=5, output=20)
+"""Per million tokens, where the config has no price of the model: dearer than most."""
+FILE = Path("live-check.jsonl")
+VERDICTS = {"works": "ok", "does not": "error", "unknown": "warning"}
+
+
+def check_live(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
+    """Say what it costs, and with `--yes` do it. Exit code 1 when there was no answer at all. Raises NotConfigured, or
+    ArgumentError for what must not begin."""
+    upstream = config.upstream
+    if upstream is None:
+        raise NotConfigured(NO_UPSTREAM)
+    if upstream.model is None:
+        raise ArgumentError(NO_MODEL)
+    _tell(redact(_explain_cost(config, upstream, upstream.model)))
+    if not options.yes:
+        _tell("Nothing was sent. With --yes it is done.")
+        return USAGE
+    trials = _try(unlearn(upstream), upstream.model, redact, options)
+    _print(trials, redact, as_json=options.json)
+    return COMPLETED if len(trials.outcomes) > 1 else FAILED
+
+
+def _explain_cost(config: Config, upstream: UpstreamConfig, model: str) -> str:
+    price = config.prices.get(model)
+    cost = _bound(price or ASSUMED)
+    if cost > MOST:
+        raise ArgumentError(f"--live: with {model} it could cost {cost:.2f}, and may cost {MOST:g}; name another model")
+    basis = "by `prices`" if price else f"for a model of up to ${ASSUMED.input:g} and ${ASSUMED.output:g} a million"
+    return (
+        f"Asks {model} at {upstream.base_url} at most {ANSWERS} times, for up to {OUTPUT_TOKENS} tokens each and about "
+        f"{INPUT_TOKENS:,} of input in all: at most ${cost:.3f} {basis}."
+    )
+
+
+def _bound(price: Price) -> float:
+    return (INPUT_TOKENS * price.input + ANSWERS * OUTPUT_TOKENS * price.output) / 1_000_000
+
+
+def _try(upstream: UpstreamConfig, model: str, redact: Redactor, options: argparse.Namespace) -> Trials:
+    file: Path = options.record or FILE
+
+    async def run() -> Trials:
+        with Tape(file, redact) as tape:
+            tape.write(Tried(__version__, datetime.now(UTC).isoformat(timespec="seconds"), upstream.base_url, model))
+            transport = RecordingTransport(open_transport(upstream.base_url), tape)
+            clock = Clock()
+            async with Upstream(upstream, clock=clock, redact=redact, transport=transport) as client:
+                trials = Trials(client, model, clock)
+                await trials.run(lambda outcome: _tell(redact(_describe(outcome))))
+            tape.write(Found(_list_outcomes(trials), trials.describe()))
+        _tell(f"Recorded in {file}.")
+        return trials
+
+    return anyio.run(run)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _list_outcomes(trials: Trials) -> list[JsonObject]:
+    return [cast("JsonObject", asdict(outcome)) for outcome in trials.outcomes]
+
+
+def _describe(outcome: Outcome) -> str:
+    mark, _ = MARKS[VERDICTS[outcome.verdict]]
+    return make_printable(f"{mark} {outcome.feature}: {outcome.words}")
+
+
+def _print(trials: Trials, redact: Redactor, *, as_json: bool) -> None:
+    """The settings alone, ready to be put into `upstream`."""
+    if as_json:
+        report: JsonObject = {"outcomes": [*_list_outcomes(trials)], "upstream": trials.describe()}
+        sys.stdout.write(redact(encode(report)) + "\n")
+    elif len(trials.outcomes) > 1:
+        lines = [f"  {encode(name)}: {encode(value)}" for name, value in trials.describe().items()]
+        sys.stdout.write(redact('"upstream": {\n' + ",\n".join(lines) + "\n}\n"))
+    sys.stdout.flush()
