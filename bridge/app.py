@@ -201,7 +201,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         except ArgumentError as error:
             return fail_with(error)
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
-        request = self._conversations.restore(request)
+        request = self._conversations.restore(request, owner=run.owner)
         ending = await self._take_turns(run, request, limits)
         self._conversations.keep(request, run.events, ending, owner=run.owner)
         if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):

@@ -48,21 +48,22 @@ class Calls(Generic[C]):
     ctx: Context
     clock: Clock
 
-    async def answer(self, n: int, calls: list[Call], allowed: int, terms: Terms[C]) -> list[Answered]:
+    async def answer(self, n: int, calls: list[Call], allowed: int | None, terms: Terms[C]) -> list[Answered]:
         """The answers to `calls`, run at once and returned in call order.
 
         Only the first `allowed` are run, but each has an output, so that the items stay a valid input; except for the
-        caller's own, which are left to it.
+        caller's own, which are left to it. None: the run is over, and nothing is run nor left to anybody.
         """
+        foreign = terms.offer.foreign if allowed is not None else frozenset[str]()
         answers: dict[int, Answered] = {}
         limit_bytes = terms.budget.share(calls)
 
         async def answer_one(index: int, call: Call) -> None:
-            answers[index] = await self._call(n, index, call, terms, limit_bytes, is_over=index >= allowed)
+            answers[index] = await self._call(n, index, call, terms, limit_bytes, is_over=allowed is None or index >= allowed)
 
         async with anyio.create_task_group() as tasks:
             for index, call in enumerate(calls):
-                if call.name not in terms.offer.foreign:
+                if call.name not in foreign:
                     tasks.start_soon(answer_one, index, call)
         return [answers[index] for index in sorted(answers)]
 

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from bridge.clock import Clock
 from bridge.errors import ArgumentError
@@ -17,9 +18,12 @@ KEPT_CHARS = 64 << 20
 """How much is kept in all; the oldest goes first."""
 
 
+_Key: TypeAlias = tuple[str | None, str]
+"""Owner and response: relays make up ids, and some give every response the same."""
+
+
 @dataclass(frozen=True)
 class _Conversation:
-    owner: str | None
     items: Sequence[str]
     """All that was said until the response, its own items included, each as its JSON text."""
     known: int
@@ -37,7 +41,7 @@ class Conversations:
     def __init__(self, clock: Clock, *, kept_chars: int = KEPT_CHARS) -> None:
         self._clock = clock
         self._kept_chars = kept_chars
-        self._kept: OrderedDict[str, _Conversation] = OrderedDict()
+        self._kept: OrderedDict[_Key, _Conversation] = OrderedDict()
         self._chars = 0
 
     def keep(self, request: Request, events: Sequence[JsonObject], ending: Ending, *, owner: str | None) -> None:
@@ -50,42 +54,43 @@ class Conversations:
         items = [*request.items, *_encode_all(until)]
         # What the servers answered beside calls that the caller has to answer is added when it has.
         rest = [] if ending["status"] == "needs_input" else _encode_all(after)
-        self._add(response_id, _Conversation(owner, [*items, *rest], len(items), self._clock.now()))
+        self._add((owner, response_id), _Conversation([*items, *rest], len(items), self._clock.now()))
 
     def check(self, response_id: str, *, owner: str | None, is_needed: bool) -> None:
         """Raises ArgumentError for a response of another owner, and for one that is not known here where it has to be:
         one and the same answer."""
-        found = self._find(response_id)
-        if found.owner != owner if found else is_needed:
+        if self._find(owner, response_id) is None and (is_needed or any(response_id == kept for _, kept in self._kept)):
             raise ArgumentError(
                 "previous_response_id: there is no such response; it may have expired, and must be that of a result"
             )
 
-    def restore(self, request: Request) -> Request:
+    def restore(self, request: Request, *, owner: str | None) -> Request:
         """The request with all that was said before it, where it goes on from a response that is known here."""
         response_id = request.parameters.get("previous_response_id")
-        found = self._find(response_id) if isinstance(response_id, str) else None
+        found = self._find(owner, response_id) if isinstance(response_id, str) else None
         if found is None:
             return request
         parameters = {name: value for name, value in request.parameters.items() if name != "previous_response_id"}
         items = [*found.items, *request.items]
         return replace(request, parameters=parameters, items=items, last=Last(str(response_id), found.known))
 
-    def _find(self, response_id: str) -> _Conversation | None:
+    def _find(self, owner: str | None, response_id: str) -> _Conversation | None:
         oldest = self._clock.now() - KEPT_S
         while self._kept and (first := next(iter(self._kept))) and self._kept[first].time <= oldest:
             self._drop(first)
-        return self._kept.get(response_id)
+        return self._kept.get((owner, response_id))
 
-    def _add(self, response_id: str, conversation: _Conversation) -> None:
-        self._drop(response_id)
-        self._kept[response_id] = conversation
+    def _add(self, key: _Key, conversation: _Conversation) -> None:
+        self._drop(key)
+        if conversation.chars > self._kept_chars:
+            return  # it would throw out all others, and have no place itself
+        self._kept[key] = conversation
         self._chars += conversation.chars
         while self._chars > self._kept_chars:
             self._drop(next(iter(self._kept)))
 
-    def _drop(self, response_id: str) -> None:
-        if dropped := self._kept.pop(response_id, None):
+    def _drop(self, key: _Key) -> None:
+        if dropped := self._kept.pop(key, None):
             self._chars -= dropped.chars
 
 

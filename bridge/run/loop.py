@@ -56,9 +56,11 @@ class Loop(Generic[C]):
                     raise
                 return self._end(error, stop)
             calls = find_calls(response["output"])
-            if ending := _find_ending(response, calls):
+            ending = _find_ending(response, calls)
+            is_over = stop is not None or (ending is not None and ending["status"] != "needs_input")
+            answers = await answering.answer(n, calls, None if is_over else terms.budget.allow(calls), terms)
+            if ending:
                 return stop_short(stop) if stop and ending == COMPLETED else ending
-            answers = await answering.answer(n, calls, 0 if stop else terms.budget.allow(calls), terms)
             if stop := stop or self._find_end(calls, terms.offer):
                 return stop_short(stop)
             outputs = [answer.item for answer in answers]

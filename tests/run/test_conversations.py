@@ -105,5 +105,54 @@ async def test_the_oldest_conversation_is_forgotten_where_there_is_no_room() -> 
     for n in range(3):
         ended: JsonObject = {"type": "turn.ended", "turn": 1, "response_id": f"resp_{n}", "output": []}
         conversations.keep(Request({}, ["x" * 100]), [ended], COMPLETED, owner=None)
-    found = [conversations.restore(Request({"previous_response_id": f"resp_{n}"}, [])).last for n in range(3)]
-    assert [last is not None for last in found] == [False, True, True]
+    assert keeps(conversations) == [False, True, True]
+
+
+def keeps(conversations: Conversations) -> list[bool]:
+    asked = [Request({"previous_response_id": f"resp_{n}"}, []) for n in range(3)]
+    return [conversations.restore(request, owner=None).last is not None for request in asked]
+
+
+async def test_a_conversation_that_there_is_no_room_for_throws_no_other_out() -> None:
+    conversations = Conversations(Clock(), kept_chars=250)
+    for n, size in enumerate((100, 100, 1000)):
+        ended: JsonObject = {"type": "turn.ended", "turn": 1, "response_id": f"resp_{n}", "output": []}
+        conversations.keep(Request({}, ["x" * size]), [ended], COMPLETED, owner=None)
+    assert keeps(conversations) == [True, True, False]
+
+
+async def test_each_goes_on_with_its_own_where_the_upstream_gives_every_response_the_same_id() -> None:
+    same = responds(message("Noted."), id="resp_1")
+    async with ScriptedUpstream([same] * 4) as upstream, open_bridge(upstream) as bridge:
+        for owner in ("ada", "bob"):
+            await bridge.start({"input": f"I am {owner}."}, owner=owner).ended.wait()
+        for owner in ("ada", "bob"):
+            arguments: JsonObject = {"input": "Who am I?", "previous_response_id": "resp_1"}
+            await bridge.start(arguments, owner=owner).ended.wait()
+    said = [request.json["input"][0]["content"] for request in upstream.requests]
+    assert said == ["I am ada.", "I am bob."] * 2
+
+
+@pytest.mark.parametrize("by", ["run_id", "previous_response_id"])
+@pytest.mark.parametrize("status", ["incomplete", "failed"])
+async def test_a_run_that_ended_with_calls_can_be_gone_on_with(by: str, status: str) -> None:
+    script = [responds(call("current_time", status=status), status=status), DONE]
+    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True) as client:
+        first = await respond(client)
+        receipt = await respond(client, "Go on.", **{by: first["run_id" if by == "run_id" else "response_id"]})
+    assert receipt["status"] == "completed"
+    assert kinds(upstream.requests[-1].json) == ["message", "function_call", "function_call_output", "message"]
+
+
+async def test_a_call_of_the_callers_own_in_a_last_answer_is_left_to_nobody() -> None:
+    mine = {"type": "function", "name": "mine", "parameters": {"type": "object"}}
+    script = [responds(call("current_time")), responds(call("mine")), DONE]
+    async with (
+        ScriptedUpstream(script) as upstream,
+        open_client(upstream, builtin_tools=True, limits={"max_turns": 1}) as client,
+    ):
+        first = await respond(client, tools=["*", mine])
+        assert first["incomplete_details"] == {"reason": "max_turns"}
+        receipt = await respond(client, "Go on.", run_id=first["run_id"])
+    assert receipt["status"] == "completed"
+    assert "limit_reached" in upstream.requests[-1].json["input"][-2]["output"]
