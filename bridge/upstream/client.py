@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from types import TracebackType
 
 import httpx2
 
 from bridge.clock import Clock
 from bridge.errors import UpstreamError
-from bridge.items import Notice, Response, Turn
+from bridge.items import Notice, Response, Turn, read_usage
 from bridge.settings import UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.adapt import adapt
@@ -73,6 +74,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         model = str(turn.parameters.get("model"))
         known = self.profile_of(model)
         response, profile = await self._send_adapted(turn, known, deadline, on_event, lessons_left=MAX_LESSONS)
+        profile = self._correct_window(profile, response)
         if profile != known and response["status"] != "failed":
             self._keep(model, profile)
             response["notices"] = [*response.get("notices", []), *_tell(known, profile)]
@@ -137,6 +139,14 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         if turn.parameters.get("background"):
             return await Background(self._wire, self._clock, stream, on_event).create(turn, form)
         return await self._wire.post(turn, stream, form=form)
+
+    def _correct_window(self, profile: Profile, response: Response) -> Profile:
+        """The profile without a window that this response was over: what was read from a refusal can be wrong, and
+        would keep every later run too short."""
+        usage, window = read_usage(response["usage"]), profile.context_window
+        if window is None or usage["input_tokens"] + usage["output_tokens"] <= window:
+            return profile
+        return replace(profile, context_window=self.profile.context_window)
 
     def _keep(self, model: str, profile: Profile) -> None:
         self._learned[model] = profile

@@ -6,10 +6,11 @@ from bridge.errors import CONTEXT_EXCEEDED, UpstreamError
 from bridge.items import Turn
 
 _TOO_LONG = re.compile(
-    r"context[_ -]?(length|window|size)|maximum context|(prompt|input|request).{0,40}(too long|exceeds)|"
+    r"context[_ -]?(length|window|size)|maximum context|(prompt|input|request)\b[^\[.:'\"]{0,40}(too long|exceeds)|"
     r"too many (input |prompt )?tokens",
     re.IGNORECASE | re.DOTALL,
 )
+"""Not of a part of the request, such as `input[3].call_id`: that is too long whatever the window."""
 _WINDOW = re.compile(r"(?:maximum|max|limit|window|length|size)[^\d]{0,60}?([\d,]{4,12})", re.IGNORECASE)
 _OTHERWISE = frozenset((401, 402, 403, 404, 429))
 CHARS_PER_TOKEN = 4

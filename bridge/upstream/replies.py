@@ -108,7 +108,7 @@ def _find_error(data: JsonObject) -> JsonObject:
 
 def _read_code(error: JsonObject) -> str | None:
     """`code` or `type`, whichever tells more: a quota code before any other, a word before a number."""
-    codes = [code for field in ("code", "type") if (code := _text(error.get(field)))]
+    codes = [code for field in ("code", "type") if (code := _name(error.get(field)))]
     return min(codes, key=lambda code: (code not in QUOTA_CODES, code.isdecimal()), default=None)
 
 

@@ -16,6 +16,7 @@ import anyio
 import httpx2
 from typing_extensions import override
 
+from bridge.errors import ConfigError
 from bridge.upstream.connection import IDLE_S, Connection, Origin, Reply, explain
 from bridge.values import is_loopback
 
@@ -24,7 +25,10 @@ MAX_IDLE = 64
 
 
 def open_transport(url: str) -> httpx2.AsyncBaseTransport:
-    """For requests to `url`: ours, or httpx2's where the environment names a proxy for it; loopback needs none."""
+    """For requests to `url`: ours, or httpx2's where the environment names a proxy for it; loopback needs none.
+
+    Raises ConfigError for a proxy that cannot be used, in words without its credentials.
+    """
     parts = httpx2.URL(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -32,7 +36,13 @@ def open_transport(url: str) -> httpx2.AsyncBaseTransport:
         return Transport()
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_S)
     address = proxy if "://" in proxy else f"http://{proxy}"
-    return httpx2.AsyncHTTPTransport(proxy=httpx2.Proxy(address), limits=limits)
+    try:
+        return httpx2.AsyncHTTPTransport(proxy=httpx2.Proxy(address), limits=limits)
+    except (ValueError, ImportError, httpx2.InvalidURL) as error:
+        raise ConfigError(
+            f"The environment (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) names a proxy for {parts.host} that cannot be used: "
+            "it must be http:// or https://; NO_PROXY can name hosts that need none"
+        ) from error
 
 
 class Transport(httpx2.AsyncBaseTransport):
@@ -93,7 +103,7 @@ class Transport(httpx2.AsyncBaseTransport):
                 )
         except TimeoutError as error:
             raise httpx2.ConnectTimeout(f"no connection within {patience_s} s") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one
             raise httpx2.ConnectError(explain(error)) from error
         return connection
 

@@ -9,7 +9,7 @@ import pytest
 from bridge.errors import ConfigError
 from bridge.settings import ProfileName, UpstreamConfig
 from bridge.upstream.profile import PRESETS, Profile, choose_profile
-from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.bridges import ask, open_bridge, open_client, outputs_of, respond
 from tests.fakes.scene import configure
 from tests.fakes.servers import image_server
 from tests.fakes.upstream import (
@@ -475,3 +475,35 @@ async def test_the_key_is_sent_as_the_upstream_reads_it(settings: Json, header: 
     _, (asked,) = await ask([DONE], api_key="sk-1", **settings)
     assert asked.headers.get(header) == value
     assert sum("sk-1" in sent for sent in asked.headers.values()) == (1 if value else 0)
+
+
+# What is too long
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Invalid 'input[0].call_id': string too long. Expected a string with maximum length 64, but got 900.",
+        "Invalid 'input[2].content': array too long. Expected an array with maximum length 2048.",
+    ],
+)
+async def test_a_part_of_the_request_that_is_too_long_is_not_taken_for_the_window(refusal: str) -> None:
+    receipt, _ = await ask([api_error(400, refusal, code="string_above_max_length")])
+    assert (receipt["status"], receipt["error"]["code"]) == ("failed", "string_above_max_length")
+
+
+async def test_a_window_that_a_response_was_over_is_forgotten() -> None:
+    refusal = api_error(400, "The context window is too small (ticket 2024).")
+    proof = responds(message("done"), usage={"input_tokens": 3000, "output_tokens": 1, "total_tokens": 3001})
+    async with ScriptedUpstream([refusal, proof]) as upstream, open_bridge(upstream) as bridge:
+        assert bridge.upstream is not None
+        windows: list[int | None] = []
+        for _ in range(2):
+            await bridge.start({"input": "Hello"}).ended.wait()
+            windows.append(bridge.upstream.find_window("gpt-4.1"))
+    assert windows == [2024, None]
+
+
+async def test_a_code_of_a_megabyte_is_cut_before_anything_is_looked_for_in_it() -> None:
+    receipt, _ = await ask([api_error(400, "No.", code="encrypted" * 120_000)])
+    assert len(receipt["error"]["code"]) == 256

@@ -13,6 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bridge.errors import ConfigError
+from bridge.upstream.transport import open_transport
 from tests.fakes.bridges import ask, open_client, respond
 from tests.fakes.clock import VirtualClock
 from tests.fakes.upstream import Reply, ScriptedUpstream, cut, message, raw, responds
@@ -104,6 +106,16 @@ async def test_requests_go_through_the_proxy_of_the_environment(scheme: str, mon
         async with open_client(None, base_url="http://upstream.example/v1") as client:
             assert (await respond(client))["output_text"] == "done"
         assert proxy.requests[0].headers["host"] == "upstream.example"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://ada:secret@proxy.example", "ftp://ada:secret@proxy.example"])
+async def test_a_proxy_that_cannot_be_used_is_one_line_without_its_credentials(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigError, match=r"names a proxy for upstream\.example that cannot be used") as caught:
+        open_transport("https://upstream.example/v1")
+    assert "secret" not in str(caught.value)
 
 
 async def test_no_proxy_is_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
