@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 from urllib.parse import unquote, urldefrag, urljoin
 
-from bridge.hub.subschemas import find, list_schemas, locate, walk
+from bridge.hub.subschemas import list_schemas, locate, walk
 from bridge.items import Json, JsonObject
+from bridge.schema_sizes import find
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 ANCHORS = ("$anchor", "$dynamicAnchor")

@@ -8,8 +8,9 @@ from bridge.hub.dialects import drop_ignored, modernise, read_draft
 from bridge.hub.refs import References, Tell
 from bridge.hub.roots import open_root
 from bridge.hub.strict import find_obstacle
-from bridge.hub.subschemas import escape, fill, find, list_slots, read, walk
+from bridge.hub.subschemas import escape, fill, list_slots, read, walk
 from bridge.items import MAX_DEPTH, Json, JsonObject, decode, encode, is_deep
+from bridge.schema_sizes import find
 
 MAX_DEFINITION_BYTES = 65_536
 """A tool whose function takes more of every request is left out."""

@@ -91,17 +91,3 @@ def locate(schema: JsonObject, pointer: str = "#") -> Iterator[tuple[str, JsonOb
 def escape(name: str) -> str:
     """`name` as a step of a JSON pointer (RFC 6901)."""
     return name.replace("~", "~0").replace("/", "~1")
-
-
-def find(schema: Json, pointer: str) -> Json:
-    """What a JSON pointer such as `/a/0` leads to; None where it leads nowhere."""
-    node = schema
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, dict):
-            node = node.get(name)
-        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
-            node = node[int(name)]
-        else:
-            return None
-    return node

@@ -9,8 +9,9 @@ import jsonschema_rs
 from jsonschema_rs import ValidationErrorKind
 
 from bridge.cuts import cut_middle
-from bridge.hub.subschemas import find, walk
+from bridge.hub.subschemas import walk
 from bridge.items import Json, JsonObject, decode, encode
+from bridge.schema_sizes import MAX_SCHEMA_NODES, measure_schema
 
 MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000
 """How much of an argument and of its schema is quoted back to the model."""
@@ -31,33 +32,6 @@ class InvalidArguments:
         """All but the message, for the model."""
         near: JsonObject = {"near_names": list[Json](self.near_names)} if self.near_names else {}
         return {"path": self.path, "expected": self.expected} | near
-
-
-MAX_SCHEMA_NODES = 50_000
-"""How many subschemas may have to be looked at: thirty definitions that each name the one before twice make a billion,
-and the validator, which works on the event loop, would look at them all."""
-
-
-def measure_schema(schema: JsonObject) -> int:
-    """How many subschemas `schema` comes to with every local `$ref` written out; one that leads back to itself counts
-    once."""
-    sizes: dict[str, int] = {}
-
-    def measure(node: Json) -> int:
-        if isinstance(node, list):
-            return sum(map(measure, node))
-        if not isinstance(node, dict):
-            return 1
-        target = node.get("$ref")
-        return 1 + sum(map(measure, node.values())) + (follow(target) if isinstance(target, str) else 0)
-
-    def follow(target: str) -> int:
-        if target not in sizes:
-            sizes[target] = 0  # while it is measured, for one that leads back here
-            sizes[target] = measure(find(schema, target[1:]) if target.startswith("#") else None)
-        return sizes[target]
-
-    return measure(schema)
 
 
 class ArgumentValidator:

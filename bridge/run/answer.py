@@ -7,8 +7,13 @@ import jsonschema_rs
 from bridge.items import Json, JsonObject, decode, is_deep
 from bridge.run.engine import tell
 from bridge.run.receipt import find_text
+from bridge.schema_sizes import MAX_SCHEMA_NODES, measure_schema
 
 MAX_MESSAGE_CHARS = 300
+MAX_EXPLAINED_NODES = 2000
+"""Of a schema: up to here it is said where an answer breaks it."""
+MAX_BACKTRACKS = 10_000
+"""Of a pattern: a millisecond. The event loop waits meanwhile."""
 
 
 def read_answer(events: Sequence[JsonObject], options: Json) -> JsonObject | None:
@@ -35,7 +40,12 @@ def _complain(wrong: str) -> JsonObject:
 def _find_violation(value: Json, schema: JsonObject) -> str | None:
     """Where and how `value` breaks `schema`; nothing for a schema that cannot be used: the upstream has judged it."""
     try:
-        validator = jsonschema_rs.validator_for(schema, retriever=_refuse)
+        if (size := measure_schema(schema)) > MAX_SCHEMA_NODES:
+            return None
+        patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS)
+        validator = jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=patterns)
+        if size > MAX_EXPLAINED_NODES:  # to find out takes a thousandth of what it takes to say why
+            return None if validator.is_valid(value) else "the whole does not fit the schema"
         for error in validator.iter_errors(value):
             steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
             path = "".join(steps).lstrip(".") or "the whole"

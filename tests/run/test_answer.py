@@ -76,3 +76,20 @@ async def test_over_the_hosts_limit_the_value_goes_before_the_text() -> None:
     assert receipt["output_text"] == text
     assert "output_parsed" not in receipt
     assert "the parsed answer left out" in receipt["notices"][0]["message"]
+
+
+def double(levels: int) -> dict[str, Any]:
+    """A schema in which each definition names the next one twice."""
+    definitions: dict[str, Any] = {f"d{n}": {"anyOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
+    return {"$defs": {**definitions, f"d{levels}": {"type": "string"}}, "$ref": "#/$defs/d0"}
+
+
+async def test_a_schema_that_would_take_an_age_is_left_to_the_upstream() -> None:
+    receipt = await answer("1", form(double(60)))
+    assert receipt["output_parsed"] == 1
+
+
+async def test_of_a_large_schema_it_is_said_that_it_is_broken_and_not_where() -> None:
+    receipt = await answer("1", form(double(10)))
+    [notice] = receipt["notices"]
+    assert notice["message"].endswith(": the whole does not fit the schema")
