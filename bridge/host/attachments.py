@@ -3,14 +3,23 @@
 import base64
 import mimetypes
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.errors import ArgumentError
 from bridge.items import Json, JsonObject
 
 MAX_IMAGE_BYTES, MAX_FILE_BYTES = 20 << 20, 50 << 20
-"""What the API takes (images: 20 MiB; files: 70 MiB of base64)."""
+"""What the API takes (images: 20 MiB; files: 50 MB, and all of a request together no more)."""
 IMAGES = frozenset(("image/png", "image/jpeg", "image/webp", "image/gif"))
+
+
+@dataclass
+class _Folders:
+    """Where files may be read from, and how many bytes of them there is room for in one request."""
+
+    roots: Sequence[str]
+    room: int = MAX_FILE_BYTES
 
 
 def attach_files(items: Json, roots: Sequence[str]) -> Json:
@@ -22,8 +31,10 @@ def attach_files(items: Json, roots: Sequence[str]) -> Json:
     """
     if not isinstance(items, list):
         return items
+    folders = _Folders(roots)
     return [
-        _attach(item, f"input[{index}]", roots) if isinstance(item, dict) else item for index, item in enumerate(items)
+        _attach(item, f"input[{index}]", folders) if isinstance(item, dict) else item
+        for index, item in enumerate(items)
     ]
 
 
@@ -34,13 +45,13 @@ def names_files(items: Json) -> bool:
     )
 
 
-def _attach(item: JsonObject, place: str, roots: Sequence[str]) -> JsonObject:
+def _attach(item: JsonObject, place: str, folders: _Folders) -> JsonObject:
     item = dict(item)
     for field, index, part in list(_list_parts(item)):
         if "path" in part:
             parts = item[field]
             assert isinstance(parts, list)
-            loaded = _load(part, f"{place}.{field}[{index}].path", roots)
+            loaded = _load(part, f"{place}.{field}[{index}].path", folders)
             item[field] = [*parts[:index], loaded, *parts[index + 1 :]]
     return item
 
@@ -54,13 +65,14 @@ def _list_parts(item: Json) -> Iterator[tuple[str, int, JsonObject]]:
                 yield field, index, part
 
 
-def _load(part: JsonObject, place: str, roots: Sequence[str]) -> JsonObject:
-    path = _find(part["path"], place, roots)
+def _load(part: JsonObject, place: str, folders: _Folders) -> JsonObject:
+    path = _find(part["path"], place, folders.roots)
     is_image = part["type"] == "input_image"
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     if is_image and kind not in IMAGES:
         raise ArgumentError(f"{place}: {path.name} is no PNG, JPEG, WebP or GIF image")
-    data = _read(path, place, MAX_IMAGE_BYTES if is_image else MAX_FILE_BYTES)
+    data = _read(path, place, MAX_IMAGE_BYTES if is_image else MAX_FILE_BYTES, folders.room)
+    folders.room -= len(data)
     url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
     rest = {name: value for name, value in part.items() if name != "path"}
     return rest | ({"image_url": url} if is_image else {"filename": path.name, "file_data": url})
@@ -78,12 +90,14 @@ def _find(value: Json, place: str, roots: Sequence[str]) -> Path:
     return path
 
 
-def _read(path: Path, place: str, limit: int) -> bytes:
+def _read(path: Path, place: str, limit: int, room: int) -> bytes:
     try:
         with path.open("rb") as file:
-            data = file.read(limit + 1)
+            data = file.read(min(limit, room) + 1)
     except OSError as error:
         raise ArgumentError(f"{place}: it cannot be read: {(error.strerror or '').lower()}") from error
     if len(data) > limit:
         raise ArgumentError(f"{place}: it is over {limit >> 20} MiB, the most that the API takes")
+    if len(data) > room:
+        raise ArgumentError(f"{place}: all files together are over {MAX_FILE_BYTES >> 20} MiB")
     return data

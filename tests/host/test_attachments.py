@@ -103,3 +103,14 @@ async def test_the_output_of_a_call_may_name_a_file_too(folder: Path) -> None:
     async with ScriptedUpstream([DONE]) as upstream, open_client(upstream, input_roots=[str(folder)]) as client:
         assert (await respond(client, items))["output_text"] == "a cat"
     assert "path" not in upstream.requests[0].json["input"][1]["output"][0]
+
+
+async def test_all_files_of_a_request_together_are_within_a_bound(folder: Path) -> None:
+    large = folder / "large.pdf"
+    with large.open("wb") as file:
+        file.truncate(30 << 20)
+    items = show(*[{"type": "input_file", "path": str(large)}] * 2)
+    async with ScriptedUpstream([]) as upstream, open_client(upstream, input_roots=[str(folder)]) as client:
+        receipt = await respond(client, items)
+    assert receipt["error"]["message"] == "input[0].content[2].path: all files together are over 50 MiB"
+    assert not upstream.requests
