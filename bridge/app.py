@@ -26,7 +26,7 @@ from bridge.run.answer import read_answer
 from bridge.run.continuation import complete_input, continue_run
 from bridge.run.conversations import Conversations
 from bridge.run.engine import C, Tools, tell
-from bridge.run.kept import KeptOutputs
+from bridge.run.kept import KeptOutputs, find_last_id
 from bridge.run.limits import Ending, fail_with, lower_limits
 from bridge.run.loop import Loop
 from bridge.run.memory import MemoryEngine
@@ -211,8 +211,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
     async def _loop(self, servers: Tools[C], run: Run, request: Request, limits: Limits) -> Ending:
         assert self.upstream
         price = self._config.prices.get(str(request.parameters["model"]))
-        page_bytes = self._config.limits.output_bytes
-        kept = KeptOutputs(page_bytes=page_bytes, notify=lambda notice: run.emit(tell(notice)))
+        kept = KeptOutputs(after=find_last_id(request.items), notify=lambda notice: run.emit(tell(notice)))
         tools = OwnTools[C](servers, (kept.tool,), kept.keep, self._ask or run.ask)
         return await Loop(self.upstream, tools, run, limits, price, self._config.tool_search, self._clock).run(request)
 

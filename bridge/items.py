@@ -207,13 +207,14 @@ def read_usage(usage: JsonObject | None) -> dict[str, int]:
 
     def count(*names: str) -> int:
         found = (usage.get(name) for name in names) if usage else ()
-        return next((int(n) for n in found if isinstance(n, (int, float)) and not isinstance(n, bool)), 0)
+        return next((max(0, int(n)) for n in found if isinstance(n, (int, float)) and not isinstance(n, bool)), 0)
 
     spent = {
         "input_tokens": count("input_tokens", "prompt_tokens"),
         "output_tokens": count("output_tokens", "completion_tokens"),
     }
-    return spent | {"total_tokens": count("total_tokens") or sum(spent.values())}
+    total = count("total_tokens") or sum(spent.values())
+    return (spent if any(spent.values()) else spent | {"input_tokens": total}) | {"total_tokens": total}
 
 
 def encode_error(code: str, message: str, **details: Json) -> str:

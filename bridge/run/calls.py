@@ -59,7 +59,8 @@ class Calls(Generic[C]):
         limit_bytes = terms.budget.share(calls)
 
         async def answer_one(index: int, call: Call) -> None:
-            answers[index] = await self._call(n, index, call, terms, limit_bytes, is_over=allowed is None or index >= allowed)
+            is_over = allowed is None or index >= allowed
+            answers[index] = await self._call(n, index, call, terms, limit_bytes, is_over=is_over)
 
         async with anyio.create_task_group() as tasks:
             for index, call in enumerate(calls):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bridge.cuts import Keep
-from bridge.items import JsonObject, Last, Response, decode, encode
+from bridge.items import CALL_TYPES, JsonObject, Last, Response, decode, encode
 from bridge.run.request import Request
 from bridge.run.spending import CHARS_PER_TOKEN
 
@@ -56,13 +56,24 @@ class History:
                 self.items[place] = _point(text, keep)
                 self.tokens -= (len(text) - len(self.items[place])) // CHARS_PER_TOKEN
                 moved += 1
+                if self.last and place < self.last.known:
+                    self.last = None  # an upstream that went on from it would go on with the whole output
         return moved
 
 
 def begin_history(request: Request) -> History:
     """The input that the caller gave."""
     items = list(request.items)
-    return History(items, request.is_kept, request.last, sum(map(len, items)) // CHARS_PER_TOKEN)
+    outputs = [place for place, text in enumerate(items) if _is_output(text)]
+    return History(items, request.is_kept, request.last, sum(map(len, items)) // CHARS_PER_TOKEN, outputs)
+
+
+def _is_output(text: str) -> bool:
+    """Whether an item is the output of a call; what cannot be one is not even read."""
+    if not any(f'"{kind}"' in text for kind in CALL_TYPES.values()):
+        return False
+    item = decode(text)
+    return isinstance(item, dict) and item.get("type") in CALL_TYPES.values() and "output" in item
 
 
 def _point(text: str, keep: Keep) -> str:

@@ -1,6 +1,7 @@
 """The outputs of one run that were too long for the model: kept whole, and read by it page by page or by words."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 
 import anyio.lowlevel
 
@@ -17,17 +18,21 @@ CONTEXT_BYTES = 100
 STRIDE_BYTES = 1 << 20
 """How much is searched at one go: the event loop waits meanwhile."""
 
+LEAST_BYTES = 100
+"""Of a page, however little is left for it: each must bring the model further."""
+
 READ_OUTPUT = OWN_NAMES[0]
+_SAID = re.compile(rf"{READ_OUTPUT} with id (\d{{1,9}}) has all of it")
 
 
 class KeptOutputs:
     """What the outputs of a run were before they were cut. Ends with the run."""
 
-    def __init__(self, *, page_bytes: int, notify: Callable[[Notice], None]) -> None:
-        self._page_bytes = page_bytes
+    def __init__(self, *, after: int = 0, notify: Callable[[Notice], None]) -> None:
+        """`after`: the last id that the conversation speaks of, from an earlier run; none is given twice."""
         self._notify = notify
         self._texts: dict[int, bytes] = {}
-        self._count = 0
+        self._count = after
         self.tool = OwnTool(
             READ_OUTPUT,
             "Read what was left out of a long tool output: a page from `offset` on, or with `search` where these words "
@@ -61,7 +66,7 @@ class KeptOutputs:
         message = f"Long output {oldest} ({size:,} bytes) is no longer kept: the limit of a run is {KEPT_BYTES:,} bytes"
         self._notify({"code": "output_dropped", "message": message})
 
-    async def _read(self, arguments: JsonObject) -> str:
+    async def _read(self, arguments: JsonObject, limit_bytes: int) -> str:
         wanted, offset, words = arguments["id"], arguments.get("offset") or 0, arguments.get("search") or ""
         assert isinstance(wanted, (int, float))  # to JSON Schema 1.0 is an integer
         assert isinstance(offset, (int, float))
@@ -70,19 +75,25 @@ class KeptOutputs:
         if data is None:
             raise ValueError(self._explain_absence(number))
         start = find_cut(data, int(offset))
-        return await _find(number, data, start, str(words)) if words else self._turn_to(number, data, start)
+        return await _find(number, data, start, str(words)) if words else _turn_to(number, data, start, limit_bytes)
 
     def _explain_absence(self, number: int) -> str:
         if 0 < number <= self._count:
-            return f"output {number} is no longer kept: this run had too much of them; call the tool again"
+            return f"output {number} is no longer kept, or was of an earlier run; call the tool again"
         return f"there is no long output {number}; kept are: {', '.join(map(str, self._texts)) or 'none'}"
 
-    def _turn_to(self, number: int, data: bytes, start: int) -> str:
-        """One page under a line that says which."""
-        end = find_cut(data, start + self._page_bytes)
-        rest = f"the next begins at offset {end}" if end < len(data) else "this is its end"
-        head = f"[output {number}, bytes {start:,} to {end:,} of {len(data):,}; {rest}]"
-        return f"{head}\n{data[start:end].decode()}"
+
+def find_last_id(items: Iterable[str]) -> int:
+    """The highest id of a long output that these items, as JSON texts, speak of; 0 if they speak of none."""
+    return max((int(said[1]) for text in items for said in _SAID.finditer(text)), default=0)
+
+
+def _turn_to(number: int, data: bytes, start: int, page_bytes: int) -> str:
+    """One page under a line that says which."""
+    end = find_cut(data, start + max(page_bytes, LEAST_BYTES))
+    rest = f"the next begins at offset {end}" if end < len(data) else "this is its end"
+    head = f"[output {number}, bytes {start:,} to {end:,} of {len(data):,}; {rest}]"
+    return f"{head}\n{data[start:end].decode()}"
 
 
 async def _find(number: int, data: bytes, start: int, words: str) -> str:

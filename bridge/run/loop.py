@@ -1,5 +1,6 @@
 """The run: ask the upstream, answer all its calls at once, send the outputs back, until there is an answer."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +21,9 @@ from bridge.run.offer import Offer, make_offer
 from bridge.run.own_tools import OwnTools
 from bridge.run.request import Request
 from bridge.settings import Limits, Price, ToolSearch
+
+_ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
+"""In a refusal of `tool_choice: none`."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +87,21 @@ class Loop(Generic[C]):
         return replace(terms, offer=offer)
 
     async def _ask(self, n: int, request: Request, history: History, terms: Terms[C], *, is_last: bool) -> Response:
-        """The n-th response; once more with less history where it was too much for the model."""
+        """The n-th response; once more with less history where it was too much for the model, or without tools where it
+        must be the last and the upstream does not take that it may use none."""
         model = str(request.parameters["model"])
         self._make_room(history, model)
+        turn = _build_turn(n, request, history, terms.offer, is_last)
         try:
-            return await self._create(n, f"turn:{n}", _build_turn(n, request, history, terms.offer, is_last), terms)
+            return await self._create(n, f"turn:{n}", turn, terms)
         except UpstreamError as error:
-            if error.code != CONTEXT_EXCEEDED or not self._make_room(history, model, is_over=True):
+            if error.code == CONTEXT_EXCEEDED and self._make_room(history, model, is_over=True):
+                turn, key = _build_turn(n, request, history, terms.offer, is_last), f"turn:{n}:short"
+            elif is_last and turn.tools and error.status in (400, 422) and _ABOUT_TOOLS.search(error.message):
+                turn, key = _take_tools(turn), f"turn:{n}:bare"
+            else:
                 raise
-        return await self._create(n, f"turn:{n}:short", _build_turn(n, request, history, terms.offer, is_last), terms)
+        return await self._create(n, key, turn, terms)
 
     def _make_room(self, history: History, model: str, *, is_over: bool = False) -> bool:
         window = self.upstream.find_window(model)
@@ -146,6 +156,12 @@ def _build_turn(n: int, request: Request, history: History, offer: Offer, is_las
     elif n > 1 and "tool_choice" in parameters:
         parameters["tool_choice"] = _relax(parameters["tool_choice"])
     return Turn(parameters, tuple(history.items), offer.texts, history.last)
+
+
+def _take_tools(turn: Turn) -> Turn:
+    """The same without tools: for upstreams that know no `tool_choice: none`, or refuse it."""
+    parameters = {name: value for name, value in turn.parameters.items() if name != "tool_choice"}
+    return replace(turn, parameters=parameters, tools=())
 
 
 def _relax(choice: Json) -> Json:

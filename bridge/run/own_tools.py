@@ -33,8 +33,8 @@ class OwnTool:
     description: str
     parameters: JsonObject
     """JSON Schema of its arguments; `answer` gets none that do not fit."""
-    answer: Callable[[JsonObject], Awaitable[str | Found]] = field(repr=False)
-    """What the model reads. Raises ValueError with words for it."""
+    answer: Callable[[JsonObject, int], Awaitable[str | Found]] = field(repr=False)
+    """What the model reads, in about so many bytes. Raises ValueError with words for it."""
     accompanies: Callable[[str], bool] = field(repr=False)
     """Whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at the
     beginning of each request stay the same and prompt caches hold."""
@@ -45,12 +45,12 @@ class OwnTool:
         function: JsonObject = {"type": "function", "name": self.name, "description": self.description}
         return encode(function | {"parameters": self.parameters, "strict": False})
 
-    async def call(self, call: Call) -> CallOutput:
+    async def call(self, call: Call, limit_bytes: int) -> CallOutput:
         """What a call came to; whatever is wrong with it is words for the model."""
         try:
             arguments = read_arguments(call.arguments)
             jsonschema_rs.validate(self.parameters, arguments)
-            answer = await self.answer(arguments)
+            answer = await self.answer(arguments, limit_bytes)
             if isinstance(answer, Found):
                 return {**self._wrap(answer.text, is_error=False), "found": [*answer.names]}
             return self._wrap(answer, is_error=False)
@@ -137,7 +137,7 @@ class OwnTools(Generic[C]):
     ) -> CallOutput:
         """What a call came to. Never raises but for cancellation."""
         if own := catalogue.own.get(call.name):
-            return await own.call(call)
+            return await own.call(call, limit_bytes)
         return await self.servers.call(
             catalogue.servers,
             call,

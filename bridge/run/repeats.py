@@ -58,8 +58,8 @@ def _identify(call: Call) -> str:
     """The same for calls that mean the same: whatever the order of the arguments, 1 like 1.0."""
     try:
         arguments: Json = read_arguments(call.arguments)
-    except ValueError:
-        arguments = call.arguments
+    except ValueError:  # of any depth, where it is no text
+        arguments = call.arguments if isinstance(call.arguments, str) else None
     return json.dumps([call.name, _level(arguments)], sort_keys=True)
 
 

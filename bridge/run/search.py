@@ -55,7 +55,7 @@ def make_find_tool(catalogue: RunCatalogue[C], names: Collection[str], limit: in
     Its description is the same in every run over the same tools: it stands before what differs from run to run.
     """
 
-    async def answer(arguments: JsonObject) -> Found:
+    async def answer(arguments: JsonObject, _limit_bytes: int) -> Found:
         return find_tools(catalogue, names, str(arguments["query"]), limit)
 
     owners = _enumerate_owners(catalogue, names)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from mcp.server.mcpserver import MCPServer
 
-from tests.fakes.bridges import ask, outputs_of
-from tests.fakes.upstream import Reply, Request, api_error, call, message, responds
+from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -165,6 +165,15 @@ async def test_a_model_that_calls_what_is_not_there_is_stopped_too() -> None:
     assert reason(receipt) == "repeated_call"
 
 
+@pytest.mark.parametrize(
+    "usage", [{"total_tokens": 900}, {"input_tokens": -10_000, "output_tokens": 900, "total_tokens": -9100}]
+)
+async def test_tokens_count_however_oddly_an_upstream_counts_them(usage: dict[str, int]) -> None:
+    turns = [responds(call("s__next"), usage=usage), responds(message("done"), usage=usage)]
+    receipt, _, _ = await use(turns, limits={"tokens": 1000})
+    assert reason(receipt) == "budget"
+
+
 # The window
 
 
@@ -218,3 +227,37 @@ async def test_what_the_upstream_has_compacted_is_not_sent_again() -> None:
     _, requests, _ = await use([responds(compaction, call("s__next")), DONE])
     kinds = [item.get("type", "message") for item in requests[1].json["input"]]
     assert kinds == ["compaction", "function_call", "function_call_output"]
+
+
+async def test_what_has_moved_out_is_out_also_of_an_upstream_that_keeps_responses() -> None:
+    turns = [
+        used(1000, call("s__long", {"size": 4000})),
+        used(2500, call("s__long", {"size": 4000})),
+        used(1200, call("s__next")),
+        DONE,
+    ]
+    _, requests, _ = await use(turns, context_window=4000, state="previous_response_id")
+    assert ["previous_response_id" in request.json for request in requests] == [False, True, False, True]
+    assert outputs_of(requests[2])[0].startswith("[4,000 bytes moved out")
+
+
+async def test_outputs_of_the_conversation_that_is_gone_on_with_move_out_too() -> None:
+    server, _ = counting_server()
+    script = [responds(call("s__long", {"size": 8000})), DONE, api_error(400, TOO_LONG), DONE]
+    async with ScriptedUpstream(script) as upstream, open_client(upstream, {"s": server}) as client:
+        first = await respond(client)
+        receipt = await respond(client, "Go on.", previous_response_id=first["response_id"])
+    assert receipt["status"] == "completed"
+    assert "moved out" in outputs_of(upstream.requests[-1])[0]
+
+
+# The last answer
+
+
+async def test_an_upstream_that_knows_no_tool_choice_none_gives_its_last_answer_without_tools() -> None:
+    refusal = api_error(400, "tool_choice 'none' is not supported by this model", code="invalid_value")
+    turns = [responds(call("s__next")), refusal, DONE]
+    receipt, requests, _ = await use(turns, limits={"max_turns": 1})
+    assert (receipt["output_text"], reason(receipt)) == ("done", "max_turns")
+    assert requests[1].json["tool_choice"] == "none"
+    assert not requests[2].json.keys() & {"tool_choice", "tools"}

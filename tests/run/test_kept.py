@@ -8,8 +8,8 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from tests.fakes.bridges import ask, outputs_of
-from tests.fakes.upstream import Request, call, message, responds
+from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -149,3 +149,29 @@ async def test_no_run_reads_the_outputs_of_another() -> None:
     await read([call("lib__book")])
     (output,), _ = await read([call("read_output", {"id": 1})])
     assert "there is no long output 1; kept are: none" in json.loads(output)["message"]
+
+
+async def test_pages_share_the_bytes_of_their_turn() -> None:
+    pages = [call("read_output", {"id": 1, "offset": n * 1000}) for n in range(4)]
+    (_, *read_pages), _ = await read([call("lib__book")], pages, limits=LIMITS | {"turn_bytes": 2000})
+    assert [len(page.partition("\n")[2].encode()) for page in read_pages] == pytest.approx([500] * 4, abs=4)
+
+
+async def test_an_id_of_an_earlier_run_of_the_conversation_is_not_given_again() -> None:
+    script = [
+        responds(call("lib__book")),
+        DONE,
+        responds(call("lib__book")),
+        responds(call("read_output", {"id": 1})),
+        DONE,
+    ]
+    async with (
+        ScriptedUpstream(script) as upstream,
+        open_client(upstream, {"lib": library()}, limits=LIMITS) as client,
+    ):
+        first = await respond(client)
+        await respond(client, "Go on.", previous_response_id=first["response_id"])
+    old, new, gone = outputs_of(upstream.requests[-1])
+    assert ID in old
+    assert "read_output with id 2 has all of it" in new
+    assert "was of an earlier run" in json.loads(gone)["message"]

@@ -325,3 +325,23 @@ async def test_parallel_respond_calls_share_nothing_even_with_equal_call_ids() -
     }
     assert receipts["left"]["run_id"] != receipts["right"]["run_id"]
     assert [receipt["usage"]["total_tokens"] for receipt in receipts.values()] == [4, 4]
+
+
+async def test_a_call_whose_input_is_nested_beyond_reading_is_answered_in_words() -> None:
+    deep: Any = 1
+    for _ in range(600):
+        deep = [deep]
+    item = {"type": "custom_tool_call", "call_id": "call_1", "name": "c__add", "input": deep}
+    server, executed = counting_server()
+    receipt, (_, again) = await ask([responds(item), DONE], {"c": server}, stream="never")
+    assert (receipt["status"], executed) == ("completed", [])
+    assert "levels deep" in outputs_of(again)[0]
+
+
+async def test_near_names_are_found_among_very_many() -> None:
+    server = MCPServer("many")
+    for n in range(300):
+        server.add_tool(lambda: "", name=f"tool_{n}")
+    server.add_tool(lambda: "", name="calculator")
+    _, (_, again) = await ask([responds(call("m__calculater")), DONE], {"m": server})
+    assert json.loads(outputs_of(again)[0])["near_names"][0] == "m__calculator"
