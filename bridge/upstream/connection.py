@@ -140,8 +140,10 @@ class Connection(asyncio.Protocol):
     def _weigh(self, reply: Reply, size: int) -> None:
         if reply.has_head:
             reply.waiting_bytes += size
-            if reply.waiting_bytes > MAX_WAITING_BYTES:
+            if reply.waiting_bytes > MAX_WAITING_BYTES and reply.chunks:
                 self._transport.pause_reading()
+            elif reply.waiting_bytes > MAX_WAITING_BYTES:  # paused, it would wait for a body that cannot come
+                self._fail(httpx2.RemoteProtocolError(f"over {MAX_WAITING_BYTES:,} bytes of its reply are no body"))
         else:
             reply.head_bytes += size
             if reply.head_bytes > MAX_HEAD_BYTES:

@@ -60,11 +60,12 @@ class Wire:
         return response
 
     async def ask(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> httpx2.Response:
-        """A reply as it is, whatever it says; only its absence is an error."""
+        """A reply whatever it says; only one without an end, or its absence, is an error."""
         try:
             async with self._send(method, self._locate(path), ACCEPT["json"], body, timeout_s) as reply:
-                await reply.aread()
-                return reply
+                kind = reply.headers.get("content-type", "")
+                body = await _read_body(reply)
+                return httpx2.Response(reply.status_code, headers={"Content-Type": kind}, content=body)
         except httpx2.RequestError as error:
             raise _explain_transport(error, self._config.model_copy(update={"idle_timeout_s": timeout_s})) from error
 

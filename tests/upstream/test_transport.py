@@ -176,3 +176,14 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Pat
         error = (await respond(client))["error"]
     assert (error["code"], error["who"]) == ("unreachable", "operator")
     assert error["message"].endswith("cannot be reached: its certificate is not trusted: self-signed certificate")
+
+
+async def test_a_reply_of_which_too_much_is_no_body_fails_at_once() -> None:
+    body = b'{"object":"response","status":"completed","output":[]}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    trailers = (b"X-More: " + b"x" * 1000 + b"\r\n") * 3000
+    reply = raw(head + b"%x\r\n%b\r\n0\r\n" % (len(body), body) + trailers + b"\r\n")
+    async with ScriptedUpstream([reply]) as upstream, open_client(upstream, max_retries=0) as client:
+        receipt = await respond(client)
+    assert receipt["error"]["code"] == "connection_cut"
+    assert "are no body" in receipt["error"]["message"]
