@@ -181,7 +181,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
             return continue_run(earlier, arguments, is_kept=request.is_kept)
         if isinstance(response_id := arguments.get("previous_response_id"), str):
             answered = self._engine.find_response(response_id, owner=owner)
-            return complete_input(answered, arguments) if answered else arguments
+            is_kept = self._conversations.knows(response_id, owner=owner)
+            return complete_input(answered, arguments, is_kept=is_kept) if answered else arguments
         return arguments
 
     async def _respond(self, run: Run, arguments: JsonObject) -> Ending:
@@ -203,7 +204,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
         request = self._conversations.restore(request, owner=run.owner)
         ending = await self._take_turns(run, request, limits)
-        self._conversations.keep(request, run.events, ending, owner=run.owner)
+        self._conversations.keep(request, run.events, owner=run.owner)
         if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
             run.emit(answer)
         return ending

@@ -65,14 +65,16 @@ def continue_run(earlier: Run, given: JsonObject, *, is_kept: bool) -> JsonObjec
     return arguments
 
 
-def complete_input(earlier: Run, given: JsonObject) -> JsonObject:
+def complete_input(earlier: Run, given: JsonObject, *, is_kept: bool) -> JsonObject:
     """The arguments of a call that names the response with which `earlier` ended: beside the caller's answers the
-    upstream needs those that the servers gave, which it has not been sent yet. Raises ArgumentError for answers that
-    are missing."""
+    upstream needs those that the servers gave, which it has not been sent yet; `is_kept`: they are in the conversation
+    that is kept here. Raises ArgumentError for answers that are missing."""
     if not earlier.ending or earlier.ending["status"] != "needs_input":
         return given
     answers = read_items(given["input"])
     _require_answers(earlier, answers)
+    if is_kept:
+        return given
     known = {str(item.get("call_id")) for item in answers}
     outputs = [item for item in _find_outputs(earlier) if str(item.get("call_id")) not in known]
     return given | {"input": list[Json]([*outputs, *answers])}

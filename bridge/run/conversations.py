@@ -9,7 +9,6 @@ from bridge.clock import Clock
 from bridge.errors import ArgumentError
 from bridge.items import JsonObject, Last, encode
 from bridge.run.continuation import as_items, place_event
-from bridge.run.limits import Ending
 from bridge.run.request import Request
 
 KEPT_S = 86_400.0
@@ -44,7 +43,7 @@ class Conversations:
         self._kept: OrderedDict[_Key, _Conversation] = OrderedDict()
         self._chars = 0
 
-    def keep(self, request: Request, events: Sequence[JsonObject], ending: Ending, *, owner: str | None) -> None:
+    def keep(self, request: Request, events: Sequence[JsonObject], *, owner: str | None) -> None:
         """Keep what a run has come to, under the id of its last response."""
         told = sorted((event for event in events if event["type"] in ("turn.ended", "call.ended")), key=place_event)
         turns = [event for event in told if event["type"] == "turn.ended"]
@@ -52,8 +51,7 @@ class Conversations:
             return
         until, after = told[: told.index(turns[-1]) + 1], told[told.index(turns[-1]) + 1 :]
         items = [*request.items, *_encode_all(until)]
-        # What the servers answered beside calls that the caller has to answer is added when it has.
-        rest = [] if ending["status"] == "needs_input" else _encode_all(after)
+        rest = _encode_all(after)
         self._add((owner, response_id), _Conversation([*items, *rest], len(items), self._clock.now()))
 
     def check(self, response_id: str, *, owner: str | None, is_needed: bool) -> None:
@@ -63,6 +61,10 @@ class Conversations:
             raise ArgumentError(
                 "previous_response_id: there is no such response; it may have expired, and must be that of a result"
             )
+
+    def knows(self, response_id: str, *, owner: str | None) -> bool:
+        """Whether this owner can go on from it here."""
+        return self._find(owner, response_id) is not None
 
     def restore(self, request: Request, *, owner: str | None) -> Request:
         """The request with all that was said before it, where it goes on from a response that is known here."""

@@ -72,7 +72,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     def find_response(self, response_id: str, *, owner: str | None) -> Run | None:
         """The run of this owner that ended with this response."""
         self._forget()
-        ended = (run for run in self._runs.values() if run.owner == owner and run.ending)
+        ended = (run for run in reversed(self._runs.values()) if run.owner == owner and run.ending)  # the newest counts
         return next((run for run in ended if run.response_id == response_id), None)
 
     async def _execute(self, run: Run) -> None:

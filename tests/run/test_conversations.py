@@ -8,7 +8,6 @@ from bridge.clock import Clock
 from bridge.errors import ArgumentError
 from bridge.items import JsonObject
 from bridge.run.conversations import KEPT_S, Conversations
-from bridge.run.limits import COMPLETED
 from bridge.run.request import Request
 from tests.fakes.bridges import open_bridge, open_client, respond
 from tests.fakes.clock import VirtualClock
@@ -104,7 +103,7 @@ async def test_the_oldest_conversation_is_forgotten_where_there_is_no_room() -> 
     conversations = Conversations(Clock(), kept_chars=250)
     for n in range(3):
         ended: JsonObject = {"type": "turn.ended", "turn": 1, "response_id": f"resp_{n}", "output": []}
-        conversations.keep(Request({}, ["x" * 100]), [ended], COMPLETED, owner=None)
+        conversations.keep(Request({}, ["x" * 100]), [ended], owner=None)
     assert keeps(conversations) == [False, True, True]
 
 
@@ -117,7 +116,7 @@ async def test_a_conversation_that_there_is_no_room_for_throws_no_other_out() ->
     conversations = Conversations(Clock(), kept_chars=250)
     for n, size in enumerate((100, 100, 1000)):
         ended: JsonObject = {"type": "turn.ended", "turn": 1, "response_id": f"resp_{n}", "output": []}
-        conversations.keep(Request({}, ["x" * size]), [ended], COMPLETED, owner=None)
+        conversations.keep(Request({}, ["x" * size]), [ended], owner=None)
     assert keeps(conversations) == [True, True, False]
 
 
@@ -156,3 +155,29 @@ async def test_a_call_of_the_callers_own_in_a_last_answer_is_left_to_nobody() ->
         receipt = await respond(client, "Go on.", run_id=first["run_id"])
     assert receipt["status"] == "completed"
     assert "limit_reached" in upstream.requests[-1].json["input"][-2]["output"]
+
+
+def own(name: str) -> JsonObject:
+    return {"type": "function", "name": name, "parameters": {"type": "object"}}
+
+
+async def test_what_servers_answered_beside_the_caller_is_kept_as_long_as_the_conversation() -> None:
+    clock = VirtualClock()
+    script = [responds(call("mine", call_id="call_mine"), call("current_time")), DONE]
+    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True, clock=clock) as client:
+        first = await respond(client, tools=["*", own("mine")])
+        await clock.advance(KEPT_S / 2)  # the run itself is forgotten
+        answer = {"type": "function_call_output", "call_id": "call_mine", "output": "x"}
+        await respond(client, [answer], previous_response_id=first["response_id"])
+    outputs = ["function_call_output"] * 2
+    assert kinds(upstream.requests[-1].json) == ["message", "function_call", "function_call", *outputs]
+
+
+async def test_of_equal_ids_the_newest_is_gone_on_from() -> None:
+    script = [responds(call("mine"), id="resp_1"), responds(message("a"), id="resp_1"), DONE]
+    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
+        await respond(client, "One", tools=[own("mine")])
+        await respond(client, "Two")
+        receipt = await respond(client, "Three", previous_response_id="resp_1")
+    assert receipt["status"] == "completed"
+    assert upstream.requests[-1].json["input"][0]["content"] == "Two"
