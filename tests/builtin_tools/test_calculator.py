@@ -66,6 +66,7 @@ def power_pair(source: random.Random) -> tuple[Number, Number]:
     return source.randint(1, 99_999) / 100, source.randint(-400, 400) / 16 + 1 / 32
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("operation", ["add", "subtract", "multiply", "divide", "power"])
 def test_ten_thousand_results_equal_the_exactly_computed_ones(operation: Operation) -> None:
     source = random.Random(f"pairs for {operation}")

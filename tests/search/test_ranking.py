@@ -35,6 +35,7 @@ def test_a_tool_that_would_do_is_among_the_first_five(shelf: Shelf, held_out: li
     assert recall >= find_recall(held_out, Baseline(load_entries()).rank) + 0.10
 
 
+@pytest.mark.external
 def test_in_english_alone_too_it_is_better_than_bm25(shelf: Shelf, held_out: list[Question]) -> None:
     english = [question for question in held_out if question.language == "en"]
     assert find_recall(english, shelf.rank) >= find_recall(english, Baseline(load_entries()).rank) + 0.10
@@ -52,6 +53,7 @@ def test_where_no_tool_would_do_none_is_found(shelf: Shelf, held_out: list[Quest
     assert find_silence(held_out, shelf.rank) >= 0.9
 
 
+@pytest.mark.external
 def test_a_run_that_searches_costs_a_small_share_of_all_tools(shelf: Shelf, held_out: list[Question]) -> None:
     _, most = find_share(held_out, shelf)
     assert most <= 0.15

@@ -66,7 +66,7 @@ def _send(turn: Turn, profile: Profile) -> Turn | None:
     return sent
 
 
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=40, derandomize=True, deadline=None)
 @given(turns, profiles, refusals)
 def test_every_lesson_changes_the_next_request_or_the_way_it_is_sent_and_there_is_an_end_to_them(
     turn: Turn, profile: Profile, refusal: UpstreamError
@@ -82,7 +82,7 @@ def test_every_lesson_changes_the_next_request_or_the_way_it_is_sent_and_there_i
     raise AssertionError("it learns for ever")
 
 
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=40, derandomize=True, deadline=None)
 @given(turns, profiles)
 def test_a_request_that_was_adapted_needs_no_more_of_it(turn: Turn, profile: Profile) -> None:
     if sent := _send(turn, profile):

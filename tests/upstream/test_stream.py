@@ -133,6 +133,7 @@ async def test_an_event_of_three_megabytes_is_read() -> None:
     assert (await receive(pieces))["output"] == [story]
 
 
+@pytest.mark.external
 async def test_a_stream_that_never_ends_is_given_up_before_it_takes_all_memory() -> None:
     piece = body_of([{"type": "response.output_text.delta", "output_index": 0, "delta": "x" * (1 << 20)}])
 
