@@ -49,18 +49,20 @@ class Budget:
         """A call has been run and has come to this."""
         self._repeats.note(call, output, is_new=call.name in self.polling)
 
-    def find_stop(self, n: int, calls: Sequence[Call], outputs: Sequence[str]) -> Reason | None:
-        """The limit that the run has met with its n-th turn: what follows is its last answer."""
-        is_over = len(calls) > self.limits.max_tool_calls - self._calls
+    def end_turn(self, calls: Sequence[Call], outputs: Sequence[str]) -> None:
+        """Count a turn's calls, whether they were run or not, and the items that answer them."""
         self._calls += len(calls)
         self._bytes += sum(len(output.encode()) for output in outputs)
-        is_stuck = self._repeats.end_turn()
-        if is_over:
+        self._repeats.end_turn()
+
+    def find_limit(self, n: int) -> Reason | None:
+        """The limit that the run has met with its n-th turn: what follows is its last answer."""
+        if self._calls > self.limits.max_tool_calls:
             return "max_tool_calls"
         if n >= self.limits.max_turns:
             return "max_turns"
         if self._bytes > self.limits.run_bytes:
             return "output_bytes"
-        if is_stuck:
+        if self._repeats.is_circling:
             return "repeated_call"
         return None if self._spending.can_afford(self.limits, self.price) else "budget"

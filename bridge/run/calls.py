@@ -41,7 +41,7 @@ class Answered(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Calls(Generic[C]):
+class CallAnswerer(Generic[C]):
     """Answers the calls of a run, a turn at a time."""
 
     tools: OwnTools[C]

@@ -13,7 +13,7 @@ from bridge.clock import Clock
 from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
 from bridge.items import Call, Json, Notice, Response, Turn, find_calls
 from bridge.run.budget import Budget
-from bridge.run.calls import Answered, Calls, Terms
+from bridge.run.calls import Answered, CallAnswerer, Terms
 from bridge.run.engine import C, Context, Upstream, tell
 from bridge.run.history import History, begin_history
 from bridge.run.limits import COMPLETED, Ending, Reason, fail_with, read_reason, stop_short
@@ -45,30 +45,31 @@ class Loop(Generic[C]):
             try:
                 return await self._take_turns(request, deadline)
             except BridgeError as error:
-                return self._end(error, "context" if error.code == CONTEXT_EXCEEDED else None)
+                return self._close_with(error, "context" if error.code == CONTEXT_EXCEEDED else None)
         return stop_short("timeout")
 
     async def _take_turns(self, request: Request, deadline: float) -> Ending:
         terms = await self._set_terms(request, deadline)
-        history, stop = begin_history(request), None
-        answering = Calls(self.tools, self.ctx, self.clock)
+        history, last_answer_for = begin_history(request), None
+        answerer = CallAnswerer(self.tools, self.ctx, self.clock)
         for n in count(1):
             try:
-                response = await self._ask(n, request, history, terms, is_last=stop is not None)
+                response = await self._ask(n, request, history, terms, is_last=last_answer_for is not None)
             except UpstreamError as error:
-                if stop is None:
+                if last_answer_for is None:
                     raise
-                return self._end(error, stop)
+                return self._close_with(error, last_answer_for)
             calls = find_calls(response["output"])
-            ending = _find_ending(response, calls)
-            is_over = stop is not None or (ending is not None and ending["status"] != "needs_input")
-            answers = await answering.answer(n, calls, None if is_over else terms.budget.allow(calls), terms)
+            ending = _read_ending(response, calls)
+            is_over = last_answer_for is not None or (ending is not None and ending["status"] != "needs_input")
+            answers = await answerer.answer(n, calls, None if is_over else terms.budget.allow(calls), terms)
             if ending:
-                return stop_short(stop) if stop and ending == COMPLETED else ending
-            if stop := stop or self._find_end(calls, terms.offer):
-                return stop_short(stop)
+                return stop_short(last_answer_for) if last_answer_for and ending == COMPLETED else ending
+            if last_answer_for or _are_left_to_caller(calls, terms.offer):
+                return stop_short(last_answer_for or "caller_tools")
             outputs = [answer.item for answer in answers]
-            stop = terms.budget.find_stop(n, calls, outputs)
+            terms.budget.end_turn(calls, outputs)
+            last_answer_for = terms.budget.find_limit(n)
             history.extend(response, outputs, tokens=terms.budget.context)
             terms = self._grow(terms, answers)
         raise AssertionError("every run has an end")
@@ -131,11 +132,7 @@ class Loop(Generic[C]):
         )
         return response
 
-    def _find_end(self, calls: list[Call], offer: Offer) -> Reason | None:
-        """The caller's own calls are its to answer."""
-        return "caller_tools" if any(call.name in offer.foreign for call in calls) else None
-
-    def _end(self, error: BridgeError, reason: Reason | None) -> Ending:
+    def _close_with(self, error: BridgeError, reason: Reason | None) -> Ending:
         """The ending of a run that failed, or that had come as far as it could."""
         if reason is None:
             return fail_with(error)
@@ -145,6 +142,11 @@ class Loop(Generic[C]):
     def _tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             self.ctx.emit(tell(notice))
+
+
+def _are_left_to_caller(calls: list[Call], offer: Offer) -> bool:
+    """Whether there are calls of the caller's own functions, which are its to answer."""
+    return any(call.name in offer.foreign for call in calls)
 
 
 def _build_turn(n: int, request: Request, history: History, offer: Offer, is_last: bool) -> Turn:
@@ -170,7 +172,7 @@ def _relax(choice: Json) -> Json:
     return "auto" if choice == "required" else choice
 
 
-def _find_ending(response: Response, calls: list[Call]) -> Ending | None:
+def _read_ending(response: Response, calls: list[Call]) -> Ending | None:
     """How the run ends with this response, or None when there are calls to answer."""
     match response["status"]:
         case "completed" if any(item.get("type") == "mcp_approval_request" for item in response["output"]):

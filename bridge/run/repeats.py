@@ -43,15 +43,19 @@ class Repeats:
         self._seen.add(pair)
         self._made.append(key)
 
-    def end_turn(self) -> bool:
-        """All calls of a turn are noted: whether the run goes round and round."""
+    @property
+    def is_circling(self) -> bool:
+        """Whether the run goes round and round."""
+        return self._circles >= STOPPED_AT - 1
+
+    def end_turn(self) -> None:
+        """All calls of a turn are noted."""
         if self._has_news:
             self._circles, self._times = 0, Counter({*self._times, *self._made})
         else:
             self._circles += 1
             self._times.update(set(self._made))
         self._has_news, self._made = False, list[str]()
-        return self._circles >= STOPPED_AT - 1
 
 
 def _identify(call: Call) -> str:
