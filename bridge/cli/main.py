@@ -86,8 +86,8 @@ def _run_configured(options: argparse.Namespace) -> int:
             return demo(options, config)
         case "tools":
             with booting(config.servers) as children:
+                from bridge.cli.details import show_tool
                 from bridge.cli.search import search_tools
-                from bridge.cli.tool import show_tool
                 from bridge.cli.tools import show_tools
             show = show_tool if options.name else show_tools if options.search is None else search_tools
             return show(options, config, redact, children)
@@ -99,15 +99,17 @@ def _run_configured(options: argparse.Namespace) -> int:
             with booting(config.servers) as children:
                 from bridge.cli.check import check
             return check(options, config, redact, children)
-        case _:
-            from bridge.cli.prompt import read_arguments
+        case "ask":
+            from bridge.cli.prompt import build_arguments
 
-            arguments = read_arguments(options, config)
+            arguments = build_arguments(options, config)
             with booting(config.servers) as children:
                 from bridge.cli.ask import ask
                 from bridge.cli.dryrun import show_request
             command = show_request if options.dry_run else ask
             return command(options, config, redact, children, arguments)
+        case unknown:
+            raise AssertionError(f"the parser knows {unknown}, and nothing runs it")
 
 
 def build_parser() -> argparse.ArgumentParser:

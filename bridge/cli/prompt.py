@@ -8,13 +8,13 @@ from bridge.items import JsonObject
 from bridge.settings import NO_MODEL, NO_UPSTREAM, Config
 
 
-def read_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
+def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
     """The arguments of `respond` that the command line makes. Raises NotConfigured or ArgumentError."""
     if not options.offline and config.upstream is None:
         raise NotConfigured(NO_UPSTREAM)
     if not (options.offline or options.model or (config.upstream and config.upstream.model)):
         raise ArgumentError(NO_MODEL)
-    arguments: JsonObject = {"input": _read_prompt(options.prompt)}
+    arguments: JsonObject = {"input": _read_text(options.prompt)}
     if options.model:
         arguments["model"] = options.model
     if options.previous:
@@ -22,7 +22,7 @@ def read_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
     return arguments
 
 
-def _read_prompt(prompt: str | None) -> str:
+def _read_text(prompt: str | None) -> str:
     if prompt is None:
         raise ArgumentError("PROMPT: it is missing; say what to ask, or - to read it from stdin")
     text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""

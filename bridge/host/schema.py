@@ -152,7 +152,7 @@ def _validator() -> jsonschema_rs.Validator:
     return jsonschema_rs.validator_for(ARGUMENTS)
 
 
-def read_arguments(given: Mapping[str, object]) -> JsonObject:
+def clean_arguments(given: Mapping[str, object]) -> JsonObject:
     """The arguments as a host gave them, fit to be sent on: without lone surrogates, and without the nulls that some
     hosts give for whatever is optional. Raises ArgumentError for what is not JSON."""
     arguments: JsonObject = {}

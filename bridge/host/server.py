@@ -19,7 +19,7 @@ from bridge.host.audience import HostAudience, is_modern, name_host, read_answer
 from bridge.host.cancellation import Cancellations, Context, decide
 from bridge.host.legacy import LegacyListeners
 from bridge.host.principal import find_principal
-from bridge.host.schema import read_arguments
+from bridge.host.schema import clean_arguments
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.items import JsonObject
@@ -121,7 +121,7 @@ class BridgeServer(Server[dict[str, object]]):
         try:
             if params.request_state is not None:
                 return await self._go_on(ctx, params, params.request_state)
-            return await call(ctx, read_arguments(params.arguments or {}))
+            return await call(ctx, clean_arguments(params.arguments or {}))
         except BridgeError as error:
             ending = fail_with(error)
         except Exception:

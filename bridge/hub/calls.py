@@ -31,7 +31,7 @@ class Link:
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
-class Calls:
+class CallSender:
     """The calls to one server, from any task.
 
     `find_link` gives the open connection, waits for one that can be expected, or raises CallFailed. A call is sent

@@ -44,7 +44,7 @@ class Outside:
     transport: httpx2.AsyncBaseTransport | None = None
 
 
-class Connection(AbstractAsyncContextManager[Ends]):
+class WatchedTransport(AbstractAsyncContextManager[Ends]):
     """A transport for `mcp.Client` that knows when it is lost, and shows every result to `repair` on its way.
 
     `lost` is set when the stream has ended or the session is gone.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # private names, needed to state the signature that is overri
     from httpx2._client import UseClientDefault
     from httpx2._types import AuthTypes
 
-Ask: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
+Transmit: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
 """Sends the request at hand."""
 
 SESSION_GONE, REFUSED, NOT_SENT = -32011, -32012, -32013
@@ -86,19 +86,19 @@ class GuardedClient(httpx2.AsyncClient):
     ) -> httpx2.Response:
         """The reply; for a POST that failed without a JSON-RPC error of the server's own, one that carries ours."""
 
-        ask = partial(super().send, request, stream=True, auth=auth, follow_redirects=follow_redirects)
-        response = await (self._post(request, ask) if request.method == "POST" else self._get(request, ask))
+        transmit = partial(super().send, request, stream=True, auth=auth, follow_redirects=follow_redirects)
+        response = await (self._post(request, transmit) if request.method == "POST" else self._get(request, transmit))
         if not stream:
             await response.aread()
         return response
 
-    async def _post(self, request: httpx2.Request, ask: Ask) -> httpx2.Response:
+    async def _post(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
         message = cast("JsonObject", json.loads(request.content))
         call = cast("RequestId | None", message.get("id") if "method" in message else None)
         if call is None:
-            return await self._notify(request, message, ask)
+            return await self._notify(request, message, transmit)
         try:
-            response = await ask()
+            response = await transmit()
         except httpx2.TransportError as error:
             self._on_failure()
             code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
@@ -116,7 +116,7 @@ class GuardedClient(httpx2.AsyncClient):
             case _:
                 return await _shorten(request, response)
 
-    async def _notify(self, request: httpx2.Request, message: JsonObject, ask: Ask) -> httpx2.Response:
+    async def _notify(self, request: httpx2.Request, message: JsonObject, transmit: Transmit) -> httpx2.Response:
         """A message that no reply is due for."""
         params = message.get("params")
         if message.get("method") == "notifications/cancelled" and isinstance(params, dict):
@@ -125,7 +125,7 @@ class GuardedClient(httpx2.AsyncClient):
                 given_up.give_up()
         with self._clock.scope(self._clock.now() + NOTIFICATION_S):
             try:
-                response = await ask()
+                response = await transmit()
                 if response.is_error:
                     self._on_failure()
                 return await _shorten(request, response)
@@ -166,13 +166,13 @@ class GuardedClient(httpx2.AsyncClient):
             self._replies[call] = body
         return httpx2.Response(response.status_code, stream=body, headers=_headers_of(response), request=request)
 
-    async def _get(self, request: httpx2.Request, ask: Ask) -> httpx2.Response:
+    async def _get(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
         """A stream of what the server says by itself, or the rest of the reply to a call."""
         call = self._rests.pop(request.headers.get("last-event-id", ""), None)
         has_session = "mcp-session-id" in request.headers
         await self._pace.wait()
         try:
-            response = await ask()
+            response = await transmit()
         except httpx2.TransportError as error:
             if has_session and isinstance(error, httpx2.ConnectError):
                 self._on_end()

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 State = Literal["starting", "late", "ready", "backing off", "failed", "quarantined"]
-Event = Literal["overdue", "opened", "lost", "refused"]
+Trigger = Literal["overdue", "opened", "lost", "refused"]
 
-TRANSITIONS: Mapping[Event, Mapping[State, State]] = {
+TRANSITIONS: Mapping[Trigger, Mapping[State, State]] = {
     # not ready within its connect timeout: slow is not failed, and whoever waited goes on without it
     "overdue": {"starting": "late", "backing off": "late"},
     # connected, and its tools listed
@@ -17,7 +17,7 @@ TRANSITIONS: Mapping[Event, Mapping[State, State]] = {
     # an attempt to connect came to nothing
     "refused": dict.fromkeys(("starting", "late", "backing off", "failed"), "failed"),
 }
-"""Where an event leads from a state; a pair that is not there changes nothing. Besides: BREAKER_FAILURES of the last
+"""Where a trigger leads from a state; a pair that is not there changes nothing. Besides: BREAKER_FAILURES of the last
 two within BREAKER_WINDOW_S lead to "quarantined", and so does the next one after an attempt out of it."""
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 30.0
@@ -39,18 +39,18 @@ class Health:
         self._is_on_trial = False
         self._opened = 0.0
 
-    def note(self, event: Event, now: float, reason: str | None = None) -> bool:
+    def note(self, trigger: Trigger, now: float, reason: str | None = None) -> bool:
         """Take in what has happened. Whether state or reason are other ones now."""
         before = self.state, self.reason
-        if event == "opened":
+        if trigger == "opened":
             self._opened = now
-        elif event == "lost" and now - self._opened > STABLE_S:
+        elif trigger == "lost" and now - self._opened > STABLE_S:
             self.serve()
-        elif event in ("lost", "refused"):
+        elif trigger in ("lost", "refused"):
             self._failures.append(now)
             self._failed_in_row += 1
-        state = TRANSITIONS[event].get(self.state)
-        if event in ("lost", "refused") and self._must_rest(now):
+        state = TRANSITIONS[trigger].get(self.state)
+        if trigger in ("lost", "refused") and self._must_rest(now):
             state, reason = "quarantined", self._explain_rest(reason)
             self._is_on_trial = True
         if state:

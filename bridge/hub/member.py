@@ -13,11 +13,11 @@ from bridge.children import Child
 from bridge.clock import Clock
 from bridge.hub.asides import Asides, find_log_level
 from bridge.hub.bodies import UNREACHABLE
-from bridge.hub.calls import SECOND_TRY_S, Calls, Link
-from bridge.hub.connect import Connection, Outside
+from bridge.hub.calls import SECOND_TRY_S, CallSender, Link
+from bridge.hub.connect import Outside, WatchedTransport
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.guard import NOT_SENT
-from bridge.hub.health import Event, Health, State
+from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way, Ways
@@ -77,7 +77,7 @@ class Member:
         self._ways = Ways(server)
         self._complaints: list[str] = []
         self._asides = Asides(self.key, clock, redact)
-        self._calls = Calls(
+        self._calls = CallSender(
             server,
             clock=clock,
             timeout_s=server.call_timeout_s or call_timeout_s,
@@ -149,7 +149,7 @@ class Member:
         """One connection, from its start to its loss. Raises what kept it from becoming ready."""
         lost = anyio.Event()
         way = self._ways.way
-        target = self._in_process or self._build_connection(way, lost)
+        target = self._in_process or self._build_transport(way, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
@@ -170,7 +170,7 @@ class Member:
                 self._close()
             around.cancel_scope.cancel()
 
-    def _build_client(self, target: Connection | MCPServer, way: Way) -> Client:
+    def _build_client(self, target: WatchedTransport | MCPServer, way: Way) -> Client:
         return Client(
             target,
             mode=way.mode,
@@ -181,10 +181,10 @@ class Member:
             cache=None,
         )
 
-    def _build_connection(self, way: Way, lost: anyio.Event) -> Connection:
+    def _build_transport(self, way: Way, lost: anyio.Event) -> WatchedTransport:
         self._process = self._outside.start(self.server, self._environ, self._child) if way.wire == "stdio" else None
         self._child = None
-        return Connection(
+        return WatchedTransport(
             self.server,
             way,
             process=self._process,
@@ -237,9 +237,9 @@ class Member:
     def _explain_loss(self) -> str:
         return self._process.explain_end() if self._process else "the connection was lost"
 
-    def _note(self, event: Event, reason: str | None = None) -> None:
+    def _note(self, trigger: Trigger, reason: str | None = None) -> None:
         """Take in what has happened; a change is one line of the log."""
-        if not self._health.note(event, self._clock.now(), self._redact(reason) if reason else None):
+        if not self._health.note(trigger, self._clock.now(), self._redact(reason) if reason else None):
             return
         level = logging.INFO if self.state == "ready" else logging.WARNING
         logger.log(level, "%s: %s%s", self.key, self.state, f" ({self.reason})" if self.reason else "")

@@ -93,7 +93,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
     ) -> tuple[Response, Profile]:
         """What `turn` came to, and the profile under which it did."""
         sent, notices = adapt(turn, profile)
-        outcome = await self._send_again(sent, profile, deadline, on_event)
+        outcome = await self._send_with_retries(sent, profile, deadline, on_event)
         failure = outcome if isinstance(outcome, UpstreamError) else read_failure(outcome[0])
         if failure and lessons_left and (learned := learn(failure, sent, profile)):
             on_event({"type": "retry", "pause_s": 0, "reason": failure.message})
@@ -112,7 +112,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         response["notices"] = notices
         return response, profile
 
-    async def _send_again(
+    async def _send_with_retries(
         self, turn: Turn, profile: Profile, deadline: float, on_event: OnEvent
     ) -> tuple[Response, Form] | UpstreamError:
         """Repeat the request after a passing failure (408, 409, 429 without a quota code, 5xx, refused, cut, silent),

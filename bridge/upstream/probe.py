@@ -13,7 +13,7 @@ from bridge.upstream.replies import build_error, read_reply
 Verdict: TypeAlias = tuple[Literal["ok", "warning", "error"], str, str | None]
 """How it is, in words, and what to do about it."""
 
-Ask: TypeAlias = Callable[[str, str, bytes | None], Awaitable[httpx2.Response]]
+SendProbe: TypeAlias = Callable[[str, str, bytes | None], Awaitable[httpx2.Response]]
 """Sends a request: method, path below the base URL, body. Raises UpstreamError when nothing comes back."""
 
 
@@ -21,16 +21,16 @@ UNKNOWN_MODEL = "model_not_found"
 """The API's own code for a model that it does not know or that the key may not use."""
 
 
-async def probe(ask: Ask, model: str | None) -> Verdict:
+async def probe(send: SendProbe, model: str | None) -> Verdict:
     """A request that has to be refused (it asks for nothing) shows whether endpoint and key are right; the list of
     models, where there is one, whether the model is known."""
     body: JsonObject = {"model": model or "none", "input": []}
     try:
-        reply = await ask("POST", "/responses", json.dumps(body).encode())
+        reply = await send("POST", "/responses", json.dumps(body).encode())
     except UpstreamError as error:
         return "error", error.message, "check the address, and that nothing between here and there refuses it"
     error = await _find_error(reply, model)
-    return ("error", error.message, _advise(error)) if error else await _look_for_model(ask, model)
+    return ("error", error.message, _advise(error)) if error else await _look_for_model(send, model)
 
 
 async def _find_error(reply: httpx2.Response, model: str | None) -> UpstreamError | None:
@@ -66,11 +66,11 @@ def _advise(error: UpstreamError) -> str:
             return "give base_url up to, not including, /responses"
 
 
-async def _look_for_model(ask: Ask, model: str | None) -> Verdict:
+async def _look_for_model(send: SendProbe, model: str | None) -> Verdict:
     if model is None:
         return "warning", "reachable, key accepted; no model is configured", "set upstream.model or OPENAI_MODEL"
     try:
-        reply = await ask("GET", "/models", None)
+        reply = await send("GET", "/models", None)
         known = [entry["id"] for entry in json.loads(await reply.aread())["data"]] if reply.is_success else []
     except (UpstreamError, ValueError, KeyError, TypeError):
         known = list[str]()

@@ -10,7 +10,7 @@ from mcp.types import INVALID_PARAMS
 from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
 from bridge.errors import ArgumentError
-from bridge.host.schema import ARGUMENTS, OWNED_BY_BRIDGE, read_arguments
+from bridge.host.schema import ARGUMENTS, OWNED_BY_BRIDGE, clean_arguments
 from tests.fakes.bridges import ERAS, ask, open_client, respond
 from tests.fakes.upstream import ScriptedUpstream, call, message, responds
 
@@ -122,7 +122,7 @@ async def test_without_a_model_the_error_says_what_to_set_and_naming_one_helps()
 def test_what_is_no_json_is_refused_by_name(value: object) -> None:
     """No host can send it over a wire; a caller in this process can."""
     with pytest.raises(ArgumentError, match=r"^extra: "):
-        read_arguments({"input": "x", "extra": {"top_p": value}})
+        clean_arguments({"input": "x", "extra": {"top_p": value}})
 
 
 # What is sent

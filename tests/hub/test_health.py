@@ -9,13 +9,13 @@ from bridge.hub.health import (
     PROBE_S,
     STABLE_S,
     TRANSITIONS,
-    Event,
     Health,
     State,
+    Trigger,
 )
 
 STATES: tuple[State, ...] = ("starting", "late", "ready", "backing off", "failed", "quarantined")
-WAYS: dict[State, list[tuple[Event, float]]] = {
+WAYS: dict[State, list[tuple[Trigger, float]]] = {
     "starting": [],
     "late": [("overdue", 0)],
     "ready": [("opened", 0)],
@@ -25,20 +25,20 @@ WAYS: dict[State, list[tuple[Event, float]]] = {
 }
 
 
-def follow(*events: tuple[Event, float]) -> Health:
+def follow(*triggers: tuple[Trigger, float]) -> Health:
     health = Health()
-    for event, now in events:
-        health.note(event, now, "why")
+    for trigger, now in triggers:
+        health.note(trigger, now, "why")
     return health
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("event", TRANSITIONS)
-def test_every_event_in_every_state_leads_where_the_table_says_or_nowhere(state: State, event: Event) -> None:
+@pytest.mark.parametrize("trigger", TRANSITIONS)
+def test_every_event_in_every_state_leads_where_the_table_says_or_nowhere(state: State, trigger: Trigger) -> None:
     health = follow(*WAYS[state])
     assert health.state == state
-    health.note(event, 0, "why")
-    assert health.state == TRANSITIONS[event].get(state, state)
+    health.note(trigger, 0, "why")
+    assert health.state == TRANSITIONS[trigger].get(state, state)
 
 
 def test_only_a_change_is_news() -> None:
