@@ -67,12 +67,12 @@ def test_every_json_block_of_the_readme_is_a_config_that_loads(repository: Path,
         assert config.servers or "own_entry" in [notice.code for notice in config.notices]
 
 
-def test_the_readme_names_the_clients_that_are_installed(repository: Path) -> None:
-    readme = (repository / "README.md").read_text(encoding="utf-8")
+def test_the_track_record_names_the_clients_that_are_installed(repository: Path) -> None:
+    page = (repository / "docs" / "track-record.md").read_text(encoding="utf-8")
     script = (repository / ".ci" / "clients").read_text(encoding="utf-8")
     installed = re.findall(r"(@modelcontextprotocol/\w+)@(\S+?)'?$", script, re.MULTILINE)
     assert installed
-    assert installed == [pair for pair in installed if "`{}` {}".format(*pair) in readme]
+    assert installed == [pair for pair in installed if "`{}` {}".format(*pair) in page]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Every fault of an upstream that is known by name, and what comes of it. The table is in docs/rules.md."""
+"""Every fault of an upstream that is known by name, and what comes of it. The table is in docs/track-record.md."""
 
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_there_are_many_and_each_has_a_name() -> None:
 
 
 def test_the_page_shows_the_table(repository: Path) -> None:
-    page = (repository / "docs" / "rules.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "track-record.md").read_text(encoding="utf-8")
     assert page.partition(BEGIN)[2].partition(END)[0] == render()
 
 

@@ -58,7 +58,7 @@ async def test_the_same_conversation_gives_the_same_answer_on_every_upstream(rel
 
 
 def test_the_page_shows_the_table(repository: Path) -> None:
-    page = (repository / "docs" / "rules.md").read_text(encoding="utf-8")
+    page = (repository / "docs" / "track-record.md").read_text(encoding="utf-8")
     assert page.partition(BEGIN)[2].partition(END)[0] == render()
 
 

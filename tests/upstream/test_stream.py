@@ -113,7 +113,8 @@ async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error
                 codes.append(error.code)
     assert set(codes) == {"connection_cut" if reset else "stream_cut"}
     assert answers + len(codes) == len(body) + 1
-    assert f"{len(body) + 1:,}" in (repository / "docs" / "rules.md").read_text(encoding="utf-8"), "as the page says"
+    page = (repository / "docs" / "track-record.md").read_text(encoding="utf-8")
+    assert f"{len(body) + 1:,}" in page, "as it says"
     line_ends = 4 if crlf else 2
     assert 1 <= answers <= line_ends + 1, "nothing but line ends may be missing"
 
