@@ -15,7 +15,7 @@ from bridge.children import Child
 from bridge.clock import Clock
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.host.attachments import attach_files, names_files
-from bridge.host.schema import build_request, check_arguments
+from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.connect import Outside
 from bridge.hub.hub import Hub
@@ -32,7 +32,7 @@ from bridge.run.loop import Loop
 from bridge.run.memory import MemoryEngine
 from bridge.run.own_tools import OwnTools
 from bridge.run.record import Listener, Run
-from bridge.run.request import Request
+from bridge.run.request import Request, build_request
 from bridge.settings import BUILTIN, NO_MODEL, NO_UPSTREAM, Config, Limits, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream

@@ -1,4 +1,4 @@
-"""The arguments of `respond`: their JSON Schema, which is also what checks them, and the request they make."""
+"""The arguments of `respond`: their JSON Schema, which is also what checks them, and that of its result."""
 
 import difflib
 from collections.abc import Mapping
@@ -9,13 +9,9 @@ import jsonschema_rs
 
 from bridge.errors import ArgumentError
 from bridge.items import Json, JsonObject, decode, encode, scrub
-from bridge.run.request import Request
 
 OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previous_response_id", "tool_choice")
 """What `extra` may not set: an argument of its own or the bridge decides it."""
-
-JOINED_LATER = ("input", "tools", "stream")
-"""Parts of the body that are no parameters of a turn."""
 
 
 def _any_of(*types: str) -> JsonObject:
@@ -100,9 +96,6 @@ ARGUMENTS: JsonObject = {
         },
     },
 }
-
-SENT_AS_THEY_ARE = ["instructions", "previous_response_id", "tool_choice", "parallel_tool_calls"]
-SENT_AS_THEY_ARE += ["max_output_tokens", "temperature", "text", "store"]
 
 FORMS = {
     "input": "a text, or a list of Responses input items; neither may be empty",
@@ -204,44 +197,3 @@ def _explain(error: jsonschema_rs.ValidationError) -> str:
         return f"expected {FORMS[str(error.instance_path[0])]}"
     message = error.message  # it begins with the value, which may be of any size
     return message if len(message) <= MAX_MESSAGE_CHARS else f"… {message[-MAX_MESSAGE_CHARS:]}"
-
-
-def build_request(arguments: JsonObject, *, model: str, defaults: Mapping[str, Json]) -> Request:
-    """The request that checked `arguments` make; what the caller gave wins over the config's `defaults`."""
-    extra = _read_object(arguments.get("extra"))
-    parameters: JsonObject = dict(defaults) | extra
-    if "previous_response_id" in arguments:
-        parameters.pop("conversation", None)  # a default; the API takes either
-    parameters |= {name: arguments[name] for name in SENT_AS_THEY_ARE if name in arguments}
-    parameters["model"] = arguments.get("model", model)
-    if "reasoning_effort" in arguments:
-        parameters["reasoning"] = _read_object(parameters.get("reasoning")) | {"effort": arguments["reasoning_effort"]}
-    labels = _read_object(arguments.get("metadata") or parameters.get("metadata"))
-    parameters["metadata"] = {name: _write_label(label) for name, label in labels.items()} or None
-    # Without a store nothing can be looked up by its id later: reasoning must come whole.
-    sealed: list[Json] = ["reasoning.encrypted_content"] if parameters.get("store") is False else []
-    include = sealed + _read_list(defaults.get("include")) + _read_list(extra.get("include"))
-    parameters["include"] = [*dict.fromkeys(map(str, include))] or None
-    wanted = arguments.get("tools")
-    if more_tools := _read_list(defaults.get("tools")) + _read_list(extra.get("tools")):
-        wanted = (["*"] if wanted is None else _read_list(wanted)) + more_tools
-    sent = {name: value for name, value in parameters.items() if value is not None and name not in JOINED_LATER}
-    return Request(sent, _encode_input(arguments["input"]), cast("list[str | JsonObject] | None", wanted))
-
-
-def _read_object(value: Json) -> JsonObject:
-    return value if isinstance(value, dict) else {}
-
-
-def _read_list(value: Json) -> list[Json]:
-    return value if isinstance(value, list) else []
-
-
-def _write_label(label: Json) -> str:
-    """A metadata value: the API takes texts only."""
-    return label if isinstance(label, str) else encode(label)
-
-
-def _encode_input(value: Json) -> list[str]:
-    items = value if isinstance(value, list) else [{"role": "user", "content": value}]
-    return [encode(item) for item in items]

@@ -1,14 +1,20 @@
-"""What the caller asked for: parameters, items and a choice of tools."""
+"""What the caller asked for: parameters, items and a choice of tools, as the arguments of `respond` say it."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from bridge.items import CALL_TYPES, Json, JsonObject, Last, decode
+from bridge.items import CALL_TYPES, Json, JsonObject, Last, decode, encode
 
 END_CHARS, END_SENTENCES = 2000, 4
 """How much of each end of a message is read for what it asks for."""
 _SENTENCE_END = re.compile(r"[\n。;；!?！？]+|\.\s+|\bthen\b|然后|再")
+
+JOINED_LATER = ("input", "tools", "stream")
+"""Parts of the body that are no parameters of a turn."""
+SENT_AS_THEY_ARE = ["instructions", "previous_response_id", "tool_choice", "parallel_tool_calls"]
+SENT_AS_THEY_ARE += ["max_output_tokens", "temperature", "text", "store"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,43 @@ class Request:
 
     def _read_items(self) -> Iterator[JsonObject]:
         return (item for item in map(decode, self.items) if isinstance(item, dict))
+
+
+def build_request(arguments: JsonObject, *, model: str, defaults: Mapping[str, Json]) -> Request:
+    """The request that checked `arguments` make; what the caller gave wins over the config's `defaults`."""
+    extra = _as_object(arguments.get("extra"))
+    parameters: JsonObject = dict(defaults) | extra
+    if "previous_response_id" in arguments:
+        parameters.pop("conversation", None)  # a default; the API takes either
+    parameters |= {name: arguments[name] for name in SENT_AS_THEY_ARE if name in arguments}
+    parameters["model"] = arguments.get("model", model)
+    if "reasoning_effort" in arguments:
+        parameters["reasoning"] = _as_object(parameters.get("reasoning")) | {"effort": arguments["reasoning_effort"]}
+    labels = _as_object(arguments.get("metadata") or parameters.get("metadata"))
+    parameters["metadata"] = {name: _write_label(label) for name, label in labels.items()} or None
+    # Without a store nothing can be looked up by its id later: reasoning must come whole.
+    sealed: list[Json] = ["reasoning.encrypted_content"] if parameters.get("store") is False else []
+    include = sealed + _as_list(defaults.get("include")) + _as_list(extra.get("include"))
+    parameters["include"] = [*dict.fromkeys(map(str, include))] or None
+    wanted = arguments.get("tools")
+    if more_tools := _as_list(defaults.get("tools")) + _as_list(extra.get("tools")):
+        wanted = (["*"] if wanted is None else _as_list(wanted)) + more_tools
+    sent = {name: value for name, value in parameters.items() if value is not None and name not in JOINED_LATER}
+    return Request(sent, _encode_input(arguments["input"]), cast("list[str | JsonObject] | None", wanted))
+
+
+def _as_object(value: Json) -> JsonObject:
+    return value if isinstance(value, dict) else {}
+
+
+def _write_label(label: Json) -> str:
+    """A metadata value: the API takes texts only."""
+    return label if isinstance(label, str) else encode(label)
+
+
+def _encode_input(value: Json) -> list[str]:
+    items = value if isinstance(value, list) else [{"role": "user", "content": value}]
+    return [encode(item) for item in items]
 
 
 def _read_content(content: Json) -> str:
