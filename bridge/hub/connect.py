@@ -17,7 +17,8 @@ from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.hub.guard import SESSION_GONE, GuardedClient
+from bridge.hub.guard import GuardedClient
+from bridge.hub.replies import SESSION_GONE
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way
 from bridge.pipes import Streams

@@ -6,7 +6,7 @@ from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 from pydantic import ValidationError
 
 from bridge.hub.bodies import UNREACHABLE
-from bridge.hub.guard import NOT_SENT, REFUSED, SESSION_GONE
+from bridge.hub.replies import NOT_SENT, REFUSED, SESSION_GONE
 
 
 class CallFailed(Exception):

@@ -12,13 +12,14 @@ from bridge.arguments import drop_empty, read_arguments
 from bridge.children import Child
 from bridge.clock import Clock
 from bridge.cuts import Keep
+from bridge.hub.approval import find_refusal
 from bridge.hub.catalogue import EMPTY, BridgedTool, Catalogue, build_catalogue
 from bridge.hub.connect import Outside
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
-from bridge.hub.outputs import render_result
-from bridge.items import Call, CallOutput, Json, JsonObject, encode_error
-from bridge.questions import Ask, ask_approval, ask_nobody, is_yes
+from bridge.hub.outputs import fail, render_result
+from bridge.items import Call, CallOutput, Json, JsonObject
+from bridge.questions import Ask, ask_nobody
 from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.telemetry import Redactor
 
@@ -158,38 +159,3 @@ class Hub(anyio.AsyncContextManagerMixin):
     def _forget(self) -> None:
         self._snapshot = None
         self._on_change()
-
-
-async def find_refusal(bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> CallOutput | None:
-    """None when the call may run; else the refusal, in words that name the config line that would allow it."""
-    if bridged.approval == "run":
-        return None
-    what = f"{bridged.tool.name} of {bridged.owner.key} was not run"
-    answer = await ask(ask_approval(bridged.owner.key, bridged.tool.name, arguments))
-    if is_yes(answer):
-        return None
-    if answer["action"] == "unasked":
-        message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {bridged.allow_hint}"
-        return _refuse("approval_required", message, message, bridged)
-    return _refuse(
-        "declined",
-        f"{what}: the user said no to this call. Do not make it again unless they ask for it",
-        f"{what}: the answer was no. Some hosts give it unseen; to allow it: {bridged.allow_hint}",
-        bridged,
-    )
-
-
-def _refuse(code: str, message: str, notice: str, bridged: BridgedTool) -> CallOutput:
-    refusal = fail(code, message, bridged)
-    refusal["notices"] = [{"code": code, "message": notice}]
-    return refusal
-
-
-def fail(code: str, message: str, bridged: BridgedTool | None = None, **details: Json) -> CallOutput:
-    """A failed call as the model reads it."""
-    return {
-        "output": encode_error(code, message, **details),
-        "is_error": True,
-        "server": bridged.owner.key if bridged else None,
-        "tool": bridged.tool.name if bridged else None,
-    }

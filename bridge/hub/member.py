@@ -16,9 +16,9 @@ from bridge.hub.bodies import UNREACHABLE
 from bridge.hub.calls import SECOND_TRY_S, CallSender, Link
 from bridge.hub.connect import Outside, WatchedTransport
 from bridge.hub.failures import CallFailed, describe, flatten
-from bridge.hub.guard import NOT_SENT
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
+from bridge.hub.replies import NOT_SENT
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way, Ways
 from bridge.items import JsonObject

@@ -6,9 +6,10 @@ import anyio.lowlevel
 from mcp import types
 
 from bridge.cuts import Keep, cut_middle
+from bridge.hub.catalogue import BridgedTool
 from bridge.hub.images import NotShown, fit_image
 from bridge.hub.structured import choose_content
-from bridge.items import JsonObject, encode, encode_error, scrub
+from bridge.items import CallOutput, Json, JsonObject, encode, encode_error, scrub
 from bridge.settings import StructuredContent
 
 NO_OUTPUT = "(no output)"
@@ -38,6 +39,16 @@ async def render_result(
     if all(part["type"] == "input_text" for part in parts):
         return cut_middle(_join(parts), limit_bytes, keep), False
     return _cut_parts(parts, limit_bytes, keep), False
+
+
+def fail(code: str, message: str, bridged: BridgedTool | None = None, **details: Json) -> CallOutput:
+    """A failed call as the model reads it."""
+    return {
+        "output": encode_error(code, message, **details),
+        "is_error": True,
+        "server": bridged.owner.key if bridged else None,
+        "tool": bridged.tool.name if bridged else None,
+    }
 
 
 async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[JsonObject]:
