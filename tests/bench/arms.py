@@ -32,7 +32,13 @@ def write_config(
 ) -> Path:
     """The config of a bridge in front of these Python scripts, whose tools keep their names and need no yes."""
     entries = {
-        key: {"command": sys.executable, "args": args, "require_approval": "never", "prefix": False}
+        key: {
+            "command": sys.executable,
+            "args": args,
+            "require_approval": "never",
+            "prefix": False,
+            "tools": {"repeat": ["*"]},  # ten turns make the same call ten times
+        }
         for key, args in servers.items()
     }
     path = folder / "config.json"
