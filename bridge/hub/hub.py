@@ -6,12 +6,10 @@ from typing import Self
 
 import anyio
 from mcp.server import MCPServer
-from mcp.shared.dispatcher import ProgressFnT
 
 from bridge.arguments import drop_empty, read_arguments
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.cuts import Keep
 from bridge.hub.approval import find_refusal
 from bridge.hub.catalogue import EMPTY, BridgedTool, Catalogue, build_catalogue
 from bridge.hub.connect import Outside
@@ -19,9 +17,9 @@ from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.outputs import fail, render_result
 from bridge.items import Call, CallOutput, Json, JsonObject
-from bridge.questions import Ask, ask_nobody
 from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.telemetry import Redactor
+from bridge.terms import CallTerms
 
 
 class Hub(anyio.AsyncContextManagerMixin):
@@ -88,22 +86,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             await member.settled.wait()
         return self.snapshot()
 
-    async def call(
-        self,
-        catalogue: Catalogue,
-        call: Call,
-        *,
-        deadline: float,
-        limit_bytes: int | None = None,
-        on_progress: ProgressFnT | None = None,
-        keep: Keep | None = None,
-        ask: Ask = ask_nobody,
-    ) -> CallOutput:
-        """Send one function call to the tool's owner. Never raises: whatever fails is words for the model.
-
-        The output has at most `limit_bytes`, by default as many as the config says; `keep` gets what had to be cut of
-        it; `ask` asks the person what the call cannot go on without.
-        """
+    async def call(self, catalogue: Catalogue, call: Call, terms: CallTerms) -> CallOutput:
+        """Send one function call to the tool's owner. Never raises: whatever fails is words for the model."""
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
             near: list[Json] = list(catalogue.find_near(call.name))
@@ -116,35 +100,22 @@ class Hub(anyio.AsyncContextManagerMixin):
             arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
             return fail("invalid_arguments", wrong.message, bridged, **wrong.details)
-        if refusal := await find_refusal(bridged, arguments, ask):
+        if refusal := await find_refusal(bridged, arguments, terms.ask):
             return refusal
-        return await self._execute(
-            bridged, arguments, deadline, limit_bytes or self._config.limits.output_bytes, on_progress, keep, ask
-        )
+        return await self._execute(bridged, arguments, terms)
 
-    async def _execute(
-        self,
-        bridged: BridgedTool,
-        arguments: JsonObject,
-        deadline: float,
-        limit_bytes: int,
-        on_progress: ProgressFnT | None,
-        keep: Keep | None,
-        ask: Ask,
-    ) -> CallOutput:
+    async def _execute(self, bridged: BridgedTool, arguments: JsonObject, terms: CallTerms) -> CallOutput:
         try:
-            result = await bridged.owner.call(
-                bridged.tool, arguments, deadline=deadline, on_progress=on_progress, ask=ask
-            )
+            result = await bridged.owner.call(bridged.tool, arguments, terms)
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
         try:
             output, is_error = await render_result(
                 result,
-                limit_bytes=limit_bytes,
+                limit_bytes=terms.limit_bytes or self._config.limits.output_bytes,
                 image_bytes=self._config.limits.image_bytes,
                 policy=bridged.owner.server.structured_content,
-                keep=keep,
+                keep=terms.keep,
             )
         except (ValueError, RecursionError) as error:
             return fail("unreadable_result", f"it was executed, but its result cannot be read: {error}", bridged)

@@ -7,7 +7,6 @@ from functools import partial
 import anyio
 from mcp import Client, MCPError, types
 from mcp.server import MCPServer
-from mcp.shared.dispatcher import ProgressFnT
 
 from bridge.children import Child
 from bridge.clock import Clock
@@ -22,9 +21,9 @@ from bridge.hub.replies import NOT_SENT
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way, Ways
 from bridge.items import JsonObject
-from bridge.questions import Ask
 from bridge.settings import ServerConfig
 from bridge.telemetry import Redactor
+from bridge.terms import CallTerms
 
 logger = logging.getLogger(__name__)
 
@@ -129,15 +128,13 @@ class Member:
                 if pause := self._health.pause_s:
                     await self._clock.sleep(pause)
 
-    async def call(
-        self, tool: types.Tool, arguments: JsonObject, *, deadline: float, on_progress: ProgressFnT | None, ask: Ask
-    ) -> types.CallToolResult:
-        """The result of one `tools/call`, which must be there by `deadline`; raises CallFailed. What the server wants
-        to know of the person meanwhile is asked by `ask`."""
-        send = partial(self._calls.call, tool, deadline=deadline, on_progress=on_progress)
-        with self._asides.during(ask):
+    async def call(self, tool: types.Tool, arguments: JsonObject, terms: CallTerms) -> types.CallToolResult:
+        """The result of one `tools/call`; raises CallFailed. What the server wants to know of the person meanwhile is
+        asked by `terms.ask`."""
+        send = partial(self._calls.call, tool, deadline=terms.deadline, on_progress=terms.on_progress)
+        with self._asides.during(terms.ask):
             params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
-            return await self._asides.complete(send, params, ask)
+            return await self._asides.complete(send, params, terms.ask)
 
     async def _find_link(self) -> Link:
         await self.settled.wait()

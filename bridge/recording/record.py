@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Generic, Literal
 
@@ -10,15 +11,14 @@ import httpx2
 from typing_extensions import override
 
 from bridge import __version__
-from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, decode, encode, scrub
-from bridge.questions import Ask
 from bridge.recording.lines import Called, End, Offered, Ranked, Replied, Returned, Sent, Start, locate_call
 from bridge.recording.snapshot import Snapshot
 from bridge.recording.tape import Tape
-from bridge.run.engine import C, OnProgress, Tools
+from bridge.run.engine import C, Tools
 from bridge.settings import Config, UpstreamConfig
 from bridge.telemetry import BLANK, Redactor
+from bridge.terms import CallTerms
 
 CANCELLED = "cancelled"
 """In place of an error's name: the run gave it up."""
@@ -155,39 +155,21 @@ class RecordingTools(Generic[C]):
         self._tape.write(Ranked(wish, names))
         return names
 
-    async def call(
-        self,
-        catalogue: Snapshot,
-        call: Call,
-        *,
-        deadline: float,
-        limit_bytes: int,
-        on_progress: OnProgress | None,
-        keep: Keep,
-        ask: Ask,
-    ) -> CallOutput:
+    async def call(self, catalogue: Snapshot, call: Call, terms: CallTerms) -> CallOutput:
         """What the call came to."""
         assert self._source
         self._count = n = self._count + 1
-        kept = list[str]()
+        kept, keep = list[str](), terms.keep
 
         def note(data: bytes) -> str:
             kept.append(data.decode("utf-8", "replace"))
-            return keep(data)
+            return keep(data) if keep else ""
 
         name, server = scrub(call.name), catalogue.owners.get(call.name)
         self._tape.write(Called(n, scrub(call.call_id), name, tidy(call.arguments), server))
         began, output = self._tape.now(), None
         try:
-            output = await self._inner.call(
-                self._source,
-                call,
-                deadline=deadline,
-                limit_bytes=limit_bytes,
-                on_progress=on_progress,
-                keep=note,
-                ask=ask,
-            )
+            output = await self._inner.call(self._source, call, replace(terms, keep=note if keep else None))
         finally:
             self._tape.write(_describe_end(n, round(self._tape.now() - began, 6), output, kept))
         return output

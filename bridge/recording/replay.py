@@ -10,15 +10,13 @@ import httpx2
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.cuts import Keep
 from bridge.errors import ReplayError
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error, scrub
-from bridge.questions import Ask
 from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Returned, Sent, locate_call
 from bridge.recording.record import CANCELLED, tidy
 from bridge.recording.snapshot import Snapshot
 from bridge.recording.tape import Recording
-from bridge.run.engine import OnProgress
+from bridge.terms import CallTerms
 
 PATIENCE_S = 30.0
 """How long one step may wait for another that the recording has before it: only for ever, if they differ."""
@@ -182,17 +180,7 @@ class ReplayTools:
             self._replay.note(f"tools are looked for that would {wish[:SHOWN_CHARS]!r}, which is not recorded")
         return self._fitting.get(wish, [])
 
-    async def call(
-        self,
-        catalogue: Snapshot,  # noqa: ARG002
-        call: Call,
-        *,
-        deadline: float,  # noqa: ARG002
-        limit_bytes: int,  # noqa: ARG002
-        on_progress: OnProgress | None,  # noqa: ARG002
-        keep: Keep,
-        ask: Ask,  # noqa: ARG002
-    ) -> CallOutput:
+    async def call(self, catalogue: Snapshot, call: Call, terms: CallTerms) -> CallOutput:  # noqa: ARG002
         """What the call came to."""
         self._count = n = self._count + 1
         called, returned = self._find(n, call)
@@ -205,8 +193,9 @@ class ReplayTools:
                 return _stop()
             if returned.output is None:
                 await anyio.sleep_forever()  # it ends with the run
-            for text in returned.kept:
-                keep(text.encode())
+            if keep := terms.keep:
+                for text in returned.kept:
+                    keep(text.encode())
             return _read_output(returned)
         self._differ(f"call {n} ({call.name}) does not end where it did when it was recorded")
         return _stop()

@@ -10,9 +10,10 @@ import anyio
 from bridge.clock import Clock
 from bridge.items import Call, CallOutput, JsonObject, answer_call, encode
 from bridge.run.budget import Budget
-from bridge.run.engine import C, Context, OnProgress, tell
+from bridge.run.engine import C, Context, tell
 from bridge.run.offer import Offer, fail_call
 from bridge.run.own_tools import OwnTools, RunCatalogue
+from bridge.terms import OnProgress
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")

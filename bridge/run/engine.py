@@ -3,21 +3,12 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
-from bridge.questions import Ask
 from bridge.run.record import Run
+from bridge.terms import CallTerms
 
 T = TypeVar("T")
 OnEvent = Callable[[JsonObject], None]
-
-
-class OnProgress(Protocol):
-    """Told how far a call has come."""
-
-    async def __call__(self, progress: float, total: float | None, message: str | None) -> None:
-        """`progress` of `total`, in the tool's own unit."""
-        ...
 
 
 class Upstream(Protocol):
@@ -75,19 +66,8 @@ class Tools(Protocol[C]):
         """The snapshot for a run, once every server is ready or known not to be."""
         ...
 
-    async def call(
-        self,
-        catalogue: C,
-        call: Call,
-        *,
-        deadline: float,
-        limit_bytes: int,
-        on_progress: OnProgress | None,
-        keep: Keep,
-        ask: Ask,
-    ) -> CallOutput:
-        """What a call came to, in so many bytes; texts that had to be cut go to `keep`, what only the person can say is
-        asked by `ask`. Never raises but for cancellation: a failed call is data for the model."""
+    async def call(self, catalogue: C, call: Call, terms: CallTerms) -> CallOutput:
+        """What a call came to. Never raises but for cancellation: a failed call is data for the model."""
         ...
 
 

@@ -11,7 +11,8 @@ from bridge.arguments import read_arguments
 from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
 from bridge.questions import Ask
-from bridge.run.engine import C, OnProgress, Tools
+from bridge.run.engine import C, Tools
+from bridge.terms import CallTerms, OnProgress
 
 BRIDGE = "bridge"
 """The server that these tools appear with."""
@@ -138,12 +139,7 @@ class OwnTools(Generic[C]):
         """What a call came to. Never raises but for cancellation."""
         if own := catalogue.own.get(call.name):
             return await own.call(call, limit_bytes)
-        return await self.servers.call(
-            catalogue.servers,
-            call,
-            deadline=deadline,
-            limit_bytes=limit_bytes,
-            on_progress=on_progress,
-            keep=self.keep,
-            ask=self.ask,
+        terms = CallTerms(
+            deadline=deadline, limit_bytes=limit_bytes, on_progress=on_progress, keep=self.keep, ask=self.ask
         )
+        return await self.servers.call(catalogue.servers, call, terms)

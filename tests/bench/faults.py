@@ -28,6 +28,7 @@ from bridge.hub.hub import Hub
 from bridge.items import Call
 from bridge.settings import Config, Limits, ServerConfig
 from bridge.telemetry import Redactor
+from bridge.terms import CallTerms
 from tests.fakes.rogue import Rogue
 from tests.fakes.servers import ROGUE
 
@@ -103,8 +104,8 @@ async def connect(arm: Arm, modes: list[str] | None, bombs: Bombs) -> AsyncItera
 
             async def use(tool: str, arguments: Json) -> str:
                 made = Call("1", f"far__{tool}", json.dumps(arguments), {})
-                deadline = anyio.current_time() + PATIENCE_S
-                return str((await hub.call(hub.snapshot(), made, deadline=deadline))["output"])
+                terms = CallTerms(deadline=anyio.current_time() + PATIENCE_S)
+                return str((await hub.call(hub.snapshot(), made, terms))["output"])
 
             yield use, lambda: len(hub.snapshot().tools)
         return

@@ -16,6 +16,7 @@ from mcp.server.mcpserver import MCPServer
 from bridge.arguments import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, drop_empty, read_arguments
 from bridge.hub.validation import ArgumentValidator
 from bridge.items import Call
+from bridge.terms import CallTerms
 from tests.fakes.http import HttpServer, build_faulty
 from tests.fakes.scene import scene
 from tests.fakes.servers import rogue
@@ -199,9 +200,10 @@ async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server
     async with scene({"far": {**entry, "keep_empty": True}}) as bridge:
         hub = bridge.bridge.hub
         catalogue = await hub.catalogue()
+        forever = CallTerms(deadline=math.inf)
         for number in range(2000):
             text = mutate(seeded.choice(['{"text": "a", "n": 5}', '{"n": 10, "text": "b"}']), seeded)
-            output = await hub.call(catalogue, Call(str(number), "far__judged", text, {}), deadline=math.inf)
+            output = await hub.call(catalogue, Call(str(number), "far__judged", text, {}), forever)
             fits = judge.is_valid(read_strictly(text) if text else {})
             assert output["is_error"] != fits, (text, output)
             fit += fits

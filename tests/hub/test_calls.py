@@ -10,6 +10,7 @@ from mcp.server.mcpserver import Context, MCPServer
 
 from bridge.items import Call
 from bridge.questions import say_yes
+from bridge.terms import CallTerms
 from tests.fakes.clock import VirtualClock
 from tests.fakes.http import HttpServer
 from tests.fakes.scene import scene, until
@@ -86,7 +87,8 @@ async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_pa
 
         async def use(tool: str) -> None:
             made = Call(tool, f"single__{tool}", "{}", {})
-            outputs.append((await hub.call(catalogue, made, deadline=5, ask=say_yes)).get("output"))
+            terms = CallTerms(deadline=5, ask=say_yes)
+            outputs.append((await hub.call(catalogue, made, terms)).get("output"))
 
         tasks.start_soon(use, "sleep_forever")
         await until(counts.exists)
@@ -142,8 +144,8 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
 
         async def use() -> None:
             made = Call("1", "far__work", "{}", {})
-            hub = bridge.bridge.hub
-            outputs.append((await hub.call(catalogue, made, deadline=999, on_progress=note, ask=say_yes)).get("output"))
+            terms = CallTerms(deadline=999, on_progress=note, ask=say_yes)
+            outputs.append((await bridge.bridge.hub.call(catalogue, made, terms)).get("output"))
 
         tasks.start_soon(use)
         for beat in range(beats):
