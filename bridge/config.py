@@ -23,7 +23,7 @@ from bridge.entries import (
 from bridge.errors import ConfigError
 from bridge.references import References
 from bridge.settings import OPENAI_MODEL, OPENAI_URL, Config, Notice, ServerConfig, UpstreamConfig
-from bridge.values import check_base_url, check_credential, is_long
+from bridge.values import check_base_url, check_credential, is_dummy, is_secret
 
 
 def find(environ: Mapping[str, str], platform: str = sys.platform) -> Path | None:
@@ -103,9 +103,18 @@ def _assemble(
     servers, notices = _servers(raw, environ)
     config = validate(Config, {**own, **single}, ())
     notices += _exposure(raw, path) if path else []
+    notices += _shortness(
+        {"upstream.api_key": upstream.api_key if upstream else None, "serve.token": config.serve.token}
+    )
     return config.model_copy(
         update={"upstream": upstream, "servers": tuple(servers), "notices": tuple(notices), "path": path}
     )
+
+
+def _shortness(credentials: Mapping[str, str | None]) -> list[Notice]:
+    """A notice for each of these that is too short to be blanked and no dummy."""
+    short = [name for name, key in credentials.items() if key and not is_secret(key) and not is_dummy(key)]
+    return [Notice("short_key", f"{name}: the key is too short to be blanked in logs.") for name in short]
 
 
 _OWN_SECTIONS = ("upstream", "limits", "tool_search", "serve")
@@ -252,4 +261,4 @@ def _is_secret(place: Place) -> bool:
 
 
 def _is_literal(value: Json) -> bool:
-    return isinstance(value, str) and is_long(value) and "${" not in value
+    return isinstance(value, str) and is_secret(value) and "${" not in value

@@ -16,6 +16,8 @@ Place: TypeAlias = tuple[str | int, ...]
 _STRING = r'("(?:[^"\\]++|\\.)*+"?)'
 _COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[}\]])", re.DOTALL)
+MAX_LISTED = 8
+"""Choices that are listed where none of them was written; of more only the nearest."""
 _PLAIN_KEY = re.compile(r"[\w$-]+")
 
 
@@ -183,6 +185,10 @@ def _explain(model: type[BaseModel], error: ErrorDetails) -> str:
         return f'unknown key; the nearest known one is "{nearest(str(key), _fields(model, above))}"'
     if fault == "literal_error":
         shown = json.dumps(given) if isinstance(given, str) else kind(given)
+        choices = re.findall("'([^']+)'", context["expected"])
+        near = difflib.get_close_matches(str(given).lower(), choices, n=1)
+        if near and len(choices) > MAX_LISTED:
+            return f'{shown} is not known; did you mean "{near[0]}"?'
         return f"expected {context['expected']}, not {shown}".replace("'", '"')
     if fault in _EXPECTED:
         return f"expected {_EXPECTED[fault]}, not {kind(given)}"

@@ -22,7 +22,7 @@ from bridge.values import (
     check_folders,
     check_header_name,
     check_url,
-    is_long,
+    is_secret,
     read_scalar,
 )
 
@@ -32,11 +32,17 @@ BUILTIN = "builtin_tools"
 """The key of the built-in server; its tools keep their plain names."""
 BUILTIN_NAMES = ("random_generator", "system_info", "math_calculator", "current_time")
 """The names of its tools, which no other server's tool is given while they are offered."""
-NO_UPSTREAM = (
+_UNSET = (
     "No upstream is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another Responses "
-    "endpoint, or `upstream` in the config file, or start with --offline."
+    "endpoint, or `upstream` in the config file"
 )
-NO_MODEL = "model: none is configured for this upstream; name one, or set OPENAI_MODEL"
+NO_UPSTREAM = f"{_UNSET}."
+NO_UPSTREAM_HERE = f"{_UNSET}, or start with --offline."
+"""For the commands that have the flag."""
+NO_MODEL = (
+    "model: none is configured for this upstream; name one in `model` (of `ask`: --model), in upstream.model of the "
+    "config file, or in OPENAI_MODEL"
+)
 
 
 @dataclass(frozen=True)
@@ -341,16 +347,17 @@ class Config(_Section):
     def secrets(self) -> frozenset[str]:
         """Every secret value known, for redaction.
 
-        Of headers, `env` and URL queries the values from 8 characters on: blanking every "1" or "info" in a log
-        would destroy it. Of `Bearer xyz` both the whole and `xyz`.
+        Those from 8 characters on: blanking every "1" or "info" would destroy whatever is printed. Of `Bearer xyz`
+        both the whole and `xyz`.
         """
         values = set(self._settings())
         values |= {value.split()[1] for value in values if len(value.split()) == 2}
-        credentials = {self.serve.token, self.upstream.api_key if self.upstream else None}
-        return frozenset({value for value in values if is_long(value)} | {value for value in credentials if value})
+        return frozenset(value for value in values if is_secret(value))
 
     def _settings(self) -> Iterator[str]:
+        yield self.serve.token or ""
         if self.upstream:
+            yield self.upstream.api_key or ""
             yield from self.upstream.headers.values()
             yield from self.upstream.query.values()
         for server in self.servers:

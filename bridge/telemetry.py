@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
+from bridge.items import Json
+
 BLANK = "***"
 MAX_WAITING_LINES = 1000
 FLUSH_S = 0.3
@@ -34,6 +36,18 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         return self._pattern.sub(BLANK, text) if self._pattern else text
+
+    def clean(self, value: Json) -> Json:
+        """The value with each text in it redacted: what is left is JSON, whatever a secret looks like."""
+        match value:
+            case str():
+                return self(value)
+            case list():
+                return [self.clean(each) for each in value]
+            case dict():
+                return {self(name): self.clean(each) for name, each in value.items()}
+            case _:
+                return value
 
 
 def _encode_all(secret: str) -> set[str]:

@@ -15,6 +15,8 @@ _SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_URL = "expected a URL that begins with http:// or https:// and names a host"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PLAIN_ADDRESS = re.compile(r"(?=.*[:/])([a-z]{2,10}:/{0,3})?[a-z0-9.-]{1,80}(:[0-9]{1,5})?(/[a-z0-9]{0,10})*")
+"""What can be shown of something that should be a URL: no user, no query, no long word that could be a key."""
 
 
 def read_scalar(value: object) -> object:
@@ -36,9 +38,9 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:  # its text would show the URL, and with it a password
-        raise ValueError(_NO_URL) from None
-    if not named or _CONTROL.search(url) or " " in url:
-        raise ValueError(_NO_URL)
+        parts = named = None
+    if parts is None or not named or _CONTROL.search(url) or " " in url:
+        raise ValueError(f"{_NO_URL}, not {url!r}" if _PLAIN_ADDRESS.fullmatch(url) else _NO_URL)
     if "@" in parts.netloc:
         raise ValueError("a URL must not hold a user name or a password; put credentials into headers")
     return parts
@@ -101,8 +103,14 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def is_long(value: str) -> bool:
-    return len(value) >= 8
+def is_dummy(key: str) -> bool:
+    """Whether it is one of the words that stand where a server wants a key and looks at none."""
+    return key.lower() in ("ollama", "empty", "none", "no-key", "dummy", "lm-studio")
+
+
+def is_secret(value: str) -> bool:
+    """Whether it is worth blanking, and can be: shorter ones occur in ordinary words."""
+    return len(value) >= 8 and not is_dummy(value)
 
 
 Flag = Annotated[bool, BeforeValidator(read_scalar)]

@@ -128,9 +128,9 @@ BAD_ENTRIES: list[tuple[dict[str, object], str]] = [
         '.type: expected stdio, http, streamable-http, streamableHttp, sse, not "websocket"',
     ),
     ({"url": "http://a", "type": 3}, ".type: expected a string, not a number"),
-    ({"url": "ftp://a"}, f".url: {NO_URL}"),
+    ({"url": "ftp://a"}, f".url: {NO_URL}, not 'ftp://a'"),
     ({"url": "http://[::1"}, f".url: {NO_URL}"),
-    ({"url": "http://a:99999"}, f".url: {NO_URL}"),
+    ({"url": "http://a:99999"}, f".url: {NO_URL}, not 'http://a:99999'"),
     ({"url": "http://a/\nb"}, f".url: {NO_URL}"),
     (
         {"url": "http://user:hunter2@a"},
@@ -202,6 +202,10 @@ BAD_SECTIONS: list[tuple[dict[str, object], str]] = [
     ({"upstream": None}, "upstream: expected an object, not null"),
     ({"upstream": {"url": "http://a"}}, 'upstream.url: unknown key; the nearest known one is "base_url"'),
     ({"upstream": {"base_url": "api.openai.com"}}, f"upstream.base_url: {NO_URL}"),
+    ({"upstream": {"base_url": "localhost:11434/v1"}}, f"upstream.base_url: {NO_URL}, not 'localhost:11434/v1'"),
+    ({"upstream": {"base_url": "sk-proj/Abc0123456789"}}, f"upstream.base_url: {NO_URL}"),
+    ({"upstream": {"base_url": "htp://me:hunter2@host"}}, f"upstream.base_url: {NO_URL}"),
+    ({"upstream": {"profile": "Ollma"}}, 'upstream.profile: "Ollma" is not known; did you mean "ollama"?'),
     (
         {"upstream": {"base_url": "http://a/v1?x=1"}},
         "upstream.base_url: a base URL ends with its path; put query parameters into upstream.query",
@@ -767,6 +771,21 @@ def test_every_secret_is_known_and_no_ordinary_word_is_one(read: Read) -> None:
         "canary-bearer-7",
     }
     assert load(environ={}).secrets() == frozenset()
+
+
+@pytest.mark.parametrize("dummy", ["ollama", "EMPTY", "none", "no-key", "dummy", "lm-studio"])
+def test_a_dummy_in_place_of_a_key_is_no_secret(read: Read, dummy: str) -> None:
+    config = read({"upstream": {"base_url": "http://a", "api_key": dummy}})
+    assert (config.secrets(), config.notices) == (frozenset(), ())
+
+
+def test_a_key_that_is_too_short_to_be_blanked_is_noticed(read: Read) -> None:
+    config = read({"upstream": {"base_url": "http://a", "api_key": "k"}, "serve": {"token": "1234567"}})
+    assert config.secrets() == frozenset()
+    assert [(notice.code, notice.message) for notice in config.notices] == [
+        ("short_key", f"{place}: the key is too short to be blanked in logs.")
+        for place in ("upstream.api_key", "serve.token")
+    ]
 
 
 def test_no_secret_is_shown_by_repr(read: Read) -> None:

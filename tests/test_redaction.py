@@ -94,9 +94,9 @@ async def test_no_canary_reaches_any_sink(
         "ask": ("ask", "fail", "--log-level", "debug"),
         "ask --json": ("ask", "fail", "--json", "--log-level", "debug", "--log-file", str(log)),
         "tools": ("tools", "--log-level", "debug"),
-        "tools --json": ("tools", "--json"),
+        "tools --json": ("tools", "--json", "--log-level", "debug"),
         "check": ("check", "--log-level", "debug"),
-        "check --json": ("check", "--json"),
+        "check --json": ("check", "--json", "--log-level", "debug"),
     }.items():
         done = await run(capfd, *args, "--config", str(config))
         sinks |= {f"{name}, stdout": done.stdout, f"{name}, stderr": done.stderr}

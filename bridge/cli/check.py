@@ -40,7 +40,7 @@ def check(options: argparse.Namespace, config: Config, redact: Redactor, childre
     findings = anyio.run(_look, config, redact, children)
     if options.json:
         report: JsonObject = {"findings": cast("list[Json]", findings)}
-        sys.stdout.write(redact(encode(report)) + "\n")
+        sys.stdout.write(encode(redact.clean(report)) + "\n")
     else:
         _print(findings, redact)
     sys.stdout.flush()

@@ -11,8 +11,9 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.children import Child
-from bridge.cli.codes import COMPLETED, USAGE
+from bridge.cli.codes import COMPLETED
 from bridge.cli.tools import make_printable
+from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
 from bridge.hub.hub import Hub
 from bridge.items import Json, JsonObject, decode, encode
@@ -22,17 +23,18 @@ from bridge.tokens import estimate_tokens
 
 
 def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Print every tool that the model or its server calls so; exit code 2 where there is none."""
+    """Print every tool that the model or its server calls so. Raises ArgumentError where there is none."""
     tools, near = anyio.run(_gather, options.name, config, redact, children)
     if options.json:
-        sys.stdout.write(redact(encode({"tools": list[Json](tools)})) + "\n")
+        sys.stdout.write(encode(redact.clean({"tools": list[Json](tools)})) + "\n")
     elif tools:
         sys.stdout.write("\n".join(redact("\n".join(_describe(tool))) + "\n" for tool in tools))
-    if not tools:
-        hint = f"; near names: {', '.join(near)}" if near else ""
-        sys.stderr.write(make_printable(redact(f"there is no tool {options.name!r}{hint}")) + "\n")
     sys.stdout.flush()
-    return COMPLETED if tools else USAGE
+    if not tools:
+        hint = f"near names: {', '.join(near)}; " if near else ""
+        words = f"there is no tool {options.name!r}; {hint}`tools` without a name shows all"
+        raise ArgumentError(make_printable(redact(words)))
+    return COMPLETED
 
 
 async def _gather(
@@ -84,6 +86,6 @@ def _describe(tool: JsonObject) -> Iterator[str]:
         yield make_printable(f"the model does not get it: {notes[0]}")
         return
     yield f"approval: {tool['approval']}; about {tool['tokens']:,} tokens in every request"
-    yield "changed on its way to the model:" if notes else "as its server wrote it:"
+    yield "changed on its way to the model:" if notes else "unchanged:"
     yield from (make_printable(f"  - {note}") for note in notes)
     yield from map(make_printable, json.dumps(tool["function"], ensure_ascii=False, indent=2).split("\n"))

@@ -87,7 +87,7 @@ def _describe(receipt: JsonObject, first: FirstRequest) -> Iterator[str]:
     for name, tokens in costs.items():
         yield f"{tokens:>7,} tokens  {name}"
     total = estimate_tokens(first.body.decode())
-    yield f"{sum(costs.values()):>7,} tokens in {len(costs)} tools, about; {total:,} in the whole request"
+    yield f"about {sum(costs.values()):,} tokens in {len(costs)} tools, {total:,} in the whole request"
 
 
 def _weigh_tools(body: bytes) -> dict[str, int]:

@@ -101,8 +101,8 @@ def _print(trials: Trials, redact: Redactor, *, as_json: bool) -> None:
     """The settings alone, ready to be put into `upstream`."""
     if as_json:
         report: JsonObject = {"outcomes": [*_list_outcomes(trials)], "upstream": trials.describe()}
-        sys.stdout.write(redact(encode(report)) + "\n")
+        sys.stdout.write(encode(redact.clean(report)) + "\n")
     elif len(trials.outcomes) > 1:
-        lines = [f"  {encode(name)}: {encode(value)}" for name, value in trials.describe().items()]
-        sys.stdout.write(redact('"upstream": {\n' + ",\n".join(lines) + "\n}\n"))
+        lines = [f"  {encode(name)}: {encode(redact.clean(value))}" for name, value in trials.describe().items()]
+        sys.stdout.write('"upstream": {\n' + ",\n".join(lines) + "\n}\n")
     sys.stdout.flush()

@@ -22,7 +22,9 @@ HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of `bridge.cli.codes`."""
     _prepare_streams()
-    options = build_parser().parse_args(argv)
+    options, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         return _run(options)
     except (ConfigError, NotConfigured, ArgumentError) as error:
@@ -70,6 +72,8 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.replay import replay
 
             return replay(options)
+        case "check" if not options.live and (options.yes or options.record):
+            raise ArgumentError("check: --yes and --record belong to --live")
         case _:
             return _run_configured(options)
 
@@ -119,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    common = _build_common()
+    common, quiet = _build_common("warning"), _build_common("error")
     upstream = argparse.ArgumentParser(add_help=False)
     upstream.add_argument("--offline", action="store_true", help="use the embedded rule-based upstream: no key needed")
 
@@ -146,11 +150,11 @@ def build_parser() -> argparse.ArgumentParser:
     ways.add_argument("--replay", type=Path, metavar="FILE", help="run a recording again, without anything else")
 
     commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
-    tools = commands.add_parser("tools", parents=[common], help="show each server, and each tool as the model sees it")
+    tools = commands.add_parser("tools", parents=[quiet], help="show each server, and each tool as the model sees it")
     tools.add_argument("name", metavar="NAME", nargs="?", help="one tool: all that the model reads of it, and why")
     tools.add_argument("--json", action="store_true", help="print it as JSON")
-    tools.add_argument("--search", metavar="WORDS", help="show instead what the model would find with these words")
-    check = commands.add_parser("check", parents=[common], help="look whether everything is right, and say what to do")
+    tools.add_argument("--search", type=_read_words, metavar="WORDS", help="show instead what the model would find")
+    check = commands.add_parser("check", parents=[quiet], help="look whether everything is right, and say what to do")
     check.add_argument("--json", action="store_true", help="print it as JSON")
     check.add_argument("--live", action="store_true", help="try what the real endpoint can; costs a few cents at most")
     check.add_argument("--yes", action="store_true", help="with --live: do it, after it has said what it costs")
@@ -160,7 +164,15 @@ def build_parser() -> argparse.ArgumentParser:
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
+    for command in commands.choices.values():
+        command.set_defaults(refuse=command.error)  # the parser of all would show its own usage
     return parser
+
+
+def _read_words(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("WORDS: is empty")
+    return text
 
 
 def _read_port(text: str) -> int:
@@ -169,10 +181,11 @@ def _read_port(text: str) -> int:
     return int(text)
 
 
-def _build_common() -> argparse.ArgumentParser:
+def _build_common(level: str) -> argparse.ArgumentParser:
+    """`level`: what is logged at least; "error" where the command itself tells of all that is wrong."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="the config file")
     levels = ["debug", "info", "warning", "error"]
-    common.add_argument("--log-level", choices=levels, default="warning", help="default: %(default)s")
+    common.add_argument("--log-level", choices=levels, default=level, help="default: %(default)s")
     common.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
     return common

@@ -5,13 +5,13 @@ import sys
 
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.items import JsonObject
-from bridge.settings import NO_MODEL, NO_UPSTREAM, Config
+from bridge.settings import NO_MODEL, NO_UPSTREAM_HERE, Config
 
 
 def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
     """The arguments of `respond` that the command line makes. Raises NotConfigured or ArgumentError."""
     if not options.offline and config.upstream is None:
-        raise NotConfigured(NO_UPSTREAM)
+        raise NotConfigured(NO_UPSTREAM_HERE)
     if not (options.offline or options.model or (config.upstream and config.upstream.model)):
         raise ArgumentError(NO_MODEL)
     arguments: JsonObject = {"input": _read_text(options.prompt)}

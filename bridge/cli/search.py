@@ -1,9 +1,9 @@
-"""`tools --search WORDS`: what the model would be answered by `find_tools`."""
+"""`tools --search WORDS`: what the model would find with `find_tools`."""
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import anyio
 
@@ -20,23 +20,33 @@ from bridge.telemetry import Redactor
 
 
 def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Connect every server, wait as a run would, and print the answer, or with `--json`
+    """Connect every server, wait as a run would, and print what is found, best first; with `--json`
     `{query, tools: [{name, server, tool, tokens, description}]}`."""
-    answer, report = anyio.run(_search, options.search, config, redact, children)
-    lines = [encode(report)] if options.json else map(make_printable, answer.split("\n"))
-    sys.stdout.write("".join(f"{redact(line)}\n" for line in lines))
+    tools = anyio.run(_search, options.search, config, redact, children)
+    if options.json:
+        report: JsonObject = {"query": options.search, "tools": list[Json](tools)}
+        sys.stdout.write(encode(redact.clean(report)) + "\n")
+    elif tools:
+        sys.stdout.write("".join(f"{make_printable(redact(line))}\n" for line in _align(tools)))
+    else:
+        sys.stdout.write(redact(f"No tool fits {options.search!r}. `tools` shows all.\n"))
     sys.stdout.flush()
     return COMPLETED
 
 
-async def _search(
-    words: str, config: Config, redact: Redactor, children: Mapping[str, Child]
-) -> tuple[str, JsonObject]:
+async def _search(words: str, config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[JsonObject]:
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
         found = find_tools(RunCatalogue(catalogue, {}), catalogue.functions, words, config.tool_search.found)
-        tools: list[Json] = [_describe(name, catalogue) for name in found.names]
-        return found.text, {"query": words, "tools": tools}
+        return [_describe(name, catalogue) for name in found.names]
+
+
+def _align(tools: list[JsonObject]) -> Iterator[str]:
+    """One line a tool: name, server, tokens."""
+    cells = ([str(tool[column]) for column in ("name", "server", "tokens")] for tool in tools)
+    rows = [["the model sees", "server", "tokens"], *cells]
+    wide, narrow = max(len(name) for name, _, _ in rows), max(len(server) for _, server, _ in rows)
+    yield from (f"{name:<{wide}}  {server:<{narrow}}  {tokens:>6}" for name, server, tokens in rows)
 
 
 def _describe(name: str, catalogue: Catalogue) -> JsonObject:

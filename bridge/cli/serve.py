@@ -1,6 +1,7 @@
 """`serve`: be an MCP server, for the host that started this process or for clients on the network."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bridge.app import Bridge
     from bridge.settings import Config
 
+logger = logging.getLogger(__name__)
+
 
 def serve(options: argparse.Namespace) -> int:
     """Serve until the host closes stdin or a signal comes; no child is left behind.
@@ -24,7 +27,8 @@ def serve(options: argparse.Namespace) -> int:
     The order matters: the descriptors are taken before anything could write to them, signals are caught before the
     first child is started, and the children boot while the large imports run.
     """
-    if options.transport == "stdio" and (options.host or options.port or options.no_auth):
+    is_placed = options.host is not None or options.port is not None
+    if options.transport == "stdio" and (is_placed or options.no_auth):
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
     pipes = _claim_stdio() if options.transport == "stdio" else None
     from bridge.cli.setup import set_up, start_children
@@ -96,8 +100,11 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> Face:
     """Everything that can be refused is refused here, before a child is started."""
     from bridge.clock import Clock
     from bridge.host.http import listen, serve_http
+    from bridge.settings import NO_UPSTREAM_HERE
 
     listening = listen(config.serve, no_auth=options.no_auth)
+    if config.upstream is None and not options.offline:
+        logger.warning("%s", NO_UPSTREAM_HERE)
 
     async def face(bridge: "Bridge", stop: "anyio.Event") -> None:
         sys.stderr.write(f"Serving on {listening.url} (and /sse)\n")

@@ -24,8 +24,10 @@ from bridge.telemetry import Redactor
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Connect every server, wait as a run would, and print what a run would offer."""
     report = anyio.run(_gather, config, redact, children)
+    for notice in config.notices:
+        sys.stderr.write(make_printable(redact(f"! {notice.message}")) + "\n")
     if options.json:
-        sys.stdout.write(redact(encode(report)) + "\n")
+        sys.stdout.write(encode(redact.clean(report)) + "\n")
     else:
         _print_tables(report, redact)
     sys.stdout.flush()

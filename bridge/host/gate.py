@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge.clock import Clock
 
 OPEN_PATH = "/healthz"
-"""The one path that needs no token: without one it says nothing but that the service is up."""
+"""The one path that needs no token: without one it says nothing but that the service is up. A wrong one is refused."""
+UNAUTHORIZED = "Unauthorized: send Authorization: Bearer TOKEN"
 BODY_TIMEOUT_S = 10.0
 """How long a request body may take. Without a bound, a client that never sends one holds its place for ever."""
 
@@ -48,14 +49,15 @@ class Access:
     origins: frozenset[tuple[str, Address]]
 
     def find_refusal(self, scope: Scope) -> Response | None:
-        """The reply to a request that must go no further, or None. It says nothing about what would be right."""
+        """The reply to a request that must go no further, or None. It does not say which value would be right."""
         headers = Headers(scope=scope)
         if _only(headers, "host", parse_host) not in self.hosts:
             return PlainTextResponse("Unknown host", 421)
         if headers.getlist("origin") and _only(headers, "origin", parse_origin) not in self.origins:
             return PlainTextResponse("Origin not allowed", 403)
-        if scope["path"] != OPEN_PATH and not self.knows(headers.getlist("authorization")):
-            return PlainTextResponse("Unauthorized", 401, {"WWW-Authenticate": "Bearer"})
+        credentials = headers.getlist("authorization")
+        if (credentials or scope["path"] != OPEN_PATH) and not self.knows(credentials):
+            return PlainTextResponse(UNAUTHORIZED, 401, {"WWW-Authenticate": "Bearer"})
         return None
 
     def knows(self, credentials: Iterable[str]) -> bool:

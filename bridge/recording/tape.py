@@ -56,22 +56,10 @@ class Tape:
     def write(self, line: Line) -> None:
         """Add a line, at this time and without secrets."""
         fields = cast("JsonObject", asdict(replace(line, at_s=self.now())))
-        cleaned: JsonObject = {name: self._clean(value) for name, value in fields.items()}
+        cleaned: JsonObject = {name: self.redact.clean(value) for name, value in fields.items()}
         left = memoryview((encode(cleaned | {"kind": line.kind}) + "\n").encode())
         while left:
             left = left[os.write(self._file, left) :]
-
-    def _clean(self, value: Json) -> Json:
-        """The value with each text in it redacted: what is left is JSON, whatever a secret looks like."""
-        match value:
-            case str():
-                return self.redact(value)
-            case list():
-                return [self._clean(each) for each in value]
-            case dict():
-                return {self.redact(name): self._clean(each) for name, each in value.items()}
-            case _:
-                return value
 
 
 @dataclass(frozen=True)

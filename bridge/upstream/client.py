@@ -22,6 +22,7 @@ from bridge.upstream.replies import read_failure
 from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Passing, check_response, explain_tries, find_pause
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
+from bridge.values import is_secret
 
 PROBE_S = 15.0
 """How long a probe waits for an answer."""
@@ -47,7 +48,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         """What is known of it beforehand."""
         self._learned: dict[str, Profile] = {}
         self._clock = clock
-        self._redact = redact or Redactor([config.api_key] if config.api_key else [])
+        self._redact = redact or Redactor(filter(is_secret, [config.api_key or ""]))
         self._wire = Wire(config, self.profile.auth, clock=clock, transport=transport)
 
     async def __aexit__(

@@ -93,6 +93,7 @@ async def test_no_upstream_is_an_error_that_says_what_to_set(check: Check) -> No
     assert done.code == 1
     assert "✗ upstream: none is configured" in done.stdout
     assert "set OPENAI_API_KEY" in done.stdout
+    assert "--offline" not in done.stdout
 
 
 async def test_each_failed_server_is_explained_with_its_own_last_words(check: Check) -> None:
@@ -147,6 +148,24 @@ async def test_json_holds_the_same_findings(check: Check) -> None:
     assert [finding["level"] for finding in findings] == ["ok", "ok", "error"]
     assert findings[2]["what"] == "server loud"
     assert "the key *** is refused" in findings[2]["message"]
+
+
+async def test_a_key_that_occurs_in_every_line_leaves_the_report_whole(check: Check) -> None:
+    done = await check(api_error(401, "Incorrect API key"), "--json", unit={"api_key": "e"})
+    findings = json.loads(done.stdout)["findings"]
+    assert findings[1]["message"] == "upstream.api_key: the key is too short to be blanked in logs."
+    assert "Incorrect API key" in findings[2]["message"]
+
+
+async def test_a_secret_that_json_is_made_of_leaves_the_report_valid(check: Check) -> None:
+    done = await check(REFUSED, "--json", unit={"headers": {"X-Key": '{"level":'}})
+    assert [finding["level"] for finding in json.loads(done.stdout)["findings"]] == ["ok", "ok"]
+
+
+async def test_each_fault_of_a_server_is_told_once(check: Check) -> None:
+    done = await check(mcpServers={"absent": {"command": "no-such-command-anywhere"}})
+    assert done.stdout.count("command not found") == 1
+    assert done.stderr == ""
 
 
 async def test_a_notice_about_the_config_is_a_warning(check: Check) -> None:

@@ -87,6 +87,7 @@ async def test_ask_without_an_upstream_exits_2_and_says_what_to_set(bridge: Brid
     done = await bridge("ask", "hello")
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith("mcp-responses-bridge: No upstream is configured: set OPENAI_API_KEY")
+    assert done.stderr.endswith(", or start with --offline.\n")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -106,6 +107,13 @@ async def test_a_log_file_that_cannot_be_written_is_one_line_and_exit_2(bridge: 
     done = await bridge("ask", "hello", "--offline", "--log-file", str(tmp_path / "no" / "log"))
     assert done.code == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+async def test_an_unknown_option_is_told_with_the_usage_of_its_command(bridge: Bridge) -> None:
+    done = await bridge("ask", "hello", "--bogus")
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: mcp-responses-bridge ask ")
+    assert done.stderr.endswith("mcp-responses-bridge ask: error: unrecognized arguments: --bogus\n")
 
 
 async def test_ask_without_a_model_is_one_line_and_exit_2(bridge: Bridge) -> None:
@@ -152,7 +160,10 @@ def test_ask_answers_though_its_stderr_cannot_be_written() -> None:
         (["serve", "--host", "0.0.0.0"], "belong to --transport http"),
         (["serve", "--transport", "http", "--host", "0.0.0.0"], "set serve.token"),
         (["serve", "--transport", "http", "--host", "0.0.0.0", "--no-auth"], "only on a loopback address"),
+        (["serve", "--port", "0"], "belong to --transport http"),
         (["config", "cursor", "--config", "/no/such/file"], "there is no such file"),
+        (["check", "--yes"], "check: --yes and --record belong to --live"),
+        (["check", "--record", "file"], "check: --yes and --record belong to --live"),
     ],
 )
 async def test_a_wrong_option_is_told_in_one_sentence_and_exit_2(bridge: Bridge, args: list[str], words: str) -> None:

@@ -39,7 +39,7 @@ async def test_it_tells_where_it_would_go_what_was_changed_and_what_each_tool_co
     costs = re.findall(r"^ *(\d+) tokens  (\w+)$", done.stderr, re.MULTILINE)
     assert [name for _, name in costs] == ["random_generator", "system_info", "math_calculator", "current_time"]
     total = sum(int(tokens) for tokens, _ in costs)
-    assert f"{total} tokens in 4 tools" in done.stderr
+    assert f"\nabout {total} tokens in 4 tools, " in done.stderr
 
 
 async def test_what_no_request_can_be_made_of_is_told_and_exits_2(

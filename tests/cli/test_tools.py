@@ -133,6 +133,7 @@ async def test_one_tool_is_shown_as_the_model_sees_it_with_what_was_changed_and_
     assert "  - anyOf beside `properties` became a condition" in done.stdout
     assert json.loads(done.stdout[done.stdout.index("{") :])["parameters"]["properties"] == {"x": {}}
 
+    assert "unchanged:" in (await show(tmp_path, capfd, program, "plain")).stdout
     plain = await show(tmp_path, capfd, program, "hostile__plain", "--json")
     [tool] = json.loads(plain.stdout)["tools"]
     assert (tool["name"], tool["tool"], tool["notes"]) == ("hostile__plain", "plain", [])
@@ -142,7 +143,8 @@ async def test_one_tool_is_shown_as_the_model_sees_it_with_what_was_changed_and_
     assert "the model does not get it: its definition of 70," in vast.stdout
     unknown = await show(tmp_path, capfd, program, "plane")
     assert (unknown.code, unknown.stdout) == (2, "")
-    assert "there is no tool 'plane'; near names: " in unknown.stderr
+    assert unknown.stderr.startswith("mcp-responses-bridge: there is no tool 'plane'; near names: ")
+    assert unknown.stderr.endswith("`tools` without a name shows all\n")
 
 
 def describe(name: str, **schema: Any) -> dict[str, Any]:
@@ -180,16 +182,14 @@ for line in sys.stdin:
 """
 
 
-async def test_a_search_prints_what_the_model_would_be_answered(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_search_prints_what_the_model_would_find(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tools = [{**describe("send_mail", properties={"to": {}}), "description": "Sends an e-mail"}, describe("x\x1b[2J")]
     program = build_hostile(tools)
     done = await show(tmp_path, capfd, program, "--search", "发送邮件")
     assert done.code == 0
     assert done.stdout.splitlines() == [
-        "You can call these from now on, the best fit first:",
-        "- hostile__send_mail(to?): Sends an e-mail",
+        "the model sees      server   tokens",
+        "hostile__send_mail  hostile      37",
     ]
     for_programs = await show(tmp_path, capfd, program, "--json", "--search", "send an e-mail")
     report = json.loads(for_programs.stdout)
@@ -203,7 +203,10 @@ async def test_a_search_prints_what_the_model_would_be_answered(
         "description": "Sends an e-mail",
     }
     nothing = await show(tmp_path, capfd, program, "--search", "walk the dog")
-    assert nothing.stdout.startswith("No tool fits 'walk the dog'. Connected are: hostile (2).")
+    assert nothing.stdout.startswith("No tool fits 'walk the dog'.")
+    empty = await show(tmp_path, capfd, program, "--search", " ")
+    assert (empty.code, empty.stdout) == (2, "")
+    assert empty.stderr.splitlines()[-1].endswith("--search: WORDS: is empty")
 
 
 async def test_where_all_tools_are_too_many_it_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

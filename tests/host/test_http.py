@@ -347,6 +347,18 @@ async def test_sigterm_ends_the_service_with_open_streams_and_a_run_in_flight(
     assert TOKEN.encode() not in said
 
 
+@pytest.mark.external
+async def test_a_service_without_an_upstream_says_so_once_at_the_start() -> None:
+    command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--port", "0"]
+    async with await anyio.open_process(command, stdin=None, stdout=None) as process:
+        assert process.stderr
+        said = await read_until(process.stderr, b"/mcp")
+        process.terminate()
+        said += await read_until(process.stderr, None)
+    assert said.count(b"WARNING bridge.cli.serve: No upstream is configured: ") == 1
+    assert said.count(b", or start with --offline.") == 1
+
+
 async def stay(port: int, path: str, mode: ConnectMode) -> None:
     """A client that asks over one transport, and only listens over the other, until the service goes away."""
     with suppress(Exception):

@@ -447,7 +447,8 @@ def test_every_preset_can_be_named_and_every_field_can_be_set() -> None:
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"profile": "olama"}, 'upstream.profile: expected "auto", "azure", '),
+        ({"profile": "olama"}, 'upstream.profile: "olama" is not known; did you mean "ollama"?'),
+        ({"profile": "mine"}, 'upstream.profile: expected "auto", "azure", '),
         ({"auth": "a b"}, "upstream.auth: 'a b' is not a header name"),
         ({"state": "kept"}, 'upstream.state: expected "auto", "stateless" or "previous_response_id", not "kept"'),
         ({"drop": "user"}, "upstream.drop: expected a list, not a string"),
