@@ -22,17 +22,14 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.items import JsonObject, Notice
 from bridge.questions import Ask
-from bridge.run.answer import read_answer
+from bridge.run.body import Body
 from bridge.run.continuation import complete_input, continue_run
 from bridge.run.conversations import Conversations
 from bridge.run.engine import C, Tools, tell
-from bridge.run.kept import KeptOutputs, find_last_id
-from bridge.run.limits import Ending, fail_with, lower_limits
-from bridge.run.loop import Loop
+from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.own_tools import OwnTools
 from bridge.run.record import Listener, Run
-from bridge.run.request import Request, build_request
+from bridge.run.request import build_request
 from bridge.settings import BUILTIN, NO_MODEL, NO_UPSTREAM, Config, Limits, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
@@ -88,9 +85,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
             outside=outside,
             on_change=self.server.note_change,
         )
-        self._take_turns = partial(self._loop, listen_to(self.hub)) if listen_to else partial(self._loop, self.hub)
         self._conversations = Conversations(self._clock)
-        self._engine = MemoryEngine(self._respond, self._clock, orphan_s=config.limits.orphan_s)
+        body = partial(self._respond, listen_to(self.hub)) if listen_to else partial(self._respond, self.hub)
+        self._engine = MemoryEngine(body, self._clock, orphan_s=config.limits.orphan_s)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -185,36 +182,19 @@ class Bridge(anyio.AsyncContextManagerMixin):
             return complete_input(answered, arguments, is_kept=is_kept) if answered else arguments
         return arguments
 
-    async def _respond(self, run: Run, arguments: JsonObject) -> Ending:
-        """The body of a run."""
+    async def _respond(self, servers: Tools[C], run: Run, arguments: JsonObject) -> Ending:
         assert self.upstream
-        upstream = self.upstream.config
-        wish_turns, wish_time = arguments.get("max_turns"), arguments.get("timeout_s")
-        limits, notices = lower_limits(
-            self._config.limits,
-            int(wish_turns) if isinstance(wish_turns, (int, float)) else None,
-            wish_time if isinstance(wish_time, (int, float)) else None,
+        body = Body(
+            self._config,
+            self.upstream,
+            self.upstream.config,
+            servers,
+            self._conversations,
+            self._clock,
+            self._ask,
+            self._attach,
         )
-        for notice in notices:
-            run.emit(tell(notice))
-        try:
-            arguments = await self._attach(arguments)
-        except ArgumentError as error:
-            return fail_with(error)
-        request = build_request(arguments, model=upstream.model or "", defaults=upstream.defaults)
-        request = self._conversations.restore(request, owner=run.owner)
-        ending = await self._take_turns(run, request, limits)
-        self._conversations.keep(request, run.events, owner=run.owner)
-        if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
-            run.emit(answer)
-        return ending
-
-    async def _loop(self, servers: Tools[C], run: Run, request: Request, limits: Limits) -> Ending:
-        assert self.upstream
-        price = self._config.prices.get(str(request.parameters["model"]))
-        kept = KeptOutputs(after=find_last_id(request.items), notify=lambda notice: run.emit(tell(notice)))
-        tools = OwnTools[C](servers, (kept.tool,), kept.keep, self._ask or run.ask)
-        return await Loop(self.upstream, tools, run, limits, price, self._config.tool_search, self._clock).run(request)
+        return await body.execute(run, arguments)
 
     async def _attach(self, arguments: JsonObject) -> JsonObject:
         """The arguments with the content of the files that `input` names."""

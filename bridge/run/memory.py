@@ -19,7 +19,7 @@ KEPT_S = 3600.0
 KEPT_RUNS, KEPT_CHARS = 100, 64 << 20
 """How many runs that have ended are kept, and how much text of theirs in all; the oldest goes first."""
 
-Body: TypeAlias = Callable[[Run, JsonObject], Awaitable[Ending]]
+Execute: TypeAlias = Callable[[Run, JsonObject], Awaitable[Ending]]
 
 
 class _End(NamedTuple):
@@ -33,7 +33,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     A run that somebody waited for, and nobody has for `orphan_s` seconds, is stopped.
     """
 
-    def __init__(self, body: Body, clock: Clock, *, orphan_s: float) -> None:
+    def __init__(self, body: Execute, clock: Clock, *, orphan_s: float) -> None:
         self._body = body
         self._clock = clock
         self._orphan_s = orphan_s
