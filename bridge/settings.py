@@ -147,7 +147,8 @@ class ServerConfig(_Section):
     headers: Headers = Field(default_factory=dict[str, str], repr=False)
     """Sent with every request to `url`."""
     transport: Transport = "stdio"
-    """From `type`. "auto" is a `url` without `type`: Streamable HTTP, and SSE where that is refused."""
+    """Written as `type`: "stdio" for a command; for a `url` "http" (also "streamable-http", "streamableHttp") or "sse".
+    A `url` without it is "auto" here: Streamable HTTP, and SSE where that is refused."""
     tools: ToolRules = ToolRules()
     """Which of its tools may run."""
     require_approval: Approval = "writes"
@@ -237,7 +238,7 @@ class Limits(_Section):
     """What one run may use. A caller may lower a limit, never raise it."""
 
     max_turns: Count = 10
-    """Upstream requests of a run. Whatever limit a run meets, one more request, without tools, gives a last answer."""
+    """Upstream requests of a run. Whatever limit a run meets, one more request, with no call, gives a last answer."""
     max_tool_calls: Count = 50
     """Tool calls of a run."""
     max_turn_calls: Count = 32

@@ -1,10 +1,12 @@
 """docs/reference.md says what the code says. `python tests/test_reference.py > docs/reference.md` writes it anew."""
 
+import argparse
 import ast
 import inspect
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast, get_args, get_origin
 
 from bridge import settings
 from bridge.cli.main import build_parser
@@ -22,6 +24,7 @@ SECTIONS = {
     "serve": settings.ServeConfig,
 }
 SPELLED = {"transport": "type"}
+"""What the config file calls a setting, where that is read in several spellings: its text says which."""
 
 
 def render() -> str:
@@ -48,11 +51,9 @@ def render() -> str:
         _render_arguments(CANCEL_ARGUMENTS),
         "Both have the result of `respond`.",
         "## Commands",
-        "```",
         _render_commands(),
-        "```",
     ]
-    return "\n\n".join(parts).replace("```\n\n", "```\n").replace("\n\n```\n", "\n```\n").rstrip() + "\n"
+    return "\n\n".join(parts).rstrip() + "\n"
 
 
 def _first_line(section: type) -> str:
@@ -66,11 +67,21 @@ def _render_fields(section: type[settings.BaseModel]) -> str:
     for field, doc in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(field, ast.AnnAssign) and isinstance(doc, ast.Expr) and isinstance(field.target, ast.Name):
             name = field.target.id
-            default = section.model_fields[name].get_default(call_default_factory=False)
             text = inspect.cleandoc(str(cast("ast.Constant", doc.value).value)).replace("\n", " ")
-            if name != "key":
-                rows.append(f"| `{SPELLED.get(name, name)}` | {_show(default)} | {text} |")
+            if name in SPELLED:
+                rows.append(f"| `{SPELLED[name]}` |  | {text} |")
+            elif name != "key":
+                setting = section.model_fields[name]
+                default = setting.get_default(call_default_factory=False)
+                rows.append(f"| `{name}` | {_show(default)} | {text}{_render_choices(setting.annotation)} |")
     return "\n".join(rows)
+
+
+def _render_choices(annotation: object) -> str:
+    """One of few values, also where None is another."""
+    literals = [kind for kind in (annotation, *get_args(annotation)) if get_origin(kind) is Literal]
+    choices = [f"`{choice}`" for literal in literals for choice in get_args(literal)]
+    return f" One of {', '.join(choices)}." if choices else ""
 
 
 def _show(default: object) -> str:
@@ -86,12 +97,35 @@ def _render_arguments(arguments: JsonObject) -> str:
 
 
 def _render_commands() -> str:
+    """Each command with its options; those that all take are said once."""
     parser = build_parser()
-    lines = [parser.format_usage().strip()]
-    for action in parser._actions:
-        if isinstance(action.choices, dict):
-            lines += [command.format_usage().strip().removeprefix("usage: ") for command in action.choices.values()]
-    return "\n".join(" ".join(line.split()) for line in lines)
+    [commands] = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    helps = {choice.dest: choice.help for choice in commands._choices_actions}
+    options = {name: _describe_options(command) for name, command in commands.choices.items()}
+    common = [row for row in options["demo"] if all(row in rows for name, rows in options.items() if name != "offline")]
+    parts = [f"All but `offline` take these; `{parser.prog}` alone takes `--version`.", _render_options(common)]
+    for name, rows in options.items():
+        words = helps[name] or ""
+        parts += [f"### `{name}`", f"{words[:1].upper()}{words[1:]}."]
+        parts += [_render_options(own)] if (own := [row for row in rows if row not in common]) else []
+    return "\n\n".join(parts)
+
+
+def _describe_options(command: argparse.ArgumentParser) -> list[tuple[str, str]]:
+    """Each option as it is typed, and what it does."""
+    actions = [action for action in command._actions if action.dest != "help"]
+    return [(_spell(action), (action.help or "") % vars(action)) for action in actions]
+
+
+def _spell(action: argparse.Action) -> str:
+    value = f"{{{','.join(map(str, action.choices))}}}" if action.choices else action.dest.upper()
+    parts = [*action.option_strings, str(action.metavar or value)]
+    return " ".join(parts[:1] if action.nargs == 0 else parts)
+
+
+def _render_options(rows: Iterable[tuple[str, str]]) -> str:
+    lines = [f"| `{name}` | {text} |" for name, text in rows]
+    return "\n".join(["| option | |", "|---|---|", *lines])
 
 
 def test_the_reference_says_what_the_code_says(repository: Path) -> None:
