@@ -13,7 +13,7 @@ from mcp.server import MCPServer
 
 from bridge.children import Child
 from bridge.clock import Clock
-from bridge.errors import ArgumentError, NotConfigured
+from bridge.errors import NotConfigured
 from bridge.host.attachments import attach_files, names_files
 from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
@@ -22,15 +22,14 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.items import JsonObject, Notice
 from bridge.questions import Ask
+from bridge.run.admission import Admission, find_run
 from bridge.run.body import Body
-from bridge.run.continuation import complete_input, continue_run
 from bridge.run.conversations import Conversations
 from bridge.run.engine import C, Tools, tell
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.record import Listener, Run
-from bridge.run.request import build_request
-from bridge.settings import BUILTIN, NO_MODEL, NO_UPSTREAM, Config, Limits, UpstreamConfig
+from bridge.settings import BUILTIN, NO_UPSTREAM, Config, Limits, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from builtin_tools.server import build_server as build_builtin_server
@@ -88,6 +87,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._conversations = Conversations(self._clock)
         body = partial(self._respond, listen_to(self.hub)) if listen_to else partial(self._respond, self.hub)
         self._engine = MemoryEngine(body, self._clock, orphan_s=config.limits.orphan_s)
+        self._admission = self._admit_to(self.upstream) if self.upstream else None
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -117,27 +117,10 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
     def check(self, arguments: JsonObject, *, owner: str | None = None) -> None:
         """Raises ArgumentError or NotConfigured for arguments of `respond` that no run can be made of."""
-        if self.upstream is None:
+        if self._admission is None:
             raise NotConfigured(NO_UPSTREAM)
         check_arguments(arguments)
-        if "run_id" not in arguments:
-            self._check_model(arguments)
-            self._check_previous(arguments, owner)
-
-    def _check_model(self, arguments: JsonObject) -> None:
-        assert self.upstream
-        model = arguments.get("model", self.upstream.config.model)
-        if model is None:
-            raise ArgumentError(NO_MODEL)
-        if self._config.limits.cost is not None and model not in self._config.prices:
-            raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price of {model!r}")
-
-    def _check_previous(self, arguments: JsonObject, owner: str | None) -> None:
-        assert self.upstream
-        if isinstance(response_id := arguments.get("previous_response_id"), str):
-            model = str(arguments.get("model", self.upstream.config.model))
-            is_needed = self.upstream.profile_of(model).state == "stateless"
-            self._conversations.check(response_id, owner=owner, is_needed=is_needed)
+        self._admission.check(arguments, owner=owner)
 
     def start(
         self,
@@ -151,8 +134,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
         patience ends call again, and nothing may be done twice for it. Raises ArgumentError or NotConfigured before
         anything is sent."""
         self.check(arguments, owner=owner)
-        arguments = self._continue(arguments, owner)
-        self._check_model(arguments)
+        assert self._admission
+        arguments = self._admission.complete(arguments, owner=owner)
         run = self._engine.find_lost(arguments, owner=owner) if owner else None
         if run:
             run.emit(tell(REJOINED))
@@ -164,23 +147,13 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
     def find(self, run_id: str, *, owner: str | None) -> Run:
         """A run of this owner. Raises ArgumentError, the same for one that is unknown, expired or somebody else's."""
-        run = self._engine.find(run_id, owner=owner)
-        if run is None:
-            raise ArgumentError("run_id: there is no such run; it may have expired, and must be that of a result")
-        return run
+        return find_run(self._engine, run_id, owner=owner)
 
-    def _continue(self, arguments: JsonObject, owner: str | None) -> JsonObject:
-        """The arguments with what an earlier run had, where they go on from one."""
-        assert self.upstream
-        if isinstance(run_id := arguments.get("run_id"), str):
-            earlier = self.find(run_id, owner=owner)
-            request = build_request(earlier.arguments, model="", defaults=self.upstream.config.defaults)
-            return continue_run(earlier, arguments, is_kept=request.is_kept)
-        if isinstance(response_id := arguments.get("previous_response_id"), str):
-            answered = self._engine.find_response(response_id, owner=owner)
-            is_kept = self._conversations.knows(response_id, owner=owner)
-            return complete_input(answered, arguments, is_kept=is_kept) if answered else arguments
-        return arguments
+    def _admit_to(self, upstream: Upstream) -> Admission:
+        def is_stateless(model: str) -> bool:
+            return upstream.profile_of(model).state == "stateless"
+
+        return Admission(self._config, upstream.config, self._engine, self._conversations, is_stateless)
 
     async def _respond(self, servers: Tools[C], run: Run, arguments: JsonObject) -> Ending:
         assert self.upstream
