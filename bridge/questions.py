@@ -33,7 +33,7 @@ class Answer(TypedDict):
     content: JsonObject
     """What they answered with, where they accepted."""
     reason: str
-    """Why nobody was asked, or nobody answered: the end of a sentence."""
+    """Why nobody was asked, or nobody answered; or what to think of an answer: the end of a sentence."""
 
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]

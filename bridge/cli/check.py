@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -15,6 +16,7 @@ from bridge.app import Bridge
 from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
+from bridge.hub.failures import COMMAND_NOT_FOUND
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
@@ -93,11 +95,17 @@ async def _look_at_server(hub: Hub, member: Member) -> list[Finding]:
 
 
 def _advise(member: Member, *, said: bool) -> str:
+    server = member.server
+    by_hand = shlex.join([server.command, *server.args]) if server.command else ""
     if said:
         return "above are the last lines of its stderr"
+    if server.url:
+        return "is it running there? check url and headers"
     if member.state == "late":
-        return "give it longer with connect_timeout_s, or start its command by hand to see what it waits for"
-    return "give the absolute path of its command, or its url"
+        return f"give it longer with connect_timeout_s, or see what it waits for: {by_hand}"
+    if member.reason and COMMAND_NOT_FOUND in member.reason:
+        return "give the absolute path of its command"
+    return f"start it by hand: {by_hand}"
 
 
 def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:

@@ -65,14 +65,19 @@ class Terminal:
             self._status.stop()
             try:
                 self.say(question.message)
-                sys.stderr.write("[y/N] ")
-                sys.stderr.flush()
-                answer = await _read_line()
+                is_yes = await self._read_choice()
             finally:
                 self._status.start()
-        if answer.strip().lower() in ("y", "yes"):
-            return await say_yes(question)
-        return {"action": "decline", "content": {}, "reason": ""}
+        return await say_yes(question) if is_yes else {"action": "decline", "content": {}, "reason": ""}
+
+    async def _read_choice(self) -> bool:
+        while True:
+            sys.stderr.write("[y/N] ")
+            sys.stderr.flush()
+            answer = (await _read_line()).strip().lower()
+            if answer in ("y", "yes", "", "n", "no"):
+                return answer in ("y", "yes")
+            self.say("Please answer y or n.")
 
 
 async def _read_line() -> str:

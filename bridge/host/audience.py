@@ -11,6 +11,8 @@ from bridge.items import JsonObject
 from bridge.questions import Answer, Question
 
 NO_ELICITATION = "this host has no way to ask them"
+UNSEEN = "some hosts give it unseen"
+"""What to think of a no."""
 
 
 class HostAudience:
@@ -55,8 +57,8 @@ def read_answer(response: object) -> Answer:
     try:
         result = types.ElicitResult.model_validate(response, from_attributes=True)
     except ValidationError:
-        return {"action": "cancel", "content": {}, "reason": ""}
-    return {"action": result.action, "content": cast("JsonObject", result.content or {}), "reason": ""}
+        return {"action": "cancel", "content": {}, "reason": UNSEEN}
+    return {"action": result.action, "content": cast("JsonObject", result.content or {}), "reason": UNSEEN}
 
 
 def _can_ask(ctx: Context) -> bool:

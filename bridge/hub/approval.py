@@ -17,10 +17,11 @@ async def find_refusal(bridged: BridgedTool, arguments: JsonObject, ask: Ask) ->
     if answer["action"] == "unasked":
         message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {bridged.allow_hint}"
         return _refuse("approval_required", message, message, bridged)
+    doubt = f" ({answer['reason']})" if answer["reason"] else ""
     return _refuse(
         "declined",
         f"{what}: the user said no to this call. Do not make it again unless they ask for it",
-        f"{what}: the answer was no. Some hosts give it unseen; to allow it: {bridged.allow_hint}",
+        f"{what}: the answer was no{doubt}. To allow it: {bridged.allow_hint}",
         bridged,
     )
 

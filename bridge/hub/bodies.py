@@ -26,6 +26,7 @@ from typing_extensions import override
 from bridge.hub.events import Event, EventReader
 from bridge.lines import Overlong
 from bridge.messages import BadMessage, read_message, write_message
+from bridge.network import explain_network
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class EventBody(httpx2.AsyncByteStream):
                 try:
                     chunk = await self._read_next(chunks)
                 except (httpx2.TransportError, httpx2.DecodingError) as error:
-                    reason = f"was cut: {type(error).__name__}"
+                    reason = f"was cut: {explain_network(error)}"
                     break
                 if not chunk:
                     break

@@ -7,6 +7,9 @@ from pydantic import ValidationError
 
 from bridge.hub.bodies import UNREACHABLE
 from bridge.hub.replies import NOT_SENT, REFUSED, SESSION_GONE
+from bridge.network import explain_network
+
+COMMAND_NOT_FOUND = "command not found"
 
 
 class CallFailed(Exception):
@@ -68,8 +71,8 @@ def flatten(error: BaseException) -> list[BaseException]:
 def describe(error: BaseException) -> str:
     """One line for people."""
     if isinstance(error, FileNotFoundError):
-        return f"command not found: {error.filename}"
+        return f"{COMMAND_NOT_FOUND}: {error.filename}"
     if isinstance(error, httpx2.TransportError):
-        return f"the server cannot be reached: {type(error).__name__}"
+        return f"the server cannot be reached: {explain_network(error)}"
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

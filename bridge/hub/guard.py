@@ -25,6 +25,7 @@ from bridge.hub.replies import (
 )
 from bridge.items import JsonObject
 from bridge.lines import Overlong
+from bridge.network import explain_network
 
 if TYPE_CHECKING:  # private names, needed to state the signature that is overridden
     from httpx2._client import UseClientDefault
@@ -102,7 +103,7 @@ class GuardedClient(httpx2.AsyncClient):
         except httpx2.TransportError as error:
             self._on_failure()
             code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
-            return build_failure(request, call, 503, code, f"the server cannot be reached: {type(error).__name__}")
+            return build_failure(request, call, 503, code, f"the server cannot be reached: {explain_network(error)}")
         if response.next_request is not None:  # a redirect is the SDK's to judge
             return response
         if response.is_error:
@@ -132,7 +133,7 @@ class GuardedClient(httpx2.AsyncClient):
             except httpx2.TransportError as error:
                 self._on_failure()
                 return build_failure(
-                    request, None, 503, UNREACHABLE, f"the server cannot be reached: {type(error).__name__}"
+                    request, None, 503, UNREACHABLE, f"the server cannot be reached: {explain_network(error)}"
                 )
         return httpx2.Response(202, request=request)
 
@@ -140,7 +141,7 @@ class GuardedClient(httpx2.AsyncClient):
         try:
             body = await read_body(response, self._limit)
         except (httpx2.TransportError, httpx2.DecodingError) as error:
-            return build_failure(request, call, 200, UNREACHABLE, f"the reply was cut: {type(error).__name__}")
+            return build_failure(request, call, 200, UNREACHABLE, f"the reply was cut: {explain_network(error)}")
         finally:
             await response.aclose()
         if isinstance(body, Overlong):
@@ -182,7 +183,7 @@ class GuardedClient(httpx2.AsyncClient):
                 self._on_end()
             if call is None:
                 raise
-            return end_stream(request, call, f"the server cannot be reached: {type(error).__name__}")
+            return end_stream(request, call, f"the server cannot be reached: {explain_network(error)}")
         if response.status_code == 404 and has_session:
             self._on_end()
         if response.is_error and call is not None:

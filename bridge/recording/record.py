@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from bridge import __version__
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, decode, encode, scrub
+from bridge.network import explain_network
 from bridge.recording.lines import Called, End, Offered, Ranked, Replied, Returned, Sent, Start, locate_call
 from bridge.recording.snapshot import Snapshot
 from bridge.recording.tape import Tape
@@ -202,7 +203,7 @@ def tidy(value: Json) -> Json:
 def _describe(error: BaseException) -> list[str]:
     if isinstance(error, anyio.get_cancelled_exc_class()):
         return [CANCELLED, ""]
-    return [type(error).__name__, scrub(str(error))]
+    return [type(error).__name__, scrub(explain_network(error))]
 
 
 def _uncompress(reply: httpx2.Response, data: bytes) -> tuple[httpx2.Headers, bytes]:

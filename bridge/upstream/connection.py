@@ -1,8 +1,6 @@
 """One HTTP/1.1 connection on asyncio, for one request at a time; its replies are parsed by llhttp (httptools)."""
 
 import asyncio
-import os
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
@@ -11,6 +9,8 @@ import anyio
 import httpx2
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from typing_extensions import override
+
+from bridge.network import explain_network
 
 IDLE_S = 60.0
 """How long a connection is kept for the next request."""
@@ -153,7 +153,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.reply and self.reply.has_head and not self.reply.ends_itself:
             self.reply.is_complete = True
-        self._fail(httpx2.ReadError(explain(exc)) if exc else httpx2.RemoteProtocolError("it closed the connection"))
+        self._fail(
+            httpx2.ReadError(explain_network(exc)) if exc else httpx2.RemoteProtocolError("it closed the connection")
+        )
         self._news.set()
 
     # the parser's side
@@ -181,14 +183,3 @@ class Connection(asyncio.Protocol):
             self._can_be_kept &= self._parser.should_keep_alive()
         elif self.reply:
             self.reply.headers.clear()
-
-
-def explain(error: Exception) -> str:
-    """What the network says, in words."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted: {error.verify_message}"
-        case OSError(errno=int(number)) if number > 0 and not isinstance(error, ssl.SSLError):
-            return os.strerror(number).lower()
-        case _:
-            return str(error)

@@ -17,7 +17,8 @@ import httpx2
 from typing_extensions import override
 
 from bridge.errors import ConfigError
-from bridge.upstream.connection import IDLE_S, Connection, Origin, Reply, explain
+from bridge.network import explain_network
+from bridge.upstream.connection import IDLE_S, Connection, Origin, Reply
 from bridge.values import is_loopback
 
 MAX_IDLE = 64
@@ -104,7 +105,7 @@ class Transport(httpx2.AsyncBaseTransport):
         except TimeoutError as error:
             raise httpx2.ConnectTimeout(f"no connection within {patience_s} s") from error
         except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one
-            raise httpx2.ConnectError(explain(error)) from error
+            raise httpx2.ConnectError(explain_network(error, host)) from error
         return connection
 
     @cached_property

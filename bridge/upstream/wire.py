@@ -11,6 +11,7 @@ from bridge import __version__
 from bridge.clock import Clock
 from bridge.errors import UpstreamError
 from bridge.items import Response, Turn, encode
+from bridge.network import explain_network
 from bridge.settings import UpstreamConfig
 from bridge.upstream.events import EventSplitter
 from bridge.upstream.replies import build_error, read_reply
@@ -213,7 +214,7 @@ def _explain_transport(error: httpx2.RequestError, config: UpstreamConfig) -> Up
         case httpx2.TimeoutException():
             text, code = f"{where} sent nothing for {config.idle_timeout_s:g} s", "idle_timeout"
         case httpx2.ConnectError():
-            text, code = f"{where} cannot be reached: {error}", "unreachable"
+            text, code = f"{where} cannot be reached: {explain_network(error)}", "unreachable"
         case _:
-            text, code = f"The connection to {where} was cut: {str(error) or type(error).__name__}", "connection_cut"
+            text, code = f"The connection to {where} was cut: {explain_network(error)}", "connection_cut"
     return UpstreamError(text, code=code, who="operator" if code in ("unreachable", "connect_timeout") else "upstream")

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,7 @@ async def test_each_failed_server_is_explained_with_its_own_last_words(check: Ch
         "slow": {**rogue("silent"), "connect_timeout_s": 0.3},
         "partly": rogue("bad_tool"),
         "unheard": {"url": "http://127.0.0.1:9/mcp"},
+        "mute": {"command": sys.executable, "args": ["-c", "pass"]},
     }
     done = await check(mcpServers=servers)
     assert done.code == 1
@@ -114,6 +116,9 @@ async def test_each_failed_server_is_explained_with_its_own_last_words(check: Ch
     assert "→ give the absolute path of its command" in find_words(done, "absent")
     assert "not ready after 0.3 s" in find_words(done, "slow")
     assert "→ give it longer with connect_timeout_s" in find_words(done, "slow")
+    assert "rogue.py silent" in find_words(done, "slow")
+    assert "→ is it running there? check url and headers" in find_words(done, "unheard")
+    assert f"→ start it by hand: {sys.executable} -c pass" in find_words(done, "mute")
     assert "! server partly: broken is left out: its definition is not valid" in done.stdout
     assert "cannot be reached" in find_words(done, "unheard")
 

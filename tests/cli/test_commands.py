@@ -224,11 +224,14 @@ async def test_ask_on_a_terminal_asks_before_each_tool_that_may_write(tmp_path: 
         }
         config.write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", str(config)]
-        seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "y", "echo": "n"})
+        seen, code = await anyio.to_thread.run_sync(
+            answer_on_terminal, command, {'"write"': "y", '"echo"': "perhaps", "answer y or n": "n"}
+        )
     assert code == 0
     assert f'The model wants to run "write" of "r" with {{"path":"{written}"}}. Run it?' in seen
     assert 'The model wants to run "echo" of "r" with {"text":"no"}. Run it?' in seen
     assert "done" in seen
+    assert "echo of r was not run: the answer was no. To allow it: " in seen
     assert counts.read_text(encoding="utf-8").split() == ["write"]
 
 
@@ -240,13 +243,13 @@ async def test_ctrl_c_at_the_question_ends_the_command(tmp_path: Path, repositor
         settings = {"upstream": {"base_url": upstream.base_url, "model": "m"}, "mcpServers": {"r": rogue}}
         config.write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", str(config)]
-        seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {"write": "\x03"})
+        seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {'"write"': "\x03"})
     assert code == 130
     assert "Traceback" not in seen
 
 
 def answer_on_terminal(command: list[str], answers: dict[str, str]) -> tuple[str, int]:
-    """What the terminal showed, with the answer entered that belongs to the tool in question, and the exit code."""
+    """What the terminal showed, with the answer entered that belongs to words of the question, and the exit code."""
     child, main_end = pty.fork()
     if child == 0:
         os.execv(command[0], command)
@@ -259,7 +262,7 @@ def answer_on_terminal(command: list[str], answers: dict[str, str]) -> tuple[str
         seen += chunk.decode("utf-8", "replace")
         if seen.count("[y/N]") > asked:
             asked += 1
-            tool = next(name for name in answers if f'run "{name}" of' in seen.split("[y/N]")[asked - 1])
-            os.write(main_end, f"{answers[tool]}\n".encode())
+            answer = next(answers[words] for words in answers if words in seen.split("[y/N]")[asked - 1])
+            os.write(main_end, f"{answer}\n".encode())
     os.close(main_end)
     return seen, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -282,14 +282,15 @@ async def test_a_cancelled_call_stops_its_run_unless_it_took_too_long(
 
 
 async def test_a_closed_request_of_the_modern_era_leaves_its_run_alone() -> None:
-    async with place() as at, serving(at.bridge, clock=at.clock) as served:
-        async with served.client() as client, anyio.create_task_group() as tasks:
-            tasks.start_soon(respond, client)
-            await at.tool.reached("a")
-            tasks.cancel_scope.cancel()
-        await anyio.wait_all_tasks_blocked()
-        await at.finish()
-        assert at.tool.answered == ["a"]
+    with anyio.fail_after(30):
+        async with place() as at, serving(at.bridge, clock=at.clock) as served:
+            async with served.client() as client, anyio.create_task_group() as tasks:
+                tasks.start_soon(respond, client)
+                await at.tool.reached("a")
+                tasks.cancel_scope.cancel()
+            await anyio.wait_all_tasks_blocked()
+            await at.finish()
+            assert at.tool.answered == ["a"]
 
 
 async def test_an_equal_call_gets_the_run_of_the_one_that_was_given_up() -> None:

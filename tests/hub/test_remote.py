@@ -108,7 +108,8 @@ async def test_a_server_that_refuses_the_connection_is_named() -> None:
         async with scene(servers) as bridge:
             notices = (await bridge.bridge.hub.catalogue()).notices
     assert [notice["message"] for notice in notices] == [
-        f'server "{key}" failed: the server cannot be reached: ConnectError; its tools are missing' for key in servers
+        f'server "{key}" failed: the server cannot be reached: connection refused; its tools are missing'
+        for key in servers
     ]
 
 
