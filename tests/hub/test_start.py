@@ -89,6 +89,7 @@ async def test_the_reason_is_the_servers_and_not_that_it_was_ended_for_it() -> N
 async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with scene({"silent": rogue("silent", pids=tmp_path)}, clock=clock) as bridge:
+        await until(lambda: len(list(tmp_path.iterdir())) == 1)  # its time runs from its start on
         await clock.advance(START_PATIENCE_S)
         await bridge.reached("silent", "failed")
         assert bridge.member("silent").reason == "not ready after 120 s"
