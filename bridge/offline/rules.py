@@ -74,7 +74,7 @@ def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
     if slot.type == "boolean":
         said = {token.term for token in free}
         return "~no" not in said if required or terms(name) & said else None
-    cues = [word.place for word in free if word.term in _cues(name, slot)]
+    cues = [token.place for token in free if _cues(name, slot) & {token.term, token.kind}]
     gaps = {token: min([_FAR, *(abs(token.place - place - 0.2) for place in cues)]) for token in free}
     fitting = [token for token in free if _value(name, slot, token) is not None and (required or gaps[token] < _FAR)]
     if not fitting:

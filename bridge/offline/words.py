@@ -4,10 +4,13 @@ import re
 from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
+from zoneinfo import available_timezones
 
 _LINES = re.findall("(?m)^([^#]+?): (.+)", files("bridge.offline").joinpath("glossary.txt").read_text(encoding="utf-8"))
 _GLOSSARY: dict[str, str] = {word: concept for concept, words in _LINES for word in words.split(", ")}
 _PHRASES = sorted((word for word in _GLOSSARY if not re.fullmatch("[a-z]+", word)), key=len, reverse=True)
+_ZONES = {zone.partition("/")[2]: zone for zone in sorted(available_timezones()) if zone.count("/") == 1}
+"""By the last part, which names a place: `Lisbon`."""
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _KINDS = {
     "quoted": r"\"[^\"]+\"|`[^`]+`|“[^”]+”|「[^」]+」|《[^》]+》|\B'[^']+'\B",
@@ -61,5 +64,6 @@ def _token(match: re.Match[str], place: int) -> Token:
     word = text.lower()
     stem = re.sub("(?<=[a-z]{3})(?:ing|ed|es|s|e)$", "", word)
     term = _GLOSSARY.get(word) or _GLOSSARY.get(re.sub("[sd]$", "", word)) or _GLOSSARY.get(stem, stem)
+    term = _ZONES.get(text.replace(" ", "_"), term) if kind == "name" else term
     kind = "number" if term.isdigit() else "timezone" if "/" in term else kind
     return Token(kind, term if kind == "number" else text, term, place)

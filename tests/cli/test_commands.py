@@ -131,6 +131,14 @@ async def test_offline_no_key_that_the_config_names_has_to_be_set(bridge: Bridge
     assert "5" in done.stdout
 
 
+@pytest.mark.parametrize(("place", "zone"), [("Lisbon", "Europe/Lisbon"), ("Ho Chi Minh", "Asia/Ho_Chi_Minh")])
+async def test_offline_the_time_of_a_place_is_that_of_the_zone_named_after_it(
+    bridge: Bridge, place: str, zone: str
+) -> None:
+    done = await bridge("ask", f"What time is it in {place}?", "--offline")
+    assert done.stdout.endswith(f"({zone})\n")
+
+
 def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     """`mcp-responses-bridge config cursor | head -0`."""
     reader, writer = os.pipe()
