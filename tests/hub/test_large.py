@@ -1,5 +1,6 @@
 """A tool output of 31 MB: what the model gets of it, how it reads the rest, and what it costs the event loop."""
 
+import gc
 import json
 import re
 import resource
@@ -69,12 +70,15 @@ async def watched() -> AsyncIterator[Stall]:
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Without the tracer of coverage, which slows Python code and not what it is compared with."""
+    """Without the tracer of coverage, which slows Python code and not what it is compared with; and without the garbage
+    collector, which would look through whatever the tests before have left."""
     tracer = sys.gettrace()
     sys.settrace(None)
+    gc.disable()
     try:
         yield
     finally:
+        gc.enable()
         sys.settrace(tracer)
 
 
