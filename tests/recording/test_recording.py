@@ -129,14 +129,14 @@ CASES = {
     ),
     "at a limit": Case(responds(*BOTH), responds(message("so far")), status="incomplete", limits={"max_turns": 1}),
     "without an answer": Case(api_error(401, "no such key"), status="failed"),
-    "of an upstream that is silent until the end": Case(hang(), status="incomplete", limits={"timeout_s": 0.2}),
+    "of an upstream that is silent until the end": Case(hang(), status="incomplete", limits={"timeout_s": 1}),
     "of a stream that stops until the end": Case(
-        hang("response.created", ANSWER), status="incomplete", limits={"timeout_s": 0.2}
+        hang("response.created", ANSWER), status="incomplete", limits={"timeout_s": 1}
     ),
     "of tools that are silent until the end": Case(
         responds(call("s__hold", {}, call_id="a"), adding(1, 2, "b"), call("s__hold", {}, call_id="c")),
         status="incomplete",
-        limits={"timeout_s": 0.3},
+        limits={"timeout_s": 1},
     ),
     "of bytes that are no UTF-8": Case(raw(http(200, b": \xff\n\n" + DONE, STREAM), close=False)),
     "of compressed bytes": Case(raw(http(200, gzip.compress(DONE), STREAM | {"content-encoding": "gzip"}))),
