@@ -50,9 +50,8 @@ class Conversations:
         if request.is_kept or not turns or not isinstance(response_id := turns[-1]["response_id"], str):
             return
         until, after = told[: told.index(turns[-1]) + 1], told[told.index(turns[-1]) + 1 :]
-        items = [*request.items, *_encode_all(until)]
-        rest = _encode_all(after)
-        self._add((owner, response_id), _Conversation([*items, *rest], len(items), self._clock.now()))
+        items = _extend(request.items, until)
+        self._add((owner, response_id), _Conversation(_extend(items, after), len(items), self._clock.now()))
 
     def check(self, response_id: str, *, owner: str | None, is_needed: bool) -> None:
         """Raises ArgumentError for a response of another owner, and for one that is not known here where it has to be:
@@ -96,6 +95,12 @@ class Conversations:
             self._chars -= dropped.chars
 
 
-def _encode_all(events: Sequence[JsonObject]) -> list[str]:
-    outputs = [event["output"] if event["type"] == "turn.ended" else [event["item"]] for event in events]
-    return [encode(item) for output in outputs for item in as_items(output)]
+def _extend(items: Sequence[str], events: Sequence[JsonObject]) -> list[str]:
+    """These items and those of the events; a compaction stands for all that came before it."""
+    extended = list(items)
+    for event in events:
+        for item in as_items(event["output"]) if event["type"] == "turn.ended" else [event["item"]]:
+            if isinstance(item, dict) and item.get("type") == "compaction":
+                extended.clear()
+            extended.append(encode(item))
+    return extended

@@ -96,8 +96,14 @@ async def connect(
             if path == "/sse"
             else streamable_http_client(url, http_client=http, max_sse_event_size=None)
         )
-        async with Client(target, mode=mode, **options) as client:
-            yield client
+        is_leaving = False
+        try:
+            async with Client(target, mode=mode, **options) as client:
+                yield client
+                is_leaving = True
+        except* anyio.BrokenResourceError:  # of the SDK's SSE client, when a message comes while it is closed
+            if not is_leaving or path != "/sse":
+                raise
 
 
 def parse(data: bytes) -> Reply:

@@ -62,6 +62,16 @@ async def test_one_that_forgets_is_sent_the_history_instead_and_the_caller_is_to
     assert "whole history" in receipt["notices"][0]["message"]
 
 
+async def test_what_a_compaction_stands_for_is_not_sent_again() -> None:
+    compaction: JsonObject = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}
+    script = [responds(message("Dropped."), compaction, call("current_time")), responds(message("It is noon.")), DONE]
+    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True) as client:
+        first = await respond(client, "What time is it?")
+        await respond(client, "And now?", previous_response_id=first["response_id"])
+    following = ["compaction", "function_call", "function_call_output", "message", "message"]
+    assert kinds(upstream.requests[2].json) == following
+
+
 async def test_a_conversation_goes_on_as_long_as_anybody_likes() -> None:
     script = [responds(message(str(n))) for n in range(20)]
     async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
