@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn, NotRequired, TypeAlias, TypedDict
 
+from pydantic_core import to_json
+
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, Json]
 
@@ -29,6 +31,14 @@ def encode(value: Json) -> str:
     A lone surrogate (half an emoji) cannot be encoded as UTF-8 and would end the connection it is written to, so it
     becomes U+FFFD. NaN and infinity raise ValueError: JSON has neither.
     """
+    try:
+        text = to_json(value).decode()
+    except ValueError:  # a lone surrogate, or nested deeper than it goes
+        return _encode_slowly(value)
+    return _encode_slowly(value) if "NaN" in text or "Infinity" in text else text
+
+
+def _encode_slowly(value: Json) -> str:
     return scrub(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
@@ -38,7 +48,9 @@ def decode(text: str | bytes) -> Json:
     Raises ValueError for whatever `encode` could not write again: NaN, infinity (also as 1e999), nesting without end.
     """
     try:
-        return json.loads(text, parse_constant=_refuse, parse_float=_read_float)
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -50,6 +62,9 @@ def _read_float(digits: str) -> float:
 
 def _refuse(literal: str) -> NoReturn:
     raise ValueError(f"{literal} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_read_float)
 
 
 def scrub(text: str) -> str:
