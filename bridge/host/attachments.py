@@ -2,7 +2,10 @@
 
 import base64
 import mimetypes
+import os
+import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +14,8 @@ from bridge.items import Json, JsonObject
 
 MAX_IMAGE_BYTES, MAX_FILE_BYTES = 20 << 20, 50 << 20
 """What the API takes (images: 20 MiB; files: 50 MB, and all of a request together no more)."""
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Not to wait for the other end of a pipe that has taken the place of a file."""
 IMAGES = frozenset(("image/png", "image/jpeg", "image/webp", "image/gif"))
 
 
@@ -84,15 +89,18 @@ def _find(value: Json, place: str, roots: Sequence[str]) -> Path:
         raise ArgumentError(f'{place}: no folder is allowed; name one in the config as "input_roots", or give a URL')
     if not isinstance(value, str) or not Path(value).is_absolute() or "\0" in value:
         raise ArgumentError(f"{place}: give the absolute path of a file")
-    path = Path(value).resolve()
-    if not any(path.is_relative_to(Path(root).expanduser().resolve()) for root in roots) or not path.is_file():
-        raise ArgumentError(f"{place}: there is no such file in {', '.join(roots)}")
-    return path
+    with suppress(OSError, RuntimeError):  # links that lead in a circle, or that change meanwhile
+        path = Path(value).resolve()
+        if any(path.is_relative_to(Path(root).expanduser().resolve()) for root in roots) and path.is_file():
+            return path
+    raise ArgumentError(f"{place}: there is no such file in {', '.join(roots)}")
 
 
 def _read(path: Path, place: str, limit: int, room: int) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
+            if not _is_still(path, os.fstat(file.fileno())):
+                raise ArgumentError(f"{place}: it has changed while it was opened; try again")
             data = file.read(min(limit, room) + 1)
     except OSError as error:
         raise ArgumentError(f"{place}: it cannot be read: {(error.strerror or '').lower()}") from error
@@ -101,3 +109,10 @@ def _read(path: Path, place: str, limit: int, room: int) -> bytes:
     if len(data) > room:
         raise ArgumentError(f"{place}: all files together are over {MAX_FILE_BYTES >> 20} MiB")
     return data
+
+
+def _is_still(path: Path, opened: os.stat_result) -> bool:
+    """Whether what was opened is the file that was found: since then a folder may have become a link."""
+    with suppress(OSError, RuntimeError):
+        return stat.S_ISREG(opened.st_mode) and path.resolve() == path and os.path.samestat(opened, path.stat())
+    return False

@@ -1,12 +1,18 @@
 """Files that `input` names by path: what is in an allowed folder is sent, and nothing of what is outside."""
 
 import base64
+import json
 import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bridge.errors import ArgumentError
+from bridge.host.attachments import attach_files
+from bridge.items import Json
 from tests.fakes.bridges import ask, open_client, respond
 from tests.fakes.upstream import ScriptedUpstream, message, responds
 
@@ -28,6 +34,8 @@ def folder(tmp_path: Path) -> Path:
     (allowed / "report.pdf").write_bytes(b"%PDF-1.7")
     (tmp_path / "secret.png").write_bytes(PNG)
     (allowed / "link.png").symlink_to(tmp_path / "secret.png")
+    (allowed / "circle.png").symlink_to(allowed / "circle.png")
+    os.mkfifo(allowed / "pipe.png")
     return allowed
 
 
@@ -61,6 +69,8 @@ async def test_urls_and_data_urls_are_sent_as_they_are() -> None:
         ("{folder}/../secret.png", "there is no such file in"),
         ("{folder}/link.png", "there is no such file in"),
         ("{folder}/dog.png", "there is no such file in"),
+        ("{folder}/circle.png", "there is no such file in"),
+        ("{folder}/pipe.png", "there is no such file in"),
         ("{folder}", "there is no such file in"),
         ("/etc/passwd", "there is no such file in"),
         ("cat.png", "give the absolute path"),
@@ -114,3 +124,32 @@ async def test_all_files_of_a_request_together_are_within_a_bound(folder: Path) 
         receipt = await respond(client, items)
     assert receipt["error"]["message"] == "input[0].content[2].path: all files together are over 50 MiB"
     assert not upstream.requests
+
+
+@pytest.mark.external
+def test_a_folder_that_becomes_a_link_while_a_file_is_opened_lets_nothing_out(tmp_path: Path) -> None:
+    inside, outside, parked = tmp_path / "allowed" / "inside", tmp_path / "outside", tmp_path / "parked"
+    for folder, content in ((inside, PNG), (outside, b"secret")):
+        folder.mkdir(parents=True)
+        (folder / "cat.png").write_bytes(content)
+    is_over = threading.Event()
+
+    def swap() -> None:
+        while not is_over.is_set():
+            inside.rename(parked)
+            inside.symlink_to(outside)
+            inside.unlink()
+            parked.rename(inside)
+
+    sent = set[str]()
+    items: Json = [{"content": [{"type": "input_image", "path": str(inside / "cat.png")}]}]
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    try:
+        for _ in range(5000):
+            with suppress(ArgumentError):
+                sent.add(json.dumps(attach_files(items, [str(tmp_path / "allowed")])))
+    finally:
+        is_over.set()
+        swapping.join()
+    assert not any(base64.b64encode(b"secret").decode() in request for request in sent)
