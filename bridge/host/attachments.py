@@ -16,6 +16,8 @@ MAX_IMAGE_BYTES, MAX_FILE_BYTES = 20 << 20, 50 << 20
 """What the API takes (images: 20 MiB; files: 50 MB, and all of a request together no more)."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 """Not to wait for the other end of a pipe that has taken the place of a file."""
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0)
+"""Linux opens a folder so that may be passed through, but not be listed."""
 IMAGES = frozenset(("image/png", "image/jpeg", "image/webp", "image/gif"))
 
 
@@ -98,9 +100,9 @@ def _find(value: Json, place: str, roots: Sequence[str]) -> Path:
 
 def _read(path: Path, place: str, limit: int, room: int) -> bytes:
     try:
-        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
-            if not _is_still(path, os.fstat(file.fileno())):
-                raise ArgumentError(f"{place}: it has changed while it was opened; try again")
+        with os.fdopen(_open(path), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ArgumentError(f"{place}: it is no file any more")
             data = file.read(min(limit, room) + 1)
     except OSError as error:
         raise ArgumentError(f"{place}: it cannot be read: {(error.strerror or '').lower()}") from error
@@ -111,8 +113,18 @@ def _read(path: Path, place: str, limit: int, room: int) -> bytes:
     return data
 
 
-def _is_still(path: Path, opened: os.stat_result) -> bool:
-    """Whether what was opened is the file that was found: since then a folder may have become a link."""
-    with suppress(OSError, RuntimeError):
-        return stat.S_ISREG(opened.st_mode) and path.resolve() == path and os.path.samestat(opened, path.stat())
-    return False
+def _open(path: Path) -> int:
+    """A descriptor of the file at a path without links: if a folder has become one since the path was found, an error.
+
+    Each folder is opened in the one before. Windows cannot do that, where making a link takes an administrator.
+    """
+    if os.open not in os.supports_dir_fd:
+        return os.open(path, _FLAGS)
+    place = os.open(path.anchor, _FOLDER)
+    for name, flags in [*((name, _FOLDER) for name in path.parts[1:-1]), (path.name, _FLAGS)]:
+        try:
+            inner = os.open(name, flags | os.O_NOFOLLOW, dir_fd=place)
+        finally:
+            os.close(place)
+        place = inner
+    return place
