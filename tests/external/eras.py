@@ -33,6 +33,7 @@ Json = dict[str, Any]
 def build_modern() -> MCPServer:
     """A server of the modern revision with the tools of `old/server.py`."""
     server = MCPServer("modern")
+    waiting: dict[str, anyio.Event] = defaultdict(anyio.Event)
     given_up: dict[str, anyio.Event] = defaultdict(anyio.Event)
 
     async def echo(text: str = "") -> str:
@@ -56,10 +57,16 @@ def build_modern() -> MCPServer:
 
     @server.tool()
     async def wait(key: str) -> None:
+        waiting[key].set()
         try:
             await anyio.sleep_forever()
         finally:
             given_up[key].set()
+
+    @server.tool(name="waiting")
+    async def tell_waiting(key: str) -> str:
+        await waiting[key].wait()
+        return "waiting"
 
     @server.tool(name="given_up")
     async def tell_given_up(key: str) -> str:
@@ -158,10 +165,10 @@ class ModernHost:
 
     async def _give_up(self, key: str) -> None:
         async def cancel(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
-            if f"→ {key}__wait" in (message or ""):
+            if f"✓ {key}__waiting" in (message or ""):  # a call that has not reached its server is not sent
                 tasks.cancel_scope.cancel()
 
-        calls = json.dumps([[f"{key}__wait", {"key": self._host}]])
+        calls = json.dumps([[f"{key}__{tool}", {"key": self._host}] for tool in ("wait", "waiting")])
         async with anyio.create_task_group() as tasks:
             await self._client.call_tool("respond", {"input": calls}, progress_callback=cancel)
 

@@ -65,13 +65,13 @@ class OldHost:
 
     async def give_up(self, key: str) -> None:
         """Call `wait`, and cancel that once it has begun: mcp 1.x leaves the notification to its user."""
-        calls = json.dumps([[f"{key}__wait", {"key": self.name}]])
+        calls = json.dumps([[f"{key}__{tool}", {"key": self.name}] for tool in ("wait", "waiting")])
         params = types.CallToolRequestParams(name="respond", arguments={"input": calls})
         request = types.ClientRequest(types.CallToolRequest(params=params))
         number = self.session._request_id
 
         async def cancel(_progress, _total, message) -> None:
-            if f"→ {key}__wait" in (message or ""):
+            if f"✓ {key}__waiting" in (message or ""):  # a call that has not reached its server is not sent
                 note = types.CancelledNotification(params=types.CancelledNotificationParams(requestId=number))
                 await self.session.send_notification(types.ClientNotification(note))
                 tasks.cancel_scope.cancel()

@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
 PATIENCE_S = 10
-NAMES = ("echo", "draw", "fail", "steps", "wait", "given_up", "grow")
+NAMES = ("echo", "draw", "fail", "steps", "wait", "waiting", "given_up", "grow")
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 
 
@@ -32,6 +32,7 @@ class OldServer(Server):
         super().__init__("old", version="1")
         self.revision = revision
         self.names = list(NAMES)
+        self.waiting = collections.defaultdict(anyio.Event)
         self.given_up = collections.defaultdict(anyio.Event)
         self.list_tools()(self.describe)
         self.call_tool(validate_input=False)(self.answer)
@@ -67,11 +68,16 @@ class OldServer(Server):
         return "done"
 
     async def do_wait(self, key: str) -> str:
+        self.waiting[key].set()
         try:
             await anyio.sleep_forever()
         finally:
             self.given_up[key].set()
         return ""
+
+    async def do_waiting(self, key: str) -> str:
+        await self.waiting[key].wait()
+        return "waiting"
 
     async def do_given_up(self, key: str) -> str:
         with anyio.move_on_after(PATIENCE_S):
