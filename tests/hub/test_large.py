@@ -1,22 +1,20 @@
 """A tool output of 31 MB: what the model gets of it, how it reads the rest, and what it costs the event loop."""
 
-import gc
 import json
 import re
 import resource
+import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.lowlevel
 import pydantic_core
 import pytest
 
 from tests.fakes.scene import scene
+from tests.fakes.stalls import untraced, watched_loops
 from tests.fakes.upstream import call
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
@@ -44,53 +42,11 @@ for line in sys.stdin:
 """
 
 
-class Stall:
-    """The longest that the event loop was not free, in seconds of this thread: other programs do not count."""
-
-    def __init__(self) -> None:
-        self.longest = 0.0
-
-    async def watch(self) -> None:
-        """Until cancelled."""
-        before = time.thread_time()
-        while True:
-            await anyio.lowlevel.checkpoint()
-            now = time.thread_time()
-            self.longest, before = max(self.longest, now - before), now
-
-
-@asynccontextmanager
-async def watched() -> AsyncIterator[Stall]:
-    stall = Stall()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stall.watch)
-        yield stall
-        tasks.cancel_scope.cancel()
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Without the tracer of coverage, which slows Python code and not what it is compared with; and without the garbage
-    collector, which would look through whatever the tests before have left."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        sys.settrace(tracer)
-
-
 def time_reading(data: bytes) -> float:
-    """Seconds that pydantic's reader takes for these bytes, the most of three."""
-
-    def once() -> float:
-        began = time.thread_time()
-        pydantic_core.from_json(data)
-        return time.thread_time() - began
-
-    return max(once() for _ in range(3))
+    """Seconds that pydantic's reader takes for these bytes."""
+    began = time.thread_time()
+    pydantic_core.from_json(data)
+    return time.thread_time() - began
 
 
 def write_text(folder: Path, megabytes: int, line: Callable[[int], str]) -> tuple[dict[str, Any], str]:
@@ -142,25 +98,27 @@ async def test_31_megabytes_are_cut_paged_to_the_last_byte_and_searched(kind: st
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("megabytes", [2, 31])
+@pytest.mark.parametrize("megabytes", [2, 8, 31])
 async def test_the_event_loop_stands_no_longer_than_reading_the_same_bytes_takes(
     kind: str, megabytes: int, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     entry, text = write_text(tmp_path, megabytes, KINDS[kind])
     message = json.dumps(
         {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": text}]}}, ensure_ascii=False
-    )
-    baseline = time_reading(message.encode())
+    ).encode()
+    turns = [[call("far__all")], [call("read_output", {"id": 1, "search": text[-60:-40]})]]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with scene({"far": entry}) as bridge:
         await bridge.use()
-        stalls = list[float]()
-        for _ in range(3):  # what comes of a collection of garbage, or of the first use of something, comes once
-            with untraced():
-                async with watched() as stall:
-                    await bridge.run([[call("far__all")], [call("read_output", {"id": 1, "search": text[-60:-40]})]])
-            stalls.append(stall.longest)
+        readings, stalls = list[float](), list[float]()
+        for _ in range(5):  # by turns, so that both meet the same machine
+            with untraced(), watched_loops() as loops:
+                await bridge.run(turns)
+                stalls.append(loops.stall.longest)
+                readings.append(time_reading(message))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    record_testsuite_property(f"{megabytes} MB, {kind}: stall in readings of the same bytes", min(stalls) / baseline)
+    ratio = min(stalls) / statistics.median(readings)
+    record_testsuite_property(f"{megabytes} MB, {kind}: stall in readings of the same bytes", round(ratio, 2))
     record_testsuite_property(f"{megabytes} MB, {kind}: memory at the most, KiB more", grown)
-    assert min(stalls) <= 3 * baseline
+    # Two megabytes are read in a millisecond, in which the loop cannot even begin a run: they are only reported.
+    assert ratio <= 3 or megabytes == 2
