@@ -69,7 +69,13 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_read_float)
 
 def scrub(text: str) -> str:
     """`text` with every lone surrogate replaced by U+FFFD."""
-    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+    if text.isascii():
+        return text
+    try:
+        text.encode()  # in a quarter of the time that the pattern takes to find none
+    except UnicodeEncodeError:
+        return _SURROGATE.sub("\ufffd", text)
+    return text
 
 
 class Notice(TypedDict):

@@ -6,12 +6,15 @@ import importlib.util
 import io
 from typing import Final
 
+import anyio.lowlevel
 import anyio.to_thread
 
 MAX_SIDE = 2048
 """Pixels of the longer side after scaling; the API itself scales what is larger (OpenAI's guide to images)."""
 MAX_PIXELS = 100_000_000
 """An image of more is not even opened: a file of some kilobytes can hold it."""
+STRIDE_CHARS = 1 << 20
+"""How much is decoded at one go: the event loop waits meanwhile."""
 _KINDS: Final = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -30,10 +33,7 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
 
     Raises NotShown for what the API does not take: it would refuse a whole request over it.
     """
-    try:
-        image = binascii.a2b_base64(data, strict_mode=True)
-    except ValueError:
-        raise NotShown("it is not base64") from None
+    image = await _decode(data)
     kind = next((kind for start, kind in _KINDS.items() if image.startswith(start)), None)
     if kind is None:
         raise NotShown("it is no PNG, JPEG, WebP or GIF")
@@ -42,7 +42,23 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
     if not CAN_SCALE:
         raise NotShown(f"it is over the limit of {limit_bytes:,} bytes, and nothing is installed to scale it")
     smaller, words = await anyio.to_thread.run_sync(_scale, image, limit_bytes)
-    return f"data:image/jpeg;base64,{base64.b64encode(smaller).decode()}", words
+    url = f"data:image/jpeg;base64,{base64.b64encode(smaller).decode()}"
+    await anyio.lowlevel.checkpoint()
+    return url, words
+
+
+async def _decode(data: str) -> bytes:
+    """The bytes that `data` is the base64 of. Raises NotShown."""
+    pieces = list[bytes]()
+    try:
+        for start in range(0, len(data), STRIDE_CHARS):
+            if pieces and len(pieces[-1]) < STRIDE_CHARS // 4 * 3:
+                raise ValueError("padding before the end")
+            pieces.append(binascii.a2b_base64(data[start : start + STRIDE_CHARS], strict_mode=True))
+            await anyio.lowlevel.checkpoint()
+    except ValueError:
+        raise NotShown("it is not base64") from None
+    return b"".join(pieces)
 
 
 def _scale(image: bytes, limit_bytes: int) -> tuple[bytes, str]:

@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bridge.arguments import read_arguments
-from bridge.items import Call, CallOutput, Json, encode
+from bridge.items import Call, CallOutput, Json, JsonObject, encode
 from bridge.run.offer import fail_call
 
 REFUSED_AT, STOPPED_AT = 3, 5
@@ -17,7 +17,7 @@ class Repeats:
     """What a run's calls have brought. A turn that brings nothing new is a step of a circle, however long that is:
     A-A-A as well as A-B-A-B. One new output, and everything may be asked again: it may have changed."""
 
-    _seen: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    _seen: set[tuple[str, tuple[str, ...]]] = field(default_factory=set[tuple[str, tuple[str, ...]]])
     """Calls with their outputs."""
     _times: Counter[str] = field(default_factory=Counter[str])
     """How often each call has been made since anything was new, up to the turn before."""
@@ -38,7 +38,7 @@ class Repeats:
     def note(self, call: Call, output: CallOutput, *, is_new: bool = False) -> None:
         """A call has come to this; `is_new`, whatever came before."""
         key, value = _identify(call), output["output"]
-        pair = key, value if isinstance(value, str) else encode(list[Json](value))
+        pair = key, (value,) if isinstance(value, str) else tuple(map(_read_part, value))
         self._has_news |= is_new or pair not in self._seen
         self._seen.add(pair)
         self._made.append(key)
@@ -65,6 +65,12 @@ def _identify(call: Call) -> str:
     except ValueError:  # of any depth, where it is no text
         arguments = call.arguments if isinstance(call.arguments, str) else None
     return json.dumps([call.name, _level(arguments)], sort_keys=True)
+
+
+def _read_part(part: JsonObject) -> str:
+    """All that a content part says; a picture is not written out for it."""
+    known = part.get("image_url") or part.get("text")
+    return known if isinstance(known, str) else encode(part)
 
 
 def _level(value: Json) -> Json:
