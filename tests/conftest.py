@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from mcp import ClientSession
 
+from tests.fakes.stalls import Loops, Stall, watched_loops
+
 REPOSITORY = Path(__file__).parent.parent
 FOREIGN_VARIABLE = re.compile(r"OPENAI_|MCP_RESPONSES_BRIDGE_|.*_PROXY$", re.IGNORECASE)
 HOME_FOLDERS = {
@@ -27,6 +29,25 @@ HOME_FOLDERS = {
 }
 
 _homes = itertools.count()
+STALL = "longest stall of the event loop, ms"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stalls", type=int, default=0, help="show the N tests in which the event loop stood longest")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    stalls = {
+        str(report.nodeid): float(dict(report.user_properties)[STALL])
+        for report in reports
+        if getattr(report, "when", None) == "teardown" and STALL in dict(report.user_properties)
+    }
+    longest = sorted(stalls, key=lambda test: -stalls[test])[: config.getoption("stalls")]
+    if longest:
+        terminalreporter.section(f"{STALL}, of {len(stalls)} tests")
+        for test in longest:
+            terminalreporter.write_line(f"{stalls[test]:8.1f}  {test}")
 
 
 class OffLoopback(AssertionError):
@@ -112,6 +133,22 @@ def _is_loopback(host: str | bytes) -> bool:
 def _refuse(host: object, refused: list[str]) -> None:
     refused.append(str(host))
     raise OffLoopback(f"a test may reach this machine only, not {host!r}")
+
+
+@pytest.fixture(scope="session")
+def _loops() -> Iterator[Loops]:
+    """All event loops of the session. One patch for all tests, as of the sockets."""
+    with watched_loops() as loops:
+        yield loops
+
+
+@pytest.fixture(autouse=True)
+def stall(_loops: Loops, request: pytest.FixtureRequest) -> Iterator[Stall]:
+    """The longest that an event loop stood in this test: a property of it, and a line of `--stalls`. A test without a
+    loop times by `step` what a bridge does in one."""
+    _loops.stall = Stall()
+    yield _loops.stall
+    request.node.user_properties.append((STALL, round(_loops.stall.longest * 1000, 1)))
 
 
 @pytest.fixture(scope="session", autouse=True)
