@@ -55,6 +55,8 @@ class CallAnswerer(Generic[C]):
         Only the first `allowed` are run, but each has an output, so that the items stay a valid input; except for the
         caller's own, which are left to it. None: the run is over, and nothing is run nor left to anybody.
         """
+        if not calls:
+            return []
         foreign = terms.offer.foreign if allowed is not None else frozenset[str]()
         answers: dict[int, Answered] = {}
         limit_bytes = terms.budget.share(calls)

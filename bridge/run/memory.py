@@ -39,6 +39,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._orphan_s = orphan_s
         self._runs: dict[str, Run] = {}
         self._ended: dict[str, _End] = {}
+        """In the order of their ends."""
+        self._chars = 0
         self._tasks: TaskGroup | None = None
 
     @asynccontextmanager
@@ -79,16 +81,21 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         try:
             await run.execute(partial(self._body, run, run.arguments))
         finally:
-            self._ended[run.run_id] = _End(self._clock.now(), _weigh([run.arguments, *run.events]))
+            end = _End(self._clock.now(), _weigh([run.arguments, *run.events]))
+            self._ended[run.run_id] = end
+            self._chars += end.chars
             self._forget()
 
     def _forget(self) -> None:
-        oldest, chars, count = self._clock.now() - KEPT_S, 0, 0
-        for run_id, end in reversed(list(self._ended.items())):
-            chars, count = chars + end.chars, count + 1
-            is_excess = count > KEPT_RUNS or (chars > KEPT_CHARS and count > 1)  # the last one is kept whatever it is
-            if is_excess or end.time <= oldest:
-                del self._ended[run_id], self._runs[run_id]
+        """Let go of what ended too long ago, and of the oldest where there is too much; the last is always kept."""
+        oldest = self._clock.now() - KEPT_S
+        while self._ended:
+            run_id, end = next(iter(self._ended.items()))
+            is_excess = len(self._ended) > KEPT_RUNS or (self._chars > KEPT_CHARS and len(self._ended) > 1)
+            if not is_excess and end.time > oldest:
+                return
+            del self._ended[run_id], self._runs[run_id]
+            self._chars -= end.chars
 
     def _note_parting(self, run: Run) -> None:
         if self._tasks:
@@ -108,13 +115,13 @@ def _weigh(value: Sequence[Json]) -> int:
     """About how many characters of text there are in it, however deep."""
     chars, left = 0, list(value)
     while left:
-        match left.pop():
-            case str(text):
-                chars += len(text)
-            case list(inner):
-                left += inner
-            case dict(inner):
-                left += inner.values()
-            case _:
-                chars += 1
+        part = left.pop()
+        if isinstance(part, str):
+            chars += len(part)
+        elif isinstance(part, dict):
+            left += part.values()
+        elif isinstance(part, list):
+            left += part
+        else:
+            chars += 1
     return chars
