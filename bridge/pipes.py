@@ -8,15 +8,15 @@ import logging
 import os
 import re
 import stat
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeAlias
 
 import anyio
 import anyio.lowlevel
-import anyio.to_thread
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     PARSE_ERROR,
@@ -27,17 +27,15 @@ from mcp_types import (
     JSONRPCResponse,
     RequestId,
 )
+from typing_extensions import override
 
+from bridge.descriptors import CHUNK_BYTES, Sink, read_chunk
 from bridge.lines import KEPT_BYTES, LineSplitter, Overlong
 from bridge.messages import BadMessage, read_message, write_message
 
 logger = logging.getLogger(__name__)
 
-CHUNK_BYTES = 1 << 18
-
-Streams: TypeAlias = tuple[
-    MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]
-]
+Streams: TypeAlias = tuple[ObjectReceiveStream[SessionMessage | Exception], ObjectSendStream[SessionMessage]]
 
 
 @asynccontextmanager
@@ -50,103 +48,165 @@ async def open_pipes(
     answered on `sink` with a JSON-RPC error when `answer_bad` (our own face), else handed to the session as the error
     reply of the call that waits for it (a connected server).
     """
-    to_session, from_wire = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-    to_wire, from_session = anyio.create_memory_object_stream[SessionMessage](0)
-    wire = _Wire(name, source, sink, limit=limit, on_end=on_end, answer_bad=answer_bad)
-    with to_session, from_wire, to_wire, from_session:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(wire.receive, to_session)
-            tasks.start_soon(wire.send, from_session)
-            try:
-                yield from_wire, to_wire
-            finally:
-                tasks.cancel_scope.cancel()
+    requests = _Requests()
+    writer = Sink(sink, lambda: incoming.stop())  # nobody hears an answer any more
+    answer = writer.write if answer_bad else None
+    incoming = _Incoming(name, source, requests, limit=limit, on_end=on_end, answer=answer)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(writer.finish)
+        try:
+            yield incoming, _Outgoing(writer, requests)
+        finally:
+            tasks.cancel_scope.cancel()
 
 
-class _Wire:
-    """The two directions of one stream pair."""
+class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
+    """The messages that arrive. They are read when the session asks for one, in its own task: one in between would
+    cost each call a detour."""
 
     def __init__(
-        self, name: str, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
+        self,
+        name: str,
+        source: int,
+        requests: "_Requests",
+        *,
+        limit: int,
+        on_end: Callable[[], None],
+        answer: Callable[[bytes], Awaitable[None]] | None,
     ) -> None:
         self._name = name
         self._source = source
-        self._sink = _Sink(sink)
-        self._limit = limit
+        self._requests = requests
         self._on_end = on_end
-        self._answer_bad = answer_bad
+        self._answer = answer
+        self._splitter = LineSplitter(limit)
+        self._lines: deque[bytes | Overlong] = deque()
         self._reading = anyio.CancelScope()
-        self._asked: set[RequestId] = set()
-        self._unanswered: set[RequestId] = set()
-        self._answered = anyio.Event()
+        self._is_stopped = self._is_read = False
 
-    async def receive(self, to_session: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
-        """Hand on what arrives, until the end of the source or of the session."""
-        async with to_session:
-            with self._reading, suppress(OSError):
-                try:
-                    async for line in read_lines(self._source, self._limit):
-                        await self._pass_on(line, to_session)
-                    await self._finish_file()
-                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    return  # the session has ended, not the wire
-            self._on_end()
+    @override
+    async def receive(self) -> SessionMessage | Exception:
+        while True:
+            while self._lines:
+                if message := await self._read(self._lines.popleft()):
+                    return SessionMessage(message)
+            if self._is_read:
+                await self._end()
+            await self._read_more()
 
-    async def send(self, from_session: MemoryObjectReceiveStream[SessionMessage]) -> None:
-        """Write what the session sends, until one of the two is gone."""
-        try:
-            async with from_session:
-                async for message in from_session:
-                    self._note_asked(message.message)
-                    await self._sink.write(write_message(message.message))
-                    if isinstance(message.message, JSONRPCResponse | JSONRPCError):
-                        self._settle(message.message.id)
-        except OSError:
-            self._reading.cancel()  # nobody hears an answer any more
+    @override
+    async def aclose(self) -> None:
+        """What has come is not wanted; the wire goes on."""
+        self._lines.clear()
 
-    async def _pass_on(
-        self, line: bytes | Overlong, to_session: MemoryObjectSendStream[SessionMessage | Exception]
-    ) -> None:
-        if not isinstance(line, Overlong) and len(line) > CHUNK_BYTES:
-            await anyio.lowlevel.checkpoint()  # joining it took its time, reading it will: others may go in between
+    def stop(self) -> None:
+        """Read no more."""
+        self._is_stopped = True
+        self._reading.cancel()
+        self._on_end()
+
+    async def _read_more(self) -> None:
+        chunk = b""
+        with anyio.CancelScope() as self._reading:
+            chunk = b"" if self._is_stopped else await read_chunk(self._source)
+        self._is_read = not chunk
+        self._lines += self._splitter.feed(chunk) if chunk else self._splitter.flush()
+
+    async def _end(self) -> NoReturn:
+        """A pipe's end means that its writer has gone; a file's only that everything has been asked."""
+        with anyio.CancelScope() as self._reading:
+            if not self._is_stopped and stat.S_ISREG(os.fstat(self._source).st_mode):
+                await self._requests.wait_answered()
+        self.stop()
+        raise anyio.EndOfStream
+
+    async def _read(self, line: bytes | Overlong) -> JSONRPCMessage | None:
+        """The message in a line, or what the session gets in its place."""
+        if self._lines or (not isinstance(line, Overlong) and len(line) > CHUNK_BYTES):
+            await anyio.lowlevel.checkpoint()  # a long one takes its time, and many do: others may go between
+        if isinstance(line, bytes) and not line.strip():
+            return None
         try:
             message = read_message(line)
         except BadMessage as bad:
-            logger.warning("%s: skipped a line that is no message: %s", self._name, bad)
-            if bad.id is None and len(self._asked) == 1 and looks_like_reply(line):
-                [bad.id] = self._asked  # there is no other that it could belong to
-            if self._answer_bad:
-                await self._sink.write(write_message(bad.to_error()))
-            elif bad.id is not None:
-                bad.code = PARSE_ERROR  # of the reply; it is no answer of the server's
-                await to_session.send(SessionMessage(bad.to_error()))
-            return
-        if isinstance(message, JSONRPCResponse | JSONRPCError):
-            self._asked.discard(message.id)  # type: ignore[arg-type]
-        elif isinstance(message, JSONRPCRequest):
-            self._unanswered.add(message.id)
-        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            self._settle((message.params or {}).get("requestId"))
-        await to_session.send(SessionMessage(message))
+            return await self._take_bad(bad, line)
+        self._requests.note_received(message)
+        return message
 
-    def _note_asked(self, message: JSONRPCMessage) -> None:
+    async def _take_bad(self, bad: BadMessage, line: bytes | Overlong) -> JSONRPCError | None:
+        logger.warning("%s: skipped a line that is no message: %s", self._name, bad)
+        if bad.id is None and looks_like_reply(line):
+            bad.id = self._requests.find_only_one()
+        if self._answer:
+            await self._answer(write_message(bad.to_error()))
+            return None
+        bad.code = PARSE_ERROR  # of the reply; it is no answer of the server's
+        return bad.to_error() if bad.id is not None else None
+
+
+class _Outgoing(ObjectSendStream[SessionMessage]):
+    """The messages that the session sends, written in the task that sends them."""
+
+    def __init__(self, sink: Sink, requests: "_Requests") -> None:
+        self._sink = sink
+        self._requests = requests
+        self._is_closed = False
+
+    @override
+    async def send(self, item: SessionMessage) -> None:
+        if self._is_closed:
+            raise anyio.ClosedResourceError
+        if self._sink.is_broken:
+            raise anyio.BrokenResourceError
+        self._requests.note_sent(item.message)
+        try:
+            await self._sink.write(write_message(item.message))
+        finally:
+            if isinstance(item.message, JSONRPCResponse | JSONRPCError):
+                self._requests.settle(item.message.id)
+
+    @override
+    async def aclose(self) -> None:
+        self._is_closed = True
+
+
+@dataclass
+class _Requests:
+    """Those that wait for an answer: the session's, and the other side's."""
+
+    _asked: set[RequestId] = field(default_factory=set[RequestId])
+    _unanswered: set[RequestId] = field(default_factory=set[RequestId])
+    _all_answered: anyio.Event = field(default_factory=anyio.Event)
+
+    def note_sent(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCRequest):
             self._asked.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             self._asked.discard((message.params or {}).get("requestId"))
 
-    def _settle(self, request: object) -> None:
-        """A request has been answered, or never will be."""
+    def note_received(self, message: JSONRPCMessage) -> None:
+        if isinstance(message, JSONRPCResponse | JSONRPCError):
+            self._asked.discard(message.id)  # type: ignore[arg-type]
+        elif isinstance(message, JSONRPCRequest):
+            self._unanswered.add(message.id)
+        elif message.method == "notifications/cancelled":
+            self.settle((message.params or {}).get("requestId"))
+
+    def find_only_one(self) -> RequestId | None:
+        """What the session has asked, where there is nothing else that a reply could belong to."""
+        return next(iter(self._asked)) if len(self._asked) == 1 else None
+
+    def settle(self, request: object) -> None:
+        """A request of the other side has been answered, or never will be."""
         if isinstance(request, str | int):
             self._unanswered.discard(request)
         if not self._unanswered:
-            self._answered.set()
+            self._all_answered.set()
 
-    async def _finish_file(self) -> None:
-        """A pipe's end means that its writer has gone; a file's only that everything has been asked."""
-        while self._unanswered and stat.S_ISREG(os.fstat(self._source).st_mode):
-            self._answered = anyio.Event()
-            await self._answered.wait()
+    async def wait_answered(self) -> None:
+        while self._unanswered:
+            self._all_answered = anyio.Event()
+            await self._all_answered.wait()
 
 
 def looks_like_reply(line: bytes | Overlong) -> bool:
@@ -154,67 +214,3 @@ def looks_like_reply(line: bytes | Overlong) -> bool:
     start = (line.head if isinstance(line, Overlong) else line)[:KEPT_BYTES].lstrip()
     is_object = re.match(rb'\{\s*"(?:jsonrpc|result|error|id)"', start)
     return bool(is_object) and b'"method"' not in start
-
-
-async def read_lines(fd: int, limit: int) -> AsyncIterator[bytes | Overlong]:
-    """The lines of `fd` until its end; blank ones are skipped."""
-    lines = LineSplitter(limit)
-    async for chunk in read_chunks(fd):
-        for line in lines.feed(chunk):
-            if isinstance(line, Overlong) or line.strip():
-                yield line
-    for line in lines.flush():
-        yield line
-
-
-async def read_chunks(fd: int) -> AsyncIterator[bytes]:
-    """What arrives on `fd`, as it arrives, until its end or until the other side is gone."""
-    while True:
-        try:
-            await _wait_readable(fd)
-            chunk = await _read(fd)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return
-        if not chunk:
-            return
-        yield chunk
-
-
-async def _wait_readable(fd: int) -> None:
-    if sys.platform != "win32":
-        with suppress(PermissionError):  # a file or /dev/null: the selector refuses it, and reading never blocks
-            await anyio.wait_readable(fd)
-
-
-async def _read(fd: int) -> bytes:
-    if sys.platform == "win32":  # a pipe cannot join the event loop there
-        return await anyio.to_thread.run_sync(os.read, fd, CHUNK_BYTES, abandon_on_cancel=True)
-    return os.read(fd, CHUNK_BYTES)
-
-
-class _Sink:
-    """Writes whole messages to a descriptor, one after the other, without blocking the event loop."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._lock = anyio.Lock()
-        if sys.platform != "win32" and not stat.S_ISREG(os.fstat(fd).st_mode) and not os.isatty(fd):
-            os.set_blocking(fd, False)
-
-    async def write(self, data: bytes) -> None:
-        """Write all of `data`; OSError when the other side is gone."""
-        async with self._lock:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[await self._write_some(rest) :]
-
-    async def _write_some(self, data: memoryview) -> int:
-        if sys.platform == "win32":
-            return await anyio.to_thread.run_sync(os.write, self._fd, data)
-        try:
-            return os.write(self._fd, data)
-        except BlockingIOError:
-            await anyio.wait_writable(self._fd)
-            return 0

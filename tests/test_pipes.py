@@ -12,8 +12,9 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest
 
+from bridge.descriptors import read_lines
 from bridge.host.stdio import serve_stdio
-from bridge.pipes import open_pipes, read_lines
+from bridge.pipes import open_pipes
 from tests.fakes.scene import scene
 
 pytestmark = pytest.mark.anyio
@@ -108,13 +109,33 @@ async def test_the_end_of_either_descriptor_is_told() -> None:
                 await incoming.receive()
 
 
+async def test_a_message_whose_sender_gives_up_is_written_whole_and_the_next_one_behind_it() -> None:
+    """Half a line would garble the next one, and with it a call of somebody else."""
+    long = SessionMessage(JSONRPCNotification(jsonrpc="2.0", method="long", params={"text": "x" * 500_000}))
+    async with pipes() as (_, outgoing, _, peer_reads, _), anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as impatience:
+            tasks.start_soon(cancel_once_blocked, impatience)
+            await outgoing.send(long)
+        assert impatience.cancelled_caught
+        tasks.start_soon(outgoing.send, message("next"))
+        lines = read_lines(peer_reads, LIMIT)
+        with anyio.fail_after(5):
+            methods = [json.loads(line)["method"] for line in (await anext(lines), await anext(lines))]  # type: ignore[arg-type]
+    assert methods == ["long", "next"]
+
+
+async def cancel_once_blocked(scope: anyio.CancelScope) -> None:
+    await anyio.wait_all_tasks_blocked()
+    scope.cancel()
+
+
 def message(method: str) -> SessionMessage:
     return SessionMessage(JSONRPCNotification(jsonrpc="2.0", method=method))
 
 
 async def test_the_end_of_the_session_is_not_the_end_of_the_wire() -> None:
     async with pipes() as (_, outgoing, _, _, ended):
-        outgoing.close()
+        await outgoing.aclose()
         await anyio.wait_all_tasks_blocked()
     assert not ended.is_set()
 

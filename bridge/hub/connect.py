@@ -4,16 +4,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeAlias
 
 import anyio
 import httpx2
-from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from typing_extensions import override
 
 from bridge.children import Child
 from bridge.clock import Clock
@@ -32,10 +31,6 @@ MAX_QUEUED = 1000
 SSE_BYTES = (1 << 20) - 4096
 """Bytes of one message over the SSE transport."""
 
-Ends: TypeAlias = tuple[
-    MemoryObjectReceiveStream[SessionMessage | Exception], "MemoryObjectSendStream[SessionMessage] | _Offer"
-]
-
 
 @dataclass(frozen=True)
 class Outside:
@@ -45,7 +40,7 @@ class Outside:
     transport: httpx2.AsyncBaseTransport | None = None
 
 
-class WatchedTransport(AbstractAsyncContextManager[Ends]):
+class WatchedTransport(AbstractAsyncContextManager[Streams]):
     """A transport for `mcp.Client` that knows when it is lost, and shows every result to `repair` on its way.
 
     `lost` is set when the stream has ended or the session is gone.
@@ -72,7 +67,7 @@ class WatchedTransport(AbstractAsyncContextManager[Ends]):
         self._clock = clock
         self._transport = transport
 
-    async def __aenter__(self) -> Ends:
+    async def __aenter__(self) -> Streams:
         self._scope = self._watch()
         return await self._scope.__aenter__()
 
@@ -82,54 +77,10 @@ class WatchedTransport(AbstractAsyncContextManager[Ends]):
         return await self._scope.__aexit__(kind, error, trace)
 
     @asynccontextmanager
-    async def _watch(self) -> AsyncIterator[Ends]:
-        """The transport's streams, with every incoming message seen once on its way."""
+    async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            to_session, to_client = anyio.create_memory_object_stream[SessionMessage | Exception](0)
-            with to_session, to_client:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(self._pass_on, incoming, to_session)
-                    if self._way.wire == "sse":
-                        outgoing = self._queue(outgoing, tasks)
-                    try:
-                        yield to_client, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
-                    finally:
-                        tasks.cancel_scope.cancel()
-
-    def _queue(
-        self, outgoing: MemoryObjectSendStream[SessionMessage], tasks: TaskGroup
-    ) -> MemoryObjectSendStream[SessionMessage]:
-        """A stream that takes messages at once: the SDK's SSE transport sends one after the other, and what it cancels
-        waits, shielded, until its notice of that is taken."""
-        to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
-
-        async def send_on() -> None:
-            with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-                async with queue:
-                    async for message in queue:
-                        await outgoing.send(message)
-
-        tasks.start_soon(send_on)
-        return to_queue
-
-    async def _pass_on(
-        self,
-        incoming: MemoryObjectReceiveStream[SessionMessage | Exception],
-        to_session: MemoryObjectSendStream[SessionMessage | Exception],
-    ) -> None:
-        try:
-            async with to_session:
-                async for message in incoming:
-                    reply = message.message if isinstance(message, SessionMessage) else None
-                    if isinstance(reply, JSONRPCResponse):
-                        self._repair(reply.result)
-                    await to_session.send(message)
-                    if isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-                        return
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            pass
-        finally:
-            self._lost.set()
+            watched = _Watched(incoming, self._repair, self._lost)
+            yield watched, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
         match self._way.wire:
@@ -139,13 +90,7 @@ class WatchedTransport(AbstractAsyncContextManager[Ends]):
             case "http":
                 return self._open_http()
             case "sse":
-                assert self._server.url
-                return sse_client(  # type: ignore[return-value]
-                    self._server.url,
-                    headers=dict(self._server.headers),
-                    sse_read_timeout=READ_TIMEOUT_S,
-                    httpx_client_factory=self._build_client,
-                )
+                return self._open_sse()
 
     @asynccontextmanager
     async def _open_http(self) -> AsyncIterator[Streams]:
@@ -157,6 +102,26 @@ class WatchedTransport(AbstractAsyncContextManager[Ends]):
             ) as streams,
         ):
             yield streams  # type: ignore[misc]
+
+    @asynccontextmanager
+    async def _open_sse(self) -> AsyncIterator[Streams]:
+        """With a queue in front that takes messages at once: the SDK's transport sends one after the other, and what it
+        cancels waits, shielded, until its notice of that is taken."""
+        assert self._server.url
+        async with sse_client(
+            self._server.url,
+            headers=dict(self._server.headers),
+            sse_read_timeout=READ_TIMEOUT_S,
+            httpx_client_factory=self._build_client,
+        ) as (incoming, outgoing):
+            to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
+            with to_queue, queue:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_send_on, queue, outgoing)  # type: ignore[arg-type]
+                    try:
+                        yield incoming, to_queue  # type: ignore[misc]
+                    finally:
+                        tasks.cancel_scope.cancel()
 
     def _build_client(
         self,
@@ -180,24 +145,63 @@ class WatchedTransport(AbstractAsyncContextManager[Ends]):
         )
 
 
-class _Offer:
+async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: ObjectSendStream[SessionMessage]) -> None:
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        async with queue:
+            async for message in queue:
+                await outgoing.send(message)
+
+
+class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
+    """Passes messages on, each result seen by `repair`, until the stream has ended or the session is gone."""
+
+    def __init__(
+        self,
+        inner: ObjectReceiveStream[SessionMessage | Exception],
+        repair: Callable[[Mapping[str, object]], None],
+        lost: anyio.Event,
+    ) -> None:
+        self._inner = inner
+        self._repair = repair
+        self._lost = lost
+        self._is_over = False
+
+    @override
+    async def receive(self) -> SessionMessage | Exception:
+        if self._is_over:
+            raise anyio.EndOfStream
+        try:
+            message = await self._inner.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._lost.set()
+            raise anyio.EndOfStream from None
+        reply = message.message if isinstance(message, SessionMessage) else None
+        if isinstance(reply, JSONRPCResponse):
+            self._repair(reply.result)
+        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
+            self._is_over = True
+            self._lost.set()
+        return message
+
+    @override
+    async def aclose(self) -> None:
+        """The transport that `inner` is of closes it."""
+
+
+class _Offer(ObjectSendStream[SessionMessage]):
     """Passes messages on, and in a handshake asks for `revision`: the SDK (mcp 2.3) asks for its newest one only."""
 
-    def __init__(self, inner: MemoryObjectSendStream[SessionMessage], revision: str) -> None:
+    def __init__(self, inner: ObjectSendStream[SessionMessage], revision: str) -> None:
         self._inner = inner
         self._revision = revision
 
-    async def send(self, item: SessionMessage, /) -> None:
+    @override
+    async def send(self, item: SessionMessage) -> None:
         request = item.message
         if isinstance(request, JSONRPCRequest) and request.method == "initialize" and request.params is not None:
             request.params["protocolVersion"] = self._revision
         await self._inner.send(item)
 
+    @override
     async def aclose(self) -> None:
         await self._inner.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, exc_type: object, exc_val: object, exc_tb: object) -> None:
-        await self.aclose()

@@ -9,8 +9,9 @@ import anyio
 import anyio.to_thread
 
 from bridge.children import Child, end_children, start_child
+from bridge.descriptors import read_lines
 from bridge.lines import Overlong
-from bridge.pipes import Streams, open_pipes, read_lines
+from bridge.pipes import Streams, open_pipes
 from bridge.settings import ServerConfig
 
 logger = logging.getLogger(__name__)

@@ -19,8 +19,9 @@ from typing_extensions import override
 
 from bridge.children import Child
 from bridge.clock import Clock
+from bridge.descriptors import read_lines
 from bridge.hub.stdio import Process
-from bridge.pipes import Streams, open_pipes, read_lines
+from bridge.pipes import Streams, open_pipes
 from bridge.settings import ServerConfig
 from tests.fakes.rogue import Rogue
 
