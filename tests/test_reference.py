@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args, get_origin
 
 from bridge import settings
 from bridge.cli.main import build_parser
-from bridge.host.schema import ARGUMENTS, RESULT
+from bridge.host.schema import ARGUMENTS, RESULT_FIELDS
 from bridge.host.tools import CANCEL_ARGUMENTS, WAIT_ARGUMENTS
 from bridge.items import JsonObject
 
@@ -44,7 +44,7 @@ def render() -> str:
         "### Arguments",
         _render_arguments(ARGUMENTS),
         "### Result",
-        "Fields: " + ", ".join(f"`{name}`" for name in cast("JsonObject", RESULT["properties"])) + ".",
+        "Fields: " + ", ".join(f"`{name}`" for name in RESULT_FIELDS) + ".",
         "## `respond_wait`",
         _render_arguments(WAIT_ARGUMENTS),
         "## `respond_cancel`",

@@ -1,7 +1,7 @@
 """Hosts that give up a call: what that means for its run.
 
-The SDK (mcp 2.3) cancels a call's task before it tells anybody the reason, and says nowhere whether one follows; both
-are found out here, the one place that looks behind `ctx.session` for it.
+The SDK (mcp 2.3) cancels a call's task before it tells anybody the reason, and says nowhere whether one follows, nor
+whether progress is heard; it is found out here, the one place that looks behind `ctx.session` for it.
 """
 
 import re
@@ -78,6 +78,13 @@ class Cancellations:
 def is_given_up(ctx: Context) -> bool:
     """Whether the host has said that it gives the call up; the call's own task may not have heard of it yet."""
     return ctx.session._request_outbound.cancel_requested.is_set()
+
+
+def wants_progress(ctx: Context) -> bool:
+    """Whether somebody would hear of the call's progress: a caller that gave a progressToken, or one in this process,
+    which needs none."""
+    is_in_process = ctx.request is None and not ctx.session._connection.has_standalone_channel
+    return is_in_process or "progress_token" in (ctx.meta or {})
 
 
 def _name_call(ctx: Context, request_id: types.RequestId | None) -> tuple[int, str]:

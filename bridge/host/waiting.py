@@ -7,8 +7,9 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.host.audience import is_modern, read_answer, write_question
-from bridge.host.cancellation import Context, is_given_up
+from bridge.host.cancellation import Context, is_given_up, wants_progress
 from bridge.host.progress import ProgressRelay
+from bridge.items import JsonObject
 from bridge.questions import leave_unasked
 from bridge.run.asking import Asked
 from bridge.run.record import Run
@@ -28,18 +29,25 @@ class Waiting:
         self._clock = clock
         self._patience_s = soft_deadline_s
         self._deadline = clock.now() + soft_deadline_s
-        meta = cast("dict[str, object]", ctx.meta or {})
-        self._relay = ProgressRelay(self._report, clock, wants_text=meta.get(TEXT_META) is True)
 
     async def wait(self, seconds: float) -> None:
         """Until the run has ended, or `seconds` are over; or the person has to be asked, and not by this call."""
         until = self._clock.now() + seconds
-        with self._run.attend(self._relay.listen, partial(is_given_up, self._ctx)), self._clock.scope(self._deadline):
+        relay = self._build_relay() if wants_progress(self._ctx) else None
+        listen = relay.listen if relay else _hear_nothing
+        with self._run.attend(listen, partial(is_given_up, self._ctx)), self._clock.scope(self._deadline):
+            if relay is None:
+                await self._watch(until)
+                return
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._relay.relay)
+                tasks.start_soon(relay.relay)
                 await self._watch(until)
                 if self._run.ending is None:
                     tasks.cancel_scope.cancel()
+
+    def _build_relay(self) -> ProgressRelay:
+        meta = cast("dict[str, object]", self._ctx.meta or {})
+        return ProgressRelay(self._report, self._clock, wants_text=meta.get(TEXT_META) is True)
 
     async def _watch(self, until: float) -> None:
         while self._run.ending is None:
@@ -74,5 +82,8 @@ class Waiting:
             asked.settle(read_answer(result))
 
     async def _report(self, progress: float, message: str) -> None:
-        """Tell the host; nobody, if the caller gave no progressToken."""
         await self._ctx.session.report_progress(progress, None, message)
+
+
+def _hear_nothing(_event: JsonObject) -> None:
+    """What a caller hears that gave no progressToken."""

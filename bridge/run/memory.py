@@ -68,7 +68,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """The run that an earlier, equal call of this owner began and got no result of: that call was given up by the
         host, and this one repeats it."""
         self._forget()
-        lost = (run for run in self._runs.values() if not (run.is_awaited or run.is_delivered or run.is_stopped))
+        lost = (run for run in self._runs.values() if not (run.is_delivered or run.is_stopped or run.is_awaited))
         return next((run for run in lost if run.owner == owner and run.arguments == arguments), None)
 
     def find_response(self, response_id: str, *, owner: str | None) -> Run | None:

@@ -49,7 +49,7 @@ def build_receipt(
     if ending["status"] == "needs_input":
         receipt["pending"] = [_flatten_deep(item) for item in find_pending(events)]
     following = explain_next(run_id, ending)
-    fitting = cast("JsonObject", decode(_fit(receipt, limit_chars - len(encode(following)))))
+    fitting = _fit(receipt, limit_chars - len(encode(following)) if following else limit_chars)
     return fitting | {"notices": [*cast("list[Json]", fitting["notices"]), *following]}
 
 
@@ -145,19 +145,19 @@ def _summarise_calls(receipt: JsonObject) -> str:
     return ", ".join(f"{call['name']} (failed)" if call["is_error"] else str(call["name"]) for call in done)
 
 
-def _fit(receipt: JsonObject, limit_chars: int) -> str:
-    """`receipt` as JSON within the limit: without the items, then with little of each call, then with less text; and
-    where other fields alone are over it, without its lists."""
+def _fit(receipt: JsonObject, limit_chars: int) -> JsonObject:
+    """`receipt` within the limit: without the items, then with little of each call, then with less text; and where
+    other fields alone are over it, without its lists."""
     text = encode(receipt)
     if len(text) <= limit_chars:
-        return text
+        return receipt if text.isascii() else cast("JsonObject", decode(text))  # without lone surrogates
     room, cuts = limit_chars - NOTICE_CHARS, list[str]()
     for cut in (_drop_items, _shorten_calls, _drop_lists, _shorten_text):
         if (excess := len(encode(receipt)) - room) > 0 and (what := cut(receipt, excess)):
             cuts.append(what)
     message = f"The result was over the limit of {limit_chars:,} characters: {', '.join(cuts)} left out"
     receipt["notices"] = [*cast("list[Json]", receipt["notices"]), {"code": "result_cut", "message": message}]
-    return encode(receipt)
+    return cast("JsonObject", decode(encode(receipt)))
 
 
 def _drop_items(receipt: JsonObject, _excess: int) -> str | None:
