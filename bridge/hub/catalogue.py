@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+import anyio.lowlevel
 from mcp import types
 
 from bridge.hub.member import Member
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from bridge.ranking import Entry, Index
 
 Approval = Literal["run", "ask"]
+
+TOOLS_AT_ONCE = 16
+"""How many are made at one go: the event loop waits meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -122,29 +126,64 @@ def _describe(bridged: BridgedTool) -> "Entry":
     return Entry(bridged.name, bridged.owner.key, tool.name, tool.title or "", tool.description or "", arguments)
 
 
-EMPTY = Catalogue({})
+class Bridging:
+    """The tools of the members as the model sees them, each made once for as long as it is listed."""
+
+    def __init__(self, members: Iterable[Member], upstream: UpstreamConfig) -> None:
+        self._members = list(members)
+        self._upstream = upstream
+        has_builtin = any(member.key == BUILTIN for member in self._members)
+        self._reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
+        self._made: dict[int, tuple[types.Tool, BridgedTool | LeftOut | None]] = {}
+
+    async def prepare(self) -> None:
+        """Make what is new, a few tools at a time: a thousand take a tenth of a second."""
+        count = 0
+        for member in self._find_ready():
+            for tool in member.tools:
+                count += id(tool) not in self._made
+                self._make(member, tool)
+                if count == TOOLS_AT_ONCE:
+                    count = 0
+                    await anyio.lowlevel.checkpoint()
+
+    def build(self) -> Catalogue:
+        """What the members offer now to a model there. Denied tools are not in it at all."""
+        tools: dict[str, BridgedTool] = {}
+        left_out: list[LeftOut] = []
+        for member in self._find_ready():
+            left_out += (LeftOut(member.key, name, reason) for name, reason in member.listing.skipped.items())
+            for tool in member.tools:
+                made = self._make(member, tool)
+                if isinstance(made, LeftOut):
+                    left_out.append(made)
+                elif made and tools.setdefault(made.name, made) is not made:
+                    left_out.append(LeftOut(member.key, tool.name, f"the name {made.name} is taken"))
+        self._forget_old()
+        notices = [_report(member) for member in self._members if member.state != "ready"]
+        return Catalogue(tools, (*notices, *map(_leave_out, left_out)), tuple(left_out))
+
+    def _find_ready(self) -> list[Member]:
+        return [member for member in self._members if member.state == "ready"]
+
+    def _make(self, member: Member, tool: types.Tool) -> BridgedTool | LeftOut | None:
+        if id(tool) not in self._made:
+            self._made[id(tool)] = tool, _make(member, tool, self._reserved, self._upstream)
+        return self._made[id(tool)][1]
+
+    def _forget_old(self) -> None:
+        listed = {id(tool) for member in self._members for tool in member.tools}
+        self._made = {key: made for key, made in self._made.items() if key in listed}
 
 
-def build_catalogue(members: Iterable[Member], upstream: UpstreamConfig, before: Catalogue = EMPTY) -> Catalogue:
-    """What the members offer now to a model there. Denied tools are not in it at all; what has not changed since
-    `before` is taken over."""
-    known = {id(bridged.tool): bridged for bridged in before.tools.values()}
-    members = list(members)
-    has_builtin = any(member.key == BUILTIN for member in members)
-    reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
-    tools: dict[str, BridgedTool] = {}
-    left_out: list[LeftOut] = []
-    for member in (member for member in members if member.state == "ready"):
-        left_out += (LeftOut(member.key, name, reason) for name, reason in member.listing.skipped.items())
-        for tool in member.tools:
-            try:
-                bridged = known.get(id(tool)) or _bridge(member, tool, reserved, upstream)
-                if bridged and tools.setdefault(bridged.name, bridged) is not bridged:
-                    raise ValueError(f"the name {bridged.name} is taken")
-            except (ValueError, RecursionError) as error:
-                left_out.append(LeftOut(member.key, tool.name, str(error)))
-    notices = [_report(member) for member in members if member.state != "ready"]
-    return Catalogue(tools, (*notices, *map(_leave_out, left_out)), tuple(left_out))
+def _make(
+    member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig
+) -> BridgedTool | LeftOut | None:
+    """The tool as the model sees it, or why it cannot be offered; None for one that is denied."""
+    try:
+        return _bridge(member, tool, taken, upstream)
+    except (ValueError, RecursionError) as error:
+        return LeftOut(member.key, tool.name, str(error))
 
 
 def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig) -> BridgedTool | None:

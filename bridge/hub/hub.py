@@ -11,7 +11,7 @@ from bridge.arguments import drop_empty, read_arguments
 from bridge.children import Child
 from bridge.clock import Clock
 from bridge.hub.approval import find_refusal
-from bridge.hub.catalogue import EMPTY, BridgedTool, Catalogue, build_catalogue
+from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue
 from bridge.hub.connect import Outside
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
@@ -41,7 +41,6 @@ class Hub(anyio.AsyncContextManagerMixin):
         self._clock = clock
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
-        self._last = EMPTY
 
         def build(server: ServerConfig) -> Member:
             return Member(
@@ -64,6 +63,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             else []
         )
         self.members = [build(server) for server in (*builtin, *config.servers)]
+        self._bridging = Bridging(self.members, config.upstream or UpstreamConfig())
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -76,14 +76,15 @@ class Hub(anyio.AsyncContextManagerMixin):
     def snapshot(self) -> Catalogue:
         """The catalogue of this moment, waiting for nobody."""
         if self._snapshot is None:
-            upstream = self._config.upstream or UpstreamConfig()
-            self._last = self._snapshot = build_catalogue(self.members, upstream, self._last)
+            self._snapshot = self._bridging.build()
         return self._snapshot
 
     async def catalogue(self) -> Catalogue:
         """The catalogue once every server is ready, failed or past its connect timeout."""
         for member in self.members:
             await member.settled.wait()
+        if self._snapshot is None:
+            await self._bridging.prepare()
         return self.snapshot()
 
     async def call(self, catalogue: Catalogue, call: Call, terms: CallTerms) -> CallOutput:

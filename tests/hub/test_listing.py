@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from mcp import types
+from mcp.server.mcpserver import MCPServer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.fakes.bridges import open_bridge
 from tests.fakes.http import HttpServer
 from tests.fakes.rogue import Rogue
 from tests.fakes.scene import scene, until
@@ -32,6 +35,30 @@ async def test_all_pages_are_listed_and_an_endless_list_ends() -> None:
         "scroll: every page after 50 is left out: a list must end",
         "bad: broken is left out: its definition is not valid at inputSchema: Input should be a valid dictionary",
     ]
+
+
+async def test_while_many_tools_are_made_ready_others_have_their_turns() -> None:
+    server = MCPServer("many")
+    for number in range(160):
+        server.add_tool(lambda: "", name=f"tool_{number}")
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await anyio.lowlevel.checkpoint()
+            turns += 1
+
+    async with open_bridge(None, {"many": server}) as bridge, anyio.create_task_group() as tasks:
+        await until(lambda: bridge.hub.members[-1].state == "ready")
+        tasks.start_soon(count_turns)
+        await anyio.lowlevel.checkpoint()
+        before = turns
+        catalogue = await bridge.hub.catalogue()
+        after = turns
+        tasks.cancel_scope.cancel()
+    assert len(catalogue.tools) == 160
+    assert after - before >= 8, "one for every 20 tools"
 
 
 ODD: list[Any] = [
