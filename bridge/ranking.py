@@ -4,6 +4,8 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from bridge.words import find_alternatives, is_chinese, read_terms, read_wish
@@ -32,7 +34,8 @@ MANY = 500
 _SENTENCE_END = re.compile(r"\.\s|\n|。")
 
 
-class Entry(NamedTuple):
+@dataclass(frozen=True)
+class Entry:
     """What is known of one tool."""
 
     name: str
@@ -43,6 +46,13 @@ class Entry(NamedTuple):
     description: str
     arguments: Sequence[str]
     """Names of its arguments."""
+
+    @cached_property
+    def terms(self) -> Mapping[str, Sequence[str]]:
+        """By field. Most of the time that an index takes is this, and it can be done before."""
+        lead, rest = _split(self.description)
+        texts = (self.plain_name, self.owner, self.title, lead, rest, " ".join(self.arguments))
+        return {field: list(read_terms(text)) for field, text in zip(FIELDS, texts, strict=True)}
 
 
 class _Hits(NamedTuple):
@@ -116,7 +126,7 @@ def _find_brands(entries: Iterable[Entry]) -> Mapping[str, frozenset[str]]:
     """By owner, the words that many of its names begin with and hardly another's do: `jira` names the owner."""
     firsts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:
-        firsts[entry.owner].update(list(read_terms(entry.plain_name))[:1])
+        firsts[entry.owner].update(entry.terms["name"][:1])
     owners = Counter(term for counts in firsts.values() for term in counts)
 
     def is_brand(term: str, counts: Counter[str]) -> bool:
@@ -125,18 +135,11 @@ def _find_brands(entries: Iterable[Entry]) -> Mapping[str, frozenset[str]]:
     return {owner: frozenset(t for t in counts if is_brand(t, counts)) for owner, counts in firsts.items()}
 
 
-def _read_fields(entry: Entry, brands: frozenset[str]) -> dict[str, list[str]]:
-    name = list(read_terms(entry.plain_name))
-    owner = [*read_terms(entry.owner), *(name[:1] if brands.intersection(name[:1]) else [])]
-    lead, rest = _split(entry.description)
-    return {
-        "name": [term for term in name if term not in owner],
-        "owner": owner,
-        "title": list(read_terms(entry.title)),
-        "lead": list(read_terms(lead)),
-        "rest": list(read_terms(rest)),
-        "arguments": list(read_terms(" ".join(entry.arguments))),
-    }
+def _read_fields(entry: Entry, brands: frozenset[str]) -> Mapping[str, Sequence[str]]:
+    """The terms of a tool, what names the owner counted as such."""
+    name = entry.terms["name"]
+    owner = [*entry.terms["owner"], *(name[:1] if brands.intersection(name[:1]) else [])]
+    return {**entry.terms, "name": [term for term in name if term not in owner], "owner": owner}
 
 
 def _split(description: str) -> tuple[str, str]:

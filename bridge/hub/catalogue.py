@@ -27,6 +27,8 @@ Approval = Literal["run", "ask"]
 
 TOOLS_AT_ONCE = 16
 """How many are made at one go: the event loop waits meanwhile."""
+SEARCHED = 128
+"""From how many tools on they are read for searches as they come; fewer are read when they are searched."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,15 @@ class BridgedTool:
     def validator(self) -> ArgumentValidator:
         """Compiled at the first call: most tools of most runs are never called."""
         return ArgumentValidator(self.tool.input_schema)
+
+    @cached_property
+    def entry(self) -> "Entry":
+        """What a search knows of it."""
+        from bridge.ranking import Entry
+
+        tool, properties = self.tool, self.tool.input_schema.get("properties")
+        arguments = list(properties) if isinstance(properties, dict) else []
+        return Entry(self.name, self.owner.key, tool.name, tool.title or "", tool.description or "", arguments)
 
     @property
     def notices(self) -> list[Notice]:
@@ -110,20 +121,11 @@ class Catalogue:
         """Made at the first search: most catalogues are small enough to be sent whole."""
         from bridge.ranking import Index
 
-        return Index(map(_describe, self.tools.values()))
+        return Index(tool.entry for tool in self.tools.values())
 
     def find_near(self, name: str) -> list[str]:
         """Up to five names like `name`: for a model that misremembered one."""
         return difflib.get_close_matches(name, self.tools, n=5, cutoff=0.4)
-
-
-def _describe(bridged: BridgedTool) -> "Entry":
-    from bridge.ranking import Entry
-
-    tool = bridged.tool
-    properties = tool.input_schema.get("properties")
-    arguments = list(properties) if isinstance(properties, dict) else []
-    return Entry(bridged.name, bridged.owner.key, tool.name, tool.title or "", tool.description or "", arguments)
 
 
 class Bridging:
@@ -137,12 +139,14 @@ class Bridging:
         self._made: dict[int, tuple[types.Tool, BridgedTool | LeftOut | None]] = {}
 
     async def prepare(self) -> None:
-        """Make what is new, a few tools at a time: a thousand take a tenth of a second."""
-        count = 0
+        """Make what is new, a few tools at a time: a thousand take a tenth of a second. So many will be searched."""
+        count, is_large = 0, sum(len(member.tools) for member in self._members) > SEARCHED
         for member in self._find_ready():
             for tool in member.tools:
                 count += id(tool) not in self._made
-                self._make(member, tool)
+                made = self._make(member, tool)
+                if is_large and isinstance(made, BridgedTool):
+                    _ = made.entry.terms
                 if count == TOOLS_AT_ONCE:
                     count = 0
                     await anyio.lowlevel.checkpoint()
