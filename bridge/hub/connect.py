@@ -54,7 +54,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         process: Process | None,
         limit: int,
         lost: anyio.Event,
-        repair: Callable[[Mapping[str, object]], None],
+        repair: Callable[[dict[str, object]], None],
         clock: Clock,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:

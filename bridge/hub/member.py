@@ -17,6 +17,7 @@ from bridge.hub.connect import Outside, WatchedTransport
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
+from bridge.hub.parts import hold_parts
 from bridge.hub.replies import NOT_SENT
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way, Ways
@@ -187,10 +188,14 @@ class Member:
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
-            repair=self.listing.repair,
+            repair=self._repair,
             clock=self._clock,
             transport=self._outside.transport,
         )
+
+    def _repair(self, result: dict[str, object]) -> None:
+        self.listing.repair(result)
+        hold_parts(result)
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link

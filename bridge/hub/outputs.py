@@ -8,6 +8,7 @@ from mcp import types
 from bridge.cuts import Keep, cut_middle
 from bridge.hub.catalogue import BridgedTool
 from bridge.hub.images import NotShown, fit_image
+from bridge.hub.parts import PARTS_AT_ONCE, release_parts
 from bridge.hub.structured import choose_content
 from bridge.items import CallOutput, Json, JsonObject, encode, encode_error, scrub
 from bridge.settings import StructuredContent
@@ -28,10 +29,10 @@ async def render_result(
     Text alone is a plain string, the most widely understood form; with an image it becomes content parts. Texts over
     the limit are cut, and given to `keep`. Raises ValueError or RecursionError for content that JSON cannot hold.
     """
+    await release_parts(result)
     blocks, structured, left_out = choose_content(result, policy)
     await anyio.lowlevel.checkpoint()  # a large text was read to compare it
-    shown_bytes = 0 if result.is_error else image_bytes
-    parts = [part for block in blocks for part in await _render_block(block, shown_bytes)]
+    parts = await _render_blocks(blocks, 0 if result.is_error else image_bytes)
     parts += [_text(encode(structured))] if structured is not None else []
     parts += [_text(left_out)] if left_out else []
     if result.is_error:
@@ -49,6 +50,15 @@ def fail(code: str, message: str, bridged: BridgedTool | None = None, **details:
         "server": bridged.owner.key if bridged else None,
         "tool": bridged.tool.name if bridged else None,
     }
+
+
+async def _render_blocks(blocks: Sequence[types.ContentBlock], image_bytes: int) -> list[JsonObject]:
+    parts: list[JsonObject] = []
+    for number, block in enumerate(blocks, 1):
+        parts += await _render_block(block, image_bytes)
+        if number % PARTS_AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
+    return parts
 
 
 async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[JsonObject]:

@@ -36,19 +36,20 @@ def _says_same(texts: Sequence[str], structured: JsonObject) -> bool:
     wanted: list[Json] = [structured]
     if len(structured) == 1:
         wanted += structured.values()
-    return any(_matches(texts, value) for value in wanted)
-
-
-def _matches(texts: Sequence[str], value: Json) -> bool:
     if len(texts) == 1:
-        return _is_text_of(texts[0], value)
-    return isinstance(value, list) and len(texts) == len(value) and all(map(_is_text_of, texts, value))
+        said: list[Json] = [texts[0], _read(texts[0])]
+        return any(value in said for value in wanted)
+    return any(isinstance(value, list) and _says_each(texts, value) for value in wanted)
 
 
-def _is_text_of(text: str, value: Json) -> bool:
-    if text == value:
-        return True
+def _says_each(texts: Sequence[str], values: list[Json]) -> bool:
+    pairs = zip(texts, values, strict=False)
+    return len(texts) == len(values) and all(value in (text, _read(text)) for text, value in pairs)
+
+
+def _read(text: str) -> Json:
+    """What a text says as JSON; the text itself where it is none, or half an emoji, which is no text to this reader."""
     try:
-        return bool(from_json(text) == value)
-    except (ValueError, TypeError):  # no JSON; half an emoji, which is no text to this reader
-        return False
+        return from_json(text)
+    except (ValueError, TypeError):
+        return text
