@@ -158,7 +158,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
-        repair: Callable[[Mapping[str, object]], None],
+        repair: Callable[[dict[str, object]], None],
         lost: anyio.Event,
     ) -> None:
         self._inner = inner
