@@ -7,7 +7,7 @@ import anyio.lowlevel
 
 from bridge.cuts import find_cut
 from bridge.items import OWN_NAMES, JsonObject, Notice
-from bridge.run.own_tools import OwnTool
+from bridge.run.own_tools import Function, OwnTool
 from bridge.settings import BUILTIN
 
 KEPT_BYTES = 128 << 20
@@ -22,6 +22,21 @@ LEAST_BYTES = 100
 """Of a page, however little is left for it: each must bring the model further."""
 
 READ_OUTPUT = OWN_NAMES[0]
+FUNCTION = Function(
+    READ_OUTPUT,
+    "Read what was left out of a long tool output: a page from `offset` on, or with `search` where these words are in "
+    "it.",
+    {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer", "description": "The id that the cut output names"},
+            "offset": {"type": "integer", "minimum": 0, "description": "Where to begin, in bytes; default 0"},
+            "search": {"type": "string", "maxLength": 200, "description": "Words to find"},
+        },
+        "required": ["id"],
+        "additionalProperties": False,
+    },
+)
 _SAID = re.compile(rf"{READ_OUTPUT} with id (\d{{1,9}}) has all of it")
 
 
@@ -33,24 +48,8 @@ class KeptOutputs:
         self._notify = notify
         self._texts: dict[int, bytes] = {}
         self._count = after
-        self.tool = OwnTool(
-            READ_OUTPUT,
-            "Read what was left out of a long tool output: a page from `offset` on, or with `search` where these words "
-            "are in it.",
-            {
-                "type": "object",
-                "properties": {
-                    "id": {"type": "integer", "description": "The id that the cut output names"},
-                    "offset": {"type": "integer", "minimum": 0, "description": "Where to begin, in bytes; default 0"},
-                    "search": {"type": "string", "maxLength": 200, "description": "Words to find"},
-                },
-                "required": ["id"],
-                "additionalProperties": False,
-            },
-            self._read,
-            # The outputs of the built-in tools are short, whatever they are asked.
-            accompanies=lambda owner: owner != BUILTIN,
-        )
+        # The outputs of the built-in tools are short, whatever they are asked.
+        self.tool = OwnTool(FUNCTION, self._read, accompanies=lambda owner: owner != BUILTIN)
 
     def keep(self, data: bytes) -> str:
         """Keep an output, at the cost of the oldest ones where the room is short."""

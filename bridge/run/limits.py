@@ -64,6 +64,8 @@ def fail_with(error: BridgeError | ErrorInfo) -> Ending:
 
 def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None) -> tuple[Limits, list[Notice]]:
     """The limits of a run. A caller may lower two of them; a wish beyond the config's is cut to it, with a notice."""
+    if max_turns is None and timeout_s is None:
+        return limits, []
     notices: list[Notice] = []
 
     def lower(name: str, limit: float, wish: float | None) -> float:

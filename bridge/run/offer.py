@@ -114,7 +114,9 @@ def _begin_small(offer: Offer, request: Request, catalogue: RunCatalogue[C], sea
     if not offer.hidden:
         return offer
     finder = make_find_tool(catalogue, offer.hidden, search.found)
-    begun = replace(offer, texts=(*offer.texts, finder.encoded), owned=offer.owned | {finder.name}, own=(finder,))
+    begun = replace(
+        offer, texts=(*offer.texts, finder.function.encoded), owned=offer.owned | {finder.name}, own=(finder,)
+    )
     fitting = pick_first(catalogue, request.read_wishes(), offer.hidden, search.first)
     first = begun.room.fit({name: offer.hidden[name] for name in fitting}, begun.texts)
     grown = begun.grow(name for name in offer.hidden if name in first)

@@ -27,18 +27,14 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class OwnTool:
-    """One tool of the run's own. Its name is one of `items.OWN_NAMES`, which no server's tool is given."""
+class Function:
+    """What the model sees of a tool of the run's own."""
 
     name: str
+    """One of `items.OWN_NAMES`, which no server's tool is given."""
     description: str
     parameters: JsonObject
-    """JSON Schema of its arguments; `answer` gets none that do not fit."""
-    answer: Callable[[JsonObject, int], Awaitable[str | Found]] = field(repr=False)
-    """What the model reads, in about so many bytes. Raises ValueError with words for it."""
-    accompanies: Callable[[str], bool] = field(repr=False)
-    """Whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at the
-    beginning of each request stay the same and prompt caches hold."""
+    """JSON Schema of its arguments; none that do not fit are answered."""
 
     @cached_property
     def encoded(self) -> str:
@@ -46,11 +42,27 @@ class OwnTool:
         function: JsonObject = {"type": "function", "name": self.name, "description": self.description}
         return encode(function | {"parameters": self.parameters, "strict": False})
 
+
+@dataclass(frozen=True)
+class OwnTool:
+    """One tool of the run's own."""
+
+    function: Function
+    answer: Callable[[JsonObject, int], Awaitable[str | Found]] = field(repr=False)
+    """What the model reads, in about so many bytes. Raises ValueError with words for it."""
+    accompanies: Callable[[str], bool] = field(repr=False)
+    """Whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at the
+    beginning of each request stay the same and prompt caches hold."""
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
     async def call(self, call: Call, limit_bytes: int) -> CallOutput:
         """What a call came to; whatever is wrong with it is words for the model."""
         try:
             arguments = read_arguments(call.arguments)
-            jsonschema_rs.validate(self.parameters, arguments)
+            jsonschema_rs.validate(self.function.parameters, arguments)
             answer = await self.answer(arguments, limit_bytes)
             if isinstance(answer, Found):
                 return {**self._wrap(answer.text, is_error=False), "found": [*answer.names]}
@@ -109,7 +121,7 @@ class RunCatalogue(Generic[C]):
         """The run's own tools that come with an offer of these, by name, as JSON texts."""
         owners = {self.servers.owners[name] for name in names if name in self.servers.owners}
         missing = [tool for name, tool in self.own.items() if name not in names]
-        return {tool.name: tool.encoded for tool in missing if any(map(tool.accompanies, owners))}
+        return {tool.name: tool.function.encoded for tool in missing if any(map(tool.accompanies, owners))}
 
 
 @dataclass(frozen=True)

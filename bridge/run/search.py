@@ -7,7 +7,7 @@ from itertools import zip_longest
 
 from bridge.items import OWN_NAMES, Json, JsonObject, decode
 from bridge.run.engine import C
-from bridge.run.own_tools import Found, OwnTool, RunCatalogue
+from bridge.run.own_tools import Found, Function, OwnTool, RunCatalogue
 from bridge.tokens import estimate_tokens
 
 FIND_TOOLS = OWN_NAMES[1]
@@ -64,7 +64,7 @@ def make_find_tool(catalogue: RunCatalogue[C], names: Collection[str], limit: in
         "to be done; what is found you can call from your next step on. Look here before you say that something cannot "
         "be done."
     )
-    return OwnTool(FIND_TOOLS, description, PARAMETERS, answer, accompanies=lambda _: False)
+    return OwnTool(Function(FIND_TOOLS, description, PARAMETERS), answer, accompanies=lambda _: False)
 
 
 def find_tools(catalogue: RunCatalogue[C], names: Collection[str], wish: str, limit: int) -> Found:

@@ -144,10 +144,11 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
     def _correct_window(self, profile: Profile, response: Response) -> Profile:
         """The profile without a window that this response was over: what was read from a refusal can be wrong, and
         would keep every later run too short."""
-        usage, window = read_usage(response["usage"]), profile.context_window
-        if window is None or usage["input_tokens"] + usage["output_tokens"] <= window:
+        if profile.context_window is None:
             return profile
-        return replace(profile, context_window=self.profile.context_window)
+        usage = read_usage(response["usage"])
+        is_over = usage["input_tokens"] + usage["output_tokens"] > profile.context_window
+        return replace(profile, context_window=self.profile.context_window) if is_over else profile
 
     def _keep(self, model: str, profile: Profile) -> None:
         self._learned[model] = profile

@@ -1,11 +1,11 @@
 """One HTTP/1.1 connection on asyncio, for one request at a time; its replies are parsed by llhttp (httptools)."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
-import anyio
 import httpx2
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from typing_extensions import override
@@ -47,8 +47,9 @@ class Connection(asyncio.Protocol):
         self.origin = origin
         self.reply: Reply | None = None
         """Of the request that is under way."""
+        self._loop = asyncio.get_running_loop()
         self._parser = HttpResponseParser(self)
-        self._patience_s: float | None = None
+        self._patience_s = math.inf
         self._news = asyncio.Event()
         self._error: httpx2.TransportError | None = None
         self._can_be_kept = True
@@ -56,7 +57,7 @@ class Connection(asyncio.Protocol):
 
     def is_usable(self) -> bool:
         """Whether another request can be sent on it."""
-        idle_s = asyncio.get_running_loop().time() - self._idle_since
+        idle_s = self._loop.time() - self._idle_since
         return self._can_be_kept and not self._transport.is_closing() and (not self._idle_since or idle_s < IDLE_S)
 
     @property
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, message: bytes, patience_s: float | None) -> Reply:
         """Send a request and wait for the head of its reply, for so long after the last byte that came."""
         self.reply = reply = Reply()
-        self._patience_s = patience_s
+        self._patience_s = math.inf if patience_s is None else patience_s
         self._transport.write(message)
         try:
             while not reply.has_head:
@@ -92,7 +93,7 @@ class Connection(asyncio.Protocol):
         """Its reply is not wanted any more: whether it can be kept for another; else it is ended."""
         is_read = self.reply is not None and self.reply.is_complete and not self.reply.chunks
         self.reply = None
-        self._idle_since = asyncio.get_running_loop().time()
+        self._idle_since = self._loop.time()
         if is_read and self.is_usable():
             return True
         self.close()
@@ -107,13 +108,17 @@ class Connection(asyncio.Protocol):
         """Until something has come; raises what keeps it from coming."""
         if self._error is None:
             self._news.clear()
+            silence = self._loop.call_later(self._patience_s, self._fall_silent)
             try:
-                with anyio.fail_after(self._patience_s):
-                    await self._news.wait()
-            except TimeoutError as error:
-                raise httpx2.ReadTimeout(f"nothing came for {self._patience_s} s") from error
+                await self._news.wait()
+            finally:
+                silence.cancel()
         if self._error and not reply.chunks and not reply.is_complete:
             raise self._error
+
+    def _fall_silent(self) -> None:
+        self._fail(httpx2.ReadTimeout(f"nothing came for {self._patience_s} s"))
+        self._news.set()
 
     def _fail(self, error: httpx2.TransportError) -> None:
         self._error = self._error or error

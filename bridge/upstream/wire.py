@@ -27,7 +27,7 @@ DRAIN_S = 0.1
 """How long the end of a stream may come after its last event: read to its end, it leaves the connection for reuse."""
 
 Form = Literal["json", "stream"]
-ACCEPT = {"json": "application/json", "stream": "application/json, text/event-stream"}
+ACCEPT = {"json": b"application/json", "stream": b"application/json, text/event-stream"}
 
 
 class Wire:
@@ -40,7 +40,7 @@ class Wire:
         self._config = config
         self._clock = clock
         self._transport = transport or open_transport(config.base_url)
-        self._headers = httpx2.Headers(_build_headers(config, auth))
+        self._headers = _build_headers(config, auth)
         self._create = httpx2.URL(f"{config.base_url}/responses", params=config.query or None)
 
     async def close(self) -> None:
@@ -75,16 +75,21 @@ class Wire:
 
     @asynccontextmanager
     async def _send(
-        self, method: str, url: httpx2.URL, accept: str, body: bytes | None, idle_timeout_s: float
+        self, method: str, url: httpx2.URL, accept: bytes, body: bytes | None, idle_timeout_s: float
     ) -> AsyncIterator[httpx2.Response]:
         """The reply, from its head on.
 
         Without httpx2's client around the transport: what that adds (redirects, cookies, hooks) is not wanted here.
         """
-        headers = self._headers.copy()
-        headers["Accept"] = accept
+        headers = [*self._headers, (b"Accept", accept)]
+        if body is not None:
+            headers.append((b"Content-Length", b"%d" % len(body)))
         timeouts = {"connect": self._config.connect_timeout_s, "read": idle_timeout_s, "write": idle_timeout_s}
-        request = httpx2.Request(method, url, headers=headers, content=body, extensions={"timeout": timeouts})
+        extensions = {"timeout": timeouts}
+        # Not `content=`: for that it works out the same headers anew every time.
+        request = httpx2.Request(
+            method, url, headers=headers, stream=httpx2.ByteStream(body or b""), extensions=extensions
+        )
         reply = await self._transport.handle_async_request(request)
         try:
             yield reply
@@ -99,7 +104,7 @@ class Wire:
                 if not reply.is_success:
                     await _refuse(reply)
                 if _is_event_stream(reply):
-                    return await self._read_stream(reply, reply.aiter_bytes(), stream), "stream"
+                    return await self._read_stream(reply, _read_chunks(reply), stream), "stream"
                 body = await _read_body(reply)
                 if body.lstrip().startswith(EVENT_BEGINNINGS):  # events under another name
                     return await self._read_stream(reply, _give(body), stream), "stream"
@@ -147,12 +152,16 @@ def join_body(turn: Turn, *, stream: bool) -> bytes:
     return "".join(parts).encode()
 
 
-def _build_headers(config: UpstreamConfig, auth: str) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "User-Agent": f"mcp-responses-bridge/{__version__}"}
+def _build_headers(config: UpstreamConfig, auth: str) -> list[tuple[bytes, bytes]]:
+    """Those that all requests have."""
+    headers = httpx2.Headers({"Host": httpx2.URL(config.base_url).netloc.decode(), "Content-Type": "application/json"})
+    headers["User-Agent"] = f"mcp-responses-bridge/{__version__}"
     headers["Accept-Encoding"] = "identity"  # what is small on the wire is small in memory
     if config.api_key and auth != "none":
         headers |= {"Authorization": f"Bearer {config.api_key}"} if auth == "bearer" else {auth: config.api_key}
-    return headers | config.headers
+    headers |= config.headers
+    headers.pop("Accept", None)  # it depends on the request
+    return headers.raw
 
 
 def _is_event_stream(reply: httpx2.Response) -> bool:
@@ -167,9 +176,16 @@ async def _refuse(reply: httpx2.Response) -> NoReturn:
     raise error
 
 
+def _read_chunks(reply: httpx2.Response) -> AsyncIterator[bytes]:
+    """The body as it arrives; decoded only where it is encoded, which was not asked for."""
+    if "Content-Encoding" not in reply.headers and isinstance(reply.stream, httpx2.AsyncByteStream):
+        return aiter(reply.stream)
+    return reply.aiter_bytes()
+
+
 async def _read_body(reply: httpx2.Response) -> bytes:
     body = bytearray()
-    async for chunk in reply.aiter_bytes():
+    async for chunk in _read_chunks(reply):
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise UpstreamError(f"The upstream's reply is over {MAX_BODY_BYTES:,} bytes", code="reply_too_large")
@@ -193,7 +209,7 @@ async def _give(body: bytes) -> AsyncIterator[bytes]:
 
 async def _read_refusal(reply: httpx2.Response) -> bytes:
     body = bytearray()
-    async for chunk in reply.aiter_bytes():
+    async for chunk in _read_chunks(reply):
         body += chunk
         if len(body) >= MAX_REFUSAL_BYTES:
             break
