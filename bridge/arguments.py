@@ -3,7 +3,7 @@
 import json
 from typing import NoReturn
 
-from bridge.items import Json, JsonObject, encode
+from bridge.items import Json, JsonObject, encode, read_float
 
 MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS = 262_144, 64
 
@@ -20,12 +20,12 @@ def read_arguments(arguments: Json) -> JsonObject:
         text = arguments if isinstance(arguments, str) else encode(arguments)
         if len(text) > MAX_ARGUMENT_CHARS:
             raise ValueError(f"{len(text):,} characters, the limit is {MAX_ARGUMENT_CHARS:,}")
-        value: Json = json.loads(text, object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant)
+        value: Json = _DECODER.decode(text)
         if _is_deeper(value, MAX_ARGUMENT_LEVELS):
             raise RecursionError
         if not isinstance(value, dict):
             raise ValueError(f"it is a {type(value).__name__}")
-        scrubbed: JsonObject = json.loads(encode(value))
+        scrubbed: JsonObject = value if text.isascii() and "\\u" not in text else json.loads(encode(value))
     except RecursionError:
         raise ValueError(f"it is nested more than {MAX_ARGUMENT_LEVELS} levels deep") from None
     return scrubbed
@@ -45,6 +45,11 @@ def _refuse_duplicates(pairs: list[tuple[str, Json]]) -> JsonObject:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant, parse_float=read_float
+)
 
 
 def drop_empty(arguments: JsonObject, schema: JsonObject) -> JsonObject:

@@ -55,7 +55,8 @@ def decode(text: str | bytes) -> Json:
         raise ValueError("it is nested too deeply") from None
 
 
-def _read_float(digits: str) -> float:
+def read_float(digits: str) -> float:
+    """A number of a JSON text. Raises ValueError for one that is infinite here, such as 1e999."""
     number = float(digits)
     return number if math.isfinite(number) else _refuse(digits)
 
@@ -64,7 +65,7 @@ def _refuse(literal: str) -> NoReturn:
     raise ValueError(f"{literal} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_read_float)
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=read_float)
 
 
 def scrub(text: str) -> str:

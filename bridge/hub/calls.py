@@ -53,7 +53,7 @@ class CallSender:
         self._idle_timeout_s = server.idle_timeout_s
         self._find_link = find_link
         self._on_answer = on_answer
-        self._places = anyio.CapacityLimiter(1 if server.serial else server.max_parallel)
+        self._places = anyio.Semaphore(1 if server.serial else server.max_parallel, fast_acquire=True)
 
     async def call(
         self, tool: types.Tool, params: types.CallToolRequestParams, *, deadline: float, on_progress: ProgressFnT | None
@@ -62,21 +62,32 @@ class CallSender:
 
         The wait for a place counts towards `deadline` alone, not towards the timeout of the call.
         """
+        await self._wait_for_place(deadline)
+        doubts = "it was not sent"
+        try:
+            with self._clock.scope(min(deadline, self._clock.now() + self._timeout_s)):
+                link = await self._find_link()
+                doubts = doubt(tool)
+                try:
+                    return await self._send(link, tool, params, on_progress)
+                except CallFailed as failure:
+                    if not failure.may_repeat:
+                        raise
+                return await self._send_again(link, tool, params, on_progress)
+        finally:
+            self._places.release()
+        raise CallFailed("timeout", f"no result in time; {doubts}")
+
+    async def _wait_for_place(self, deadline: float) -> None:
+        if self._places.value:
+            self._places.acquire_nowait()
+            return
         if self._places.statistics().tasks_waiting >= MAX_WAITING:
             raise CallFailed("busy", f"{MAX_WAITING:,} calls wait for {self._key}; it was not sent")
-        doubts = "it was not sent"
         with self._clock.scope(deadline):
-            async with self._places:
-                with self._clock.scope(self._clock.now() + self._timeout_s):
-                    link = await self._find_link()
-                    doubts = doubt(tool)
-                    try:
-                        return await self._send(link, tool, params, on_progress)
-                    except CallFailed as failure:
-                        if not failure.may_repeat:
-                            raise
-                    return await self._send_again(link, tool, params, on_progress)
-        raise CallFailed("timeout", f"no result in time; {doubts}")
+            await self._places.acquire()
+            return
+        raise CallFailed("timeout", "no result in time; it was not sent")
 
     async def _send_again(
         self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None

@@ -82,7 +82,8 @@ class Hub(anyio.AsyncContextManagerMixin):
     async def catalogue(self) -> Catalogue:
         """The catalogue once every server is ready, failed or past its connect timeout."""
         for member in self.members:
-            await member.settled.wait()
+            if not member.settled.is_set():
+                await member.settled.wait()
         if self._snapshot is None:
             await self._bridging.prepare()
         return self.snapshot()

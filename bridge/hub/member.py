@@ -138,7 +138,10 @@ class Member:
             return await self._asides.complete(send, params, terms.ask)
 
     async def _find_link(self) -> Link:
-        await self.settled.wait()
+        if self._link and self._link.lost.is_set():
+            await self._link.over.wait()  # it has ended, and the task that owns it has yet to take that in
+        if not self.settled.is_set():
+            await self.settled.wait()
         if self._link is None:
             raise CallFailed("server_unavailable", f"{self.key} is not connected: {self.reason or self.state}")
         return self._link

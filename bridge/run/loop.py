@@ -80,7 +80,7 @@ class Loop(Generic[C]):
         self._tell([*catalogue.notices, *offer.notices])
         catalogue = catalogue.bring(offer.own)
         budget = Budget(self.limits, self.price, catalogue.polling)
-        return Terms(catalogue, offer, budget, deadline, anyio.CapacityLimiter(self.limits.max_parallel))
+        return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(self.limits.max_parallel, fast_acquire=True))
 
     def _grow(self, terms: Terms[C], answers: Iterable[Answered]) -> Terms[C]:
         offer = terms.offer.grow(name for answer in answers for name in answer.names)

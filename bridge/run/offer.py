@@ -45,6 +45,8 @@ class Offer:
     def grow(self, names: Iterable[str]) -> "Offer":
         """This offer with the hidden tools of these names at its end, as far as there is room."""
         wanted = {name: self.hidden[name] for name in names if name in self.hidden}
+        if not wanted:
+            return self
         joining = self.room.fit(wanted, self.texts)
         if missed := wanted.keys() - joining.keys():
             return replace(self.grow(joining), notices=(*self.notices, _tell_full(missed, self.room)))

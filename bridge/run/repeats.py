@@ -11,6 +11,8 @@ from bridge.run.offer import fail_call
 REFUSED_AT, STOPPED_AT = 3, 5
 """From which time on a call is not run any more, and at which the run ends."""
 
+_ENCODER = json.JSONEncoder(sort_keys=True)
+
 
 @dataclass
 class Repeats:
@@ -64,7 +66,7 @@ def _identify(call: Call) -> str:
         arguments: Json = read_arguments(call.arguments)
     except ValueError:  # of any depth, where it is no text
         arguments = call.arguments if isinstance(call.arguments, str) else None
-    return json.dumps([call.name, _level(arguments)], sort_keys=True)
+    return _ENCODER.encode([call.name, _level(arguments)])
 
 
 def _read_part(part: JsonObject) -> str:

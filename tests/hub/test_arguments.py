@@ -71,7 +71,7 @@ BAD = {
     "a number": ("5", "it is a int"),
     "nan": ('{"text": NaN}', "NaN is not JSON"),
     "infinity": ('{"text": -Infinity}', "-Infinity is not JSON"),
-    "too large a number": ('{"text": 1e999}', "not JSON compliant"),
+    "too large a number": ('{"text": 1e999}', "not a JSON number"),
     "too long a number": ('{"text": ' + "7" * 5000 + "}", "4300 digits"),
     "a key twice": ('{"text": "a", "text": "b"}', "a key occurs twice"),
     "a key twice inside": ('{"text": {"a": 1, "a": 2}}', "a key occurs twice"),
