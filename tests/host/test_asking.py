@@ -129,7 +129,14 @@ async def test_a_yes_lets_the_call_run_once_and_the_person_saw_all_of_it(desk: D
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("path", "mode"), [("/mcp", "auto"), ("/mcp", "legacy"), ("/sse", "auto"), ("/sse", "legacy")])
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [
+        ("/mcp", "auto"),
+        *(pytest.param(*others, marks=pytest.mark.external) for others in (("/mcp", "legacy"), ("/sse", "auto"))),
+        ("/sse", "legacy"),
+    ],
+)
 async def test_a_host_of_the_service_is_asked_too(desk: Desk, path: str, mode: ConnectMode) -> None:
     person = Person("accept", {"answer": YES})
     async with (

@@ -55,6 +55,7 @@ async def test_a_server_killed_while_idle_is_restarted_and_a_run_waits_for_it(tm
     assert not outcome.notices
 
 
+@pytest.mark.external
 async def test_one_that_only_crashes_is_restarted_ever_less_often_then_left_alone_and_probed() -> None:
     clock = VirtualClock()
     async with scene({"frail": rogue("crash_mid_call")}, clock=clock) as bridge:

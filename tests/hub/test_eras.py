@@ -50,6 +50,7 @@ async def test_the_era_is_found_out_once_and_no_restart_asks_again(
     assert first_messages(log) == messages
 
 
+@pytest.mark.external
 async def test_a_server_that_comes_back_in_another_era_is_found_there(tmp_path: Path) -> None:
     modes = tmp_path / "modes"
     program = f"import runpy, sys; sys.argv[1:] = open({str(modes)!r}).read().split(); runpy.run_path({str(ROGUE)!r}, "
