@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from bridge.children import EOF_GRACE_S, TERM_GRACE_S, end_children, start_child
-from tests.fakes.servers import PATIENCE_S, ROGUE, rogue, survivors
+from tests.fakes.clock import PATIENCE_S
+from tests.fakes.servers import ROGUE, rogue, survivors
 
 Json = dict[str, Any]
 

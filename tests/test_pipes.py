@@ -15,6 +15,7 @@ from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest
 from bridge.descriptors import read_lines
 from bridge.host.stdio import serve_stdio
 from bridge.pipes import open_pipes
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.scene import scene
 
 pytestmark = pytest.mark.anyio
@@ -52,7 +53,7 @@ async def pipes(
 async def test_noise_is_skipped_and_a_bad_reply_becomes_the_error_of_its_request() -> None:
     async with pipes() as (incoming, _, peer, _, _):
         os.write(peer, b"Server 1.0 \xe9\n\n\r\n{not json\n" + reply("[") + b"\n" + reply('"next"') + b"\r\n")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             failed, good = (await incoming.receive()).message, (await incoming.receive()).message
     assert isinstance(failed, JSONRPCError)
     assert failed.id == 7
@@ -70,7 +71,7 @@ async def test_a_reply_that_names_no_request_fails_the_only_one_there_is(asked: 
         os.write(
             peer, b'{"log": "no reply, {broken"\n' + b'{"result": {"text": "cut off he\n' + reply('"next"') + b"\n"
         )
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             found = [(await incoming.receive()).message for _ in range(3 - asked)]
     assert [message.id for message in found] == [1, 7][asked - 1 :]
 
@@ -79,7 +80,7 @@ async def test_a_message_over_the_limit_fails_its_request_and_the_next_one_is_re
     async with pipes(limit=100_000) as (incoming, _, peer, _, _), anyio.create_task_group() as tasks:
         data = reply('"' + "x" * 300_000 + '"') + b"\n" + reply('"next"') + b"\n"
         tasks.start_soon(anyio.to_thread.run_sync, write_all, peer, data)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             failed, good = (await incoming.receive()).message, (await incoming.receive()).message
     assert failed.id == 7
     assert "300,052 bytes is over the limit" in failed.error.message
@@ -95,7 +96,7 @@ async def test_the_end_of_either_descriptor_is_told() -> None:
     async with pipes() as (incoming, _, peer, _, ended):
         os.write(peer, reply('"last"'))
         os.close(peer)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             assert (await incoming.receive()).message.id == 7  # a last line needs no newline
             with pytest.raises(anyio.EndOfStream):
                 await incoming.receive()
@@ -103,7 +104,7 @@ async def test_the_end_of_either_descriptor_is_told() -> None:
     async with pipes() as (incoming, outgoing, _, peer_reads, ended):
         os.close(peer_reads)
         await outgoing.send(message("ping"))
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await ended.wait()
             with pytest.raises(anyio.EndOfStream):
                 await incoming.receive()
@@ -119,7 +120,7 @@ async def test_a_message_whose_sender_gives_up_is_written_whole_and_the_next_one
         assert impatience.cancelled_caught
         tasks.start_soon(outgoing.send, message("next"))
         lines = read_lines(peer_reads, LIMIT)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             methods = [json.loads(line)["method"] for line in (await anext(lines), await anext(lines))]  # type: ignore[arg-type]
     assert methods == ["long", "next"]
 
@@ -192,7 +193,7 @@ async def test_garbage_is_answered_and_the_next_request_works() -> None:
 
         tasks.start_soon(serve)
         tasks.start_soon(anyio.to_thread.run_sync, write_all, host_writes, b"\n".join(asked) + b"\n")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             async for line in read_lines(host_reads, LIMIT):
                 assert isinstance(line, bytes)
                 answers.append(json.loads(line))
@@ -208,7 +209,7 @@ async def test_a_host_that_stops_listening_ends_the_session() -> None:
     os.close(host_reads)
     os.write(host_writes, b"garbage\n" + json.dumps(INITIALIZE).encode() + b"\n")
     async with scene({}) as bridge:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
 
 
@@ -220,7 +221,7 @@ async def test_a_file_of_requests_is_answered_to_its_end(tmp_path: Path) -> None
     requests.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
     source, sink = os.open(requests, os.O_RDONLY), os.open(answers, os.O_WRONLY | os.O_CREAT)
     async with scene({}) as bridge:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
     os.close(source)
     os.close(sink)
@@ -231,6 +232,6 @@ async def test_a_file_of_requests_is_answered_to_its_end(tmp_path: Path) -> None
 async def test_an_empty_stdin_ends_the_session_at_once() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     async with scene({}) as bridge:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await serve_stdio(bridge.bridge.server, nothing, nothing, message_bytes=LIMIT)
     os.close(nothing)

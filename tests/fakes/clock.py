@@ -12,6 +12,8 @@ from typing_extensions import override
 
 from bridge.clock import Clock
 
+PATIENCE_S = 30
+"""Of real time, until what a test waits for is said to hang. That it is fast is never meant: machines are busy."""
 _ROUNDS_TO_SETTLE = 10  # handing a result from task to task takes a few rounds of the event loop
 _NAP_S = 0.002
 

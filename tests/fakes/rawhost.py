@@ -24,8 +24,8 @@ from mcp_types import (
     JSONRPCResponse,
 )
 
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.items import Json
-from tests.fakes.servers import PATIENCE_S
 
 VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 INFO = {"name": "raw", "version": "1"}
@@ -69,7 +69,7 @@ class RawHost:
         await self.notify("notifications/cancelled", params)
 
     async def result(self, number: int) -> Json:
-        """The result of a request, when it is there; TimeoutError after five seconds."""
+        """The result of a request, when it is there; TimeoutError after PATIENCE_S."""
         with anyio.fail_after(PATIENCE_S):
             while number not in self._answers:
                 await self._answered.wait()

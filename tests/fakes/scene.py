@@ -28,7 +28,7 @@ from bridge.hub.member import Member
 from bridge.items import OWN_NAMES
 from bridge.questions import Ask, say_yes
 from bridge.settings import Config
-from tests.fakes.servers import PATIENCE_S
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
 
 Json = dict[str, Any]
@@ -44,7 +44,7 @@ def configure(servers: Mapping[str, Json], **sections: Any) -> Config:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Until it holds; TimeoutError after five seconds. For what no event tells of."""
+    """Until it holds; TimeoutError after PATIENCE_S. For what no event tells of."""
     with anyio.fail_after(PATIENCE_S):
         while not condition():
             await anyio.lowlevel.checkpoint()

@@ -13,8 +13,9 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ImageContent, TextContent
 
+from tests.fakes.clock import PATIENCE_S
+
 ROGUE = Path(__file__).parent / "rogue.py"
-PATIENCE_S = 5
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
 """A PNG of one transparent pixel, in base64."""
 

@@ -23,9 +23,9 @@ from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.host.http import HEAD_TIMEOUT_S, Listening, build_web, listen, serve_http
 from bridge.settings import ServeConfig
+from tests.fakes.clock import PATIENCE_S
 
 TOKEN = "a-token-of-the-tests"
-PATIENCE_S = 5
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Self
 import anyio
 import h11
 
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.events import Event, lifecycle
 from tests.fakes.items import call, message, reasoning, tokens
 from tests.fakes.replies import api_error, cut, gated, hang, html, http_error, raw, responds
@@ -48,8 +49,6 @@ __all__ = [
 Answer = Reply | Callable[[Request], Reply]
 """A reply, or a function that chooses one when the request is there."""
 
-_PATIENCE_S = 5
-
 
 class Tally:
     """A count that can be waited for."""
@@ -64,8 +63,8 @@ class Tally:
         self._changed = anyio.Event()
 
     async def wait(self, count: int = 1) -> None:
-        """Until there are this many; TimeoutError after five seconds."""
-        with anyio.fail_after(_PATIENCE_S):
+        """Until there are this many; TimeoutError after PATIENCE_S."""
+        with anyio.fail_after(PATIENCE_S):
             while self.count < count:
                 await self._changed.wait()
 

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from tests.fakes.canonical import find_modes
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.peers import Peer, Trouble
 from tests.fakes.rogue import Rogue
 from tests.fakes.simulation import WIRES, call, open_hub
@@ -25,7 +25,7 @@ async def survive(transport: str, offsets: range) -> list[int]:
     peer.plan = lambda _, step: Trouble("cut at", cut.pop()) if cut and step == "tools/call" else None
     lost: list[int] = []
     async with open_hub({"far": transport}, {"far": peer}, clock) as hub:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await hub.catalogue()
         for offset in offsets:
             before = len(peer.executed)

@@ -11,6 +11,7 @@ from mcp.client.client import ConnectMode
 from mcp.client.stdio import StdioServerParameters
 
 from tests.fakes.bridges import ERAS, open_client, respond
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.servers import ordered_server
 from tests.fakes.upstream import HEAD, ScriptedUpstream, api_error, call, gated, hang, message, responds
 
@@ -57,7 +58,7 @@ async def test_a_cancelled_call_ends_its_running_calls(mode: ConnectMode) -> Non
         tasks.start_soon(give_up, client, reached)
         await ordered.reached("one", "two")
         reached.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             while len(ordered.cancelled) < 2:
                 await anyio.lowlevel.checkpoint()
         assert (await respond(client))["output_text"] == "done"

@@ -17,7 +17,7 @@ from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import KEPT_CHARS, KEPT_RUNS, KEPT_S, MemoryEngine
 from bridge.run.record import Run
 from tests.fakes.bridges import ERAS, open_bridge, respond, text_of
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.items import Json
 from tests.fakes.rawhost import raw_host
 from tests.fakes.scene import until
@@ -79,7 +79,7 @@ async def wait(client: Client, run_id: str, **arguments: Any) -> dict[str, Any]:
 
 
 async def until_ended(bridge: Bridge, run_id: str) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         await bridge.find(run_id, owner="host").ended.wait()
 
 
@@ -275,7 +275,7 @@ async def test_a_cancelled_call_stops_its_run_unless_it_took_too_long(
             await at.finish()
             assert at.tool.answered == ["a"]
         else:
-            with anyio.fail_after(5):
+            with anyio.fail_after(PATIENCE_S):
                 while not at.tool.cancelled:
                     await anyio.lowlevel.checkpoint()
         assert not host.has_result(number), "a cancelled call has no answer"

@@ -22,7 +22,7 @@ from bridge.host.gate import BODY_TIMEOUT_S, UNAUTHORIZED, Access, Gate
 from bridge.host.http import MAX_BODY_BYTES, Service
 from bridge.telemetry import Redactor, configure_logging
 from tests.fakes.bridges import open_bridge
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.scene import scene
 from tests.fakes.service import TOKEN, Reply, Served, parse, serving
 
@@ -112,7 +112,7 @@ async def call(app: Any, scope: dict[str, Any]) -> Reply:
     async def receive() -> Any:
         return next(messages, {"type": "http.disconnect"})
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         await app(scope, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return Reply(sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent).decode())

@@ -7,7 +7,7 @@ from mcp.client.client import ConnectMode
 from mcp.server.mcpserver import Context, MCPServer
 
 from tests.fakes.bridges import ERAS, open_client
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.servers import ordered_server
 from tests.fakes.upstream import HEAD, ScriptedUpstream, api_error, call, cut, gated, message, responds
 
@@ -99,7 +99,7 @@ async def test_text_is_told_ten_times_a_second_and_the_rest_of_it_at_the_end() -
             await client.call_tool("respond", {"input": "x"}, progress_callback=ear, meta=TEXT)
 
         tasks.start_soon(run)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             while len(ear.messages) < 2:
                 await anyio.lowlevel.checkpoint()
         first.set()
@@ -208,7 +208,7 @@ async def test_a_call_that_talks_without_end_is_passed_on_once_a_second_and_its_
             await client.call_tool("respond", {"input": "x"}, progress_callback=ear)
 
         tasks.start_soon(run)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             while not any("→" in line for line in ear.messages):
                 await anyio.lowlevel.checkpoint()
         await clock.advance(10)

@@ -10,6 +10,7 @@ from mcp.client.client import ConnectMode
 from mcp.types import ToolListChangedNotification
 
 from tests.fakes.bridges import ERAS, open_bridge, open_client
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.servers import error_server, ordered_server
 from tests.fakes.upstream import ScriptedUpstream
 
@@ -99,7 +100,7 @@ async def test_a_changed_description_is_told_to_hosts_of_both_eras(mode: Connect
             tasks.start_soon(listen)
         await bridge.hub.catalogue()
         bridge.server.note_change()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await heard.wait()
         tool, *_ = (await client.list_tools()).tools
         assert "late (1" in (tool.description or "")

@@ -20,7 +20,7 @@ from bridge.run.asking import MAX_QUESTIONS
 from bridge.settings import Config, Limits, ServerConfig, UpstreamConfig
 from bridge.telemetry import Redactor
 from tests.fakes.bridges import ERAS, outputs_of
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.items import Json
 from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
 
@@ -92,7 +92,7 @@ class Shop:
         self._count += 1
         if self._count == self._together:
             self._all_here.set()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await self._all_here.wait()
 
 

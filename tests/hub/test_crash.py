@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from bridge.hub.health import BREAKER_FAILURES, PROBE_S
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.scene import scene, until
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
@@ -142,7 +142,7 @@ async def test_runs_do_not_wait_for_a_server_that_has_not_come_back_in_its_time(
         await bridge.reached("gone", "failed")
         await clock.advance(10)
         for _ in range(3):  # between and after the attempts that are still made; no time passes in a run
-            with anyio.fail_after(5):
+            with anyio.fail_after(PATIENCE_S):
                 outcome = await bridge.use()
             assert not [name for name in outcome.offered if name.startswith("gone")]
             [notice] = outcome.notices

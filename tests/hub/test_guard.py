@@ -21,7 +21,7 @@ from bridge.hub.pace import FIRST_PAUSE_S
 from bridge.items import CallOutput
 from bridge.settings import Config, Limits, ServerConfig
 from bridge.telemetry import Redactor
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.rogue import Rogue
 from tests.fakes.scene import until
 from tests.fakes.simulation import call
@@ -105,7 +105,7 @@ async def hub_of(transport: httpx2.AsyncBaseTransport, clock: VirtualClock | Non
     async with Hub(
         config, clock=clock, environ={}, redact=Redactor(), in_process={}, outside=Outside(transport=transport)
     ) as hub:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await hub.catalogue()
         yield hub
 
@@ -124,7 +124,7 @@ async def ask(answer: Answer, get: Callable[[httpx2.Request], httpx2.Response] |
 
     async with hub_of(Play(accepting(answer), get), clock) as hub, anyio.create_task_group() as tasks:
         tasks.start_soon(use)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             while not outputs:
                 await anyio.sleep(0.001)
                 await clock.advance(FIRST_PAUSE_S if get else 0)
@@ -267,7 +267,7 @@ async def test_a_server_that_accepts_no_notification_holds_up_no_call() -> None:
     outside = Outside(transport=play)
     async with Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, outside=outside) as hub:
         await clock.advance(6)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await hub.catalogue()
             assert (await call(hub, "far__echo", "hello", math.inf))["output"] == "fine"
 

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.hub.health import FIRST_BACKOFF_S
 from bridge.hub.member import START_PATIENCE_S
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.scene import Outcome, scene, until
 from tests.fakes.servers import Gate, rogue
 from tests.fakes.upstream import call
@@ -49,7 +49,7 @@ async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
         scene({"a": rogue(first.mode), "b": rogue(second.mode)}) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        with anyio.fail_after(2):
+        with anyio.fail_after(PATIENCE_S):
             tools = (await bridge.client.list_tools()).tools
         assert [tool.name for tool in tools] == ["respond", "respond_wait", "respond_cancel"]
         await first.reached()

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from bridge.offline.app import build_app
+from tests.fakes.clock import PATIENCE_S
 from tests.offline.judged import connect, create, judge_response
 
 pytestmark = pytest.mark.anyio
@@ -280,6 +281,6 @@ async def test_nulls_say_the_same_as_nothing() -> None:
 
 async def test_many_tools_and_a_long_message_are_answered_soon() -> None:
     tools = [function(f"tool_{n}", f"Searches place {n}", query={"type": "string"}) for n in range(64)]
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with connect() as client:
             await create(client, ask("Search, and look, and find 1-2 a.b/c@d, " * 100, tools=tools))

@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Message
 
 from bridge.offline.app import build_app
+from tests.fakes.clock import PATIENCE_S
 from tests.offline.judged import Misshapen, connect, create, judge_event, judge_response, read_frame, stream
 
 pytestmark = pytest.mark.anyio
@@ -94,7 +95,7 @@ async def test_the_application_sends_the_first_delta_before_it_has_made_the_last
             await release.wait()
 
     async with anyio.create_task_group() as group:
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             group.start_soon(build_app(), SCOPE, receive, send)
             await reached.wait()
             assert not any("response.completed" in chunk for chunk in sent)

@@ -9,6 +9,7 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 
 from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.servers import error_server, image_server, ordered_server, rendezvous_server
 from tests.fakes.upstream import ScriptedUpstream, api_error, call, message, reasoning, responds, tokens
 
@@ -54,7 +55,7 @@ async def test_one_slow_call_keeps_no_other_from_being_answered() -> None:
         tasks.start_soon(respond, client)
         await ordered.reached("slow", "quick")
         ordered.release("quick")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             while ordered.answered != ["quick"]:
                 await anyio.lowlevel.checkpoint()
         ordered.release("slow")

@@ -9,7 +9,7 @@ from bridge.items import Turn
 from bridge.settings import UpstreamConfig
 from bridge.upstream.client import Upstream
 from tests.fakes.bridges import ask, open_client, respond
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.events import lifecycle
 from tests.fakes.upstream import (
     Reply,
@@ -153,7 +153,7 @@ async def test_a_response_in_the_background_is_cancelled_with_its_caller(stream:
         await upstream.arrivals.wait()
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         await upstream.arrivals.wait(2)
     assert paths(upstream.requests)[1:] == ["POST /responses/resp_1/cancel"]
 

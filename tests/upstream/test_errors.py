@@ -23,7 +23,7 @@ from bridge.settings import UpstreamConfig
 from bridge.telemetry import Redactor, configure_logging
 from bridge.upstream.client import Upstream
 from tests.fakes.bridges import ask, open_client, respond, text_of
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.upstream import (
     HEAD,
     Reply,
@@ -444,7 +444,7 @@ def test_a_traceback_in_the_log_is_one_line_without_the_key(log: Path) -> None:
 
 async def test_the_run_ends_in_time_though_the_upstream_fails_forever() -> None:
     clock = VirtualClock(autojump=True)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         receipt, requests = await ask(
             lambda _: api_error(503, "down"), clock=clock, limits={"timeout_s": 1}, max_retries=1000
         )
