@@ -9,7 +9,6 @@ from typing import Self
 import anyio
 import anyio.to_thread
 import httpx2
-from mcp.server import MCPServer
 
 from bridge.children import Child
 from bridge.clock import Clock
@@ -19,7 +18,7 @@ from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.connect import Outside
 from bridge.hub.hub import Hub
-from bridge.hub.member import Member
+from bridge.hub.member import InProcess, Member
 from bridge.items import JsonObject, Notice
 from bridge.questions import Ask
 from bridge.run.admission import Admission, find_run
@@ -57,7 +56,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         ask: Ask | None = None,
         redact: Redactor | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
-        in_process: Mapping[str, MCPServer] | None = None,
+        in_process: Mapping[str, InProcess] | None = None,
         outside: Outside | None = None,
         listen_to: Callable[[Hub], Tools[C]] | None = None,
     ) -> None:
@@ -177,7 +176,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return arguments | {"input": await anyio.to_thread.run_sync(attach_files, items, self._config.input_roots)}
 
 
-def _build_builtin(config: Config) -> dict[str, MCPServer]:
+def _build_builtin(config: Config) -> dict[str, InProcess]:
     return {BUILTIN: build_builtin_server()} if config.builtin_tools else {}
 
 

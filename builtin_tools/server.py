@@ -1,13 +1,16 @@
 """The four built-in tools as one MCP server: what each of them declares, and how a failure reads."""
 
 import inspect
+import logging
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, TypeAlias
 
-from mcp.server import MCPServer
-from mcp.server.mcpserver import Context
+import anyio.to_thread
+from mcp import types
+from mcp.server import Server, ServerRequestContext
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
-from mcp.types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp.server.mcpserver.tools import Tool
+from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import (
     AllowInfNan,
     BaseModel,
@@ -18,12 +21,15 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
-from typing_extensions import override
 
 from builtin_tools.calculator import SAFE_INTEGER, Calculation, Operation, calculate
 from builtin_tools.clock import CurrentTime, tell_time
 from builtin_tools.randomness import RandomNumbers, draw_numbers
 from builtin_tools.system import SystemInfo, read_system
+
+logger = logging.getLogger(__name__)
+
+Context: TypeAlias = ServerRequestContext[dict[str, object]]
 
 VERSION = "1.0.0"
 """Of what the four tools declare and return."""
@@ -71,15 +77,15 @@ async def math_calculator(
     return _answer(calculate(operation, a, b))
 
 
-def current_time(
+async def current_time(
     timezone: Annotated[
         str | None,
         Field(description="IANA time zone such as Asia/Shanghai; left out, the machine's own. 时区名称(默认本机时区)"),
     ] = None,
 ) -> Annotated[CallToolResult, CurrentTime]:
     """Tell the date and time now, here or in any time zone. 获取当前系统时间"""
-    # Not async, so that the SDK runs it in a thread: the list of zones is read from disk at first use.
-    return _answer(tell_time(timezone))
+    # In a thread, because the list of zones is read from disk at first use.
+    return _answer(tell_time() if timezone is None else await anyio.to_thread.run_sync(tell_time, timezone))
 
 
 TOOLS: dict[str, Callable[..., object]] = {
@@ -91,43 +97,80 @@ TOOLS: dict[str, Callable[..., object]] = {
 """By title, in the order in which they are listed."""
 
 
-def build_server() -> MCPServer:
-    """The built-in server, ready for `mcp.Client(build_server())` or `build_server().run("stdio")`."""
-    server = PlainSpokenServer(
-        "builtin-tools",
-        title="Built-in tools",
-        instructions="Four small tools without side effects: random numbers, this machine, arithmetic, the time.",
-        version=VERSION,
-        log_level="WARNING",
-    )
+def build_server() -> "BuiltinServer":
+    """The built-in server, ready for `mcp.Client(build_server())`."""
+    server = BuiltinServer()
     for title, tool in TOOLS.items():
-        server.add_tool(tool, title=title, description=inspect.getdoc(tool), annotations=HARMLESS)
+        server.add_tool(tool, title=title)
     return server
 
 
-class PlainSpokenServer(MCPServer):
-    """An MCPServer whose failures are one sentence for the model, and which no tool can end."""
+class BuiltinServer(Server[dict[str, object]]):
+    """Tools made of functions, whose failures are one sentence for the model, and which no tool can end.
 
-    @override
-    async def call_tool(
-        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
-    ) -> CallToolResult | InputRequiredResult:
-        """As the base class does. ToolError has the tool's own words; a crash has none but the tool's name."""
+    Not the SDK's own `MCPServer` (mcp 2.3), which brings a terminal library and a cipher along, and takes every call
+    through both.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "builtin-tools",
+            title="Built-in tools",
+            instructions="Four small tools without side effects: random numbers, this machine, arithmetic, the time.",
+            version=VERSION,
+            on_list_tools=self._list,
+            on_call_tool=self._call,
+        )
+        self._tools: dict[str, Tool] = {}
+
+    def add_tool(self, function: Callable[..., object], *, title: str | None = None) -> None:
+        """Offer `function`; its signature and docstring are what is declared."""
+        tool = Tool.from_function(function, title=title, description=inspect.getdoc(function), annotations=HARMLESS)
+        self._tools[tool.name] = tool
+
+    def list_tools(self) -> list[types.Tool]:
+        """The tools as they are declared, in the order in which they were added."""
+        return [
+            types.Tool(
+                name=tool.name,
+                title=tool.title,
+                description=tool.description,
+                input_schema=tool.parameters,
+                output_schema=tool.output_schema,
+                annotations=tool.annotations,
+            )
+            for tool in self._tools.values()
+        ]
+
+    async def call_tool(self, name: str, arguments: dict[str, object]) -> CallToolResult | types.InputRequiredResult:
+        """The result of one call. Raises ToolError with the tool's own words; a crash has none but the tool's name."""
+        tool = self._tools.get(name)
+        if tool is None:
+            raise ToolError(f"Unknown tool: {name}")
         try:
-            return await super().call_tool(name, arguments, context)
-        except UnexpectedToolError:
+            valid = tool.fn_metadata.validate_arguments(arguments)
+        except ValidationError as problem:
+            raise ToolError(_in_words(problem)) from problem
+        try:
+            result = await tool.fn_metadata.call_fn(tool.fn, tool.is_async, valid)
+            return tool.fn_metadata.convert_result(result)
+        except ToolError:
             raise
+        except (Exception, SystemExit) as crash:  # boundary: whatever a tool does, the server goes on
+            raise UnexpectedToolError(f"Error executing tool {name}") from crash
+
+    async def _list(self, _ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=self.list_tools())
+
+    async def _call(
+        self, _ctx: Context, params: types.CallToolRequestParams
+    ) -> CallToolResult | types.InputRequiredResult:
+        try:
+            return await self.call_tool(params.name, params.arguments or {})
         except ToolError as error:
-            match error.__cause__:
-                case ValidationError() as problem:
-                    raise ToolError(_in_words(problem)) from problem
-                case ToolError() as foreseen:
-                    raise foreseen from None
-                case _:
-                    raise
-        except SystemExit as exit:
-            # The base class stops at Exception, and this one would end the process.
-            raise UnexpectedToolError(f"Error executing tool {name}") from exit
+            if isinstance(error, UnexpectedToolError):
+                logger.exception("%s broke", params.name)
+            return CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
 
 
 def _answer(result: BaseModel) -> CallToolResult:

@@ -1,5 +1,6 @@
 """A short, fixed list of facts about this machine; none of them says whose machine it is."""
 
+import functools
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -60,27 +61,31 @@ def _boot_minute() -> str:
     return datetime.fromtimestamp(round(psutil.boot_time() / 60) * 60, UTC).isoformat()
 
 
-READERS: Readers = {
-    "os": platform.system,
-    "os_version": platform.release,
-    "architecture": platform.machine,
-    "python_version": platform.python_version,
-    "cpu_count": psutil.cpu_count,
-    # interval=None compares with the last call; any other value would sleep.
-    "cpu_percent": lambda: psutil.cpu_percent(interval=None),
-    "load_average": lambda: round(os.getloadavg()[0], 2),
-    "memory_total_bytes": lambda: psutil.virtual_memory().total,
-    "memory_used_bytes": lambda: psutil.virtual_memory().used,
-    "memory_available_bytes": lambda: psutil.virtual_memory().available,
-    "disk_total_bytes": lambda: psutil.disk_usage(os.sep).total,
-    "disk_free_bytes": lambda: psutil.disk_usage(os.sep).free,
-    "boot_time": _boot_minute,
-}
-"""Where each field of `SystemInfo` comes from. None of these waits."""
+def build_readers() -> Readers:
+    """Where each field of `SystemInfo` comes from. None of these waits; what tells of more than one field is asked once
+    for all of them."""
+    memory, disk = functools.cache(psutil.virtual_memory), functools.partial(psutil.disk_usage, os.sep)
+    return {
+        "os": platform.system,
+        "os_version": platform.release,
+        "architecture": platform.machine,
+        "python_version": platform.python_version,
+        "cpu_count": psutil.cpu_count,
+        # interval=None compares with the last call; any other value would sleep.
+        "cpu_percent": lambda: psutil.cpu_percent(interval=None),
+        "load_average": lambda: round(os.getloadavg()[0], 2),
+        "memory_total_bytes": lambda: memory().total,
+        "memory_used_bytes": lambda: memory().used,
+        "memory_available_bytes": lambda: memory().available,
+        "disk_total_bytes": lambda: disk().total,
+        "disk_free_bytes": lambda: disk().free,
+        "boot_time": _boot_minute,
+    }
 
 
-def read_system(readers: Readers = READERS) -> SystemInfo:
+def read_system(readers: Readers | None = None) -> SystemInfo:
     """Read every fact anew; never raises because one of them cannot be read."""
+    readers = readers or build_readers()
     return SystemInfo.model_validate({field: _value(reader) for field, reader in readers.items()})
 
 

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Self
 
 import anyio
-from mcp.server import MCPServer
 
 from bridge.arguments import drop_empty, read_arguments
 from bridge.children import Child
@@ -14,7 +13,7 @@ from bridge.hub.approval import find_refusal
 from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue
 from bridge.hub.connect import Outside
 from bridge.hub.failures import CallFailed
-from bridge.hub.member import Member
+from bridge.hub.member import InProcess, Member
 from bridge.hub.outputs import fail, render_result
 from bridge.items import Call, CallOutput, Json, JsonObject
 from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
@@ -32,7 +31,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         clock: Clock,
         environ: Mapping[str, str],
         redact: Redactor,
-        in_process: Mapping[str, MCPServer],
+        in_process: Mapping[str, InProcess],
         children: Mapping[str, Child] | None = None,
         on_change: Callable[[], None] = lambda: None,
         outside: Outside | None = None,

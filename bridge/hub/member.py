@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TypeAlias
 
 import anyio
 from mcp import Client, MCPError, types
-from mcp.server import MCPServer
+from mcp.server import MCPServer, Server
 
 from bridge.children import Child
 from bridge.clock import Clock
@@ -27,6 +28,9 @@ from bridge.telemetry import Redactor
 from bridge.terms import CallTerms
 
 logger = logging.getLogger(__name__)
+
+InProcess: TypeAlias = Server[dict[str, object]] | MCPServer
+"""A server that is reached without a process or a network."""
 
 START_PATIENCE_S = 120.0
 """How long one start may take in all: a first `npx` or `uvx` downloads the server. Runs do not wait this long."""
@@ -50,7 +54,7 @@ class Member:
         message_bytes: int,
         on_change: Callable[[], None],
         redact: Redactor,
-        in_process: MCPServer | None = None,
+        in_process: InProcess | None = None,
         child: Child | None = None,
         outside: Outside,
     ) -> None:
@@ -171,7 +175,7 @@ class Member:
                 self._close()
             around.cancel_scope.cancel()
 
-    def _build_client(self, target: WatchedTransport | MCPServer, way: Way) -> Client:
+    def _build_client(self, target: WatchedTransport | InProcess, way: Way) -> Client:
         return Client(
             target,
             mode=way.mode,

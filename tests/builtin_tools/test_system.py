@@ -10,7 +10,9 @@ from datetime import datetime
 import psutil
 import pytest
 
-from builtin_tools.system import READERS, SystemInfo, read_system
+from builtin_tools.system import SystemInfo, build_readers, read_system
+
+READERS = build_readers()
 
 
 def test_the_facts_are_those_of_this_machine() -> None:

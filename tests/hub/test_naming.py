@@ -56,7 +56,7 @@ def test_a_name_that_had_to_be_changed_is_still_recognised_and_stays_the_same() 
 
 @pytest.mark.anyio
 async def test_the_reserved_names_are_those_of_the_built_in_tools() -> None:
-    assert {tool.name for tool in await build_server().list_tools()} == BUILTIN
+    assert {tool.name for tool in build_server().list_tools()} == BUILTIN
 
 
 @pytest.mark.external
