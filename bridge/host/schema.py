@@ -1,14 +1,16 @@
 """The arguments of `respond`: their JSON Schema, which is also what checks them, and that of its result."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import cast
-
-import jsonschema_rs
+from typing import TYPE_CHECKING, cast
 
 from bridge.errors import ArgumentError
 from bridge.items import Json, JsonObject, decode, encode, scrub
+from bridge.plain_schemas import fits, is_plain
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previous_response_id", "tool_choice")
 """What `extra` may not set: an argument of its own or the bridge decides it."""
@@ -106,6 +108,8 @@ FORMS = {
 """What is expected of arguments that may have more than one form."""
 MAX_MESSAGE_CHARS = 300
 
+_PROPERTIES = cast("dict[str, JsonObject]", ARGUMENTS["properties"])
+_PLAIN = {name: schema for name, schema in _PROPERTIES.items() if is_plain(schema)}
 RESULT_FIELDS = (
     "status",
     "output_text",
@@ -140,8 +144,16 @@ Python SDK checks each result by it, and to spell out all fields takes longer th
 
 
 @cache
-def _validator() -> jsonschema_rs.Validator:
+def _validator() -> "jsonschema_rs.Validator":
+    import jsonschema_rs  # 5 MB, for arguments that are wrong, or rare
+
     return jsonschema_rs.validator_for(ARGUMENTS)
+
+
+def _find_errors(arguments: JsonObject) -> "Iterator[jsonschema_rs.ValidationError]":
+    """What the schema says against `arguments`, whose names are known."""
+    if not all(name in _PLAIN and fits(value, _PLAIN[name]) for name, value in arguments.items()):
+        yield from _validator().iter_errors(arguments)
 
 
 def clean_arguments(given: Mapping[str, object]) -> JsonObject:
@@ -161,7 +173,7 @@ def check_arguments(arguments: JsonObject) -> None:
     if "input" not in arguments:
         raise ArgumentError("input: it is missing; give a text, or a list of Responses input items")
     _refuse_unknown(arguments)
-    for error in _validator().iter_errors(arguments):
+    for error in _find_errors(arguments):
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path).lstrip(".")
         raise ArgumentError(f"{path}: {_explain(error)}")
     items = arguments["input"]
@@ -182,15 +194,14 @@ def _check_extra(extra: JsonObject, arguments: JsonObject) -> None:
 
 
 def _refuse_unknown(arguments: JsonObject) -> None:
-    known = cast("JsonObject", ARGUMENTS["properties"])
     for name in arguments:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+        if name not in _PROPERTIES:
+            near = difflib.get_close_matches(name, _PROPERTIES, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "other create parameters go into `extra`"
             raise ArgumentError(f"{name}: there is no such argument; {hint}")
 
 
-def _explain(error: jsonschema_rs.ValidationError) -> str:
+def _explain(error: "jsonschema_rs.ValidationError") -> str:
     """The validator's words; for a choice of forms, which it cannot put into words, what the forms are."""
     if error.schema_path[-1] == "anyOf":
         return f"expected {FORMS[str(error.instance_path[0])]}"

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import jsonschema_rs
-
 from bridge.hub.dialects import drop_ignored, modernise, read_draft
 from bridge.hub.refs import References, Tell
 from bridge.hub.roots import open_root
 from bridge.hub.strict import find_obstacle
 from bridge.hub.subschemas import escape, fill, list_slots, read, walk
 from bridge.items import MAX_DEPTH, Json, JsonObject, decode, encode, is_deep
+from bridge.plain_schemas import is_plain
 from bridge.schema_sizes import find
 
 MAX_DEFINITION_BYTES = 65_536
@@ -103,9 +102,14 @@ def _drop_faults(root: JsonObject, tell: Tell) -> None:
         for keyword in ("required", "type"):
             if isinstance(words := node.get(keyword), list) and all(isinstance(word, str) for word in words):
                 node[keyword] = list(dict.fromkeys(words))
+    if is_plain(root):
+        return
+    import jsonschema_rs
+
     for _ in range(MAX_FAULTS):
         try:
-            return jsonschema_rs.meta.validate(root)
+            jsonschema_rs.meta.validate(root)
+            return
         except jsonschema_rs.ValidationError as fault:
             where, why = _point(fault.instance_path), fault.message[:100]
             _drop(root, fault.instance_path)

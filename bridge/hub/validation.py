@@ -3,15 +3,16 @@
 import difflib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn
-
-import jsonschema_rs
-from jsonschema_rs import ValidationErrorKind
+from typing import TYPE_CHECKING, NoReturn
 
 from bridge.cuts import cut_middle
 from bridge.hub.subschemas import walk
 from bridge.items import Json, JsonObject, decode, encode
+from bridge.plain_schemas import fits, is_plain
 from bridge.schema_sizes import MAX_SCHEMA_NODES, measure_schema
+
+if TYPE_CHECKING:
+    import jsonschema_rs
 
 MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000
 """How much of an argument and of its schema is quoted back to the model."""
@@ -46,7 +47,11 @@ class ArgumentValidator:
         self.note: str | None = None
 
     @cached_property
-    def _compiled(self) -> jsonschema_rs.Validator | None:
+    def _is_plain(self) -> bool:
+        return is_plain(self._schema)
+
+    @cached_property
+    def _compiled(self) -> "jsonschema_rs.Validator | None":
         try:
             if measure_schema(self._schema) > MAX_SCHEMA_NODES:
                 raise ValueError("to validate against it would take too long")
@@ -57,7 +62,7 @@ class ArgumentValidator:
 
     def find_error(self, arguments: JsonObject) -> InvalidArguments | None:
         """What is wrong with `arguments`, or None."""
-        if self._compiled is None:
+        if (self._is_plain and fits(arguments, self._schema)) or self._compiled is None:
             return None
         try:
             error = next(iter(self._compiled.iter_errors(arguments)), None)
@@ -67,10 +72,10 @@ class ArgumentValidator:
             return None
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
         message = cut_middle(error.message, MAX_MESSAGE_BYTES)
-        near = self._find_near(error) if isinstance(error.kind, ValidationErrorKind.AdditionalProperties) else ()
+        near = self._find_near(error) if error.kind.name == "additionalProperties" else ()
         return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path), near)
 
-    def _find_near(self, error: jsonschema_rs.ValidationError) -> tuple[str, ...]:
+    def _find_near(self, error: "jsonschema_rs.ValidationError") -> tuple[str, ...]:
         """The names that may be meant by one that is not allowed; never taken for it."""
         around = _walk(self._schema, error.schema_path[:-1])
         properties = around.get("properties") if isinstance(around, dict) else None
@@ -88,14 +93,18 @@ class ArgumentValidator:
         return None
 
 
-def _compile(schema: JsonObject) -> jsonschema_rs.Validator:
+def _compile(schema: JsonObject) -> "jsonschema_rs.Validator":
+    import jsonschema_rs  # 5 MB, for the schemas and the arguments that need it
+
     try:
         return _compile_all(schema)
     except jsonschema_rs.ValidationError:
         return _compile_all(_drop_patterns(schema))
 
 
-def _compile_all(schema: JsonObject) -> jsonschema_rs.Validator:
+def _compile_all(schema: JsonObject) -> "jsonschema_rs.Validator":
+    import jsonschema_rs
+
     return jsonschema_rs.validator_for(
         schema, retriever=_refuse_to_fetch, pattern_options=jsonschema_rs.RegexOptions(), validate_formats=False
     )

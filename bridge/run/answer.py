@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import jsonschema_rs
-
 from bridge.items import Json, JsonObject, decode, is_deep
 from bridge.run.engine import tell
 from bridge.run.receipt import find_text
@@ -39,6 +37,8 @@ def _complain(wrong: str) -> JsonObject:
 
 def _find_violation(value: Json, schema: JsonObject) -> str | None:
     """Where and how `value` breaks `schema`; nothing for a schema that cannot be used: the upstream has judged it."""
+    import jsonschema_rs
+
     try:
         if (size := measure_schema(schema)) > MAX_SCHEMA_NODES:
             return None

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, NamedTuple
 
-import jsonschema_rs
-
 from bridge.arguments import read_arguments
 from bridge.cuts import Keep
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
@@ -60,6 +58,8 @@ class OwnTool:
 
     async def call(self, call: Call, limit_bytes: int) -> CallOutput:
         """What a call came to; whatever is wrong with it is words for the model."""
+        import jsonschema_rs
+
         try:
             arguments = read_arguments(call.arguments)
             jsonschema_rs.validate(self.function.parameters, arguments)
