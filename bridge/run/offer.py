@@ -82,7 +82,7 @@ def make_offer(request: Request, catalogue: RunCatalogue[C], limits: Limits, sea
     _refuse_unexecuted(objects)
     chosen = _choose(request.tools, catalogue.functions)
     chosen |= catalogue.accompany(chosen)
-    owned = frozenset(name for name in chosen if name in catalogue.owners)
+    owned = frozenset(chosen.keys() & catalogue.owners.keys())
     foreign = frozenset(str(entry["name"]) for entry in objects if "name" in entry) - owned
     offer = Offer(tuple(chosen.values()), owned, foreign)
     if len(chosen) <= limits.max_tools and _count_tokens(chosen, catalogue) <= limits.tool_tokens:
@@ -99,7 +99,8 @@ def make_offer(request: Request, catalogue: RunCatalogue[C], limits: Limits, sea
 
 def _count_tokens(chosen: Iterable[str], catalogue: RunCatalogue[C]) -> int:
     """What the servers' tools cost; the caller's own are its affair."""
-    return sum(catalogue.tokens.get(name, 0) for name in chosen)
+    tokens = catalogue.tokens
+    return sum(tokens[name] for name in chosen if name in tokens)
 
 
 def _find_named(request: Request, chosen: Iterable[str], pinned: Sequence[str]) -> Iterator[str]:

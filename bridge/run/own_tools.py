@@ -119,7 +119,7 @@ class RunCatalogue(Generic[C]):
 
     def accompany(self, names: Collection[str]) -> dict[str, str]:
         """The run's own tools that come with an offer of these, by name, as JSON texts."""
-        owners = {self.servers.owners[name] for name in names if name in self.servers.owners}
+        owners = set(filter(None, map(self.servers.owners.get, names)))
         missing = [tool for name, tool in self.own.items() if name not in names]
         return {tool.name: tool.function.encoded for tool in missing if any(map(tool.accompanies, owners))}
 

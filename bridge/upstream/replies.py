@@ -3,8 +3,9 @@
 import secrets
 
 from bridge.errors import UpstreamError, Who
-from bridge.items import CALL_TYPES, ErrorInfo, Json, JsonObject, Response, decode, encode
+from bridge.items import CALL_TYPES, ErrorInfo, Json, JsonObject, Response, encode
 from bridge.upstream.chat import read_completion
+from bridge.upstream.objects import parse, parse_reply
 
 MAX_NAME_CHARS = 256
 QUOTE_CHARS = 500
@@ -26,7 +27,7 @@ QUOTA_CODES = frozenset(
 
 def read_reply(body: bytes, *, status: int, request_id: str | None) -> Response:
     """The response in a JSON body of a successful request. Raises UpstreamError for anything else."""
-    data = _parse(body)
+    data = parse_reply(body)
     if data.get("object") == "response" or isinstance(data.get("output"), list):
         return read_response(data)
     if isinstance(data.get("choices"), list):
@@ -84,21 +85,12 @@ def read_error(error: Json) -> ErrorInfo:
 
 def build_error(status: int, body: bytes, request_id: str | None) -> UpstreamError:
     """The error for a refused request: its status, the upstream's own words, and what there is to do about it."""
-    error = _find_error(_parse(body))
+    error = _find_error(parse(body))
     code = _read_code(error) or f"http_{status}"
     said = _text(error.get("message")) or _text(error.get("detail"))
     hint, who = _advise(status, code)
     message = f"The upstream answered with status {status}: {_shorten(said, MESSAGE_CHARS) if said else _quote(body)}"
     return UpstreamError(message + hint, code=code, who=who, status=status, request_id=request_id)
-
-
-def _parse(body: bytes) -> JsonObject:
-    """The object in a body, or an empty one."""
-    try:
-        data = decode(body)
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _find_error(data: JsonObject) -> JsonObject:

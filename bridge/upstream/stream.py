@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 
 from bridge.errors import UpstreamError
-from bridge.items import Json, JsonObject, Response, decode
+from bridge.items import Json, JsonObject, Response
+from bridge.upstream.objects import parse, parse_ending
 from bridge.upstream.replies import read_error, read_response
 
 MAX_STREAM_CHARS = 64 << 20
@@ -50,22 +51,22 @@ class StreamAccumulator:
         if self._resumed_after is not None and self._has_come(data):
             return
         if kind in _TERMINAL:
-            self._finish(_TERMINAL[kind], _parse(data).get("response"))
+            self._finish(_TERMINAL[kind], parse_ending(data).get("response"))
         elif kind == "error":
-            raise _build_error(_parse(data))
+            raise _build_error(parse(data))
         elif kind == "":
-            _refuse_stranger(_parse(data))
+            _refuse_stranger(parse(data))
         elif kind.startswith("response."):
             self._keep(kind, data)
 
     def feed_last(self, data: str) -> None:
         """Take an event behind which the stream ended, if it is whole."""
-        if _parse(data):
+        if parse(data):
             self.feed(data)
 
     def find_place(self) -> tuple[str | None, int | None]:
         """The id of the response, and the number of the last event: what it takes to go on after a cut."""
-        events = [_parse(data) for data in (*self._kept[:MAX_OPENING_EVENTS], *self._kept[-1:])]
+        events = [parse(data) for data in (*self._kept[:MAX_OPENING_EVENTS], *self._kept[-1:])]
         responses = (event.get("response") for event in events)
         ids = (response.get("id") for response in responses if isinstance(response, dict))
         number = events[-1].get("sequence_number") if events else None
@@ -78,7 +79,7 @@ class StreamAccumulator:
         return self
 
     def _has_come(self, data: str) -> bool:
-        number = _parse(data).get("sequence_number")
+        number = parse(data).get("sequence_number")
         return isinstance(number, int) and self._resumed_after is not None and number <= self._resumed_after
 
     def _keep(self, kind: str, data: str) -> None:
@@ -89,7 +90,7 @@ class StreamAccumulator:
                 f"The upstream's stream is over {MAX_STREAM_CHARS:,} characters", code="reply_too_large"
             )
         self.has_output |= kind.startswith("response.output_")
-        if kind in _TEXT_DELTAS and isinstance(delta := _parse(data).get("delta"), str):
+        if kind in _TEXT_DELTAS and isinstance(delta := parse(data).get("delta"), str):
             self._on_text(delta)
 
     def _finish(self, ending: str, response: Json) -> None:
@@ -104,7 +105,7 @@ class StreamAccumulator:
     def _gather(self, status: Json) -> list[Json]:
         """The items as the events so far describe them, in their order in the output; complete with the response."""
         items: dict[int, JsonObject] = {}
-        for event in map(_parse, self._kept):
+        for event in map(parse, self._kept):
             _apply(items, event)
         gathered = [_join_pieces(items[index]) for index in sorted(items) if "type" in items[index]]
         open_ended = [item for item in gathered if item.get("status") == "in_progress"]
@@ -116,7 +117,7 @@ class StreamAccumulator:
 def _find_type(data: str) -> str:
     """The event's `type`, without parsing where it is the first key, as it nearly always is; "" if there is none."""
     first = _TYPE_FIRST.match(data)
-    return first[1] if first else str(_parse(data).get("type") or "")
+    return first[1] if first else str(parse(data).get("type") or "")
 
 
 def _build_error(event: JsonObject) -> UpstreamError:
@@ -187,11 +188,3 @@ def _find_part(item: JsonObject, event: JsonObject) -> JsonObject:
     if not isinstance(part, dict):
         content[place] = part = dict[str, Json]()
     return part
-
-
-def _parse(data: str) -> JsonObject:
-    try:
-        event = decode(data)
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}

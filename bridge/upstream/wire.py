@@ -184,12 +184,13 @@ def _read_chunks(reply: httpx2.Response) -> AsyncIterator[bytes]:
 
 
 async def _read_body(reply: httpx2.Response) -> bytes:
-    body = bytearray()
+    chunks, size = list[bytes](), 0
     async for chunk in _read_chunks(reply):
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
             raise UpstreamError(f"The upstream's reply is over {MAX_BODY_BYTES:,} bytes", code="reply_too_large")
-    return bytes(body)
+    return b"".join(chunks)
 
 
 def _is_cut(body: bytes) -> bool:
