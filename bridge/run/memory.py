@@ -1,6 +1,6 @@
 """The engine that keeps runs in memory: each in a task of its own, and for a while after its end."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple, Self, TypeAlias
@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
-from bridge.items import Json, JsonObject
+from bridge.items import JsonObject
 from bridge.run.engine import tell
 from bridge.run.limits import Ending
 from bridge.run.record import Run
@@ -18,6 +18,9 @@ KEPT_S = 3600.0
 """How long the result of a run can be asked for after its end."""
 KEPT_RUNS, KEPT_CHARS = 100, 64 << 20
 """How many runs that have ended are kept, and how much text of theirs in all; the oldest goes first."""
+
+_WEIGHED = ("output", "item", "text", "value", "message")
+"""Parts of events that can be long."""
 
 Execute: TypeAlias = Callable[[Run, JsonObject], Awaitable[Ending]]
 
@@ -81,7 +84,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         try:
             await run.execute(partial(self._body, run, run.arguments))
         finally:
-            end = _End(self._clock.now(), _weigh([run.arguments, *run.events]))
+            end = _End(self._clock.now(), _weigh(run))
             self._ended[run.run_id] = end
             self._chars += end.chars
             self._forget()
@@ -111,9 +114,10 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         run.cancel()
 
 
-def _weigh(value: Sequence[Json]) -> int:
-    """About how many characters of text there are in it, however deep."""
-    chars, left = 0, list(value)
+def _weigh(run: Run) -> int:
+    """About how many characters of text there are in what it was given and has got, however deep."""
+    parts = [event[name] for event in run.events for name in _WEIGHED if name in event]
+    chars, left = 0, [run.arguments, *parts]
     while left:
         part = left.pop()
         if isinstance(part, str):
