@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from bridge.errors import ArgumentError
 from bridge.items import CALL_TYPES, Json, JsonObject, Notice, Turn, decode, encode
+from bridge.upstream.pictures import describe_image
 from bridge.upstream.profile import Profile
 
 SEALED = "reasoning.encrypted_content"
 COMPACTED_AT, MIN_THRESHOLD = 0.8, 1000
 """Of the window; and the least that the API takes, in tokens."""
-NO_IMAGE: JsonObject = {"type": "input_text", "text": "[an image: not shown]"}
 
 
 def adapt(turn: Turn, profile: Profile) -> tuple[Turn, list[Notice]]:
@@ -146,7 +146,7 @@ def _flatten_outputs(turn: Turn, profile: Profile, told: list[str]) -> Turn:
         output = item.get("output")
         if item.get("type") not in CALL_TYPES.values() or not isinstance(output, list):
             return item
-        shown = [NO_IMAGE if isinstance(part, dict) and part.get("type") == "input_image" else part for part in output]
+        shown = list(map(_name_image, output))
         return item | {"output": join_text(shown) if not profile.content_parts else list[Json](shown)}
 
     items = _edit(turn.items, "output", flatten)
@@ -154,6 +154,12 @@ def _flatten_outputs(turn: Turn, profile: Profile, told: list[str]) -> Turn:
         what, field = ("text", "content_parts") if not profile.content_parts else ("text without images", "images")
         told.append(f"Outputs of tools were sent as {what}, as this upstream takes no more{profile.why(field)}")
     return replace(turn, items=items)
+
+
+def _name_image(part: Json) -> Json:
+    if isinstance(part, dict) and part.get("type") == "input_image":
+        return {"type": "input_text", "text": describe_image(part)}
+    return part
 
 
 def _ask_for_compaction(turn: Turn, profile: Profile, _told: list[str]) -> Turn:

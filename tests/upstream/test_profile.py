@@ -249,7 +249,7 @@ async def test_outputs_are_sent_as_the_upstream_takes_them(words: str, text: boo
     receipt, (_, refused, again) = await ask(script, {"image": image_server()})
     assert isinstance(outputs_of(refused)[0], list)
     (output,) = outputs_of(again)
-    said = 'one pixel\n[an image: not shown]\n{"width":1,"height":1}'
+    said = 'one pixel\n[image, image/png, 68 bytes, 1x1 pixels: not shown]\n{"width":1,"height":1}'
     assert output == said if text else [part["type"] for part in output] == kinds
     assert notices_of(receipt)[0].startswith("Outputs of tools were sent as text")
 
