@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import quote, unquote, urldefrag, urljoin
 
 from bridge.hub.subschemas import list_schemas, locate, walk
 from bridge.items import Json, JsonObject
@@ -13,6 +13,8 @@ ANCHORS = ("$anchor", "$dynamicAnchor")
 REFERRING = frozenset((*REFERENCES, *ANCHORS, "$id", "$recursiveAnchor"))
 IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
 """Keywords whose schemas judge the same value as the one around them."""
+IN_FRAGMENTS = "#/~!$&'()*+,;=:@?"
+"""Besides letters, digits and `-._`, what a fragment may hold as it is (RFC 3986, section 3.5)."""
 
 Tell: TypeAlias = Callable[[str], None]
 
@@ -54,7 +56,10 @@ class References:
             return
         places = {id(node): pointer for pointer, node in reversed(list(locate(self._root)))}
         for node, target in self.targets.values():
-            node["$ref"] = places.get(id(target)) or self.define(target)
+            place = places.get(id(target))
+            if place is None or quote(place, safe=IN_FRAGMENTS) != place:  # not everybody reads `%20` as a space
+                places[id(target)] = self.define(target)
+            node["$ref"] = places[id(target)]
 
     def redirect(self, old: JsonObject, new: JsonObject) -> bool:
         """Make what refers to `old` refer to `new`; False where nothing does."""

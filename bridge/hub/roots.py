@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bridge.hub.dialects import ANNOTATIONS
 from bridge.hub.refs import References, Tell
 from bridge.items import Json, JsonObject, encode
 
@@ -9,6 +10,8 @@ REFUSED = ("anyOf", "oneOf", "allOf", "not", "enum")
 """The API's error: "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level"
 (langchain-ai/langchainjs#9804)."""
 CONDITION = ("if", "then", "else")
+LOOKING = frozenset({"additionalProperties", "unevaluatedProperties", *CONDITION})
+"""Keywords that look at those beside them."""
 QUOTED_CHARS = 300
 
 
@@ -46,7 +49,7 @@ def _inline(root: JsonObject, references: References) -> None:
         target = found[1]
         clash = {keyword for keyword in root.keys() & target.keys() if root[keyword] != target[keyword]}
         del references.targets[id(root)]
-        if clash - {"title", "description"}:
+        if clash - {"title", "description"} or _look_at_each_other(root, target):
             holder: JsonObject = {}
             references.targets[id(holder)] = holder, target
             root["allOf"] = [*_as_list(root.get("allOf")), holder]
@@ -54,6 +57,12 @@ def _inline(root: JsonObject, references: References) -> None:
         root |= {keyword: value for keyword, value in target.items() if keyword not in root}
         if onward := references.targets.get(id(target)):
             references.targets[id(root)] = root, onward[1]
+
+
+def _look_at_each_other(root: JsonObject, target: JsonObject) -> bool:
+    """Whether a keyword of one schema would mean something else beside those of the other."""
+    said = root.keys() - ANNOTATIONS - {"$defs", "definitions", "type"}
+    return bool(said) and not LOOKING.isdisjoint(root.keys() | target.keys())
 
 
 def _set_apart(root: JsonObject, references: References) -> None:

@@ -29,6 +29,13 @@ def peer(repository: Path) -> Find:
 
 
 @pytest.fixture
+def schema_suite(repository: Path) -> Path:
+    """JSON Schema's official tests, from `.ci/peers`, as of a program."""
+    folder = repository / ".peers" / "suite" / "json" / "tests"
+    return folder if folder.is_dir() else miss(str(folder))
+
+
+@pytest.fixture
 def run_node(peer: Find) -> RunNode:
     """Run a program (or, with `node`, a script) on the Node of `.ci/clients`, beside its packages."""
 

@@ -31,6 +31,15 @@ def nest(levels: int) -> str:
     return '{"a":' * levels + "1" + "}" * levels
 
 
+@pytest.mark.parametrize(("draft", "fits"), [("-04", False), ("-06", True), ("-07", True)])
+def test_whether_one_point_zero_is_an_integer_is_said_by_the_owners_draft(draft: str, fits: bool) -> None:
+    """Up to draft-04 an integer is a number written without a fraction."""
+    dialect = f"http://json-schema.org/draft{draft}/schema#"
+    validator = ArgumentValidator({"$schema": dialect, "type": "object", "properties": {"n": {"type": "integer"}}})
+    assert (validator.find_error(read_arguments('{"n": 1.0}')) is None) == fits
+    assert validator.find_error(read_arguments('{"n": 1}')) is None
+
+
 def test_a_schema_that_would_take_for_ever_is_not_validated_against() -> None:
     """Thirty definitions that each name the one before twice: a billion ways to look at one argument."""
     definitions: Json = {"a0": {"type": "string"}}

@@ -132,6 +132,25 @@ HOSTILE: dict[str, Json] = {
         "properties": {"a": {"$ref": "#/components/schemas/A~1B"}},
         "components": {"schemas": {"A/B": PEOPLE}},
     },
+    "a name with signs": {
+        "properties": {"a": {"$ref": "#/$defs/100%25%20%22true%22%20%E6%96%87"}},
+        "$defs": {'100% "true" 文': STRING},
+    },
+    "a root beside what does not see it": {
+        "properties": {"a": STRING},
+        "$ref": "#/$defs/closed",
+        "$defs": {"closed": {"properties": {"b": STRING}, "unevaluatedProperties": {"type": "integer"}}},
+    },
+    "a root that does not see what it refers to": {
+        "$ref": "#/$defs/open",
+        "additionalProperties": {"type": "integer"},
+        "$defs": {"open": {"properties": {"a": {"maximum": 3}}}},
+    },
+    "a root with a condition of its own": {
+        "$ref": "#/$defs/other",
+        "if": {"required": ["a"]},
+        "$defs": {"other": {"properties": {"a": STRING}, "then": {"required": ["b"]}}},
+    },
     "booleans": {"properties": {"a": True, "b": False, "c": {"items": True, "type": "array"}}, "required": ["a"]},
     "a property called $ref": {"properties": {"$ref": STRING, "type": {"enum": ["x"]}, "properties": STRING}},
     "a tuple of draft-07": old(
