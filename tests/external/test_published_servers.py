@@ -1,5 +1,6 @@
 """Published MCP servers, over every transport they have, used by a run."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from mcp import Client
 
 from bridge.app import Bridge
 from bridge.settings import Config, ServerConfig, ToolRules, UpstreamConfig
+from tests.data.dump import list_tools, write
 from tests.external.conftest import Find
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, message, responds
 
@@ -120,3 +122,19 @@ async def start_everything(command: str, transport: str) -> AsyncIterator[Server
             yield ServerConfig.model_validate({**common, "url": f"http://127.0.0.1:{port}/{path}", "transport": kind})
         finally:
             process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("program", "name", "arguments"),
+    [
+        ("mcp-server-fetch", "mcp-server-fetch", []),
+        ("mcp-server-memory", "server-memory", []),
+        ("mcp-server-filesystem", "server-filesystem", ["/"]),
+    ],
+)
+async def test_a_stored_list_of_tools_is_what_the_server_lists(
+    peer: Find, repository: Path, program: str, name: str, arguments: list[str]
+) -> None:
+    stored = (repository / "tests" / "data" / "published" / f"{name}.json").read_text(encoding="utf-8")
+    known = json.loads(stored)
+    assert write(known["origin"], known["version"], await list_tools(peer(program), arguments)) == stored
