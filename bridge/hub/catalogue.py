@@ -141,7 +141,7 @@ class Bridging:
     async def prepare(self) -> None:
         """Make what is new, a few tools at a time: a thousand take a tenth of a second. So many will be searched."""
         count, is_large = 0, sum(len(member.tools) for member in self._members) > SEARCHED
-        for member in self._find_ready():
+        for member in self._find_offered():
             for tool in member.tools:
                 count += id(tool) not in self._made
                 made = self._make(member, tool)
@@ -155,7 +155,7 @@ class Bridging:
         """What the members offer now to a model there. Denied tools are not in it at all."""
         tools: dict[str, BridgedTool] = {}
         left_out: list[LeftOut] = []
-        for member in self._find_ready():
+        for member in self._find_offered():
             left_out += (LeftOut(member.key, name, reason) for name, reason in member.listing.skipped.items())
             for tool in member.tools:
                 made = self._make(member, tool)
@@ -164,11 +164,11 @@ class Bridging:
                 elif made and tools.setdefault(made.name, made) is not made:
                     left_out.append(LeftOut(member.key, tool.name, f"the name {made.name} is taken"))
         self._forget_old()
-        notices = [_report(member) for member in self._members if member.state != "ready"]
+        notices = [_report(member) for member in self._members if not member.is_offered]
         return Catalogue(tools, (*notices, *map(_leave_out, left_out)), tuple(left_out))
 
-    def _find_ready(self) -> list[Member]:
-        return [member for member in self._members if member.state == "ready"]
+    def _find_offered(self) -> list[Member]:
+        return [member for member in self._members if member.is_offered]
 
     def _make(self, member: Member, tool: types.Tool) -> BridgedTool | LeftOut | None:
         if id(tool) not in self._made:

@@ -79,9 +79,10 @@ class Hub(anyio.AsyncContextManagerMixin):
         return self._snapshot
 
     async def catalogue(self) -> Catalogue:
-        """The catalogue once every server is ready, failed or past its connect timeout."""
+        """The catalogue once every server has been ready, has failed, or is past its connect timeout. For one that was
+        lost only its calls wait."""
         for member in self.members:
-            if not member.settled.is_set():
+            if not member.is_offered:
                 await member.settled.wait()
         if self._snapshot is None:
             await self._bridging.prepare()

@@ -63,8 +63,8 @@ class Member:
         self.era: str | None = None
         self.listing = Listing(self.key, clock=clock, on_change=on_change)
         self.settled = anyio.Event()
-        """Set while it is known what a run or a call can expect: ready, failed, quarantined, or past its connect
-        timeout. A server that was ready and is lost gets that timeout again to come back."""
+        """Set while it is known what a call can expect: ready, failed, quarantined, or past its connect timeout. A
+        server that was ready and is lost gets that timeout again to come back."""
         self._clock = clock
         self._environ = environ
         self._connect_timeout_s = server.connect_timeout_s or connect_timeout_s
@@ -97,6 +97,12 @@ class Member:
     def reason(self) -> str | None:
         """Why it is not ready, for people; configured secrets are blanked."""
         return self._health.reason
+
+    @property
+    def is_offered(self) -> bool:
+        """Whether its tools are: it is ready, or was and has time left to come back."""
+        is_coming_back = self.era is not None and self.state != "quarantined" and not self.settled.is_set()
+        return self.state == "ready" or is_coming_back
 
     @property
     def tools(self) -> tuple[types.Tool, ...]:
@@ -258,8 +264,9 @@ class Member:
         settled = self.settled
         await self._clock.sleep(self._connect_timeout_s)
         if not settled.is_set():
-            self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
             settled.set()
+            self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
+            self._on_change()
 
 
 def _has_answered(error: BaseException) -> bool:

@@ -42,7 +42,7 @@ async def test_a_crash_costs_one_call_and_the_next_one_works(
     assert took < 1000  # the promise is 100 ms
 
 
-async def test_a_server_killed_while_idle_is_restarted_and_a_run_waits_for_it(tmp_path: Path) -> None:
+async def test_a_server_killed_while_idle_is_restarted_and_a_call_waits_for_it(tmp_path: Path) -> None:
     async with scene({"mortal": rogue("good", pids=tmp_path)}) as bridge:
         await bridge.bridge.hub.catalogue()
         [pid] = pids_in(tmp_path)
@@ -52,6 +52,20 @@ async def test_a_server_killed_while_idle_is_restarted_and_a_run_waits_for_it(tm
         outcome = await bridge.use(call("mortal__read"))
     assert outcome.outputs == ["nothing has changed"]
     assert len(pids_in(tmp_path)) == 2
+    assert not outcome.notices
+
+
+async def test_no_run_waits_for_a_server_that_was_lost_nor_misses_its_tools(tmp_path: Path) -> None:
+    servers = {"lost": rogue("good", pids=tmp_path), "other": rogue("good")}
+    async with scene(servers, clock=VirtualClock()) as bridge:
+        before = (await bridge.use()).offered
+        [pid] = pids_in(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        await bridge.reached("lost", "backing off")
+        with anyio.fail_after(PATIENCE_S):  # the time after which it is started again never comes
+            outcome = await bridge.use(call("other__echo", {"text": "meanwhile"}))
+    assert outcome.outputs == ["meanwhile"]
+    assert outcome.offered == before
     assert not outcome.notices
 
 
@@ -101,7 +115,7 @@ async def test_a_call_that_does_no_harm_twice_is_made_again_on_the_next_connecti
     assert counts.read_text(encoding="utf-8").split().count("sleep_forever") == 1
 
 
-async def test_calls_wait_for_a_lost_server_as_long_as_runs_do_and_are_then_told_why(tmp_path: Path) -> None:
+async def test_calls_wait_for_a_lost_server_for_its_connect_timeout_and_are_then_told_why(tmp_path: Path) -> None:
     clock = VirtualClock()
     entry = rogue("crash_mid_call")
     script = tmp_path / "server"
@@ -126,7 +140,7 @@ async def test_calls_wait_for_a_lost_server_as_long_as_runs_do_and_are_then_told
     assert catalogue.tools.keys() >= {"gone__read"}
 
 
-async def test_runs_do_not_wait_for_a_server_that_has_not_come_back_in_its_time(tmp_path: Path) -> None:
+async def test_one_that_has_not_come_back_in_its_time_is_not_offered_any_more(tmp_path: Path) -> None:
     clock, pids, script = VirtualClock(), tmp_path / "pids", tmp_path / "server"
     pids.mkdir()
     entry = rogue("good", pids=pids)
