@@ -1,23 +1,19 @@
 """Published servers killed in the middle of calls while a neighbour works: `python -m tests.external.kills [KILLS
 [SERVER ...]]`."""
 
+import itertools
 import logging
 import os
-import re
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import anyio
-import psutil
 from mcp import Client
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -25,77 +21,20 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from bridge.app import Bridge
+from tests.external.victims import START_S, Victim, list_victims
 from tests.fakes.http import HttpServer
 from tests.fakes.scene import configure
 from tests.fakes.servers import rogue
-from tests.fakes.told import Told, do_as_told, tell
+from tests.fakes.stalls import watched_loops
+from tests.fakes.told import do_as_told, tell
 from tests.fakes.upstream import ScriptedUpstream
 
-PEERS = Path(__file__).parent.parent.parent / ".peers"
-PYTHON, OLD_PYTHON, NODE = PEERS / "bin", PEERS / "old" / "bin", PEERS / "node_modules" / ".bin"
-START_S, PAUSE_S = 120, 0.2
-PROBES = 10
-"""How many calls of the neighbour are timed before each kill."""
+PAUSE_S = 0.2
+HEADS = ("a neighbour's call, control", "kills", "the longest of a round, control", "kills")
+NEIGHBOURS_ENTRY = {**rogue("good", "lives=36000"), "require_approval": "never"}
 NEIGHBOUR = ("neighbour__echo", {"text": "hello"})
-
-Json = dict[str, Any]
-
-
-@dataclass
-class Victim:
-    """A server to be killed; `call` is one of its tools. Over HTTP it is a process of ours, else the bridge's child."""
-
-    key: str
-    program: Path
-    call: Told
-    args: tuple[str, ...] = ()
-    wire: str = "stdio"
-    port: int = 0
-
-    @property
-    def entry(self) -> Json:
-        """Its entry of `mcpServers`."""
-        common = {"require_approval": "never", "connect_timeout_s": START_S, "call_timeout_s": START_S}
-        if self.wire == "stdio":
-            return {**common, "command": str(self.program), "args": list(self.args)}
-        path = "sse" if self.wire == "sse" else "mcp"
-        return {**common, "type": self.wire, "url": f"http://127.0.0.1:{self.port}/{path}"}
-
-    def find(self) -> psutil.Process:
-        """Its process."""
-        children = psutil.Process().children()
-        words = self.args[:1] if self.wire != "stdio" else self.args
-        [process] = [child for child in children if _is_running(child, [str(self.program), *words])]
-        return process
-
-    async def revive(self) -> None:
-        """Start it again, where that is not the bridge's work."""
-        if self.wire == "stdio":
-            return
-        env = os.environ | {"PORT": str(self.port)}
-        process = await anyio.open_process([str(self.program), *self.args], env=env, stdout=subprocess.DEVNULL)
-        assert process.stderr
-        said = ""
-        with anyio.fail_after(START_S):
-            while not re.search(r"port \d+|listening", said, re.IGNORECASE):
-                said += (await process.stderr.receive()).decode()
-        self._process = process
-
-    async def stop(self) -> None:
-        """End it, if it is ours."""
-        if self.wire != "stdio":
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-            await self._process.aclose()
-
-
-def _is_running(process: psutil.Process, words: list[str]) -> bool:
-    try:
-        line = process.cmdline()
-    except psutil.NoSuchProcess:
-        return False
-    return process.status() != psutil.STATUS_ZOMBIE and all(word in line for word in words)
+Rounds = list[list[float]]
+"""Seconds of each call of the neighbour, for each time that another server was killed."""
 
 
 @dataclass
@@ -107,13 +46,16 @@ class Findings:
     """Calls that the model was told of as lost."""
     repeated: int = 0
     """Calls that were answered by the next process: of tools that say that they may be repeated."""
-    quiet: list[float] = field(default_factory=list)
-    busy: list[float] = field(default_factory=list)
-    """Seconds of each call of the neighbour, before the kills and during them."""
+    control: Rounds = field(default_factory=Rounds)
+    """While another process of the same program was started and killed outside of the bridge."""
+    busy: Rounds = field(default_factory=Rounds)
+    """While the bridge lost its own, and started the next."""
+    stall: float = 0
+    """The longest turn of the event loop during the kills, in seconds of its thread."""
 
     @property
     def ratio(self) -> float:
-        return statistics.median(self.busy) / statistics.median(self.quiet)
+        return find_longest(self.busy) / find_longest(self.control)
 
     def note(self, answer: str) -> None:
         """What the call came to that the server was killed in."""
@@ -125,23 +67,53 @@ class Findings:
 
     def row(self) -> str:
         """One row of the table."""
-        before, during = (f"{statistics.median(times) * 1000:.1f} ms" for times in (self.quiet, self.busy))
-        cells = (self.key, f"{self.failed + self.repeated}", f"{self.repeated}", before, during, f"{self.ratio:.2f}")
-        return f"| {' | '.join(cells)} |"
+        rounds = (self.control, self.busy)
+        medians = [statistics.median(itertools.chain(*times)) for times in rounds]
+        seconds = [*medians, *map(find_longest, rounds)]
+        times = [f"{value * 1000:.0f} ms" for value in seconds]
+        cells = (self.key, f"{self.failed + self.repeated}", f"{self.repeated}", *times, f"{self.ratio:.2f}")
+        return f"| {' | '.join(cells)} | {self.stall * 1000:.0f} ms |"
+
+
+def find_longest(rounds: Rounds) -> float:
+    """The longest call of a round, in the median: one that had to wait is seen however many others had not."""
+    return statistics.median(map(max, rounds))
 
 
 async def kill_often(client: Client, victim: Victim, kills: int) -> Findings:
-    """Kill `victim` in mid-call so often: each costs that call at most, and the next one is answered."""
+    """Kill `victim` in mid-call so often: each costs that call at most, and the next one is answered.
+
+    Before each kill a control, so that whatever else the machine does is in both.
+    """
     found = Findings(victim.key)
     await _use(client, victim)
-    for _ in range(kills):  # by turns, so that whatever else the machine does is in both
-        await _time(client, found.quiet, len(found.quiet) + PROBES)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_time, client, found.busy, sys.maxsize)
-            await _kill(client, victim, found)
-            await _use(client, victim)
-            tasks.cancel_scope.cancel()
+    for _ in range(kills):
+        async with _timing(client, found.control):
+            await victim.rehearse()
+        with watched_loops() as loops:
+            async with _timing(client, found.busy):
+                await _kill(client, victim, found)
+        found.stall = max(found.stall, loops.stall.longest)
     return found
+
+
+@asynccontextmanager
+async def _timing(client: Client, rounds: Rounds) -> AsyncIterator[None]:
+    """Calls of the neighbour meanwhile, one after the other."""
+    times = list[float]()
+    rounds.append(times)
+    is_over = False
+
+    async def call_on() -> None:
+        while not is_over:  # the last one, which has waited longest perhaps, counts too
+            began = time.perf_counter()
+            assert await tell(client, NEIGHBOUR) == ["hello"]
+            times.append(time.perf_counter() - began)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call_on)
+        yield
+        is_over = True
 
 
 async def _use(client: Client, victim: Victim) -> None:
@@ -152,7 +124,7 @@ async def _use(client: Client, victim: Victim) -> None:
 
 
 async def _kill(client: Client, victim: Victim, found: Findings) -> None:
-    """Suspend it, call it, and kill it while it has the call."""
+    """Suspend it, call it, kill it while it has the call, and use the next."""
     process, started = victim.find(), anyio.Event()
 
     async def lose() -> None:
@@ -167,14 +139,7 @@ async def _kill(client: Client, victim: Victim, found: Findings) -> None:
         process.kill()
         await victim.stop()
         await victim.revive()
-
-
-async def _time(client: Client, times: list[float], count: int) -> None:
-    """Calls of the neighbour, one after the other."""
-    while len(times) < count:
-        began = time.perf_counter()
-        assert await tell(client, NEIGHBOUR) == ["hello"]
-        times.append(time.perf_counter() - began)
+    await _use(client, victim)
 
 
 def build_page() -> Starlette:
@@ -184,31 +149,6 @@ def build_page() -> Starlette:
         return PlainTextResponse("a page")
 
     return Starlette(routes=[Route("/{path:path}", page)])
-
-
-def list_victims(folder: Path, page: str) -> list[Victim]:
-    """Eight published servers, over every transport they have."""
-    subprocess.run(["git", "init", "-q", folder / "git"], check=True)
-    any_page = ("--ignore-robots-txt", "--allow-private-ips")
-    hello = {"message": "hello"}
-    thought = {"thought": "hm", "nextThoughtNeeded": False, "thoughtNumber": 1, "totalThoughts": 1}
-    everything = NODE / "mcp-server-everything"
-    victims = [
-        Victim("time", PYTHON / "mcp-server-time", ("time__get_current_time", {"timezone": "Etc/UTC"})),
-        Victim("git", PYTHON / "mcp-server-git", ("git__git_status", {"repo_path": str(folder / "git")})),
-        Victim("fetch", PYTHON / "mcp-server-fetch", ("fetch__fetch", {"url": page}), any_page),
-        Victim("sqlite", OLD_PYTHON / "mcp-server-sqlite", ("sqlite__list_tables", {}), ("--db-path", f"{folder}/db")),
-        Victim("files", NODE / "mcp-server-filesystem", ("files__list_allowed_directories", {}), (str(folder),)),
-        Victim("memory", NODE / "mcp-server-memory", ("memory__read_graph", {})),
-        Victim("thinking", NODE / "mcp-server-sequential-thinking", ("thinking__sequentialthinking", thought)),
-        Victim("everything", everything, ("everything__echo", hello), ("stdio",)),
-        Victim("everything_sse", everything, ("everything_sse__echo", hello), ("sse",), "sse"),
-        Victim("everything_http", everything, ("everything_http__echo", hello), ("streamableHttp",), "http"),
-    ]
-    for victim in victims:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            victim.port = listener.getsockname()[1]
-    return victims
 
 
 @asynccontextmanager
@@ -223,7 +163,7 @@ async def open_bridge(only: Sequence[str]) -> AsyncIterator[tuple[Client, list[V
             stack.push_async_callback(victim.stop)
         upstream = await stack.enter_async_context(ScriptedUpstream(do_as_told))
         config = configure(
-            {"neighbour": {**rogue("good"), "require_approval": "never"}, **{v.key: v.entry for v in victims}},
+            {"neighbour": NEIGHBOURS_ENTRY, **{victim.key: victim.entry for victim in victims}},
             builtin_tools=False,
             upstream={"base_url": upstream.base_url, "model": "m"},
         )
@@ -240,7 +180,7 @@ async def kill_all(kills: int, *only: str) -> AsyncGenerator[Findings, None]:
 
 async def print_all(kills: int, *only: str) -> None:
     """The table, row by row."""
-    heads = ("server", "killed in a call", "answered all the same", "a neighbour's call before", "during", "ratio")
+    heads = ("server", "killed in a call", "answered all the same", *HEADS, "ratio", "stall")
     sys.stdout.write(f"| {' | '.join(heads)} |\n{'|---' * len(heads)}|\n")
     async with aclosing(kill_all(kills, *only)) as findings:
         async for found in findings:

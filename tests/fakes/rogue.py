@@ -9,6 +9,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     modern              refuses `initialize`
     exits_on_discover   legacy, and exits when its first message is not `initialize`
     ignores_discover    legacy, and never answers `server/discover`
+    lives=SECONDS       dies after so long, instead of two minutes
     exit_at_start=WORDS a line on stderr (by default, one about a database), exit code 1
     silent              reads, never answers
     slow_start=PORT     connects to 127.0.0.1:PORT and serves when that connection ends (`servers.Gate`)
@@ -319,7 +320,7 @@ def sign_in(modes: "dict[str, str]") -> None:
     if hasattr(os, "fork"):
         import signal
 
-        signal.alarm(LIFETIME_S)
+        signal.alarm(int(modes.get("lives", LIFETIME_S)))
 
 
 def sleep_on() -> None:
