@@ -14,7 +14,7 @@ from bridge.clock import Clock
 
 PATIENCE_S = 30
 """Of real time, until what a test waits for is said to hang. That it is fast is never meant: machines are busy."""
-_ROUNDS_TO_SETTLE = 10  # handing a result from task to task takes a few rounds of the event loop
+_CALM_ROUNDS = 6  # between the writing of a byte to a pipe and the waking of its reader are two
 _NAP_S = 0.002
 
 
@@ -101,11 +101,15 @@ def _cancel_if_alive(scope: anyio.CancelScope) -> Callable[[], object]:
 
 
 async def _settle() -> None:
-    """Let every task run until it waits. anyio's wait naps 0.1 s if it finds one running: it is asked again instead."""
-    is_settled = False
-    while not is_settled:
-        for _ in range(_ROUNDS_TO_SETTLE):
-            await anyio.lowlevel.checkpoint()
+    """Let every task run until it waits, and until what is in a pipe has arrived: then nobody is seen running in several
+    rounds of the event loop, each of which looks at the pipes.
+
+    anyio's wait naps 0.1 s if it finds one running: it is asked again instead.
+    """
+    calm = 0
+    while calm < _CALM_ROUNDS:
+        is_calm = False
         with anyio.move_on_after(_NAP_S):
             await anyio.wait_all_tasks_blocked()
-            is_settled = True
+            is_calm = True
+        calm = calm + 1 if is_calm else 0
