@@ -95,13 +95,14 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_http(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        async with (
-            self._build_client(headers=dict(self._server.headers)) as client,
-            streamable_http_client(
-                self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
-            ) as streams,
-        ):
-            yield streams  # type: ignore[misc]
+        async with self._build_client(headers=dict(self._server.headers)) as client:
+            try:
+                async with streamable_http_client(
+                    self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
+                ) as streams:
+                    yield streams  # type: ignore[misc]
+            finally:
+                await client.end_session(self._server.url)
 
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
@@ -128,7 +129,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         headers: dict[str, str] | None = None,
         timeout: httpx2.Timeout | None = None,
         auth: httpx2.Auth | None = None,
-    ) -> httpx2.AsyncClient:
+    ) -> GuardedClient:
         assert self._server.url
         return GuardedClient(
             # The SDK's SSE transport has a limit for an event that cannot be set, and ends over one that is larger.

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+import anyio
 import httpx2
 from httpx2 import USE_CLIENT_DEFAULT
 from mcp_types import PARSE_ERROR, RequestId
@@ -40,6 +42,9 @@ KEPT_S = 2.0
 meets the close is lost; httpx2's own figure is five too."""
 NOTIFICATION_S = 5.0
 """How long a server may take to accept a notification: the SDK sends nothing else meanwhile."""
+END_S = 0.5
+"""How long a server may take to hear that a session is over."""
+SESSION_HEADERS = ("mcp-session-id", "mcp-protocol-version")
 
 
 class GuardedClient(httpx2.AsyncClient):
@@ -75,6 +80,7 @@ class GuardedClient(httpx2.AsyncClient):
         self._pace = Pace(clock)
         self._replies: dict[RequestId, EventBody] = {}
         self._rests: dict[str, RequestId] = {}
+        self._session: dict[str, str] = {}
 
     @override
     async def send(
@@ -87,11 +93,24 @@ class GuardedClient(httpx2.AsyncClient):
     ) -> httpx2.Response:
         """The reply; for a POST that failed without a JSON-RPC error of the server's own, one that carries ours."""
 
+        self._session = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
         transmit = partial(super().send, request, stream=True, auth=auth, follow_redirects=follow_redirects)
         response = await (self._post(request, transmit) if request.method == "POST" else self._get(request, transmit))
         if not stream:
             await response.aread()
         return response
+
+    async def end_session(self, url: str) -> None:
+        """Tell the server that nobody needs the session any more (MCP 2025-11-25, session management), whatever it says
+        to that. Not the SDK's own: that is cancelled with its transport, and waits for as long as the server likes."""
+        if "mcp-session-id" not in self._session:
+            return
+        with (
+            anyio.CancelScope(shield=True),
+            self._clock.scope(self._clock.now() + END_S),
+            suppress(httpx2.TransportError),
+        ):
+            await (await super().send(self.build_request("DELETE", url, headers=self._session), stream=True)).aclose()
 
     async def _post(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
         message = cast("JsonObject", json.loads(request.content))

@@ -42,6 +42,8 @@ LIMITS = Limits(soft_deadline_s=1000)
 CANARY = "canary-4f1c9a77"
 LIMIT_S = 400.0
 """Virtual seconds for one run: two turns, each with a connect timeout, a call timeout and some backoff."""
+END_S = 1.8
+"""Virtual seconds for the end of the bridge: hosts kill it after two."""
 RECOVERY_S = 260.0
 """Virtual seconds until all is well again: a start without end is given up after 120, and two may follow each other."""
 
@@ -58,6 +60,7 @@ class Report:
     """By run, the input items of its last request."""
     took_s: list[float] = field(default_factory=list[float])
     states: list[str] = field(default_factory=list[str])
+    end_s: float = 0
     leaks: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
 
     @property
@@ -70,7 +73,7 @@ class Report:
 
 
 async def run_canonical(transport: str, plan: Plan) -> Report:
-    """One run under the plan and one after it, on the same bridge."""
+    """One run under the plan and one after it, on the same bridge, and its end."""
     clock = VirtualClock()
     peers = {
         "subject": Peer("subject", clock, find_modes(transport), plan),
@@ -84,7 +87,7 @@ async def run_canonical(transport: str, plan: Plan) -> Report:
             await _respond(client, clock, report, "second", rest_s=RECOVERY_S)
     for _ in range(20):
         await anyio.lowlevel.checkpoint()
-    report.leaks = {"tasks": (tasks, len(asyncio.all_tasks())), "descriptors": (fds, count_fds())}
+    report.leaks |= {"tasks": (tasks, len(asyncio.all_tasks())), "descriptors": (fds, count_fds())}
     return report
 
 
@@ -108,9 +111,16 @@ async def open_hub(
         in_process=in_process,
         outside=Outside(start_peers(peers), http),
     )
-    async with bridge, Client(bridge.server) as client:
-        yield client
-        report.states = [member.state for member in bridge.hub.members]
+    ended = anyio.Event()
+    async with anyio.create_task_group() as tasks:
+        async with bridge, Client(bridge.server) as client:
+            yield client
+            report.states = [member.state for member in bridge.hub.members]
+            began = clock.now()
+            tasks.start_soon(clock.drive, ended.is_set, began + LIMIT_S)
+        ended.set()
+    report.end_s = clock.now() - began
+    report.leaks["streams"] = (0, http.open_streams)
 
 
 async def _respond(client: Client, clock: VirtualClock, report: Report, prompt: str, *, rest_s: float = 0) -> None:
@@ -201,6 +211,7 @@ def judge(report: Report) -> list[str]:
         f"I1: run {n} ended as {run['status']}" for n, run in enumerate(report.runs) if run["status"] != "completed"
     ]
     found += [f"I1: run {n} took {took:g} s" for n, took in enumerate(report.took_s) if took > LIMIT_S]
+    found += [f"I1: the end took {report.end_s:g} s"] if report.end_s > END_S else []
     for prompt, items in zip(("first", "second"), report.asked, strict=True):
         found += _judge_items(prompt, items)
     found += [f"I3: {mark} was executed {n} times" for mark, n in _count(report).items() if n > _may_run(mark)]

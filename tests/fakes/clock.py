@@ -101,8 +101,8 @@ def _cancel_if_alive(scope: anyio.CancelScope) -> Callable[[], object]:
 
 
 async def _settle() -> None:
-    """Let every task run until it waits, and until what is in a pipe has arrived: then nobody is seen running in several
-    rounds of the event loop, each of which looks at the pipes.
+    """Let every task run until it waits, and what is in a pipe arrive: then nobody is seen running in several rounds of
+    the event loop, each of which looks at the pipes.
 
     anyio's wait naps 0.1 s if it finds one running: it is asked again instead.
     """

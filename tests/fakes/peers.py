@@ -30,6 +30,8 @@ Fault = Literal["error", "eof", "hang", "garbage", "truncation", "duplicate", "d
 FAULTS: tuple[Fault, ...] = ("error", "eof", "hang", "garbage", "truncation", "duplicate", "delay")
 DELAY_S = 7.0
 SESSION = "s1"
+END = "end"
+"""The step of being told that a session is over."""
 
 
 @dataclass(frozen=True)
@@ -222,21 +224,46 @@ class MemoryHttp(httpx2.AsyncBaseTransport):
         self._framed = framed
         self._rogues: dict[str, Rogue] = {}
         self._streams: dict[str, _Stream] = {}
-        self.gets: list[float] = []
+        self._opened: list[_Stream] = []
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         peer = self._peers[request.url.host]
+        if request.method == "DELETE":
+            return await self._end_session(peer, request)
         if request.method == "GET":
-            self.gets.append(peer.clock.now())
-            return await (self._open_sse(peer, request) if request.url.path == "/sse" else self._refuse_get())
+            return await self._open_sse(peer) if request.url.path == "/sse" else self._open_stream(peer)
         message: Json = json.loads(request.content)
         if request.url.path == "/messages":
             return await self._accept(peer, message)
         return await self._answer(peer, message)
 
-    async def _refuse_get(self) -> httpx2.Response:
-        return httpx2.Response(405)
+    @property
+    def open_streams(self) -> int:
+        """How many streams are held open that no event ends."""
+        return sum(not stream.is_closed for stream in self._opened)
+
+    def _open_stream(self, peer: Peer) -> httpx2.Response:
+        """For what the server says by itself, which is nothing."""
+        if peer.key not in self._framed:
+            return httpx2.Response(405)
+        self._opened.append(_Stream())
+        return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=self._opened[-1])
+
+    async def _end_session(self, peer: Peer, request: httpx2.Request) -> httpx2.Response:
+        assert request.headers["mcp-session-id"].startswith(SESSION)
+        trouble = peer.note(END)
+        await self._disturb(peer, trouble)
+        match trouble:
+            case Trouble("error"):
+                return httpx2.Response(500, content=b"<h1>Internal Server Error</h1>")
+            case Trouble("garbage" | "truncation" as fault):
+                parts = [b"{not", None] if fault == "truncation" else [b"{not"]
+                return httpx2.Response(200, headers={"content-type": "application/json"}, stream=_Body(parts))
+            case Trouble("duplicate"):
+                return httpx2.Response(404)
+            case _:
+                return httpx2.Response(204)
 
     async def _answer(self, peer: Peer, message: Json) -> httpx2.Response:
         name = name_of(message)
@@ -276,13 +303,14 @@ class MemoryHttp(httpx2.AsyncBaseTransport):
             return httpx2.Response(200, headers={"content-type": "text/event-stream", **session}, stream=_Body(parts))
         return httpx2.Response(200, headers={"content-type": "application/json", **session}, stream=_Body(parts))
 
-    async def _open_sse(self, peer: Peer, _request: httpx2.Request) -> httpx2.Response:
+    async def _open_sse(self, peer: Peer) -> httpx2.Response:
         trouble = peer.begin()
         await self._disturb(peer, trouble)
         if trouble and trouble.fault == "error":
             raise httpx2.ConnectError("All connection attempts failed")
         self._rogues[peer.key] = Rogue(dict(peer.modes))
         stream = self._streams[peer.key] = _Stream()
+        self._opened.append(stream)
         stream.send(b"event: endpoint\ndata: /messages\n\n")
         if trouble and trouble.fault == "garbage":
             stream.send(b": hello\n\nevent: message\ndata: {not json\n\n")
@@ -332,6 +360,7 @@ class _Stream(httpx2.AsyncByteStream):
     """A body that goes on until it is cut with None."""
 
     def __init__(self) -> None:
+        self.is_closed = False
         self._send, self._receive = anyio.create_memory_object_stream[bytes | None](math.inf)
 
     def send(self, part: bytes | None) -> None:
@@ -347,5 +376,6 @@ class _Stream(httpx2.AsyncByteStream):
 
     @override
     async def aclose(self) -> None:
+        self.is_closed = True
         self._send.close()
         self._receive.close()

@@ -28,6 +28,11 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     stderr_flood        2 MiB on stderr, first and before each answer
     outlives_eof        lives on after the end of stdin, until SIGTERM
     ignores_eof         lives on after the end of stdin, and ignores SIGTERM
+    fails_at_end        at the end of stdin: words on stderr, exit code 1
+    garbage_at_end      at the end of stdin: lines that are no message, a reply to nobody and half of another
+    flood_at_end        at the end of stdin: writes to stdout until it is killed
+    slow_end            ends 0.3 s after its stdin
+    stops_reading       reads nothing more behind the first call that it has answered
     grandchild          starts a child that holds its stdout open and never ends
     list_changed        tool `grow`: adds a tool `grown_N` and notifies
     progress            tool `progress`: three progress notifications, then the result
@@ -71,6 +76,8 @@ class Rogue:
             self.note("log", line.decode("utf-8", "replace").rstrip("\n"))
             if "silent" not in self.modes:
                 self.receive(json.loads(line))
+            if "stops_reading" in self.modes and b'"tools/call"' in line:
+                sleep_on()
 
     def receive(self, message: "Json") -> None:
         method, params = message.get("method"), message.get("params") or {}
@@ -330,6 +337,20 @@ def sleep_on() -> None:
         signal.pause()
 
 
+def end(rogue: Rogue) -> None:
+    """What it does once its stdin has ended."""
+    if "fails_at_end" in rogue.modes:
+        sys.exit("rogue: the cache could not be written")
+    if "garbage_at_end" in rogue.modes:
+        rogue.write(b'bye\xff\n{"jsonrpc": "2.0", "id": 999, "result": {}}\n{"jsonrpc": "2.0", "id": 3, "resu')
+    if "slow_end" in rogue.modes:
+        import time
+
+        time.sleep(0.3)
+    while "flood_at_end" in rogue.modes:
+        rogue.write(b"x" * 65_536)
+
+
 def main(modes: "dict[str, str]") -> None:
     sign_in(modes)
     if "sleeper" in modes:
@@ -348,6 +369,7 @@ def main(modes: "dict[str, str]") -> None:
     rogue = Rogue(modes)
     rogue.disturb()
     rogue.serve()
+    end(rogue)
     if modes.keys() & {"outlives_eof", "ignores_eof"}:
         sleep_on()
 

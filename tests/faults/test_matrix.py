@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from tests.fakes.canonical import TRANSPORTS, judge, run_canonical
-from tests.fakes.peers import FAULTS, Fault, Trouble
+from tests.fakes.peers import END, FAULTS, Fault, Trouble
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ async def list_steps(transport: str) -> list[str]:
     """The steps of the first run, in order."""
     report = await run_canonical(transport, lambda _number, _step: None)
     assert judge(report) == []
-    return report.subject.steps[:-CALLS_EACH_RUN]
+    return [step for step in report.subject.steps if step != END][:-CALLS_EACH_RUN]
 
 
 async def survive(transport: str, troubles: Iterable[tuple[int, Fault]]) -> list[str]:
@@ -76,3 +76,29 @@ async def test_a_refused_notice_of_a_cancelled_call_breaks_no_promise(transport:
         return Trouble("hang") if step == "tools/call" and seen.count(step) == CALLS_EACH_RUN else None
 
     assert judge(await run_canonical(transport, plan)) == []
+
+
+async def survive_end(fault: Fault, call: Fault | None = None) -> list[str]:
+    """What the oracle says where the server has this fault when it is told that its session is over; `call`: and that
+    one in its last call. What processes do at their end is tried in `tests/hub/test_end.py`."""
+    seen = list[str]()
+
+    def plan(_: int, step: str) -> Trouble | None:
+        seen.append(step)
+        if step == END:
+            return Trouble(fault)
+        return Trouble(call) if call and step == "tools/call" and seen.count(step) == CALLS_EACH_RUN else None
+
+    found = judge(await run_canonical("http framed", plan))
+    return found if END in seen else [*found, "the server was not told"]
+
+
+async def test_a_server_that_never_hears_that_a_session_is_over_breaks_no_promise() -> None:
+    assert await survive_end("hang", "hang") == []
+
+
+@pytest.mark.external
+async def test_no_fault_at_the_end_of_a_session_breaks_a_promise() -> None:
+    plans = [(fault, call) for fault in FAULTS for call in (None, *FAULTS)]
+    violations = {plan: found for plan in plans if (found := await survive_end(*plan))}
+    assert violations == {}

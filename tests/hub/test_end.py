@@ -1,0 +1,60 @@
+"""However servers take the end, the bridge is gone in time, alone, and what was answered before was whole."""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp import MCPError
+
+from tests.fakes.scene import scene, until
+from tests.fakes.servers import rogue, survivors
+from tests.fakes.upstream import call
+
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
+
+ENDS: dict[str, tuple[str, ...]] = {
+    "good": ("good",),
+    "fails": ("fails_at_end",),
+    "garbage": ("garbage_at_end",),
+    "flood": ("flood_at_end",),
+    "deaf_flood": ("flood_at_end", "ignores_eof"),
+    "slow": ("slow_end",),
+    "outlives": ("outlives_eof",),
+    "ignores": ("ignores_eof",),
+    "parent": ("grandchild",),
+    "deaf": ("stops_reading",),
+    "deaf_and_stubborn": ("stops_reading", "ignores_eof"),
+}
+LONG = "a text of some length " * 40_000
+"""More than a pipe holds."""
+FAR_TOO_LONG_S = 20
+"""What hangs lives for two minutes."""
+
+
+async def test_no_way_in_which_servers_end_holds_up_the_bridge_or_spoils_an_answer(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """All at once; those that read no more are in the middle of a call."""
+    entries = {key: {**rogue(*modes, pids=tmp_path), "require_approval": "never"} for key, modes in ENDS.items()}
+    async with anyio.create_task_group() as tasks, scene(entries) as bridge:
+        outcome = await bridge.use(*(call(f"{key}__echo", {"text": f"I am {key}"}) for key in ENDS))
+
+        async def be_stuck() -> None:
+            with suppress(MCPError):  # the bridge has gone
+                await bridge.use(*(call(f"{key}__echo", {"text": LONG}) for key in ENDS if key.startswith("deaf")))
+
+        tasks.start_soon(be_stuck)
+        await until(lambda: len(bridge.requests) == 3)
+        await anyio.wait_all_tasks_blocked()  # as much is written as fits
+        caplog.clear()
+        began = time.monotonic()
+    took = time.monotonic() - began
+    record_testsuite_property(f"{len(ENDS)} ways to end at once, s", round(took, 2))
+    assert outcome.outputs == [f"I am {key}" for key in ENDS]
+    assert took < FAR_TOO_LONG_S
+    assert survivors(tmp_path) == []
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.WARNING] == []
