@@ -18,11 +18,12 @@ from mcp_types import (
     JSONRPCMessage,
     JSONRPCNotification,
     RequestId,
+    Result,
     jsonrpc_message_adapter,
 )
 from pydantic_core import from_json
 
-from bridge.items import encode
+from bridge.items import Json, encode
 from bridge.lines import KEPT_BYTES, Overlong
 
 _ID = rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.){0,256}")(?=\s*[,}])'
@@ -30,6 +31,12 @@ _FIRST_ID = re.compile(rb"\s*\{[^{}\[\]]*?" + _ID)
 _LAST_ID = re.compile(_ID + rb"[^{}\[\]]*\}\s*\Z")
 """The id of a message stands outside of all its other objects: before them, or behind them as TypeScript's SDK does.
 What does not end in a comma or a brace may be the beginning of an id only."""
+
+
+MENDED = "mcp-responses-bridge/mended"
+"""In `_meta` of a result that is not quite what the server sent: MENDED_WORDS hold for it."""
+MENDED_WORDS = "U+FFFD stands for what is no text: invalid UTF-8, or half a character"
+_SIGN = "\ufffd"
 
 
 class BadMessage(ValueError):
@@ -49,7 +56,8 @@ class BadMessage(ValueError):
 
 
 def read_message(line: bytes | Overlong) -> JSONRPCMessage:
-    """The message in `line`; invalid UTF-8 and lone surrogates become U+FFFD. Raises BadMessage."""
+    """The message in `line`; invalid UTF-8 and lone surrogates become U+FFFD, and the message says so: a result by
+    MENDED, an error by its text. Raises BadMessage."""
     if isinstance(line, Overlong):
         raise BadMessage(f"a message of {line.size:,} bytes is over the limit", line.head, line.tail)
     with suppress(ValueError):
@@ -57,13 +65,32 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         return _refuse_odd_ids(jsonrpc_message_adapter.validate_python(from_json(line), by_name=False), line)
     # The fast reader refuses surrogates, depth, long integers and a byte order mark that the patient one can read.
     try:
-        value = json.loads(encode(json.loads(line.decode("utf-8-sig", "replace"))))
+        text = encode(json.loads(line.decode("utf-8-sig", "replace")))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not readable as JSON: {error}", line) from None
+    if text.count(_SIGN) > line.count(_SIGN.encode()) + line.lower().count(b"\\ufffd"):
+        _say_mended(value)
     try:
         return _refuse_odd_ids(jsonrpc_message_adapter.validate_python(value, by_name=False), line)
     except (ValueError, RecursionError):
         raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
+
+
+def _say_mended(message: Json) -> None:
+    match message:
+        case {"result": dict(result)}:
+            meta = result.get("_meta")
+            result["_meta"] = {**(meta if isinstance(meta, dict) else {}), MENDED: True}
+        case {"error": dict(error)}:
+            error["message"] = f"{error.get('message')} [{MENDED_WORDS}]"
+        case _:
+            pass
+
+
+def is_mended(result: Result) -> bool:
+    """Whether MENDED_WORDS hold for `result`."""
+    return MENDED in (result.meta or {})
 
 
 def _refuse_odd_ids(message: JSONRPCMessage, line: bytes) -> JSONRPCMessage:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mcp_types import JSONRPCResponse
 
 from bridge.lines import Overlong
-from bridge.messages import BadMessage, read_message, write_message
+from bridge.messages import MENDED, MENDED_WORDS, BadMessage, read_message, write_message
 
 
 def reply(value: str) -> bytes:
@@ -34,7 +34,21 @@ def reply(value: str) -> bytes:
 def test_what_can_be_read_is_read(line: bytes, value: object) -> None:
     message = read_message(line)
     assert isinstance(message, JSONRPCResponse)
-    assert message.result == {"value": value}
+    mended = {"_meta": {MENDED: True}} if "\ufffd" in str(value) else {}
+    assert message.result == {"value": value} | mended
+
+
+def read_again(line: bytes) -> Any:
+    return json.loads(write_message(read_message(line)))
+
+
+def test_what_was_replaced_is_said_and_what_the_server_itself_replaced_is_not() -> None:
+    own = b"\xef\xbb\xbf" + reply('["\ufffd", "\\uFFFD", "caf?"]')
+    assert "_meta" not in read_again(own)["result"]
+    assert read_again(own.replace(b"?", b"\xe9"))["result"]["_meta"] == {MENDED: True}
+    assert read_again(reply('"\\ud83d", "_meta": {"mine": 1}'))["result"]["_meta"] == {"mine": 1, MENDED: True}
+    error = b'{"jsonrpc": "2.0", "id": 7, "error": {"code": -1, "message": "caf\xe9"}}'
+    assert read_again(error)["error"]["message"] == f"caf\ufffd [{MENDED_WORDS}]"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """All connected servers together: one catalogue of their tools, and each call to the server that owns it."""
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Self
@@ -16,9 +17,12 @@ from bridge.hub.failures import CallFailed
 from bridge.hub.member import InProcess, Member
 from bridge.hub.outputs import fail, render_result
 from bridge.items import Call, CallOutput, Json, JsonObject
+from bridge.messages import MENDED_WORDS, is_mended
 from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.terms import CallTerms
+
+logger = logging.getLogger(__name__)
 
 
 class Hub(anyio.AsyncContextManagerMixin):
@@ -111,6 +115,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             result = await bridged.owner.call(bridged.tool, arguments, terms)
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
+        if is_mended(result):
+            logger.warning("%s: in a result of %s, %s", bridged.owner.key, bridged.tool.name, MENDED_WORDS)
         try:
             output, is_error = await render_result(
                 result,

@@ -11,6 +11,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from bridge.clock import Clock
+from bridge.messages import MENDED_WORDS, is_mended
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ class Listing:
         cursor: str | None = None
         for _ in range(MAX_PAGES):
             page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+            if is_mended(page):
+                logger.warning("%s: in its list of tools, %s", self._key, MENDED_WORDS)
             for tool in page.tools:
                 if tools.setdefault(tool.name, tool) is not tool:
                     self._skipping[f"a second {tool.name}"] = "a name can be called for one tool only"

@@ -11,6 +11,7 @@ from bridge.hub.images import NotShown, fit_image
 from bridge.hub.parts import PARTS_AT_ONCE, release_parts
 from bridge.hub.structured import choose_content
 from bridge.items import CallOutput, Json, JsonObject, encode, encode_error, scrub
+from bridge.messages import MENDED_WORDS, is_mended
 from bridge.settings import StructuredContent
 
 NO_OUTPUT = "(no output)"
@@ -35,6 +36,7 @@ async def render_result(
     parts = await _render_blocks(blocks, 0 if result.is_error else image_bytes)
     parts += [_text(encode(structured))] if structured is not None else []
     parts += [_text(left_out)] if left_out else []
+    parts += [_text(f"[{MENDED_WORDS}]")] if is_mended(result) else []
     if result.is_error:
         return encode_error("tool_error", cut_middle(_join(parts), limit_bytes, keep)), True
     if all(part["type"] == "input_text" for part in parts):

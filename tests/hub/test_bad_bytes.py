@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bridge.messages import MENDED_WORDS
 from tests.fakes.scene import scene
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
@@ -31,12 +32,22 @@ async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not
         assert "bad sent a result that cannot be read" in output["message"]
         assert "it may have been executed" in output["message"]
     assert "3,145,938 bytes is over the limit" in broken[3]
-    assert readable == ["caf\ufffd", "half an emoji: \ufffd"]
+    assert readable == [f"caf\ufffd\n[{MENDED_WORDS}]", f"half an emoji: \ufffd\n[{MENDED_WORDS}]"]
     assert [output.partition("\n")[0] for output in fair[:2]] == ["look", "look"]
     assert ever == ["as ever", "nothing has changed"]
     slowest = max(made["duration_ms"] for made in outcome.receipt["tool_calls"][:6])
     record_testsuite_property("slowest failure of a bad reply, ms", slowest)
     assert slowest < 2000  # the promise is 100 ms
+
+
+async def test_text_that_was_replaced_is_said_to_the_model_and_once_a_call_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with scene({"bad": rogue("bad_utf8", "surrogate")}) as bridge:
+        outputs = (await bridge.use(call("bad__bad_utf8"), call("bad__surrogate"), call("bad__echo"))).outputs
+    assert [output.count(MENDED_WORDS) for output in outputs] == [1, 1, 0]
+    said = [record.getMessage() for record in caplog.records if MENDED_WORDS in record.getMessage()]
+    assert sorted(said) == [f"bad: in a result of {tool}, {MENDED_WORDS}" for tool in ("bad_utf8", "surrogate")]
 
 
 @pytest.mark.rule("R36")

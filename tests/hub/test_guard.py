@@ -19,6 +19,7 @@ from bridge.hub.connect import Outside
 from bridge.hub.hub import Hub
 from bridge.hub.pace import FIRST_PAUSE_S
 from bridge.items import CallOutput
+from bridge.messages import MENDED_WORDS
 from bridge.settings import Config, Limits, ServerConfig
 from bridge.telemetry import Redactor
 from tests.fakes.clock import PATIENCE_S, VirtualClock
@@ -146,8 +147,8 @@ async def is_lost_on_the_sdk(body: Callable[[Json], bytes]) -> bool:
 
 DEEP = "[" * 240 + "]" * 240
 READABLE: dict[str, tuple[Callable[[Json], bytes], str]] = {
-    "half an emoji": (lambda m: reply(m, "half \ud83d"), "half \ufffd"),
-    "not utf-8": (lambda m: reply(m, "caf?").replace(b"?", b"\xe9"), "caf\ufffd"),
+    "half an emoji": (lambda m: reply(m, "half \ud83d"), f"half \ufffd\n[{MENDED_WORDS}]"),
+    "not utf-8": (lambda m: reply(m, "caf?").replace(b"?", b"\xe9"), f"caf\ufffd\n[{MENDED_WORDS}]"),
     "another id": (lambda _: reply({"id": 999}), "fine"),
     "a bom": (lambda m: b"\xef\xbb\xbf" + reply(m), "fine"),
 }
