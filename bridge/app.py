@@ -18,7 +18,8 @@ from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.connect import Outside
 from bridge.hub.hub import Hub
-from bridge.hub.member import InProcess, Member
+from bridge.hub.inside import InProcess
+from bridge.hub.member import Member
 from bridge.items import JsonObject, Notice
 from bridge.questions import Ask
 from bridge.run.admission import Admission, find_run

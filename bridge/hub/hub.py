@@ -14,7 +14,8 @@ from bridge.hub.approval import find_refusal
 from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue
 from bridge.hub.connect import Outside
 from bridge.hub.failures import CallFailed
-from bridge.hub.member import InProcess, Member
+from bridge.hub.inside import InProcess
+from bridge.hub.member import Member
 from bridge.hub.outputs import fail, render_result
 from bridge.items import Call, CallOutput, Json, JsonObject
 from bridge.messages import MENDED_WORDS, is_mended

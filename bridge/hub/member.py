@@ -3,11 +3,9 @@
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TypeAlias
 
 import anyio
 from mcp import Client, MCPError, types
-from mcp.server import MCPServer, Server
 
 from bridge.children import Child
 from bridge.clock import Clock
@@ -17,6 +15,7 @@ from bridge.hub.calls import SECOND_TRY_S, CallSender, Link
 from bridge.hub.connect import Outside, WatchedTransport
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
+from bridge.hub.inside import InProcess, contain
 from bridge.hub.listing import Listing
 from bridge.hub.parts import hold_parts
 from bridge.hub.replies import NOT_SENT
@@ -28,9 +27,6 @@ from bridge.telemetry import Redactor
 from bridge.terms import CallTerms
 
 logger = logging.getLogger(__name__)
-
-InProcess: TypeAlias = Server[dict[str, object]] | MCPServer
-"""A server that is reached without a process or a network."""
 
 START_PATIENCE_S = 120.0
 """How long one start may take in all: a first `npx` or `uvx` downloads the server. Runs do not wait this long."""
@@ -160,7 +156,7 @@ class Member:
         """One connection, from its start to its loss. Raises what kept it from becoming ready."""
         lost = anyio.Event()
         way = self._ways.way
-        target = self._in_process or self._build_transport(way, lost)
+        target = contain(self._in_process) if self._in_process else self._build_transport(way, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
