@@ -1,5 +1,7 @@
 """How much there is to look at in a JSON Schema before anything is validated by it."""
 
+from dataclasses import dataclass
+
 from bridge.items import Json, JsonObject
 
 MAX_SCHEMA_NODES = 50_000
@@ -7,10 +9,24 @@ MAX_SCHEMA_NODES = 50_000
 and the validator, which works on the event loop, would look at them all."""
 
 
-def measure_schema(schema: JsonObject) -> int:
-    """How many subschemas `schema` comes to with every local `$ref` written out; one that leads back to itself counts
-    once."""
+@dataclass(frozen=True)
+class SchemaSize:
+    """What is to be looked at for one value; the whole again, `loops` times, for each value inside."""
+
+    nodes: int
+    loops: int
+
+    def estimate(self, value: Json) -> int:
+        """How many pairs of a subschema and a value there are to look at, at the most."""
+        values, depth = _count(value)
+        return int(self.nodes * values * max(1, self.loops) ** depth)
+
+
+def measure_schema(schema: JsonObject) -> SchemaSize:
+    """How many subschemas `schema` comes to with every local `$ref` written out, and how many of those lead back to
+    where they are, which counts once."""
     sizes: dict[str, int] = {}
+    open_targets, loops = set[str](), 0
 
     def measure(node: Json) -> int:
         if isinstance(node, list):
@@ -21,12 +37,23 @@ def measure_schema(schema: JsonObject) -> int:
         return 1 + sum(map(measure, node.values())) + (follow(target) if isinstance(target, str) else 0)
 
     def follow(target: str) -> int:
-        if target not in sizes:
+        nonlocal loops
+        loops += target in open_targets or target == "#"
+        if target not in sizes and target != "#":
             sizes[target] = 0  # while it is measured, for one that leads back here
+            open_targets.add(target)
             sizes[target] = measure(find(schema, target[1:]) if target.startswith("#") else None)
-        return sizes[target]
+            open_targets.discard(target)
+        return sizes.get(target, 0)
 
-    return measure(schema)
+    return SchemaSize(measure(schema), loops)
+
+
+def _count(value: Json) -> tuple[int, int]:
+    """How many values there are in `value`, itself included, and how deep they are nested."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    counts = [_count(each) for each in inner]
+    return 1 + sum(count for count, _ in counts), max((depth + 1 for _, depth in counts), default=0)
 
 
 def find(schema: Json, pointer: str) -> Json:

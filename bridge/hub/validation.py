@@ -9,13 +9,16 @@ from bridge.cuts import cut_middle
 from bridge.hub.subschemas import walk
 from bridge.items import Json, JsonObject, decode, encode
 from bridge.plain_schemas import fits, is_plain
-from bridge.schema_sizes import MAX_SCHEMA_NODES, measure_schema
+from bridge.schema_sizes import MAX_SCHEMA_NODES, SchemaSize, measure_schema
 
 if TYPE_CHECKING:
     import jsonschema_rs
 
 MAX_MESSAGE_BYTES, MAX_EXPECTED_CHARS = 500, 2000
 """How much of an argument and of its schema is quoted back to the model."""
+MAX_CHECKED, MAX_EXPLAINED = 10_000_000, 200_000
+"""Pairs of a subschema and a value: as many are looked at to know whether arguments fit, and to say why not, in about
+a tenth of a second each. What would be more is left to the server, which validates in any case."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class ArgumentValidator:
 
     def __init__(self, schema: JsonObject) -> None:
         self._schema = schema
+        self._size = SchemaSize(0, 0)
         self.note: str | None = None
 
     @cached_property
@@ -53,7 +57,8 @@ class ArgumentValidator:
     @cached_property
     def _compiled(self) -> "jsonschema_rs.Validator | None":
         try:
-            if measure_schema(self._schema) > MAX_SCHEMA_NODES:
+            self._size = measure_schema(self._schema)
+            if self._size.nodes > MAX_SCHEMA_NODES:
                 raise ValueError("to validate against it would take too long")
             return _compile(self._schema)
         except Exception as error:  # noqa: BLE001 - boundary: other people's schema, whatever is wrong with it
@@ -62,18 +67,31 @@ class ArgumentValidator:
 
     def find_error(self, arguments: JsonObject) -> InvalidArguments | None:
         """What is wrong with `arguments`, or None."""
-        if (self._is_plain and fits(arguments, self._schema)) or self._compiled is None:
+        if self._is_plain and fits(arguments, self._schema):
             return None
-        try:
-            error = next(iter(self._compiled.iter_errors(arguments)), None)
-        except (ValueError, UnicodeError):  # depth or bytes that the validator cannot take
-            return None
+        error = self._find_first(arguments)
         if error is None:
             return None
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
         message = cut_middle(error.message, MAX_MESSAGE_BYTES)
         near = self._find_near(error) if error.kind.name == "additionalProperties" else ()
         return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path), near)
+
+    def _find_first(self, arguments: JsonObject) -> "jsonschema_rs.ValidationError | None":
+        """The first error, where that takes no time to speak of: not `iter_errors`, which finds all before it gives
+        the first."""
+        if self._compiled is None or (effort := self._size.estimate(arguments)) > MAX_CHECKED:
+            return None
+        import jsonschema_rs
+
+        try:
+            if not self._compiled.is_valid(arguments) and effort <= MAX_EXPLAINED:
+                self._compiled.validate(arguments)
+        except jsonschema_rs.ValidationError as error:
+            return error
+        except (ValueError, UnicodeError):  # depth or bytes that the validator cannot take
+            return None
+        return None
 
     def _find_near(self, error: "jsonschema_rs.ValidationError") -> tuple[str, ...]:
         """The names that may be meant by one that is not allowed; never taken for it."""

@@ -40,7 +40,7 @@ def _find_violation(value: Json, schema: JsonObject) -> str | None:
     import jsonschema_rs
 
     try:
-        if (size := measure_schema(schema)) > MAX_SCHEMA_NODES:
+        if (size := measure_schema(schema).nodes) > MAX_SCHEMA_NODES:
             return None
         patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS)
         validator = jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=patterns)

@@ -312,6 +312,37 @@ def test_a_string_that_stalls_backtracking_engines_is_judged_at_once() -> None:
     assert time_for(5000) < 1  # a backtracking engine doubles its time with each character: 24 take 2 s
 
 
+def double_often(times: int, keyword: str) -> Json:
+    """Each definition names the one before twice; the last holds for every value of a list."""
+    names = [{"$ref": f"#/$defs/{number}"} for number in range(times)]
+    definitions = {"0": {"type": "string"}} | {str(n + 1): {keyword: [name, name]} for n, name in enumerate(names)}
+    return {"properties": {"a": {"items": {"$ref": f"#/$defs/{times}"}}}, "$defs": definitions}
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "allOf", "oneOf"])
+def test_of_very_many_faults_the_first_is_found_in_the_time_of_one(keyword: str) -> None:
+    validator = ArgumentValidator(double_often(6, keyword))
+    validator.find_error({"a": ["compiles"]})
+
+    def time_for(values: int) -> float:
+        began = time.thread_time()
+        assert validator.find_error({"a": [5] * values})
+        return time.thread_time() - began
+
+    few, many = (min(time_for(values) for _ in range(3)) for values in (1, 100))
+    assert many < 15 * few + 0.005  # where all are looked for it is a hundred times as much
+
+
+def test_what_would_take_too_long_to_judge_is_left_to_the_server() -> None:
+    fork: Json = {"anyOf": [{"properties": {"a": {"$ref": "#"}}, "required": [name]} for name in ("b", "c")]}
+    arguments: Json = {}
+    for _ in range(60):
+        arguments = {"a": arguments}
+    assert ArgumentValidator(fork).find_error({"a": {}})
+    assert ArgumentValidator(fork).find_error(arguments) is None
+    assert ArgumentValidator(double_often(10, "allOf")).find_error({"a": ["x"] * 100_000}) is None
+
+
 def test_what_is_quoted_back_is_bounded() -> None:
     schema: Json = {
         "type": "object",
