@@ -25,7 +25,7 @@ from bridge.settings import ServerConfig
 from bridge.values import is_loopback
 
 READ_TIMEOUT_S = 300.0
-"""How long an HTTP server may be silent on an open response: the SDK's figure. Calls have deadlines besides."""
+"""How long an HTTP server may be silent on an open response that no result is waited for on: the SDK's figure."""
 
 MAX_QUEUED = 1000
 SSE_BYTES = (1 << 20) - 4096
@@ -141,6 +141,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             headers={"accept-encoding": "identity"} | (headers or {}),  # what is small on the wire is small in memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
+            has_results_on_get=self._way.wire == "sse",
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )

@@ -53,7 +53,8 @@ class GuardedClient(httpx2.AsyncClient):
     The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens
     another session when the server has forgotten its own (python-sdk#1676), opens streams as fast as the server ends
     them (python-sdk#3257), and keeps no HTTP status to itself. `on_failure` is told of every POST that failed, `on_end`
-    when there is no session any more.
+    when there is no session any more. `has_results_on_get`: results come on the stream that GET opened, as over the SSE
+    transport, and not as the reply to their POST.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class GuardedClient(httpx2.AsyncClient):
         headers: dict[str, str],
         timeout: httpx2.Timeout,
         auth: httpx2.Auth | None,
+        has_results_on_get: bool,
         trust_env: bool,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class GuardedClient(httpx2.AsyncClient):
         )
         self._limit = limit
         self._clock = clock
+        self._has_results_on_get = has_results_on_get
         self._on_failure = on_failure
         self._on_end = on_end
         self._pace = Pace(clock)
@@ -117,6 +120,8 @@ class GuardedClient(httpx2.AsyncClient):
         call = cast("RequestId | None", message.get("id") if "method" in message else None)
         if call is None:
             return await self._notify(request, message, transmit)
+        if message["method"] == "tools/call" and not self._has_results_on_get:
+            _allow_silence(request)
         try:
             response = await transmit()
         except httpx2.TransportError as error:
@@ -194,6 +199,8 @@ class GuardedClient(httpx2.AsyncClient):
         """A stream of what the server says by itself, or the rest of the reply to a call."""
         call = self._rests.pop(request.headers.get("last-event-id", ""), None)
         has_session = "mcp-session-id" in request.headers
+        if call is not None or self._has_results_on_get:
+            _allow_silence(request)
         await self._pace.wait()
         try:
             response = await transmit()
@@ -209,3 +216,8 @@ class GuardedClient(httpx2.AsyncClient):
             await response.aclose()
             return end_stream(request, call, say_status(response))
         return self._follow(request, call, response) if read_kind(response) == "text/event-stream" else response
+
+
+def _allow_silence(request: httpx2.Request) -> None:
+    """A result takes as long as it takes: its call has a timeout of its own."""
+    request.extensions["timeout"] = request.extensions.get("timeout", {}) | {"read": None}

@@ -36,7 +36,7 @@ END = "end"
 
 @dataclass(frozen=True)
 class Trouble:
-    """A fault, and for "cut at" the number of bytes of the reply that are sent before the end."""
+    """A fault; for "cut at" also how many bytes of the reply are sent before the end, for "delay" how many seconds."""
 
     fault: Fault
     at: int = 0
@@ -281,8 +281,8 @@ class MemoryHttp(httpx2.AsyncBaseTransport):
     async def _disturb(self, peer: Peer, trouble: Trouble | None) -> None:
         """What happens before anything is answered."""
         match trouble:
-            case Trouble("delay"):
-                await peer.clock.sleep(DELAY_S)
+            case Trouble("delay", seconds):
+                await peer.clock.sleep(seconds or DELAY_S)
             case Trouble("hang"):
                 await anyio.sleep(math.inf)
             case Trouble("eof"):
