@@ -119,7 +119,7 @@ class BuiltinServer(Server[dict[str, object]]):
             instructions="Four small tools without side effects: random numbers, this machine, arithmetic, the time.",
             version=VERSION,
             on_list_tools=self._list,
-            on_call_tool=self._call,
+            on_call_tool=lambda _, params: self.answer(params),
         )
         self._tools: dict[str, Tool] = {}
 
@@ -162,9 +162,8 @@ class BuiltinServer(Server[dict[str, object]]):
     async def _list(self, _ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=self.list_tools())
 
-    async def _call(
-        self, _ctx: Context, params: types.CallToolRequestParams
-    ) -> CallToolResult | types.InputRequiredResult:
+    async def answer(self, params: types.CallToolRequestParams) -> CallToolResult | types.InputRequiredResult:
+        """The result of one call for its caller, also of one that fails."""
         try:
             return await self.call_tool(params.name, params.arguments or {})
         except ToolError as error:

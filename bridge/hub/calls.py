@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import anyio
 from mcp import Client, types
@@ -22,12 +22,23 @@ Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
 _RESULT = TypeAdapter[Result](Result)
 
 
+@runtime_checkable
+class Neighbour(Protocol):
+    """A server of this process that takes a call as a function does: no message is made of it, and none is checked."""
+
+    async def answer(self, params: types.CallToolRequestParams) -> Result:
+        """The result of a call, also of one that fails."""
+        ...
+
+
 @dataclass(frozen=True)
 class Link:
     """An open connection to a server. `lost` is set by whoever sees that it has ended, `over` when nobody uses it."""
 
     client: Client
     lost: anyio.Event
+    neighbour: Neighbour | None = None
+    """Who is behind `client`, where calls need no client."""
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -125,10 +136,13 @@ class CallSender:
     async def _send_once(
         self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None
     ) -> Result:
-        request = types.CallToolRequest(params=params)
         try:
-            # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
-            result = await link.client.session.send_request(request, _RESULT, progress_callback=on_progress)
+            if link.neighbour:
+                result = await link.neighbour.answer(params)
+            else:
+                request = types.CallToolRequest(params=params)
+                # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
+                result = await link.client.session.send_request(request, _RESULT, progress_callback=on_progress)
         except Exception as error:  # boundary: however a call fails, the model is told
             raise explain_call(self._key, tool, error) from error
         self._on_answer()

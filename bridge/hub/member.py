@@ -11,7 +11,7 @@ from bridge.children import Child
 from bridge.clock import Clock
 from bridge.hub.asides import Asides, find_log_level
 from bridge.hub.bodies import UNREACHABLE
-from bridge.hub.calls import SECOND_TRY_S, CallSender, Link
+from bridge.hub.calls import SECOND_TRY_S, CallSender, Link, Neighbour
 from bridge.hub.connect import Outside, WatchedTransport
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
@@ -167,7 +167,7 @@ class Member:
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
-                    self._open(Link(client, lost))
+                    self._open(Link(client, lost, target if isinstance(target, Neighbour) else None))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()

@@ -7,11 +7,11 @@ from typing import Any
 
 from mcp import Client
 from mcp.client.client import ConnectMode
-from mcp.server.mcpserver import MCPServer
 from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
 from bridge.clock import Clock
+from bridge.hub.member import InProcess
 from bridge.settings import Config, Limits, Price, ServerConfig, ToolRules, ToolSearch, UpstreamConfig
 from bridge.telemetry import Redactor
 from tests.fakes.items import Json
@@ -24,7 +24,7 @@ ERAS: tuple[ConnectMode, ...] = ("auto", "legacy")
 @asynccontextmanager
 async def open_bridge(
     upstream: ScriptedUpstream | None,
-    servers: Mapping[str, MCPServer] | None = None,
+    servers: Mapping[str, InProcess] | None = None,
     *,
     limits: Mapping[str, Any] | None = None,
     tool_search: Mapping[str, Any] | None = None,
@@ -68,7 +68,7 @@ async def open_bridge(
 @asynccontextmanager
 async def open_client(
     upstream: ScriptedUpstream | None,
-    servers: Mapping[str, MCPServer] | None = None,
+    servers: Mapping[str, InProcess] | None = None,
     *,
     mode: ConnectMode = "auto",
     **options: Any,
@@ -88,7 +88,7 @@ async def respond(client: Client, input: str | list[Json] = "Hello", **arguments
 
 async def ask(
     script: Sequence[Answer] | Callable[[Request], Reply],
-    servers: Mapping[str, MCPServer] | None = None,
+    servers: Mapping[str, InProcess] | None = None,
     /,
     arguments: Mapping[str, Any] | None = None,
     **options: Any,

@@ -11,11 +11,13 @@ from mcp.server.mcpserver import Context, MCPServer
 from bridge.items import Call
 from bridge.questions import say_yes
 from bridge.terms import CallTerms
-from tests.fakes.clock import VirtualClock
+from builtin_tools.server import BuiltinServer
+from tests.fakes.bridges import open_bridge
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.http import HttpServer
 from tests.fakes.scene import scene, until
 from tests.fakes.servers import OrderedServer, error_server, rendezvous_server, rogue
-from tests.fakes.upstream import call
+from tests.fakes.upstream import ScriptedUpstream, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +49,41 @@ async def test_a_serial_server_gets_one_call_at_a_time() -> None:
         ordered.release("a")
     assert ordered.answered == ["a", "b"]
     assert outputs == ["a", "b", "nothing has changed"]
+
+
+async def test_a_server_of_this_process_is_held_to_what_others_are_and_cannot_end_the_run() -> None:
+    """The built-in server answers calls without a client and its protocol in between."""
+    clock, began, given_up = VirtualClock(), anyio.Event(), anyio.Event()
+
+    async def hang() -> str:
+        began.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            given_up.set()
+        raise AssertionError
+
+    async def crash(number: int) -> str:
+        raise SystemExit(number)
+
+    server = BuiltinServer()
+    server.add_tool(hang)
+    server.add_tool(crash)
+    calls = [call("near__hang", {}), call("near__crash", {"number": 3}), call("near__crash", {"number": "canary"})]
+    async with (
+        ScriptedUpstream([responds(*calls), responds(message("done"))]) as upstream,
+        open_bridge(upstream, {"near": server}, clock=clock, limits={"call_timeout_s": 5}) as bridge,
+    ):
+        run = bridge.start({"input": "x"})
+        with anyio.fail_after(PATIENCE_S):
+            await began.wait()
+            await clock.advance(5)
+            await run.ended.wait()
+    outputs = [str(event["item"]) for event in run.events if event["type"] == "call.ended"]
+    assert given_up.is_set()
+    assert sum("no result in time" in output for output in outputs) == 1
+    assert sum("Error executing tool crash" in output for output in outputs) == 1
+    assert sum("invalid_arguments" in output and "canary" in output for output in outputs) == 1
 
 
 @pytest.mark.rule("R3")
