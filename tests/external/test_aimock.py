@@ -84,7 +84,7 @@ class Recorder(httpx2.AsyncBaseTransport):
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(json.loads(request.content))
+        self.requests.append(json.loads(await request.aread()))
         self.replies.append(received := bytearray())
         reply = await self._transport.handle_async_request(request)
         assert isinstance(reply.stream, httpx2.AsyncByteStream)
