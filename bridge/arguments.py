@@ -21,7 +21,7 @@ def read_arguments(arguments: Json) -> JsonObject:
         if len(text) > MAX_ARGUMENT_CHARS:
             raise ValueError(f"{len(text):,} characters, the limit is {MAX_ARGUMENT_CHARS:,}")
         value: Json = _DECODER.decode(text)
-        if _is_deeper(value, MAX_ARGUMENT_LEVELS):
+        if text.count("[") + text.count("{") >= MAX_ARGUMENT_LEVELS and _is_deeper(value, MAX_ARGUMENT_LEVELS):
             raise RecursionError
         if not isinstance(value, dict):
             raise ValueError(f"it is a {type(value).__name__}")
