@@ -32,22 +32,23 @@ class Waiting:
 
     async def wait(self, seconds: float) -> None:
         """Until the run has ended, or `seconds` are over; or the person has to be asked, and not by this call."""
-        until = self._clock.now() + seconds
+        until = min(self._clock.now() + seconds, self._deadline)
         relay = self._build_relay() if wants_progress(self._ctx) else None
-        listen = relay.listen if relay else _hear_nothing
-        with self._run.attend(listen, partial(is_given_up, self._ctx)), self._clock.scope(self._deadline):
-            if relay is None:
-                await self._watch(until)
-                return
+        with self._run.attend(relay.listen if relay else _hear_nothing, partial(is_given_up, self._ctx)):
+            await (self._watch_aloud(until, relay) if relay else self._watch(until))
+
+    def _build_relay(self) -> ProgressRelay:
+        meta = cast("dict[str, object]", self._ctx.meta or {})
+        return ProgressRelay(self._report, self._clock, wants_text=meta.get(TEXT_META) is True)
+
+    async def _watch_aloud(self, until: float, relay: ProgressRelay) -> None:
+        """Watch, and tell what happens; a host that does not read it is not waited for longer."""
+        with self._clock.scope(self._deadline):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(relay.relay)
                 await self._watch(until)
                 if self._run.ending is None:
                     tasks.cancel_scope.cancel()
-
-    def _build_relay(self) -> ProgressRelay:
-        meta = cast("dict[str, object]", self._ctx.meta or {})
-        return ProgressRelay(self._report, self._clock, wants_text=meta.get(TEXT_META) is True)
 
     async def _watch(self, until: float) -> None:
         while self._run.ending is None:
@@ -65,10 +66,11 @@ class Waiting:
     async def _push(self, asked: Asked) -> None:
         """Ask in the middle of the call, one question at a time."""
         asked.show(self._deadline)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._elicit, asked)
-            await asked.settled.wait()  # also when the run has ended without it
-            tasks.cancel_scope.cancel()
+        with self._clock.scope(self._deadline):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._elicit, asked)
+                await asked.settled.wait()  # also when the run has ended without it
+                tasks.cancel_scope.cancel()
 
     async def _elicit(self, asked: Asked) -> None:
         params = write_question(asked.question).params
