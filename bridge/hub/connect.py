@@ -20,6 +20,7 @@ from bridge.hub.guard import GuardedClient
 from bridge.hub.replies import SESSION_GONE
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way
+from bridge.items import Json
 from bridge.pipes import Streams
 from bridge.settings import ServerConfig
 from bridge.values import is_loopback
@@ -54,7 +55,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         process: Process | None,
         limit: int,
         lost: anyio.Event,
-        repair: Callable[[dict[str, object]], None],
+        repair: Callable[[dict[str, Json]], None],
         clock: Clock,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
@@ -160,7 +161,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
-        repair: Callable[[dict[str, object]], None],
+        repair: Callable[[dict[str, Json]], None],
         lost: anyio.Event,
     ) -> None:
         self._inner = inner

@@ -74,5 +74,8 @@ def describe(error: BaseException) -> str:
         return f"{COMMAND_NOT_FOUND}: {error.filename}"
     if isinstance(error, httpx2.TransportError):
         return f"the server cannot be reached: {explain_network(error)}"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

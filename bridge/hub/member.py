@@ -17,11 +17,11 @@ from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.inside import InProcess, contain
 from bridge.hub.listing import Listing
-from bridge.hub.parts import hold_parts
+from bridge.hub.parts import mend_content
 from bridge.hub.replies import NOT_SENT
 from bridge.hub.stdio import Process
 from bridge.hub.ways import Way, Ways
-from bridge.items import JsonObject
+from bridge.items import Json, JsonObject
 from bridge.settings import ServerConfig
 from bridge.telemetry import Redactor
 from bridge.terms import CallTerms
@@ -202,9 +202,9 @@ class Member:
             transport=self._outside.transport,
         )
 
-    def _repair(self, result: dict[str, object]) -> None:
+    def _repair(self, result: dict[str, Json]) -> None:
         self.listing.repair(result)
-        hold_parts(result)
+        mend_content(result)
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link

@@ -1,7 +1,8 @@
-"""Results of very many parts: kept from the SDK, which would read all parts at one go, and read here a few at a time.
+"""The content of a result on its way through the SDK, which would lose all of it over one part that it does not know,
+and read very many parts at one go.
 
 The SDK (mcp 2.3) validates, writes and validates again whatever a server answers: 200,000 short texts held up the event
-loop for 1.4 s, fifteen times as long as reading their bytes.
+loop for 1.4 s, fifteen times as long as reading their bytes. So they are put aside, and read here a few at a time.
 """
 
 from typing import Final
@@ -10,10 +11,12 @@ import anyio.lowlevel
 from mcp import types
 from pydantic import TypeAdapter, ValidationError
 
+from bridge.items import Json, encode
+
 PARTS_AT_ONCE = 200
 """How many are read at one go: the event loop waits meanwhile."""
 _KEY: Final = "mcp-responses-bridge/parts"
-_BLOCKS = TypeAdapter(list[types.ContentBlock])
+_BLOCK, _BLOCKS = TypeAdapter[types.ContentBlock](types.ContentBlock), TypeAdapter(list[types.ContentBlock])
 
 
 class Held(str):
@@ -21,29 +24,79 @@ class Held(str):
 
     __slots__ = ("parts",)
 
-    def __new__(cls, parts: list[object]) -> "Held":
+    def __new__(cls, parts: list[Json]) -> "Held":
         held = super().__new__(cls)
         held.parts = parts
         return held
 
-    parts: list[object]
+    parts: list[Json]
 
 
-def hold_parts(result: dict[str, object]) -> None:
-    """Put the content of a result aside, in place, where it has more parts than are read at one go."""
-    content, meta = result.get("content"), result.get("_meta")
-    if isinstance(content, list) and len(content) > PARTS_AT_ONCE:
-        result |= {"content": [], "_meta": {**(meta if isinstance(meta, dict) else {}), _KEY: Held(content)}}
+def mend_content(result: dict[str, Json]) -> None:
+    """Make the content of a tool's result, in place, what the SDK takes: what it does not know becomes words."""
+    if not result.keys() & {"content", "structuredContent"}:
+        return
+    if not isinstance(result.get("_meta"), dict):
+        result.pop("_meta", None)
+    if result.get("isError") is None:
+        result.pop("isError", None)
+    content = result.get("content")
+    parts = content if isinstance(content, list) else [] if content is None else [content]
+    if len(parts) > PARTS_AT_ONCE:
+        held: Json = {_KEY: Held(parts)}
+        result |= {"content": [], "_meta": held}  # nothing else in it is for the model
+    else:
+        result["content"] = list(map(_mend, parts))
 
 
 async def release_parts(result: types.CallToolResult) -> None:
-    """Bring back what was put aside. Raises ValueError for what is no content."""
+    """Bring back what was put aside."""
     held = (result.meta or {}).pop(_KEY, None)
     parts = held.parts if isinstance(held, Held) else []
     for start in range(0, len(parts), PARTS_AT_ONCE):
+        some = parts[start : start + PARTS_AT_ONCE]
         try:
-            result.content += _BLOCKS.validate_python(parts[start : start + PARTS_AT_ONCE], by_name=False)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"content.{start + int(first['loc'][0])}: {first['msg']}") from None
+            result.content += _BLOCKS.validate_python(some, by_name=False)
+        except ValidationError:
+            result.content += _BLOCKS.validate_python(list(map(_mend, some)), by_name=False)
         await anyio.lowlevel.checkpoint()
+
+
+def _mend(part: Json) -> Json:
+    """A part as the SDK knows it. Any other is its JSON as a text, without what only a program can read."""
+    match part:
+        case {"type": "text", "text": str(text)}:
+            return part if len(part) == 2 or _is_known(part) else _say(text)
+        case {"type": "image" | "audio", "data": str()} if not isinstance(part.get("mimeType"), str):
+            part = part | {"mimeType": str(part.get("mime_type") or "of an unknown kind")}
+        case str():
+            return _say(part)
+        case _:
+            pass
+    if _is_known(part):
+        return part
+    try:
+        return _say(encode(_shorten(part)))
+    except (ValueError, RecursionError):
+        return _say("[a part that cannot be written as JSON: not shown]")
+
+
+def _is_known(part: Json) -> bool:
+    try:
+        _BLOCK.validate_python(part, by_name=False)
+    except ValidationError:
+        return False
+    return True
+
+
+def _say(text: str) -> Json:
+    return {"type": "text", "text": text}
+
+
+def _shorten(part: Json) -> Json:
+    return {key: _name(key, value) for key, value in part.items()} if isinstance(part, dict) else part
+
+
+def _name(key: str, value: Json) -> Json:
+    is_binary = key in ("data", "blob") and isinstance(value, str)
+    return f"{len(value):,} characters: not shown" if is_binary else value
