@@ -3,7 +3,6 @@
 A run keeps the snapshot it began with, whatever servers come, go or change meanwhile.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from bridge.hub.naming import name_tool
 from bridge.hub.schemas import build_function
 from bridge.hub.validation import ArgumentValidator
 from bridge.items import OWN_NAMES, Notice, scrub
+from bridge.near import find_near
 from bridge.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
 from bridge.tokens import estimate_tokens
 
@@ -125,7 +125,7 @@ class Catalogue:
 
     def find_near(self, name: str) -> list[str]:
         """Up to five names like `name`: for a model that misremembered one."""
-        return difflib.get_close_matches(name, self.tools, n=5, cutoff=0.4)
+        return find_near(name, self.tools, 5)
 
 
 class Bridging:
@@ -186,7 +186,9 @@ def _make(
     """The tool as the model sees it, or why it cannot be offered; None for one that is denied."""
     try:
         return _bridge(member, tool, taken, upstream)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        return LeftOut(member.key, tool.name, "its schema refers from one definition to the next too many times")
+    except ValueError as error:
         return LeftOut(member.key, tool.name, str(error))
 
 

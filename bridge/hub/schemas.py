@@ -13,6 +13,8 @@ from bridge.schema_sizes import find
 
 MAX_DEFINITION_BYTES = 65_536
 """A tool whose function takes more of every request is left out."""
+MOST_REPAIRED = 4
+"""A schema so many times as large is not even looked at: no repair makes it as much smaller."""
 MAX_FAULTS = 100
 """A schema with more is none."""
 MAY_BE_BOOLEAN = ("additionalProperties", "unevaluatedProperties", "unevaluatedItems")
@@ -62,7 +64,10 @@ def repair_schema(schema: JsonObject, tell: Tell) -> JsonObject:
     """
     if is_deep(schema):
         raise ValueError(f"its schema is nested more than {MAX_DEPTH} levels deep")
-    root = decode(encode(schema))
+    text = encode(schema)
+    if len(text) > MOST_REPAIRED * MAX_DEFINITION_BYTES:
+        raise ValueError(f"its schema of {len(text):,} characters is too large")
+    root = decode(text)
     assert isinstance(root, dict)
     draft = read_draft(root)
     drop_ignored(root, draft)

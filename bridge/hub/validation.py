@@ -1,6 +1,5 @@
 """The arguments of a call against the owner's own schema: in linear time, with nothing fetched."""
 
-import difflib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from bridge.cuts import cut_middle
 from bridge.hub.subschemas import walk
 from bridge.items import Json, JsonObject, decode, encode
+from bridge.near import find_near
 from bridge.plain_schemas import fits, is_plain
 from bridge.schema_sizes import MAX_SCHEMA_NODES, SchemaSize, measure_schema
 
@@ -29,7 +29,7 @@ class InvalidArguments:
     path: str
     expected: Json
     near_names: tuple[str, ...] = ()
-    """Names of arguments like those that there are none of."""
+    """Arguments, or values of one, that are like those that there are none of."""
 
     @property
     def details(self) -> JsonObject:
@@ -74,8 +74,7 @@ class ArgumentValidator:
             return None
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
         message = cut_middle(error.message, MAX_MESSAGE_BYTES)
-        near = self._find_near(error) if error.kind.name == "additionalProperties" else ()
-        return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path), near)
+        return InvalidArguments(message, path.lstrip("."), self._quote(error.schema_path), self._find_near(error))
 
     def _find_first(self, arguments: JsonObject) -> "jsonschema_rs.ValidationError | None":
         """The first error, where that takes no time to speak of: not `iter_errors`, which finds all before it gives
@@ -94,12 +93,19 @@ class ArgumentValidator:
         return None
 
     def _find_near(self, error: "jsonschema_rs.ValidationError") -> tuple[str, ...]:
-        """The names that may be meant by one that is not allowed; never taken for it."""
-        around = _walk(self._schema, error.schema_path[:-1])
-        properties = around.get("properties") if isinstance(around, dict) else None
-        known = list(properties) if isinstance(properties, dict) else []
-        strange = [name for name in error.instance if name not in known] if isinstance(error.instance, dict) else []
-        return tuple(near for name in strange[:3] for near in difflib.get_close_matches(name, known, n=3))
+        """The names or values that may be meant by one that is not allowed; never taken for it."""
+        match error.kind.name:
+            case "additionalProperties":
+                around = _walk(self._schema, error.schema_path[:-1])
+                known = around.get("properties") if isinstance(around, dict) else None
+                given = list(error.instance) if isinstance(error.instance, dict) else []
+            case "enum":
+                known, given = _walk(self._schema, error.schema_path), [error.instance]
+            case _:
+                return ()
+        names = [name for name in known if isinstance(name, str)] if isinstance(known, (dict, list)) else []
+        strange = [name for name in given if isinstance(name, str) and name not in names]
+        return tuple(near for name in strange[:3] for near in find_near(name, names, 3, at_least=0.6))
 
     def _quote(self, path: list[str | int]) -> Json:
         """The part of the schema that was violated, with the keyword's siblings unless they are too many."""

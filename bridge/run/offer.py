@@ -1,14 +1,13 @@
 """What a run offers the model: the caller's choice among the connected tools, and tools of the caller's own."""
 
-import difflib
 import fnmatch
-import heapq
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bridge.errors import ArgumentError
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, encode, encode_error
+from bridge.near import MAX_NAME_CHARS, find_near
 from bridge.run.engine import C
 from bridge.run.hosted import defer
 from bridge.run.own_tools import OwnTool, RunCatalogue
@@ -16,8 +15,6 @@ from bridge.run.request import Request
 from bridge.run.search import Room, make_find_tool, pick_first
 from bridge.settings import Limits, ToolSearch
 
-MAX_NAME_CHARS, MAX_COMPARED = 128, 200
-"""Of a name that nobody has: how much of it is looked at, and with how many it is compared."""
 OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
 """Hosted tools by name only: their calls are executed by whoever makes the request."""
 
@@ -61,7 +58,7 @@ class Offer:
         if is_over:
             return fail_call("limit_reached", "the run has reached its limit; it was not run")
         if call.name not in self.owned:
-            near: list[Json] = [*_find_near(call.name, self.owned, 5)]
+            near: list[Json] = [*find_near(call.name, self.owned, 5)]
             return fail_call("unknown_tool", f"no tool {call.name[:MAX_NAME_CHARS]!r} is offered", near_names=near)
         return None
 
@@ -180,7 +177,7 @@ def _is_executed_by_us(tool: JsonObject) -> bool:
 def _pick(glob: str, functions: Mapping[str, str]) -> dict[str, str]:
     picked = {name: text for name, text in functions.items() if fnmatch.fnmatchcase(name, glob)}
     if not picked and glob != "*":  # all of none is none
-        near = _find_near(glob, functions, 3)
+        near = find_near(glob, functions, 3)
         hint = f"; near names: {', '.join(near)}" if near else f"; there are: {_enumerate(functions)}"
         raise ArgumentError(f"tools: no tool's name matches {glob!r}{hint}")
     return picked
@@ -189,16 +186,6 @@ def _pick(glob: str, functions: Mapping[str, str]) -> dict[str, str]:
 def _enumerate(functions: Mapping[str, str]) -> str:
     shown = ", ".join(list(functions)[:10]) or "none at all"
     return f"{shown} and {len(functions) - 10} more" if len(functions) > 10 else shown
-
-
-def _find_near(name: str, names: Collection[str], count: int) -> list[str]:
-    """The most similar names. Of very many only those are compared that share the most pieces with `name`: to compare
-    ten thousand takes two seconds."""
-    name = name[:MAX_NAME_CHARS]
-    if len(names) > MAX_COMPARED:
-        pieces = {name[place : place + 3] for place in range(len(name))}
-        names = heapq.nlargest(MAX_COMPARED, sorted(names), key=lambda other: sum(piece in other for piece in pieces))
-    return difflib.get_close_matches(name, names, n=count, cutoff=0.4)
 
 
 def _name(tool: JsonObject) -> str:

@@ -31,6 +31,14 @@ def nest(levels: int) -> str:
     return '{"a":' * levels + "1" + "}" * levels
 
 
+def test_of_too_many_values_to_show_those_are_named_that_may_be_meant() -> None:
+    zones: list[Any] = [f"Region_{number}/City_{number}" for number in range(5000)] + ["Europe/Lisbon"]
+    validator = ArgumentValidator({"type": "object", "properties": {"zone": {"enum": zones}}})
+    wrong = validator.find_error({"zone": "Europe/Lisboa"})
+    assert wrong
+    assert (wrong.expected, wrong.near_names) == (None, ("Europe/Lisbon",))
+
+
 @pytest.mark.parametrize(("draft", "fits"), [("-04", False), ("-06", True), ("-07", True)])
 def test_whether_one_point_zero_is_an_integer_is_said_by_the_owners_draft(draft: str, fits: bool) -> None:
     """Up to draft-04 an integer is a number written without a fraction."""

@@ -198,6 +198,12 @@ FAULTY: dict[str, Json] = {
 }
 
 
+def test_what_is_far_too_large_is_not_even_looked_at() -> None:
+    values: Json = [f"value {number}" for number in range(100_000)]
+    with pytest.raises(ValueError, match=r"its schema of 1,\d{3},\d{3} characters is too large"):
+        repair_schema({"type": "object", "properties": {"a": {"enum": values}}}, lambda _: None)
+
+
 @pytest.mark.parametrize("schema", [*HOSTILE.values(), *FAULTY.values()], ids=[*HOSTILE, *FAULTY])
 def test_whatever_a_schema_is_like_what_is_sent_is_not_refused(schema: Json) -> None:
     assert find_refusals(send(schema)) == []
