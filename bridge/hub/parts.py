@@ -36,17 +36,18 @@ def mend_content(result: dict[str, Json]) -> None:
     """Make the content of a tool's result, in place, what the SDK takes: what it does not know becomes words."""
     if not result.keys() & {"content", "structuredContent"}:
         return
-    if not isinstance(result.get("_meta"), dict):
-        result.pop("_meta", None)
+    meta = result.pop("_meta", None)
+    kept: dict[str, Json] = meta if isinstance(meta, dict) else {}
     if result.get("isError") is None:
         result.pop("isError", None)
     content = result.get("content")
     parts = content if isinstance(content, list) else [] if content is None else [content]
     if len(parts) > PARTS_AT_ONCE:
-        held: Json = {_KEY: Held(parts)}
-        result |= {"content": [], "_meta": held}  # nothing else in it is for the model
-    else:
-        result["content"] = list(map(_mend, parts))
+        kept[_KEY] = Held(parts)
+        parts = list[Json]()
+    result["content"] = list(map(_mend, parts))
+    if kept:
+        result["_meta"] = kept
 
 
 async def release_parts(result: types.CallToolResult) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from bridge.hub.parts import mend_content
+from bridge.messages import MENDED_WORDS
 from tests.fakes.http import HttpServer
 from tests.fakes.rogue import Rogue
 from tests.fakes.scene import scene
@@ -42,7 +43,8 @@ def build(results: Sequence[Any]) -> Starlette:
         if message["method"] == "tools/call":
             found["result"].pop("content")
             found["result"] |= results[int(message["params"]["arguments"]["text"])]
-        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
+        reply = json.dumps({"jsonrpc": "2.0", "id": message["id"], **found})
+        return Response(reply, media_type="application/json")
 
     return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
 
@@ -110,3 +112,8 @@ async def test_an_image_among_a_thousand_texts_is_seen() -> None:
     [parts] = await use({"content": [*texts(600), IMAGE, *texts(400)]})
     assert [part["type"] for part in parts] == ["input_text"] * 600 + ["input_image"] + ["input_text"] * 400
     assert [part["text"] for part in parts[601:]] == [part["text"] for part in texts(400)]
+
+
+async def test_half_an_emoji_among_a_thousand_texts_is_told() -> None:
+    [output] = await use({"content": [*texts(1000), {"type": "text", "text": "\ud83d"}]})
+    assert output.splitlines()[1000:] == ["\ufffd", f"[{MENDED_WORDS}]"]
