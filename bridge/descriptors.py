@@ -85,11 +85,14 @@ class Sink:
             self._drained.set()
 
     async def _write_on(self) -> None:
-        if sys.platform == "win32":
-            await anyio.to_thread.run_sync(self._write_now)
-        else:
-            await anyio.wait_writable(self._fd)
-            self._write_now()
+        try:
+            if sys.platform == "win32":
+                self._rest = self._rest[await anyio.to_thread.run_sync(os.write, self._fd, self._rest) :]
+            else:
+                await anyio.wait_writable(self._fd)
+                self._write_now()
+        except OSError:
+            self._break()
 
     def _write_now(self) -> None:
         try:
@@ -97,5 +100,8 @@ class Sink:
         except BlockingIOError:
             pass
         except OSError:
-            self._rest, self.is_broken = memoryview(b""), True
-            self._on_break()
+            self._break()
+
+    def _break(self) -> None:
+        self._rest, self.is_broken = memoryview(b""), True
+        self._on_break()
