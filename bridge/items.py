@@ -227,18 +227,17 @@ def _read_content(content: Json) -> Iterator[str]:
 def read_usage(usage: JsonObject | None) -> dict[str, int]:
     """input, output and total tokens of a response; missing, null and chat-style fields count as they can."""
     usage = usage or {}
-    taken = _read_count(usage, "input_tokens", "prompt_tokens")
-    given = _read_count(usage, "output_tokens", "completion_tokens")
-    total = _read_count(usage, "total_tokens") or taken + given
-    return {"input_tokens": taken if taken or given else total, "output_tokens": given, "total_tokens": total}
+    spent = {
+        "input_tokens": _count(usage, "input_tokens") or _count(usage, "prompt_tokens"),
+        "output_tokens": _count(usage, "output_tokens") or _count(usage, "completion_tokens"),
+    }
+    total = _count(usage, "total_tokens") or sum(spent.values())
+    return (spent if any(spent.values()) else spent | {"input_tokens": total}) | {"total_tokens": total}
 
 
-def _read_count(usage: JsonObject, *names: str) -> int:
-    for name in names:
-        number = usage.get(name)
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            return max(0, int(number))
-    return 0
+def _count(usage: JsonObject, name: str) -> int:
+    n = usage.get(name)
+    return max(0, int(n)) if isinstance(n, (int, float)) and not isinstance(n, bool) else 0
 
 
 def encode_error(code: str, message: str, **details: Json) -> str:

@@ -47,7 +47,10 @@ class Budget:
 
     def note(self, call: Call, output: CallOutput) -> None:
         """A call has been run and has come to this."""
-        self._repeats.note(call, output, is_new=call.name in self.polling)
+        if call.name in self.polling:
+            self._repeats.note_news()
+        else:
+            self._repeats.note(call, output)
 
     def end_turn(self, calls: Sequence[Call], outputs: Sequence[str]) -> None:
         """Count a turn's calls, whether they were run or not, and the items that answer them."""

@@ -85,7 +85,7 @@ class Loop(Generic[C]):
     def _grow(self, terms: Terms[C], answers: Iterable[Answered]) -> Terms[C]:
         offer = terms.offer.grow(name for answer in answers for name in answer.names)
         self._tell(offer.notices[len(terms.offer.notices) :])
-        return replace(terms, offer=offer)
+        return terms if offer is terms.offer else replace(terms, offer=offer)
 
     async def _ask(self, n: int, request: Request, history: History, terms: Terms[C], *, is_last: bool) -> Response:
         """The n-th response; once more with less history where it was too much for the model, or without tools where it

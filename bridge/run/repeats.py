@@ -37,13 +37,17 @@ class Repeats:
         message = f"this call was made {times} times with the same result; use that, or do something else"
         return fail_call("repeated_call", message)
 
-    def note(self, call: Call, output: CallOutput, *, is_new: bool = False) -> None:
-        """A call has come to this; `is_new`, whatever came before."""
+    def note(self, call: Call, output: CallOutput) -> None:
+        """A call has come to this."""
         key, value = _identify(call), output["output"]
         pair = key, (value,) if isinstance(value, str) else tuple(map(_read_part, value))
-        self._has_news |= is_new or pair not in self._seen
+        self._has_news |= pair not in self._seen
         self._seen.add(pair)
         self._made.append(key)
+
+    def note_news(self) -> None:
+        """A call has come to what is new, whatever came before."""
+        self._has_news = True
 
     @property
     def is_circling(self) -> bool:
