@@ -135,7 +135,8 @@ async def test_calls_wait_for_a_lost_server_for_its_connect_timeout_and_are_then
         await bridge.reached("gone", "failed")
         assert not outputs
         await clock.advance(10)
-    assert "gone is not connected: the process exited with status 2" in outputs[1]
+    assert "gone is not connected: " in outputs[1]  # after one attempt, or several
+    assert "the process exited with status 2" in outputs[1]
     assert "can't open file" in outputs[1]
     assert catalogue.tools.keys() >= {"gone__read"}
 
