@@ -12,11 +12,12 @@ KEPT_BYTES = 4096
 
 @dataclass(frozen=True)
 class Overlong:
-    """A line longer than the limit: its first and last bytes, and how many there were."""
+    """A line longer than `limit`: its first and last bytes, and how many there were."""
 
     head: bytes
     tail: bytes
     size: int
+    limit: int
 
 
 class LineSplitter:
@@ -54,4 +55,4 @@ class LineSplitter:
     def _take(self) -> bytes | Overlong:
         parts, size = self._parts, self._size
         self._parts, self._size = list[bytes](), 0
-        return b"".join(parts) if size <= self._limit else Overlong(parts[0], parts[1], size)
+        return b"".join(parts) if size <= self._limit else Overlong(parts[0], parts[1], size, self._limit)

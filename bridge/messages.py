@@ -59,7 +59,7 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     """The message in `line`; invalid UTF-8 and lone surrogates become U+FFFD, and the message says so: a result by
     MENDED, an error by its text. Raises BadMessage."""
     if isinstance(line, Overlong):
-        raise BadMessage(f"a message of {line.size:,} bytes is over the limit", line.head, line.tail)
+        raise BadMessage(f"a message of {line.size:,} bytes is over the limit of {line.limit:,}", line.head, line.tail)
     with suppress(ValueError):
         # Not `validate_json`: that copies every text once more, and holds up the event loop twice as long.
         return _refuse_odd_ids(jsonrpc_message_adapter.validate_python(from_json(line), by_name=False), line)

@@ -30,13 +30,13 @@ def test_a_line_over_the_limit_is_counted_and_its_ends_are_kept(chunk: int) -> N
     long = bytes(range(48, 58)) * 1500
     before, found, after = split(b"before\n" + long + b"\nafter", limit=9_000, chunk=chunk)
     assert (before, after) == (b"before", b"after")
-    assert found == Overlong(long[:KEPT_BYTES], long[-KEPT_BYTES:], len(long))
+    assert found == Overlong(long[:KEPT_BYTES], long[-KEPT_BYTES:], len(long), 9_000)
 
 
 def test_a_line_of_exactly_the_limit_is_whole() -> None:
     assert split(b"x" * 100 + b"\n" + b"y" * 101 + b"\n", limit=100) == [
         b"x" * 100,
-        Overlong(b"y" * 101, b"y" * 101, 101),
+        Overlong(b"y" * 101, b"y" * 101, 101, 100),
     ]
 
 

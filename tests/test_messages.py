@@ -70,8 +70,8 @@ def test_what_was_replaced_is_said_and_what_the_server_itself_replaced_is_not() 
         (b"5", None),
         (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', None),
         (b'{"jsonrpc": "2.0", "id": 1.5, "method": "ping"}', None),
-        (Overlong(b'{"jsonrpc": "2.0", "id": 7, "result": {"text": "xxx', b'xxx"}}', 5000), 7),
-        (Overlong(b'{"result": {"text": "\\"id\\": 8, xxx', b'xxx"}, "jsonrpc": "2.0", "id": 7}', 5000), 7),
+        (Overlong(b'{"jsonrpc": "2.0", "id": 7, "result": {"text": "xxx', b'xxx"}}', 5000, 4000), 7),
+        (Overlong(b'{"result": {"text": "\\"id\\": 8, xxx', b'xxx"}, "jsonrpc": "2.0", "id": 7}', 5000, 4000), 7),
     ],
 )
 def test_what_cannot_be_read_names_the_request_it_belongs_to_and_no_other(line: bytes | Overlong, id: object) -> None:

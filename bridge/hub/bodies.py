@@ -23,6 +23,7 @@ from mcp_types import (
 )
 from typing_extensions import override
 
+from bridge.hub.detour import Detour
 from bridge.hub.events import Event, EventReader
 from bridge.lines import Overlong
 from bridge.messages import BadMessage, read_message, write_message
@@ -44,7 +45,7 @@ async def read_body(response: httpx2.Response, limit: int) -> bytes | Overlong:
             size += len(chunk)
             parts.append(chunk)
             if size > limit:
-                return Overlong(b"".join(parts)[:limit], b"", size)
+                return Overlong(b"".join(parts)[:limit], b"", size, limit)
     return b"".join(parts)
 
 
@@ -90,7 +91,8 @@ class EventBody(httpx2.AsyncByteStream):
     """A server-sent event stream written again: every message can be read by the SDK, no event is over the limit.
 
     With a `request` it is the reply to that call, which gets an answer however the stream ends: unless it can be asked
-    for the rest of it, and then `on_rest` is told the last event's id.
+    for the rest of it, and then `on_rest` is told the last event's id. Large messages take the `detour`, if there is
+    one.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class EventBody(httpx2.AsyncByteStream):
         on_rest: Callable[[bytes], None] = lambda _: None,
         on_message: Callable[[], None] = lambda: None,
         on_close: Callable[[], None] = lambda: None,
+        detour: Detour | None = None,
     ) -> None:
         self._response = response
         self._events = EventReader(limit)
@@ -109,6 +112,7 @@ class EventBody(httpx2.AsyncByteStream):
         self._on_rest = on_rest
         self._on_message = on_message
         self._on_close = on_close
+        self._detour = detour
         self._reading = anyio.CancelScope()
         self._is_given_up = False
         self._is_answered = False
@@ -157,7 +161,7 @@ class EventBody(httpx2.AsyncByteStream):
         self._on_message()
         data, is_reply = mend_message(event.data, self._request)
         self._is_answered |= is_reply
-        return replace(event, retry=retry, data=data).encode()
+        return replace(event, retry=retry, data=self._detour.enter(data) if self._detour else data).encode()
 
     @override
     async def aclose(self) -> None:

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from bridge.children import Child
 from bridge.clock import Clock
+from bridge.hub.detour import Detour
 from bridge.hub.guard import GuardedClient
 from bridge.hub.replies import SESSION_GONE
 from bridge.hub.stdio import Process
@@ -29,8 +30,6 @@ READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is waited for on: the SDK's figure."""
 
 MAX_QUEUED = 1000
-SSE_BYTES = (1 << 20) - 4096
-"""Bytes of one message over the SSE transport."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._repair = repair
         self._clock = clock
         self._transport = transport
+        self._detour = Detour() if way.wire == "sse" else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -80,7 +80,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._repair, self._lost)
+            watched = _Watched(incoming, self._repair, self._lost, self._detour)
             yield watched, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
@@ -133,8 +133,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     ) -> GuardedClient:
         assert self._server.url
         return GuardedClient(
-            # The SDK's SSE transport has a limit for an event that cannot be set, and ends over one that is larger.
-            limit=min(self._limit, SSE_BYTES) if self._way.wire == "sse" else self._limit,
+            limit=self._limit,
             clock=self._clock,
             on_end=self._lost.set,
             # The SDK's SSE transport sends nothing more after one POST that failed.
@@ -142,7 +141,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             headers={"accept-encoding": "identity"} | (headers or {}),  # what is small on the wire is small in memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
-            has_results_on_get=self._way.wire == "sse",
+            detour=self._detour,
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )
@@ -163,8 +162,10 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         inner: ObjectReceiveStream[SessionMessage | Exception],
         repair: Callable[[dict[str, Json]], None],
         lost: anyio.Event,
+        detour: Detour | None,
     ) -> None:
         self._inner = inner
+        self._detour = detour
         self._repair = repair
         self._lost = lost
         self._is_over = False
@@ -178,6 +179,8 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._lost.set()
             raise anyio.EndOfStream from None
+        if self._detour and isinstance(message, SessionMessage):
+            message.message = self._detour.leave(message.message)
         reply = message.message if isinstance(message, SessionMessage) else None
         if isinstance(reply, JSONRPCResponse):
             self._repair(reply.result)

@@ -1,7 +1,7 @@
 """The bytes of a server-sent event stream as events, in linear time and bounded.
 
 Covers what the SDK's own readers leave open (mcp 2.3, httpx2 2.16): an event over the limit ends the stream for
-everybody, and on the SSE transport the limit is 1 MiB and cannot be set.
+everybody. That limit can be set for Streamable HTTP; for the SSE transport see `detour.py`.
 """
 
 import codecs
@@ -69,7 +69,7 @@ class EventReader:
     def _read(self, line: bytes | Overlong) -> None:
         if isinstance(line, Overlong):
             if line.head.startswith(b"data:"):
-                self._overlong = Overlong(line.head[5:], line.tail, line.size)
+                self._overlong = Overlong(line.head[5:], line.tail, line.size - 6, self.limit)
             return
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
@@ -88,7 +88,7 @@ class EventReader:
     def _add(self, value: bytes) -> None:
         self._size += len(value) + 1
         if self._size > self.limit + 1:
-            self._overlong = Overlong(self._data[0] if self._data else value, value, self._size)
+            self._overlong = Overlong(self._data[0] if self._data else value, value, self._size, self.limit)
         else:
             self._data.append(value)
 

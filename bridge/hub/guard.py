@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.hub.bodies import UNREACHABLE, EventBody, mend_message, read_body
+from bridge.hub.detour import Detour
 from bridge.hub.pace import Pace
 from bridge.hub.replies import (
     NOT_SENT,
@@ -53,8 +54,8 @@ class GuardedClient(httpx2.AsyncClient):
     The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens
     another session when the server has forgotten its own (python-sdk#1676), opens streams as fast as the server ends
     them (python-sdk#3257), and keeps no HTTP status to itself. `on_failure` is told of every POST that failed, `on_end`
-    when there is no session any more. `has_results_on_get`: results come on the stream that GET opened, as over the SSE
-    transport, and not as the reply to their POST.
+    when there is no session any more. With a `detour` it is for the SSE transport, where results come on the stream
+    that GET opened, and not as the reply to their POST.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class GuardedClient(httpx2.AsyncClient):
         headers: dict[str, str],
         timeout: httpx2.Timeout,
         auth: httpx2.Auth | None,
-        has_results_on_get: bool,
+        detour: Detour | None,
         trust_env: bool,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
@@ -77,7 +78,7 @@ class GuardedClient(httpx2.AsyncClient):
         )
         self._limit = limit
         self._clock = clock
-        self._has_results_on_get = has_results_on_get
+        self._detour = detour
         self._on_failure = on_failure
         self._on_end = on_end
         self._pace = Pace(clock)
@@ -120,7 +121,7 @@ class GuardedClient(httpx2.AsyncClient):
         call = cast("RequestId | None", message.get("id") if "method" in message else None)
         if call is None:
             return await self._notify(request, message, transmit)
-        if message["method"] == "tools/call" and not self._has_results_on_get:
+        if message["method"] == "tools/call" and not self._detour:
             _allow_silence(request)
         try:
             response = await transmit()
@@ -189,7 +190,13 @@ class GuardedClient(httpx2.AsyncClient):
                 self._replies.pop(call, None)
 
         body = EventBody(
-            response, self._limit, request=call, on_rest=note_rest, on_message=self._pace.reset, on_close=forget
+            response,
+            self._limit,
+            request=call,
+            on_rest=note_rest,
+            on_message=self._pace.reset,
+            on_close=forget,
+            detour=self._detour,
         )
         if call is not None:
             self._replies[call] = body
@@ -199,7 +206,7 @@ class GuardedClient(httpx2.AsyncClient):
         """A stream of what the server says by itself, or the rest of the reply to a call."""
         call = self._rests.pop(request.headers.get("last-event-id", ""), None)
         has_session = "mcp-session-id" in request.headers
-        if call is not None or self._has_results_on_get:
+        if call is not None or self._detour:
             _allow_silence(request)
         await self._pace.wait()
         try:

@@ -23,9 +23,10 @@ from bridge.messages import MENDED_WORDS
 from bridge.settings import Config, Limits, ServerConfig
 from bridge.telemetry import Redactor
 from tests.fakes.clock import PATIENCE_S, VirtualClock
+from tests.fakes.peers import Peer
 from tests.fakes.rogue import Rogue
 from tests.fakes.scene import until
-from tests.fakes.simulation import call
+from tests.fakes.simulation import call, open_hub
 
 pytestmark = pytest.mark.anyio
 
@@ -289,3 +290,16 @@ async def test_a_stream_that_never_answers_is_closed_when_its_call_is_given_up()
         await clock.advance(31)
         await until(lambda: bool(outputs) and body.is_closed)
     assert "no result in time" in str(outputs[0]["output"])
+
+
+@pytest.mark.parametrize("megabytes", [2, 5])
+async def test_a_message_over_the_limit_of_the_sdks_sse_transport_comes_whole(megabytes: int) -> None:
+    clock = VirtualClock()
+    peer = Peer("far", clock, {"legacy": "", "huge": str(megabytes)})
+    async with open_hub({"far": "sse"}, {"far": peer}, clock, limits=Limits(message_bytes=4 << 20)) as hub:
+        await hub.catalogue()
+        output, after = [await call(hub, f"far__{tool}", "hello", math.inf) for tool in ("huge", "echo")]
+    left_out, too_long = f"of {megabytes << 20:,} bytes left out", "5,242,980 bytes is over the limit of 4,194,304"
+    assert (left_out if megabytes < 4 else too_long) in str(output["output"])
+    assert after["output"] == "hello"
+    assert peer.starts == 1
