@@ -1,5 +1,6 @@
 """Why the guards are there: each fault, on the SDK alone. A test that fails here says which guard can go."""
 
+import json
 import subprocess
 import sys
 from contextlib import suppress
@@ -12,6 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import ValidationError
 from typing_extensions import override
 
+from bridge.items import JsonObject
 from tests.bench.faults import Bombs
 from tests.fakes.clock import VirtualClock
 from tests.fakes.peers import MemoryHttp, Peer
@@ -20,6 +22,11 @@ from tests.fakes.servers import ROGUE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
+INITIALIZE: JsonObject = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "host", "version": "1"},
+}
 SOON_S = 0.5
 """Long enough for an answer, were there one."""
 
@@ -69,6 +76,37 @@ def test_a_line_of_garbage_is_not_answered() -> None:
         [sys.executable, "-c", program], input=b"garbage\n", capture_output=True, timeout=60, check=True
     )
     assert done.stdout == b""
+
+
+HALF_AN_EMOJI = """
+from mcp.server.mcpserver import MCPServer
+server = MCPServer("bare", log_level="CRITICAL")
+server.add_tool(lambda: chr(0xD83D), name="half")
+server.run("stdio")
+"""
+
+
+def test_half_an_emoji_in_a_result_is_never_answered_and_ends_the_server_at_the_next_line() -> None:
+    """`messages.write_message`, for our own face."""
+    said: list[JsonObject] = [
+        {"id": 1, "method": "initialize", "params": INITIALIZE},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": {"name": "half", "arguments": {}}},
+    ]
+    command, pipe = [sys.executable, "-c", HALF_AN_EMOJI], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as server:
+        assert server.stdin
+        assert server.stdout
+        assert server.stderr
+        with suppress(BrokenPipeError):
+            for message in (*said, *[{"id": 3, "method": "ping"}] * 60):
+                server.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+                with suppress(subprocess.TimeoutExpired):
+                    server.wait(SOON_S)
+        answers = [json.loads(line)["id"] for line in server.stdout]
+        assert b"surrogates not allowed" in server.stderr.read()
+    assert server.returncode == 1
+    assert 2 not in answers
 
 
 async def test_a_small_body_that_is_large_in_memory_is_accepted() -> None:
