@@ -18,6 +18,7 @@ _VALUE = re.compile(
     r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+|\b[A-Z]+-\d+\b|\"[^\"\n]{1,200}\"|“[^”\n]{1,200}”|「[^」\n]{1,200}」"
 )
 """What something is to be done with: addresses, keys of tickets, quotations. It does not say what is to be done."""
+_QUOTED = re.compile('\\s*["“「]([^"”」]*)["”」]\\s*')
 _URL = re.compile(r"https?://[^\s\"'<>,。;，；]+|\b[\w-]+(?:\.[\w-]+)*\.(?:com|org|net|io|dev|cn)\b", re.ASCII)
 _FILE = re.compile(r"\b[\w-]+\.([a-z][a-z0-9]{1,4})\b", re.ASCII)
 _PLURAL = re.compile("(?:(?<=[a-z]{2}[hxsz])es|(?<=[a-z]{2}[^siu])s)$")
@@ -110,7 +111,9 @@ def _pair(run: str) -> list[str]:
 
 
 def read_wish(text: str, known: Container[str]) -> list[str]:
-    """The terms of what somebody wants done, each once. A name such as GitHub is one term where it is `known`."""
+    """The terms of what somebody wants done, each once. A name such as GitHub is one term where it is `known`.
+    A wish that is a quotation as a whole is what it quotes."""
+    text = quoted[1] if (quoted := _QUOTED.fullmatch(text)) else text
     text = _BRAND.sub(lambda match: match[0].lower() if stem(match[0]) in known else match[0], text)
     text = _PROPER.sub(lambda match: match[0] if stem(match[0]) in known else " ", text)
     text = _FILE.sub(r" file \1 ", _URL.sub(" url ", _VALUE.sub(" ", text)))

@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import Generic, NamedTuple
 
 from bridge.arguments import read_arguments
-from bridge.cuts import Keep
+from bridge.cuts import Keep, cut_middle
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
 from bridge.questions import Ask
 from bridge.run.engine import C, Tools
 from bridge.terms import CallTerms, OnProgress
 
+MAX_QUOTED_BYTES = 500
+"""How much of a wrong argument is quoted back to the model."""
 BRIDGE = "bridge"
 """The server that these tools appear with."""
 
@@ -68,7 +70,8 @@ class OwnTool:
                 return {**self._wrap(answer.text, is_error=False), "found": [*answer.names]}
             return self._wrap(answer, is_error=False)
         except jsonschema_rs.ValidationError as error:
-            wrong = error.message
+            where = ".".join(map(str, error.instance_path)) or "the arguments"
+            wrong = f"{where}: {cut_middle(error.message, MAX_QUOTED_BYTES)}"
         except ValueError as error:
             wrong = str(error)
         return self._wrap(encode_error("invalid_arguments", wrong), is_error=True)

@@ -48,6 +48,15 @@ def notices(receipt: dict[str, Any], code: str) -> list[str]:
     return [notice["message"] for notice in receipt["notices"] if notice["code"] == code]
 
 
+async def test_wishes_that_are_none_are_refused_in_few_words() -> None:
+    wishes: list[Any] = ["x" * 10_000, 5, None]
+    script = [responds(*(call("find_tools", {"query": wish}) for wish in wishes)), DONE]
+    _, (_, again) = await ask(script, office("erp"), {"input": "Hello"}, limits=SMALL, tool_search=FIRST)
+    told = [json.loads(output)["message"] for output in outputs_of(again)]
+    assert [words.partition(": ")[0] for words in told] == ["query"] * 3
+    assert max(map(len, told)) < 700
+
+
 @pytest.mark.rule("R13")
 async def test_a_request_over_the_limit_carries_what_fits_the_input_and_a_way_to_the_rest() -> None:
     receipt, (asked,) = await ask(

@@ -71,7 +71,9 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize("wish", ["send an e-mail", "发送邮件", "SEND_MAIL", "sendMail", "邮件发给安娜"])
+@pytest.mark.parametrize(
+    "wish", ["send an e-mail", '"send an e-mail"', "“发送邮件”", "发送邮件", "SEND_MAIL", "sendMail", "邮件发给安娜"]
+)
 def test_even_of_two_tools_the_one_that_fits_comes_first(wish: str) -> None:
     assert Index(SMALL).rank(wish)[:1] == ["mail__send"]
 
