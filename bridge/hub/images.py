@@ -33,7 +33,11 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
 
     Raises NotShown for what the API does not take: it would refuse a whole request over it.
     """
-    image = await _decode(data)
+    try:
+        image = await _decode(data)
+    except NotShown:
+        data = _tidy(data)
+        image = await _decode(data)
     kind = next((kind for start, kind in _KINDS.items() if image.startswith(start)), None)
     if kind is None:
         raise NotShown("it is no PNG, JPEG, WebP or GIF")
@@ -45,6 +49,14 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
     url = f"data:image/jpeg;base64,{base64.b64encode(smaller).decode()}"
     await anyio.lowlevel.checkpoint()
     return url, words
+
+
+def _tidy(data: str) -> str:
+    """Base64 as servers write it too: as a `data:` URL, in lines, in the alphabet of URLs or without its padding."""
+    head, comma, rest = data.partition(",")
+    bare = "".join((rest if comma and head.startswith("data:") else data).split())
+    bare = bare.replace("-", "+").replace("_", "/").rstrip("=")
+    return bare + "=" * (-len(bare) % 4)
 
 
 async def _decode(data: str) -> bytes:

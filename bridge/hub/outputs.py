@@ -1,5 +1,7 @@
 """A tool result as a call output: what the model reads of what a server said, and nothing dropped in silence."""
 
+import base64
+import re
 from collections.abc import Sequence
 
 import anyio.lowlevel
@@ -15,6 +17,8 @@ from bridge.messages import MENDED_WORDS, is_mended
 from bridge.settings import StructuredContent
 
 NO_OUTPUT = "(no output)"
+_TEXTUAL = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|yaml|toml|javascript)\b")
+"""Kinds of files that are read as texts, though they come as bytes."""
 
 
 async def render_result(
@@ -78,9 +82,22 @@ async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[Jso
             name = f"resource {resource.uri}, {kind}"
             if kind.startswith("image/"):
                 return await _render_image(name, resource.blob, image_bytes)
+            text = _read_text(kind, resource.blob)
+            if text is not None:
+                return [_text(scrub(f"[resource {resource.uri}]\n{text}"))]
             return [_text(scrub(f"[{name}, {_count_bytes(resource.blob)}: not shown]"))]
         case _:
             return [_text(encode(block.model_dump(by_alias=True, exclude_none=True)))]
+
+
+def _read_text(kind: str, blob: str) -> str | None:
+    """What a file says that is a text by its kind and by its bytes."""
+    if not _TEXTUAL.match(kind):
+        return None
+    try:
+        return base64.b64decode(blob, validate=True).decode()
+    except ValueError:
+        return None
 
 
 async def _render_image(name: str, data: str, limit_bytes: int) -> list[JsonObject]:

@@ -34,6 +34,7 @@ from a refusal). Made by running each of them.
 - An image is sent as what its bytes are. One over `limits.image_bytes` is scaled down where the extra `images` is
   installed; what cannot be sent is named, with its size and the reason.
 - Invalid UTF-8 and half characters become U+FFFD, which a last line says.
+- A file is read where its kind and its bytes are those of a text, else named.
 - What is no content of MCP, or not yet, is its JSON as a text, binary data left out.
 - A text over `limits.output_bytes` keeps its head and tail; `read_output` reads the rest, by page or by words.
 """

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -178,6 +179,35 @@ async def test_an_image_over_the_bound_is_scaled_and_says_so(kind: str) -> None:
     with Image.open(io.BytesIO(data)) as picture:
         assert picture.width / picture.height == pytest.approx(1.5, rel=0.05)
         assert told["text"] == (f"[image, image/png: scaled from 300x200 pixels to {picture.width}x{picture.height}]")
+
+
+WAYS: dict[str, Callable[[str], str]] = {
+    "as a URL": lambda data: f"data:image/png;base64,{data}",
+    "in lines": lambda data: "\n".join(data[place : place + 76] for place in range(0, len(data), 76)),
+    "without padding": lambda data: data.rstrip("="),
+    "for URLs": lambda data: data.replace("+", "-").replace("/", "_"),
+}
+
+
+@pytest.mark.parametrize("write", WAYS.values(), ids=WAYS)
+async def test_an_image_is_seen_however_its_base64_is_written(write: Callable[[str], str]) -> None:
+    data = draw(31, 20)
+    [shown] = await show(write(data), 9000)
+    assert shown["image_url"] == f"data:image/png;base64,{data}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "shown"),
+    [
+        ("text/csv", b"a,b\n1,2", "[resource test://f]\na,b\n1,2"),
+        ("application/vnd.api+json; charset=utf-8", b'{"a":1}', '[resource test://f]\n{"a":1}'),
+        ("text/plain", b"\xff\xfe", "[resource test://f, text/plain, 2 bytes: not shown]"),
+        ("application/zip", b"text", "[resource test://f, application/zip, 4 bytes: not shown]"),
+    ],
+)
+async def test_a_file_that_is_a_text_is_read_as_one(kind: str, data: bytes, shown: str) -> None:
+    blob = types.BlobResourceContents(uri="test://f", mime_type=kind, blob=base64.b64encode(data).decode())
+    assert await render(types.EmbeddedResource(type="resource", resource=blob)) == shown
 
 
 async def test_an_image_within_the_bound_is_sent_as_it_is() -> None:
