@@ -13,6 +13,7 @@ import pytest
 from bridge.hub.schemas import build_function, repair_schema
 from tests.fakes.api_rules import find_refusals
 from tests.fakes.arguments import make_arguments
+from tests.fakes.stalls import Stall
 
 Json = Any
 PUBLISHED = sorted((Path(__file__).parents[1] / "data" / "published").glob("*.json"))
@@ -198,15 +199,17 @@ FAULTY: dict[str, Json] = {
 }
 
 
-def test_what_is_far_too_large_is_not_even_looked_at() -> None:
+def test_what_is_far_too_large_is_not_even_looked_at(stall: Stall) -> None:
     values: Json = [f"value {number}" for number in range(100_000)]
-    with pytest.raises(ValueError, match=r"its schema of 1,\d{3},\d{3} characters is too large"):
+    with stall.step(), pytest.raises(ValueError, match=r"its schema of 1,\d{3},\d{3} characters is too large"):
         repair_schema({"type": "object", "properties": {"a": {"enum": values}}}, lambda _: None)
 
 
 @pytest.mark.parametrize("schema", [*HOSTILE.values(), *FAULTY.values()], ids=[*HOSTILE, *FAULTY])
-def test_whatever_a_schema_is_like_what_is_sent_is_not_refused(schema: Json) -> None:
-    assert find_refusals(send(schema)) == []
+def test_whatever_a_schema_is_like_what_is_sent_is_not_refused(schema: Json, stall: Stall) -> None:
+    with stall.step():
+        sent = send(schema)
+    assert find_refusals(sent) == []
 
 
 def judge(schema: Json) -> jsonschema_rs.Validator:
@@ -317,11 +320,12 @@ def test_a_tool_is_strict_on_request_where_its_schema_is_so_already(schema: Json
     assert any(obstacle in note for note in function.notes) if obstacle else not function.notes
 
 
-def test_no_published_tool_is_refused_or_left_out() -> None:
+def test_no_published_tool_is_refused_or_left_out(stall: Stall) -> None:
     assert len(PUBLISHED) >= 15
     for file in PUBLISHED:
         for tool in json.loads(file.read_text(encoding="utf-8"))["tools"]:
-            sent = send(tool["inputSchema"], tool["name"][:64], tool.get("description", ""))
+            with stall.step():
+                sent = send(tool["inputSchema"], tool["name"][:64], tool.get("description", ""))
             assert find_refusals(sent) == [], (file.stem, tool["name"])
 
 
