@@ -25,7 +25,7 @@ from tests.external.victims import START_S, Victim, list_victims
 from tests.fakes.http import HttpServer
 from tests.fakes.scene import configure
 from tests.fakes.servers import rogue
-from tests.fakes.stalls import watched_loops
+from tests.fakes.stalls import untraced, watched_loops
 from tests.fakes.told import do_as_told, tell
 from tests.fakes.upstream import ScriptedUpstream
 
@@ -90,7 +90,7 @@ async def kill_often(client: Client, victim: Victim, kills: int) -> Findings:
     for _ in range(kills):
         async with _timing(client, found.control):
             await victim.rehearse()
-        with watched_loops() as loops:
+        with untraced(), watched_loops() as loops:
             async with _timing(client, found.busy):
                 await _kill(client, victim, found)
         found.stall = max(found.stall, loops.stall.longest)
