@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 import anyio
 import httpx2
@@ -98,32 +99,29 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         assert self._server.url
         async with self._build_client(headers=dict(self._server.headers)) as client:
             try:
-                async with streamable_http_client(
-                    self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
-                ) as streams:
-                    yield streams  # type: ignore[misc]
+                async with (
+                    streamable_http_client(
+                        self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
+                    ) as (incoming, outgoing),
+                    _queue(outgoing) as to_queue,
+                ):
+                    yield incoming, to_queue  # type: ignore[misc]
             finally:
                 await client.end_session(self._server.url)
 
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
-        """With a queue in front that takes messages at once: the SDK's transport sends one after the other, and what it
-        cancels waits, shielded, until its notice of that is taken."""
         assert self._server.url
-        async with sse_client(
-            self._server.url,
-            headers=dict(self._server.headers),
-            sse_read_timeout=READ_TIMEOUT_S,
-            httpx_client_factory=self._build_client,
-        ) as (incoming, outgoing):
-            to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
-            with to_queue, queue:
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(_send_on, queue, outgoing)  # type: ignore[arg-type]
-                    try:
-                        yield incoming, to_queue  # type: ignore[misc]
-                    finally:
-                        tasks.cancel_scope.cancel()
+        async with (
+            sse_client(
+                self._server.url,
+                headers=dict(self._server.headers),
+                sse_read_timeout=READ_TIMEOUT_S,
+                httpx_client_factory=self._build_client,
+            ) as (incoming, outgoing),
+            _queue(outgoing) as to_queue,
+        ):
+            yield incoming, to_queue  # type: ignore[misc]
 
     def _build_client(
         self,
@@ -147,7 +145,26 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         )
 
 
-async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: ObjectSendStream[SessionMessage]) -> None:
+class _Takes(Protocol):
+    async def send(self, item: SessionMessage, /) -> None: ...
+
+
+@asynccontextmanager
+async def _queue(outgoing: _Takes) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
+    """A stream in front of `outgoing` that takes messages at once. The SDK's HTTP transports send notifications (that
+    for SSE, everything) one after the other, and a call that is cancelled waits, shielded, until its notice is taken.
+    """
+    to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
+    with to_queue, queue:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_send_on, queue, outgoing)
+            try:
+                yield to_queue
+            finally:
+                tasks.cancel_scope.cancel()
+
+
+async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Takes) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with queue:
             async for message in queue:
