@@ -120,6 +120,8 @@ class Served:
         stdout, _ = self.process.communicate(timeout=20)
         self.seconds = time.monotonic() - began
         self.stdout += stdout
+        with suppress(AssertionError):  # what was killed with its group is gone when the system comes to it
+            until(lambda: not survivors(self.pids))
         self.left = survivors(self.pids)
         kill_left(self.pids)
         return self

@@ -25,6 +25,7 @@ from bridge.host.http import _name_loopback, listen
 from bridge.settings import ServeConfig
 from tests.fakes.bridges import ERAS, open_bridge, respond, text_of
 from tests.fakes.clock import PATIENCE_S
+from tests.fakes.scene import until
 from tests.fakes.servers import ROGUE, OrderedServer, survivors
 from tests.fakes.service import TOKEN, Served, connect, serving
 from tests.fakes.upstream import HEAD, Reply, Request, ScriptedUpstream, call, hang, message, responds
@@ -343,7 +344,7 @@ async def test_sigterm_ends_the_service_with_open_streams_and_a_run_in_flight(
                 tasks.cancel_scope.cancel()
             said += await read_until(process.stderr, None)
     assert process.returncode == 0
-    assert survivors(pids) == []
+    await until(lambda: not survivors(pids))
     assert b"Traceback" not in said, said.decode()
     assert TOKEN.encode() not in said
 
