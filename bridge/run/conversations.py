@@ -76,12 +76,16 @@ class Conversations:
         return replace(request, parameters=parameters, items=items, last=Last(str(response_id), found.known))
 
     def _find(self, owner: str | None, response_id: str) -> _Conversation | None:
+        self._forget()
+        return self._kept.get((owner, response_id))
+
+    def _forget(self) -> None:
         oldest = self._clock.now() - KEPT_S
         while self._kept and (first := next(iter(self._kept))) and self._kept[first].time <= oldest:
             self._drop(first)
-        return self._kept.get((owner, response_id))
 
     def _add(self, key: _Key, conversation: _Conversation) -> None:
+        self._forget()
         self._drop(key)
         if conversation.chars > self._kept_chars:
             return  # it would throw out all others, and have no place itself
