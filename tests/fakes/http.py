@@ -17,6 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from typing_extensions import override
 
+from tests.fakes.items import Json
 from tests.fakes.rogue import Rogue, describe
 
 
@@ -136,5 +137,24 @@ def build_faulty() -> Starlette:
         if method == "tools/list":
             found["result"]["tools"] += [describe(name) for name in FAULTS]
         return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
+
+    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+def build_altered(method: str, alter: Callable[[Json, Json], None]) -> Starlette:
+    """An obedient server whose result of `method` is changed before it leaves; `alter` gets the params and the result.
+    What it puts there need be no text: half an emoji is written as its escape."""
+    server = Rogue({})
+
+    async def answer(request: Request) -> Response:
+        message = await request.json()
+        if "id" not in message:
+            return Response(status_code=202)
+        params = message.get("params", {})
+        found = server.answer(message["method"], params, message) or {}
+        if message["method"] == method:
+            alter(params, found["result"])
+        reply = json.dumps({"jsonrpc": "2.0", "id": message["id"], **found})
+        return Response(reply, media_type="application/json")
 
     return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])

@@ -9,14 +9,9 @@ import anyio.lowlevel
 import pytest
 from mcp import types
 from mcp.server.mcpserver import MCPServer
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from tests.fakes.bridges import open_bridge
-from tests.fakes.http import HttpServer
-from tests.fakes.rogue import Rogue
+from tests.fakes.http import HttpServer, build_altered
 from tests.fakes.scene import scene, until
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
@@ -76,23 +71,15 @@ ODD: list[Any] = [
 ]
 
 
-def build_odd() -> Starlette:
-    server = Rogue({})
-
-    async def answer(request: Request) -> Response:
-        message = await request.json()
-        if "id" not in message:
-            return Response(status_code=202)
-        found = server.answer(message["method"], message.get("params", {}), message) or {}
-        if message["method"] == "tools/list":
-            found["result"]["tools"] = json.loads(json.dumps(ODD))
-        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
-
-    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+def list_odd(_: Any, result: Any) -> None:
+    result["tools"] = ODD
 
 
 async def test_every_bad_definition_is_named_and_every_good_one_kept() -> None:
-    async with HttpServer(build_odd) as served, scene({"odd": {"url": served.url}}) as bridge:
+    async with (
+        HttpServer(lambda: build_altered("tools/list", list_odd)) as served,
+        scene({"odd": {"url": served.url}}) as bridge,
+    ):
         outcome = await bridge.use()
         parameters = [tool["parameters"] for tool in bridge.requests[0].json["tools"]]
     assert outcome.offered == [f"odd__{name}" for name in ("first", "untyped", "any_of", "draft_07", "last")]

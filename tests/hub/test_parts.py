@@ -2,19 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from bridge.hub.parts import mend_content
 from bridge.messages import MENDED_WORDS
-from tests.fakes.http import HttpServer
-from tests.fakes.rogue import Rogue
+from tests.fakes.http import HttpServer, build_altered
 from tests.fakes.scene import scene
 from tests.fakes.servers import PIXEL
 from tests.fakes.upstream import call
@@ -31,28 +25,15 @@ def texts(count: int) -> list[Any]:
     return [{"type": "text", "text": f"part {number}"} for number in range(count)]
 
 
-def build(results: Sequence[Any]) -> Starlette:
-    """A server that answers a call with that of these results, whose place the call names."""
-    server = Rogue({})
-
-    async def answer(request: Request) -> Response:
-        message = await request.json()
-        if "id" not in message:
-            return Response(status_code=202)
-        found = server.answer(message["method"], message.get("params", {}), message) or {}
-        if message["method"] == "tools/call":
-            found["result"].pop("content")
-            found["result"] |= results[int(message["params"]["arguments"]["text"])]
-        reply = json.dumps({"jsonrpc": "2.0", "id": message["id"], **found})
-        return Response(reply, media_type="application/json")
-
-    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
-
-
 async def use(*results: Any) -> list[Any]:
-    """What the model reads of each."""
+    """What the model reads of each: a call is answered with the one whose place it names."""
+
+    def choose(params: Any, result: Any) -> None:
+        result.pop("content")
+        result |= results[int(params["arguments"]["text"])]
+
     async with (
-        HttpServer(lambda: build(results)) as server,
+        HttpServer(lambda: build_altered("tools/call", choose)) as server,
         scene({"odd": {"url": server.url, "require_approval": "never"}}) as bridge,
     ):
         outcome = await bridge.use(*(call("odd__echo", {"text": str(place)}) for place in range(len(results))))
