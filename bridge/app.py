@@ -10,17 +10,18 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from bridge.children import Child
 from bridge.clock import Clock
+from bridge.config.settings import BUILTIN, NO_UPSTREAM, Config, Limits, UpstreamConfig
 from bridge.errors import NotConfigured
 from bridge.host.attachments import attach_files, names_files
 from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
-from bridge.hub.connect import Outside
 from bridge.hub.hub import Hub
-from bridge.hub.inside import InProcess
 from bridge.hub.member import Member
+from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.in_process import InProcess
 from bridge.items import JsonObject, Notice
+from bridge.processes.children import Child
 from bridge.questions import Ask
 from bridge.run.admission import Admission, find_run
 from bridge.run.body import Body
@@ -28,8 +29,7 @@ from bridge.run.conversations import Conversations
 from bridge.run.engine import C, Tools, tell
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.record import Listener, Run
-from bridge.settings import BUILTIN, NO_UPSTREAM, Config, Limits, UpstreamConfig
+from bridge.run.run import Listener, Run
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from builtin_tools.server import build_server as build_builtin_server

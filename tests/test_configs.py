@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.cli.entries import build_entry, find_command
-from bridge.config import load
+from bridge.config.load import load
 
 PLACEHOLDER = "/PATH/TO/mcp-responses-bridge/.venv/bin/mcp-responses-bridge"
 HOSTS = ["claude-desktop", "claude-code", "cursor", "vscode"]

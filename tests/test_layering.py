@@ -22,10 +22,16 @@ MAY_IMPORT = {
     "__main__": {BOTTOM, "app", "cli"},
     "builtin_tools": {"builtin_tools"},
 }
-"""By side. A single file directly in bridge/ that is not named here belongs to the bottom."""
+"""By side. A single file directly in bridge/ that is not named here belongs to the bottom, and so do these folders."""
+BOTTOM_FOLDERS = {"config", "jsonrpc", "processes", "schemas", "search"}
 
 DOES_WITHOUT = {"bridge.run.loop": {"mcp", "httpx2"}}
-STANDARD_LIBRARY_ONLY = {"bridge.children", "bridge.watcher", "bridge.jobs", "bridge.stdio"}
+STANDARD_LIBRARY_ONLY = {
+    "bridge.processes.children",
+    "bridge.processes.watcher",
+    "bridge.processes.windows",
+    "bridge.processes.own_stdio",
+}
 """Besides each other."""
 
 
@@ -99,7 +105,7 @@ def is_stray(path: str) -> bool:
     """Whether the file is in a folder of bridge/ that no rule speaks of."""
     match PurePosixPath(path).parts:
         case ("bridge", folder, _, *_):
-            return folder not in MAY_IMPORT
+            return folder not in MAY_IMPORT and folder not in BOTTOM_FOLDERS
         case _:
             return False
 
@@ -142,8 +148,8 @@ def test_every_import_points_the_right_way(repository: Path) -> None:
         ("bridge/host/server.py", "from bridge.hub import member", "host must not import hub"),
         ("bridge/app.py", "from bridge.cli import main", "app must not import cli"),
         ("bridge/cli/ask.py", "import bridge.__main__", "cli must not import __main__"),
-        ("bridge/children.py", "import psutil", "the standard library only"),
-        ("bridge/children.py", "from bridge.errors import BridgeError", "the standard library only"),
+        ("bridge/processes/children.py", "import psutil", "the standard library only"),
+        ("bridge/processes/children.py", "from bridge.errors import BridgeError", "the standard library only"),
         ("bridge/clock.py", "import tests.fakes.clock", "does not know its tests"),
         ("builtin_tools/clock.py", "from bridge.clock import Clock", "builtin_tools must not import the bottom"),
         ("bridge/helpers/text.py", "", "on no known side"),
@@ -165,7 +171,7 @@ def test_a_planted_violation_is_found(path: str, text: str, fault: str) -> None:
         ("bridge/__main__.py", "from bridge.cli import main"),
         ("bridge/run/loop.py", "from bridge.items import Item\nfrom bridge.run.limits import Limits\nimport anyio"),
         ("bridge/host/server.py", "from bridge.run.receipt import Receipt\nfrom mcp.server import Server"),
-        ("bridge/children.py", "import os, signal"),
+        ("bridge/processes/children.py", "import os, signal"),
     ],
 )
 def test_an_import_that_is_allowed_is_not_complained_of(path: str, text: str) -> None:

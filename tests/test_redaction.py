@@ -15,7 +15,7 @@ import pytest
 from mcp import Client
 
 from bridge.app import Bridge
-from bridge.config import load
+from bridge.config.load import load
 from tests.fakes.bridges import respond, text_of
 from tests.fakes.commands import run
 from tests.fakes.servers import rogue

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, cast, get_args, get_origin
 
-from bridge import settings
 from bridge.cli.main import build_parser
+from bridge.config import settings
 from bridge.host.schema import ARGUMENTS, RESULT_FIELDS
 from bridge.host.tools import CANCEL_ARGUMENTS, WAIT_ARGUMENTS
 from bridge.items import JsonObject

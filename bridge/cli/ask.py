@@ -10,16 +10,16 @@ import anyio
 import httpx2
 
 from bridge.app import OFFLINE, Bridge
-from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
+from bridge.config.settings import Config, UpstreamConfig
 from bridge.items import JsonObject, encode
 from bridge.offline.app import OfflineTransport
+from bridge.processes.children import Child
 from bridge.questions import say_yes
 from bridge.recording.record import Recorder
 from bridge.recording.tape import Tape
 from bridge.run.receipt import build_receipt
-from bridge.settings import Config, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.transport import open_transport
 

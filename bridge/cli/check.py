@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.app import Bridge
-from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
+from bridge.config.settings import NO_UPSTREAM, Config
 from bridge.hub.failures import COMMAND_NOT_FOUND
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
-from bridge.settings import NO_UPSTREAM, Config
+from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.upstream.profile import name_profile
 

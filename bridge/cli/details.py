@@ -10,16 +10,16 @@ from collections.abc import Iterator, Mapping
 import anyio
 
 from bridge.app import Bridge
-from bridge.children import Child
 from bridge.cli.codes import COMPLETED
 from bridge.cli.tools import make_printable
+from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
 from bridge.hub.hub import Hub
 from bridge.items import Json, JsonObject, decode, encode
-from bridge.settings import Config
+from bridge.processes.children import Child
 from bridge.telemetry import Redactor
-from bridge.tokens import estimate_tokens
+from bridge.texts import estimate_tokens
 
 
 def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:

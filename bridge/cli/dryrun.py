@@ -10,14 +10,14 @@ import httpx2
 from typing_extensions import override
 
 from bridge.app import Bridge
-from bridge.children import Child
 from bridge.cli.codes import COMPLETED, FAILED
+from bridge.config.settings import Config
 from bridge.items import JsonObject, decode, encode
+from bridge.processes.children import Child
 from bridge.questions import ask_nobody
 from bridge.run.receipt import build_receipt
-from bridge.settings import Config
 from bridge.telemetry import Redactor
-from bridge.tokens import estimate_tokens
+from bridge.texts import estimate_tokens
 
 NOTHING = b'data: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
 """An answer that ends the run: with it comes word of what was changed about the request."""

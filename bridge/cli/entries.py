@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from bridge.config import load
+from bridge.config.load import load
 from bridge.errors import ConfigError
 from bridge.items import JsonObject
 

@@ -14,16 +14,16 @@ from bridge.cli.check import MARKS
 from bridge.cli.codes import COMPLETED, FAILED, USAGE
 from bridge.cli.tools import make_printable
 from bridge.clock import Clock
+from bridge.config.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.items import JsonObject, encode
 from bridge.recording.lines import Found, Tried
 from bridge.recording.record import RecordingTransport
 from bridge.recording.tape import Tape
-from bridge.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
+from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, Outcome, Trials, unlearn
 from bridge.upstream.transport import open_transport
-from bridge.upstream.trials import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, Outcome, Trials, unlearn
 
 MOST = 0.05
 """What it may cost, in the currency of the prices."""

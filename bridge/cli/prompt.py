@@ -3,9 +3,9 @@
 import argparse
 import sys
 
+from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.items import JsonObject
-from bridge.settings import NO_MODEL, NO_UPSTREAM_HERE, Config
 
 
 def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:

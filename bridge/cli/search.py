@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping
 import anyio
 
 from bridge.app import Bridge
-from bridge.children import Child
 from bridge.cli.codes import COMPLETED
 from bridge.cli.tools import make_printable
+from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.items import Json, JsonObject, encode
-from bridge.run.own_tools import RunCatalogue
-from bridge.run.search import find_tools
-from bridge.settings import Config
+from bridge.processes.children import Child
+from bridge.run.tools.find_tools import find_tools
+from bridge.run.tools.own_tools import RunCatalogue
 from bridge.telemetry import Redactor
 
 

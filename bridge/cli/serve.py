@@ -7,16 +7,16 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from bridge.children import end_on_signals
 from bridge.cli.codes import COMPLETED
 from bridge.errors import ConfigError
-from bridge.stdio import claim_stdio
+from bridge.processes.children import end_on_signals
+from bridge.processes.own_stdio import claim_stdio
 
 if TYPE_CHECKING:
     import anyio
 
     from bridge.app import Bridge
-    from bridge.settings import Config
+    from bridge.config.settings import Config
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ def _prepare_stdio(source: int, sink: int, config: "Config") -> Face:
 def _prepare_http(options: argparse.Namespace, config: "Config") -> Face:
     """Everything that can be refused is refused here, before a child is started."""
     from bridge.clock import Clock
+    from bridge.config.settings import NO_UPSTREAM_HERE
     from bridge.host.http import listen, serve_http
-    from bridge.settings import NO_UPSTREAM_HERE
 
     listening = listen(config.serve, no_auth=options.no_auth)
     if config.upstream is None and not options.offline:

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from bridge.children import Child, end_on_signals, start_child
 from bridge.cli.codes import FAILED
-from bridge.config import load
+from bridge.config.load import load
+from bridge.config.settings import Config, ServerConfig
 from bridge.errors import ConfigError
-from bridge.settings import Config, ServerConfig
+from bridge.processes.children import Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
 
 logger = logging.getLogger("bridge")

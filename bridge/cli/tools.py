@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import Bridge
-from bridge.children import Child
 from bridge.cli.codes import COMPLETED
+from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
 from bridge.items import Json, JsonObject, encode
-from bridge.settings import Config
+from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 
 

@@ -25,13 +25,13 @@ from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from bridge.clock import Clock
+from bridge.config.settings import ServeConfig
+from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
+from bridge.host.malformed import Reworded
 from bridge.host.server import BridgeServer
-from bridge.host.wording import Reworded
 from bridge.items import Json, JsonObject
-from bridge.settings import ServeConfig
-from bridge.values import is_loopback
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}

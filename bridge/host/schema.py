@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bridge.errors import ArgumentError
 from bridge.items import Json, JsonObject, decode, encode, scrub
-from bridge.plain_schemas import fits, is_plain
+from bridge.schemas.plain import fits, is_plain
 
 if TYPE_CHECKING:
     import jsonschema_rs

@@ -14,10 +14,11 @@ from typing_extensions import override
 
 from bridge import __version__
 from bridge.clock import Clock
+from bridge.config.settings import Limits
 from bridge.errors import BridgeError
 from bridge.host.audience import HostAudience, is_modern, name_host, read_answer, write_question
 from bridge.host.cancellation import Cancellations, Context, decide
-from bridge.host.legacy import LegacyListeners
+from bridge.host.list_changed import LegacyListeners
 from bridge.host.principal import find_principal
 from bridge.host.schema import clean_arguments
 from bridge.host.tools import list_tools, read_run_id, read_wait
@@ -25,8 +26,7 @@ from bridge.host.waiting import Waiting
 from bridge.items import JsonObject
 from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text
-from bridge.run.record import INTERNAL_ERROR, Run
-from bridge.settings import Limits
+from bridge.run.run import INTERNAL_ERROR, Run
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import anyio
 
 from bridge.host.server import BridgeServer
-from bridge.pipes import open_pipes
+from bridge.jsonrpc.pipes import open_pipes
 
 
 async def serve_stdio(server: BridgeServer, source: int, sink: int, *, message_bytes: int) -> None:

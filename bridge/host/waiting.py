@@ -12,7 +12,7 @@ from bridge.host.progress import ProgressRelay
 from bridge.items import JsonObject
 from bridge.questions import leave_unasked
 from bridge.run.asking import Asked
-from bridge.run.record import Run
+from bridge.run.run import Run
 
 TEXT_META = "mcp-responses-bridge/text"
 """A caller that sets this in `_meta` gets the text as it arrives, as progress messages."""

@@ -1,7 +1,7 @@
 """Whether a call may run: what the config says, and where it says to ask, the person."""
 
 from bridge.hub.catalogue import BridgedTool
-from bridge.hub.outputs import fail
+from bridge.hub.results.outputs import fail
 from bridge.items import CallOutput, JsonObject
 from bridge.questions import Ask, ask_approval, is_yes
 

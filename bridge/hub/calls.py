@@ -10,8 +10,8 @@ from mcp.shared.dispatcher import ProgressFnT
 from pydantic import TypeAdapter
 
 from bridge.clock import Clock
+from bridge.config.settings import ServerConfig
 from bridge.hub.failures import CallFailed, doubt, explain_call
-from bridge.settings import ServerConfig
 
 MAX_WAITING = 1000
 """Calls that may wait for a place; the next one is told that the server is busy."""

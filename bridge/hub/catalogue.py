@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Literal
 import anyio.lowlevel
 from mcp import types
 
+from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
-from bridge.hub.schemas import build_function
-from bridge.hub.validation import ArgumentValidator
 from bridge.items import OWN_NAMES, Notice, scrub
-from bridge.near import find_near
-from bridge.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
-from bridge.tokens import estimate_tokens
+from bridge.schemas.repair import build_function
+from bridge.schemas.validate import ArgumentValidator
+from bridge.search.near import find_near
+from bridge.texts import estimate_tokens
 
 if TYPE_CHECKING:
-    from bridge.ranking import Entry, Index
+    from bridge.search.ranking import Entry, Index
 
 Approval = Literal["run", "ask"]
 
@@ -53,7 +53,7 @@ class BridgedTool:
     @cached_property
     def entry(self) -> "Entry":
         """What a search knows of it."""
-        from bridge.ranking import Entry
+        from bridge.search.ranking import Entry
 
         tool, properties = self.tool, self.tool.input_schema.get("properties")
         arguments = list(properties) if isinstance(properties, dict) else []
@@ -119,7 +119,7 @@ class Catalogue:
     @cached_property
     def _index(self) -> "Index":
         """Made at the first search: most catalogues are small enough to be sent whole."""
-        from bridge.ranking import Index
+        from bridge.search.ranking import Index
 
         return Index(tool.entry for tool in self.tools.values())
 

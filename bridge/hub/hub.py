@@ -8,20 +8,20 @@ from typing import Self
 import anyio
 
 from bridge.arguments import drop_empty, read_arguments
-from bridge.children import Child
+from bridge.call_terms import CallTerms
 from bridge.clock import Clock
+from bridge.config.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.hub.approval import find_refusal
 from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue
-from bridge.hub.connect import Outside
 from bridge.hub.failures import CallFailed
-from bridge.hub.inside import InProcess
 from bridge.hub.member import Member
-from bridge.hub.outputs import fail, render_result
+from bridge.hub.results.outputs import fail, render_result
+from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.in_process import InProcess
 from bridge.items import Call, CallOutput, Json, JsonObject
-from bridge.messages import MENDED_WORDS, is_mended
-from bridge.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
+from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
+from bridge.processes.children import Child
 from bridge.telemetry import Redactor
-from bridge.terms import CallTerms
 
 logger = logging.getLogger(__name__)
 

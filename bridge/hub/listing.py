@@ -11,7 +11,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from bridge.clock import Clock
-from bridge.messages import MENDED_WORDS, is_mended
+from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 
 logger = logging.getLogger(__name__)
 

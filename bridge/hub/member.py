@@ -7,24 +7,24 @@ from functools import partial
 import anyio
 from mcp import Client, MCPError, types
 
-from bridge.children import Child
+from bridge.call_terms import CallTerms
 from bridge.clock import Clock
-from bridge.hub.asides import Asides, find_log_level
-from bridge.hub.bodies import UNREACHABLE
+from bridge.config.settings import ServerConfig
 from bridge.hub.calls import SECOND_TRY_S, CallSender, Link, Neighbour
-from bridge.hub.connect import Outside, WatchedTransport
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
-from bridge.hub.inside import InProcess, contain
 from bridge.hub.listing import Listing
-from bridge.hub.parts import mend_content
-from bridge.hub.replies import NOT_SENT
-from bridge.hub.stdio import Process
-from bridge.hub.ways import Way, Ways
+from bridge.hub.results.parts import mend_content
+from bridge.hub.server_requests import Asides, find_log_level
+from bridge.hub.transports.bodies import UNREACHABLE
+from bridge.hub.transports.choices import Way, Ways
+from bridge.hub.transports.connect import Outside, WatchedTransport
+from bridge.hub.transports.in_process import InProcess, contain
+from bridge.hub.transports.replies import NOT_SENT
+from bridge.hub.transports.stdio import Process
 from bridge.items import Json, JsonObject
-from bridge.settings import ServerConfig
+from bridge.processes.children import Child
 from bridge.telemetry import Redactor
-from bridge.terms import CallTerms
 
 logger = logging.getLogger(__name__)
 

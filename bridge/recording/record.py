@@ -11,15 +11,15 @@ import httpx2
 from typing_extensions import override
 
 from bridge import __version__
+from bridge.call_terms import CallTerms
+from bridge.config.settings import Config, UpstreamConfig
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, decode, encode, scrub
 from bridge.network import explain_network
 from bridge.recording.lines import Called, End, Offered, Ranked, Replied, Returned, Sent, Start, locate_call
 from bridge.recording.snapshot import Snapshot
 from bridge.recording.tape import Tape
 from bridge.run.engine import C, Tools
-from bridge.settings import Config, UpstreamConfig
 from bridge.telemetry import BLANK, Redactor
-from bridge.terms import CallTerms
 
 CANCELLED = "cancelled"
 """In place of an error's name: the run gave it up."""

@@ -9,6 +9,7 @@ import anyio.lowlevel
 import httpx2
 from typing_extensions import override
 
+from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.errors import ReplayError
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error, scrub
@@ -16,7 +17,6 @@ from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Retur
 from bridge.recording.record import CANCELLED, tidy
 from bridge.recording.snapshot import Snapshot
 from bridge.recording.tape import Recording
-from bridge.terms import CallTerms
 
 PATIENCE_S = 30.0
 """How long one step may wait for another that the recording has before it: only for ever, if they differ."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from bridge.items import Notice
-from bridge.tokens import estimate_tokens
+from bridge.texts import estimate_tokens
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Self, cast
 from pydantic import ValidationError
 
 from bridge.clock import Clock
-from bridge.configfile import Wrong, dotted, validate
+from bridge.config.file import Wrong, dotted, validate
+from bridge.config.settings import Config
 from bridge.errors import ConfigError
 from bridge.items import Json, JsonObject, encode
 from bridge.recording.lines import READER, VERSION, End, Line, Start
-from bridge.settings import Config
 from bridge.telemetry import Redactor
 
 PRIVATE = 0o600

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bridge.config.settings import NO_MODEL, Config, UpstreamConfig
 from bridge.errors import ArgumentError
 from bridge.items import JsonObject
 from bridge.run.continuation import complete_input, continue_run
 from bridge.run.conversations import Conversations
 from bridge.run.engine import Engine
-from bridge.run.record import Run
 from bridge.run.request import build_request
-from bridge.settings import NO_MODEL, Config, UpstreamConfig
+from bridge.run.run import Run
 
 
 @dataclass(frozen=True)

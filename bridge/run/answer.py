@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bridge.items import Json, JsonObject, decode, is_deep
 from bridge.run.engine import tell
 from bridge.run.receipt import find_text
-from bridge.schema_sizes import MAX_SCHEMA_NODES, measure_schema
+from bridge.schemas.sizes import MAX_SCHEMA_NODES, measure_schema
 
 MAX_MESSAGE_CHARS = 300
 MAX_EXPLAINED_NODES = 2000

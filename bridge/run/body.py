@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from typing import Generic
 
 from bridge.clock import Clock
+from bridge.config.settings import Config, Limits, UpstreamConfig
 from bridge.errors import ArgumentError
 from bridge.items import JsonObject
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
 from bridge.run.conversations import Conversations
 from bridge.run.engine import C, Tools, Upstream, tell
-from bridge.run.kept import KeptOutputs, find_last_id
 from bridge.run.limits import Ending, fail_with, lower_limits
 from bridge.run.loop import Loop
-from bridge.run.own_tools import OwnTools
-from bridge.run.record import Run
 from bridge.run.request import Request, build_request
-from bridge.settings import Config, Limits, UpstreamConfig
+from bridge.run.run import Run
+from bridge.run.tools.own_tools import OwnTools
+from bridge.run.tools.read_output import KeptOutputs, find_last_id
 
 
 @dataclass(frozen=True)

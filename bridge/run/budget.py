@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from bridge.config.settings import Limits, Price
 from bridge.items import Call, CallOutput, JsonObject, Response, Turn
 from bridge.run.limits import Reason
 from bridge.run.repeats import Repeats
 from bridge.run.spending import Spending
-from bridge.settings import Limits, Price
 
 
 @dataclass

@@ -7,13 +7,13 @@ from typing import Generic, NamedTuple
 
 import anyio
 
+from bridge.call_terms import OnProgress
 from bridge.clock import Clock
 from bridge.items import Call, CallOutput, JsonObject, answer_call, encode
 from bridge.run.budget import Budget
 from bridge.run.engine import C, Context, tell
 from bridge.run.offer import Offer, fail_call
-from bridge.run.own_tools import OwnTools, RunCatalogue
-from bridge.terms import OnProgress
+from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")

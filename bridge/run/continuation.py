@@ -6,7 +6,7 @@ from typing import cast
 from bridge.errors import ArgumentError
 from bridge.items import CALL_TYPES, Json, JsonObject, Notice, find_calls
 from bridge.run.limits import Ending
-from bridge.run.record import Run
+from bridge.run.run import Run
 
 ANSWERS = CALL_TYPES | {"mcp_approval_request": "mcp_approval_response"}
 """Items that only the caller can answer, and the items that do."""

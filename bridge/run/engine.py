@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
+from bridge.call_terms import CallTerms
 from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
-from bridge.run.record import Run
-from bridge.terms import CallTerms
+from bridge.run.run import Run
 
 T = TypeVar("T")
 OnEvent = Callable[[JsonObject], None]

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bridge.cuts import Keep
 from bridge.items import CALL_TYPES, JsonObject, Last, Response, decode, encode
 from bridge.run.request import Request
 from bridge.run.spending import CHARS_PER_TOKEN
+from bridge.texts import Keep
 
 NEAR, ROOMY = 0.9, 0.7
 """Of the window: from where on room is made, and how much of it is used then."""

@@ -2,9 +2,9 @@
 
 from typing import Literal, TypedDict
 
+from bridge.config.settings import Limits
 from bridge.errors import BridgeError, UpstreamError
 from bridge.items import ErrorInfo, Notice
-from bridge.settings import Limits
 
 Status = Literal["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"]
 Reason = Literal[

@@ -10,6 +10,7 @@ from typing import Generic
 import anyio
 
 from bridge.clock import Clock
+from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
 from bridge.items import Call, Json, Notice, Response, Turn, find_calls
 from bridge.run.budget import Budget
@@ -18,9 +19,8 @@ from bridge.run.engine import C, Context, Upstream, tell
 from bridge.run.history import History, begin_history
 from bridge.run.limits import COMPLETED, Ending, Reason, fail_with, read_reason, stop_short
 from bridge.run.offer import Offer, make_offer
-from bridge.run.own_tools import OwnTools
 from bridge.run.request import Request
-from bridge.settings import Limits, Price, ToolSearch
+from bridge.run.tools.own_tools import OwnTools
 
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
 """In a refusal of `tool_choice: none`."""

@@ -12,7 +12,7 @@ from bridge.clock import Clock
 from bridge.items import JsonObject
 from bridge.run.engine import tell
 from bridge.run.limits import Ending
-from bridge.run.record import Run
+from bridge.run.run import Run
 
 KEPT_S = 3600.0
 """How long the result of a run can be asked for after its end."""

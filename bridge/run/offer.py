@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bridge.config.settings import Limits, ToolSearch
 from bridge.errors import ArgumentError
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, encode, encode_error
-from bridge.near import MAX_NAME_CHARS, find_near
 from bridge.run.engine import C
-from bridge.run.hosted import defer
-from bridge.run.own_tools import OwnTool, RunCatalogue
 from bridge.run.request import Request
-from bridge.run.search import Room, make_find_tool, pick_first
-from bridge.settings import Limits, ToolSearch
+from bridge.run.tools.find_tools import Room, make_find_tool, pick_first
+from bridge.run.tools.hosted_search import defer
+from bridge.run.tools.own_tools import OwnTool, RunCatalogue
+from bridge.search.near import MAX_NAME_CHARS, find_near
 
 OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
 """Hosted tools by name only: their calls are executed by whoever makes the request."""

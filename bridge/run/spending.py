@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from bridge.config.settings import Limits, Price
 from bridge.items import Json, JsonObject, Response, Turn, encode, read_usage
-from bridge.settings import Limits, Price
 
 CHARS_PER_TOKEN = 4
 """For what an upstream does not count."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from bridge.errors import ArgumentError
 from bridge.items import CALL_TYPES, Json, JsonObject, Notice, Turn, decode, encode
-from bridge.upstream.pictures import describe_image
+from bridge.upstream.image_text import describe_image
 from bridge.upstream.profile import Profile
 
 SEALED = "reasoning.encrypted_content"

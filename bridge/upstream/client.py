@@ -8,13 +8,14 @@ from types import TracebackType
 import httpx2
 
 from bridge.clock import Clock
+from bridge.config.settings import UpstreamConfig
+from bridge.config.values import is_secret
 from bridge.errors import UpstreamError
 from bridge.items import Notice, Response, Turn, read_usage
-from bridge.settings import UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.adapt import adapt
 from bridge.upstream.background import Background, OnEvent
-from bridge.upstream.lessons import learn
+from bridge.upstream.learn import learn
 from bridge.upstream.overflow import explain_overflow, is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.profile import Profile, choose_profile
@@ -22,7 +23,6 @@ from bridge.upstream.replies import read_failure
 from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Passing, check_response, explain_tries, find_pause
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
-from bridge.values import is_secret
 
 PROBE_S = 15.0
 """How long a probe waits for an answer."""

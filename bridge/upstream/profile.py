@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from bridge.settings import ProfileName, UpstreamConfig
-from bridge.values import is_loopback
+from bridge.config.settings import ProfileName, UpstreamConfig
+from bridge.config.values import is_loopback
 
 MAX_REASON_CHARS = 300
 

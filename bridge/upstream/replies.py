@@ -5,7 +5,7 @@ import secrets
 from bridge.errors import UpstreamError, Who
 from bridge.items import CALL_TYPES, ErrorInfo, Json, JsonObject, Response, encode
 from bridge.upstream.chat import read_completion
-from bridge.upstream.objects import parse, parse_reply
+from bridge.upstream.parse import parse, parse_reply
 
 MAX_NAME_CHARS = 256
 QUOTE_CHARS = 500

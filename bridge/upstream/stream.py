@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from bridge.errors import UpstreamError
 from bridge.items import Json, JsonObject, Response
-from bridge.upstream.objects import parse, parse_ending
+from bridge.upstream.parse import parse, parse_ending
 from bridge.upstream.replies import read_error, read_response
 
 MAX_STREAM_CHARS = 64 << 20

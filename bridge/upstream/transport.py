@@ -16,10 +16,10 @@ import anyio
 import httpx2
 from typing_extensions import override
 
+from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
 from bridge.network import explain_network
 from bridge.upstream.connection import IDLE_S, Connection, Origin, Reply
-from bridge.values import is_loopback
 
 MAX_IDLE = 64
 """How many connections to one origin are kept for the next request."""

@@ -9,10 +9,10 @@ import httpx2
 
 from bridge import __version__
 from bridge.clock import Clock
+from bridge.config.settings import UpstreamConfig
 from bridge.errors import UpstreamError
 from bridge.items import Response, Turn, encode
 from bridge.network import explain_network
-from bridge.settings import UpstreamConfig
 from bridge.upstream.events import EventSplitter
 from bridge.upstream.replies import build_error, read_reply
 from bridge.upstream.retries import RETRIED_CODES, Passing, is_passing, read_retry_after

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from mcp import Client, StdioServerParameters
 
 from bridge.app import Bridge
-from bridge.config import load
+from bridge.config.load import load
 from bridge.host.waiting import TEXT_META
 from bridge.items import JsonObject
 from tests.bench.floor import Hear, open_floor

@@ -22,13 +22,13 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from typing_extensions import override
 
+from bridge.call_terms import CallTerms
 from bridge.clock import Clock
-from bridge.hub.connect import Outside
+from bridge.config.settings import Config, Limits, ServerConfig
 from bridge.hub.hub import Hub
+from bridge.hub.transports.connect import Outside
 from bridge.items import Call
-from bridge.settings import Config, Limits, ServerConfig
 from bridge.telemetry import Redactor
-from bridge.terms import CallTerms
 from tests.fakes.rogue import Rogue
 from tests.fakes.servers import ROGUE
 

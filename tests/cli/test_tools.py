@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.tokens import estimate_tokens
+from bridge.texts import estimate_tokens
 from tests.fakes.commands import Done, run
 from tests.fakes.servers import rogue
 

@@ -17,7 +17,7 @@ from mcp.server.mcpserver import MCPServer
 from typing_extensions import override
 
 from bridge.app import Bridge
-from bridge.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
 from bridge.upstream.transport import Transport
 from tests.external.conftest import Find
 from tests.fakes.clock import VirtualClock

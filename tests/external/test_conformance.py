@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge.app import Bridge
-from bridge.settings import Config
+from bridge.config.settings import Config
 from tests.external.conftest import RunNode
 from tests.fakes.service import serving, serving_app
 

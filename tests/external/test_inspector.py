@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.app import Bridge
-from bridge.settings import Config
+from bridge.config.settings import Config
 from tests.external.conftest import RunNode
 from tests.fakes.service import TOKEN, serving
 

@@ -14,7 +14,7 @@ import pytest
 from mcp import Client
 
 from bridge.app import Bridge
-from bridge.settings import Config, ServerConfig, ToolRules, UpstreamConfig
+from bridge.config.settings import Config, ServerConfig, ToolRules, UpstreamConfig
 from tests.data.dump import list_tools, write
 from tests.external.conftest import Find
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, message, responds

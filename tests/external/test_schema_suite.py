@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import jsonschema_rs
 import pytest
 
-from bridge.hub.schemas import repair_schema
-from bridge.hub.validation import ArgumentValidator
+from bridge.schemas.repair import repair_schema
+from bridge.schemas.validate import ArgumentValidator
 
 pytestmark = pytest.mark.external
 

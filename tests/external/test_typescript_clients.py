@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from bridge.app import Bridge
-from bridge.config import load
+from bridge.config.load import load
 from tests.external.conftest import RunNode
 from tests.fakes.servers import rogue
 from tests.fakes.service import TOKEN, serving

@@ -11,8 +11,8 @@ from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
 from bridge.clock import Clock
+from bridge.config.settings import Config, Limits, Price, ServerConfig, ToolRules, ToolSearch, UpstreamConfig
 from bridge.hub.member import InProcess
-from bridge.settings import Config, Limits, Price, ServerConfig, ToolRules, ToolSearch, UpstreamConfig
 from bridge.telemetry import Redactor
 from tests.fakes.items import Json
 from tests.fakes.upstream import Answer, Reply, Request, ScriptedUpstream

@@ -20,8 +20,8 @@ from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
 
 from bridge.app import Bridge
-from bridge.hub.connect import Outside
-from bridge.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.hub.transports.connect import Outside
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import call, message, new_id, tokens
 from tests.fakes.peers import DELAY_S, MemoryHttp, Peer, Trouble, start_peers

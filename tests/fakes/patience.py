@@ -17,7 +17,7 @@ from mcp.server.mcpserver import MCPServer
 from typing_extensions import override
 
 from bridge.app import Bridge
-from bridge.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import Json, call, message
 from tests.fakes.rawhost import RawHost, raw_host

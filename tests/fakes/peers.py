@@ -17,12 +17,12 @@ import anyio.to_thread
 import httpx2
 from typing_extensions import override
 
-from bridge.children import Child
 from bridge.clock import Clock
-from bridge.descriptors import read_lines
-from bridge.hub.stdio import Process
-from bridge.pipes import Streams, open_pipes
-from bridge.settings import ServerConfig
+from bridge.config.settings import ServerConfig
+from bridge.hub.transports.stdio import Process
+from bridge.jsonrpc.descriptors import read_lines
+from bridge.jsonrpc.pipes import Streams, open_pipes
+from bridge.processes.children import Child
 from tests.fakes.rogue import Rogue
 
 Json = dict[str, Any]

@@ -22,12 +22,12 @@ from mcp.client.session import MessageHandlerFnT
 
 from bridge.app import Bridge
 from bridge.clock import Clock
-from bridge.config import load
+from bridge.config.load import load
+from bridge.config.settings import Config
 from bridge.hub.health import State
 from bridge.hub.member import Member
 from bridge.items import OWN_NAMES
 from bridge.questions import Ask, say_yes
-from bridge.settings import Config
 from tests.fakes.clock import PATIENCE_S
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
 

@@ -21,8 +21,8 @@ from starlette.types import ASGIApp
 
 from bridge.app import Bridge
 from bridge.clock import Clock
+from bridge.config.settings import ServeConfig
 from bridge.host.http import HEAD_TIMEOUT_S, Listening, build_web, listen, serve_http
-from bridge.settings import ServeConfig
 from tests.fakes.clock import PATIENCE_S
 
 TOKEN = "a-token-of-the-tests"

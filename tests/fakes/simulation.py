@@ -18,12 +18,12 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from bridge.hub.connect import Outside
+from bridge.call_terms import CallTerms
+from bridge.config.settings import Config
 from bridge.hub.hub import Hub
+from bridge.hub.transports.connect import Outside
 from bridge.items import Call, CallOutput
-from bridge.settings import Config
 from bridge.telemetry import Redactor
-from bridge.terms import CallTerms
 from tests.fakes.canonical import RECOVERY_S, TRANSPORTS, count_fds, describe_server
 from tests.fakes.clock import VirtualClock
 from tests.fakes.peers import FAULTS, MemoryHttp, Peer, Trouble, start_peers

@@ -15,8 +15,8 @@ from mcp.server.mcpserver import MCPServer
 from mcp.types import ElicitRequestParams, ElicitResult
 
 from bridge.app import Bridge
+from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
 from bridge.questions import NO, YES
-from bridge.settings import Config, Limits, ServerConfig, UpstreamConfig
 from tests.fakes.bridges import ERAS, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import Json

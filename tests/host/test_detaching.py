@@ -15,7 +15,7 @@ from mcp.server.mcpserver import MCPServer
 from bridge.app import Bridge
 from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import KEPT_CHARS, KEPT_RUNS, KEPT_S, MemoryEngine
-from bridge.run.record import Run
+from bridge.run.run import Run
 from tests.fakes.bridges import ERAS, open_bridge, respond, text_of
 from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.items import Json

@@ -20,9 +20,9 @@ from mcp import Client, types
 from mcp.client.client import ConnectMode
 
 from bridge.app import Bridge
+from bridge.config.settings import ServeConfig
 from bridge.errors import ConfigError
 from bridge.host.http import _name_loopback, listen
-from bridge.settings import ServeConfig
 from tests.fakes.bridges import ERAS, open_bridge, respond, text_of
 from tests.fakes.clock import PATIENCE_S
 from tests.fakes.scene import until

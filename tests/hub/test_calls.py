@@ -8,9 +8,9 @@ import anyio
 import pytest
 from mcp.server.mcpserver import Context, MCPServer
 
+from bridge.call_terms import CallTerms
 from bridge.items import Call
 from bridge.questions import say_yes
-from bridge.terms import CallTerms
 from builtin_tools.server import BuiltinServer
 from tests.fakes.bridges import open_bridge
 from tests.fakes.clock import PATIENCE_S, VirtualClock

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
+from bridge.config.settings import BUILTIN_NAMES
 from bridge.hub.naming import MAX_CHARS, name_tool
-from bridge.settings import BUILTIN_NAMES
 from builtin_tools.server import build_server
 from tests.fakes.scene import scene
 from tests.fakes.servers import rogue

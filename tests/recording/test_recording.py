@@ -14,6 +14,7 @@ from mcp.server.mcpserver import MCPServer
 
 from bridge.app import Bridge
 from bridge.clock import Clock
+from bridge.config.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
 from bridge.errors import ConfigError, ReplayError
 from bridge.items import JsonObject
 from bridge.questions import ask_nobody
@@ -21,7 +22,6 @@ from bridge.recording.record import Recorder
 from bridge.recording.replay import Replay
 from bridge.recording.tape import Tape, read_tape
 from bridge.run.receipt import build_receipt
-from bridge.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.transport import open_transport
 from tests.fakes.clock import VirtualClock

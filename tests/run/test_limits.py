@@ -7,7 +7,7 @@ import anyio
 import pytest
 from mcp.server.mcpserver import MCPServer
 
-from bridge.settings import BUILTIN_NAMES
+from bridge.config.settings import BUILTIN_NAMES
 from tests.fakes.bridges import ask, open_client, outputs_of, respond
 from tests.fakes.clock import VirtualClock
 from tests.fakes.servers import ordered_server

@@ -5,7 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from bridge.ranking import Entry
+from bridge.search.ranking import Entry
 
 K1, B = 1.2, 0.75
 

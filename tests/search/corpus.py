@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.ranking import Entry
+from bridge.search.ranking import Entry
 from tests.search.generated import SYSTEMS, generate_tools
 
 DATA = Path(__file__).parents[1] / "data"

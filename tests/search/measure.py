@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bridge.config.settings import Limits, ToolSearch
 from bridge.items import Notice
-from bridge.ranking import Index
 from bridge.run.limits import lower_limits
 from bridge.run.offer import make_offer
-from bridge.run.own_tools import RunCatalogue
 from bridge.run.request import Request
-from bridge.settings import Limits, ToolSearch
-from bridge.tokens import estimate_tokens
+from bridge.run.tools.own_tools import RunCatalogue
+from bridge.search.ranking import Index
+from bridge.texts import estimate_tokens
 from tests.search.baseline import Baseline
 from tests.search.corpus import Question, load_entries, load_questions, load_tools
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.ranking import Entry, Index
+from bridge.search.ranking import Entry, Index
 from tests.fakes.stalls import Stall
 from tests.search.baseline import Baseline
 from tests.search.corpus import Question, load_entries, load_questions

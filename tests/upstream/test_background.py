@@ -5,8 +5,8 @@ from typing import Any
 import anyio
 import pytest
 
+from bridge.config.settings import UpstreamConfig
 from bridge.items import Turn
-from bridge.settings import UpstreamConfig
 from bridge.upstream.client import Upstream
 from tests.fakes.bridges import ask, open_client, respond
 from tests.fakes.clock import PATIENCE_S, VirtualClock

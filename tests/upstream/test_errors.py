@@ -17,9 +17,9 @@ import pytest
 from typing_extensions import override
 
 from bridge.clock import Clock
+from bridge.config.settings import UpstreamConfig
 from bridge.errors import UpstreamError
 from bridge.items import Turn
-from bridge.settings import UpstreamConfig
 from bridge.telemetry import Redactor, configure_logging
 from bridge.upstream.client import Upstream
 from tests.fakes.bridges import ask, open_client, respond, text_of

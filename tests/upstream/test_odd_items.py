@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bridge.errors import ArgumentError, UpstreamError
 from bridge.items import Last, Turn, encode
 from bridge.upstream.adapt import adapt
-from bridge.upstream.lessons import learn
+from bridge.upstream.learn import learn
 from bridge.upstream.profile import PRESETS, Profile
 
 Json = dict[str, Any]

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from bridge.clock import Clock
-from bridge.settings import UpstreamConfig
+from bridge.config.settings import UpstreamConfig
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from bridge.upstream.probe import Verdict

@@ -6,8 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
+from bridge.config.settings import ProfileName, UpstreamConfig
 from bridge.errors import ConfigError
-from bridge.settings import ProfileName, UpstreamConfig
 from bridge.upstream.profile import PRESETS, Profile, choose_profile
 from tests.fakes.bridges import ask, open_bridge, open_client, outputs_of, respond
 from tests.fakes.scene import configure

@@ -11,9 +11,9 @@ import pytest
 from typing_extensions import override
 
 from bridge.clock import Clock
+from bridge.config.settings import UpstreamConfig
 from bridge.errors import UpstreamError
 from bridge.items import Response, Turn
-from bridge.settings import UpstreamConfig
 from bridge.upstream.client import Upstream
 from bridge.upstream.stream import StreamAccumulator
 from tests.fakes.bridges import ask, open_client, outputs_of, respond

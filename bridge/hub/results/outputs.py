@@ -1,0 +1,135 @@
+"""A tool result as a call output: what the model reads of what a server said, and nothing dropped in silence."""
+
+import base64
+import re
+from collections.abc import Sequence
+
+import anyio.lowlevel
+from mcp import types
+
+from bridge.config.settings import StructuredContent
+from bridge.hub.catalogue import BridgedTool
+from bridge.hub.results.images import NotShown, fit_image
+from bridge.hub.results.parts import PARTS_AT_ONCE, release_parts
+from bridge.hub.results.structured import choose_content
+from bridge.items import CallOutput, Json, JsonObject, encode, encode_error, scrub
+from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
+from bridge.texts import Keep, cut_middle
+
+NO_OUTPUT = "(no output)"
+_TEXTUAL = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|yaml|toml|javascript)\b")
+"""Kinds of files that are read as texts, though they come as bytes."""
+
+
+async def render_result(
+    result: types.CallToolResult,
+    *,
+    limit_bytes: int,
+    image_bytes: int,
+    policy: StructuredContent = "both",
+    keep: Keep | None = None,
+) -> tuple[str | list[JsonObject], bool]:
+    """The output for the model and whether the tool reported an error.
+
+    Text alone is a plain string, the most widely understood form; with an image it becomes content parts. Texts over
+    the limit are cut, and given to `keep`. Raises ValueError or RecursionError for content that JSON cannot hold.
+    """
+    await release_parts(result)
+    blocks, structured, left_out = choose_content(result, policy)
+    await anyio.lowlevel.checkpoint()  # a large text was read to compare it
+    parts = await _render_blocks(blocks, 0 if result.is_error else image_bytes)
+    parts += [_text(encode(structured))] if structured is not None else []
+    parts += [_text(left_out)] if left_out else []
+    parts += [_text(f"[{MENDED_WORDS}]")] if is_mended(result) else []
+    if result.is_error:
+        return encode_error("tool_error", cut_middle(_join(parts), limit_bytes, keep)), True
+    if all(part["type"] == "input_text" for part in parts):
+        return cut_middle(_join(parts), limit_bytes, keep), False
+    return _cut_parts(parts, limit_bytes, keep), False
+
+
+def fail(code: str, message: str, bridged: BridgedTool | None = None, **details: Json) -> CallOutput:
+    """A failed call as the model reads it."""
+    return {
+        "output": encode_error(code, message, **details),
+        "is_error": True,
+        "server": bridged.owner.key if bridged else None,
+        "tool": bridged.tool.name if bridged else None,
+    }
+
+
+async def _render_blocks(blocks: Sequence[types.ContentBlock], image_bytes: int) -> list[JsonObject]:
+    parts: list[JsonObject] = []
+    for number, block in enumerate(blocks, 1):
+        parts += await _render_block(block, image_bytes)
+        if number % PARTS_AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
+    return parts
+
+
+async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[JsonObject]:
+    match block:
+        case types.TextContent():
+            return [_text(scrub(block.text))]
+        case types.ImageContent():
+            return await _render_image(f"image, {block.mime_type}", block.data, image_bytes)
+        case types.AudioContent():
+            return [_text(scrub(f"[audio, {block.mime_type}, {_count_bytes(block.data)}: not shown]"))]
+        case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
+            return [_text(scrub(f"[resource {resource.uri}]\n{resource.text}"))]
+        case types.EmbeddedResource(resource=types.BlobResourceContents() as resource):
+            kind = resource.mime_type or "binary"
+            name = f"resource {resource.uri}, {kind}"
+            if kind.startswith("image/"):
+                return await _render_image(name, resource.blob, image_bytes)
+            text = _read_text(kind, resource.blob)
+            if text is not None:
+                return [_text(scrub(f"[resource {resource.uri}]\n{text}"))]
+            return [_text(scrub(f"[{name}, {_count_bytes(resource.blob)}: not shown]"))]
+        case _:
+            return [_text(encode(block.model_dump(by_alias=True, exclude_none=True)))]
+
+
+def _read_text(kind: str, blob: str) -> str | None:
+    """What a file says that is a text by its kind and by its bytes."""
+    if not _TEXTUAL.match(kind):
+        return None
+    try:
+        return base64.b64decode(blob, validate=True).decode()
+    except ValueError:
+        return None
+
+
+async def _render_image(name: str, data: str, limit_bytes: int) -> list[JsonObject]:
+    """The image, and behind it what was done to it; or its name, and why it is not shown."""
+    name = scrub(name)
+    if not limit_bytes:
+        return [_text(f"[{name}, {_count_bytes(data)}: not shown in an error]")]
+    try:
+        url, change = await fit_image(data, limit_bytes)
+    except NotShown as reason:
+        return [_text(f"[{name}, {_count_bytes(data)}: not shown, {reason}]")]
+    image: JsonObject = {"type": "input_image", "image_url": url, "detail": "auto"}
+    return [image, _text(f"[{name}: {change}]")] if change else [image]
+
+
+def _count_bytes(data: str) -> str:
+    return f"{len(data.rstrip('=')) * 3 // 4:,} bytes"
+
+
+def _text(text: str) -> JsonObject:
+    return {"type": "input_text", "text": text}
+
+
+def _join(parts: Sequence[JsonObject]) -> str:
+    return "\n".join(str(part["text"]) for part in parts) or NO_OUTPUT
+
+
+def _cut_parts(parts: list[JsonObject], limit_bytes: int, keep: Keep | None) -> list[JsonObject]:
+    """Text parts share the limit, and what a short one leaves is the others'; images do not count."""
+    texts = sorted((part for part in parts if part["type"] == "input_text"), key=lambda part: len(str(part["text"])))
+    for number, part in enumerate(texts):
+        text = cut_middle(str(part["text"]), limit_bytes // (len(texts) - number), keep)
+        limit_bytes = max(0, limit_bytes - len(text.encode()))
+        part["text"] = text
+    return parts

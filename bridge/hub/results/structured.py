@@ -1,0 +1,55 @@
+"""Structured content beside the texts of a result: what of both the model reads."""
+
+from collections.abc import Sequence
+
+from mcp import types
+from pydantic_core import from_json
+
+from bridge.config.settings import StructuredContent
+from bridge.items import Json, JsonObject
+
+
+def choose_content(
+    result: types.CallToolResult, policy: StructuredContent
+) -> tuple[Sequence[types.ContentBlock], JsonObject | None, str | None]:
+    """The blocks that the model gets, the structured content if it does, and what was left out in words.
+
+    MCP asks a server to write structured content as a text too, which most do: then it is said once. Where the two
+    differ, each host that showed one of them lost the other (github/copilot-cli#3258, MoonshotAI/kimi-code#2554).
+    """
+    structured: JsonObject | None = result.structured_content
+    texts = [block.text for block in result.content if isinstance(block, types.TextContent)]
+    if structured is None or (policy == "unless_text" and texts):
+        return result.content, None, None
+    is_same = _says_same(texts, structured)
+    if policy in ("both", "unless_text"):
+        return result.content, None if is_same else structured, None
+    is_shown = policy == "prefer"
+    kept = [block for block in result.content if is_shown and not isinstance(block, types.TextContent)]
+    left = len(result.content) - len(kept) - (len(texts) if is_same else 0)
+    return kept, structured, f"[{left} left out beside the structured content, as configured]" if left else None
+
+
+def _says_same(texts: Sequence[str], structured: JsonObject) -> bool:
+    """Whether the texts are this content: as JSON, or as the value of its only field, one text each where it is a
+    list (as the SDK writes what is no object)."""
+    wanted: list[Json] = [structured]
+    if len(structured) == 1:
+        wanted += structured.values()
+    if len(texts) == 1:
+        said: list[Json] = [texts[0], _read(texts[0])]
+        return any(value in said for value in wanted)
+    return any(isinstance(value, list) and _says_each(texts, value) for value in wanted)
+
+
+def _says_each(texts: Sequence[str], values: list[Json]) -> bool:
+    pairs = zip(texts, values, strict=False)
+    return len(texts) == len(values) and all(value in (text, _read(text)) for text, value in pairs)
+
+
+def _read(text: str) -> Json:
+    """What a text says as JSON; the text itself where it is none, or half an emoji, which is no text to this reader."""
+    try:
+        return from_json(text)
+    except (ValueError, TypeError):
+        return text

@@ -1,0 +1,230 @@
+"""From a config entry to a transport of the SDK's client that knows when it is lost."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+import anyio
+import httpx2
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from typing_extensions import override
+
+from bridge.clock import Clock
+from bridge.config.settings import ServerConfig
+from bridge.config.values import is_loopback
+from bridge.hub.transports.choices import Way
+from bridge.hub.transports.guard import GuardedClient
+from bridge.hub.transports.large_messages import Detour
+from bridge.hub.transports.replies import SESSION_GONE
+from bridge.hub.transports.stdio import Process
+from bridge.items import Json
+from bridge.jsonrpc.pipes import Streams
+from bridge.processes.children import Child
+
+READ_TIMEOUT_S = 300.0
+"""How long an HTTP server may be silent on an open response that no result is waited for on: the SDK's figure."""
+
+MAX_QUEUED = 1000
+
+
+@dataclass(frozen=True)
+class Outside:
+    """How servers beyond this process are reached: what starts one, and what HTTP is sent over (None = the network)."""
+
+    start: Callable[[ServerConfig, Mapping[str, str], Child | None], Process] = Process
+    transport: httpx2.AsyncBaseTransport | None = None
+
+
+class WatchedTransport(AbstractAsyncContextManager[Streams]):
+    """A transport for `mcp.Client` that knows when it is lost, and shows every result to `repair` on its way.
+
+    `lost` is set when the stream has ended or the session is gone.
+    """
+
+    def __init__(
+        self,
+        server: ServerConfig,
+        way: Way,
+        *,
+        process: Process | None,
+        limit: int,
+        lost: anyio.Event,
+        repair: Callable[[dict[str, Json]], None],
+        clock: Clock,
+        transport: httpx2.AsyncBaseTransport | None,
+    ) -> None:
+        self._server = server
+        self._way = way
+        self._process = process
+        self._limit = limit
+        self._lost = lost
+        self._repair = repair
+        self._clock = clock
+        self._transport = transport
+        self._detour = Detour() if way.wire == "sse" else None
+
+    async def __aenter__(self) -> Streams:
+        self._scope = self._watch()
+        return await self._scope.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._scope.__aexit__(kind, error, trace)
+
+    @asynccontextmanager
+    async def _watch(self) -> AsyncIterator[Streams]:
+        async with self._open() as (incoming, outgoing):
+            watched = _Watched(incoming, self._repair, self._lost, self._detour)
+            yield watched, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
+
+    def _open(self) -> AbstractAsyncContextManager[Streams]:
+        match self._way.wire:
+            case "stdio":
+                assert self._process
+                return self._process.connect(limit=self._limit, on_end=self._lost.set)
+            case "http":
+                return self._open_http()
+            case "sse":
+                return self._open_sse()
+
+    @asynccontextmanager
+    async def _open_http(self) -> AsyncIterator[Streams]:
+        assert self._server.url
+        async with self._build_client(headers=dict(self._server.headers)) as client:
+            try:
+                async with (
+                    streamable_http_client(
+                        self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
+                    ) as (incoming, outgoing),
+                    _queue(outgoing) as to_queue,
+                ):
+                    yield incoming, to_queue  # type: ignore[misc]
+            finally:
+                await client.end_session(self._server.url)
+
+    @asynccontextmanager
+    async def _open_sse(self) -> AsyncIterator[Streams]:
+        assert self._server.url
+        async with (
+            sse_client(
+                self._server.url,
+                headers=dict(self._server.headers),
+                sse_read_timeout=READ_TIMEOUT_S,
+                httpx_client_factory=self._build_client,
+            ) as (incoming, outgoing),
+            _queue(outgoing) as to_queue,
+        ):
+            yield incoming, to_queue  # type: ignore[misc]
+
+    def _build_client(
+        self,
+        headers: dict[str, str] | None = None,
+        timeout: httpx2.Timeout | None = None,
+        auth: httpx2.Auth | None = None,
+    ) -> GuardedClient:
+        assert self._server.url
+        return GuardedClient(
+            limit=self._limit,
+            clock=self._clock,
+            on_end=self._lost.set,
+            # The SDK's SSE transport sends nothing more after one POST that failed.
+            on_failure=self._lost.set if self._way.wire == "sse" else lambda: None,
+            headers={"accept-encoding": "identity"} | (headers or {}),  # what is small on the wire is small in memory
+            timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
+            auth=auth,
+            detour=self._detour,
+            trust_env=not is_loopback(self._server.url),
+            transport=self._transport,
+        )
+
+
+class _Takes(Protocol):
+    async def send(self, item: SessionMessage, /) -> None: ...
+
+
+@asynccontextmanager
+async def _queue(outgoing: _Takes) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
+    """A stream in front of `outgoing` that takes messages at once. The SDK's HTTP transports send notifications (that
+    for SSE, everything) one after the other, and a call that is cancelled waits, shielded, until its notice is taken.
+    """
+    to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
+    with to_queue, queue:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_send_on, queue, outgoing)
+            try:
+                yield to_queue
+            finally:
+                tasks.cancel_scope.cancel()
+
+
+async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Takes) -> None:
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        async with queue:
+            async for message in queue:
+                await outgoing.send(message)
+
+
+class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
+    """Passes messages on, each result seen by `repair`, until the stream has ended or the session is gone."""
+
+    def __init__(
+        self,
+        inner: ObjectReceiveStream[SessionMessage | Exception],
+        repair: Callable[[dict[str, Json]], None],
+        lost: anyio.Event,
+        detour: Detour | None,
+    ) -> None:
+        self._inner = inner
+        self._detour = detour
+        self._repair = repair
+        self._lost = lost
+        self._is_over = False
+
+    @override
+    async def receive(self) -> SessionMessage | Exception:
+        if self._is_over:
+            raise anyio.EndOfStream
+        try:
+            message = await self._inner.receive()
+        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._lost.set()
+            raise anyio.EndOfStream from None
+        if self._detour and isinstance(message, SessionMessage):
+            message.message = self._detour.leave(message.message)
+        reply = message.message if isinstance(message, SessionMessage) else None
+        if isinstance(reply, JSONRPCResponse):
+            self._repair(reply.result)
+        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
+            self._is_over = True
+            self._lost.set()
+        return message
+
+    @override
+    async def aclose(self) -> None:
+        """The transport that `inner` is of closes it."""
+
+
+class _Offer(ObjectSendStream[SessionMessage]):
+    """Passes messages on, and in a handshake asks for `revision`: the SDK (mcp 2.3) asks for its newest one only."""
+
+    def __init__(self, inner: ObjectSendStream[SessionMessage], revision: str) -> None:
+        self._inner = inner
+        self._revision = revision
+
+    @override
+    async def send(self, item: SessionMessage) -> None:
+        request = item.message
+        if isinstance(request, JSONRPCRequest) and request.method == "initialize" and request.params is not None:
+            request.params["protocolVersion"] = self._revision
+        await self._inner.send(item)
+
+    @override
+    async def aclose(self) -> None:
+        await self._inner.aclose()

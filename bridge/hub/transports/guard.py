@@ -1,0 +1,230 @@
+"""An HTTP client that keeps to one call what the SDK's transports (mcp 2.3) let end a whole connection."""
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import anyio
+import httpx2
+from httpx2 import USE_CLIENT_DEFAULT
+from mcp_types import PARSE_ERROR, RequestId
+from typing_extensions import override
+
+from bridge.clock import Clock
+from bridge.hub.pace import Pace
+from bridge.hub.transports.bodies import UNREACHABLE, EventBody, mend_message, read_body
+from bridge.hub.transports.large_messages import Detour
+from bridge.hub.transports.replies import (
+    NOT_SENT,
+    build_failure,
+    drop_body,
+    end_stream,
+    explain_refusal,
+    read_headers,
+    read_kind,
+    say_status,
+)
+from bridge.items import JsonObject
+from bridge.jsonrpc.lines import Overlong
+from bridge.network import explain_network
+
+if TYPE_CHECKING:  # private names, needed to state the signature that is overridden
+    from httpx2._client import UseClientDefault
+    from httpx2._types import AuthTypes
+
+Transmit: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
+"""Sends the request at hand."""
+
+BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+KEPT_S = 2.0
+"""How long an idle connection is kept. Servers close theirs after five seconds (uvicorn, Node), and a request that
+meets the close is lost; httpx2's own figure is five too."""
+NOTIFICATION_S = 5.0
+"""How long a server may take to accept a notification: the SDK sends nothing else meanwhile."""
+END_S = 0.5
+"""How long a server may take to hear that a session is over."""
+SESSION_HEADERS = ("mcp-session-id", "mcp-protocol-version")
+
+
+class GuardedClient(httpx2.AsyncClient):
+    """An HTTP client for which one refused, cut or failed POST is one failed call, with words that say why.
+
+    The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens
+    another session when the server has forgotten its own (python-sdk#1676), opens streams as fast as the server ends
+    them (python-sdk#3257), and keeps no HTTP status to itself. `on_failure` is told of every POST that failed, `on_end`
+    when there is no session any more. With a `detour` it is for the SSE transport, where results come on the stream
+    that GET opened, and not as the reply to their POST.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        clock: Clock,
+        on_failure: Callable[[], None],
+        on_end: Callable[[], None],
+        headers: dict[str, str],
+        timeout: httpx2.Timeout,
+        auth: httpx2.Auth | None,
+        detour: Detour | None,
+        trust_env: bool,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
+        super().__init__(
+            headers=headers, timeout=timeout, auth=auth, trust_env=trust_env, transport=transport, limits=limits
+        )
+        self._limit = limit
+        self._clock = clock
+        self._detour = detour
+        self._on_failure = on_failure
+        self._on_end = on_end
+        self._pace = Pace(clock)
+        self._replies: dict[RequestId, EventBody] = {}
+        self._rests: dict[str, RequestId] = {}
+        self._session: dict[str, str] = {}
+
+    @override
+    async def send(
+        self,
+        request: httpx2.Request,
+        *,
+        stream: bool = False,
+        auth: "AuthTypes | UseClientDefault | None" = USE_CLIENT_DEFAULT,
+        follow_redirects: "bool | UseClientDefault" = USE_CLIENT_DEFAULT,
+    ) -> httpx2.Response:
+        """The reply; for a POST that failed without a JSON-RPC error of the server's own, one that carries ours."""
+
+        self._session = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
+        transmit = partial(super().send, request, stream=True, auth=auth, follow_redirects=follow_redirects)
+        response = await (self._post(request, transmit) if request.method == "POST" else self._get(request, transmit))
+        if not stream:
+            await response.aread()
+        return response
+
+    async def end_session(self, url: str) -> None:
+        """Tell the server that nobody needs the session any more (MCP 2025-11-25, session management), whatever it says
+        to that. Not the SDK's own: that is cancelled with its transport, and waits for as long as the server likes."""
+        if "mcp-session-id" not in self._session:
+            return
+        with (
+            anyio.CancelScope(shield=True),
+            self._clock.scope(self._clock.now() + END_S),
+            suppress(httpx2.TransportError),
+        ):
+            await (await super().send(self.build_request("DELETE", url, headers=self._session), stream=True)).aclose()
+
+    async def _post(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
+        message = cast("JsonObject", json.loads(request.content))
+        call = cast("RequestId | None", message.get("id") if "method" in message else None)
+        if call is None:
+            return await self._notify(request, message, transmit)
+        if message["method"] == "tools/call" and not self._detour:
+            _allow_silence(request)
+        try:
+            response = await transmit()
+        except httpx2.TransportError as error:
+            self._on_failure()
+            code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
+            return build_failure(request, call, 503, code, f"the server cannot be reached: {explain_network(error)}")
+        if response.next_request is not None:  # a redirect is the SDK's to judge
+            return response
+        if response.is_error:
+            self._on_failure()
+            return await explain_refusal(request, call, response)
+        match read_kind(response):
+            case "application/json":
+                return await self._read_reply(request, call, response)
+            case "text/event-stream":
+                return self._follow(request, call, response)
+            case _:
+                return await drop_body(request, response)
+
+    async def _notify(self, request: httpx2.Request, message: JsonObject, transmit: Transmit) -> httpx2.Response:
+        """A message that no reply is due for."""
+        params = message.get("params")
+        if message.get("method") == "notifications/cancelled" and isinstance(params, dict):
+            given_up = self._replies.get(cast("RequestId", params.get("requestId")))
+            if given_up:
+                given_up.give_up()
+        with self._clock.scope(self._clock.now() + NOTIFICATION_S):
+            try:
+                response = await transmit()
+                if response.is_error:
+                    self._on_failure()
+                return await drop_body(request, response)
+            except httpx2.TransportError as error:
+                self._on_failure()
+                return build_failure(
+                    request, None, 503, UNREACHABLE, f"the server cannot be reached: {explain_network(error)}"
+                )
+        return httpx2.Response(202, request=request)
+
+    async def _read_reply(self, request: httpx2.Request, call: RequestId, response: httpx2.Response) -> httpx2.Response:
+        try:
+            body = await read_body(response, self._limit)
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
+            return build_failure(request, call, 200, UNREACHABLE, f"the reply was cut: {explain_network(error)}")
+        finally:
+            await response.aclose()
+        if isinstance(body, Overlong):
+            return build_failure(
+                request, call, 200, PARSE_ERROR, f"the reply is over the limit of {self._limit:,} bytes"
+            )
+        data, is_reply = mend_message(body, call)
+        if not is_reply:
+            return build_failure(request, call, 200, PARSE_ERROR, "the body holds no reply")
+        return httpx2.Response(response.status_code, content=data, headers=read_headers(response), request=request)
+
+    def _follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
+        """A stream, and for that of a call, somebody who knows where the rest of it belongs."""
+
+        def note_rest(last_event: bytes) -> None:
+            if call is not None:
+                self._rests[last_event.decode("utf-8", "replace")] = call
+
+        def forget() -> None:
+            if call is not None:
+                self._replies.pop(call, None)
+
+        body = EventBody(
+            response,
+            self._limit,
+            request=call,
+            on_rest=note_rest,
+            on_message=self._pace.reset,
+            on_close=forget,
+            detour=self._detour,
+        )
+        if call is not None:
+            self._replies[call] = body
+        return httpx2.Response(response.status_code, stream=body, headers=read_headers(response), request=request)
+
+    async def _get(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
+        """A stream of what the server says by itself, or the rest of the reply to a call."""
+        call = self._rests.pop(request.headers.get("last-event-id", ""), None)
+        has_session = "mcp-session-id" in request.headers
+        if call is not None or self._detour:
+            _allow_silence(request)
+        await self._pace.wait()
+        try:
+            response = await transmit()
+        except httpx2.TransportError as error:
+            if has_session and isinstance(error, httpx2.ConnectError):
+                self._on_end()
+            if call is None:
+                raise
+            return end_stream(request, call, f"the server cannot be reached: {explain_network(error)}")
+        if response.status_code == 404 and has_session:
+            self._on_end()
+        if response.is_error and call is not None:
+            await response.aclose()
+            return end_stream(request, call, say_status(response))
+        return self._follow(request, call, response) if read_kind(response) == "text/event-stream" else response
+
+
+def _allow_silence(request: httpx2.Request) -> None:
+    """A result takes as long as it takes: its call has a timeout of its own."""
+    request.extensions["timeout"] = request.extensions.get("timeout", {}) | {"read": None}

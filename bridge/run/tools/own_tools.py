@@ -1,0 +1,160 @@
+"""The tools of the run's own: offered beside the servers', answered in the run, seeing nothing but this run."""
+
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Generic, NamedTuple
+
+from bridge.arguments import read_arguments
+from bridge.call_terms import CallTerms, OnProgress
+from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
+from bridge.questions import Ask
+from bridge.run.engine import C, Tools
+from bridge.texts import Keep, cut_middle
+
+MAX_QUOTED_BYTES = 500
+"""How much of a wrong argument is quoted back to the model."""
+BRIDGE = "bridge"
+"""The server that these tools appear with."""
+
+
+class Found(NamedTuple):
+    """An answer that brings tools with it."""
+
+    text: str
+    names: Sequence[str]
+    """Model names of tools that the following requests are to carry."""
+
+
+@dataclass(frozen=True)
+class Function:
+    """What the model sees of a tool of the run's own."""
+
+    name: str
+    """One of `items.OWN_NAMES`, which no server's tool is given."""
+    description: str
+    parameters: JsonObject
+    """JSON Schema of its arguments; none that do not fit are answered."""
+
+    @cached_property
+    def encoded(self) -> str:
+        """The function tool of a request."""
+        function: JsonObject = {"type": "function", "name": self.name, "description": self.description}
+        return encode(function | {"parameters": self.parameters, "strict": False})
+
+
+@dataclass(frozen=True)
+class OwnTool:
+    """One tool of the run's own."""
+
+    function: Function
+    answer: Callable[[JsonObject, int], Awaitable[str | Found]] = field(repr=False)
+    """What the model reads, in about so many bytes. Raises ValueError with words for it."""
+    accompanies: Callable[[str], bool] = field(repr=False)
+    """Whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at the
+    beginning of each request stay the same and prompt caches hold."""
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+    async def call(self, call: Call, limit_bytes: int) -> CallOutput:
+        """What a call came to; whatever is wrong with it is words for the model."""
+        import jsonschema_rs
+
+        try:
+            arguments = read_arguments(call.arguments)
+            jsonschema_rs.validate(self.function.parameters, arguments)
+            answer = await self.answer(arguments, limit_bytes)
+            if isinstance(answer, Found):
+                return {**self._wrap(answer.text, is_error=False), "found": [*answer.names]}
+            return self._wrap(answer, is_error=False)
+        except jsonschema_rs.ValidationError as error:
+            where = ".".join(map(str, error.instance_path)) or "the arguments"
+            wrong = f"{where}: {cut_middle(error.message, MAX_QUOTED_BYTES)}"
+        except ValueError as error:
+            wrong = str(error)
+        return self._wrap(encode_error("invalid_arguments", wrong), is_error=True)
+
+    def _wrap(self, output: str, *, is_error: bool) -> CallOutput:
+        return {"output": output, "is_error": is_error, "server": BRIDGE, "tool": self.name}
+
+
+@dataclass(frozen=True)
+class RunCatalogue(Generic[C]):
+    """What one run can call: the tools of the servers, and its own."""
+
+    servers: C
+    own: Mapping[str, OwnTool]
+
+    @cached_property
+    def functions(self) -> Mapping[str, str]:
+        """Each model name of a server's tool with its function tool as JSON text."""
+        return self.servers.functions
+
+    @cached_property
+    def owners(self) -> Mapping[str, str]:
+        """Each model name with the key of the server that owns it."""
+        return {**self.servers.owners, **dict.fromkeys(self.own, BRIDGE)}
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """Each model name of a server's tool with about how many tokens its function tool costs."""
+        return self.servers.tokens
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What is missing from it, and why."""
+        return self.servers.notices
+
+    @property
+    def polling(self) -> Collection[str]:
+        """The tools that may be called again and again with the same result: the run's own cost nobody anything."""
+        return {*self.servers.polling, *self.own}
+
+    def rank(self, wish: str) -> Sequence[str]:
+        """The servers' tools that would do what is wished, best first; none where none would."""
+        return self.servers.rank(wish)
+
+    def bring(self, tools: Iterable[OwnTool]) -> "RunCatalogue[C]":
+        """This catalogue with more tools of the run's own."""
+        return replace(self, own={**self.own, **{tool.name: tool for tool in tools}})
+
+    def accompany(self, names: Collection[str]) -> dict[str, str]:
+        """The run's own tools that come with an offer of these, by name, as JSON texts."""
+        owners = set(filter(None, map(self.servers.owners.get, names)))
+        missing = [tool for name, tool in self.own.items() if name not in names]
+        return {tool.name: tool.function.encoded for tool in missing if any(map(tool.accompanies, owners))}
+
+
+@dataclass(frozen=True)
+class OwnTools(Generic[C]):
+    """The servers' tools and the run's own behind one `call`."""
+
+    servers: Tools[C]
+    own: Sequence[OwnTool]
+    keep: Keep
+    """Where outputs go that are too long for the model."""
+    ask: Ask
+    """Asks the person what a call cannot go on without."""
+
+    async def catalogue(self) -> RunCatalogue[C]:
+        """The snapshot for this run, once every server is ready or known not to be."""
+        return RunCatalogue(await self.servers.catalogue(), {tool.name: tool for tool in self.own})
+
+    async def call(
+        self,
+        catalogue: RunCatalogue[C],
+        call: Call,
+        *,
+        deadline: float,
+        limit_bytes: int,
+        on_progress: OnProgress | None,
+    ) -> CallOutput:
+        """What a call came to. Never raises but for cancellation."""
+        if own := catalogue.own.get(call.name):
+            return await own.call(call, limit_bytes)
+        terms = CallTerms(
+            deadline=deadline, limit_bytes=limit_bytes, on_progress=on_progress, keep=self.keep, ask=self.ask
+        )
+        return await self.servers.call(catalogue.servers, call, terms)

@@ -1,0 +1,170 @@
+"""Ranks tools by how well they fit a wish in words; can say that none does."""
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from bridge.search.terms import find_alternatives, is_chinese, read_terms, read_wish
+
+FIELDS = {"name": 3.0, "owner": 3.0, "title": 1.5, "lead": 2.5, "rest": 0.4, "arguments": 0.6}
+"""How much a word counts by where it stands; `lead` is the first sentence of a description."""
+LEAD_CHARS, REST_CHARS = 200, 150
+"""How much of a description is read."""
+K1, B = 1.0, 0.4
+"""BM25: how soon a word said again adds nothing, and how much a long field is held against a tool."""
+MORE = 0.2
+"""What a second word of the same meaning adds."""
+NAME_BONUS = 0.6
+"""What a tool gains whose whole name is in the wish: `create_issue` before `create_issue_note`."""
+OWNER_BONUS = 0.4
+"""What a tool gains whose owner is named: who says GitHub does not mean GitLab."""
+HEAVIEST, UNKNOWN, UNKNOWN_PAIR = 3.5, 4.0, 2.8
+"""What the rarest word of a wish weighs, one that no tool has, and a pair of Chinese characters, being half a word."""
+ENOUGH = 1.08
+"""What the best tool must cover of a wish, by weight and over the root of the weight of all of it: half of a short
+wish, a smaller share of a long one, never a single common word. Below it none fits."""
+
+MANY = 500
+"""Tools in a catalogue from which the commonness of its words can be told: of two tools one in two has every word."""
+
+_SENTENCE_END = re.compile(r"\.\s|\n|。")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one tool."""
+
+    name: str
+    """The model name: what a search answers with."""
+    owner: str
+    plain_name: str
+    title: str
+    description: str
+    arguments: Sequence[str]
+    """Names of its arguments."""
+
+    @cached_property
+    def terms(self) -> Mapping[str, Sequence[str]]:
+        """By field. Most of the time that an index takes is this, and it can be done before."""
+        lead, rest = _split(self.description)
+        texts = (self.plain_name, self.owner, self.title, lead, rest, " ".join(self.arguments))
+        return {field: list(read_terms(text)) for field, text in zip(FIELDS, texts, strict=True)}
+
+
+class _Hits(NamedTuple):
+    """The tools that have a word of a wish, or another word for it, by their places."""
+
+    scores: Mapping[int, float]
+    names: Mapping[int, float]
+    """How well a part of their names says it."""
+    spread: float
+    """How many they are, those counting less that have another word for it."""
+
+
+class Index:
+    """Tools that can be ranked: BM25 over weighted fields, where words that mean the same count as one.
+
+    Made once for a catalogue and from it alone, so that a search is the same everywhere.
+    """
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        brands = _find_brands(entries)
+        fields = [_read_fields(entry, brands[entry.owner]) for entry in entries]
+        self._names = [entry.name for entry in entries]
+        self._said = [_find_parts(each["name"]) for each in fields]
+        self._owners = [frozenset(each["owner"]) for each in fields]
+        self._postings = _count(fields)
+
+    def rank(self, wish: str) -> list[str]:
+        """The names of the tools that fit, best first; none where no tool covers enough of the wish."""
+        terms = read_wish(wish, self._postings)
+        scores: dict[int, float] = defaultdict(float)
+        covered: dict[int, float] = defaultdict(float)
+        named: dict[int, float] = defaultdict(float)
+        whole = 0.0
+        for term in terms:
+            hits = self._find(term)
+            idf = math.log(1 + (max(len(self._names), MANY) - hits.spread + 0.5) / (hits.spread + 0.5))
+            weight = min(idf, HEAVIEST) if hits.scores else UNKNOWN_PAIR if is_chinese(term) else UNKNOWN
+            whole += weight
+            for place, score in hits.scores.items():
+                scores[place] += idf * score
+                covered[place] += weight * score
+            for place, share in hits.names.items():
+                named[place] += share
+        for place in scores:
+            share = min(1, named[place] / max(1, len(self._said[place])))
+            covered[place] *= 1 + NAME_BONUS / 2 * share
+            scores[place] *= (1 + NAME_BONUS * share) * (1 + OWNER_BONUS * self._is_owned(place, terms))
+        ranked = sorted(scores, key=lambda place: (-scores[place], self._names[place]))
+        fits = bool(ranked) and covered[ranked[0]] >= ENOUGH * math.sqrt(whole)
+        return [self._names[place] for place in ranked] if fits else []
+
+    def _is_owned(self, place: int, terms: Iterable[str]) -> bool:
+        return not self._owners[place].isdisjoint(terms)
+
+    def _find(self, term: str) -> _Hits:
+        scores: dict[int, float] = {}
+        names: dict[int, float] = {}
+        nearest: dict[int, float] = {}
+        for other, weight in find_alternatives(term).items():
+            for place, count in self._postings.get(other, {}).items():
+                score, before = weight * count, scores.get(place, 0.0)
+                scores[place] = max(score, before) + MORE * min(score, before)
+                nearest[place] = max(weight, nearest.get(place, 0.0))
+                if other in self._said[place]:
+                    names[place] = max(weight, names.get(place, 0.0))
+        return _Hits(scores, names, sum(nearest.values()))
+
+
+def _find_brands(entries: Iterable[Entry]) -> Mapping[str, frozenset[str]]:
+    """By owner, the words that many of its names begin with and hardly another's do: `jira` names the owner."""
+    firsts: dict[str, Counter[str]] = defaultdict(Counter)
+    for entry in entries:
+        firsts[entry.owner].update(entry.terms["name"][:1])
+    owners = Counter(term for counts in firsts.values() for term in counts)
+
+    def is_brand(term: str, counts: Counter[str]) -> bool:
+        return counts[term] >= max(4, counts.total() / 5) and owners[term] <= 2
+
+    return {owner: frozenset(t for t in counts if is_brand(t, counts)) for owner, counts in firsts.items()}
+
+
+def _read_fields(entry: Entry, brands: frozenset[str]) -> Mapping[str, Sequence[str]]:
+    """The terms of a tool, what names the owner counted as such."""
+    name = entry.terms["name"]
+    owner = [*entry.terms["owner"], *(name[:1] if brands.intersection(name[:1]) else [])]
+    return {**entry.terms, "name": [term for term in name if term not in owner], "owner": owner}
+
+
+def _split(description: str) -> tuple[str, str]:
+    """The first sentence, and what follows."""
+    text = description.strip()
+    end = _SENTENCE_END.search(text, 0, LEAD_CHARS)
+    cut = end.start() if end else LEAD_CHARS
+    return text[:cut], text[cut : cut + REST_CHARS]
+
+
+def _find_parts(name: Sequence[str]) -> frozenset[str]:
+    """What a name says: its words, a phrase such as `pull request` being one."""
+    return frozenset(name) - {word for term in name if " " in term for word in term.split()}
+
+
+def _count(tools: Sequence[Mapping[str, Sequence[str]]]) -> Mapping[str, Mapping[int, float]]:
+    """By term, each tool that has it with how much: between 0 and 1, as BM25 has it."""
+    lengths = {field: sum(len(tool[field]) for tool in tools) / max(1, len(tools)) or 1 for field in FIELDS}
+    postings: dict[str, dict[int, float]] = {}
+    for place, tool in enumerate(tools):
+        counts: dict[str, float] = {}
+        for field, weight in FIELDS.items():
+            share = weight / (1 - B + B * len(tool[field]) / lengths[field])
+            for term in tool[field]:
+                counts[term] = counts.get(term, 0.0) + share
+        for term, count in counts.items():
+            postings.setdefault(term, {})[place] = count / (K1 + count)
+    return postings

@@ -1,0 +1,238 @@
+"""Tries on a real endpoint what a profile says of one: each trial is a small request, sent as a run would send it.
+
+What the endpoint refuses is learned as ever; what it takes and then does not do shows in its answers.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal, TypeAlias
+
+from bridge.clock import Clock
+from bridge.config.settings import UpstreamConfig
+from bridge.errors import BridgeError, UpstreamError
+from bridge.items import Json, JsonObject, Last, Response, Turn, answer_call, encode, find_calls, read_text
+from bridge.upstream.client import Upstream
+from bridge.upstream.profile import Profile, choose_profile
+
+OUTPUT_TOKENS = 120
+"""Of one answer."""
+ANSWERS, INPUT_TOKENS = 14, 3000
+"""At most, of all trials together; what is refused costs nothing."""
+PATIENCE_S = 60.0
+"""For one answer."""
+UNKNOWN = "no_such_parameter"
+WORD = "kumquat"
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
+)
+
+Verdict: TypeAlias = Literal["works", "does not", "unknown"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one trial came to."""
+
+    feature: str
+    verdict: Verdict
+    words: str
+
+
+def unlearn(config: UpstreamConfig) -> UpstreamConfig:
+    """The same endpoint without a word on what it can: all of it is tried."""
+    said = {part.name: None for part in fields(Profile) if part.name in UpstreamConfig.model_fields}
+    known = {"auth": choose_profile(config).auth, "state": "previous_response_id", "stream": "auto"}
+    # Without repeats, which might cost again.
+    return config.model_copy(update={**said, **known, "profile": "openai", "defaults": {}, "max_retries": 0})
+
+
+@dataclass
+class Trials:
+    """All trials on one endpoint, one after the other."""
+
+    upstream: Upstream
+    """Of an `unlearn`ed config."""
+    model: str
+    clock: Clock
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    forgets: bool = False
+    """Whether it takes the id of a response and has nothing of it."""
+
+    async def run(self, on_outcome: Callable[[Outcome], None]) -> None:
+        """Try everything; a feature that fails keeps no other from its trial, but without an answer there is none."""
+        for feature, attempt in TRIALS.items():
+            before, failure = self.upstream.profile_of(self.model), None
+            try:
+                verdict, words = await attempt(self)
+                outcome = self._judge(feature, verdict, words, before)
+            except BridgeError as error:
+                failure = error
+                outcome = Outcome(feature, "unknown" if _is_passing(error) else "does not", error.message)
+            self.outcomes.append(outcome)
+            on_outcome(outcome)
+            if failure and feature == ANSWER:
+                return
+
+    def describe(self) -> JsonObject:
+        """The settings of `upstream` that make the profile which was found."""
+        found, begun = self.upstream.profile_of(self.model), self.upstream.profile
+        parts = [part.name for part in fields(Profile) if part.name not in ("reasons", "drop")]
+        changed = {name: getattr(found, name) for name in parts if getattr(found, name) != getattr(begun, name)}
+        settings: JsonObject = {"profile": "openai", **changed}
+        if begun.auth != "bearer":
+            settings["auth"] = begun.auth
+        if drop := [name for name in found.drop if name != UNKNOWN]:
+            settings["drop"] = list[Json](drop)
+        return settings | ({"state": "stateless"} if self.forgets else {})
+
+    def _judge(self, feature: str, verdict: Verdict, words: str, before: Profile) -> Outcome:
+        """What was learned meanwhile is its own words on the matter."""
+        learned = self.upstream.profile_of(self.model).reasons
+        news = [reason for about, reason in learned.items() if about not in before.reasons and about != UNKNOWN]
+        return Outcome(feature, "does not", "; ".join(news)) if news else Outcome(feature, verdict, words)
+
+    async def ask(
+        self, *items: JsonObject, tools: Sequence[JsonObject] = (), last: Last | None = None, **parameters: Json
+    ) -> Response:
+        """One answer. Raises BridgeError, also for a response that failed."""
+        sent: Mapping[str, Json] = {"model": self.model, "max_output_tokens": OUTPUT_TOKENS, **parameters}
+        turn = Turn(sent, tuple(map(encode, items)), tuple(map(encode, tools)), last)
+        deadline = self.clock.now() + PATIENCE_S
+        with self.clock.scope(deadline):
+            response = await self.upstream.create(turn, deadline=deadline, on_event=lambda _: None)
+            if error := response["error"]:
+                raise UpstreamError(error["message"], code=error["code"])
+            return response
+        raise UpstreamError(f"there is no answer after {PATIENCE_S:g} s", code="trial_timeout")
+
+
+def _is_passing(error: BridgeError) -> bool:
+    """Whether it says nothing of what the endpoint can."""
+    return isinstance(error, UpstreamError) and (error.status in (None, 408, 409, 429) or error.status >= 500)
+
+
+def say(text: str, role: str = "user") -> JsonObject:
+    """A message."""
+    return {"role": role, "content": text}
+
+
+def _function(name: str) -> JsonObject:
+    parameters: JsonObject = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    return {
+        "type": "function",
+        "name": name,
+        "description": f"Get the {name}",
+        "parameters": parameters,
+        "strict": False,
+    }
+
+
+TOOLS = (_function("weather"), _function("population"))
+QUESTION = say("Call weather and population for Oslo, both at once.")
+CALL: JsonObject = {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": '{"city":"Oslo"}'}
+ANSWER = "an answer, streamed"
+
+
+async def _answer(trials: Trials) -> tuple[Verdict, str]:
+    response = await trials.ask(say("Say: ok"))
+    return "works", f"{response['model'] or 'no model named'}: {read_text(response['output'])[:60] or 'no text'}"
+
+
+async def _developer(trials: Trials) -> tuple[Verdict, str]:
+    await trials.ask(say("Answer in one word.", "developer"), say("Say: ok"))
+    return "works", "a developer's message is taken"
+
+
+async def _parallel(trials: Trials) -> tuple[Verdict, str]:
+    """And the way back: calls with their own ids, outputs as parts."""
+    response = await trials.ask(QUESTION, tools=TOOLS, tool_choice="required", parallel_tool_calls=True)
+    calls = find_calls(response["output"])
+    if calls:
+        outputs = [answer_call(call, [{"type": "input_text", "text": "12"}]) for call in calls]
+        await trials.ask(QUESTION, *response["output"], *outputs, tools=TOOLS)
+    if len(calls) > 1:
+        return "works", f"{len(calls)} calls at once, and their outputs taken"
+    return "unknown", f"{len(calls)} of 2 calls were made; a model may do that"
+
+
+async def _parts(trials: Trials) -> tuple[Verdict, str]:
+    await trials.ask(QUESTION, CALL, _output({"type": "input_text", "text": "12"}), tools=TOOLS)
+    return "works", "an output may be a list of parts"
+
+
+async def _images(trials: Trials) -> tuple[Verdict, str]:
+    await trials.ask(QUESTION, CALL, _output({"type": "input_image", "image_url": PIXEL, "detail": "low"}), tools=TOOLS)
+    return "works", "an output may hold images"
+
+
+def _output(part: JsonObject) -> JsonObject:
+    return {"type": "function_call_output", "call_id": "call_1", "output": [part]}
+
+
+async def _state(trials: Trials) -> tuple[Verdict, str]:
+    begin = say(f"The word is {WORD}. Say: ok")
+    first = await trials.ask(begin, store=True)
+    if first["id"] is None:
+        return "does not", "its responses have no id"
+    before = [begin, *first["output"]]
+    last = Last(first["id"], len(before))
+    second = await trials.ask(*before, say("Which is the word?"), last=last, store=True)
+    text = read_text(second["output"])
+    if WORD in text.lower():
+        return "works", "previous_response_id is taken, and it knows what was said before"
+    if not text:
+        return "unknown", "there was no text to tell it by"
+    try:
+        await trials.ask(say("Say: ok"), previous_response_id="resp_nobody_has")
+    except BridgeError:
+        return "unknown", "previous_response_id is looked up; this answer does not show what was said before"
+    trials.forgets = True
+    return "does not", "any previous_response_id is taken, and nothing is known of that response"
+
+
+async def _reasoning(trials: Trials) -> tuple[Verdict, str]:
+    question, sealed = say("Is 91 a prime number?"), list[Json](["reasoning.encrypted_content"])
+    first = await trials.ask(question, store=False, include=sealed)
+    if not any(item.get("type") == "reasoning" for item in first["output"]):
+        return "unknown", "this model shows no reasoning items"
+    await trials.ask(question, *first["output"], say("Say: ok"), store=False, include=sealed)
+    return "works", "its reasoning is taken back"
+
+
+async def _background(trials: Trials) -> tuple[Verdict, str]:
+    await trials.ask(say("Say: ok"), background=True, store=True)
+    return "works", "a response can be made in the background"
+
+
+async def _structured(trials: Trials) -> tuple[Verdict, str]:
+    schema: JsonObject = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    schema |= {"additionalProperties": False}
+    form: JsonObject = {"type": "json_schema", "name": "count", "schema": schema, "strict": True}
+    response = await trials.ask(say("How many legs has a spider?"), text={"format": form})
+    try:
+        has_form = isinstance(json.loads(read_text(response["output"]))["n"], int)
+    except (ValueError, KeyError, TypeError):
+        has_form = False
+    return ("works", "the answer has the form") if has_form else ("does not", "taken, and the answer has not the form")
+
+
+async def _unknown(trials: Trials) -> tuple[Verdict, str]:
+    await trials.ask(say("Say: ok"), no_such_parameter=1)
+    if UNKNOWN in trials.upstream.profile_of(trials.model).drop:
+        return "works", "an unknown parameter is refused by name"
+    return "does not", "an unknown parameter is passed over: a mistake in `extra` shows nowhere"
+
+
+TRIALS: Mapping[str, Callable[[Trials], Awaitable[tuple[Verdict, str]]]] = {
+    ANSWER: _answer,
+    "developer's messages": _developer,
+    "parallel calls": _parallel,
+    "outputs in parts": _parts,
+    "images in outputs": _images,
+    "kept responses": _state,
+    "reasoning sent back": _reasoning,
+    "background": _background,
+    "structured output": _structured,
+    "unknown parameters": _unknown,
+}

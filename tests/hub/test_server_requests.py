@@ -1,0 +1,246 @@
+"""What connected servers ask back and log: relayed to the one person who can be meant, or answered in words."""
+
+import logging
+import warnings
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, types
+from mcp.client import ClientRequestContext
+from mcp.client.client import ConnectMode
+from mcp.server.mcpserver import Context, MCPServer
+from pydantic import BaseModel
+
+from bridge.app import Bridge
+from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.hub.server_requests import LINES, LINES_S
+from bridge.run.asking import MAX_QUESTIONS
+from bridge.telemetry import Redactor
+from tests.fakes.bridges import ERAS, outputs_of
+from tests.fakes.clock import PATIENCE_S, VirtualClock
+from tests.fakes.items import Json
+from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
+
+pytestmark = pytest.mark.anyio
+
+SCHEMA = {"type": "object", "properties": {"seats": {"type": "integer"}}, "required": ["seats"]}
+QUESTION = types.ElicitRequest(
+    params=types.ElicitRequestFormParams(message="How many seats?\u202e", requested_schema=SCHEMA)
+)
+
+
+class Seats(BaseModel):
+    seats: int
+
+
+class Shop:
+    """A server with tools that ask, in either era; `together` of its calls are in flight before one asks."""
+
+    def __init__(self, together: int = 1) -> None:
+        self.server = MCPServer("shop")
+        self._together = together
+        self._count = 0
+        self._all_here = anyio.Event()
+        for tool in (self.push, self.come_back, self.ask_for_ever, self.open_page, self.sample, self.list_roots):
+            self.server.add_tool(tool, structured_output=False)
+        self.server.add_tool(self.nag, structured_output=False)
+        self.server.add_tool(self.roots_first, structured_output=False)
+
+    async def push(self, ctx: Context) -> str:
+        """Ask as in the handshake era."""
+        await self._meet()
+        answer = await ctx.elicit("How many seats?\u202e", Seats)
+        return f"{answer.action} {answer.data.seats if answer.action == 'accept' else ''}".strip()
+
+    async def come_back(self, ctx: Context) -> str | types.InputRequiredResult:
+        """Ask as in the modern era."""
+        if not ctx.input_responses:
+            await self._meet()
+            return types.InputRequiredResult(input_requests={"q": QUESTION}, request_state="half")
+        answer = ctx.input_responses["q"]
+        assert isinstance(answer, types.ElicitResult)
+        assert ctx.request_state == "half"
+        return f"{answer.action} {(answer.content or {}).get('seats', '')}".strip()
+
+    async def ask_for_ever(self) -> types.InputRequiredResult:
+        return types.InputRequiredResult(input_requests={"q": QUESTION})
+
+    async def roots_first(self) -> types.InputRequiredResult:
+        return types.InputRequiredResult(input_requests={"r": types.ListRootsRequest()})
+
+    async def open_page(self, ctx: Context) -> str:
+        return str(await ctx.session.elicit_url("Log in", "https://evil.example", "1"))
+
+    async def sample(self, ctx: Context) -> str:
+        asked = types.CreateMessageRequestParams(messages=[], max_tokens=5)
+        await ctx.session.send_request(types.CreateMessageRequest(params=asked), types.CreateMessageResult)
+        return "sampled"
+
+    async def list_roots(self, ctx: Context) -> str:
+        await ctx.session.send_request(types.ListRootsRequest(), types.ListRootsResult)
+        return "listed"
+
+    async def nag(self, ctx: Context) -> str:
+        answers = [(await ctx.elicit("More?", Seats)).action for _ in range(MAX_QUESTIONS)]
+        await ctx.elicit("And more?", Seats)
+        return str(len(answers))
+
+    async def _meet(self) -> None:
+        self._count += 1
+        if self._count == self._together:
+            self._all_here.set()
+        with anyio.fail_after(PATIENCE_S):
+            await self._all_here.wait()
+
+
+class Person:
+    """An elicitation callback that gives one answer to everything."""
+
+    def __init__(self, action: Any = "accept") -> None:
+        self.shown: list[str] = []
+        self._result = types.ElicitResult(action=action, content={"seats": 4} if action == "accept" else None)
+
+    async def __call__(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+        assert context.request_id is not None
+        self.shown.append(params.message)
+        return self._result
+
+
+class Place:
+    """A bridge in front of the shop, whose model calls the tool that the prompt names, once; `outputs` are what it was
+    told."""
+
+    def __init__(self) -> None:
+        self.outputs: list[Any] = []
+        self.bridge: Bridge
+
+    def answer(self, request: Request) -> Any:
+        items = request.json["input"]
+        if any("output" in item for item in items):
+            self.outputs += outputs_of(request)
+            return responds(message("done"))
+        return responds(call(f"shop__{items[0]['content'].split()[0]}"))
+
+    async def use(self, tool: str, *, mode: ConnectMode = "auto", person: Person | None = None) -> Json:
+        async with Client(self.bridge.server, mode=mode, elicitation_callback=person) as client:
+            receipt = (await client.call_tool("respond", {"input": tool})).structured_content
+        assert receipt is not None
+        return receipt
+
+
+@asynccontextmanager
+async def place(server: MCPServer, era: str = "legacy", redact: Redactor | None = None) -> AsyncIterator[Place]:
+    at = Place()
+    async with ScriptedUpstream(at.answer) as upstream:
+        config = Config(
+            upstream=UpstreamConfig(model="m", base_url=upstream.base_url),
+            servers=(ServerConfig(key="shop", command="in this process", require_approval="never", protocol=era),),
+            limits=Limits(),
+            builtin_tools=False,
+        )
+        clock = VirtualClock()
+        async with Bridge(config, environ={}, clock=clock, in_process={"shop": server}, redact=redact) as at.bridge:
+            yield at
+        assert not upstream.errors
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize(("tool", "era"), [("push", "legacy"), ("come_back", "auto")])
+@pytest.mark.parametrize(("action", "output"), [("accept", "accept 4"), ("decline", "decline"), ("cancel", "cancel")])
+async def test_a_servers_question_reaches_the_person_in_every_pair_of_eras(
+    mode: ConnectMode, tool: str, era: str, action: str, output: str
+) -> None:
+    person = Person(action)
+    async with place(Shop().server, era) as at:
+        receipt = await at.use(tool, mode=mode, person=person)
+    assert (at.outputs, receipt["status"]) == ([output], "completed")
+    assert person.shown == ['The server "shop" asks: How many seats?\\u202e'], "who asks is said, and nothing is hidden"
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize(("tool", "era"), [("push", "legacy"), ("come_back", "auto")])
+async def test_where_the_host_cannot_ask_the_question_is_declined_in_words(
+    mode: ConnectMode, tool: str, era: str
+) -> None:
+    async with place(Shop().server, era) as at:
+        receipt = await at.use(tool, mode=mode)
+    assert "this host has no way to ask them" in at.outputs[0]
+    assert receipt["tool_calls"][0]["is_error"], "it is not told as a no that nobody has said"
+
+
+@pytest.mark.parametrize(("tool", "era", "asked"), [("push", "legacy", 0), ("come_back", "auto", 2)])
+async def test_with_two_runs_at_one_server_only_who_can_be_told_apart_is_asked(tool: str, era: str, asked: int) -> None:
+    person = Person()
+    async with place(Shop(together=2).server, era) as at, anyio.create_task_group() as tasks:
+        for number in (1, 2):
+            tasks.start_soon(lambda text: at.use(text, person=person), f"{tool} {number}")
+    assert len(person.shown) == asked
+    words = "several runs use this server" if asked == 0 else "accept 4"
+    assert [words in str(output) for output in at.outputs] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("tool", "era", "words"),
+    [
+        ("sample", "legacy", "Sampling not supported"),
+        ("list_roots", "legacy", "List roots not supported"),
+        ("open_page", "legacy", "no page is opened for a server here"),
+        ("roots_first", "auto", "shop asks for roots/list, which it cannot have here"),
+        ("ask_for_ever", "auto", "shop came back with questions 10 times"),
+        ("nag", "legacy", f"{MAX_QUESTIONS} questions in one run are enough"),
+    ],
+)
+async def test_what_a_server_cannot_have_is_answered_in_words_and_the_run_goes_on(
+    tool: str, era: str, words: str
+) -> None:
+    async with place(Shop().server, era) as at:
+        receipt = await at.use(tool, mode="legacy", person=Person())
+    assert words in at.outputs[0]
+    assert receipt["status"] == "completed"
+
+
+def talkative(lines: int) -> MCPServer:
+    """Tool `talk()`: logs so many lines at each level."""
+    server = MCPServer("talkative")
+
+    @server.tool()
+    async def talk(ctx: Context) -> str:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # logging is deprecated in the protocol; servers do it all the same
+            for level in ("debug", "info", "warning", "error", "emergency"):
+                for number in range(lines):
+                    await ctx.session.send_log_message(
+                        level,  # type: ignore[arg-type]
+                        {"n": number, "key": "sk-secret-of-the-tests"},
+                        related_request_id=ctx.request_id,
+                    )
+        return "said"
+
+    return server
+
+
+@pytest.mark.parametrize("era", ["legacy", "auto"])
+async def test_what_a_server_logs_is_in_our_log_under_its_name_at_its_level_and_without_secrets(
+    era: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "bridge")
+    async with place(talkative(1), era, Redactor(["sk-secret-of-the-tests"])) as at:
+        await at.use("talk")
+        await anyio.wait_all_tasks_blocked()
+    logged = [
+        (record.levelname, record.message) for record in caplog.records if record.name == "bridge.hub.server_requests"
+    ]
+    line = 'shop: {"n":0,"key":"***"}'
+    assert logged == [(level, line) for level in ("INFO", "WARNING", "ERROR", "ERROR")]
+
+
+async def test_a_server_that_floods_the_log_is_left_out_after_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    async with place(talkative(1000)) as at:
+        await at.use("talk")
+        await anyio.wait_all_tasks_blocked()
+        logged = [record.message for record in caplog.records if record.name == "bridge.hub.server_requests"]
+    assert len(logged) <= LINES + 1
+    assert logged[-1] == f"shop: more than {LINES} lines in {LINES_S:g} s; the rest is left out"
