@@ -19,8 +19,8 @@ import psutil
 from mcp import Client
 
 from bridge.app import Bridge
-from tests.fakes.clock import VirtualClock
-from tests.fakes.scene import configure, until
+from tests.fakes.bridges import configure
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.servers import rogue
 from tests.fakes.service import Served, serving
 from tests.fakes.told import SILENCE, do_as_told, tell

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
+from tests.fakes.clock import until
 from tests.fakes.commands import Done, run
-from tests.fakes.scene import until
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, gated, http_error
 

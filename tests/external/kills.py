@@ -22,8 +22,8 @@ from starlette.routing import Route
 
 from bridge.app import Bridge
 from tests.external.victims import START_S, Victim, list_victims
+from tests.fakes.bridges import configure
 from tests.fakes.http import HttpServer
-from tests.fakes.scene import configure
 from tests.fakes.servers import rogue
 from tests.fakes.stalls import untraced, watched_loops
 from tests.fakes.told import do_as_told, tell

@@ -13,7 +13,7 @@ from mcp import Client, StdioServerParameters
 
 from bridge.app import Bridge
 from tests.external.eras import CELLS, HANDSHAKES, MODERN, OLD, REVISIONS, Json, name, start_servers, visit
-from tests.fakes.scene import configure
+from tests.fakes.bridges import configure
 from tests.fakes.servers import PIXEL
 from tests.fakes.service import TOKEN, connect, serving
 from tests.fakes.told import do_as_told

@@ -19,6 +19,13 @@ _ROUNDS_BEFORE_A_JUMP = 200  # to connect a server in this process takes fewer; 
 _NAP_S = 0.002
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Until it holds; TimeoutError after PATIENCE_S. For what no event tells of."""
+    with anyio.fail_after(PATIENCE_S):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
+
+
 class VirtualClock(Clock):
     """Virtual time: starts at 0 and moves by `advance`, or by each `sleep` itself with `autojump=True`.
 

@@ -15,9 +15,8 @@ from typing_extensions import override
 
 from bridge.items import JsonObject
 from tests.bench.faults import Bombs
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.peers import MemoryHttp, Peer
-from tests.fakes.scene import until
 from tests.fakes.servers import ROGUE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]

@@ -11,8 +11,8 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 
 from bridge.errors import ArgumentError
 from bridge.host.schema import ARGUMENTS, OWNED_BY_BRIDGE, clean_arguments
-from tests.fakes.bridges import ERAS, ask, open_client, respond
-from tests.fakes.upstream import ScriptedUpstream, call, message, responds
+from tests.fakes.bridges import ERAS, ask, open_bridge
+from tests.fakes.upstream import call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -73,9 +73,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 async def test_a_wrong_argument_is_named_in_one_sentence_and_nothing_is_sent(
     arguments: dict[str, Any], beginning: str
 ) -> None:
-    async with ScriptedUpstream([]) as upstream, open_client(upstream) as client:
-        result = await client.call_tool("respond", {"input": "x"} | arguments)
-        assert upstream.requests == []
+    async with open_bridge(script=[]) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x"} | arguments)
+        assert bridge.requests == []
     assert result.is_error
     receipt = result.structured_content
     assert receipt is not None
@@ -91,29 +91,29 @@ async def test_a_wrong_argument_is_named_in_one_sentence_and_nothing_is_sent(
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_tool_of_another_name_is_a_protocol_error(mode: ConnectMode) -> None:
-    async with open_client(None, mode=mode) as client:
+    async with open_bridge(mode=mode, upstream=None) as bridge:
         with pytest.raises(MCPError, match="Unknown tool: 'reply'") as raised:
-            await client.call_tool("reply", {"input": "x"})
+            await bridge.client.call_tool("reply", {"input": "x"})
     assert raised.value.code == INVALID_PARAMS
 
 
 async def test_without_an_upstream_the_error_says_what_to_set() -> None:
-    async with open_client(None) as client:
-        receipt = await respond(client)
-        tool, *_ = (await client.list_tools()).tools
+    async with open_bridge(upstream=None) as bridge:
+        receipt = await bridge.respond()
+        tool, *_ = (await bridge.client.list_tools()).tools
     assert (receipt["error"]["code"], receipt["error"]["who"]) == ("no_upstream", "operator")
     assert "OPENAI_API_KEY" in receipt["error"]["message"]
     assert "OPENAI_API_KEY" in (tool.description or "")
 
 
 async def test_without_a_model_the_error_says_what_to_set_and_naming_one_helps() -> None:
-    async with ScriptedUpstream([DONE]) as upstream, open_client(upstream, model=None) as client:
-        for receipt in (await respond(client), await respond(client, model=None)):
+    async with open_bridge(script=[DONE], upstream={"model": None}) as bridge:
+        for receipt in (await bridge.respond(), await bridge.respond(model=None)):
             error = receipt["error"]
             assert error["message"].startswith("model: none is configured")
             assert "OPENAI_MODEL" in error["message"]
-        assert (await respond(client, model="o3-pro"))["status"] == "completed"
-    assert upstream.requests[0].json["model"] == "o3-pro"
+        assert (await bridge.respond(model="o3-pro"))["status"] == "completed"
+    assert bridge.requests[0].json["model"] == "o3-pro"
 
 
 @pytest.mark.parametrize(
@@ -130,15 +130,15 @@ def test_what_is_no_json_is_refused_by_name(value: object) -> None:
 
 async def test_a_text_is_one_user_message_and_items_are_sent_as_they_are() -> None:
     items = [{"role": "user", "content": "你好 😀", "x": [None, 1.5]}, {"type": "item_reference", "id": "msg_1"}]
-    async with ScriptedUpstream([DONE, DONE]) as upstream, open_client(upstream) as client:
-        await respond(client, "Hello")
-        await respond(client, items)
-    assert upstream.requests[0].json["input"] == [{"role": "user", "content": "Hello"}]
-    assert upstream.requests[1].json["input"] == items
+    async with open_bridge(script=[DONE, DONE]) as bridge:
+        await bridge.respond("Hello")
+        await bridge.respond(items)
+    assert bridge.requests[0].json["input"] == [{"role": "user", "content": "Hello"}]
+    assert bridge.requests[1].json["input"] == items
 
 
 async def test_only_what_was_given_is_sent() -> None:
-    _, (asked,) = await ask([DONE], stream="never")
+    _, (asked,) = await ask([DONE], upstream={"stream": "never"})
     assert asked.json == {"model": "gpt-4.1", "input": [{"role": "user", "content": "Hello"}]}
 
 
@@ -156,7 +156,9 @@ async def test_every_argument_reaches_the_upstream() -> None:
         "store": True,
         "metadata": {"a": "b"},
     }
-    _, (asked,) = await ask([DONE], None, given | {"extra": {"top_p": 0.5, "vendor": {"x": [1]}}}, stream="never")
+    _, (asked,) = await ask(
+        [DONE], None, given | {"extra": {"top_p": 0.5, "vendor": {"x": [1]}}}, upstream={"stream": "never"}
+    )
     sent = asked.json
     assert {name: sent[name] for name in given} == given
     assert (sent["top_p"], sent["vendor"]) == (0.5, {"x": [1]})
@@ -167,16 +169,15 @@ async def test_no_null_is_ever_sent_and_null_means_not_given() -> None:
     names = ["model", "instructions", "tools", "temperature", "metadata", "extra", "store", "max_turns", "timeout_s"]
     nulls: dict[str, Any] = dict.fromkeys(names)
     script = [responds(call("current_time")), DONE] * 2
-    async with (
-        ScriptedUpstream(script) as upstream,
-        open_client(upstream, builtin_tools=True, defaults={"top_p": None, "user": "u"}) as client,
-    ):
-        await respond(client, **nulls)
-        await respond(client, extra={"truncation": None, "user": None, "service_tier": "flex"})
-    for request in upstream.requests:
+    async with open_bridge(
+        script=script, builtin_tools=True, upstream={"defaults": {"top_p": None, "user": "u"}}
+    ) as bridge:
+        await bridge.respond(**nulls)
+        await bridge.respond(extra={"truncation": None, "user": None, "service_tier": "flex"})
+    for request in bridge.requests:
         assert None not in request.json.values()
         assert all(None not in tool.values() for tool in request.json["tools"])
-    assert [request.json.get("user") for request in upstream.requests] == ["u", "u", None, None], "null drops a default"
+    assert [request.json.get("user") for request in bridge.requests] == ["u", "u", None, None], "null drops a default"
 
 
 @pytest.mark.rule("R31")
@@ -190,7 +191,7 @@ async def test_metadata_values_become_texts_and_are_sent_every_turn() -> None:
 async def test_what_the_caller_gives_wins_over_extra_and_extra_over_the_defaults() -> None:
     defaults = {"temperature": 0.1, "top_p": 0.1, "user": "d", "metadata": {"a": "d"}, "store": False}
     given = {"temperature": 0.3, "extra": {"temperature": 0.2, "top_p": 0.2}, "store": True}
-    _, (asked,) = await ask([DONE], None, given, defaults=defaults)
+    _, (asked,) = await ask([DONE], None, given, upstream={"defaults": defaults})
     sent = asked.json
     assert (sent["temperature"], sent["top_p"], sent["user"], sent["store"]) == (0.3, 0.2, "d", True)
     assert sent["metadata"] == {"a": "d"}
@@ -198,11 +199,11 @@ async def test_what_the_caller_gives_wins_over_extra_and_extra_over_the_defaults
 
 async def test_reasoning_effort_joins_what_else_is_said_about_reasoning() -> None:
     defaults = {"reasoning": {"summary": "auto", "effort": "low"}}
-    async with ScriptedUpstream([DONE] * 3) as upstream, open_client(upstream, defaults=defaults) as client:
-        await respond(client)
-        await respond(client, reasoning_effort="xhigh")
-        await respond(client, reasoning_effort="high", extra={"reasoning": {"context": "auto"}})
-    assert [request.json["reasoning"] for request in upstream.requests] == [
+    async with open_bridge(script=[DONE] * 3, upstream={"defaults": defaults}) as bridge:
+        await bridge.respond()
+        await bridge.respond(reasoning_effort="xhigh")
+        await bridge.respond(reasoning_effort="high", extra={"reasoning": {"context": "auto"}})
+    assert [request.json["reasoning"] for request in bridge.requests] == [
         {"summary": "auto", "effort": "low"},
         {"summary": "auto", "effort": "xhigh"},
         {"context": "auto", "effort": "high"},
@@ -213,7 +214,7 @@ async def test_reasoning_effort_joins_what_else_is_said_about_reasoning() -> Non
 async def test_without_a_store_reasoning_is_asked_for_sealed(given: dict[str, Any]) -> None:
     include = ["message.output_text.logprobs", "reasoning.encrypted_content"]
     arguments = given | {"extra": {"include": include}}
-    _, (asked,) = await ask([DONE], None, arguments, defaults={"store": False, "include": ["x"]})
+    _, (asked,) = await ask([DONE], None, arguments, upstream={"defaults": {"store": False, "include": ["x"]}})
     assert asked.json["include"] == ["reasoning.encrypted_content", "x", "message.output_text.logprobs"]
 
 
@@ -224,16 +225,14 @@ async def test_with_a_store_nothing_is_included_unasked() -> None:
 
 async def test_extra_tools_are_added_to_ours() -> None:
     search = {"type": "web_search"}
-    async with ScriptedUpstream([DONE] * 4) as upstream:
-        async with open_client(
-            upstream, builtin_tools=True, defaults={"tools": [{"type": "code_interpreter"}]}
-        ) as client:
-            await respond(client, extra={"tools": [search]})
-            await respond(client, tools=["current_time"], extra={"tools": [search]})
-            await respond(client, tools=[])
-        async with open_client(upstream) as client:
-            await respond(client, extra={"tools": [search]})
-    sent = [[tool.get("name", tool["type"]) for tool in request.json["tools"]] for request in upstream.requests]
+    defaults = {"tools": [{"type": "code_interpreter"}]}
+    async with open_bridge(script=[DONE] * 3, builtin_tools=True, upstream={"defaults": defaults}) as bridge:
+        await bridge.respond(extra={"tools": [search]})
+        await bridge.respond(tools=["current_time"], extra={"tools": [search]})
+        await bridge.respond(tools=[])
+    _, requests = await ask([DONE], None, {"extra": {"tools": [search]}})
+    bodies = [request.json for request in [*bridge.requests, *requests]]
+    sent = [[tool.get("name", tool["type"]) for tool in body["tools"]] for body in bodies]
     builtin = ["random_generator", "system_info", "math_calculator", "current_time"]
     assert sent == [
         [*builtin, "code_interpreter", "web_search"],
@@ -253,7 +252,7 @@ async def test_a_function_that_an_owner_has_is_sent_as_the_caller_wrote_it_and_r
 
 
 async def test_defaults_that_are_parts_of_the_body_make_no_second_one() -> None:
-    _, (asked,) = await ask([DONE], defaults={"input": "no", "stream": False}, stream="never")
+    _, (asked,) = await ask([DONE], upstream={"defaults": {"input": "no", "stream": False}, "stream": "never"})
     assert asked.body.count(b'"input"') == 1
     assert b'"stream"' not in asked.body
 

@@ -18,10 +18,9 @@ from bridge.app import Bridge
 from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
 from bridge.questions import NO, YES
 from tests.fakes.bridges import ERAS, outputs_of
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.items import Json
 from tests.fakes.rawhost import RawHost, raw_host
-from tests.fakes.scene import until
 from tests.fakes.service import serving
 from tests.fakes.upstream import Request, ScriptedUpstream, call, gated, message, responds
 

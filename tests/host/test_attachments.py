@@ -13,8 +13,8 @@ import pytest
 from bridge.errors import ArgumentError
 from bridge.host.attachments import attach_files
 from bridge.items import Json
-from tests.fakes.bridges import ask, open_client, respond
-from tests.fakes.upstream import ScriptedUpstream, message, responds
+from tests.fakes.bridges import ask, open_bridge
+from tests.fakes.upstream import message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -110,9 +110,9 @@ async def test_the_output_of_a_call_may_name_a_file_too(folder: Path) -> None:
             "output": [{"type": "input_image", "path": str(folder / "cat.png")}],
         },
     ]
-    async with ScriptedUpstream([DONE]) as upstream, open_client(upstream, input_roots=[str(folder)]) as client:
-        assert (await respond(client, items))["output_text"] == "a cat"
-    assert "path" not in upstream.requests[0].json["input"][1]["output"][0]
+    async with open_bridge(script=[DONE], input_roots=[str(folder)]) as bridge:
+        assert (await bridge.respond(items))["output_text"] == "a cat"
+    assert "path" not in bridge.requests[0].json["input"][1]["output"][0]
 
 
 async def test_all_files_of_a_request_together_are_within_a_bound(folder: Path) -> None:
@@ -120,10 +120,10 @@ async def test_all_files_of_a_request_together_are_within_a_bound(folder: Path) 
     with large.open("wb") as file:
         file.truncate(30 << 20)
     items = show(*[{"type": "input_file", "path": str(large)}] * 2)
-    async with ScriptedUpstream([]) as upstream, open_client(upstream, input_roots=[str(folder)]) as client:
-        receipt = await respond(client, items)
+    async with open_bridge(script=[], input_roots=[str(folder)]) as bridge:
+        receipt = await bridge.respond(items)
     assert receipt["error"]["message"] == "input[0].content[2].path: all files together are over 50 MiB"
-    assert not upstream.requests
+    assert not bridge.requests
 
 
 @pytest.mark.external

@@ -10,7 +10,7 @@ from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.stdio import StdioServerParameters
 
-from tests.fakes.bridges import ERAS, open_client, respond
+from tests.fakes.bridges import ERAS, open_bridge, respond
 from tests.fakes.clock import PATIENCE_S
 from tests.fakes.servers import ordered_server
 from tests.fakes.upstream import HEAD, ScriptedUpstream, api_error, call, gated, hang, message, responds
@@ -34,15 +34,14 @@ async def give_up(client: Client, when: anyio.Event) -> None:
 async def test_a_cancelled_call_ends_its_upstream_request(mode: ConnectMode, after: int | str) -> None:
     arrived = anyio.Event()
     async with (
-        ScriptedUpstream([hang(after, responds(message("a long story"))), DONE]) as upstream,
-        open_client(upstream, mode=mode) as client,
+        open_bridge(script=[hang(after, responds(message("a long story"))), DONE], mode=mode) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(give_up, client, arrived)
-        await upstream.arrivals.wait()
+        tasks.start_soon(give_up, bridge.client, arrived)
+        await bridge.upstream.arrivals.wait()
         arrived.set()
-        await upstream.disconnects.wait()
-        assert (await respond(client))["output_text"] == "done", "the next call is not harmed"
+        await bridge.upstream.disconnects.wait()
+        assert (await bridge.respond())["output_text"] == "done", "the next call is not harmed"
 
 
 @pytest.mark.rule("R25")
@@ -51,53 +50,45 @@ async def test_a_cancelled_call_ends_its_running_calls(mode: ConnectMode) -> Non
     ordered, reached = ordered_server(), anyio.Event()
     calls = [call("o__answer", {"key": key}) for key in ("one", "two")]
     async with (
-        ScriptedUpstream([responds(*calls), DONE]) as upstream,
-        open_client(upstream, {"o": ordered.server}, mode=mode) as client,
+        open_bridge({"o": ordered.server}, script=[responds(*calls), DONE], mode=mode) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(give_up, client, reached)
+        tasks.start_soon(give_up, bridge.client, reached)
         await ordered.reached("one", "two")
         reached.set()
         with anyio.fail_after(PATIENCE_S):
             while len(ordered.cancelled) < 2:
                 await anyio.lowlevel.checkpoint()
-        assert (await respond(client))["output_text"] == "done"
-        assert len(upstream.requests) == 2, "the cancelled run asked no more"
+        assert (await bridge.respond())["output_text"] == "done"
+        assert len(bridge.requests) == 2, "the cancelled run asked no more"
 
 
 async def test_a_call_cancelled_during_a_pause_asks_no_more() -> None:
     paused = anyio.Event()
     busy = api_error(503, "busy", headers={"retry-after": "60"})
-    async with (
-        ScriptedUpstream([busy, DONE]) as upstream,
-        open_client(upstream) as client,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(give_up, client, paused)
-        await upstream.arrivals.wait()
+    async with open_bridge(script=[busy, DONE]) as bridge, anyio.create_task_group() as tasks:
+        tasks.start_soon(give_up, bridge.client, paused)
+        await bridge.upstream.arrivals.wait()
         await anyio.wait_all_tasks_blocked()
         paused.set()
-    assert len(upstream.requests) == 1
+    assert len(bridge.requests) == 1
 
 
 async def test_one_cancelled_call_leaves_the_others_alone() -> None:
     arrived, gate = anyio.Event(), anyio.Event()
     receipts = []
-    async with (
-        ScriptedUpstream([gated(responds(message("kept")), gate), hang()]) as upstream,
-        open_client(upstream) as client,
-    ):
+    async with open_bridge(script=[gated(responds(message("kept")), gate), hang()]) as bridge:
 
         async def keep() -> None:
-            receipts.append(await respond(client))
+            receipts.append(await bridge.respond())
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(keep)
-            await upstream.arrivals.wait(1)
-            tasks.start_soon(give_up, client, arrived)
-            await upstream.arrivals.wait(2)
+            await bridge.upstream.arrivals.wait(1)
+            tasks.start_soon(give_up, bridge.client, arrived)
+            await bridge.upstream.arrivals.wait(2)
             arrived.set()
-            await upstream.disconnects.wait()
+            await bridge.upstream.disconnects.wait()
             gate.set()
     assert receipts[0]["output_text"] == "kept"
 

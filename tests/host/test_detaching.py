@@ -16,11 +16,10 @@ from bridge.app import Bridge
 from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import KEPT_CHARS, KEPT_RUNS, KEPT_S, MemoryEngine
 from bridge.run.run import Run
-from tests.fakes.bridges import ERAS, open_bridge, respond, text_of
-from tests.fakes.clock import PATIENCE_S, VirtualClock
+from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
+from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.items import Json
 from tests.fakes.rawhost import raw_host
-from tests.fakes.scene import until
 from tests.fakes.servers import OrderedServer, ordered_server
 from tests.fakes.service import serving
 from tests.fakes.upstream import Request, ScriptedUpstream, call, gated, message, responds
@@ -67,7 +66,7 @@ async def place(**limits: Any) -> AsyncIterator[Place]:
     clock, tool = VirtualClock(), ordered_server()
     async with (
         ScriptedUpstream(use_then_answer) as upstream,
-        open_bridge(upstream, {"o": tool.server}, clock=clock, limits={**UNLIMITED, **limits}) as bridge,
+        open_without_host(upstream, {"o": tool.server}, clock=clock, limits={**UNLIMITED, **limits}) as bridge,
     ):
         yield Place(bridge, clock, tool, upstream)
 
@@ -215,7 +214,7 @@ async def test_what_the_model_was_saying_is_in_the_result_of_a_run_that_goes_on_
     clock = VirtualClock()
     async with (
         ScriptedUpstream([gated(story, gate, after="a time")]) as upstream,
-        open_bridge(upstream, clock=clock) as bridge,
+        open_without_host(upstream, clock=clock) as bridge,
         raw_host(bridge.server, "legacy") as host,
     ):
         number = await host.call("respond", {"input": "Hello"})
@@ -369,7 +368,7 @@ async def test_a_server_that_is_connected_can_be_used_by_a_run_that_goes_on() ->
     clock = VirtualClock()
     async with (
         ScriptedUpstream(script) as upstream,
-        open_bridge(upstream, {"s": server}, clock=clock, limits=UNLIMITED) as bridge,
+        open_without_host(upstream, {"s": server}, clock=clock, limits=UNLIMITED) as bridge,
         raw_host(bridge.server, "legacy") as host,
     ):
         number = await host.call("respond", {"input": "Hello"})

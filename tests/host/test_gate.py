@@ -21,9 +21,8 @@ from starlette.routing import Mount
 from bridge.host.gate import BODY_TIMEOUT_S, UNAUTHORIZED, Access, Gate
 from bridge.host.http import MAX_BODY_BYTES, Service
 from bridge.telemetry import Redactor, configure_logging
-from tests.fakes.bridges import open_bridge
+from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import PATIENCE_S, VirtualClock
-from tests.fakes.scene import scene
 from tests.fakes.service import TOKEN, Reply, Served, parse, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
@@ -87,7 +86,7 @@ async def app() -> AsyncIterator[Send]:
     """Sends a request straight to the application, so that every combination can be tried; port 8787 is right."""
     addresses = frozenset((name, P) for name in ("localhost", "127.0.0.1", "[::1]"))
     access = Access(TOKEN, addresses, frozenset(("http", address) for address in addresses))
-    async with open_bridge(None) as bridge:
+    async with open_without_host(None) as bridge:
         service = Service(bridge.server, access, VirtualClock())
 
         async def send(method: str, target: str, headers: Headers) -> Reply:
@@ -120,7 +119,7 @@ async def call(app: Any, scope: dict[str, Any]) -> Reply:
 
 @pytest.fixture(scope="module")
 async def served() -> AsyncIterator[Served]:
-    async with open_bridge(None) as bridge, serving(bridge, head_timeout_s=0.2) as served:
+    async with open_without_host(None) as bridge, serving(bridge, head_timeout_s=0.2) as served:
         yield served
 
 
@@ -198,9 +197,9 @@ async def test_health_needs_no_token_and_says_nothing_else(app: Send) -> None:
 async def test_health_names_the_servers_and_their_states_to_those_who_may_use_them() -> None:
     host = headers_of("host", [f"localhost:{P}"])
     addresses = frozenset([("localhost", P)])
-    async with scene({"absent": {"command": "no-such-command-anywhere"}}, builtin_tools=True) as bridge:
-        await bridge.bridge.hub.catalogue()
-        service = Service(bridge.bridge.server, Access(TOKEN, addresses, frozenset()), VirtualClock())
+    async with open_bridge({"absent": {"command": "no-such-command-anywhere"}}, builtin_tools=True) as bridge:
+        await bridge.hub.catalogue()
+        service = Service(bridge.server, Access(TOKEN, addresses, frozenset()), VirtualClock())
         scope: dict[str, Any] = {
             "type": "http",
             "method": "GET",
@@ -299,7 +298,11 @@ async def test_a_request_that_takes_long_to_answer_is_not_closed_for_it(served: 
 
 async def test_a_body_that_does_not_come_in_time_is_given_up() -> None:
     clock, replies = VirtualClock(), list[Reply]()
-    async with open_bridge(None) as bridge, serving(bridge, clock=clock) as served, anyio.create_task_group() as tasks:
+    async with (
+        open_without_host(None) as bridge,
+        serving(bridge, clock=clock) as served,
+        anyio.create_task_group() as tasks,
+    ):
 
         async def post(path: str) -> None:
             head = [*served.right, ("Content-Type", "application/json"), ("Content-Length", "10")]
@@ -445,7 +448,7 @@ def log(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning")
 async def test_a_body_that_is_no_message_ends_no_stream_and_is_no_traceback_in_the_log(log: Path) -> None:
-    async with open_bridge(None) as bridge, serving(bridge) as served:
+    async with open_without_host(None) as bridge, serving(bridge) as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
         with anyio.fail_after(20):
             writer.write(b"GET /sse HTTP/1.1\r\n" + write(served.right) + b"\r\n")

@@ -23,9 +23,8 @@ from bridge.app import Bridge
 from bridge.config.settings import ServeConfig
 from bridge.errors import ConfigError
 from bridge.host.http import _name_loopback, listen
-from tests.fakes.bridges import ERAS, open_bridge, respond, text_of
-from tests.fakes.clock import PATIENCE_S
-from tests.fakes.scene import until
+from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
+from tests.fakes.clock import PATIENCE_S, until
 from tests.fakes.servers import ROGUE, OrderedServer, survivors
 from tests.fakes.service import TOKEN, Served, connect, serving
 from tests.fakes.upstream import HEAD, Reply, Request, ScriptedUpstream, call, hang, message, responds
@@ -77,7 +76,7 @@ async def scene() -> AsyncIterator[Scene]:
     scene = Scene()
     async with (
         scene.upstream as upstream,
-        open_bridge(upstream, {"o": scene.owner.server}, limits={"result_chars": 5_000_000}) as scene.bridge,
+        open_without_host(upstream, {"o": scene.owner.server}, limits={"result_chars": 5_000_000}) as scene.bridge,
         serving(scene.bridge) as scene.served,
     ):
         yield scene
@@ -255,13 +254,13 @@ async def test_a_service_that_would_not_be_safe_does_not_begin_to_listen(setting
 async def test_no_authentication_is_for_loopback_alone() -> None:
     with pytest.raises(ConfigError, match="only on a loopback address"):
         listen(ServeConfig(host="0.0.0.0", token=TOKEN, allowed_hosts=("x",)), no_auth=True)
-    async with open_bridge(None) as bridge, serving(bridge, no_auth=True) as served:
+    async with open_without_host(None) as bridge, serving(bridge, no_auth=True) as served:
         assert (await served.send("GET", "/nothing", served.right[:1])).status == 404
         assert (await served.send("GET", "/nothing", [("Host", "evil.com")])).status == 421
 
 
 async def test_a_made_token_is_told_once_and_is_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
-    async with open_bridge(None) as bridge, serving(bridge, token=None) as served:
+    async with open_without_host(None) as bridge, serving(bridge, token=None) as served:
         told = re.findall(r"Bearer (\S+)", capsys.readouterr().err)
         [host, _] = served.right
         statuses = [
@@ -290,7 +289,7 @@ def test_clients_leave_out_port_80() -> None:
 async def test_a_stream_that_is_open_when_the_service_stops_ends_as_streams_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with open_bridge(None) as bridge, anyio.create_task_group() as tasks:
+    async with open_without_host(None) as bridge, anyio.create_task_group() as tasks:
         received = []
         async with serving(bridge) as served:
             opened = anyio.Event()

@@ -6,10 +6,10 @@ import pytest
 from mcp.client.client import ConnectMode
 from mcp.server.mcpserver import Context, MCPServer
 
-from tests.fakes.bridges import ERAS, open_client
+from tests.fakes.bridges import ERAS, open_bridge
 from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.servers import ordered_server
-from tests.fakes.upstream import HEAD, ScriptedUpstream, api_error, call, cut, gated, message, responds
+from tests.fakes.upstream import HEAD, api_error, call, cut, gated, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -36,11 +36,8 @@ async def test_each_turn_each_call_start_and_each_call_end_is_told_before_the_re
     ear, ordered = Ear(), ordered_server()
     ordered.release("a", "b")
     calls = [call("o__answer", {"key": "a"}), call("o__answer", {"key": "b"}), call("gone", {})]
-    async with (
-        ScriptedUpstream([responds(*calls), DONE]) as upstream,
-        open_client(upstream, {"o": ordered.server}, mode=mode) as client,
-    ):
-        await client.call_tool("respond", {"input": "x"}, progress_callback=ear)
+    async with open_bridge({"o": ordered.server}, script=[responds(*calls), DONE], mode=mode) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear)
         heard = list(ear.messages)
     assert heard[0] == "turn 1: asking gpt-4.1 (2 tools)"
     assert heard[-1] == "turn 2: asking gpt-4.1 (2 tools)"
@@ -58,16 +55,15 @@ async def test_each_turn_each_call_start_and_each_call_end_is_told_before_the_re
 async def test_something_is_said_at_least_every_ten_seconds(mode: ConnectMode) -> None:
     ear, clock, gate = Ear(), VirtualClock(), anyio.Event()
     async with (
-        ScriptedUpstream([gated(DONE, gate, after=HEAD)]) as upstream,
-        open_client(upstream, clock=clock, mode=mode) as client,
+        open_bridge(script=[gated(DONE, gate, after=HEAD)], clock=clock, mode=mode) as bridge,
         anyio.create_task_group() as tasks,
     ):
 
         async def run() -> None:
-            await client.call_tool("respond", {"input": "x"}, progress_callback=ear)
+            await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear)
 
         tasks.start_soon(run)
-        await upstream.arrivals.wait()
+        await bridge.upstream.arrivals.wait()
         for _ in range(3):
             await clock.advance(10)
         heard = list(ear.messages)
@@ -78,9 +74,9 @@ async def test_something_is_said_at_least_every_ten_seconds(mode: ConnectMode) -
 async def test_text_is_told_only_to_who_asks_for_it_in_order_and_gathered() -> None:
     story = "Once upon a time there was a bridge. " * 20
     ear, deaf = Ear(), Ear()
-    async with ScriptedUpstream([responds(message(story))] * 2) as upstream, open_client(upstream) as client:
-        await client.call_tool("respond", {"input": "x"}, progress_callback=ear, meta=TEXT)
-        await client.call_tool("respond", {"input": "x"}, progress_callback=deaf, meta={"x/text": True})
+    async with open_bridge(script=[responds(message(story))] * 2) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear, meta=TEXT)
+        await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=deaf, meta={"x/text": True})
     assert "".join(ear.messages[1:]) == story
     assert len(ear.messages) < 20, "93 deltas were gathered"
     assert deaf.messages == ["turn 1: asking gpt-4.1 (0 tools)"]
@@ -90,13 +86,12 @@ async def test_text_is_told_ten_times_a_second_and_the_rest_of_it_at_the_end() -
     clock, ear, first, second = VirtualClock(), Ear(), anyio.Event(), anyio.Event()
     reply = gated(responds(message("aaaaaaaabbbbbbbbcccccccc")), first, after="aaaaaaaa")
     async with (
-        ScriptedUpstream([gated(reply, second, after="bbbbbbbb")]) as upstream,
-        open_client(upstream, clock=clock) as client,
+        open_bridge(script=[gated(reply, second, after="bbbbbbbb")], clock=clock) as bridge,
         anyio.create_task_group() as tasks,
     ):
 
         async def run() -> None:
-            await client.call_tool("respond", {"input": "x"}, progress_callback=ear, meta=TEXT)
+            await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear, meta=TEXT)
 
         tasks.start_soon(run)
         with anyio.fail_after(PATIENCE_S):
@@ -111,8 +106,8 @@ async def test_text_is_told_ten_times_a_second_and_the_rest_of_it_at_the_end() -
 
 
 async def test_without_a_progress_token_nothing_is_sent() -> None:
-    async with ScriptedUpstream([DONE]) as upstream, open_client(upstream) as client:
-        result = await client.call_tool("respond", {"input": "x"}, meta=TEXT)
+    async with open_bridge(script=[DONE]) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x"}, meta=TEXT)
     assert not result.is_error
 
 
@@ -120,8 +115,8 @@ async def test_a_pause_before_another_try_is_told_and_the_text_begins_anew_after
     ear, clock = Ear(), VirtualClock(autojump=True)
     story = responds(message("A story in several pieces"))
     script = [api_error(429, "slow down", headers={"retry-after": "7"}), cut("several", story), story]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, clock=clock) as client:
-        await client.call_tool("respond", {"input": "x"}, progress_callback=ear, meta=TEXT)
+    async with open_bridge(script=script, clock=clock) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear, meta=TEXT)
     first, again = (number for number, line in enumerate(ear.messages) if line.startswith("  ! asking again in "))
     assert ear.messages[first] == "  ! asking again in 7.0 s: The upstream answered with status 429: slow down"
     assert "A story in several pieces".startswith("".join(ear.messages[first + 1 : again]))
@@ -136,11 +131,8 @@ async def test_the_progress_of_a_call_is_passed_on() -> None:
         await ctx.report_progress(1, 2, "half way")
         return "gold"
 
-    async with (
-        ScriptedUpstream([responds(call("s__dig")), DONE]) as upstream,
-        open_client(upstream, {"s": server}) as c,
-    ):
-        await c.call_tool("respond", {"input": "x"}, progress_callback=ear)
+    async with open_bridge({"s": server}, script=[responds(call("s__dig")), DONE]) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear)
     assert "  · s__dig: half way (50%)" in ear.messages
 
 
@@ -154,8 +146,8 @@ async def test_messages_are_single_lines_whatever_the_model_and_the_tools_say() 
         return evil.replace("\ud83d", "")
 
     calls = [call("s__echo", {}), call(evil, {"a": evil}), call("x", evil)]
-    async with ScriptedUpstream([responds(*calls), DONE]) as upstream, open_client(upstream, {"s": server}) as c:
-        await c.call_tool("respond", {"input": "x", "model": evil}, progress_callback=ear)
+    async with open_bridge({"s": server}, script=[responds(*calls), DONE]) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x", "model": evil}, progress_callback=ear)
     assert len(ear.messages) >= 9
     assert [line for line in ear.messages if not line.isprintable()] == []
 
@@ -180,11 +172,8 @@ async def test_how_far_a_call_has_come_is_shown_in_one_measure(
         await ctx.report_progress(*told)
         return "gold"
 
-    async with (
-        ScriptedUpstream([responds(call("s__dig")), DONE]) as upstream,
-        open_client(upstream, {"s": server}) as c,
-    ):
-        await c.call_tool("respond", {"input": "x"}, progress_callback=ear)
+    async with open_bridge({"s": server}, script=[responds(call("s__dig")), DONE]) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear)
     assert f"  · s__dig: {shown}" in ear.messages
 
 
@@ -199,13 +188,12 @@ async def test_a_call_that_talks_without_end_is_passed_on_once_a_second_and_its_
         return "gold"
 
     async with (
-        ScriptedUpstream([responds(call("s__dig")), DONE]) as upstream,
-        open_client(upstream, {"s": server}, clock=clock) as client,
+        open_bridge({"s": server}, script=[responds(call("s__dig")), DONE], clock=clock) as bridge,
         anyio.create_task_group() as tasks,
     ):
 
         async def run() -> None:
-            await client.call_tool("respond", {"input": "x"}, progress_callback=ear)
+            await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=ear)
 
         tasks.start_soon(run)
         with anyio.fail_after(PATIENCE_S):

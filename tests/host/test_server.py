@@ -9,7 +9,7 @@ from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.types import ToolListChangedNotification
 
-from tests.fakes.bridges import ERAS, open_bridge, open_client
+from tests.fakes.bridges import ERAS, open_bridge, open_without_host
 from tests.fakes.clock import PATIENCE_S
 from tests.fakes.servers import error_server, ordered_server
 from tests.fakes.upstream import ScriptedUpstream
@@ -19,11 +19,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_respond_is_listed_with_honest_annotations_and_room_for_its_result(mode: ConnectMode) -> None:
-    async with (
-        ScriptedUpstream([]) as upstream,
-        open_client(upstream, mode=mode, limits={"result_chars": 12345}) as client,
-    ):
-        tool, *_ = (await client.list_tools()).tools
+    async with open_bridge(mode=mode, limits={"result_chars": 12345}) as bridge:
+        tool, *_ = (await bridge.client.list_tools()).tools
     assert tool.name == "respond"
     assert tool.meta is not None
     assert tool.meta["anthropic/maxResultSizeChars"] == 12345
@@ -44,8 +41,8 @@ async def test_every_value_in_a_schema_has_one_type_or_a_choice_of_such() -> Non
         for part in parts:
             yield from find_types(part)
 
-    async with open_client(None) as client:
-        tools = (await client.list_tools()).tools
+    async with open_bridge(upstream=None) as bridge:
+        tools = (await bridge.client.list_tools()).tools
     types = [
         found
         for tool in tools
@@ -58,13 +55,9 @@ async def test_every_value_in_a_schema_has_one_type_or_a_choice_of_such() -> Non
 
 async def test_the_description_names_the_model_and_each_server_with_its_number_of_tools() -> None:
     servers = {"files": ordered_server().server, "faults": error_server()}
-    async with (
-        ScriptedUpstream([]) as upstream,
-        open_bridge(upstream, servers, builtin_tools=True, model="o3-pro") as bridge,
-        Client(bridge.server) as client,
-    ):
+    async with open_bridge(servers, builtin_tools=True, upstream={"model": "o3-pro"}) as bridge:
         await bridge.hub.catalogue()
-        tool, *_ = (await client.list_tools()).tools
+        tool, *_ = (await bridge.client.list_tools()).tools
     assert tool.description is not None
     assert "o3-pro" in tool.description
     for words in ("math_calculator", "files (1", "faults (3"):
@@ -81,7 +74,7 @@ async def test_a_changed_description_is_told_to_hosts_of_both_eras(mode: Connect
 
     async with (
         ScriptedUpstream([]) as upstream,
-        open_bridge(upstream, {"late": ordered_server().server}) as bridge,
+        open_without_host(upstream, {"late": ordered_server().server}) as bridge,
         anyio.create_task_group() as tasks,
         Client(bridge.server, mode=mode, message_handler=hear, cache=None) as client,
     ):

@@ -9,8 +9,8 @@ from mcp import types
 from mcp.server.mcpserver import MCPServer
 
 from bridge.questions import NO, YES, Answer, Question, ask_nobody
+from tests.fakes.bridges import open_bridge
 from tests.fakes.http import HttpServer
-from tests.fakes.scene import scene
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -52,7 +52,7 @@ async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
             required: {"type": "http", "url": served.url, "require_approval": required, "tools": rules}
             for required in REQUIRED
         }
-        async with scene(servers, ask=ask_nobody, limits={"max_turn_calls": len(cases)}) as bridge:
+        async with open_bridge(servers, ask=ask_nobody, limits={"max_turn_calls": len(cases)}) as bridge:
             outcome = await bridge.use(*(call(f"{required}__{kind}{number}") for required, kind, number in cases))
     words = {"approval_required": "asked", "unknown_tool": "hidden"}
     found = [words[json.loads(output)["error"]] if output != "run" else "run" for output in outcome.outputs]
@@ -64,7 +64,7 @@ async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
 async def test_a_refusal_names_the_one_line_that_allows_it_and_that_line_does(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = rogue(f"counts={counts}")
-    async with scene({"desk": entry}, ask=ask_nobody) as bridge:
+    async with open_bridge({"desk": entry}, ask=ask_nobody) as bridge:
         outcome = await bridge.use(call("desk__add", {"a": 1, "b": 2}))
     line = '"mcpServers": {"desk": {"tools": {"allow": ["add"]}}}'
     assert outcome.output["error"] == "approval_required"
@@ -72,14 +72,14 @@ async def test_a_refusal_names_the_one_line_that_allows_it_and_that_line_does(tm
     assert [notice["code"] for notice in outcome.receipt["notices"]] == ["approval_required"]
     assert line in outcome.notices[0]
     assert not counts.exists()
-    async with scene({"desk": {**entry, "tools": {"allow": ["add"]}}}, ask=ask_nobody) as bridge:
+    async with open_bridge({"desk": {**entry, "tools": {"allow": ["add"]}}}, ask=ask_nobody) as bridge:
         assert (await bridge.use(call("desk__add", {"a": 1, "b": 2}))).outputs == ["3"]
 
 
 async def test_a_refusal_of_a_tool_to_be_asked_about_names_the_list_that_says_so() -> None:
     """`allow` would not help: `ask` beats it."""
     entry = {**rogue("good"), "tools": {"ask": ["*"]}}
-    async with scene({"desk": entry}, ask=ask_nobody) as bridge:
+    async with open_bridge({"desk": entry}, ask=ask_nobody) as bridge:
         outcome = await bridge.use(call("desk__read"))
     assert outcome.output["message"].endswith('take it out of "mcpServers": {"desk": {"tools": {"ask": …}}}')
 
@@ -87,7 +87,7 @@ async def test_a_refusal_of_a_tool_to_be_asked_about_names_the_list_that_says_so
 async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "tools": {"deny": ["write", "add"], "allow": ["*"]}}
-    async with scene({"desk": entry}) as bridge:
+    async with open_bridge({"desk": entry}) as bridge:
         outcome = await bridge.use(call("desk__add", {"a": 1, "b": 2}), call("desk__read"))
     assert "desk__add" not in outcome.offered
     assert '"unknown_tool"' in outcome.outputs[0]
@@ -104,7 +104,7 @@ async def test_the_person_is_shown_the_call_and_decides() -> None:
         return {"action": "accept", "content": {"answer": YES if says_yes else NO}, "reason": ""}
 
     evil = "yes \u202e\x1b[2J" + "x" * 9000
-    async with scene({"desk": rogue("good")}, ask=decide_by_text) as bridge:
+    async with open_bridge({"desk": rogue("good")}, ask=decide_by_text) as bridge:
         outcome = await bridge.use(
             call("desk__echo", {"text": evil}), call("desk__echo", {"text": "no"}), call("desk__read")
         )
@@ -126,6 +126,6 @@ async def test_a_form_that_is_sent_off_as_it_stands_approves_nothing(answer: dic
     async def accept(_: Question) -> Answer:
         return {"action": "accept", "content": answer, "reason": ""}
 
-    async with scene({"desk": rogue("good")}, ask=accept) as bridge:
+    async with open_bridge({"desk": rogue("good")}, ask=accept) as bridge:
         outcome = await bridge.use(call("desk__echo", {"text": "x"}))
     assert outcome.output["error"] == "declined"

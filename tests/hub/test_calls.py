@@ -12,10 +12,9 @@ from bridge.call_terms import CallTerms
 from bridge.items import Call
 from bridge.questions import say_yes
 from builtin_tools.server import BuiltinServer
-from tests.fakes.bridges import open_bridge
-from tests.fakes.clock import PATIENCE_S, VirtualClock
+from tests.fakes.bridges import open_bridge, open_without_host
+from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.http import HttpServer
-from tests.fakes.scene import scene, until
 from tests.fakes.servers import OrderedServer, error_server, rendezvous_server, rogue
 from tests.fakes.upstream import ScriptedUpstream, call, message, responds
 
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_calls_to_one_server_run_at_once() -> None:
-    async with HttpServer(lambda: rendezvous_server(3)) as served, scene({"far": {"url": served.url}}) as bridge:
+    async with HttpServer(lambda: rendezvous_server(3)) as served, open_bridge({"far": {"url": served.url}}) as bridge:
         outcome = await bridge.use(*(call("far__meet", {"key": key}) for key in "abc"))
     assert outcome.outputs == ["a", "b", "c"]
 
@@ -32,7 +31,7 @@ async def test_a_serial_server_gets_one_call_at_a_time() -> None:
     ordered = OrderedServer()
     async with (
         HttpServer(lambda: ordered.server) as served,
-        scene({"far": {"url": served.url, "serial": True}, "near": rogue("good")}) as bridge,
+        open_bridge({"far": {"url": served.url, "serial": True}, "near": rogue("good")}) as bridge,
         anyio.create_task_group() as tasks,
     ):
         outputs: list[Any] = []
@@ -72,7 +71,7 @@ async def test_a_server_of_this_process_is_held_to_what_others_are_and_cannot_en
     calls = [call("near__hang", {}), call("near__crash", {"number": 3}), call("near__crash", {"number": "canary"})]
     async with (
         ScriptedUpstream([responds(*calls), responds(message("done"))]) as upstream,
-        open_bridge(upstream, {"near": server}, clock=clock, limits={"call_timeout_s": 5}) as bridge,
+        open_without_host(upstream, {"near": server}, clock=clock, limits={"call_timeout_s": 5}) as bridge,
     ):
         run = bridge.start({"input": "x"})
         with anyio.fail_after(PATIENCE_S):
@@ -91,10 +90,10 @@ async def test_a_call_that_takes_too_long_is_given_up_and_one_in_the_queue_loses
     clock, counts = VirtualClock(), tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "call_timeout_s": 5}
     async with (
-        scene({"slow": entry, "single": {**entry, "serial": True}}, clock=clock) as bridge,
+        open_bridge({"slow": entry, "single": {**entry, "serial": True}}, clock=clock) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        await bridge.bridge.hub.catalogue()
+        await bridge.hub.catalogue()
         outputs: list[Any] = []
 
         async def run() -> None:
@@ -113,12 +112,12 @@ async def test_a_call_that_takes_too_long_is_given_up_and_one_in_the_queue_loses
 async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_path: Path) -> None:
     clock, counts = VirtualClock(), tmp_path / "counts"
     async with (
-        scene(
+        open_bridge(
             {"single": {**rogue(f"counts={counts}"), "serial": True, "require_approval": "never"}}, clock=clock
         ) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        hub = bridge.bridge.hub
+        hub = bridge.hub
         catalogue = await hub.catalogue()
         outputs: list[Any] = []
 
@@ -140,7 +139,7 @@ async def test_a_server_gets_no_more_calls_at_once_than_it_may(setting: dict[str
     ordered = OrderedServer()
     async with (
         HttpServer(lambda: ordered.server) as served,
-        scene({"far": {"type": "http", "url": served.url, **setting}}) as bridge,
+        open_bridge({"far": {"type": "http", "url": served.url, **setting}}) as bridge,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(lambda: bridge.use(*(call("far__answer", {"key": key}) for key in "abcde")))
@@ -174,15 +173,15 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
     far = {"type": "http", "require_approval": "never", "idle_timeout_s": 5, "call_timeout_s": 60}
     async with (
         HttpServer(lambda: server) as served,
-        scene({"far": far | {"url": served.url}}, clock=clock) as bridge,
+        open_bridge({"far": far | {"url": served.url}}, clock=clock) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        catalogue = await bridge.bridge.hub.catalogue()
+        catalogue = await bridge.hub.catalogue()
 
         async def use() -> None:
             made = Call("1", "far__work", "{}", {})
             terms = CallTerms(deadline=999, on_progress=note, ask=say_yes)
-            outputs.append((await bridge.bridge.hub.call(catalogue, made, terms)).get("output"))
+            outputs.append((await bridge.hub.call(catalogue, made, terms)).get("output"))
 
         tasks.start_soon(use)
         for beat in range(beats):
@@ -200,7 +199,7 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
 
 
 async def test_the_three_ways_of_failing_can_be_told_apart() -> None:
-    async with HttpServer(error_server) as served, scene({"far": {"url": served.url}}) as bridge:
+    async with HttpServer(error_server) as served, open_bridge({"far": {"url": served.url}}) as bridge:
         outcome = await bridge.use(call("far__refuse"), call("far__crash"), call("far__break_protocol"))
     refused, crashed, broken = outcome.outputs
     assert refused == '{"error":"tool_error","message":"Error executing tool refuse: the printer is out of paper"}'
@@ -214,6 +213,6 @@ async def test_the_three_ways_of_failing_can_be_told_apart() -> None:
 
 async def test_a_secret_in_a_servers_last_words_is_blanked() -> None:
     entry = rogue("exit_at_start=no access with tok-0123456789", env={"TOKEN": "tok-0123456789"})
-    async with scene({"sealed": entry}) as bridge:
+    async with open_bridge({"sealed": entry}) as bridge:
         [notice] = (await bridge.use()).notices
     assert "its last words: no access with ***" in notice

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from bridge.hub.health import BREAKER_FAILURES, PROBE_S
-from tests.fakes.clock import PATIENCE_S, VirtualClock
-from tests.fakes.scene import scene, until
+from tests.fakes.bridges import open_bridge
+from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -26,7 +26,7 @@ def pids_in(folder: Path) -> list[int]:
 async def test_a_crash_costs_one_call_and_the_next_one_works(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
-    async with scene({"frail": rogue("crash_mid_call"), "other": rogue("good")}) as bridge:
+    async with open_bridge({"frail": rogue("crash_mid_call"), "other": rogue("good")}) as bridge:
         outcome = await bridge.run(
             [
                 [call("frail__crash"), call("other__echo", {"text": "unharmed"})],
@@ -43,8 +43,8 @@ async def test_a_crash_costs_one_call_and_the_next_one_works(
 
 
 async def test_a_server_killed_while_idle_is_restarted_and_a_call_waits_for_it(tmp_path: Path) -> None:
-    async with scene({"mortal": rogue("good", pids=tmp_path)}) as bridge:
-        await bridge.bridge.hub.catalogue()
+    async with open_bridge({"mortal": rogue("good", pids=tmp_path)}) as bridge:
+        await bridge.hub.catalogue()
         [pid] = pids_in(tmp_path)
         os.kill(pid, signal.SIGKILL)
         await bridge.reached("mortal", "backing off")
@@ -57,7 +57,7 @@ async def test_a_server_killed_while_idle_is_restarted_and_a_call_waits_for_it(t
 
 async def test_no_run_waits_for_a_server_that_was_lost_nor_misses_its_tools(tmp_path: Path) -> None:
     servers = {"lost": rogue("good", pids=tmp_path), "other": rogue("good")}
-    async with scene(servers, clock=VirtualClock()) as bridge:
+    async with open_bridge(servers, clock=VirtualClock()) as bridge:
         before = (await bridge.use()).offered
         [pid] = pids_in(tmp_path)
         os.kill(pid, signal.SIGKILL)
@@ -72,7 +72,7 @@ async def test_no_run_waits_for_a_server_that_was_lost_nor_misses_its_tools(tmp_
 @pytest.mark.external
 async def test_one_that_only_crashes_is_restarted_ever_less_often_then_left_alone_and_probed() -> None:
     clock = VirtualClock()
-    async with scene({"frail": rogue("crash_mid_call")}, clock=clock) as bridge:
+    async with open_bridge({"frail": rogue("crash_mid_call")}, clock=clock) as bridge:
         for crash in range(BREAKER_FAILURES + 1):
             await bridge.reached("frail", "ready")
             await bridge.use(call("frail__crash"))
@@ -96,10 +96,10 @@ async def test_a_call_that_does_no_harm_twice_is_made_again_on_the_next_connecti
     counts, pids = tmp_path / "counts", tmp_path / "pids"
     pids.mkdir()
     async with (
-        scene({"mortal": rogue(f"counts={counts}", "hangs_once", pids=pids)}) as bridge,
+        open_bridge({"mortal": rogue(f"counts={counts}", "hangs_once", pids=pids)}) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        await bridge.bridge.hub.catalogue()
+        await bridge.hub.catalogue()
         outputs: list[str] = []
 
         async def run() -> None:
@@ -121,8 +121,8 @@ async def test_calls_wait_for_a_lost_server_for_its_connect_timeout_and_are_then
     script = tmp_path / "server"
     script.symlink_to(entry["args"][2])
     entry["args"][2] = str(script)
-    async with scene({"gone": entry}, clock=clock) as bridge, anyio.create_task_group() as tasks:
-        catalogue = await bridge.bridge.hub.catalogue()
+    async with open_bridge({"gone": entry}, clock=clock) as bridge, anyio.create_task_group() as tasks:
+        catalogue = await bridge.hub.catalogue()
         script.unlink()
         outputs = []
 
@@ -147,8 +147,8 @@ async def test_one_that_has_not_come_back_in_its_time_is_not_offered_any_more(tm
     entry = rogue("good", pids=pids)
     script.symlink_to(entry["args"][2])
     entry["args"][2] = str(script)
-    async with scene({"gone": entry}, clock=clock) as bridge:
-        await bridge.bridge.hub.catalogue()
+    async with open_bridge({"gone": entry}, clock=clock) as bridge:
+        await bridge.hub.catalogue()
         script.unlink()
         [pid] = pids_in(pids)
         os.kill(pid, signal.SIGKILL)

@@ -10,7 +10,8 @@ import anyio
 import pytest
 from mcp import MCPError
 
-from tests.fakes.scene import scene, until
+from tests.fakes.bridges import open_bridge
+from tests.fakes.clock import until
 from tests.fakes.servers import rogue, survivors
 from tests.fakes.upstream import call
 
@@ -40,7 +41,7 @@ async def test_no_way_in_which_servers_end_holds_up_the_bridge_or_spoils_an_answ
 ) -> None:
     """All at once; those that read no more are in the middle of a call."""
     entries = {key: {**rogue(*modes, pids=tmp_path), "require_approval": "never"} for key, modes in ENDS.items()}
-    async with anyio.create_task_group() as tasks, scene(entries) as bridge:
+    async with anyio.create_task_group() as tasks, open_bridge(entries) as bridge:
         outcome = await bridge.use(*(call(f"{key}__echo", {"text": f"I am {key}"}) for key in ENDS))
 
         async def be_stuck() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.clock import VirtualClock
-from tests.fakes.scene import Scene, scene, until
+from tests.fakes.bridges import OpenBridge, open_bridge
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.servers import ROGUE, rogue
 from tests.fakes.upstream import call
 
@@ -24,7 +24,7 @@ def first_messages(log: Path) -> list[Any]:
     return [message["params"].get("protocolVersion", message["method"]) for message in asked]
 
 
-async def crash(bridge: Scene, clock: VirtualClock) -> None:
+async def crash(bridge: OpenBridge, clock: VirtualClock) -> None:
     """Make the server die in a call, and wait until it is back."""
     assert "connection_lost" in (await bridge.use(call("s__crash"))).outputs[0]
     await bridge.reached("s", "backing off")
@@ -44,7 +44,7 @@ async def test_the_era_is_found_out_once_and_no_restart_asks_again(
     mode: str, messages: list[str], tmp_path: Path
 ) -> None:
     log, clock = tmp_path / "log", VirtualClock()
-    async with scene({"s": rogue("crash_mid_call", mode, f"log={log}")}, clock=clock) as bridge:
+    async with open_bridge({"s": rogue("crash_mid_call", mode, f"log={log}")}, clock=clock) as bridge:
         await crash(bridge, clock)
         await crash(bridge, clock)
     assert first_messages(log) == messages
@@ -58,9 +58,9 @@ async def test_a_server_that_comes_back_in_another_era_is_found_there(tmp_path: 
     eras: list[str | None] = []
     clock = VirtualClock()
     modes.write_text("crash_mid_call legacy", encoding="utf-8")
-    async with scene({"s": changing}, clock=clock) as bridge:
+    async with open_bridge({"s": changing}, clock=clock) as bridge:
         for mode in ("modern", "legacy", "modern"):
-            await bridge.bridge.hub.catalogue()
+            await bridge.hub.catalogue()
             eras.append(bridge.member("s").era)
             modes.write_text(f"crash_mid_call {mode}", encoding="utf-8")
             await crash(bridge, clock)
@@ -70,7 +70,7 @@ async def test_a_server_that_comes_back_in_another_era_is_found_there(tmp_path: 
 @pytest.mark.parametrize("revision", HANDSHAKES)
 async def test_a_configured_revision_is_the_one_asked_for(revision: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    async with scene({"s": {**rogue("good", f"log={log}"), "protocol": revision}}) as bridge:
+    async with open_bridge({"s": {**rogue("good", f"log={log}"), "protocol": revision}}) as bridge:
         assert (await bridge.use(call("s__read"))).outputs == ["nothing has changed"]
         assert bridge.member("s").era == revision
     assert first_messages(log) == [revision]
@@ -79,7 +79,7 @@ async def test_a_configured_revision_is_the_one_asked_for(revision: str, tmp_pat
 async def test_a_configured_modern_revision_is_spoken_at_once_and_changes_are_heard(tmp_path: Path) -> None:
     log, clock = tmp_path / "log", VirtualClock()
     server = {**rogue("modern", "list_changed", f"log={log}"), "protocol": "2026-07-28"}
-    async with scene({"s": server}, clock=clock) as bridge:
+    async with open_bridge({"s": server}, clock=clock) as bridge:
         assert (await bridge.use(call("s__grow"))).outputs == ["there are 1 more tools now"]
         await clock.advance(1)
         await until(lambda: "grown_1" in [tool.name for tool in bridge.member("s").tools])

@@ -10,11 +10,10 @@ import anyio
 import jsonschema_rs
 import pytest
 
-from tests.fakes.bridges import open_client, outputs_of
+from tests.fakes.bridges import open_bridge, outputs_of
 from tests.fakes.kinds import PROTOCOL_ERROR, RESULTS, SCHEMA_2020_12, build_kinds
-from tests.fakes.scene import scene
 from tests.fakes.servers import PIXEL, rogue
-from tests.fakes.upstream import ScriptedUpstream, call, message, responds
+from tests.fakes.upstream import call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -46,12 +45,11 @@ async def gather() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for upstream, settings in UPSTREAMS.items():
         script = [responds(*map(call, names)), responds(message("done"))]
-        async with (
-            ScriptedUpstream(script) as scripted,
-            open_client(scripted, {"all": build_kinds()}, stream="never", **settings) as client,
-        ):
-            await client.call_tool("respond", {"input": "x"})
-        found[upstream] = dict(zip([*RESULTS, PROTOCOL_ERROR], outputs_of(scripted.requests[1]), strict=True))
+        async with open_bridge(
+            {"all": build_kinds()}, script=script, upstream={"stream": "never", **settings}
+        ) as bridge:
+            await bridge.client.call_tool("respond", {"input": "x"})
+        found[upstream] = dict(zip([*RESULTS, PROTOCOL_ERROR], outputs_of(bridge.requests[1]), strict=True))
     return found
 
 
@@ -97,12 +95,12 @@ async def test_progress_of_a_tool_reaches_the_host_in_order() -> None:
         heard.append(message or "")
 
     script = [responds(call("all__progress")), responds(message("done"))]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, {"all": build_kinds()}) as client:
-        await client.call_tool("respond", {"input": "x"}, progress_callback=hear)
+    async with open_bridge({"all": build_kinds()}, script=script) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=hear)
     told = [line.split(": ")[1] for line in heard if line.startswith("  · all__progress")]
     assert told[0] == "0 of 100 (0%)", "those that follow at once are told together"
     assert told == [words for words in ("0 of 100 (0%)", "50 of 100 (50%)", "100 of 100 (100%)") if words in told]
-    assert outputs_of(upstream.requests[1]) == ["progressed"]
+    assert outputs_of(bridge.requests[1]) == ["progressed"]
 
 
 async def test_a_schema_of_2020_12_is_offered_with_its_meaning_and_judged_by_it() -> None:
@@ -112,7 +110,7 @@ async def test_a_schema_of_2020_12_is_offered_with_its_meaning_and_judged_by_it(
         {"address": {"city": 5}},
         {"other": 1, "name": "a"},
     ]
-    async with scene({"far": rogue(f"schema={json.dumps(SCHEMA_2020_12)}")}) as bridge:
+    async with open_bridge({"far": rogue(f"schema={json.dumps(SCHEMA_2020_12)}")}) as bridge:
         outcome = await bridge.use(*(call("far__judged", arguments) for arguments in calls))
         [sent] = [t for t in bridge.requests[0].json["tools"] if t["name"] == "far__judged"]
     original, offered = map(jsonschema_rs.validator_for, (SCHEMA_2020_12, sent["parameters"]))

@@ -10,9 +10,9 @@ import pytest
 from mcp import types
 from mcp.server.mcpserver import MCPServer
 
-from tests.fakes.bridges import open_bridge
+from tests.fakes.bridges import open_bridge, open_without_host
+from tests.fakes.clock import until
 from tests.fakes.http import HttpServer, build_altered
-from tests.fakes.scene import scene, until
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -20,7 +20,9 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_all_pages_are_listed_and_an_endless_list_ends() -> None:
-    async with scene({"book": rogue("pages"), "scroll": rogue("endless_pages"), "bad": rogue("bad_tool")}) as bridge:
+    async with open_bridge(
+        {"book": rogue("pages"), "scroll": rogue("endless_pages"), "bad": rogue("bad_tool")}
+    ) as bridge:
         outcome = await bridge.use()
     by_owner = {key: [name for name in outcome.offered if name.startswith(key)] for key in ("book", "scroll", "bad")}
     assert by_owner["book"] == [f"book__{name}" for name in ("echo", "add", "sleep_forever", "write", "read")]
@@ -44,7 +46,7 @@ async def test_while_many_tools_are_made_ready_others_have_their_turns() -> None
             await anyio.lowlevel.checkpoint()
             turns += 1
 
-    async with open_bridge(None, {"many": server}) as bridge, anyio.create_task_group() as tasks:
+    async with open_without_host(None, {"many": server}) as bridge, anyio.create_task_group() as tasks:
         await until(lambda: bridge.hub.members[-1].state == "ready")
         tasks.start_soon(count_turns)
         await anyio.lowlevel.checkpoint()
@@ -78,7 +80,7 @@ def list_odd(_: Any, result: Any) -> None:
 async def test_every_bad_definition_is_named_and_every_good_one_kept() -> None:
     async with (
         HttpServer(lambda: build_altered("tools/list", list_odd)) as served,
-        scene({"odd": {"url": served.url}}) as bridge,
+        open_bridge({"odd": {"url": served.url}}) as bridge,
     ):
         outcome = await bridge.use()
         parameters = [tool["parameters"] for tool in bridge.requests[0].json["tools"]]
@@ -102,10 +104,10 @@ async def test_changed_tools_are_seen_by_the_next_run_and_told_to_the_host(era: 
                 told.append(change)
 
     log, grow = tmp_path / "log", call("shop__grow")
-    async with scene({"shop": rogue("list_changed", era, f"log={log}")}, mode=host, hear=hear) as bridge:
-        await bridge.bridge.hub.catalogue()
+    async with open_bridge({"shop": rogue("list_changed", era, f"log={log}")}, mode=host, hear=hear) as bridge:
+        await bridge.hub.catalogue()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bridge.bridge.server.tell_changes)
+            tasks.start_soon(bridge.server.tell_changes)
             if host == "auto":
                 tasks.start_soon(listen)
             first = await bridge.run([[grow, grow], [call("shop__grown_1")]])

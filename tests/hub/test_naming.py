@@ -8,7 +8,7 @@ import pytest
 from bridge.config.settings import BUILTIN_NAMES
 from bridge.hub.naming import MAX_CHARS, name_tool
 from builtin_tools.server import build_server
-from tests.fakes.scene import scene
+from tests.fakes.bridges import open_bridge
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -105,7 +105,7 @@ def test_plain_names_keep_clear_of_prefixed_and_of_reserved_ones() -> None:
 @pytest.mark.anyio
 async def test_plain_names_are_used_where_they_are_free_and_reach_their_owner() -> None:
     servers = {"one": {**rogue("legacy"), "prefix": False}, "two": {**rogue("modern"), "prefix": False}}
-    async with scene(servers, builtin_tools=True) as bridge:
+    async with open_bridge(servers, builtin_tools=True) as bridge:
         outcome = await bridge.use(call("echo", {"text": "first"}), call("two__echo", {"text": "second"}))
     assert outcome.outputs == ["first", "second"]
     assert [made["server"] for made in outcome.receipt["tool_calls"]] == ["one", "two"]

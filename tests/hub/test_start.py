@@ -8,8 +8,8 @@ import pytest
 
 from bridge.hub.health import FIRST_BACKOFF_S
 from bridge.hub.member import START_PATIENCE_S
-from tests.fakes.clock import PATIENCE_S, VirtualClock
-from tests.fakes.scene import Outcome, scene, until
+from tests.fakes.bridges import Outcome, open_bridge
+from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.servers import Gate, rogue
 from tests.fakes.upstream import call
 
@@ -24,7 +24,7 @@ async def test_a_run_goes_on_without_those_that_fail_or_are_late_and_names_them(
         "silent": rogue("silent"),
         "good": rogue("good"),
     }
-    async with scene(servers, clock=clock) as bridge, anyio.create_task_group() as tasks:
+    async with open_bridge(servers, clock=clock) as bridge, anyio.create_task_group() as tasks:
 
         async def pass_the_timeout() -> None:
             for key in ("missing", "broken", "good"):
@@ -46,7 +46,7 @@ async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
     async with (
         Gate() as first,
         Gate() as second,
-        scene({"a": rogue(first.mode), "b": rogue(second.mode)}) as bridge,
+        open_bridge({"a": rogue(first.mode), "b": rogue(second.mode)}) as bridge,
         anyio.create_task_group() as tasks,
     ):
         with anyio.fail_after(PATIENCE_S):
@@ -69,7 +69,7 @@ async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
 
 async def test_one_that_comes_late_is_used_by_the_next_run() -> None:
     clock = VirtualClock()
-    async with Gate() as gate, scene({"slow": rogue(gate.mode)}, clock=clock) as bridge:
+    async with Gate() as gate, open_bridge({"slow": rogue(gate.mode)}, clock=clock) as bridge:
         await gate.reached()
         await clock.advance(10)
         assert (await bridge.use()).offered == []
@@ -81,14 +81,14 @@ async def test_one_that_comes_late_is_used_by_the_next_run() -> None:
 
 
 async def test_the_reason_is_the_servers_and_not_that_it_was_ended_for_it() -> None:
-    async with scene({"modern": {**rogue("modern"), "protocol": "legacy"}}) as bridge:
+    async with open_bridge({"modern": {**rogue("modern"), "protocol": "legacy"}}) as bridge:
         [notice] = (await bridge.use()).notices
     assert notice == 'server "modern" failed: no handshake here; its tools are missing'
 
 
 async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -> None:
     clock = VirtualClock()
-    async with scene({"silent": rogue("silent", pids=tmp_path)}, clock=clock) as bridge:
+    async with open_bridge({"silent": rogue("silent", pids=tmp_path)}, clock=clock) as bridge:
         await until(lambda: len(list(tmp_path.iterdir())) == 1)  # its time runs from its start on
         await clock.advance(START_PATIENCE_S)
         await bridge.reached("silent", "failed")
@@ -99,6 +99,6 @@ async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -
 
 async def test_last_words_that_come_after_the_end_of_stdout_are_heard() -> None:
     program = "import os, time; os.close(1); time.sleep(0.05); os.write(2, b'no licence'); os._exit(4)"
-    async with scene({"late": {"command": sys.executable, "args": ["-S", "-E", "-c", program]}}) as bridge:
+    async with open_bridge({"late": {"command": sys.executable, "args": ["-S", "-E", "-c", program]}}) as bridge:
         [notice] = (await bridge.use()).notices
     assert notice.startswith('server "late" failed: the process exited with status 4; its last words: no licence;')

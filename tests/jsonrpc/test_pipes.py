@@ -15,8 +15,8 @@ from mcp_types import JSONRPCError, JSONRPCNotification, JSONRPCRequest
 from bridge.host.stdio import serve_stdio
 from bridge.jsonrpc.descriptors import read_lines
 from bridge.jsonrpc.pipes import open_pipes
+from tests.fakes.bridges import open_bridge
 from tests.fakes.clock import PATIENCE_S
-from tests.fakes.scene import scene
 
 pytestmark = pytest.mark.anyio
 
@@ -185,10 +185,10 @@ async def test_garbage_is_answered_and_the_next_request_works() -> None:
     source, host_writes = os.pipe()
     host_reads, sink = os.pipe()
     answers: list[Any] = []
-    async with scene({}) as bridge, anyio.create_task_group() as tasks:
+    async with open_bridge({}) as bridge, anyio.create_task_group() as tasks:
 
         async def serve() -> None:
-            await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
+            await serve_stdio(bridge.server, source, sink, message_bytes=LIMIT)
             os.close(sink)
 
         tasks.start_soon(serve)
@@ -208,9 +208,9 @@ async def test_a_host_that_stops_listening_ends_the_session() -> None:
     host_reads, sink = os.pipe()
     os.close(host_reads)
     os.write(host_writes, b"garbage\n" + json.dumps(INITIALIZE).encode() + b"\n")
-    async with scene({}) as bridge:
+    async with open_bridge({}) as bridge:
         with anyio.fail_after(PATIENCE_S):
-            await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
+            await serve_stdio(bridge.server, source, sink, message_bytes=LIMIT)
 
 
 async def test_a_file_of_requests_is_answered_to_its_end(tmp_path: Path) -> None:
@@ -220,9 +220,9 @@ async def test_a_file_of_requests_is_answered_to_its_end(tmp_path: Path) -> None
     requests, answers = tmp_path / "requests", tmp_path / "answers"
     requests.write_text("\n".join(map(json.dumps, asked)), encoding="utf-8")
     source, sink = os.open(requests, os.O_RDONLY), os.open(answers, os.O_WRONLY | os.O_CREAT)
-    async with scene({}) as bridge:
+    async with open_bridge({}) as bridge:
         with anyio.fail_after(PATIENCE_S):
-            await serve_stdio(bridge.bridge.server, source, sink, message_bytes=LIMIT)
+            await serve_stdio(bridge.server, source, sink, message_bytes=LIMIT)
     os.close(source)
     os.close(sink)
     found = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
@@ -231,7 +231,7 @@ async def test_a_file_of_requests_is_answered_to_its_end(tmp_path: Path) -> None
 
 async def test_an_empty_stdin_ends_the_session_at_once() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
-    async with scene({}) as bridge:
+    async with open_bridge({}) as bridge:
         with anyio.fail_after(PATIENCE_S):
-            await serve_stdio(bridge.bridge.server, nothing, nothing, message_bytes=LIMIT)
+            await serve_stdio(bridge.server, nothing, nothing, message_bytes=LIMIT)
     os.close(nothing)

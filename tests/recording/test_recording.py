@@ -24,9 +24,8 @@ from bridge.recording.tape import Tape, read_tape
 from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
 from bridge.upstream.transport import open_transport
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.items import Json
-from tests.fakes.scene import until
 from tests.fakes.upstream import (
     Answer,
     ScriptedUpstream,

@@ -1,13 +1,14 @@
 """What a run may spend: tokens, money, bytes, patience with a model that goes in circles, and the model's window."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from mcp.server.mcpserver import MCPServer
 
-from tests.fakes.bridges import ask, open_client, outputs_of, respond
-from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, call, message, responds
+from tests.fakes.bridges import ask, open_bridge, outputs_of
+from tests.fakes.upstream import Reply, Request, api_error, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -47,10 +48,11 @@ def counting_server() -> tuple[MCPServer, list[str]]:
 
 
 async def use(
-    turns: list[Reply], arguments: dict[str, Any] | None = None, **options: Any
+    turns: list[Reply], arguments: dict[str, Any] | None = None, *, repeat: Sequence[str] = (), **options: Any
 ) -> tuple[dict[str, Any], list[Request], list[str]]:
     server, ran = counting_server()
-    receipt, requests = await ask(turns, {"s": server}, arguments or {}, **options)
+    entry = {"command": server, "require_approval": "never", "tools": {"repeat": repeat}}
+    receipt, requests = await ask(turns, {"s": entry}, arguments or {}, **options)
     return receipt, requests, ran
 
 
@@ -156,7 +158,7 @@ async def test_what_may_have_changed_since_may_be_asked_again() -> None:
 
 
 async def test_a_tool_that_polls_may_be_called_again_and_again() -> None:
-    receipt, _, ran = await use([*[responds(call("s__same"))] * 7, DONE], tools={"repeat": ["same"]})
+    receipt, _, ran = await use([*[responds(call("s__same"))] * 7, DONE], repeat=["same"])
     assert (receipt["status"], len(ran)) == ("completed", 7)
 
 
@@ -184,7 +186,7 @@ async def test_near_the_end_of_the_window_the_oldest_outputs_move_out_and_can_be
         used(1200, call("read_output", {"id": 1})),
         used(2000, message("done")),
     ]
-    receipt, requests, _ = await use(turns, context_window=4000)
+    receipt, requests, _ = await use(turns, upstream={"context_window": 4000})
     assert receipt["status"] == "completed"
     assert [notice["code"] for notice in receipt["notices"]] == ["context"]
     first, second = outputs_of(requests[2])
@@ -218,7 +220,7 @@ async def test_where_no_room_can_be_made_there_is_what_was_done() -> None:
 
 
 async def test_an_upstream_that_makes_room_by_itself_is_asked_to() -> None:
-    _, requests, _ = await use([DONE], context_window=100_000, compaction=True)
+    _, requests, _ = await use([DONE], upstream={"context_window": 100_000, "compaction": True})
     assert requests[0].json["context_management"] == [{"type": "compaction", "compact_threshold": 80_000}]
 
 
@@ -236,7 +238,7 @@ async def test_what_has_moved_out_is_out_also_of_an_upstream_that_keeps_response
         used(1200, call("s__next")),
         DONE,
     ]
-    _, requests, _ = await use(turns, context_window=4000, state="previous_response_id")
+    _, requests, _ = await use(turns, upstream={"context_window": 4000, "state": "previous_response_id"})
     assert ["previous_response_id" in request.json for request in requests] == [False, True, False, True]
     assert outputs_of(requests[2])[0].startswith("[4,000 bytes moved out")
 
@@ -244,11 +246,11 @@ async def test_what_has_moved_out_is_out_also_of_an_upstream_that_keeps_response
 async def test_outputs_of_the_conversation_that_is_gone_on_with_move_out_too() -> None:
     server, _ = counting_server()
     script = [responds(call("s__long", {"size": 8000})), DONE, api_error(400, TOO_LONG), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, {"s": server}) as client:
-        first = await respond(client)
-        receipt = await respond(client, "Go on.", previous_response_id=first["response_id"])
+    async with open_bridge({"s": server}, script=script) as bridge:
+        first = await bridge.respond()
+        receipt = await bridge.respond("Go on.", previous_response_id=first["response_id"])
     assert receipt["status"] == "completed"
-    assert "moved out" in outputs_of(upstream.requests[-1])[0]
+    assert "moved out" in outputs_of(bridge.requests[-1])[0]
 
 
 # The last answer

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from mcp.client.client import ConnectMode
 
-from tests.fakes.bridges import ERAS, open_bridge, open_client, respond, text_of
+from tests.fakes.bridges import ERAS, open_bridge, open_without_host, text_of
 from tests.fakes.items import Json
 from tests.fakes.rawhost import raw_host
 from tests.fakes.servers import ordered_server
@@ -34,8 +34,8 @@ def kinds(items: list[Json]) -> list[str]:
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_call_of_the_callers_function_asks_for_its_output_in_both_forms(mode: ConnectMode) -> None:
     made = look_up()
-    async with ScriptedUpstream([responds(made)]) as upstream, open_client(upstream, mode=mode) as client:
-        result = await client.call_tool("respond", {"input": "x", **TOOLS})
+    async with open_bridge(script=[responds(made)], mode=mode) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x", **TOOLS})
     receipt = result.structured_content or {}
     assert (receipt["status"], receipt["incomplete_details"]) == ("needs_input", {"reason": "caller_tools"})
     assert (receipt["pending"], result.is_error) == ([made], False)
@@ -48,10 +48,10 @@ async def test_a_call_of_the_callers_function_asks_for_its_output_in_both_forms(
 async def test_by_run_id_the_run_goes_on_with_all_that_was_and_its_own_arguments() -> None:
     thought, made = reasoning("hm", encrypted="x"), look_up()
     first = {"input": "What is it?", "instructions": "Be brief", "temperature": 0.5, "tool_choice": "required", **TOOLS}
-    async with ScriptedUpstream([responds(thought, made), DONE]) as upstream, open_client(upstream) as client:
-        earlier = (await client.call_tool("respond", first)).structured_content or {}
-        receipt = await respond(client, [output()], run_id=earlier["run_id"])
-    begun, gone_on = (request.json for request in upstream.requests)
+    async with open_bridge(script=[responds(thought, made), DONE]) as bridge:
+        earlier = (await bridge.client.call_tool("respond", first)).structured_content or {}
+        receipt = await bridge.respond([output()], run_id=earlier["run_id"])
+    begun, gone_on = (request.json for request in bridge.requests)
     assert (receipt["status"], receipt["output_text"]) == ("completed", "done")
     assert receipt["run_id"] != earlier["run_id"]
     assert gone_on["input"] == [{"role": "user", "content": "What is it?"}, thought, made, output()]
@@ -67,37 +67,34 @@ async def test_outputs_that_servers_gave_in_the_same_turn_are_sent_too(way: str)
     ordered = ordered_server()
     ordered.release("a")
     calls = [call("o__answer", {"key": "a"}, call_id="call_theirs"), look_up()]
-    async with (
-        ScriptedUpstream([responds(*calls), DONE]) as upstream,
-        open_client(upstream, {"o": ordered.server}) as client,
-    ):
-        earlier = await respond(client, **TOOLS)
+    async with open_bridge({"o": ordered.server}, script=[responds(*calls), DONE]) as bridge:
+        earlier = await bridge.respond(**TOOLS)
         assert [item["call_id"] for item in earlier["pending"]] == ["call_mine"]
         match way:
             case "items":
                 history = [{"role": "user", "content": "Hello"}, *earlier["output"]]
-                receipt = await respond(client, [*history, output()], **TOOLS)
+                receipt = await bridge.respond([*history, output()], **TOOLS)
             case "run_id":
-                receipt = await respond(client, [output()], run_id=earlier["run_id"])
+                receipt = await bridge.respond([output()], run_id=earlier["run_id"])
             case _:
-                receipt = await respond(client, [output()], previous_response_id=earlier["response_id"], **TOOLS)
-    sent = upstream.requests[1].json["input"]
+                receipt = await bridge.respond([output()], previous_response_id=earlier["response_id"], **TOOLS)
+    sent = bridge.requests[1].json["input"]
     outputs = {item["call_id"]: item["output"] for item in sent if item.get("type") == "function_call_output"}
     assert outputs == {"call_theirs": "a", "call_mine": "a way across"}
     assert (receipt["output_text"], ordered.started) == ("done", ["a"])
     assert kinds(sent) == ["user", "function_call", "function_call", "function_call_output", "function_call_output"]
-    assert "previous_response_id" not in upstream.requests[1].json
+    assert "previous_response_id" not in bridge.requests[1].json
 
 
 async def test_several_calls_over_several_turns() -> None:
     script = [responds(look_up("c1"), look_up("c2")), responds(look_up("c3")), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
-        receipt = await respond(client, **TOOLS)
-        receipt = await respond(client, [output("c2"), output("c1")], run_id=receipt["run_id"])
+    async with open_bridge(script=script) as bridge:
+        receipt = await bridge.respond(**TOOLS)
+        receipt = await bridge.respond([output("c2"), output("c1")], run_id=receipt["run_id"])
         assert [item["call_id"] for item in receipt["pending"]] == ["c3"]
-        receipt = await respond(client, [output("c3")], run_id=receipt["run_id"])
+        receipt = await bridge.respond([output("c3")], run_id=receipt["run_id"])
     assert receipt["output_text"] == "done"
-    assert kinds(upstream.requests[2].json["input"]) == [
+    assert kinds(bridge.requests[2].json["input"]) == [
         *("user", "function_call", "function_call", "function_call_output", "function_call_output"),
         *("function_call", "function_call_output"),
     ]
@@ -107,13 +104,10 @@ async def test_a_conversation_that_the_upstream_keeps_gets_only_what_is_new() ->
     ordered = ordered_server()
     ordered.release("a")
     calls = [call("o__answer", {"key": "a"}, call_id="call_theirs"), look_up()]
-    async with (
-        ScriptedUpstream([responds(*calls), DONE]) as upstream,
-        open_client(upstream, {"o": ordered.server}) as client,
-    ):
-        earlier = await respond(client, extra={"conversation": "conv_1"}, **TOOLS)
-        await respond(client, [output()], run_id=earlier["run_id"])
-    sent = upstream.requests[1].json
+    async with open_bridge({"o": ordered.server}, script=[responds(*calls), DONE]) as bridge:
+        earlier = await bridge.respond(extra={"conversation": "conv_1"}, **TOOLS)
+        await bridge.respond([output()], run_id=earlier["run_id"])
+    sent = bridge.requests[1].json
     assert (kinds(sent["input"]), sent["conversation"]) == (["function_call_output"] * 2, "conv_1")
 
 
@@ -124,15 +118,15 @@ async def test_a_custom_tool_and_a_hosted_approval_go_on_too() -> None:
     yes = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
     tools = {"tools": [{"type": "custom", "name": "shell"}, {"type": "mcp", "server_label": "shop", "server_url": "x"}]}
     script = [responds(custom), responds(asked), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
-        receipt = await respond(client, **tools)
-        receipt = await respond(client, [said], run_id=receipt["run_id"])
-        result = await client.call_tool("respond_wait", {"run_id": receipt["run_id"]})
+    async with open_bridge(script=script) as bridge:
+        receipt = await bridge.respond(**tools)
+        receipt = await bridge.respond([said], run_id=receipt["run_id"])
+        result = await bridge.client.call_tool("respond_wait", {"run_id": receipt["run_id"]})
         assert "[needs input: approval; pending: pay({}) of shop [mcpr_1]]" in text_of(result)
         assert "ask the user, do not decide yourself" in text_of(result)
-        receipt = await respond(client, [yes], run_id=receipt["run_id"])
+        receipt = await bridge.respond([yes], run_id=receipt["run_id"])
     assert receipt["status"] == "completed"
-    assert upstream.requests[2].json["input"][-2:] == [asked, yes]
+    assert bridge.requests[2].json["input"][-2:] == [asked, yes]
 
 
 @pytest.mark.parametrize(
@@ -147,21 +141,21 @@ async def test_a_custom_tool_and_a_hosted_approval_go_on_too() -> None:
     ],
 )
 async def test_what_is_missing_is_said_before_anything_is_sent(arguments: Json, words: str) -> None:
-    async with ScriptedUpstream([responds(look_up())]) as upstream, open_client(upstream) as client:
-        earlier = await respond(client, **TOOLS)
-        result = await client.call_tool("respond", {**arguments, "run_id": earlier["run_id"]})
+    async with open_bridge(script=[responds(look_up())]) as bridge:
+        earlier = await bridge.respond(**TOOLS)
+        result = await bridge.client.call_tool("respond", {**arguments, "run_id": earlier["run_id"]})
         assert words in (result.structured_content or {})["error"]["message"]
         named = {"input": "x", "previous_response_id": earlier["response_id"]}
-        result = await client.call_tool("respond", named)
+        result = await bridge.client.call_tool("respond", named)
         assert "look_up (call_mine) has no answer" in (result.structured_content or {})["error"]["message"]
-        assert len(upstream.requests) == 1
+        assert len(bridge.requests) == 1
 
 
 async def test_a_run_that_still_goes_on_and_one_that_is_unknown_cannot_be_gone_on_from() -> None:
     ordered = ordered_server()
     async with (
         ScriptedUpstream([responds(call("o__answer", {"key": "a"})), DONE]) as upstream,
-        open_bridge(upstream, {"o": ordered.server}) as bridge,
+        open_without_host(upstream, {"o": ordered.server}) as bridge,
         raw_host(bridge.server, "auto") as host,
     ):
         number = await host.call("respond", {"input": "x"})
@@ -176,23 +170,20 @@ async def test_a_run_that_still_goes_on_and_one_that_is_unknown_cannot_be_gone_o
 
 
 async def test_a_completed_run_is_gone_on_from_as_a_conversation() -> None:
-    async with ScriptedUpstream([DONE, responds(message("again"))]) as upstream, open_client(upstream) as client:
-        earlier = await respond(client)
-        assert (await respond(client, "And then?", run_id=earlier["run_id"]))["output_text"] == "again"
-    assert [item.get("role") for item in upstream.requests[1].json["input"]] == ["user", "assistant", "user"]
+    async with open_bridge(script=[DONE, responds(message("again"))]) as bridge:
+        earlier = await bridge.respond()
+        assert (await bridge.respond("And then?", run_id=earlier["run_id"]))["output_text"] == "again"
+    assert [item.get("role") for item in bridge.requests[1].json["input"]] == ["user", "assistant", "user"]
 
 
 async def test_a_result_over_the_hosts_limit_still_says_what_is_pending_and_how_to_go_on() -> None:
     ordered = ordered_server()
     ordered.release("a")
     script: list[Any] = [responds(message("x" * 9000), call("o__answer", {"key": "a"}), look_up()), DONE]
-    async with (
-        ScriptedUpstream(script) as upstream,
-        open_client(upstream, {"o": ordered.server}, limits={"result_chars": 3000}) as client,
-    ):
-        earlier = await respond(client, **TOOLS)
+    async with open_bridge({"o": ordered.server}, script=script, limits={"result_chars": 3000}) as bridge:
+        earlier = await bridge.respond(**TOOLS)
         assert len(json.dumps(earlier)) < 3300
         assert "output" not in earlier
         assert [item["call_id"] for item in earlier["pending"]] == ["call_mine"]
         assert earlier["run_id"] in earlier["notices"][-1]["message"]
-        assert (await respond(client, [output()], run_id=earlier["run_id"]))["status"] == "completed"
+        assert (await bridge.respond([output()], run_id=earlier["run_id"]))["status"] == "completed"

@@ -9,7 +9,7 @@ from bridge.errors import ArgumentError
 from bridge.items import JsonObject
 from bridge.run.conversations import KEPT_S, Conversations
 from bridge.run.request import Request
-from tests.fakes.bridges import open_bridge, open_client, respond
+from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import VirtualClock
 from tests.fakes.upstream import Reply, ScriptedUpstream, api_error, call, message, reasoning, responds
 
@@ -29,11 +29,10 @@ def kinds(body: Any) -> list[str]:
 
 async def converse(script: list[Reply], **settings: Any) -> tuple[dict[str, Any], list[Any]]:
     """Two runs, of which the second goes on from the first: its receipt, and the bodies of its requests."""
-    async with ScriptedUpstream([*FIRST, *script]) as upstream:
-        async with open_client(upstream, builtin_tools=True, **settings) as client:
-            first = await respond(client, "What time is it?")
-            receipt = await respond(client, "And now?", previous_response_id=first["response_id"])
-        return receipt, [request.json for request in upstream.requests[2:]]
+    async with open_bridge(script=[*FIRST, *script], builtin_tools=True, upstream=settings) as bridge:
+        first = await bridge.respond("What time is it?")
+        receipt = await bridge.respond("And now?", previous_response_id=first["response_id"])
+    return receipt, [request.json for request in bridge.requests[2:]]
 
 
 @pytest.mark.parametrize("settings", [{}, {"state": "stateless"}], ids=["not known", "keeps nothing"])
@@ -65,26 +64,26 @@ async def test_one_that_forgets_is_sent_the_history_instead_and_the_caller_is_to
 async def test_what_a_compaction_stands_for_is_not_sent_again() -> None:
     compaction: JsonObject = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}
     script = [responds(message("Dropped."), compaction, call("current_time")), responds(message("It is noon.")), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True) as client:
-        first = await respond(client, "What time is it?")
-        await respond(client, "And now?", previous_response_id=first["response_id"])
+    async with open_bridge(script=script, builtin_tools=True) as bridge:
+        first = await bridge.respond("What time is it?")
+        await bridge.respond("And now?", previous_response_id=first["response_id"])
     following = ["compaction", "function_call", "function_call_output", "message", "message"]
-    assert kinds(upstream.requests[2].json) == following
+    assert kinds(bridge.requests[2].json) == following
 
 
 async def test_a_conversation_goes_on_as_long_as_anybody_likes() -> None:
     script = [responds(message(str(n))) for n in range(20)]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
-        receipt = await respond(client, "0")
+    async with open_bridge(script=script) as bridge:
+        receipt = await bridge.respond("0")
         for n in range(1, 20):
-            receipt = await respond(client, str(n), previous_response_id=receipt["response_id"])
-    said = [item["content"] for item in upstream.requests[-1].json["input"] if item["role"] == "user"]
+            receipt = await bridge.respond(str(n), previous_response_id=receipt["response_id"])
+    said = [item["content"] for item in bridge.requests[-1].json["input"] if item["role"] == "user"]
     assert said == [str(n) for n in range(20)]
-    assert len(upstream.requests[-1].json["input"]) == 39
+    assert len(bridge.requests[-1].json["input"]) == 39
 
 
 async def test_nobody_goes_on_with_the_conversation_of_another() -> None:
-    async with ScriptedUpstream([DONE, DONE]) as upstream, open_bridge(upstream) as bridge:
+    async with ScriptedUpstream([DONE, DONE]) as upstream, open_without_host(upstream) as bridge:
         run = bridge.start({"input": "My secret is 42."}, owner="ada")
         await run.ended.wait()
         response_id = next(event["response_id"] for event in run.events if event["type"] == "turn.ended")
@@ -97,16 +96,13 @@ async def test_nobody_goes_on_with_the_conversation_of_another() -> None:
 
 async def test_unknown_expired_and_somebody_elses_get_the_same_answer() -> None:
     clock = VirtualClock()
-    async with (
-        ScriptedUpstream([DONE]) as upstream,
-        open_client(upstream, clock=clock, state="stateless") as client,
-    ):
-        first = await respond(client)
+    async with open_bridge(script=[DONE], clock=clock, upstream={"state": "stateless"}) as bridge:
+        first = await bridge.respond()
         await clock.advance(KEPT_S)
-        expired = await respond(client, previous_response_id=first["response_id"])
-        unknown = await respond(client, previous_response_id="resp_nobody_knows")
+        expired = await bridge.respond(previous_response_id=first["response_id"])
+        unknown = await bridge.respond(previous_response_id="resp_nobody_knows")
     assert expired["error"]["message"] == unknown["error"]["message"] == UNKNOWN
-    assert len(upstream.requests) == 1
+    assert len(bridge.requests) == 1
 
 
 async def test_the_oldest_conversation_is_forgotten_where_there_is_no_room() -> None:
@@ -132,7 +128,7 @@ async def test_a_conversation_that_there_is_no_room_for_throws_no_other_out() ->
 
 async def test_each_goes_on_with_its_own_where_the_upstream_gives_every_response_the_same_id() -> None:
     same = responds(message("Noted."), id="resp_1")
-    async with ScriptedUpstream([same] * 4) as upstream, open_bridge(upstream) as bridge:
+    async with ScriptedUpstream([same] * 4) as upstream, open_without_host(upstream) as bridge:
         for owner in ("ada", "bob"):
             await bridge.start({"input": f"I am {owner}."}, owner=owner).ended.wait()
         for owner in ("ada", "bob"):
@@ -146,25 +142,22 @@ async def test_each_goes_on_with_its_own_where_the_upstream_gives_every_response
 @pytest.mark.parametrize("status", ["incomplete", "failed"])
 async def test_a_run_that_ended_with_calls_can_be_gone_on_with(by: str, status: str) -> None:
     script = [responds(call("current_time", status=status), status=status), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True) as client:
-        first = await respond(client)
-        receipt = await respond(client, "Go on.", **{by: first["run_id" if by == "run_id" else "response_id"]})
+    async with open_bridge(script=script, builtin_tools=True) as bridge:
+        first = await bridge.respond()
+        receipt = await bridge.respond("Go on.", **{by: first["run_id" if by == "run_id" else "response_id"]})
     assert receipt["status"] == "completed"
-    assert kinds(upstream.requests[-1].json) == ["message", "function_call", "function_call_output", "message"]
+    assert kinds(bridge.requests[-1].json) == ["message", "function_call", "function_call_output", "message"]
 
 
 async def test_a_call_of_the_callers_own_in_a_last_answer_is_left_to_nobody() -> None:
     mine = {"type": "function", "name": "mine", "parameters": {"type": "object"}}
     script = [responds(call("current_time")), responds(call("mine")), DONE]
-    async with (
-        ScriptedUpstream(script) as upstream,
-        open_client(upstream, builtin_tools=True, limits={"max_turns": 1}) as client,
-    ):
-        first = await respond(client, tools=["*", mine])
+    async with open_bridge(script=script, builtin_tools=True, limits={"max_turns": 1}) as bridge:
+        first = await bridge.respond(tools=["*", mine])
         assert first["incomplete_details"] == {"reason": "max_turns"}
-        receipt = await respond(client, "Go on.", run_id=first["run_id"])
+        receipt = await bridge.respond("Go on.", run_id=first["run_id"])
     assert receipt["status"] == "completed"
-    assert "limit_reached" in upstream.requests[-1].json["input"][-2]["output"]
+    assert "limit_reached" in bridge.requests[-1].json["input"][-2]["output"]
 
 
 def own(name: str) -> JsonObject:
@@ -174,20 +167,20 @@ def own(name: str) -> JsonObject:
 async def test_what_servers_answered_beside_the_caller_is_kept_as_long_as_the_conversation() -> None:
     clock = VirtualClock()
     script = [responds(call("mine", call_id="call_mine"), call("current_time")), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True, clock=clock) as client:
-        first = await respond(client, tools=["*", own("mine")])
+    async with open_bridge(script=script, builtin_tools=True, clock=clock) as bridge:
+        first = await bridge.respond(tools=["*", own("mine")])
         await clock.advance(KEPT_S / 2)  # the run itself is forgotten
         answer = {"type": "function_call_output", "call_id": "call_mine", "output": "x"}
-        await respond(client, [answer], previous_response_id=first["response_id"])
+        await bridge.respond([answer], previous_response_id=first["response_id"])
     outputs = ["function_call_output"] * 2
-    assert kinds(upstream.requests[-1].json) == ["message", "function_call", "function_call", *outputs]
+    assert kinds(bridge.requests[-1].json) == ["message", "function_call", "function_call", *outputs]
 
 
 async def test_of_equal_ids_the_newest_is_gone_on_from() -> None:
     script = [responds(call("mine"), id="resp_1"), responds(message("a"), id="resp_1"), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
-        await respond(client, "One", tools=[own("mine")])
-        await respond(client, "Two")
-        receipt = await respond(client, "Three", previous_response_id="resp_1")
+    async with open_bridge(script=script) as bridge:
+        await bridge.respond("One", tools=[own("mine")])
+        await bridge.respond("Two")
+        receipt = await bridge.respond("Three", previous_response_id="resp_1")
     assert receipt["status"] == "completed"
-    assert upstream.requests[-1].json["input"][0]["content"] == "Two"
+    assert bridge.requests[-1].json["input"][0]["content"] == "Two"

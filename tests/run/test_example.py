@@ -8,10 +8,10 @@ import anyio
 import pytest
 from mcp.client.client import ConnectMode
 
-from tests.fakes.bridges import ERAS, open_client
+from tests.fakes.bridges import ERAS, open_bridge
 from tests.fakes.items import example_calls
 from tests.fakes.servers import OrderedServer, ordered_server
-from tests.fakes.upstream import Request, ScriptedUpstream, call, message, reasoning, responds, validate_request
+from tests.fakes.upstream import Request, call, message, reasoning, responds, validate_request
 
 pytestmark = pytest.mark.anyio
 
@@ -39,12 +39,14 @@ def tools_text(request: Request) -> bytes:
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_the_example_is_answered_by_the_built_in_tools(mode: ConnectMode, stream: str) -> None:
-    async with (
-        ScriptedUpstream([responds(*FOUR_CALLS), responds(message("580.2"))]) as upstream,
-        open_client(upstream, builtin_tools=True, mode=mode, stream=stream) as client,
-    ):
-        result = await client.call_tool("respond", BODY | {"detail": "full"})
-        upstream.assert_complete()
+    async with open_bridge(
+        script=[responds(*FOUR_CALLS), responds(message("580.2"))],
+        builtin_tools=True,
+        mode=mode,
+        upstream={"stream": stream},
+    ) as bridge:
+        result = await bridge.client.call_tool("respond", BODY | {"detail": "full"})
+        bridge.upstream.assert_complete()
     receipt = result.structured_content
     assert receipt is not None
     assert (receipt["status"], receipt["output_text"], receipt["turns"]) == ("completed", "580.2", 2)
@@ -62,16 +64,20 @@ async def test_four_calls_run_at_once_and_are_answered_in_call_order(mode: Conne
     four_gates(ordered)
     calls = [call(name, {}) for name in NAMES]
     async with (
-        ScriptedUpstream([responds(*calls), responds(message("done"))]) as upstream,
-        open_client(upstream, {"owner": ordered.server}, prefix=False, mode=mode, stream=stream) as client,
+        open_bridge(
+            {"owner": {"command": ordered.server, "prefix": False, "require_approval": "never"}},
+            script=[responds(*calls), responds(message("done"))],
+            mode=mode,
+            upstream={"stream": stream},
+        ) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(client.call_tool, "respond", BODY)
+        tasks.start_soon(bridge.client.call_tool, "respond", BODY)
         await ordered.reached(*NAMES)  # all four are in flight: none has been answered yet
         ordered.release(*reversed(NAMES))
-    upstream.assert_complete()
+    bridge.upstream.assert_complete()
     assert ordered.answered == NAMES[::-1]
-    outputs = upstream.requests[1].json["input"][-4:]
+    outputs = bridge.requests[1].json["input"][-4:]
     assert [output["call_id"] for output in outputs] == [made["call_id"] for made in calls]
     assert [output["output"] for output in outputs] == NAMES
 
@@ -84,12 +90,14 @@ async def test_the_next_input_is_the_last_one_and_every_output_item_as_it_came(m
     comment = message("一会儿 😀", phase="commentary")
     first, *others = FOUR_CALLS
     output = [thought, comment, first | {"caller": {"type": "program", "caller_id": "prg_1"}}, *others]
-    async with (
-        ScriptedUpstream([responds(*output), responds(message("done"))]) as upstream,
-        open_client(upstream, builtin_tools=True, mode=mode, stream=stream) as client,
-    ):
-        await client.call_tool("respond", BODY)
-    asked, again = (request.json for request in upstream.requests)
+    async with open_bridge(
+        script=[responds(*output), responds(message("done"))],
+        builtin_tools=True,
+        mode=mode,
+        upstream={"stream": stream},
+    ) as bridge:
+        await bridge.client.call_tool("respond", BODY)
+    asked, again = (request.json for request in bridge.requests)
     begun, echoed, answers = again["input"][:1], again["input"][1:7], again["input"][7:]
     assert begun == asked["input"] == BODY["input"]
     assert echoed == output
@@ -97,47 +105,42 @@ async def test_the_next_input_is_the_last_one_and_every_output_item_as_it_came(m
     assert [answer["call_id"] for answer in answers] == [made["call_id"] for made in FOUR_CALLS]
     assert answers[0]["caller"] == {"type": "program", "caller_id": "prg_1"}
     assert "caller" not in answers[1]
-    assert "一会儿 😀".encode() in upstream.requests[1].body, "other scripts are written as they are"
+    assert "一会儿 😀".encode() in bridge.requests[1].body, "other scripts are written as they are"
 
 
 @pytest.mark.rule("R37")
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_tools_are_the_same_bytes_in_every_turn(stream: str) -> None:
     replies = [responds(call("current_time")), responds(call("current_time")), responds(message("done"))]
-    async with (
-        ScriptedUpstream(replies) as upstream,
-        open_client(upstream, builtin_tools=True, stream=stream) as client,
-    ):
-        await client.call_tool("respond", {"input": "x"})
-        first, *others = map(tools_text, upstream.requests)
+    async with open_bridge(script=replies, builtin_tools=True, upstream={"stream": stream}) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x"})
+        first, *others = map(tools_text, bridge.requests)
     assert b"math_calculator" in first
     assert others == [first, first]
 
 
 async def test_what_is_sent_is_what_the_relay_and_the_api_describe() -> None:
     output = [reasoning("hm", encrypted="gAAAA"), message("wait", phase="commentary"), *FOUR_CALLS]
-    async with (
-        ScriptedUpstream([responds(*output), responds(message("done"))]) as upstream,
-        open_client(upstream, builtin_tools=True, stream="never") as client,
-    ):
-        await client.call_tool("respond", BODY)
-    for request in upstream.requests:
+    async with open_bridge(
+        script=[responds(*output), responds(message("done"))], builtin_tools=True, upstream={"stream": "never"}
+    ) as bridge:
+        await bridge.client.call_tool("respond", BODY)
+    for request in bridge.requests:
         validate_request(request.json, as_written=NAMES)
-    sent = upstream.requests[0].json
+    sent = bridge.requests[0].json
     assert {name: sent[name] for name in BODY} == BODY
     assert sent.keys() == BODY.keys()
 
 
 async def test_the_relays_own_example_response_asks_for_an_unknown_tool_and_the_run_goes_on() -> None:
     horoscope = call("get_horoscope", {"sign": "Aquarius"}, call_id="call_6kbB2GTk62PPUNdGuBJPx9KQ")
-    async with (
-        ScriptedUpstream(
-            [responds(horoscope, content_filters=None, model="gpt-4.1-data"), responds(message("no idea"))]
-        ) as upstream,
-        open_client(upstream, builtin_tools=True, stream="never") as client,
-    ):
-        result = await client.call_tool("respond", BODY)
-    told = json.loads(upstream.requests[1].json["input"][-1]["output"])
+    async with open_bridge(
+        script=[responds(horoscope, content_filters=None, model="gpt-4.1-data"), responds(message("no idea"))],
+        builtin_tools=True,
+        upstream={"stream": "never"},
+    ) as bridge:
+        result = await bridge.client.call_tool("respond", BODY)
+    told = json.loads(bridge.requests[1].json["input"][-1]["output"])
     assert told["error"] == "unknown_tool"
     assert result.structured_content is not None
     assert result.structured_content["output_text"] == "no idea"

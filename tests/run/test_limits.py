@@ -8,10 +8,10 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 
 from bridge.config.settings import BUILTIN_NAMES
-from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.bridges import ask, open_bridge, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.servers import ordered_server
-from tests.fakes.upstream import HEAD, ScriptedUpstream, api_error, call, hang, message, reasoning, responds
+from tests.fakes.upstream import HEAD, api_error, call, hang, message, reasoning, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -104,18 +104,17 @@ async def test_no_more_calls_than_allowed_are_in_flight_at_once() -> None:
     ordered = ordered_server()
     calls = [call("o__answer", {"key": str(n)}) for n in range(5)]
     async with (
-        ScriptedUpstream([responds(*calls), DONE]) as upstream,
-        open_client(upstream, {"o": ordered.server}, limits={"max_parallel": 2}) as client,
+        open_bridge({"o": ordered.server}, script=[responds(*calls), DONE], limits={"max_parallel": 2}) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(respond, client)
+        tasks.start_soon(bridge.respond)
         for n in range(5):
             await ordered.reached(str(min(n + 1, 4)))
             await anyio.wait_all_tasks_blocked()
             assert len(ordered.started) - len(ordered.answered) <= 2
             assert len(ordered.started) == min(n + 2, 5)
             ordered.release(str(n))
-    assert outputs_of(upstream.requests[1]) == [str(n) for n in range(5)]
+    assert outputs_of(bridge.requests[1]) == [str(n) for n in range(5)]
 
 
 async def test_a_caller_may_lower_a_limit() -> None:
@@ -151,21 +150,18 @@ LONG = {"timeout_s": 100, "soft_deadline_s": 1000}
 async def test_time_that_runs_out_during_a_request_ends_it_and_keeps_what_was_done() -> None:
     clock = VirtualClock()
     receipts: list[Any] = []
-    async with (
-        ScriptedUpstream([TIME, hang(HEAD)]) as upstream,
-        open_client(upstream, builtin_tools=True, clock=clock, limits=LONG) as client,
-    ):
+    async with open_bridge(script=[TIME, hang(HEAD)], builtin_tools=True, clock=clock, limits=LONG) as bridge:
 
         async def run() -> None:
-            receipts.append(await respond(client))
+            receipts.append(await bridge.respond())
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)
-            await upstream.arrivals.wait(2)
+            await bridge.upstream.arrivals.wait(2)
             await clock.advance(99)
             assert receipts == []
             await clock.advance(1)
-        await upstream.disconnects.wait()
+        await bridge.upstream.disconnects.wait()
     (receipt,) = receipts
     assert (receipt["status"], reason(receipt)) == ("incomplete", "timeout")
     assert [made["name"] for made in receipt["tool_calls"]] == ["current_time"]
@@ -176,13 +172,12 @@ async def test_time_that_runs_out_during_a_call_ends_it_and_says_that_it_may_hav
     clock, ordered = VirtualClock(), ordered_server()
     calls = [call("o__answer", {"key": key}) for key in ("quick", "slow", "slower", "waiting")]
     receipts: list[Any] = []
-    async with (
-        ScriptedUpstream([responds(*calls)]) as upstream,
-        open_client(upstream, {"o": ordered.server}, clock=clock, limits={"max_parallel": 2}) as client,
-    ):
+    async with open_bridge(
+        {"o": ordered.server}, script=[responds(*calls)], clock=clock, limits={"max_parallel": 2}
+    ) as bridge:
 
         async def run() -> None:
-            receipts.append(await respond(client, timeout_s=5, detail="full"))
+            receipts.append(await bridge.respond(timeout_s=5, detail="full"))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(run)

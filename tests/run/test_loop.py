@@ -8,10 +8,10 @@ import anyio.lowlevel
 import pytest
 from mcp.server.mcpserver import MCPServer
 
-from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.bridges import ask, open_bridge, outputs_of
 from tests.fakes.clock import PATIENCE_S
 from tests.fakes.servers import error_server, image_server, ordered_server, rendezvous_server
-from tests.fakes.upstream import ScriptedUpstream, api_error, call, message, reasoning, responds, tokens
+from tests.fakes.upstream import api_error, call, message, reasoning, responds, tokens
 
 pytestmark = pytest.mark.anyio
 
@@ -48,18 +48,17 @@ async def test_one_slow_call_keeps_no_other_from_being_answered() -> None:
     ordered = ordered_server()
     calls = [call("o__answer", {"key": key}) for key in ("slow", "quick")]
     async with (
-        ScriptedUpstream([responds(*calls), DONE]) as upstream,
-        open_client(upstream, {"o": ordered.server}) as client,
+        open_bridge({"o": ordered.server}, script=[responds(*calls), DONE]) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(respond, client)
+        tasks.start_soon(bridge.respond)
         await ordered.reached("slow", "quick")
         ordered.release("quick")
         with anyio.fail_after(PATIENCE_S):
             while ordered.answered != ["quick"]:
                 await anyio.lowlevel.checkpoint()
         ordered.release("slow")
-    assert outputs_of(upstream.requests[1]) == ["slow", "quick"]
+    assert outputs_of(bridge.requests[1]) == ["slow", "quick"]
 
 
 @pytest.mark.rule("R3", "R17")
@@ -102,7 +101,7 @@ async def test_missing_arguments_are_an_empty_object(arguments: object) -> None:
 @pytest.mark.parametrize("arguments", ["[]", "7", '"a"', "null", '{"a":1,"a":2}', '{"a":NaN}', '{"a":', "[" * 100_000])
 async def test_arguments_that_are_no_json_object_are_refused_and_not_repaired(arguments: str) -> None:
     server, executed = counting_server()
-    _, (_, again) = await ask([responds(call("c__add", arguments)), DONE], {"c": server}, stream="never")
+    _, (_, again) = await ask([responds(call("c__add", arguments)), DONE], {"c": server}, upstream={"stream": "never"})
     assert executed == []
     assert json.loads(outputs_of(again)[0])["error"] == "invalid_arguments"
 
@@ -110,7 +109,7 @@ async def test_arguments_that_are_no_json_object_are_refused_and_not_repaired(ar
 async def test_arguments_that_a_server_sends_as_an_object_are_used_and_sent_back_as_text() -> None:
     server, executed = counting_server()
     item = call("c__add") | {"arguments": {"a": 5}}
-    _, (_, again) = await ask([responds(item), DONE], {"c": server}, stream="never")
+    _, (_, again) = await ask([responds(item), DONE], {"c": server}, upstream={"stream": "never"})
     assert executed == [{"a": 5, "b": 1}]
     assert again.json["input"][1]["arguments"] == '{"a":5}'
 
@@ -237,7 +236,7 @@ async def test_in_a_conversation_that_the_upstream_keeps_only_new_items_are_sent
 @pytest.mark.rule("R9")
 async def test_a_default_conversation_gives_way_to_a_previous_response() -> None:
     arguments = {"previous_response_id": "resp_0"}
-    _, (asked,) = await ask([DONE], None, arguments, defaults={"conversation": "conv_1"})
+    _, (asked,) = await ask([DONE], None, arguments, upstream={"defaults": {"conversation": "conv_1"}})
     assert "conversation" not in asked.json
 
 
@@ -307,13 +306,10 @@ async def test_parallel_respond_calls_share_nothing_even_with_equal_call_ids() -
         return responds(message(f"{asked} got {outputs_of(request)[0]}"), usage=tokens(1, 1))
 
     receipts: dict[str, Any] = {}
-    async with (
-        ScriptedUpstream(answer) as upstream,
-        open_client(upstream, {"o": ordered.server}) as client,
-    ):
+    async with open_bridge({"o": ordered.server}, script=answer) as bridge:
 
         async def run(key: str) -> None:
-            receipts[key] = await respond(client, key)
+            receipts[key] = await bridge.respond(key)
 
         async with anyio.create_task_group() as tasks:
             for key in ("left", "right"):
@@ -334,7 +330,7 @@ async def test_a_call_whose_input_is_nested_beyond_reading_is_answered_in_words(
         deep = [deep]
     item = {"type": "custom_tool_call", "call_id": "call_1", "name": "c__add", "input": deep}
     server, executed = counting_server()
-    receipt, (_, again) = await ask([responds(item), DONE], {"c": server}, stream="never")
+    receipt, (_, again) = await ask([responds(item), DONE], {"c": server}, upstream={"stream": "never"})
     assert (receipt["status"], executed) == ("completed", [])
     assert "levels deep" in outputs_of(again)[0]
 

@@ -10,9 +10,9 @@ import pytest
 from mcp.client.client import ConnectMode
 from mcp.server.mcpserver import MCPServer
 
-from tests.fakes.bridges import ERAS, ask, open_client, text_of
+from tests.fakes.bridges import ERAS, ask, open_bridge, text_of
 from tests.fakes.servers import error_server
-from tests.fakes.upstream import Event, Reply, ScriptedUpstream, api_error, call, message, reasoning, responds, tokens
+from tests.fakes.upstream import Event, Reply, api_error, call, message, reasoning, responds, tokens
 
 pytestmark = pytest.mark.anyio
 
@@ -41,9 +41,9 @@ def message_of(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
     ids=["completed", "incomplete", "failed", "the caller's own", "nothing"],
 )
 async def test_every_result_is_as_the_declared_schema_says(mode: ConnectMode, script: list[Reply]) -> None:
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True, mode=mode) as client:
-        tool, *_ = (await client.list_tools()).tools
-        result = await client.call_tool(
+    async with open_bridge(script=script, builtin_tools=True, mode=mode) as bridge:
+        tool, *_ = (await bridge.client.list_tools()).tools
+        result = await bridge.client.call_tool(
             "respond", {"input": "x", "tools": ["*", {"type": "function", "name": "mine"}], "detail": "full"}
         )
     assert tool.output_schema is not None
@@ -87,8 +87,8 @@ async def test_the_full_result_has_every_item_in_order_and_each_calls_arguments_
 
 
 async def test_the_text_is_the_answer_and_nothing_else_when_all_went_well() -> None:
-    async with ScriptedUpstream([TIME, DONE]) as upstream, open_client(upstream, builtin_tools=True) as client:
-        result = await client.call_tool("respond", {"input": "x"})
+    async with open_bridge(script=[TIME, DONE], builtin_tools=True) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x"})
     assert text_of(result) == "done"
     assert result.structured_content is not None
     assert text_of(result, 1) == f"[response_id: {result.structured_content['response_id']}]"
@@ -96,11 +96,10 @@ async def test_the_text_is_the_answer_and_nothing_else_when_all_went_well() -> N
 
 async def test_the_text_says_why_there_is_no_answer_and_what_was_done() -> None:
     made = [call("error__refuse"), call("current_time")]
-    async with (
-        ScriptedUpstream([responds(*made), responds(message("so far"))]) as upstream,
-        open_client(upstream, {"error": error_server()}, builtin_tools=True) as client,
-    ):
-        result = await client.call_tool("respond", {"input": "x", "max_turns": 1})
+    async with open_bridge(
+        {"error": error_server()}, script=[responds(*made), responds(message("so far"))], builtin_tools=True
+    ) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x", "max_turns": 1})
     assert not result.is_error
     assert text_of(result).splitlines() == [
         "so far",
@@ -110,8 +109,8 @@ async def test_the_text_says_why_there_is_no_answer_and_what_was_done() -> None:
 
 
 async def test_notices_are_in_the_text_too() -> None:
-    async with ScriptedUpstream([responds(message("x"), as_json=True)]) as upstream, open_client(upstream) as client:
-        result = await client.call_tool("respond", {"input": "x", "max_turns": 99})
+    async with open_bridge(script=[responds(message("x"), as_json=True)]) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x", "max_turns": 99})
     assert [line[:12] for line in text_of(result).splitlines()] == ["x", "[max_turns 9", "[The upstrea"]
 
 
@@ -136,7 +135,7 @@ async def test_notices_are_in_the_text_too() -> None:
     ],
 )
 async def test_the_text_of_the_answer_is_that_of_its_messages(items: list[dict[str, Any]], text: str) -> None:
-    receipt, _ = await ask([responds(*items)], None, {"detail": "full"}, stream="never")
+    receipt, _ = await ask([responds(*items)], None, {"detail": "full"}, upstream={"stream": "never"})
     assert (receipt["status"], receipt["output_text"]) == ("completed", text)
     assert receipt["output"] == items
 
@@ -164,8 +163,8 @@ def nest(levels: int) -> Any:
 async def test_nothing_an_upstream_nests_takes_the_receipt_away(detail: str) -> None:
     odd = {"type": "provider:odd", "deep": nest(300)}
     used = {**tokens(1, 2), "deep": nest(300)}
-    async with ScriptedUpstream([responds(odd, message("x"), usage=used)]) as upstream, open_client(upstream) as client:
-        result = await client.call_tool("respond", {"input": "x", "detail": detail})
+    async with open_bridge(script=[responds(odd, message("x"), usage=used)]) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x", "detail": detail})
     assert result.structured_content is not None
     assert result.structured_content["output_text"] == "x"
     assert result.structured_content["usage"]["total_tokens"] == 3
@@ -175,8 +174,8 @@ async def test_nothing_an_upstream_nests_takes_the_receipt_away(detail: str) -> 
 
 async def test_an_item_whose_type_is_no_text_and_a_long_id_are_taken_as_they_come() -> None:
     script = [responds({"type": ["function_call"]}, message("x"), id="r" * 1_000_000, model="m" * 100_000)]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
-        result = await client.call_tool("respond", {"input": "x"})
+    async with open_bridge(script=script) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x"})
     assert result.structured_content is not None
     assert result.structured_content["status"] == "completed"
     assert len(json.dumps(result.structured_content)) < 40_000
@@ -188,18 +187,15 @@ async def test_half_an_emoji_breaks_nothing() -> None:
     server.tool(name="echo")(lambda: "fine")
     script = [responds(made, model="m\ud83d", id="resp_\ud83d"), responds(message("half \ud83d"), x="\udc00")]
     for mode, stream in itertools.product(ERAS, ("auto", "never")):
-        async with (
-            ScriptedUpstream(script) as upstream,
-            open_client(upstream, {"echo": server}, mode=mode, stream=stream) as client,
-        ):
-            result = await client.call_tool(
+        async with open_bridge({"echo": server}, script=script, mode=mode, upstream={"stream": stream}) as bridge:
+            result = await bridge.client.call_tool(
                 "respond", {"input": "in \udc00", "detail": "full", "instructions": "\ud800"}
             )
         assert result.structured_content is not None
         assert result.structured_content["output_text"] == "half \ufffd"
         json.dumps(result.structured_content, ensure_ascii=False).encode()
         assert text_of(result) == "half \ufffd"
-        assert upstream.requests[0].json["input"][0]["content"] == "in \ufffd"
+        assert bridge.requests[0].json["input"][0]["content"] == "in \ufffd"
 
 
 # Usage
@@ -248,11 +244,10 @@ TEXTS = {
 @pytest.mark.parametrize("piece", TEXTS.values(), ids=TEXTS)
 async def test_a_long_answer_is_cut_in_the_middle_to_what_the_host_bears(piece: str, detail: str) -> None:
     text = "Beginning. " + piece * (30_000 // len(piece)) + " The end."
-    async with (
-        ScriptedUpstream([responds(message(text))]) as upstream,
-        open_client(upstream, stream="never", limits={"result_chars": LIMIT}) as client,
-    ):
-        result = await client.call_tool("respond", {"input": "x", "detail": detail})
+    async with open_bridge(
+        script=[responds(message(text))], limits={"result_chars": LIMIT}, upstream={"stream": "never"}
+    ) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x", "detail": detail})
     receipt = result.structured_content
     assert receipt is not None
     size = len(json.dumps(receipt, ensure_ascii=False, separators=(",", ":")))

@@ -17,8 +17,8 @@ from bridge.arguments import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, drop_empty
 from bridge.call_terms import CallTerms
 from bridge.items import Call
 from bridge.schemas.validate import ArgumentValidator
+from tests.fakes.bridges import open_bridge
 from tests.fakes.http import HttpServer, build_faulty
-from tests.fakes.scene import scene
 from tests.fakes.servers import rogue
 from tests.fakes.stalls import Stall
 from tests.fakes.upstream import call
@@ -102,7 +102,7 @@ BAD = {
 
 async def test_arguments_that_are_no_json_object_never_reach_the_server(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
-    async with scene({"good": rogue(f"counts={counts}")}) as bridge:
+    async with open_bridge({"good": rogue(f"counts={counts}")}) as bridge:
         outcome = await bridge.use(
             *(call("good__echo", text) for text, _ in BAD.values()),
             call("good__add", {"a": "one", "b": 2}),
@@ -166,7 +166,7 @@ async def test_empty_arguments_are_passed_on_only_where_the_config_says_so(keep_
         return json.dumps(text)
 
     far: Json = {"keep_empty": keep_empty}
-    async with HttpServer(lambda: server) as served, scene({"far": {**far, "url": served.url}}) as bridge:
+    async with HttpServer(lambda: server) as served, open_bridge({"far": {**far, "url": served.url}}) as bridge:
         outcome = await bridge.use(call("far__hear", {"text": ""}))
     assert outcome.outputs == [heard]
 
@@ -216,8 +216,8 @@ async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server
     }
     judge, seeded, counts, fit = jsonschema.Draft202012Validator(schema), random.Random(8), tmp_path / "counts", 0
     entry = {**rogue(f"schema={json.dumps(schema)}", f"counts={counts}"), "require_approval": "never"}
-    async with scene({"far": {**entry, "keep_empty": True}}) as bridge:
-        hub = bridge.bridge.hub
+    async with open_bridge({"far": {**entry, "keep_empty": True}}) as bridge:
+        hub = bridge.hub
         catalogue = await hub.catalogue()
         forever = CallTerms(deadline=math.inf)
         for number in range(2000):
@@ -234,7 +234,7 @@ async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server
 async def test_half_an_emoji_kills_no_server() -> None:
     async with (
         HttpServer(build_faulty) as far,
-        scene({"near": rogue("good"), "far": {"url": far.url}}, builtin_tools=True) as bridge,
+        open_bridge({"near": rogue("good"), "far": {"url": far.url}}, builtin_tools=True) as bridge,
     ):
         half = '{"text": "half \\ud83d"}'
         outcome = await bridge.use(
@@ -377,7 +377,7 @@ def test_the_path_leads_through_objects_and_lists() -> None:
 
 async def test_a_call_that_could_not_be_validated_is_made_and_its_run_says_so() -> None:
     schema = json.dumps(UNUSABLE["remote"])
-    async with scene({"odd": rogue(f"schema={schema}")}) as bridge:
+    async with open_bridge({"odd": rogue(f"schema={schema}")}) as bridge:
         outcome = await bridge.use(call("odd__judged", {"text": "made"}))
     assert outcome.outputs == ["made"]
     [notice] = outcome.notices

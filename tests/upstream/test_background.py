@@ -8,7 +8,7 @@ import pytest
 from bridge.config.settings import UpstreamConfig
 from bridge.items import Turn
 from bridge.upstream.client import Upstream
-from tests.fakes.bridges import ask, open_client, respond
+from tests.fakes.bridges import ask, open_bridge
 from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.events import lifecycle
 from tests.fakes.upstream import (
@@ -47,7 +47,7 @@ def paths(requests: list[Request]) -> list[str]:
 async def test_a_response_in_the_background_is_looked_at_ever_less_often_until_it_is_there() -> None:
     clock = VirtualClock(autojump=True)
     script = [QUEUED, QUEUED, *[RUNNING] * 8, DONE]
-    receipt, requests = await ask(script, None, BACKGROUND, clock=clock, stream="never", limits=PATIENT)
+    receipt, requests = await ask(script, None, BACKGROUND, clock=clock, limits=PATIENT, upstream={"stream": "never"})
     assert receipt["output_text"] == TEXT
     assert requests[0].json["background"] is True
     assert paths(requests) == ["POST /responses", *["GET /responses/resp_1"] * 10]
@@ -59,7 +59,9 @@ async def test_a_response_in_the_background_is_looked_at_ever_less_often_until_i
 async def test_every_turn_of_a_run_is_made_in_the_background() -> None:
     script = [QUEUED, resp("completed", call("current_time")), QUEUED, DONE]
     clock = VirtualClock(autojump=True)
-    receipt, requests = await ask(script, None, BACKGROUND, builtin_tools=True, clock=clock, stream="never")
+    receipt, requests = await ask(
+        script, None, BACKGROUND, builtin_tools=True, clock=clock, upstream={"stream": "never"}
+    )
     assert (receipt["output_text"], receipt["turns"]) == (TEXT, 2)
     assert [request.json.get("background") for request in requests if request.method == "POST"] == [True, True]
 
@@ -118,7 +120,7 @@ async def test_a_stream_that_is_cut_before_it_names_its_response_is_asked_for_an
 async def test_a_look_that_fails_is_repeated_and_five_in_a_row_are_the_end() -> None:
     clock = VirtualClock(autojump=True)
     down = [api_error(503, "down"), html(502)] * 2
-    options: Json = {"clock": clock, "stream": "never", "limits": PATIENT}
+    options: Json = {"clock": clock, "upstream": {"stream": "never"}, "limits": PATIENT}
     receipt, _ = await ask([QUEUED, *down, RUNNING, *down, DONE], None, BACKGROUND, **options)
     assert receipt["status"] == "completed"
     receipt, requests = await ask([QUEUED, *down, html(502)], None, BACKGROUND, **options)
@@ -132,8 +134,8 @@ async def test_the_caller_hears_early_which_response_is_waited_for() -> None:
         heard.append(message)
 
     clock = VirtualClock(autojump=True)
-    async with ScriptedUpstream([QUEUED, DONE]) as upstream, open_client(upstream, clock=clock) as client:
-        await client.call_tool("respond", {"input": "x", **BACKGROUND}, progress_callback=listen)
+    async with open_bridge(script=[QUEUED, DONE], clock=clock) as bridge:
+        await bridge.client.call_tool("respond", {"input": "x", **BACKGROUND}, progress_callback=listen)
     assert "  · resp_1 is made in the background and waited for" in heard
 
 
@@ -145,17 +147,18 @@ async def test_the_caller_hears_early_which_response_is_waited_for() -> None:
 async def test_a_response_in_the_background_is_cancelled_with_its_caller(stream: str) -> None:
     begun = cut('"sequence_number": 6', responds(events=EVENTS)) if stream == "auto" else QUEUED
     async with (
-        ScriptedUpstream([begun, http_error(200, {"id": "resp_1"})]) as upstream,
-        open_client(upstream, clock=VirtualClock(), stream=stream) as client,
+        open_bridge(
+            script=[begun, http_error(200, {"id": "resp_1"})], clock=VirtualClock(), upstream={"stream": stream}
+        ) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(lambda: respond(client, **BACKGROUND))
-        await upstream.arrivals.wait()
+        tasks.start_soon(lambda: bridge.respond(**BACKGROUND))
+        await bridge.upstream.arrivals.wait()
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     with anyio.fail_after(PATIENCE_S):
-        await upstream.arrivals.wait(2)
-    assert paths(upstream.requests)[1:] == ["POST /responses/resp_1/cancel"]
+        await bridge.upstream.arrivals.wait(2)
+    assert paths(bridge.requests)[1:] == ["POST /responses/resp_1/cancel"]
 
 
 async def test_a_response_that_stays_queued_is_cancelled_when_the_time_of_the_run_is_over() -> None:
@@ -165,20 +168,21 @@ async def test_a_response_that_stays_queued_is_cancelled_when_the_time_of_the_ru
         return http_error(200, {}) if request.path.endswith("/cancel") else QUEUED
 
     async with (
-        ScriptedUpstream(answer) as upstream,
-        open_client(upstream, clock=clock, stream="never", limits=PATIENT | {"timeout_s": 60}) as client,
+        open_bridge(
+            script=answer, clock=clock, limits=PATIENT | {"timeout_s": 60}, upstream={"stream": "never"}
+        ) as bridge,
         anyio.create_task_group() as tasks,
     ):
         receipts: list[Json] = []
 
         async def run() -> None:
-            receipts.append(await respond(client, **BACKGROUND))
+            receipts.append(await bridge.respond(**BACKGROUND))
 
         tasks.start_soon(run)
-        await upstream.arrivals.wait()
+        await bridge.upstream.arrivals.wait()
         await clock.advance(60)
     assert receipts[0]["incomplete_details"] == {"reason": "timeout"}
-    assert paths(upstream.requests)[-1] == "POST /responses/resp_1/cancel"
+    assert paths(bridge.requests)[-1] == "POST /responses/resp_1/cancel"
 
 
 # Upstreams without it
@@ -199,7 +203,7 @@ FRONT = responds(message("made in front"))
 )
 async def test_where_there_is_no_background_the_run_says_so_and_is_made_in_front(script: list[Reply]) -> None:
     clock = VirtualClock(autojump=True)
-    receipt, requests = await ask([*script, FRONT], None, BACKGROUND, clock=clock, stream="never")
+    receipt, requests = await ask([*script, FRONT], None, BACKGROUND, clock=clock, upstream={"stream": "never"})
     assert receipt["output_text"] == "made in front"
     assert "background" not in requests[-1].json
     (notice,) = receipt["notices"]
@@ -207,7 +211,7 @@ async def test_where_there_is_no_background_the_run_says_so_and_is_made_in_front
 
 
 async def test_an_upstream_that_is_known_to_have_none_is_not_asked_for_it() -> None:
-    receipt, (asked,) = await ask([FRONT], None, BACKGROUND, profile="new-api")
+    receipt, (asked,) = await ask([FRONT], None, BACKGROUND, upstream={"profile": "new-api"})
     assert "background" not in asked.json
     assert receipt["notices"][0]["message"] == "The run is in the foreground, as this upstream has no background"
 

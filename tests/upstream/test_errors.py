@@ -22,12 +22,11 @@ from bridge.errors import UpstreamError
 from bridge.items import Turn
 from bridge.telemetry import Redactor, configure_logging
 from bridge.upstream.client import Upstream
-from tests.fakes.bridges import ask, open_client, respond, text_of
+from tests.fakes.bridges import ask, open_bridge, text_of
 from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.upstream import (
     HEAD,
     Reply,
-    ScriptedUpstream,
     api_error,
     call,
     cut,
@@ -115,8 +114,8 @@ async def test_a_refusal_is_told_in_the_upstreams_own_words_and_not_tried_again(
 @pytest.mark.rule("R28")
 async def test_the_request_id_and_everything_else_is_in_the_text_and_the_structure() -> None:
     reply = api_error(400, "Bad", {"x-request-id": "req_7"})
-    async with ScriptedUpstream([reply]) as upstream, open_client(upstream) as client:
-        result = await client.call_tool("respond", {"input": "x"})
+    async with open_bridge(script=[reply]) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x"})
     assert result.is_error
     assert result.structured_content is not None
     assert "req_" in result.structured_content["error"]["request_id"]
@@ -215,8 +214,8 @@ async def test_a_failure_that_passes_is_not_noticed(reply: Reply) -> None:
 
 
 async def test_as_many_retries_are_made_as_configured() -> None:
-    assert (await fail(html(502), max_retries=0))[2] == 1
-    assert (await fail(*[html(502)] * 6, max_retries=5))[2] == 6
+    assert (await fail(html(502), upstream={"max_retries": 0}))[2] == 1
+    assert (await fail(*[html(502)] * 6, upstream={"max_retries": 5}))[2] == 6
 
 
 @pytest.mark.rule("R23")
@@ -294,8 +293,8 @@ async def test_an_upstream_that_refuses_connections_is_named() -> None:
         taken.bind(("127.0.0.1", 0))
         where = f"http://127.0.0.1:{taken.getsockname()[1]}"
         clock = VirtualClock(autojump=True)
-        async with open_client(None, base_url=f"{where}/v1", clock=clock) as client:
-            receipt = await respond(client)
+        async with open_bridge(clock=clock, upstream={"base_url": f"{where}/v1"}) as bridge:
+            receipt = await bridge.respond()
     assert receipt["error"]["code"] == "unreachable"
     assert receipt["error"]["who"] == "operator"
     assert receipt["error"]["message"].startswith(f"{where} cannot be reached: ")
@@ -310,8 +309,8 @@ async def test_a_connection_that_is_never_accepted_times_out_and_says_so() -> No
         full.listen(0)
         waiting = [socket.create_connection(full.getsockname(), 1)]
         url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
-        async with open_client(None, base_url=url, connect_timeout_s=0.1, max_retries=0) as client:
-            receipt = await respond(client)
+        async with open_bridge(upstream={"base_url": url, "connect_timeout_s": 0.1, "max_retries": 0}) as bridge:
+            receipt = await bridge.respond()
         waiting[0].close()
     assert receipt["error"]["code"] == "connect_timeout"
     assert "within 0.1 s" in receipt["error"]["message"]
@@ -320,20 +319,17 @@ async def test_a_connection_that_is_never_accepted_times_out_and_says_so() -> No
 @pytest.mark.rule("R26")
 @pytest.mark.parametrize("after", [0, HEAD, "response.created"])
 async def test_a_silent_upstream_times_out_and_says_so(after: int | str) -> None:
-    async with (
-        ScriptedUpstream([hang(after)]) as upstream,
-        open_client(upstream, idle_timeout_s=0.1, max_retries=0) as client,
-    ):
-        receipt = await respond(client)
-        await upstream.disconnects.wait()
+    async with open_bridge(script=[hang(after)], upstream={"idle_timeout_s": 0.1, "max_retries": 0}) as bridge:
+        receipt = await bridge.respond()
+        await bridge.upstream.disconnects.wait()
     assert receipt["error"]["code"] == "idle_timeout"
     assert "sent nothing for 0.1 s" in receipt["error"]["message"]
 
 
 async def test_what_the_run_had_done_is_in_the_result_of_a_failure() -> None:
     script = [responds(call("current_time")), api_error(400, "Bad")]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream, builtin_tools=True) as client:
-        result = await client.call_tool("respond", {"input": "x", "detail": "full"})
+    async with open_bridge(script=script, builtin_tools=True) as bridge:
+        result = await bridge.client.call_tool("respond", {"input": "x", "detail": "full"})
     receipt = result.structured_content
     assert result.is_error
     assert receipt is not None
@@ -415,14 +411,11 @@ async def test_the_key_is_in_no_error_no_result_no_progress_and_no_log(form: str
     async def listen(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
         heard.append(message)
 
-    async with (
-        ScriptedUpstream(script) as upstream,
-        open_client(upstream, api_key=PLAIN_KEY, redact=redact) as client,
-    ):
-        results = [await client.call_tool("respond", {"input": "x"}, progress_callback=listen) for _ in range(6)]
-        upstream.assert_complete()
+    async with open_bridge(script=script, redact=redact, upstream={"api_key": PLAIN_KEY}) as bridge:
+        results = [await bridge.client.call_tool("respond", {"input": "x"}, progress_callback=listen) for _ in range(6)]
+        bridge.upstream.assert_complete()
     assert [result.is_error for result in results] == [True] * 5 + [False]
-    assert upstream.requests[0].headers["authorization"] == f"Bearer {PLAIN_KEY}"
+    assert bridge.requests[0].headers["authorization"] == f"Bearer {PLAIN_KEY}"
     told = [*(result.model_dump_json() for result in results), *map(str, heard), read(log)]
     assert sum("***" in text for text in told) >= 7
     core = form.rstrip("=")[4:-4]
@@ -446,7 +439,7 @@ async def test_the_run_ends_in_time_though_the_upstream_fails_forever() -> None:
     clock = VirtualClock(autojump=True)
     with anyio.fail_after(PATIENCE_S):
         receipt, requests = await ask(
-            lambda _: api_error(503, "down"), clock=clock, limits={"timeout_s": 1}, max_retries=1000
+            lambda _: api_error(503, "down"), clock=clock, limits={"timeout_s": 1}, upstream={"max_retries": 1000}
         )
     assert clock.now() <= 1.5
     assert len(requests) <= 3

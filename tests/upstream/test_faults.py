@@ -33,7 +33,9 @@ async def test_every_fault_is_survived_or_told_in_one_clear_error(fault: Fault) 
         executed.append((a, b))
         return str(a + b)
 
-    receipt, requests = await ask(script(fault), {"c": server}, clock=VirtualClock(autojump=True), **fault.settings)
+    receipt, requests = await ask(
+        script(fault), {"c": server}, clock=VirtualClock(autojump=True), upstream=fault.settings
+    )
     assert outcome_of(receipt) == fault.outcome, receipt
     assert len(requests) == fault.requests
     assert sorted(executed) == list(fault.executed), "each call is executed once"

@@ -9,8 +9,7 @@ import pytest
 from bridge.config.settings import ProfileName, UpstreamConfig
 from bridge.errors import ConfigError
 from bridge.upstream.profile import PRESETS, Profile, choose_profile
-from tests.fakes.bridges import ask, open_bridge, open_client, outputs_of, respond
-from tests.fakes.scene import configure
+from tests.fakes.bridges import ask, configure, open_bridge, open_without_host, outputs_of
 from tests.fakes.servers import image_server
 from tests.fakes.upstream import (
     Reply,
@@ -163,7 +162,7 @@ async def test_refusals_without_end_are_not_followed_without_end() -> None:
 
 async def test_what_is_added_for_an_upstream_can_be_refused_too() -> None:
     refusal = says("Unsupported parameter: include")
-    receipt, (first, second) = await ask([refusal, DONE], profile="openrouter")
+    receipt, (first, second) = await ask([refusal, DONE], upstream={"profile": "openrouter"})
     assert first.json.keys() - second.json.keys() == {"include"}
     assert receipt["status"] == "completed"
 
@@ -171,7 +170,7 @@ async def test_what_is_added_for_an_upstream_can_be_refused_too() -> None:
 async def test_a_refused_compaction_is_not_asked_for_again() -> None:
     refusal = says("Unknown parameter: 'context_management'.")
     settings: Json = {"compaction": True, "context_window": 100_000}
-    receipt, (first, second) = await ask([refusal, DONE], **settings)
+    receipt, (first, second) = await ask([refusal, DONE], upstream=settings)
     assert first.json.keys() - second.json.keys() == {"context_management"}
     assert receipt["status"] == "completed"
 
@@ -270,9 +269,9 @@ async def test_a_developers_messages_are_sent_in_the_role_that_the_upstream_know
     words: str, given: list[Json], sent: list[str], instructions: str | None
 ) -> None:
     arguments = {"instructions": "Be brief"} if instructions and instructions.startswith("Be brief") else {}
-    async with ScriptedUpstream([says(words), DONE]) as upstream, open_client(upstream) as client:
-        receipt = await respond(client, given, **arguments)
-    again = upstream.requests[1].json
+    async with open_bridge(script=[says(words), DONE]) as bridge:
+        receipt = await bridge.respond(given, **arguments)
+    again = bridge.requests[1].json
     assert [item["role"] for item in again["input"]] == sent
     assert again.get("instructions") == instructions
     assert len(receipt["notices"]) == 1
@@ -285,7 +284,9 @@ async def test_a_developers_messages_are_sent_in_the_role_that_the_upstream_know
 async def test_where_responses_are_kept_only_what_is_new_is_sent() -> None:
     script = [responds(call("current_time"), id="resp_1"), responds(call("current_time"), id="resp_2"), DONE]
     arguments = {"instructions": "Be brief", "reasoning_effort": "low"}
-    receipt, (first, *others) = await ask(script, None, arguments, builtin_tools=True, state="previous_response_id")
+    receipt, (first, *others) = await ask(
+        script, None, arguments, builtin_tools=True, upstream={"state": "previous_response_id"}
+    )
     assert "previous_response_id" not in first.json
     assert [request.json["previous_response_id"] for request in others] == ["resp_1", "resp_2"]
     for request in others:
@@ -296,7 +297,9 @@ async def test_where_responses_are_kept_only_what_is_new_is_sent() -> None:
 
 async def test_without_a_store_the_whole_history_is_sent_though_responses_could_be_kept() -> None:
     arguments = {"store": False}
-    _, (_, again) = await ask([TIME, DONE], None, arguments, builtin_tools=True, state="previous_response_id")
+    _, (_, again) = await ask(
+        [TIME, DONE], None, arguments, builtin_tools=True, upstream={"state": "previous_response_id"}
+    )
     assert "previous_response_id" not in again.json
     assert len(again.json["input"]) == 4
 
@@ -311,11 +314,8 @@ async def test_without_a_store_the_whole_history_is_sent_though_responses_could_
 )
 async def test_an_upstream_that_has_forgotten_gets_the_whole_history_from_then_on(refusal: Reply) -> None:
     script = [TIME, refusal, TIME, DONE]
-    async with ScriptedUpstream(script) as upstream:
-        async with open_client(upstream, builtin_tools=True, state="previous_response_id") as client:
-            receipt = await respond(client)
-        upstream.assert_complete()
-    sent = [request.json for request in upstream.requests]
+    receipt, requests = await ask(script, builtin_tools=True, upstream={"state": "previous_response_id"})
+    sent = [request.json for request in requests]
     assert [("previous_response_id" in body, len(body["input"])) for body in sent] == [
         *((False, 1), (True, 1), (False, 4), (False, 7)),
     ]
@@ -332,7 +332,7 @@ async def test_an_upstream_that_has_forgotten_gets_the_whole_history_from_then_o
     ids=str,
 )
 async def test_an_upstream_that_keeps_nothing_is_not_asked_to_go_on_from_a_response(given: Json, words: str) -> None:
-    receipt, requests = await ask([], None, given, state="stateless")
+    receipt, requests = await ask([], None, given, upstream={"state": "stateless"})
     assert requests == []
     assert receipt["error"]["who"] == "caller"
     assert words in receipt["error"]["message"]
@@ -349,7 +349,7 @@ async def test_an_id_that_the_upstream_does_not_know_is_an_error_in_its_own_word
 
 async def test_an_upstream_that_only_streams_is_asked_for_streams() -> None:
     refusal = http_error(400, {"detail": "Stream must be set to true"})
-    receipt, requests = await ask([refusal, responds(message("done"), as_sse=True)], stream="never")
+    receipt, requests = await ask([refusal, responds(message("done"), as_sse=True)], upstream={"stream": "never"})
     assert [request.json.get("stream") for request in requests] == [None, True]
     assert (receipt["output_text"], len(receipt["notices"])) == ("done", 1)
 
@@ -359,15 +359,15 @@ async def test_an_upstream_that_only_streams_is_asked_for_streams() -> None:
 
 async def test_what_was_learned_is_kept_for_the_model_and_told_in_every_result_that_it_changes() -> None:
     refusal = says("Unsupported parameter: 'temperature' is not supported with this model.")
-    async with ScriptedUpstream([refusal, DONE, DONE, DONE, DONE]) as upstream, open_client(upstream) as client:
+    async with open_bridge(script=[refusal, DONE, DONE, DONE, DONE]) as bridge:
         receipts = [
-            await respond(client, temperature=0.5),
-            await respond(client, temperature=0.5),
-            await respond(client),
-            await respond(client, temperature=0.5, model="another"),
+            await bridge.respond(temperature=0.5),
+            await bridge.respond(temperature=0.5),
+            await bridge.respond(),
+            await bridge.respond(temperature=0.5, model="another"),
         ]
-        upstream.assert_complete()
-    assert [request.json.get("temperature") for request in upstream.requests] == [0.5, None, None, None, 0.5]
+        bridge.upstream.assert_complete()
+    assert [request.json.get("temperature") for request in bridge.requests] == [0.5, None, None, None, 0.5]
     assert [len(receipt["notices"]) for receipt in receipts] == [1, 1, 0, 0]
     assert receipts[0]["notices"] == receipts[1]["notices"]
 
@@ -382,10 +382,10 @@ async def test_a_run_of_several_turns_tells_of_each_change_once() -> None:
 async def test_what_did_not_help_is_not_kept() -> None:
     refusal = says("Unsupported parameter: temperature")
     script = [refusal, says("Something else"), DONE]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
-        assert (await respond(client, temperature=0.5))["status"] == "failed"
-        await respond(client, temperature=0.5)
-    assert [request.json.get("temperature") for request in upstream.requests] == [0.5, None, 0.5]
+    async with open_bridge(script=script) as bridge:
+        assert (await bridge.respond(temperature=0.5))["status"] == "failed"
+        await bridge.respond(temperature=0.5)
+    assert [request.json.get("temperature") for request in bridge.requests] == [0.5, None, 0.5]
 
 
 @pytest.mark.parametrize("status", [401, 403, 429])
@@ -398,7 +398,7 @@ async def test_a_refusal_of_the_account_teaches_nothing_about_the_request(status
 async def test_what_is_known_beforehand_needs_no_refusal() -> None:
     arguments = {"max_output_tokens": 100, "store": True}
     reply = responds(message("done"), as_sse=True)
-    receipt, (asked,) = await ask([reply], None, arguments, profile="codex")
+    receipt, (asked,) = await ask([reply], None, arguments, upstream={"profile": "codex"})
     sent = asked.json
     assert (sent["stream"], sent["store"], sent["include"]) == (True, False, ["reasoning.encrypted_content"])
     assert "max_output_tokens" not in sent
@@ -473,7 +473,7 @@ def test_a_wrong_setting_is_named_with_what_would_be_right(setting: Json, words:
     ],
 )
 async def test_the_key_is_sent_as_the_upstream_reads_it(settings: Json, header: str, value: str | None) -> None:
-    _, (asked,) = await ask([DONE], api_key="sk-1", **settings)
+    _, (asked,) = await ask([DONE], upstream={"api_key": "sk-1", **settings})
     assert asked.headers.get(header) == value
     assert sum("sk-1" in sent for sent in asked.headers.values()) == (1 if value else 0)
 
@@ -496,7 +496,7 @@ async def test_a_part_of_the_request_that_is_too_long_is_not_taken_for_the_windo
 async def test_a_window_that_a_response_was_over_is_forgotten() -> None:
     refusal = api_error(400, "The context window is too small (ticket 2024).")
     proof = responds(message("done"), usage={"input_tokens": 3000, "output_tokens": 1, "total_tokens": 3001})
-    async with ScriptedUpstream([refusal, proof]) as upstream, open_bridge(upstream) as bridge:
+    async with ScriptedUpstream([refusal, proof]) as upstream, open_without_host(upstream) as bridge:
         assert bridge.upstream is not None
         windows: list[int | None] = []
         for _ in range(2):

@@ -48,7 +48,7 @@ async def test_the_same_conversation_gives_the_same_answer_on_every_upstream(rel
         settings["auth"] = "api-key"  # a refused key says nothing about its header
     servers = {"c": server, "image": image_server()}
     clock = VirtualClock(autojump=True)
-    receipt, requests = await ask(relay.answer, servers, ASKED, clock=clock, **settings)
+    receipt, requests = await ask(relay.answer, servers, ASKED, clock=clock, upstream=settings)
     assert (receipt["status"], receipt["output_text"]) == ("completed", ANSWER), receipt
     assert executed == [3, 7]
     assert len(requests) == relay.requests[0 if known else 1], [request.json for request in requests]

@@ -16,7 +16,7 @@ from bridge.errors import UpstreamError
 from bridge.items import Response, Turn
 from bridge.upstream.client import Upstream
 from bridge.upstream.stream import StreamAccumulator
-from tests.fakes.bridges import ask, open_client, outputs_of, respond
+from tests.fakes.bridges import ask, open_bridge, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.events import Event, lifecycle
 from tests.fakes.items import example_calls
@@ -327,7 +327,7 @@ async def test_an_end_without_a_response_is_an_error(response: object) -> None:
 
 async def test_a_stream_of_chat_completion_chunks_is_a_clear_error_and_no_empty_answer() -> None:
     chunk = {"id": "c", "object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "hi"}}]}
-    receipt, requests = await ask([responds(events=[chunk, "data: [DONE]\n\n"])], stream="always")
+    receipt, requests = await ask([responds(events=[chunk, "data: [DONE]\n\n"])], upstream={"stream": "always"})
     assert (receipt["error"]["code"], receipt["error"]["who"]) == ("chat_stream", "operator")
     assert '"stream": "never"' in receipt["error"]["message"]
     assert len(requests) == 1
@@ -347,9 +347,9 @@ async def test_a_cut_stream_is_asked_for_again() -> None:
 @pytest.mark.rule("R20")
 async def test_json_instead_of_a_stream_is_read_with_a_notice_and_no_stream_is_asked_for_again() -> None:
     answer = responds(message("done"), as_json=True)
-    async with ScriptedUpstream([answer] * 2) as upstream, open_client(upstream) as client:
-        first, second = await respond(client), await respond(client)
-    assert [request.json.get("stream") for request in upstream.requests] == [True, None]
+    async with open_bridge(script=[answer] * 2) as bridge:
+        first, second = await bridge.respond(), await bridge.respond()
+    assert [request.json.get("stream") for request in bridge.requests] == [True, None]
     assert [notice["code"] for notice in first["notices"]] == ["upstream_does_not_stream"]
     assert second["notices"] == []
     assert first["output_text"] == second["output_text"] == "done"
@@ -357,13 +357,13 @@ async def test_json_instead_of_a_stream_is_read_with_a_notice_and_no_stream_is_a
 
 async def test_json_instead_of_a_stream_that_is_always_wanted_is_read_and_the_next_is_asked_for() -> None:
     answer = responds(call("x"), as_json=True)
-    _, requests = await ask([answer, responds(message("done"))], stream="always")
+    _, requests = await ask([answer, responds(message("done"))], upstream={"stream": "always"})
     assert [request.json.get("stream") for request in requests] == [True, True]
 
 
 @pytest.mark.rule("R20")
 async def test_a_stream_instead_of_json_is_read() -> None:
-    receipt, (asked,) = await ask([responds(message("done"), as_sse=True)], stream="never")
+    receipt, (asked,) = await ask([responds(message("done"), as_sse=True)], upstream={"stream": "never"})
     assert "stream" not in asked.json
     assert (receipt["output_text"], receipt["notices"]) == ("done", [])
 
@@ -394,10 +394,10 @@ async def test_a_refusal_that_speaks_of_an_upstream_is_not_about_streams() -> No
 async def test_an_upstream_that_refuses_in_either_form_is_asked_for_streams_again() -> None:
     refusal = {"error": {"message": "the stream of consciousness is not allowed"}}
     script = [http_error(400, refusal), http_error(400, refusal), responds(message("done"))]
-    async with ScriptedUpstream(script) as upstream, open_client(upstream) as client:
-        assert (await respond(client))["status"] == "failed"
-        assert (await respond(client))["status"] == "completed"
-    assert [request.json.get("stream") for request in upstream.requests] == [True, None, True]
+    async with open_bridge(script=script) as bridge:
+        assert (await bridge.respond())["status"] == "failed"
+        assert (await bridge.respond())["status"] == "completed"
+    assert [request.json.get("stream") for request in bridge.requests] == [True, None, True]
 
 
 # Chat completions in place of a response
@@ -414,7 +414,7 @@ def chat(message: dict[str, Any], finish_reason: str = "stop", **fields: Any) ->
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_a_chat_completion_is_an_answer(stream: str) -> None:
     usage = {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}
-    receipt, _ = await ask([chat({"content": "你好"}, usage=usage)], stream=stream)
+    receipt, _ = await ask([chat({"content": "你好"}, usage=usage)], upstream={"stream": stream})
     assert (receipt["status"], receipt["output_text"], receipt["response_id"]) == ("completed", "你好", "chatcmpl-1")
     assert receipt["usage"]["input_tokens"] == 12
     assert receipt["usage"]["output_tokens"] == 3
@@ -435,7 +435,7 @@ async def test_calls_of_a_chat_completion_are_run_and_sent_back_as_items_that_th
     from tests.fakes.validation import validate_request
 
     script = [chat({"content": "One moment", **fields}, "tool_calls"), chat({"content": "It is late"})]
-    receipt, (_, again) = await ask(script, builtin_tools=True, stream="never")
+    receipt, (_, again) = await ask(script, builtin_tools=True, upstream={"stream": "never"})
     validate_request(again.json)
     assert len(outputs_of(again)) == 1
     assert receipt["output_text"] == "It is late"

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from bridge.errors import ConfigError
 from bridge.upstream.transport import open_transport
-from tests.fakes.bridges import ask, open_client, respond
+from tests.fakes.bridges import ask, open_bridge
 from tests.fakes.clock import VirtualClock
 from tests.fakes.upstream import Reply, ScriptedUpstream, cut, message, raw, responds
 
@@ -28,39 +28,38 @@ WHOLE = HEAD + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
 
 
 async def test_runs_one_after_the_other_share_a_connection() -> None:
-    async with ScriptedUpstream(lambda _: DONE) as upstream, open_client(upstream) as client:
+    async with open_bridge(script=lambda _: DONE) as bridge:
         for _ in range(5):
-            assert (await respond(client))["output_text"] == "done"
-        assert upstream.connections == 1
+            assert (await bridge.respond())["output_text"] == "done"
+        assert bridge.upstream.connections == 1
 
 
 @pytest.mark.parametrize("first", [raw(WHOLE), raw(HEAD + b"connection: close\r\n\r\n" + BODY)])
 async def test_a_connection_that_the_upstream_has_closed_is_not_used_again(first: Reply) -> None:
     clock = VirtualClock()
-    async with ScriptedUpstream([first, DONE]) as upstream, open_client(upstream, clock=clock) as client:
+    async with open_bridge(script=[first, DONE], clock=clock) as bridge:
         for _ in range(2):
-            assert (await respond(client))["output_text"] == "done"
-        assert (upstream.connections, clock.sleeps) == (2, [])
+            assert (await bridge.respond())["output_text"] == "done"
+        assert (bridge.upstream.connections, clock.sleeps) == (2, [])
 
 
 @pytest.mark.parametrize("reset", [False, True], ids=["end", "reset"])
 async def test_one_that_closes_as_the_request_is_written_costs_no_pause(reset: bool) -> None:
     clock = VirtualClock()
-    async with (
-        ScriptedUpstream([DONE, cut(0, DONE, reset=reset), DONE]) as upstream,
-        open_client(upstream, clock=clock, max_retries=0) as client,
-    ):
+    async with open_bridge(
+        script=[DONE, cut(0, DONE, reset=reset), DONE], clock=clock, upstream={"max_retries": 0}
+    ) as bridge:
         for _ in range(2):
-            assert (await respond(client))["output_text"] == "done"
-        assert (upstream.connections, clock.sleeps) == (2, [])
+            assert (await bridge.respond())["output_text"] == "done"
+        assert (bridge.upstream.connections, clock.sleeps) == (2, [])
 
 
 async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one() -> None:
     stray = raw(WHOLE + WHOLE.replace(b"done", b"evil"), close=False)
-    async with ScriptedUpstream([stray, DONE]) as upstream, open_client(upstream) as client:
+    async with open_bridge(script=[stray, DONE]) as bridge:
         for _ in range(2):
-            assert (await respond(client))["output_text"] == "done"
-        assert upstream.connections == 2
+            assert (await bridge.respond())["output_text"] == "done"
+        assert bridge.upstream.connections == 2
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,7 @@ async def test_a_reply_that_nobody_asked_for_is_not_taken_for_the_next_one() -> 
     ids=["continue", "early hints", "ended by the connection", "HTTP/1.0", "chunks with extension and trailer"],
 )
 async def test_a_reply_may_be_framed_in_any_way_http_knows(reply: bytes) -> None:
-    receipt, _ = await ask([raw(reply)], max_retries=0)
+    receipt, _ = await ask([raw(reply)], upstream={"max_retries": 0})
     assert receipt["output_text"] == "done"
 
 
@@ -94,7 +93,7 @@ async def test_a_reply_may_be_framed_in_any_way_http_knows(reply: bytes) -> None
     ids=["head", "hints", "upgrade", "two framings", "two lengths", "chunk size", "too short", "TLS"],
 )
 async def test_what_is_not_http_is_one_clear_error(reply: bytes) -> None:
-    receipt, _ = await ask([raw(reply)], max_retries=0)
+    receipt, _ = await ask([raw(reply)], upstream={"max_retries": 0})
     assert receipt["error"]["code"] == "connection_cut"
     assert receipt["error"]["message"].startswith("The connection to http://127.0.0.1:")
 
@@ -103,8 +102,8 @@ async def test_what_is_not_http_is_one_clear_error(reply: bytes) -> None:
 async def test_requests_go_through_the_proxy_of_the_environment(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with ScriptedUpstream([DONE]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", scheme + proxy.base_url.removeprefix("http://").removesuffix("/v1"))
-        async with open_client(None, base_url="http://upstream.example/v1") as client:
-            assert (await respond(client))["output_text"] == "done"
+        async with open_bridge(upstream={"base_url": "http://upstream.example/v1"}) as bridge:
+            assert (await bridge.respond())["output_text"] == "done"
         assert proxy.requests[0].headers["host"] == "upstream.example"
 
 
@@ -119,10 +118,10 @@ async def test_a_proxy_that_cannot_be_used_is_one_line_without_its_credentials(
 
 
 async def test_no_proxy_is_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with ScriptedUpstream([]) as proxy, ScriptedUpstream([DONE]) as upstream:
+    async with ScriptedUpstream([]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.base_url)
-        async with open_client(upstream) as client:
-            assert (await respond(client))["output_text"] == "done"
+        receipt, _ = await ask([DONE])
+        assert receipt["output_text"] == "done"
         assert not proxy.requests
 
 
@@ -166,14 +165,14 @@ async def test_a_private_authority_is_trusted_where_the_environment_names_it(
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    async with serve_tls(certificate) as url, open_client(None, base_url=url, max_retries=0) as client:
+    async with serve_tls(certificate) as url, open_bridge(upstream={"base_url": url, "max_retries": 0}) as bridge:
         for _ in range(2):
-            assert (await respond(client))["output_text"] == "done"
+            assert (await bridge.respond())["output_text"] == "done"
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Path) -> None:
-    async with serve_tls(certificate) as url, open_client(None, base_url=url, max_retries=0) as client:
-        error = (await respond(client))["error"]
+    async with serve_tls(certificate) as url, open_bridge(upstream={"base_url": url, "max_retries": 0}) as bridge:
+        error = (await bridge.respond())["error"]
     assert (error["code"], error["who"]) == ("unreachable", "operator")
     assert error["message"].endswith("cannot be reached: its certificate is not trusted: self-signed certificate")
 
@@ -183,7 +182,7 @@ async def test_a_reply_of_which_too_much_is_no_body_fails_at_once() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     trailers = (b"X-More: " + b"x" * 1000 + b"\r\n") * 3000
     reply = raw(head + b"%x\r\n%b\r\n0\r\n" % (len(body), body) + trailers + b"\r\n")
-    async with ScriptedUpstream([reply]) as upstream, open_client(upstream, max_retries=0) as client:
-        receipt = await respond(client)
+    async with open_bridge(script=[reply], upstream={"max_retries": 0}) as bridge:
+        receipt = await bridge.respond()
     assert receipt["error"]["code"] == "connection_cut"
     assert "are no body" in receipt["error"]["message"]

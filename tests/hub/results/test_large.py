@@ -17,7 +17,7 @@ import pydantic_core
 import pytest
 from PIL import Image
 
-from tests.fakes.scene import scene
+from tests.fakes.bridges import open_bridge
 from tests.fakes.stalls import untraced, watched_loops
 from tests.fakes.upstream import call
 
@@ -133,7 +133,7 @@ async def test_31_megabytes_are_cut_paged_to_the_last_byte_and_searched(kind: st
         "turn_bytes": 1 << 30,
         "run_bytes": 1 << 30,
     }
-    async with scene({"far": entry}, limits=limits) as bridge:
+    async with open_bridge({"far": entry}, limits=limits) as bridge:
         wishes = [{"search": needle}, *({"offset": offset} for offset in range(0, len(data), PAGE_BYTES - 4))]
         turns = [[call("far__all")], [call("read_output", {"id": 1, **wish}) for wish in wishes]]
         outcome = await bridge.run(turns)
@@ -162,7 +162,7 @@ async def test_the_event_loop_stands_no_longer_than_reading_the_same_bytes_takes
     message = json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}, ensure_ascii=False).encode()
     turns = [[call("far__all")], [call("read_output", {"id": 1, "search": "9"})]]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    async with scene({"far": entry}) as bridge:
+    async with open_bridge({"far": entry}) as bridge:
         await bridge.use()
         readings, stalls = list[float](), list[float]()
         for _ in range(3):  # by turns, so that both meet the same machine

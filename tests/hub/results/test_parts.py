@@ -8,8 +8,8 @@ import pytest
 
 from bridge.hub.results.parts import mend_content
 from bridge.jsonrpc.messages import MENDED_WORDS
+from tests.fakes.bridges import open_bridge
 from tests.fakes.http import HttpServer, build_altered
-from tests.fakes.scene import scene
 from tests.fakes.servers import PIXEL
 from tests.fakes.upstream import call
 
@@ -34,7 +34,7 @@ async def use(*results: Any) -> list[Any]:
 
     async with (
         HttpServer(lambda: build_altered("tools/call", choose)) as server,
-        scene({"odd": {"url": server.url, "require_approval": "never"}}) as bridge,
+        open_bridge({"odd": {"url": server.url, "require_approval": "never"}}) as bridge,
     ):
         outcome = await bridge.use(*(call("odd__echo", {"text": str(place)}) for place in range(len(results))))
     return outcome.outputs

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from bridge.jsonrpc.messages import MENDED_WORDS
-from tests.fakes.scene import scene
+from tests.fakes.bridges import open_bridge
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -18,7 +18,7 @@ async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not
 ) -> None:
     modes = ["bad_utf8", "bad_json", "surrogate", "deep=100000", "digits=5000", "huge=3", "banner"]
     servers = {"bad": rogue(*modes), "fair": rogue("deep=240", "digits=4000", "huge=1")}
-    async with scene(servers, limits={"message_bytes": 2 << 20}) as bridge:
+    async with open_bridge(servers, limits={"message_bytes": 2 << 20}) as bridge:
         outcome = await bridge.run(
             [
                 [call(f"bad__{tool}") for tool in ("bad_json", "deep", "digits", "huge", "bad_utf8", "surrogate")],
@@ -43,7 +43,7 @@ async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not
 async def test_text_that_was_replaced_is_said_to_the_model_and_once_a_call_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with scene({"bad": rogue("bad_utf8", "surrogate")}) as bridge:
+    async with open_bridge({"bad": rogue("bad_utf8", "surrogate")}) as bridge:
         outputs = (await bridge.use(call("bad__bad_utf8"), call("bad__surrogate"), call("bad__echo"))).outputs
     assert [output.count(MENDED_WORDS) for output in outputs] == [1, 1, 0]
     said = [record.getMessage() for record in caplog.records if MENDED_WORDS in record.getMessage()]
@@ -52,7 +52,7 @@ async def test_text_that_was_replaced_is_said_to_the_model_and_once_a_call_in_th
 
 @pytest.mark.rule("R36")
 async def test_a_long_output_keeps_its_head_and_tail() -> None:
-    async with scene({"big": rogue("huge=8")}) as bridge:
+    async with open_bridge({"big": rogue("huge=8")}) as bridge:
         [output] = (await bridge.use(call("big__huge"))).outputs
     assert output.startswith(
         "x" * 32768 + "\n[… 8,323,072 of 8,388,608 bytes left out here, from offset 32768 on; "

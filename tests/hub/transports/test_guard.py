@@ -22,10 +22,9 @@ from bridge.hub.transports.connect import Outside
 from bridge.items import CallOutput
 from bridge.jsonrpc.messages import MENDED_WORDS
 from bridge.telemetry import Redactor
-from tests.fakes.clock import PATIENCE_S, VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.peers import Peer
 from tests.fakes.rogue import Rogue
-from tests.fakes.scene import until
 from tests.fakes.simulation import call, open_hub
 
 pytestmark = pytest.mark.anyio

@@ -44,7 +44,7 @@ async def test_code_that_ends_itself_fails_its_call_and_no_other() -> None:
         responds(call("inside__echo", {"text": "after"})),
         responds(message("done")),
     ]
-    receipt, requests = await ask(script, {"inside": build_ending()}, stream="never")
+    receipt, requests = await ask(script, {"inside": build_ending()}, upstream={"stream": "never"})
     *failed, beside = outputs_of(requests[1])
     assert receipt["status"] == "completed"
     assert [beside, *outputs_of(requests[2])[-1:]] == ["beside", "after"]

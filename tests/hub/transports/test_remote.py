@@ -9,8 +9,9 @@ import pytest
 from mcp import Client, MCPError
 from mcp.server.mcpserver import MCPServer
 
+from tests.fakes.bridges import open_bridge
+from tests.fakes.clock import until
 from tests.fakes.http import FAULTS, HttpServer, build_faulty
-from tests.fakes.scene import scene, until
 from tests.fakes.servers import OrderedServer, rendezvous_server, rogue
 from tests.fakes.upstream import call
 
@@ -37,10 +38,10 @@ async def test_every_transport_and_era_connects() -> None:
             "exits": rogue("exits_on_discover"),
             "told": {**rogue("exits_on_discover"), "protocol": "legacy"},
         }
-        async with scene(servers) as bridge:
-            catalogue = await bridge.bridge.hub.catalogue()
+        async with open_bridge(servers) as bridge:
+            catalogue = await bridge.hub.catalogue()
             assert not catalogue.notices
-            eras = {member.key: member.era for member in bridge.bridge.hub.members}
+            eras = {member.key: member.era for member in bridge.hub.members}
     assert eras == {
         "http": MODERN,
         "http_legacy": LEGACY,
@@ -66,10 +67,10 @@ async def test_a_server_stopped_in_mid_call_costs_that_call_and_is_used_again_wh
 
     async with (
         HttpServer(build, wire) as served,
-        scene({"far": {"type": wire, "url": served.url}}) as bridge,
+        open_bridge({"far": {"type": wire, "url": served.url}}) as bridge,
         anyio.create_task_group() as tasks,
     ):
-        await bridge.bridge.hub.catalogue()
+        await bridge.hub.catalogue()
         outputs = []
 
         async def run() -> None:
@@ -91,9 +92,9 @@ async def test_an_expired_session_costs_nothing() -> None:
     """What the server says it does not know was not executed, so it is sent again in a new session."""
     async with (
         HttpServer(lambda: rendezvous_server(1)) as served,
-        scene({"far": {"type": "http", "url": served.url, "protocol": "legacy"}}) as bridge,
+        open_bridge({"far": {"type": "http", "url": served.url, "protocol": "legacy"}}) as bridge,
     ):
-        await bridge.bridge.hub.catalogue()
+        await bridge.hub.catalogue()
         await served.stop()
         await served.start()
         outputs = (await bridge.run([[call("far__meet", {"key": "b"})]] * 2)).outputs
@@ -105,8 +106,8 @@ async def test_a_server_that_refuses_the_connection_is_named() -> None:
         unheard.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unheard.getsockname()[1]}/mcp"
         servers = {"http": {"type": "http", "url": url}, "sse": {"type": "sse", "url": url}, "untyped": {"url": url}}
-        async with scene(servers) as bridge:
-            notices = (await bridge.bridge.hub.catalogue()).notices
+        async with open_bridge(servers) as bridge:
+            notices = (await bridge.hub.catalogue()).notices
     assert [notice["message"] for notice in notices] == [
         f'server "{key}" failed: the server cannot be reached: connection refused; its tools are missing'
         for key in servers
@@ -130,7 +131,7 @@ async def test_the_bare_sdk_loses_its_session_over_one_refused_call() -> None:
 
 async def test_a_faulty_reply_fails_its_own_call_in_words_and_no_other() -> None:
     limits = {"message_bytes": 1_000_000}
-    async with HttpServer(build_faulty) as served, scene({"far": {"url": served.url}}, limits=limits) as bridge:
+    async with HttpServer(build_faulty) as served, open_bridge({"far": {"url": served.url}}, limits=limits) as bridge:
         outcome = await bridge.use(*(call(f"far__{name}") for name in FAULTS), call("far__echo", {"text": "unharmed"}))
         again = await bridge.use(call("far__read"))
     outputs = dict(zip([*FAULTS, "echo"], outcome.outputs, strict=True))

@@ -9,8 +9,8 @@ from mcp.server.mcpserver import MCPServer
 from openai.types.responses import NamespaceToolParam, ToolSearchToolParam
 from pydantic import TypeAdapter
 
-from tests.fakes.bridges import ask, open_bridge, open_client, outputs_of, respond
-from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
+from tests.fakes.bridges import ask, open_bridge, outputs_of
+from tests.fakes.upstream import Request, call, message, responds
 from tests.search.generated import SYSTEMS, generate_tools
 
 pytestmark = pytest.mark.anyio
@@ -191,23 +191,19 @@ async def test_a_server_whose_tool_is_called_find_tools_keeps_it_under_another_n
     server = MCPServer("plain")
     server.add_tool(answer_with("theirs"), name="find_tools", description="Find tools in the toolbox")
     script = [responds(call("find_tools", {"query": "find tools in the toolbox"})), DONE]
-    async with (
-        ScriptedUpstream(script) as upstream,
-        open_client(upstream, {"plain": server, **office()}, prefix=False, limits=SMALL) as client,
-    ):
-        await respond(client, "hello")
-    found = outputs_of(upstream.requests[1])[0]
+    async with open_bridge(
+        {"plain": {"command": server, "prefix": False}, **office()}, script=script, limits=SMALL
+    ) as bridge:
+        await bridge.respond("hello")
+    found = outputs_of(bridge.requests[1])[0]
     assert "find_tools_" in found
 
 
 async def test_searches_are_the_same_in_every_run_over_the_same_tools() -> None:
-    async with ScriptedUpstream([DONE, DONE]) as upstream, open_bridge(upstream, office(), limits=SMALL) as bridge:
-        from mcp import Client
-
-        async with Client(bridge.server) as client:
-            await respond(client, "list the suppliers")
-            await respond(client, "find a student")
-    one, other = (request.json["tools"] for request in upstream.requests)
+    async with open_bridge(office(), script=[DONE, DONE], limits=SMALL) as bridge:
+        await bridge.respond("list the suppliers")
+        await bridge.respond("find a student")
+    one, other = (request.json["tools"] for request in bridge.requests)
     assert one[:2] == other[:2]
     assert one[1]["name"] == "find_tools"
     assert one[2:] != other[2:]

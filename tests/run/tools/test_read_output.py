@@ -8,8 +8,8 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from tests.fakes.bridges import ask, open_client, outputs_of, respond
-from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
+from tests.fakes.bridges import ask, open_bridge, outputs_of
+from tests.fakes.upstream import Request, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -165,13 +165,10 @@ async def test_an_id_of_an_earlier_run_of_the_conversation_is_not_given_again() 
         responds(call("read_output", {"id": 1})),
         DONE,
     ]
-    async with (
-        ScriptedUpstream(script) as upstream,
-        open_client(upstream, {"lib": library()}, limits=LIMITS) as client,
-    ):
-        first = await respond(client)
-        await respond(client, "Go on.", previous_response_id=first["response_id"])
-    old, new, gone = outputs_of(upstream.requests[-1])
+    async with open_bridge({"lib": library()}, script=script, limits=LIMITS) as bridge:
+        first = await bridge.respond()
+        await bridge.respond("Go on.", previous_response_id=first["response_id"])
+    old, new, gone = outputs_of(bridge.requests[-1])
     assert ID in old
     assert "read_output with id 2 has all of it" in new
     assert "was of an earlier run" in json.loads(gone)["message"]
