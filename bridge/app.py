@@ -1,14 +1,16 @@
 """Wiring: the one place where all sides meet."""
 
+import math
 import secrets
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from functools import partial
-from typing import Self
+from typing import Self, TypeAlias
 
 import anyio
 import anyio.to_thread
 import httpx2
+from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
 from bridge.config.settings import BUILTIN, NO_UPSTREAM, Config, Limits, UpstreamConfig
@@ -20,16 +22,17 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.hub.transports.connect import Outside
 from bridge.hub.transports.in_process import InProcess
-from bridge.items import JsonObject, Notice
+from bridge.items import JsonObject
 from bridge.processes.children import Child
 from bridge.questions import Ask
-from bridge.run.admission import Admission, find_run
+from bridge.run.admission import Admission
 from bridge.run.body import Body
-from bridge.run.conversations import Conversations
-from bridge.run.engine import C, Tools, tell
+from bridge.run.continuation import find_run
+from bridge.run.engine import Context, Execute, Listener
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.run import Listener, Run
+from bridge.run.protocols import C, Tools
+from bridge.run.run import Run
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from builtin_tools.server import build_server as build_builtin_server
@@ -37,10 +40,8 @@ from builtin_tools.server import build_server as build_builtin_server
 OFFLINE = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-rules")
 """The embedded upstream; its address is never looked up."""
 
-REJOINED: Notice = {
-    "code": "rejoined",
-    "message": "An earlier call with the same arguments had been given up; this is its run, nothing was done twice",
-}
+BuildEngine: TypeAlias = Callable[..., MemoryEngine]
+"""Called as `MemoryEngine` is."""
 
 
 class Bridge(anyio.AsyncContextManagerMixin):
@@ -60,6 +61,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         in_process: Mapping[str, InProcess] | None = None,
         outside: Outside | None = None,
         listen_to: Callable[[Hub], Tools[C]] | None = None,
+        build_engine: BuildEngine = MemoryEngine,
     ) -> None:
         """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
         servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
@@ -84,15 +86,25 @@ class Bridge(anyio.AsyncContextManagerMixin):
             outside=outside,
             on_change=self.server.note_change,
         )
-        self._conversations = Conversations(self._clock)
-        body = partial(self._respond, listen_to(self.hub)) if listen_to else partial(self._respond, self.hub)
-        self._engine = MemoryEngine(body, self._clock, orphan_s=config.limits.orphan_s)
+        self.execute: Execute = (
+            partial(self._respond, listen_to(self.hub)) if listen_to else partial(self._respond, self.hub)
+        )
+        """Drives a run: what the engine does with each."""
+        self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s)
+        self._tasks: TaskGroup | None = None
         self._admission = self._admit_to(self.upstream) if self.upstream else None
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with self.upstream or nullcontext(), self.hub, self._engine:
+        async with (
+            self.upstream or nullcontext(),
+            self.hub,
+            self.engine,
+            anyio.create_task_group() as self._tasks,
+        ):
             yield self
+            self._tasks.cancel_scope.cancel()
+        self._tasks = None
 
     @property
     def limits(self) -> Limits:
@@ -115,59 +127,70 @@ class Bridge(anyio.AsyncContextManagerMixin):
         """`{name, state, reason}` of each server; `reason` says why one is not ready."""
         return [{"name": member.key, "state": member.state, "reason": member.reason} for member in self.hub.members]
 
-    def check(self, arguments: JsonObject, *, owner: str | None = None) -> None:
-        """Raises ArgumentError or NotConfigured for arguments of `respond` that no run can be made of."""
+    async def admit(self, arguments: JsonObject, *, principal: str | None = None) -> JsonObject:
+        """Check arguments of `respond`, and complete them by those of the run that they go on from. Raises
+        ArgumentError or NotConfigured where no run can be made of them."""
         if self._admission is None:
             raise NotConfigured(NO_UPSTREAM)
         check_arguments(arguments)
-        self._admission.check(arguments, owner=owner)
+        return await self._admission.admit(arguments, principal=principal)
 
-    def start(
+    async def start(
+        self, arguments: JsonObject, *, principal: str | None = None, run_id: str | None = None
+    ) -> tuple[Run, bool]:
+        """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
+        patience ends call again, and nothing may be done twice for it. Returns the run, and whether it was found.
+        Raises ArgumentError or NotConfigured before anything is sent."""
+        arguments = await self.admit(arguments, principal=principal)
+        lost = await self.engine.find_lost(arguments, principal=principal) if principal else None
+        if lost:
+            return lost, True
+        return await self.engine.start(run_id or make_run_id(), arguments, principal=principal), False
+
+    async def run(
         self,
         arguments: JsonObject,
         listener: Listener | None = None,
         *,
-        owner: str | None = None,
+        principal: str | None = None,
         run_id: str | None = None,
     ) -> Run:
-        """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
-        patience ends call again, and nothing may be done twice for it. Raises ArgumentError or NotConfigured before
-        anything is sent."""
-        self.check(arguments, owner=owner)
-        assert self._admission
-        arguments = self._admission.complete(arguments, owner=owner)
-        run = self._engine.find_lost(arguments, owner=owner) if owner else None
-        if run:
-            run.emit(tell(REJOINED))
-        else:
-            run = self._engine.start(run_id or f"run_{secrets.token_hex(16)}", arguments, owner=owner)
-        if listener:
-            run.listen(listener)
+        """Start a run, and wait for its end."""
+        run, _ = await self.start(arguments, principal=principal, run_id=run_id)
+        with self.engine.attend(run, listener):
+            while run.ending is None:
+                run = await self.engine.wait(run, news=run.news, until=math.inf)
         return run
 
-    def find(self, run_id: str, *, owner: str | None) -> Run:
-        """A run of this owner. Raises ArgumentError, the same for one that is unknown, expired or somebody else's."""
-        return find_run(self._engine, run_id, owner=owner)
+    async def find(self, run_id: str, *, principal: str | None) -> Run:
+        """Find a run of this principal. Raises ArgumentError, the same for one that is unknown, expired or somebody
+        else's."""
+        return await find_run(self.engine, run_id, principal=principal)
+
+    def start_soon(self, do: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
+        """Do something that nobody waits for, for as long as the bridge runs."""
+        if self._tasks:
+            self._tasks.start_soon(do, *arguments)
 
     def _admit_to(self, upstream: Upstream) -> Admission:
         def is_stateless(model: str) -> bool:
             return upstream.profile_of(model).state == "stateless"
 
-        return Admission(self._config, upstream.config, self._engine, self._conversations, is_stateless)
+        return Admission(self._config, upstream.config, self.engine, is_stateless)
 
-    async def _respond(self, servers: Tools[C], run: Run, arguments: JsonObject) -> Ending:
+    async def _respond(self, servers: Tools[C], ctx: Context, arguments: JsonObject) -> Ending:
         assert self.upstream
         body = Body(
             self._config,
             self.upstream,
             self.upstream.config,
             servers,
-            self._conversations,
+            self.engine,
             self._clock,
             self._ask,
             self._attach,
         )
-        return await body.execute(run, arguments)
+        return await body.execute(ctx, arguments)
 
     async def _attach(self, arguments: JsonObject) -> JsonObject:
         """The arguments with the content of the files that `input` names."""
@@ -175,6 +198,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if not names_files(items):
             return arguments
         return arguments | {"input": await anyio.to_thread.run_sync(attach_files, items, self._config.input_roots)}
+
+
+def make_run_id() -> str:
+    """Make an id that nobody can guess."""
+    return f"run_{secrets.token_hex(16)}"
 
 
 def _build_builtin(config: Config) -> dict[str, InProcess]:

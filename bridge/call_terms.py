@@ -1,5 +1,6 @@
 """What holds for one call of a tool: until when, how much of it the model gets, and who is told or asked meanwhile."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,4 +28,6 @@ class CallTerms:
     keep: Keep | None = None
     """Gets the texts that had to be cut."""
     ask: Ask = ask_nobody
-    """Asks the person what the call cannot go on without."""
+    """Asks the person what the server wants to know of them."""
+    on_send: Callable[[], Awaitable[None]] | None = None
+    """Called when the request is about to be sent: from then on the call may have been executed."""

@@ -130,6 +130,8 @@ class CallOutput(TypedDict):
     notices: NotRequired[list[Notice]]
     found: NotRequired[list[str]]
     """Names of tools that the following requests are to carry."""
+    kept: NotRequired[dict[str, str]]
+    """The texts that had to be cut, whole, by the ids that `read_output` reads them by."""
 
 
 @dataclass(frozen=True)

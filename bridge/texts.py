@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
-Keep: TypeAlias = Callable[[bytes], str]
-"""Keeps a text that had to be cut, and says in a few words how the rest of it can be read."""
+Keep: TypeAlias = Callable[[str, bytes], str]
+"""Keeps a text that had to be cut, given also as UTF-8, and says in a few words how the rest of it can be read."""
 
 
 def cut_middle(text: str, limit_bytes: int, keep: Keep | None = None) -> str:
@@ -18,7 +18,7 @@ def cut_middle(text: str, limit_bytes: int, keep: Keep | None = None) -> str:
     if len(data) <= limit_bytes:
         return text
     start, end = find_cut(data, limit_bytes // 2), find_cut(data, len(data) - limit_bytes // 2, forward=True)
-    rest = f", from offset {start} on; {keep(data)}" if keep else ""
+    rest = f", from offset {start} on; {keep(text, data)}" if keep else ""
     mark = f"[… {end - start:,} of {len(data):,} bytes left out here{rest} …]"
     return f"{data[:start].decode()}\n{mark}\n{data[end:].decode()}"
 

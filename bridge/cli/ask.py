@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import anyio
 import httpx2
 
-from bridge.app import OFFLINE, Bridge
+from bridge.app import OFFLINE, Bridge, make_run_id
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import Config, UpstreamConfig
@@ -55,18 +55,17 @@ async def _run(
             transport=recorder.listen_over(_open_transport(upstream)) if recorder and upstream else None,
             listen_to=recorder.listen_to if recorder else None,
         )
-        bridge.check(arguments)
+        await bridge.admit(arguments)
+        run_id = make_run_id()
         async with bridge:
             terminal.wait_for("waiting for the servers")
-            run = bridge.start(arguments, terminal.show)
             if recorder and upstream:
-                recorder.begin(run.run_id, arguments, config, upstream)
-                run.listen(recorder.hear)
-            await run.ended.wait()
+                recorder.begin(run_id, arguments, config, upstream)
+            run = await bridge.run(arguments, terminal.show, run_id=run_id)
     assert run.ending
     receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
     if recorder:
-        recorder.end(receipt)
+        recorder.end(receipt, run.events)
     return receipt
 
 

@@ -64,7 +64,7 @@ def _find(name: str, hub: Hub) -> Iterator[JsonObject]:
 def _show(bridged: BridgedTool) -> JsonObject:
     return {
         "name": bridged.name,
-        "server": bridged.owner.key,
+        "server": bridged.server,
         "tool": bridged.tool.name,
         "tokens": estimate_tokens(bridged.encoded),
         "approval": bridged.approval,

@@ -67,10 +67,9 @@ async def _run(
         redact=redact,
         transport=first,
     )
-    bridge.check(arguments)
+    await bridge.admit(arguments)
     async with bridge:
-        run = bridge.start(arguments)
-        await run.ended.wait()
+        run = await bridge.run(arguments)
     assert run.ending
     return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
 

@@ -37,12 +37,11 @@ async def _run(played: Replay) -> JsonObject:
             transport=played.transport,
             listen_to=lambda _: played.tools,
         )
-        bridge.check(played.arguments)
+        await bridge.admit(played.arguments)
         async with bridge:
-            run = bridge.start(
+            run = await bridge.run(
                 played.arguments, lambda event: terminal.show(played.give_back_time(event)), run_id=played.run_id
             )
-            await run.ended.wait()
     assert run.ending
     events = [played.give_back_time(event) for event in run.events]
     receipt = build_receipt(run.run_id, events, run.ending, limit_chars=sys.maxsize)

@@ -53,7 +53,7 @@ def _describe(name: str, catalogue: Catalogue) -> JsonObject:
     bridged = catalogue.tools[name]
     return {
         "name": name,
-        "server": bridged.owner.key,
+        "server": bridged.server,
         "tool": bridged.tool.name,
         "tokens": catalogue.tokens[name],
         "description": bridged.tool.description or bridged.tool.title or "",

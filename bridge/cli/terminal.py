@@ -8,7 +8,7 @@ import anyio.to_thread
 from rich.console import Console
 from rich.text import Text
 
-from bridge.items import JsonObject
+from bridge.events import Event
 from bridge.questions import Answer, Question, leave_unasked, say_yes
 from bridge.run.progress import describe_event
 
@@ -36,7 +36,7 @@ class Terminal:
         """Plain text, as it is."""
         self._print(Text(text))
 
-    def show(self, event: JsonObject) -> None:
+    def show(self, event: Event) -> None:
         """What an event of a run says, if anything."""
         if line := describe_event(event):
             self.show_line(line)

@@ -52,7 +52,7 @@ def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
 def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
     """`{name, state, reason, era, tools: [{name, tool, tokens, approval, notes}]}`; `name` of a tool is the model name,
     None for one that is not offered."""
-    offered = {bridged.tool.name: bridged for bridged in catalogue.tools.values() if bridged.owner is member}
+    offered = {bridged.tool.name: bridged for bridged in catalogue.tools.values() if bridged.server == member.key}
     tools: list[Json] = []
     for tool in member.tools:
         if bridged := offered.get(tool.name):

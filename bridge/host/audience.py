@@ -31,7 +31,7 @@ class HostAudience:
         return "this host left an earlier question unanswered" if self._name in self._silent else None
 
     def note_silence(self) -> None:
-        """It was shown a question, and nobody answered it."""
+        """Note that it was shown a question, and nobody answered."""
         self._silent.add(self._name)
 
 

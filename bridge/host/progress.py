@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from bridge.clock import Clock
-from bridge.items import Json, JsonObject, scrub
+from bridge.events import CallProgressed, Event, RunEnded, TextArrived
+from bridge.items import scrub
 from bridge.run.progress import describe_event
 
 HEARTBEAT_S = 10.0
@@ -29,28 +30,28 @@ class ProgressRelay:
         self._ended = anyio.Event()
         self._began = clock.now()
         self._sent = 0
-        self._next: dict[tuple[Json, Json], float] = {}
+        self._next: dict[tuple[int, int], float] = {}
         """When the progress of a call is passed on again."""
         self._last_line = "working"
         self._held = ""
         """What came since, and was not worth a line of its own."""
 
-    def listen(self, event: JsonObject) -> None:
-        """Take one event; to be given to `Run.listen`."""
-        is_text = event["type"] == "text"
-        line = (scrub(str(event["delta"])) if self._wants_text else None) if is_text else describe_event(event)
-        if line and event["type"] == "call.progress" and self._is_too_soon(event):
+    def listen(self, event: Event) -> None:
+        """Take one event."""
+        is_text = isinstance(event, TextArrived)
+        line = (scrub(event.delta) if self._wants_text else None) if is_text else describe_event(event)
+        if line and isinstance(event, CallProgressed) and self._is_too_soon(event):
             self._held = line.strip()
         elif line:
             self._held = ""
             self._waiting.append((line, is_text))
             self._wake.set()
-        if event["type"] == "run.ended":
+        if isinstance(event, RunEnded):
             self._ended.set()
             self._wake.set()
 
-    def _is_too_soon(self, event: JsonObject) -> bool:
-        call, now = (event["turn"], event["index"]), self._clock.now()
+    def _is_too_soon(self, event: CallProgressed) -> bool:
+        call, now = (event.turn, event.index), self._clock.now()
         is_too_soon = now < self._next.get(call, 0.0)
         if not is_too_soon:
             self._next[call] = now + CALL_INTERVAL_S

@@ -2,6 +2,7 @@
 
 import logging
 import weakref
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Protocol, TypeAlias
 
@@ -16,6 +17,7 @@ from bridge import __version__
 from bridge.clock import Clock
 from bridge.config.settings import Limits
 from bridge.errors import BridgeError
+from bridge.events import Notified
 from bridge.host.audience import HostAudience, is_modern, name_host, read_answer, write_question
 from bridge.host.cancellation import Cancellations, Context, decide
 from bridge.host.list_changed import LegacyListeners
@@ -24,14 +26,21 @@ from bridge.host.schema import clean_arguments
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.items import JsonObject
+from bridge.run.engine import Engine, Settle, Show, Stop
 from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text
-from bridge.run.run import INTERNAL_ERROR, Run
+from bridge.run.run import Run
+from bridge.run.task import INTERNAL_ERROR
 
 logger = logging.getLogger(__name__)
 
 SETTLE_CHANGES_S = 0.2
 """Servers that become ready one after the other are told of once."""
+
+REJOINED = Notified(
+    code="rejoined",
+    message="An earlier call with the same arguments had been given up; this is its run, nothing was done twice",
+)
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
 
@@ -52,12 +61,21 @@ class Runner(Protocol):
         """`{name, state, reason}` of each server it can use."""
         ...
 
-    def start(self, arguments: JsonObject, *, owner: str) -> Run:
+    async def start(self, arguments: JsonObject, *, principal: str) -> tuple[Run, bool]:
         """Start a run, or find the one that an equal call began. Raises BridgeError before anything is sent."""
         ...
 
-    def find(self, run_id: str, *, owner: str) -> Run:
-        """A run of this owner. Raises ArgumentError where there is none, whyever that is."""
+    async def find(self, run_id: str, *, principal: str) -> Run:
+        """Find a run of this principal. Raises ArgumentError where there is none, whyever that is."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """Who keeps the runs."""
+        ...
+
+    def start_soon(self, do: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
+        """Do something that nobody waits for."""
         ...
 
 
@@ -130,62 +148,67 @@ class BridgeServer(Server[dict[str, object]]):
         return _render(build_receipt(None, [], ending, limit_chars=self._runner.limits.result_chars))
 
     async def _respond(self, ctx: Context, arguments: JsonObject) -> Result:
-        run = self._runner.start(arguments, owner=find_principal(ctx))
-        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
+        run, is_found = await self._runner.start(arguments, principal=find_principal(ctx))
+        seconds = self._runner.limits.soft_deadline_s
+        return await self._attend(ctx, run, seconds, after=-1, notices=[REJOINED] if is_found else [])
 
     async def _wait(self, ctx: Context, arguments: JsonObject) -> Result:
         run_id = read_run_id(arguments, ("run_id", "wait_s"))
         seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
-        return await self._attend(ctx, self._runner.find(run_id, owner=find_principal(ctx)), seconds)
+        return await self._attend(ctx, await self._runner.find(run_id, principal=find_principal(ctx)), seconds)
 
     async def _cancel(self, ctx: Context, arguments: JsonObject) -> Result:
-        run = self._runner.find(read_run_id(arguments, ("run_id",)), owner=find_principal(ctx))
-        run.cancel()
+        run = await self._runner.find(read_run_id(arguments, ("run_id",)), principal=find_principal(ctx))
+        await self._runner.engine.send(run, Stop())
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
-    async def _attend(self, ctx: Context, run: Run, seconds: float) -> Result:
-        """Wait for `run`; the result is what there is at its end or after `seconds`, or a question."""
-        run.questions.attend(HostAudience(f"{find_principal(ctx)} {name_host(ctx)}", ctx, self._silent))
-        waiting = Waiting(ctx, run, self._clock, self._runner.limits.soft_deadline_s)
-        with self._cancellations.watch(ctx, partial(self._part, weakref.ref(run))):
+    async def _attend(
+        self, ctx: Context, run: Run, seconds: float, *, after: int | None = None, notices: Sequence[Notified] = ()
+    ) -> Result:
+        """Wait for `run`, and hear its events behind number `after`, by default those to come. The result is what
+        there is at its end or after `seconds`, or a question."""
+        engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
+        audience = HostAudience(f"{find_principal(ctx)} {name_host(ctx)}", ctx, self._silent)
+        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
+        with self._cancellations.watch(ctx, partial(self._note_parting, weakref.ref(run))):
             if run.ending is None:
-                await waiting.wait(seconds)
-            if run.ending is None and is_modern(ctx) and run.questions.open:
-                return self._pose(run)
-            return self._render_run(run)
+                run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
+            if run.ending is None and is_modern(ctx) and run.questions:
+                return await self._pose(run)
+            return await self._render_run(run, notices)
 
     async def _go_on(self, ctx: Context, params: types.CallToolRequestParams, run_id: str) -> Result:
-        """The call that brings the answers to the questions that were the result of an earlier one."""
-        run = self._runner.find(run_id, owner=find_principal(ctx))
-        for key, asked in run.questions.open.items():
-            if key in (responses := params.input_responses or {}):
-                asked.settle(read_answer(responses[key]))
+        """Take the answers to the questions that were the result of an earlier call, and wait on."""
+        run = await self._runner.find(run_id, principal=find_principal(ctx))
+        responses = params.input_responses or {}
+        for key in run.questions.keys() & responses.keys():
+            await self._runner.engine.send(run, Settle(key, read_answer(responses[key])))
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
-    def _pose(self, run: Run) -> types.InputRequiredResult:
-        """The run's questions as a result; the host calls again with the answers and the run's id."""
-        deadline = self._clock.now() + self._runner.limits.soft_deadline_s
-        for asked in run.questions.open.values():
-            asked.show(deadline)
-        questions = {key: write_question(asked.question) for key, asked in run.questions.open.items()}
+    async def _pose(self, run: Run) -> types.InputRequiredResult:
+        """Give the run's questions as a result; the host calls again with the answers and the run's id."""
+        for key in list(run.questions):
+            await self._runner.engine.send(run, Show(key, self._runner.limits.soft_deadline_s))
+        questions = {key: write_question(question) for key, question in run.questions.items()}
         return types.InputRequiredResult(input_requests={**questions}, request_state=run.run_id)
 
-    def _part(self, known: weakref.ref[Run], reason: str | None, age_s: float) -> None:
-        """A call was given up in which somebody waited for a run, or had just been given its result."""
-        run = known()
-        if run is None:
-            return
-        if run.ending:
-            run.is_delivered = False
-        elif not run.is_awaited and decide(self._runner.limits.on_cancel, reason, age_s) == "stop":
-            run.cancel()
+    def _note_parting(self, known: weakref.ref[Run], reason: str | None, age_s: float) -> None:
+        """Note that a call was given up in which somebody waited for a run, or had just been given its result."""
+        if run := known():
+            self._runner.start_soon(self._part, run, reason, age_s)
 
-    def _render_run(self, run: Run) -> types.CallToolResult:
-        run.is_delivered = run.ending is not None
+    async def _part(self, run: Run, reason: str | None, age_s: float) -> None:
+        engine = self._runner.engine
+        if run.ending:
+            await engine.note_delivery(run, is_delivered=False)
+        elif not engine.is_awaited(run) and decide(self._runner.limits.on_cancel, reason, age_s) == "stop":
+            await engine.send(run, Stop())
+
+    async def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
+        await self._runner.engine.note_delivery(run, is_delivered=run.ending is not None)
         detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
-        limit = self._runner.limits.result_chars
-        ending = run.ending or IN_PROGRESS
-        return _render(build_receipt(run.run_id, run.told, ending, detail=detail, limit_chars=limit))
+        limit, events = self._runner.limits.result_chars, [*run.told, *notices]
+        return _render(build_receipt(run.run_id, events, run.ending or IN_PROGRESS, detail=detail, limit_chars=limit))
 
 
 def _render(receipt: JsonObject) -> types.CallToolResult:

@@ -6,12 +6,11 @@ from typing import cast
 import anyio
 
 from bridge.clock import Clock
-from bridge.host.audience import is_modern, read_answer, write_question
+from bridge.host.audience import HostAudience, is_modern, read_answer, write_question
 from bridge.host.cancellation import Context, is_given_up, wants_progress
 from bridge.host.progress import ProgressRelay
-from bridge.items import JsonObject
-from bridge.questions import leave_unasked
-from bridge.run.asking import Asked
+from bridge.questions import Question, leave_unasked
+from bridge.run.engine import Engine, Settle, Show
 from bridge.run.run import Run
 
 TEXT_META = "mcp-responses-bridge/text"
@@ -23,19 +22,26 @@ TIME_TO_ANSWER = 1 / 3
 class Waiting:
     """The call of `ctx`, which must be answered by the soft deadline."""
 
-    def __init__(self, ctx: Context, run: Run, clock: Clock, soft_deadline_s: float) -> None:
+    def __init__(
+        self, ctx: Context, run: Run, engine: Engine, audience: HostAudience, clock: Clock, soft_deadline_s: float
+    ) -> None:
         self._ctx = ctx
         self._run = run
+        self._engine = engine
+        self._audience = audience
         self._clock = clock
         self._patience_s = soft_deadline_s
         self._deadline = clock.now() + soft_deadline_s
 
-    async def wait(self, seconds: float) -> None:
-        """Until the run has ended, or `seconds` are over; or the person has to be asked, and not by this call."""
+    async def wait(self, seconds: float, *, after: int) -> Run:
+        """Wait until the run has ended, or `seconds` are over; or the person has to be asked, and not by this call."""
         until = min(self._clock.now() + seconds, self._deadline)
         relay = self._build_relay() if wants_progress(self._ctx) else None
-        with self._run.attend(relay.listen if relay else _hear_nothing, partial(is_given_up, self._ctx)):
+        listener = relay.listen if relay else None
+        is_gone = partial(is_given_up, self._ctx)
+        with self._engine.attend(self._run, listener, after=after, audience=self._audience, is_gone=is_gone):
             await (self._watch_aloud(until, relay) if relay else self._watch(until))
+        return self._run
 
     def _build_relay(self) -> ProgressRelay:
         meta = cast("dict[str, object]", self._ctx.meta or {})
@@ -52,40 +58,39 @@ class Waiting:
 
     async def _watch(self, until: float) -> None:
         while self._run.ending is None:
-            if waiting := list(self._run.questions.open.values()):
+            if self._run.questions:
                 if is_modern(self._ctx) or self._clock.now() > self._deadline - self._patience_s * TIME_TO_ANSWER:
                     return
-                await self._push(waiting[0])
+                await self._push(*next(iter(self._run.questions.items())))
             elif self._clock.now() >= until:
                 return
             else:
-                news = self._run.news
-                with self._clock.scope(until):
-                    await news.wait()
+                self._run = await self._engine.wait(self._run, news=self._run.news, until=until)
 
-    async def _push(self, asked: Asked) -> None:
+    async def _push(self, key: str, question: Question) -> None:
         """Ask in the middle of the call, one question at a time."""
-        asked.show(self._deadline)
+        await self._engine.send(self._run, Show(key, self._deadline - self._clock.now()))
         with self._clock.scope(self._deadline):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._elicit, asked)
-                await asked.settled.wait()  # also when the run has ended without it
+                tasks.start_soon(self._elicit, key, question)
+                while self._is_open(key):
+                    self._run = await self._engine.wait(self._run, news=self._run.news, until=self._deadline)
                 tasks.cancel_scope.cancel()
 
-    async def _elicit(self, asked: Asked) -> None:
-        params = write_question(asked.question).params
+    def _is_open(self, key: str) -> bool:
+        return self._run.ending is None and key in self._run.questions and self._clock.now() < self._deadline
+
+    async def _elicit(self, key: str, question: Question) -> None:
+        params = write_question(question).params
         try:
             result = await self._ctx.session.elicit_form(
-                params.message, asked.question.schema, related_request_id=self._ctx.request_id
+                params.message, question.schema, related_request_id=self._ctx.request_id
             )
         except Exception as error:  # noqa: BLE001 - boundary: however a host fails, the run goes on
-            asked.settle(leave_unasked(f"this host answered the question with an error: {error}"))
+            answer = leave_unasked(f"this host answered the question with an error: {error}")
         else:
-            asked.settle(read_answer(result))
+            answer = read_answer(result)
+        await self._engine.send(self._run, Settle(key, answer))
 
     async def _report(self, progress: float, message: str) -> None:
         await self._ctx.session.report_progress(progress, None, message)
-
-
-def _hear_nothing(_event: JsonObject) -> None:
-    """What a caller hears that gave no progressToken."""

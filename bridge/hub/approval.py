@@ -10,8 +10,8 @@ async def find_refusal(bridged: BridgedTool, arguments: JsonObject, ask: Ask) ->
     """None when the call may run; else the refusal, in words that name the config line that would allow it."""
     if bridged.approval == "run":
         return None
-    what = f"{bridged.tool.name} of {bridged.owner.key} was not run"
-    answer = await ask(ask_approval(bridged.owner.key, bridged.tool.name, arguments))
+    what = f"{bridged.tool.name} of {bridged.server} was not run"
+    answer = await ask(ask_approval(bridged.server, bridged.tool.name, arguments))
     if is_yes(answer):
         return None
     if answer["action"] == "unasked":

@@ -1,14 +1,14 @@
 """The calls to one server: how many at once, how long each may take, and when one may be sent a second time."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import anyio
 from mcp import Client, types
-from mcp.shared.dispatcher import ProgressFnT
 from pydantic import TypeAdapter
 
+from bridge.call_terms import CallTerms, OnProgress
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.failures import CallFailed, doubt, explain_call
@@ -66,25 +66,23 @@ class CallSender:
         self._on_answer = on_answer
         self._places = anyio.Semaphore(1 if server.serial else server.max_parallel, fast_acquire=True)
 
-    async def call(
-        self, tool: types.Tool, params: types.CallToolRequestParams, *, deadline: float, on_progress: ProgressFnT | None
-    ) -> Result:
+    async def call(self, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms) -> Result:
         """The result of one `tools/call`, or what it needs before; raises CallFailed with words for the model.
 
-        The wait for a place counts towards `deadline` alone, not towards the timeout of the call.
+        The wait for a place counts towards its deadline alone, not towards the timeout of the call.
         """
-        await self._wait_for_place(deadline)
+        await self._wait_for_place(terms.deadline)
         doubts = "it was not sent"
         try:
-            with self._clock.scope(min(deadline, self._clock.now() + self._timeout_s)):
+            with self._clock.scope(min(terms.deadline, self._clock.now() + self._timeout_s)):
                 link = await self._find_link()
                 doubts = doubt(tool)
                 try:
-                    return await self._send(link, tool, params, on_progress)
+                    return await self._send(link, tool, params, terms)
                 except CallFailed as failure:
                     if not failure.may_repeat:
                         raise
-                return await self._send_again(link, tool, params, on_progress)
+                return await self._send_again(link, tool, params, terms)
         finally:
             self._places.release()
         raise CallFailed("timeout", f"no result in time; {doubts}")
@@ -101,31 +99,31 @@ class CallSender:
         raise CallFailed("timeout", "no result in time; it was not sent")
 
     async def _send_again(
-        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None
+        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
     ) -> Result:
         """On a new connection, or on the same if it still stands; one that fails twice in a row counts as lost."""
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await failed.over.wait()
         link = await self._find_link()
         try:
-            return await self._send(link, tool, params, on_progress)
+            return await self._send(link, tool, params, terms)
         except CallFailed as failure:
             if failure.may_repeat:
                 link.lost.set()
             raise
 
     async def _send(
-        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
     ) -> Result:
         if self._idle_timeout_s is None:
-            return await self._send_once(link, tool, params, on_progress)
-        silence = _Silence(self._clock, self._idle_timeout_s, on_progress)
+            return await self._send_once(link, tool, params, terms)
+        silence = _Silence(self._clock, self._idle_timeout_s, terms.on_progress)
         words = f"neither a result nor progress for {self._idle_timeout_s:g} s; {doubt(tool)}"
         outcome: Result | CallFailed = CallFailed("timeout", words)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(silence.end, tasks.cancel_scope)
             try:
-                outcome = await self._send_once(link, tool, params, silence.report)
+                outcome = await self._send_once(link, tool, params, replace(terms, on_progress=silence.report))
             except CallFailed as failure:
                 outcome = failure
             tasks.cancel_scope.cancel()
@@ -134,15 +132,17 @@ class CallSender:
         return outcome
 
     async def _send_once(
-        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, on_progress: ProgressFnT | None
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
     ) -> Result:
+        if terms.on_send:
+            await terms.on_send()
         try:
             if link.neighbour:
                 result = await link.neighbour.answer(params)
             else:
                 request = types.CallToolRequest(params=params)
                 # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
-                result = await link.client.session.send_request(request, _RESULT, progress_callback=on_progress)
+                result = await link.client.session.send_request(request, _RESULT, progress_callback=terms.on_progress)
         except Exception as error:  # boundary: however a call fails, the model is told
             raise explain_call(self._key, tool, error) from error
         self._on_answer()
@@ -153,7 +153,7 @@ class _Silence:
     """Ends a call of which nothing has been heard for a while. Progress extends this alone: the timeout of the call
     holds whatever the server says."""
 
-    def __init__(self, clock: Clock, limit_s: float, on_progress: ProgressFnT | None) -> None:
+    def __init__(self, clock: Clock, limit_s: float, on_progress: OnProgress | None) -> None:
         self._clock = clock
         self._limit_s = limit_s
         self._on_progress = on_progress

@@ -6,15 +6,16 @@ A run keeps the snapshot it began with, whatever servers come, go or change mean
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import anyio.lowlevel
 from mcp import types
 
 from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
+from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
-from bridge.items import OWN_NAMES, Notice, scrub
+from bridge.items import OWN_NAMES, Json, JsonObject, Notice, scrub
 from bridge.schemas.repair import build_function
 from bridge.schemas.validate import ArgumentValidator
 from bridge.search.near import find_near
@@ -37,9 +38,14 @@ class BridgedTool:
 
     name: str
     """The model name."""
-    owner: Member = field(repr=False)
+    server: str
+    """Key of the server that owns it."""
     tool: types.Tool = field(repr=False)
     approval: Approval
+    allow_hint: str = field(repr=False)
+    """The one config line that lets this tool run unasked."""
+    is_polling: bool
+    """True where it may be called again and again with the same result."""
     encoded: str = field(repr=False)
     """The function tool of a request, encoded once for all turns of all runs."""
     notes: tuple[str, ...] = ()
@@ -57,7 +63,7 @@ class BridgedTool:
 
         tool, properties = self.tool, self.tool.input_schema.get("properties")
         arguments = list(properties) if isinstance(properties, dict) else []
-        return Entry(self.name, self.owner.key, tool.name, tool.title or "", tool.description or "", arguments)
+        return Entry(self.name, self.server, tool.name, tool.title or "", tool.description or "", arguments)
 
     @property
     def notices(self) -> list[Notice]:
@@ -65,12 +71,23 @@ class BridgedTool:
         note = self.validator.note
         return [{"code": "schema_unusable", "message": f"{self.name}: {note}"}] if note else []
 
-    @property
-    def allow_hint(self) -> str:
-        """The one config line that lets this tool run unasked."""
-        if self.owner.server.tools.decision(self.tool.name) == "ask":  # it beats `allow`
-            return f'take it out of "mcpServers": {{"{self.owner.key}": {{"tools": {{"ask": …}}}}}}'
-        return f'"mcpServers": {{"{self.owner.key}": {{"tools": {{"allow": ["{self.tool.name}"]}}}}}}'
+    def to_json(self) -> JsonObject:
+        """Write it down, so that another process can make it again."""
+        tool = self.tool
+        return {
+            "name": self.name,
+            "server": self.server,
+            "tool": tool.name,
+            "title": tool.title,
+            "description": tool.description,
+            "schema": cast("JsonObject", tool.input_schema),
+            "is_harmless": is_harmless(tool),
+            "approval": self.approval,
+            "allow_hint": self.allow_hint,
+            "is_polling": self.is_polling,
+            "function": self.encoded,
+            "notes": list[Json](self.notes),
+        }
 
 
 @dataclass(frozen=True)
@@ -100,12 +117,12 @@ class Catalogue:
     @cached_property
     def owners(self) -> Mapping[str, str]:
         """Each model name with the key of the server that owns it."""
-        return {name: tool.owner.key for name, tool in self.tools.items()}
+        return {name: tool.server for name, tool in self.tools.items()}
 
     @cached_property
     def polling(self) -> frozenset[str]:
         """The model names of the tools that may be called again and again with the same result."""
-        return frozenset(name for name, tool in self.tools.items() if tool.owner.server.tools.polls(tool.tool.name))
+        return frozenset(name for name, tool in self.tools.items() if tool.is_polling)
 
     @cached_property
     def tokens(self) -> Mapping[str, int]:
@@ -122,6 +139,14 @@ class Catalogue:
         from bridge.search.ranking import Index
 
         return Index(tool.entry for tool in self.tools.values())
+
+    @cached_property
+    def as_json(self) -> JsonObject:
+        """All of it as JSON: all that a run needs which is taken up again by another process."""
+        return {
+            "tools": [tool.to_json() for tool in self.tools.values()],
+            "notices": [cast("JsonObject", notice) for notice in self.notices],
+        }
 
     def find_near(self, name: str) -> list[str]:
         """Up to five names like `name`: for a model that misremembered one."""
@@ -210,7 +235,16 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
     )
     wanted = tool.name if member.key == BUILTIN or not prefix else f"{member.key}__{tool.name}"
     renamed = [] if name == wanted else [f"called {name}, for {wanted} is not legal, too long, taken or ambiguous"]
-    return BridgedTool(name, member, tool, approval, function.encoded, (*renamed, *function.notes))
+    return BridgedTool(
+        name,
+        member.key,
+        tool,
+        approval,
+        explain_allowing(member.server, tool.name),
+        member.server.tools.polls(tool.name),
+        function.encoded,
+        (*renamed, *function.notes),
+    )
 
 
 def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "deny"]:
@@ -226,6 +260,39 @@ def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "de
             is_read_only = bool(tool.annotations and tool.annotations.read_only_hint)
             is_free = server.require_approval == "never" or (server.require_approval == "writes" and is_read_only)
             return "run" if is_free else "ask"
+
+
+def explain_allowing(server: ServerConfig, tool: str) -> str:
+    """Name the one config line that lets a tool run unasked."""
+    if server.tools.decision(tool) == "ask":  # it beats `allow`
+        return f'take it out of "mcpServers": {{"{server.key}": {{"tools": {{"ask": …}}}}}}'
+    return f'"mcpServers": {{"{server.key}": {{"tools": {{"allow": ["{tool}"]}}}}}}'
+
+
+def restore_catalogue(described: JsonObject) -> Catalogue:
+    """Make the catalogue again that `Catalogue.as_json` has written."""
+    tools = [_restore(tool) for tool in cast("list[JsonObject]", described["tools"])]
+    return Catalogue({tool.name: tool for tool in tools}, tuple(cast("list[Notice]", described["notices"])))
+
+
+def _restore(written: JsonObject) -> BridgedTool:
+    tool = types.Tool(
+        name=str(written["tool"]),
+        title=cast("str | None", written["title"]),
+        description=cast("str | None", written["description"]),
+        input_schema=cast("dict[str, object]", written["schema"]),
+        annotations=types.ToolAnnotations(idempotent_hint=bool(written["is_harmless"])),
+    )
+    return BridgedTool(
+        str(written["name"]),
+        str(written["server"]),
+        tool,
+        cast("Approval", written["approval"]),
+        str(written["allow_hint"]),
+        bool(written["is_polling"]),
+        str(written["function"]),
+        tuple(cast("list[str]", written["notes"])),
+    )
 
 
 def _leave_out(tool: LeftOut) -> Notice:

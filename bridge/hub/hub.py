@@ -1,9 +1,10 @@
 """All connected servers together: one catalogue of their tools, and each call to the server that owns it."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Self
+from functools import partial
+from typing import Self, TypeAlias
 
 import anyio
 
@@ -12,7 +13,7 @@ from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.config.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.hub.approval import find_refusal
-from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue
+from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue, restore_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.results.outputs import fail, render_result
@@ -21,9 +22,12 @@ from bridge.hub.transports.in_process import InProcess
 from bridge.items import Call, CallOutput, Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.processes.children import Child
+from bridge.questions import Ask
 from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
+
+Send: TypeAlias = Callable[[CallTerms], Awaitable[CallOutput]]
 
 
 class Hub(anyio.AsyncContextManagerMixin):
@@ -67,6 +71,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             else []
         )
         self.members = [build(server) for server in (*builtin, *config.servers)]
+        self._owners = {member.key: member for member in self.members}
         self._bridging = Bridging(self.members, config.upstream or UpstreamConfig())
 
     @asynccontextmanager
@@ -93,8 +98,19 @@ class Hub(anyio.AsyncContextManagerMixin):
             await self._bridging.prepare()
         return self.snapshot()
 
-    async def call(self, catalogue: Catalogue, call: Call, terms: CallTerms) -> CallOutput:
-        """Send one function call to the tool's owner. Never raises: whatever fails is words for the model."""
+    async def describe(self) -> JsonObject:
+        """Write the catalogue as JSON, once every server is ready or known not to be."""
+        return (await self.catalogue()).as_json
+
+    def restore(self, described: JsonObject) -> Catalogue:
+        """Make the catalogue that was described, also by another process."""
+        if self._snapshot is not None and self._snapshot.as_json is described:
+            return self._snapshot
+        return restore_catalogue(described)
+
+    async def prepare(self, catalogue: Catalogue, call: Call, ask: Ask) -> Send | CallOutput:
+        """Check a function call, and ask the person where it needs a yes. Returns what sends it to the tool's owner, or
+        its output where it must not run. Never raises: whatever fails is words for the model."""
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
             near: list[Json] = list(catalogue.find_near(call.name))
@@ -103,27 +119,30 @@ class Hub(anyio.AsyncContextManagerMixin):
             arguments = read_arguments(call.arguments)
         except ValueError as error:
             return fail("invalid_arguments", f"the arguments are not a JSON object: {error}", bridged)
-        if not bridged.owner.server.keep_empty:
+        owner = self._owners.get(bridged.server)
+        if owner is None:
+            return fail("server_unavailable", f"{bridged.server} is not in the config any more", bridged)
+        if not owner.server.keep_empty:
             arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
             return fail("invalid_arguments", wrong.message, bridged, **wrong.details)
-        if refusal := await find_refusal(bridged, arguments, terms.ask):
+        if refusal := await find_refusal(bridged, arguments, ask):
             return refusal
-        return await self._execute(bridged, arguments, terms)
+        return partial(self._send, owner, bridged, arguments)
 
-    async def _execute(self, bridged: BridgedTool, arguments: JsonObject, terms: CallTerms) -> CallOutput:
+    async def _send(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, terms: CallTerms) -> CallOutput:
         try:
-            result = await bridged.owner.call(bridged.tool, arguments, terms)
+            result = await owner.call(bridged.tool, arguments, terms)
         except CallFailed as failure:
             return fail(failure.code, str(failure), bridged)
         if is_mended(result):
-            logger.warning("%s: in a result of %s, %s", bridged.owner.key, bridged.tool.name, MENDED_WORDS)
+            logger.warning("%s: in a result of %s, %s", bridged.server, bridged.tool.name, MENDED_WORDS)
         try:
             output, is_error = await render_result(
                 result,
                 limit_bytes=terms.limit_bytes or self._config.limits.output_bytes,
                 image_bytes=self._config.limits.image_bytes,
-                policy=bridged.owner.server.structured_content,
+                policy=owner.server.structured_content,
                 keep=terms.keep,
             )
         except (ValueError, RecursionError) as error:
@@ -131,7 +150,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         return {
             "output": output,
             "is_error": is_error,
-            "server": bridged.owner.key,
+            "server": bridged.server,
             "tool": bridged.tool.name,
             "notices": bridged.notices,
         }

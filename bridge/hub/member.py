@@ -138,7 +138,7 @@ class Member:
     async def call(self, tool: types.Tool, arguments: JsonObject, terms: CallTerms) -> types.CallToolResult:
         """The result of one `tools/call`; raises CallFailed. What the server wants to know of the person meanwhile is
         asked by `terms.ask`."""
-        send = partial(self._calls.call, tool, deadline=terms.deadline, on_progress=terms.on_progress)
+        send = partial(self._calls.call, tool, terms=terms)
         with self._asides.during(terms.ask):
             params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
             return await self._asides.complete(send, params, terms.ask)

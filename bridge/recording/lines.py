@@ -1,10 +1,11 @@
 """What each line of a recording holds: data only, checked when it is read."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
+
+from bridge.events import CallEnded
 
 VERSION = 1
 """Of the form of a recording; no other one is read."""
@@ -157,6 +158,6 @@ Line = Start | Offered | Ranked | Sent | Replied | Called | Returned | End | Tri
 READER: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 
 
-def locate_call(event: Mapping[str, object]) -> str:
+def locate_call(event: CallEnded) -> str:
     """The key in `End.durations_ms` of the call that an event is about."""
-    return f"{event['turn']}:{event['index']}"
+    return f"{event.turn}:{event.index}"

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Generic, Literal
 
 import anyio
@@ -13,12 +14,14 @@ from typing_extensions import override
 from bridge import __version__
 from bridge.call_terms import CallTerms
 from bridge.config.settings import Config, UpstreamConfig
+from bridge.events import CallEnded, Kept
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, decode, encode, scrub
 from bridge.network import explain_network
+from bridge.questions import Ask
 from bridge.recording.lines import Called, End, Offered, Ranked, Replied, Returned, Sent, Start, locate_call
 from bridge.recording.snapshot import Snapshot
 from bridge.recording.tape import Tape
-from bridge.run.engine import C, Tools
+from bridge.run.protocols import C, Send, Tools
 from bridge.telemetry import BLANK, Redactor
 
 CANCELLED = "cancelled"
@@ -39,7 +42,6 @@ class Recorder:
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
-        self._durations_ms: dict[str, float] = {}
 
     def begin(self, run_id: str, arguments: JsonObject, config: Config, upstream: UpstreamConfig) -> None:
         """The first line, before anything happens."""
@@ -48,14 +50,10 @@ class Recorder:
         time = datetime.now(UTC).isoformat(timespec="seconds")
         self._tape.write(Start(__version__, time, run_id, arguments, kept))
 
-    def hear(self, event: JsonObject) -> None:
-        """An event of the run."""
-        if event["type"] == "call.ended" and isinstance(duration := event["duration_ms"], (int, float)):
-            self._durations_ms[locate_call(event)] = duration
-
-    def end(self, receipt: JsonObject) -> None:
+    def end(self, receipt: JsonObject, events: Iterable[Kept]) -> None:
         """The last line."""
-        self._tape.write(End(self._durations_ms, receipt))
+        durations = {locate_call(event): event.duration_ms for event in events if isinstance(event, CallEnded)}
+        self._tape.write(End(durations, receipt))
 
     def listen_over(self, transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncBaseTransport:
         """The transport, with every exchange written down."""
@@ -142,9 +140,13 @@ class RecordingTools(Generic[C]):
         self._count = 0
         self._source: C | None = None
 
-    async def catalogue(self) -> Snapshot:
-        """The snapshot for the run."""
-        self._source = source = await self._inner.catalogue()
+    async def describe(self) -> JsonObject:
+        """The servers' own."""
+        return await self._inner.describe()
+
+    def restore(self, described: JsonObject) -> Snapshot:
+        """The catalogue of the run."""
+        self._source = source = self._inner.restore(described)
         functions, owners, notices = dict(source.functions), dict(source.owners), list(source.notices)
         polling = sorted(source.polling)
         self._tape.write(Offered(functions, owners, polling, _list_notices(notices)))
@@ -156,21 +158,29 @@ class RecordingTools(Generic[C]):
         self._tape.write(Ranked(wish, names))
         return names
 
-    async def call(self, catalogue: Snapshot, call: Call, terms: CallTerms) -> CallOutput:
-        """What the call came to."""
+    async def prepare(self, catalogue: Snapshot, call: Call, ask: Ask) -> Send | CallOutput:
+        """Write down the call as it begins."""
         assert self._source
         self._count = n = self._count + 1
-        kept, keep = list[str](), terms.keep
-
-        def note(data: bytes) -> str:
-            kept.append(data.decode("utf-8", "replace"))
-            return keep(data) if keep else ""
-
         name, server = scrub(call.name), catalogue.owners.get(call.name)
         self._tape.write(Called(n, scrub(call.call_id), name, tidy(call.arguments), server))
-        began, output = self._tape.now(), None
+        began, send = self._tape.now(), None
         try:
-            output = await self._inner.call(self._source, call, replace(terms, keep=note if keep else None))
+            send = await self._inner.prepare(self._source, call, ask)
+        finally:
+            if not callable(send):
+                self._tape.write(_describe_end(n, round(self._tape.now() - began, 6), send, []))
+        return partial(self._record, n, began, send) if callable(send) else send
+
+    async def _record(self, n: int, began: float, send: Send, terms: CallTerms) -> CallOutput:
+        kept, keep, output = list[str](), terms.keep, None
+
+        def note(text: str, data: bytes) -> str:
+            kept.append(text)
+            return keep(text, data) if keep else ""
+
+        try:
+            output = await send(replace(terms, keep=note if keep else None))
         finally:
             self._tape.write(_describe_end(n, round(self._tape.now() - began, 6), output, kept))
         return output

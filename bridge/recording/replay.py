@@ -2,6 +2,8 @@
 
 import weakref
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import NoReturn, cast
 
 import anyio
@@ -12,11 +14,14 @@ from typing_extensions import override
 from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.errors import ReplayError
+from bridge.events import AnyEvent, CallEnded
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error, scrub
+from bridge.questions import Ask
 from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Returned, Sent, locate_call
 from bridge.recording.record import CANCELLED, tidy
 from bridge.recording.snapshot import Snapshot
 from bridge.recording.tape import Recording
+from bridge.run.protocols import Send
 
 PATIENCE_S = 30.0
 """How long one step may wait for another that the recording has before it: only for ever, if they differ."""
@@ -70,11 +75,11 @@ class Replay:
         """Something differs."""
         self.fault = self.fault or ReplayError(message)
 
-    def give_back_time(self, event: JsonObject) -> JsonObject:
+    def give_back_time(self, event: AnyEvent) -> AnyEvent:
         """An event of the run, with how long it took when it was recorded."""
-        if event["type"] != "call.ended":
+        if not isinstance(event, CallEnded):
             return event
-        return event | {"duration_ms": self._end.durations_ms.get(locate_call(event), event["duration_ms"])}
+        return replace(event, duration_ms=self._end.durations_ms.get(locate_call(event), event.duration_ms))
 
     def check(self, receipt: JsonObject) -> None:
         """Raises ReplayError for anything that differed, the result included."""
@@ -168,8 +173,12 @@ class ReplayTools:
         self._moved = anyio.Event()
         self._count = 0
 
-    async def catalogue(self) -> Snapshot:
-        """The snapshot as it was."""
+    async def describe(self) -> JsonObject:
+        """Nothing: there is one."""
+        return {}
+
+    def restore(self, described: JsonObject) -> Snapshot:  # noqa: ARG002
+        """The catalogue as it was."""
         offered = self._offered or Offered({}, {}, [], [])
         self._replay.clock.reach(offered.at_s)
         notices = read_notices(offered.notices)
@@ -180,9 +189,13 @@ class ReplayTools:
             self._replay.note(f"tools are looked for that would {wish[:SHOWN_CHARS]!r}, which is not recorded")
         return self._fitting.get(wish, [])
 
-    async def call(self, catalogue: Snapshot, call: Call, terms: CallTerms) -> CallOutput:  # noqa: ARG002
+    async def prepare(self, catalogue: Snapshot, call: Call, ask: Ask) -> Send | CallOutput:  # noqa: ARG002
+        """Whatever it is, it may be played."""
+        self._count += 1
+        return partial(self._play, self._count, call)
+
+    async def _play(self, n: int, call: Call, terms: CallTerms) -> CallOutput:
         """What the call came to."""
-        self._count = n = self._count + 1
         called, returned = self._find(n, call)
         if returned is None:
             return _stop()
@@ -195,7 +208,7 @@ class ReplayTools:
                 await anyio.sleep_forever()  # it ends with the run
             if keep := terms.keep:
                 for text in returned.kept:
-                    keep(text.encode())
+                    keep(text, text.encode())
             return _read_output(returned)
         self._differ(f"call {n} ({call.name}) does not end where it did when it was recorded")
         return _stop()

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from bridge.config.settings import NO_MODEL, Config, UpstreamConfig
 from bridge.errors import ArgumentError
 from bridge.items import JsonObject
-from bridge.run.continuation import complete_input, continue_run
-from bridge.run.conversations import Conversations
+from bridge.run.continuation import OF_ONE_CALL, UNKNOWN_RESPONSE, find_earlier, find_transcript
 from bridge.run.engine import Engine
-from bridge.run.request import build_request
-from bridge.run.run import Run
 
 
 @dataclass(frozen=True)
@@ -21,22 +18,24 @@ class Admission:
     asked: UpstreamConfig
     """Which model is asked by default, and with which parameters."""
     engine: Engine
-    conversations: Conversations
     is_stateless: Callable[[str], bool]
     """Whether the upstream remembers no response of this model."""
 
-    def check(self, arguments: JsonObject, *, owner: str | None) -> None:
-        """Raises ArgumentError where no run can be made of `arguments`. Of those that go on from a run it is judged
-        when they are complete."""
-        if "run_id" not in arguments:
-            self._check_model(arguments)
-            self._check_previous(arguments, owner)
-
-    def complete(self, arguments: JsonObject, *, owner: str | None) -> JsonObject:
-        """The arguments with what an earlier run had, where they go on from one. Raises ArgumentError."""
-        completed = self._continue(arguments, owner)
-        self._check_model(completed)
-        return completed
+    async def admit(self, arguments: JsonObject, *, principal: str | None) -> JsonObject:
+        """Complete the arguments: with `run_id`, those of the earlier run hold too. Raises ArgumentError where no run
+        can be made of them."""
+        if "run_id" in arguments and "previous_response_id" in arguments:
+            raise ArgumentError("previous_response_id: give either it or run_id")
+        earlier = await find_earlier(self.engine, arguments, principal=principal)
+        if earlier:
+            find_transcript(earlier).require_answers(arguments["input"])
+        else:
+            self._check_previous(arguments)
+        if earlier and "run_id" in arguments:
+            held = {name: value for name, value in earlier.arguments.items() if name not in OF_ONE_CALL}
+            arguments = held | arguments
+        self._check_model(arguments)
+        return arguments
 
     def _check_model(self, arguments: JsonObject) -> None:
         model = arguments.get("model", self.asked.model)
@@ -45,26 +44,8 @@ class Admission:
         if self.config.limits.cost is not None and model not in self.config.prices:
             raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price of {model!r}")
 
-    def _check_previous(self, arguments: JsonObject, owner: str | None) -> None:
-        if isinstance(response_id := arguments.get("previous_response_id"), str):
-            is_needed = self.is_stateless(str(arguments.get("model", self.asked.model)))
-            self.conversations.check(response_id, owner=owner, is_needed=is_needed)
-
-    def _continue(self, arguments: JsonObject, owner: str | None) -> JsonObject:
-        if isinstance(run_id := arguments.get("run_id"), str):
-            earlier = find_run(self.engine, run_id, owner=owner)
-            request = build_request(earlier.arguments, model="", defaults=self.asked.defaults)
-            return continue_run(earlier, arguments, is_kept=request.is_kept)
-        if isinstance(response_id := arguments.get("previous_response_id"), str):
-            answered = self.engine.find_response(response_id, owner=owner)
-            is_kept = self.conversations.knows(response_id, owner=owner)
-            return complete_input(answered, arguments, is_kept=is_kept) if answered else arguments
-        return arguments
-
-
-def find_run(engine: Engine, run_id: str, *, owner: str | None) -> Run:
-    """A run of this owner. Raises ArgumentError, the same for one that is unknown, expired or somebody else's."""
-    run = engine.find(run_id, owner=owner)
-    if run is None:
-        raise ArgumentError("run_id: there is no such run; it may have expired, and must be that of a result")
-    return run
+    def _check_previous(self, arguments: JsonObject) -> None:
+        """A response that is not known here must be known to the upstream."""
+        model = str(arguments.get("model", self.asked.model))
+        if "previous_response_id" in arguments and self.is_stateless(model):
+            raise ArgumentError(UNKNOWN_RESPONSE)

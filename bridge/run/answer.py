@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from bridge.events import AnswerParsed, Kept, Notified
 from bridge.items import Json, JsonObject, decode, is_deep
-from bridge.run.engine import tell
 from bridge.run.receipt import find_text
 from bridge.schemas.sizes import MAX_SCHEMA_NODES, measure_schema
 
@@ -14,7 +14,7 @@ MAX_BACKTRACKS = 10_000
 """Of a pattern: a millisecond. The event loop waits meanwhile."""
 
 
-def read_answer(events: Sequence[JsonObject], options: Json) -> JsonObject | None:
+def read_answer(events: Sequence[Kept], options: Json) -> AnswerParsed | Notified | None:
     """The event that tells the answer's value, or the notice that it has another form; None where the Responses `text`
     options of the request ask for no JSON."""
     form = options.get("format") if isinstance(options, dict) else None
@@ -28,11 +28,11 @@ def read_answer(events: Sequence[JsonObject], options: Json) -> JsonObject | Non
         return _complain("it is nested too deeply")
     if isinstance(schema := form.get("schema"), dict) and (wrong := _find_violation(value, schema)):
         return _complain(wrong)
-    return {"type": "answer", "value": value}
+    return AnswerParsed(value=value)
 
 
-def _complain(wrong: str) -> JsonObject:
-    return tell({"code": "answer_form", "message": f"The answer has not the form that `text` asks for: {wrong}"})
+def _complain(wrong: str) -> Notified:
+    return Notified(code="answer_form", message=f"The answer has not the form that `text` asks for: {wrong}")
 
 
 def _find_violation(value: Json, schema: JsonObject) -> str | None:

@@ -2,22 +2,32 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Generic
+from functools import partial
+from typing import Generic, NotRequired, TypedDict, cast
 
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, UpstreamConfig
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject
+from bridge.events import Notified
+from bridge.items import ErrorInfo, JsonObject
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
-from bridge.run.conversations import Conversations
-from bridge.run.engine import C, Tools, Upstream, tell
-from bridge.run.limits import Ending, fail_with, lower_limits
+from bridge.run.continuation import find_earlier, find_transcript
+from bridge.run.engine import Context, Engine
+from bridge.run.limits import Ending, describe_error, fail_with, lower_limits
 from bridge.run.loop import Loop
+from bridge.run.protocols import C, Tools, Upstream
 from bridge.run.request import Request, build_request
-from bridge.run.run import Run
 from bridge.run.tools.own_tools import OwnTools
 from bridge.run.tools.read_output import KeptOutputs, find_last_id
+from bridge.run.transcript import Transcript, begin_transcript, read_transcript
+
+
+class _Opened(TypedDict):
+    """The outcome of the step that finds what the conversation begins with."""
+
+    transcript: NotRequired[JsonObject]
+    error: NotRequired[ErrorInfo]
 
 
 @dataclass(frozen=True)
@@ -29,29 +39,42 @@ class Body(Generic[C]):
     asked: UpstreamConfig
     """Which model `upstream` asks by default, and with which parameters."""
     servers: Tools[C]
-    conversations: Conversations
+    engine: Engine
+    """Where the run is found that this one goes on from."""
     clock: Clock
     ask: Ask | None
-    """Asks the person, instead of the host that began the run."""
+    """Asks the person here, instead of at the host that began the run."""
     attach: Callable[[JsonObject], Awaitable[JsonObject]]
     """The arguments with the content of the files that they name; raises ArgumentError."""
 
-    async def execute(self, run: Run, arguments: JsonObject) -> Ending:
-        """Do what checked `arguments` ask for; whatever happens is told by events of `run`."""
-        limits = self._lower_limits(run, arguments)
-        try:
-            arguments = await self.attach(arguments)
-        except ArgumentError as error:
-            return fail_with(error)
+    async def execute(self, ctx: Context, arguments: JsonObject) -> Ending:
+        """Do what checked `arguments` ask for; whatever happens is told by events of the run."""
+        limits = self._lower_limits(ctx, arguments)
         request = build_request(arguments, model=self.asked.model or "", defaults=self.asked.defaults)
-        request = self.conversations.restore(request, owner=run.owner)
-        ending = await self._take_turns(run, request, limits)
-        self.conversations.keep(request, run.events, owner=run.owner)
-        if ending["status"] == "completed" and (answer := read_answer(run.events, request.parameters.get("text"))):
-            run.emit(answer)
+        opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal))
+        if error := opened.get("error"):
+            return fail_with(error)
+        transcript = read_transcript(opened.get("transcript", {}), is_kept=request.is_kept)
+        ctx.begin(transcript)
+        ending = await self._take_turns(ctx, request, transcript, limits)
+        if ending["status"] == "completed" and (said := read_answer(ctx.run.events, request.parameters.get("text"))):
+            ctx.emit(said)
         return ending
 
-    def _lower_limits(self, run: Run, arguments: JsonObject) -> Limits:
+    async def _open(self, arguments: JsonObject, principal: str | None) -> _Opened:
+        try:
+            arguments = await self.attach(arguments)
+            earlier = await find_earlier(self.engine, arguments, principal=principal)
+            if earlier:
+                transcript = find_transcript(earlier).go_on(arguments["input"])
+            else:
+                base = cast("str | None", arguments.get("previous_response_id"))
+                transcript = begin_transcript(arguments["input"], base=base)
+        except ArgumentError as error:
+            return {"error": describe_error(error)}
+        return {"transcript": transcript.to_json()}
+
+    def _lower_limits(self, ctx: Context, arguments: JsonObject) -> Limits:
         wish_turns, wish_time = arguments.get("max_turns"), arguments.get("timeout_s")
         limits, notices = lower_limits(
             self.config.limits,
@@ -59,11 +82,16 @@ class Body(Generic[C]):
             wish_time if isinstance(wish_time, (int, float)) else None,
         )
         for notice in notices:
-            run.emit(tell(notice))
+            ctx.emit(Notified(code=notice["code"], message=notice["message"]))
         return limits
 
-    async def _take_turns(self, run: Run, request: Request, limits: Limits) -> Ending:
+    async def _take_turns(self, ctx: Context, request: Request, transcript: Transcript, limits: Limits) -> Ending:
         price = self.config.prices.get(str(request.parameters["model"]))
-        kept = KeptOutputs(after=find_last_id(request.items), notify=lambda notice: run.emit(tell(notice)))
-        tools = OwnTools[C](self.servers, (kept.tool,), kept.keep, self.ask or run.ask)
-        return await Loop(self.upstream, tools, run, limits, price, self.config.tool_search, self.clock).run(request)
+        kept = KeptOutputs(
+            after=find_last_id(transcript.items),
+            notify=lambda notice: ctx.emit(Notified(code=notice["code"], message=notice["message"])),
+        )
+        tools = OwnTools[C](self.servers, (kept.tool,))
+        ask, search = self.ask or ctx.ask, self.config.tool_search
+        loop = Loop(self.upstream, tools, kept, ask, ctx, limits, price, search, self.clock)
+        return await loop.run(request, transcript)

@@ -4,10 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bridge.config.settings import Limits, Price
-from bridge.items import Call, CallOutput, JsonObject, Response, Turn
+from bridge.items import Call, CallOutput, Response, Turn
 from bridge.run.limits import Reason
 from bridge.run.repeats import Repeats
-from bridge.run.spending import Spending
+from bridge.run.spending import Spending, Spent
 
 
 @dataclass
@@ -24,8 +24,8 @@ class Budget:
     _repeats: Repeats = field(default_factory=Repeats)
     _spending: Spending = field(default_factory=Spending)
 
-    def count(self, turn: Turn, response: Response) -> JsonObject:
-        """Take in what a turn has cost: `{tokens, cost, is_estimated}`, `cost` in the unit of the prices."""
+    def count(self, turn: Turn, response: Response) -> Spent:
+        """Take in what a turn has cost."""
         return self._spending.count(turn, response, self.price)
 
     @property

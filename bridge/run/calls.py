@@ -3,20 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, NamedTuple
+from typing import Any, Generic
 
 import anyio
 
-from bridge.call_terms import OnProgress
+from bridge.call_terms import CallTerms
 from bridge.clock import Clock
-from bridge.items import Call, CallOutput, JsonObject, answer_call, encode
+from bridge.events import CallEnded, CallProgressed, CallStarted, Notified
+from bridge.items import Call, CallOutput, answer_call
+from bridge.questions import Answer, Ask, Question
 from bridge.run.budget import Budget
-from bridge.run.engine import C, Context, tell
+from bridge.run.engine import Context, Intend, OutcomeUnknown
 from bridge.run.offer import Offer, fail_call
+from bridge.run.protocols import C, Send
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
+from bridge.run.tools.read_output import KeptOutputs, Places
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
+UNKNOWN = fail_call(
+    "outcome_unknown", "the bridge ended during this call; it may have been executed, check before you repeat it"
+)
 
 
 @dataclass(frozen=True)
@@ -32,86 +39,140 @@ class Terms(Generic[C]):
     """One for each call that may be in flight."""
 
 
-class Answered(NamedTuple):
-    """What one call came to."""
-
-    item: str
-    """The item that answers it, as JSON text."""
-    names: Sequence[str]
-    """The tools that the next requests are to carry: those that it found, or its own."""
-
-
 @dataclass(frozen=True)
 class CallAnswerer(Generic[C]):
     """Answers the calls of a run, a turn at a time."""
 
     tools: OwnTools[C]
+    kept: KeptOutputs
+    ask: Ask
     ctx: Context
     clock: Clock
 
-    async def answer(self, n: int, calls: list[Call], allowed: int | None, terms: Terms[C]) -> list[Answered]:
-        """The answers to `calls`, run at once and returned in call order.
+    async def answer(self, n: int, calls: list[Call], allowed: int | None, terms: Terms[C]) -> list[str]:
+        """Run `calls` at once, so that each has its output. Returns the names of tools that the next requests are to
+        carry, in call order: those that calls have found, or their own.
 
         Only the first `allowed` are run, but each has an output, so that the items stay a valid input; except for the
         caller's own, which are left to it. None: the run is over, and nothing is run nor left to anybody.
         """
         foreign = terms.offer.foreign if allowed is not None else frozenset[str]()
-        ours = [(index, call) for index, call in enumerate(calls) if call.name not in foreign]
-        answers: dict[int, Answered] = {}
+        places = self.kept.reserve(len(calls))
         limit_bytes = terms.budget.share(calls)
-
-        async def answer_one(index: int, call: Call) -> None:
-            is_over = allowed is None or index >= allowed
-            answers[index] = await self._call(n, index, call, terms, limit_bytes, is_over=is_over)
-
-        if len(ours) <= 1:  # a task of its own would be a good part of what one call costs
-            for index, call in ours:
-                await answer_one(index, call)
-        else:
-            async with anyio.create_task_group() as tasks:
-                for index, call in ours:
-                    tasks.start_soon(answer_one, index, call)
-        return [answers[index] for index, _ in ours]
-
-    async def _call(
-        self, n: int, index: int, call: Call, terms: Terms[C], limit_bytes: int, *, is_over: bool
-    ) -> Answered:
-        """The answer to one call. Its end is told however it ends, also with the run."""
-        place: JsonObject = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
-        place |= {"arguments": call.arguments, "server": terms.catalogue.owners.get(call.name)}
-        on_progress = self._relay_progress(place)
-        execute = partial(
-            self.tools.call,
-            terms.catalogue,
-            call,
-            deadline=terms.deadline,
-            limit_bytes=limit_bytes,
-            on_progress=on_progress,
-        )
-        began, output = self.clock.now(), NOT_STARTED
+        ours = [
+            _OneCall(self, n, index, call, terms, places[index], limit_bytes, allowed is None or index >= allowed)
+            for index, call in enumerate(calls)
+            if call.name not in foreign
+        ]
         try:
-            async with terms.places:
-                self.ctx.emit({"type": "call.started", **place})
-                began, output = self.clock.now(), STOPPED
-                if refusal := terms.offer.refuse(call, is_over=is_over) or terms.budget.refuse(call):
-                    output = refusal
-                else:
-                    output = await self.ctx.step(f"call:{n}:{index}", execute, once=True)
-                    terms.budget.note(call, output)
+            if len(ours) == 1:  # a task of its own would be a good part of what one call costs
+                await ours[0].answer()
+            elif ours:
+                async with anyio.create_task_group() as tasks:
+                    for one in ours:
+                        tasks.start_soon(one.answer)
         finally:
-            item = answer_call(call, output["output"])
-            self._tell_end(place, output, item, self.clock.now() - began)
-        return Answered(encode(item), output.get("found", [call.name]))
+            for one in ours:
+                one.close()
+        return [name for one in ours for name in one.names]
 
-    def _tell_end(self, place: JsonObject, output: CallOutput, item: JsonObject, seconds: float) -> None:
+
+class _OneCall(Generic[C]):
+    """One call on its way. Its end is told however it ends, also with the run."""
+
+    def __init__(
+        self,
+        answerer: CallAnswerer[C],
+        n: int,
+        index: int,
+        call: Call,
+        terms: Terms[C],
+        places: Places,
+        limit_bytes: int,
+        is_over: bool,
+    ) -> None:
+        self.names: Sequence[str] = ()
+        self._answerer = answerer
+        self._ctx = answerer.ctx
+        self._call = call
+        self._terms = terms
+        self._places = places
+        self._limit_bytes = limit_bytes
+        self._is_over = is_over
+        self._about: dict[str, Any] = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
+        self._key = f"{n}:{index}"
+        self._began = answerer.clock.now()
+        self._output = NOT_STARTED
+        self._is_closed = False
+
+    async def answer(self) -> None:
+        """Run the call, if it may run."""
+        async with self._terms.places:
+            server = self._terms.catalogue.owners.get(self._call.name)
+            self._ctx.emit(CallStarted(**self._about, arguments=self._call.arguments, server=server))
+            self._began = self._answerer.clock.now()
+            self._output = await self._find_output()
+            self.close()
+
+    def close(self) -> None:
+        """Tell the end of the call, once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        output, call = self._output, self._call
+        self.names = output.get("found", [call.name])
         for notice in output.get("notices", []):
-            self.ctx.emit(tell(notice))
-        ended: JsonObject = {"server": output["server"], "tool": output["tool"], "is_error": output["is_error"]}
-        ended |= {"item": item, "duration_ms": round(seconds * 1000, 1)}
-        self.ctx.emit({"type": "call.ended", **place, **ended})
+            self._ctx.emit(Notified(code=notice["code"], message=notice["message"]))
+        self._ctx.emit(
+            CallEnded(
+                **self._about,
+                arguments=call.arguments,
+                server=output["server"],
+                tool=output["tool"],
+                is_error=output["is_error"],
+                duration_ms=round((self._answerer.clock.now() - self._began) * 1000, 1),
+                item=answer_call(call, output["output"]),
+            )
+        )
 
-    def _relay_progress(self, place: JsonObject) -> OnProgress:
-        async def relay(progress: float, total: float | None, message: str | None) -> None:
-            self.ctx.emit({"type": "call.progress", "progress": progress, "total": total, "message": message, **place})
+    async def _find_output(self) -> CallOutput:
+        offer, budget = self._terms.offer, self._terms.budget
+        if refusal := offer.refuse(self._call, is_over=self._is_over) or budget.refuse(self._call):
+            return refusal
+        send = await self._answerer.tools.prepare(self._terms.catalogue, self._call, self._ask)
+        output = await self._send_once(send) if callable(send) else send
+        self._answerer.kept.put(output.get("kept", {}), self._places.data)
+        budget.note(self._call, output)
+        return output
 
-        return relay
+    async def _ask(self, question: Question) -> Answer:
+        """Ask whether the call may run: a step of its own, so that a call which waits for a yes is not one that may
+        have been executed."""
+        key = f"question:{self._key}"
+        return await self._ctx.step(key, partial(self._answerer.ask, question))
+
+    async def _send_once(self, send: Send) -> CallOutput:
+        key = f"call:{self._key}"
+        try:
+            return await self._ctx.step_once(key, partial(self._send, send))
+        except OutcomeUnknown:
+            return UNKNOWN
+
+    async def _send(self, send: Send, intend: Intend) -> CallOutput:
+        async def note_sending() -> None:
+            await intend()
+            self._output = STOPPED
+
+        terms = CallTerms(
+            deadline=self._terms.deadline,
+            limit_bytes=self._limit_bytes,
+            on_progress=self._relay_progress,
+            keep=self._places.keep,
+            ask=self._answerer.ask,
+            on_send=note_sending,
+        )
+        output = await send(terms)
+        return {**output, "kept": self._places.texts} if self._places.texts else output
+
+    async def _relay_progress(self, progress: float, total: float | None, message: str | None) -> None:
+        self._ctx.emit(CallProgressed(**self._about, progress=progress, total=total, message=message))

@@ -1,111 +1,165 @@
-"""What the loop needs from its surroundings, and who keeps runs, as Protocols: they import no HTTP and no MCP."""
+"""Who keeps runs, and what a run may do to the world, as Protocols.
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeVar
+An engine may remember steps and nothing else: so a run can be taken up again by another process.
+"""
 
-from bridge.call_terms import CallTerms
-from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar
+
+from bridge.events import Event
+from bridge.items import JsonObject
+from bridge.questions import Answer, Question
+from bridge.run.asking import Audience
+from bridge.run.limits import Ending
 from bridge.run.run import Run
+from bridge.run.transcript import Transcript
 
 T = TypeVar("T")
-OnEvent = Callable[[JsonObject], None]
+Intend: TypeAlias = Callable[[], Awaitable[None]]
+"""Called when a request is about to be sent: from then on it may have been executed."""
+Listener: TypeAlias = Callable[[Event], None]
 
 
-class Upstream(Protocol):
-    """The Responses endpoint."""
-
-    async def create(self, turn: Turn, *, deadline: float, on_event: OnEvent) -> Response:
-        """What one turn came to; `text` events while it streams. Raises UpstreamError."""
-        ...
-
-    def find_window(self, model: str) -> int | None:
-        """How many tokens this model takes, where that is known by now."""
-        ...
+class OutcomeUnknown(Exception):
+    """Raised for a step that may be done once only, was about to be done by another process, and has no outcome."""
 
 
-class Catalogue(Protocol):
-    """An immutable snapshot of the tools; a run keeps the one it began with."""
-
-    @property
-    def functions(self) -> Mapping[str, str]:
-        """Each model name with its function tool as JSON text, in a stable order."""
-        ...
-
-    @property
-    def owners(self) -> Mapping[str, str]:
-        """Each model name with the key of the server that owns it."""
-        ...
-
-    @property
-    def tokens(self) -> Mapping[str, int]:
-        """Each model name with about how many tokens its function tool costs."""
-        ...
-
-    @property
-    def notices(self) -> Sequence[Notice]:
-        """What is missing from it, and why."""
-        ...
-
-    @property
-    def polling(self) -> Collection[str]:
-        """The model names of the tools that may be called again and again with the same result."""
-        ...
-
-    def rank(self, wish: str) -> Sequence[str]:
-        """The model names of the tools that would do what is wished, best first; none where none would."""
-        ...
-
-
-C = TypeVar("C", bound=Catalogue)
-
-
-class Tools(Protocol[C]):
-    """The connected servers."""
-
-    async def catalogue(self) -> C:
-        """The snapshot for a run, once every server is ready or known not to be."""
-        ...
-
-    async def call(self, catalogue: C, call: Call, terms: CallTerms) -> CallOutput:
-        """What a call came to. Never raises but for cancellation: a failed call is data for the model."""
-        ...
+class ForeignResponse(Exception):
+    """Raised for a response of a run that belongs to somebody else."""
 
 
 class Context(Protocol):
-    """Where a run's effects and events go. An engine may remember steps, so a run can be taken up again."""
+    """One run as its own code sees it.
 
-    async def step(self, key: str, fn: Callable[[], Awaitable[T]], *, once: bool = False) -> T:
-        """Do `fn`, whose result is JSON, under a key that is unique in the run.
+    The code is run again from its beginning when the run is taken up, and gets the outcomes of steps that are done.
+    So everything that cannot be made again from the arguments, the config and those outcomes is a step.
+    """
 
-        `once`: an engine that remembers must not repeat it when it does not know how it ended.
-        """
+    @property
+    def principal(self) -> str | None:
+        """Who the run belongs to; None for the person at this terminal."""
         ...
 
-    def emit(self, event: JsonObject) -> None:
-        """Tell what happened. Progress, receipt and logs are all made from these events."""
+    @property
+    def run(self) -> Run:
+        """What it has told so far."""
         ...
+
+    @property
+    def used_s(self) -> float:
+        """Seconds that other processes have driven the run before. Time in which nobody did does not count."""
+        ...
+
+    async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
+        """Do `fn` under a key that is unique in the run, and return its outcome, which is JSON. What is an error is
+        an outcome too. A step that was not finished is done again."""
+        ...
+
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
+        """Do `fn` as a step that is not done again once it has called what it is given. Raises OutcomeUnknown where
+        that was called before, and there is no outcome."""
+        ...
+
+    def begin(self, transcript: Transcript) -> None:
+        """Begin the conversation: every event from now on is added to it."""
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Tell what happened. Everything that is shown of a run is made from its events."""
+        ...
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask the person at the host; it takes as long as it takes."""
+        ...
+
+
+Execute: TypeAlias = Callable[[Context, JsonObject], Awaitable[Ending]]
+"""Drives one run from checked arguments to its ending."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End the run."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """A question is before the person."""
+
+    question: str
+    seconds: float
+    """How long they have to answer; another that is shown it may give more."""
+
+
+@dataclass(frozen=True)
+class Settle:
+    """A question has its answer; the first one counts."""
+
+    question: str
+    answer: Answer
+
+
+Message: TypeAlias = Stop | Show | Settle
+"""What can be said to a run that goes on."""
+
+
+def never() -> bool:
+    """Of somebody who waits to the end."""
+    return False
 
 
 class Engine(Protocol):
     """Where runs live: apart from the calls that began them, and for a while after their end."""
 
-    def start(self, run_id: str, arguments: JsonObject, *, owner: str | None) -> Run:
-        """Start a run of `respond`'s arguments, checked already."""
+    async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
+        """Start a run of checked arguments; one that has this id already is returned as it is."""
         ...
 
-    def find(self, run_id: str, *, owner: str | None) -> Run | None:
-        """A run of this owner; None for one that is unknown, expired or somebody else's."""
+    async def find(self, run_id: str, *, principal: str | None) -> Run | None:
+        """Find a run of this principal; None for one that is unknown, expired or somebody else's."""
         ...
 
-    def find_lost(self, arguments: JsonObject, *, owner: str | None) -> Run | None:
-        """The run of an earlier, equal call of this owner that got no result."""
+    async def find_lost(self, arguments: JsonObject, *, principal: str | None) -> Run | None:
+        """Find the run of an earlier, equal call of this principal that was given up and got no result."""
         ...
 
-    def find_response(self, response_id: str, *, owner: str | None) -> Run | None:
-        """The run of this owner that ended with this response."""
+    async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
+        """Find the newest run of this principal that ended with this response. Raises ForeignResponse where only
+        somebody else has one."""
         ...
 
+    async def list(self, *, principal: str | None) -> list[Run]:
+        """List the runs of this principal, the newest first."""
+        ...
 
-def tell(notice: Notice) -> JsonObject:
-    """The event for a notice."""
-    return {"type": "notice", "code": notice["code"], "message": notice["message"]}
+    async def wait(self, run: Run, *, news: int, until: float) -> Run:
+        """Wait until the run has more news than that, or until an instant of the clock; returns what is known then."""
+        ...
+
+    async def send(self, run: Run, message: Message) -> None:
+        """Say something to a run; one that has ended does not hear it."""
+        ...
+
+    async def note_delivery(self, run: Run, *, is_delivered: bool) -> None:
+        """Note that a caller was given the result of a run, or was given up before it got it."""
+        ...
+
+    def attend(
+        self,
+        run: Run,
+        listener: Listener | None = None,
+        *,
+        after: int = -1,
+        audience: Audience | None = None,
+        is_gone: Callable[[], bool] = never,
+    ) -> AbstractContextManager[None]:
+        """Wait for the run while entered. `listener` hears its events behind number `after` (-1 for all), and those
+        of the moment; `audience` is asked the run's questions from now on; `is_gone` tells whether the one who waits
+        was given up meanwhile."""
+        ...
+
+    def is_awaited(self, run: Run) -> bool:
+        """Tell whether somebody waits for the run who was not given up."""
+        ...

@@ -3,10 +3,10 @@
 from typing import Literal, TypedDict
 
 from bridge.config.settings import Limits
-from bridge.errors import BridgeError, UpstreamError
+from bridge.errors import ArgumentError, BridgeError, UpstreamError
+from bridge.events import Status
 from bridge.items import ErrorInfo, Notice
 
-Status = Literal["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"]
 Reason = Literal[
     "max_turns",
     "max_tool_calls",
@@ -31,6 +31,7 @@ class Ending(TypedDict):
     error: ErrorInfo | None
 
 
+CANCELLED: Ending = {"status": "cancelled", "reason": None, "error": None}
 COMPLETED: Ending = {"status": "completed", "reason": None, "error": None}
 IN_PROGRESS: Ending = {"status": "in_progress", "reason": None, "error": None}
 """Not an ending yet: what a caller is told that must be answered before."""
@@ -50,16 +51,29 @@ def read_reason(reason: str | None) -> Reason:
 
 def fail_with(error: BridgeError | ErrorInfo) -> Ending:
     """The ending of a run that failed."""
-    if isinstance(error, BridgeError):
-        is_upstream = isinstance(error, UpstreamError)
-        error = {
-            "code": error.code,
-            "message": error.message,
-            "who": error.who,
-            "status": error.status if is_upstream else None,
-            "request_id": error.request_id if is_upstream else None,
-        }
-    return {"status": "failed", "reason": None, "error": error}
+    info = describe_error(error) if isinstance(error, BridgeError) else error
+    return {"status": "failed", "reason": None, "error": info}
+
+
+def describe_error(error: BridgeError) -> ErrorInfo:
+    """Write an error as data, for a result or for a step's outcome."""
+    is_upstream = isinstance(error, UpstreamError)
+    return {
+        "code": error.code,
+        "message": error.message,
+        "who": error.who,
+        "status": error.status if is_upstream else None,
+        "request_id": error.request_id if is_upstream else None,
+    }
+
+
+def restore_error(info: ErrorInfo) -> BridgeError:
+    """Make the error again that `describe_error` has written."""
+    if info["code"] == ArgumentError.code:
+        return ArgumentError(info["message"])
+    return UpstreamError(
+        info["message"], code=info["code"], who=info["who"], status=info["status"], request_id=info["request_id"]
+    )
 
 
 def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None) -> tuple[Limits, list[Notice]]:

@@ -2,59 +2,95 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Generic
+from typing import Generic, NotRequired, TypedDict
 
 import anyio
 
 from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.items import Call, Json, Notice, Response, Turn, find_calls
+from bridge.events import Notified, TurnEnded, TurnStarted
+from bridge.items import Call, ErrorInfo, Json, JsonObject, Notice, Response, Turn, find_calls
+from bridge.questions import Ask
 from bridge.run.budget import Budget
-from bridge.run.calls import Answered, CallAnswerer, Terms
-from bridge.run.engine import C, Context, Upstream, tell
-from bridge.run.history import History, begin_history
-from bridge.run.limits import COMPLETED, Ending, Reason, fail_with, read_reason, stop_short
+from bridge.run.calls import CallAnswerer, Terms
+from bridge.run.engine import Context
+from bridge.run.limits import (
+    COMPLETED,
+    Ending,
+    Reason,
+    describe_error,
+    fail_with,
+    read_reason,
+    restore_error,
+    stop_short,
+)
 from bridge.run.offer import Offer, make_offer
+from bridge.run.protocols import C, Upstream
 from bridge.run.request import Request
 from bridge.run.tools.own_tools import OwnTools
+from bridge.run.tools.read_output import KeptOutputs
+from bridge.run.transcript import Transcript
+from bridge.run.window import Window, open_window
 
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
 """In a refusal of `tool_choice: none`."""
+_ABOUT_COMPACTION = re.compile(r"compaction|encrypted|decrypt", re.IGNORECASE)
+"""In a refusal of a compaction that the upstream has made itself."""
 
 
-@dataclass(frozen=True)
+class _Begun(TypedDict):
+    """The outcome of the step that a run begins with."""
+
+    catalogue: JsonObject
+    window: int | None
+    """How many tokens the model takes."""
+
+
+class _Asked(TypedDict):
+    """The outcome of a turn's request."""
+
+    response: NotRequired[Response]
+    error: NotRequired[ErrorInfo]
+    window: int | None
+
+
+@dataclass
 class Loop(Generic[C]):
     """One run. Everything it does to the world goes through `ctx.step`; everything it tells through `ctx.emit`."""
 
     upstream: Upstream
     tools: OwnTools[C]
+    kept: KeptOutputs
+    ask: Ask
     ctx: Context
     limits: Limits
     price: Price | None
     search: ToolSearch
     clock: Clock
+    window: int | None = field(default=None, init=False)
+    """How many tokens the model takes, as far as that is known."""
 
-    async def run(self, request: Request) -> Ending:
+    async def run(self, request: Request, transcript: Transcript) -> Ending:
         """Take turns until an ending; whatever was done before it has been emitted."""
-        deadline = self.clock.now() + self.limits.timeout_s
+        deadline = self.clock.now() + self.limits.timeout_s - self.ctx.used_s
         with self.clock.scope(deadline):
             try:
-                return await self._take_turns(request, deadline)
+                return await self._take_turns(request, transcript, deadline)
             except BridgeError as error:
                 return self._close_with(error, "context" if error.code == CONTEXT_EXCEEDED else None)
         return stop_short("timeout")
 
-    async def _take_turns(self, request: Request, deadline: float) -> Ending:
-        terms = await self._set_terms(request, deadline)
-        history, last_answer_for = begin_history(request), None
-        answerer = CallAnswerer(self.tools, self.ctx, self.clock)
+    async def _take_turns(self, request: Request, transcript: Transcript, deadline: float) -> Ending:
+        terms = await self._set_terms(request, transcript, deadline)
+        window, last_answer_for = open_window(transcript), None
+        answerer = CallAnswerer(self.tools, self.kept, self.ask, self.ctx, self.clock)
         for n in count(1):
             try:
-                response = await self._ask(n, request, history, terms, is_last=last_answer_for is not None)
+                response = await self._ask(n, request, window, terms, is_last=last_answer_for is not None)
             except UpstreamError as error:
                 if last_answer_for is None:
                     raise
@@ -62,75 +98,98 @@ class Loop(Generic[C]):
             calls = find_calls(response["output"])
             ending = _read_ending(response, calls)
             is_over = last_answer_for is not None or (ending is not None and ending["status"] != "needs_input")
-            answers = await answerer.answer(n, calls, None if is_over else terms.budget.allow(calls), terms)
+            names = await answerer.answer(n, calls, None if is_over else terms.budget.allow(calls), terms)
             if ending:
                 return stop_short(last_answer_for) if last_answer_for and ending == COMPLETED else ending
             if last_answer_for or _are_left_to_caller(calls, terms.offer):
                 return stop_short(last_answer_for or "caller_tools")
-            outputs = [answer.item for answer in answers]
+            outputs = transcript.list_outputs()
             terms.budget.end_turn(calls, outputs)
             last_answer_for = terms.budget.find_limit(n)
-            history.extend(response, outputs, tokens=terms.budget.context)
-            terms = self._grow(terms, answers)
+            window.count(terms.budget.context, outputs)
+            terms = self._grow(terms, names)
         raise AssertionError("every run has an end")
 
-    async def _set_terms(self, request: Request, deadline: float) -> Terms[C]:
-        catalogue = await self.tools.catalogue()
-        offer = make_offer(request, catalogue, self.limits, self.search)
+    async def _set_terms(self, request: Request, transcript: Transcript, deadline: float) -> Terms[C]:
+        begun = await self.ctx.step("begin", partial(self._begin, str(request.parameters["model"])))
+        self.window = begun["window"]
+        catalogue = self.tools.restore(begun["catalogue"])
+        offer = make_offer(request, transcript.items, catalogue, self.limits, self.search)
         self._tell([*catalogue.notices, *offer.notices])
         catalogue = catalogue.bring(offer.own)
         budget = Budget(self.limits, self.price, catalogue.polling)
         return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(self.limits.max_parallel, fast_acquire=True))
 
-    def _grow(self, terms: Terms[C], answers: Iterable[Answered]) -> Terms[C]:
-        offer = terms.offer.grow(name for answer in answers for name in answer.names)
+    async def _begin(self, model: str) -> _Begun:
+        return {"catalogue": await self.tools.describe(), "window": self.upstream.find_window(model)}
+
+    def _grow(self, terms: Terms[C], names: Iterable[str]) -> Terms[C]:
+        offer = terms.offer.grow(names)
         self._tell(offer.notices[len(terms.offer.notices) :])
         return terms if offer is terms.offer else replace(terms, offer=offer)
 
-    async def _ask(self, n: int, request: Request, history: History, terms: Terms[C], *, is_last: bool) -> Response:
-        """The n-th response; once more with less history where it was too much for the model, or without tools where it
-        must be the last and the upstream does not take that it may use none."""
-        model = str(request.parameters["model"])
-        self._make_room(history, model)
-        turn = _build_turn(n, request, history, terms.offer, is_last)
+    async def _ask(self, n: int, request: Request, window: Window, terms: Terms[C], *, is_last: bool) -> Response:
+        """Get the n-th response; once more with less history where it was too much for the model, with more of it where
+        the upstream refuses its own compaction, or without tools where it must be the last and the upstream does not
+        take that it may use none."""
+        self._make_room(window)
+        turn = _build_turn(n, request, window, terms.offer, is_last)
         try:
             return await self._create(n, f"turn:{n}", turn, terms)
         except UpstreamError as error:
-            if error.code == CONTEXT_EXCEEDED and self._make_room(history, model, is_over=True):
-                turn, key = _build_turn(n, request, history, terms.offer, is_last), f"turn:{n}:short"
-            elif is_last and turn.tools and error.status in (400, 422) and _ABOUT_TOOLS.search(error.message):
+            is_refused = error.status in (400, 422)
+            if error.code == CONTEXT_EXCEEDED and self._make_room(window, is_over=True):
+                turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}:short"
+            elif is_refused and _ABOUT_COMPACTION.search(error.message) and window.begin_earlier():
+                turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}:whole"
+            elif is_last and turn.tools and is_refused and _ABOUT_TOOLS.search(error.message):
                 turn, key = _take_tools(turn), f"turn:{n}:bare"
             else:
                 raise
         return await self._create(n, key, turn, terms)
 
-    def _make_room(self, history: History, model: str, *, is_over: bool = False) -> bool:
-        window = self.upstream.find_window(model)
-        if window is None:
+    def _make_room(self, window: Window, *, is_over: bool = False) -> bool:
+        if self.window is None:
             return False
-        history.tokens = max(history.tokens, window) if is_over else history.tokens
-        if moved := history.make_room(window, self.tools.keep):
-            message = f"The model's window of {window:,} tokens is nearly full: {moved} of the oldest outputs moved out"
+        window.tokens = max(window.tokens, self.window) if is_over else window.tokens
+        if moved := window.make_room(self.window, self.kept.keep):
+            message = (
+                f"The model's window of {self.window:,} tokens is nearly full: {moved} of the oldest outputs moved out"
+            )
             self._tell([{"code": "context", "message": message}])
         return bool(moved)
 
     async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
-        self.ctx.emit({"type": "turn.started", "turn": n, "tools": len(turn.tools), "model": turn.parameters["model"]})
-        create = partial(self.upstream.create, turn, deadline=terms.deadline, on_event=self.ctx.emit)
-        response = await self.ctx.step(key, create)
+        self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
+        asked = await self.ctx.step(key, partial(self._send, turn, terms.deadline))
+        self.window = asked["window"]
+        if error := asked.get("error"):
+            raise restore_error(error)
+        response = asked["response"]
         self._tell(response.get("notices", []))
+        spent = terms.budget.count(turn, response)
         self.ctx.emit(
-            {
-                "type": "turn.ended",
-                "turn": n,
-                "response_id": response["id"],
-                "model": response["model"],
-                "usage": response["usage"],
-                "output": list[Json](response["output"]),
-                **terms.budget.count(turn, response),
-            }
+            TurnEnded(
+                turn=n,
+                response_id=response["id"],
+                model=response["model"],
+                usage=response["usage"],
+                output=response["output"],
+                tokens=spent.tokens,
+                cost=spent.cost,
+                is_estimated=spent.is_estimated,
+            )
         )
         return response
+
+    async def _send(self, turn: Turn, deadline: float) -> _Asked:
+        """Send a turn. An error is an outcome too: a run that is taken up again must meet the same one."""
+        model = str(turn.parameters["model"])
+        try:
+            response = await self.upstream.create(turn, deadline=deadline, on_event=self.ctx.emit)
+        except BridgeError as error:
+            return {"error": describe_error(error), "window": self.upstream.find_window(model)}
+        return {"response": response, "window": self.upstream.find_window(model)}
 
     def _close_with(self, error: BridgeError, reason: Reason | None) -> Ending:
         """The ending of a run that failed, or that had come as far as it could."""
@@ -141,7 +200,7 @@ class Loop(Generic[C]):
 
     def _tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
-            self.ctx.emit(tell(notice))
+            self.ctx.emit(Notified(code=notice["code"], message=notice["message"]))
 
 
 def _are_left_to_caller(calls: list[Call], offer: Offer) -> bool:
@@ -149,7 +208,7 @@ def _are_left_to_caller(calls: list[Call], offer: Offer) -> bool:
     return any(call.name in offer.foreign for call in calls)
 
 
-def _build_turn(n: int, request: Request, history: History, offer: Offer, is_last: bool) -> Turn:
+def _build_turn(n: int, request: Request, window: Window, offer: Offer, is_last: bool) -> Turn:
     """The n-th request. A forced tool choice holds for the first only: forced on every turn, no run would end. The last
     answer has the same tools, and may use none: taken away, they would cost the upstream's cache."""
     parameters = dict(request.parameters)
@@ -157,7 +216,9 @@ def _build_turn(n: int, request: Request, history: History, offer: Offer, is_las
         parameters["tool_choice"] = "none"
     elif n > 1 and "tool_choice" in parameters:
         parameters["tool_choice"] = _relax(parameters["tool_choice"])
-    return Turn(parameters, tuple(history.items), offer.texts, history.last)
+    if base := window.find_base():
+        parameters["previous_response_id"] = base
+    return Turn(parameters, tuple(window.list_items()), offer.texts, window.find_last())
 
 
 def _take_tools(turn: Turn) -> Turn:

@@ -1,28 +1,24 @@
 """The engine that keeps runs in memory: each in a task of its own, and for a while after its end."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import NamedTuple, Self, TypeAlias
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import NamedTuple, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
+from bridge.events import Notified
 from bridge.items import JsonObject
-from bridge.run.engine import tell
-from bridge.run.limits import Ending
+from bridge.run.asking import Audience
+from bridge.run.engine import Execute, ForeignResponse, Listener, Message, Stop, never
 from bridge.run.run import Run
+from bridge.run.task import RunTask
 
-KEPT_S = 3600.0
-"""How long the result of a run can be asked for after its end."""
-KEPT_RUNS, KEPT_CHARS = 100, 64 << 20
+KEPT_S = 86_400.0
+"""How long a run can be asked for, and gone on from, after its end."""
+KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
 """How many runs that have ended are kept, and how much text of theirs in all; the oldest goes first."""
-
-_WEIGHED = ("output", "item", "text", "value", "message")
-"""Parts of events that can be long."""
-
-Execute: TypeAlias = Callable[[Run, JsonObject], Awaitable[Ending]]
 
 
 class _End(NamedTuple):
@@ -36,13 +32,18 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     A run that somebody waited for, and nobody has for `orphan_s` seconds, is stopped.
     """
 
-    def __init__(self, body: Execute, clock: Clock, *, orphan_s: float) -> None:
+    def __init__(self, body: Execute, clock: Clock, *, orphan_s: float, kept_chars: int = KEPT_CHARS) -> None:
         self._body = body
         self._clock = clock
         self._orphan_s = orphan_s
+        self._kept_chars = kept_chars
         self._runs: dict[str, Run] = {}
+        self._live: dict[str, RunTask] = {}
         self._ended: dict[str, _End] = {}
         """In the order of their ends."""
+        self._responses: dict[str, dict[str | None, str]] = {}
+        """The newest run that ended with a response, by the response and the principal: relays make up ids, and some
+        give every response the same."""
         self._chars = 0
         self._tasks: TaskGroup | None = None
 
@@ -53,71 +54,131 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             self._tasks.cancel_scope.cancel()
         self._tasks = None
 
-    def start(self, run_id: str, arguments: JsonObject, *, owner: str | None) -> Run:
-        """Start a run; `arguments` are `respond`'s, checked already."""
+    async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
+        """Start a run of checked arguments; one that has this id already is returned as it is."""
         assert self._tasks
-        run = Run(run_id, owner, arguments, self._clock, on_parted=self._note_parting)
-        self._runs[run_id] = run
-        self._tasks.start_soon(self._execute, run, name=f"run {run_id}")
-        return run
+        if run_id not in self._runs:
+            run = Run(run_id, principal, arguments)
+            task = RunTask(run, self._clock, on_parted=self._note_parting)
+            self._runs[run_id], self._live[run_id] = run, task
+            self._tasks.start_soon(self._drive, task, name=f"run {run_id}")
+        return self._runs[run_id]
 
-    def find(self, run_id: str, *, owner: str | None) -> Run | None:
-        """A run of this owner that is running or has ended not long ago."""
+    async def find(self, run_id: str, *, principal: str | None) -> Run | None:
+        """Find a run of this principal that goes on, or has ended not long ago."""
         self._forget()
         run = self._runs.get(run_id)
-        return run if run and run.owner == owner else None
+        return run if run and run.principal == principal else None
 
-    def find_lost(self, arguments: JsonObject, *, owner: str | None) -> Run | None:
-        """The run that an earlier, equal call of this owner began and got no result of: that call was given up by the
-        host, and this one repeats it."""
+    async def find_lost(self, arguments: JsonObject, *, principal: str | None) -> Run | None:
+        """Find the run that an earlier, equal call of this principal began and got no result of: that call was given
+        up by the host, and this one repeats it."""
         self._forget()
-        lost = (run for run in self._runs.values() if not (run.is_delivered or run.is_stopped or run.is_awaited))
-        return next((run for run in lost if run.owner == owner and run.arguments == arguments), None)
+        for run in self._runs.values():
+            is_lost = not (run.is_delivered or run.is_stopped or self.is_awaited(run))
+            if is_lost and run.principal == principal and run.arguments == arguments:
+                return run
+        return None
 
-    def find_response(self, response_id: str, *, owner: str | None) -> Run | None:
-        """The run of this owner that ended with this response."""
+    async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
+        """Find the newest run of this principal that ended with this response."""
         self._forget()
-        ended = (run for run in reversed(self._runs.values()) if run.owner == owner and run.ending)  # the newest counts
-        return next((run for run in ended if run.response_id == response_id), None)
+        runs = self._responses.get(response_id, {})
+        if runs and principal not in runs:
+            raise ForeignResponse(response_id)
+        return self._runs[runs[principal]] if runs else None
 
-    async def _execute(self, run: Run) -> None:
+    async def list(self, *, principal: str | None) -> list[Run]:
+        """List the runs of this principal, the newest first."""
+        self._forget()
+        return [run for run in reversed(self._runs.values()) if run.principal == principal]
+
+    async def wait(self, run: Run, *, news: int, until: float) -> Run:
+        """Wait until the run has more news than that, or until an instant of the clock."""
+        if live := self._live.get(run.run_id):
+            await live.wait(news, until)
+        return run
+
+    async def send(self, run: Run, message: Message) -> None:
+        """Say something to a run; one that has ended does not hear it."""
+        if live := self._live.get(run.run_id):
+            live.receive(message)
+
+    async def note_delivery(self, run: Run, *, is_delivered: bool) -> None:
+        """Note that a caller was given the result of a run, or was given up before it got it."""
+        run.is_delivered = is_delivered
+
+    def attend(
+        self,
+        run: Run,
+        listener: Listener | None = None,
+        *,
+        after: int = -1,
+        audience: Audience | None = None,
+        is_gone: Callable[[], bool] = never,
+    ) -> AbstractContextManager[None]:
+        """Wait for the run while entered, and hear its events behind number `after`."""
+        live = self._live.get(run.run_id)
+        return live.attend(listener, after, audience, is_gone) if live else nullcontext()
+
+    def is_awaited(self, run: Run) -> bool:
+        """Tell whether somebody waits for the run who was not given up."""
+        live = self._live.get(run.run_id)
+        return live is not None and live.is_awaited
+
+    async def _drive(self, task: RunTask) -> None:
         try:
-            await run.execute(partial(self._body, run, run.arguments))
+            await task.execute(self._body)
         finally:
-            end = _End(self._clock.now(), _weigh(run))
-            self._ended[run.run_id] = end
-            self._chars += end.chars
-            self._forget()
+            self._note_end(task.run)
+
+    def _note_end(self, run: Run) -> None:
+        del self._live[run.run_id]
+        if self._ended and (last := next(reversed(self._ended))) and self._ended[last].chars > self._kept_chars:
+            self._drop(last)  # it would throw out all others
+        self._ended[run.run_id] = end = _End(self._clock.now(), _weigh(run))
+        self._chars += end.chars
+        if run.response_id:
+            self._responses.setdefault(run.response_id, {})[run.principal] = run.run_id
+        self._forget()
 
     def _forget(self) -> None:
-        """Let go of what ended too long ago, and of the oldest where there is too much; the last is always kept."""
+        """Let go of what ended too long ago, and of the oldest where there is no room beside the last."""
         oldest = self._clock.now() - KEPT_S
         while self._ended:
             run_id, end = next(iter(self._ended.items()))
-            is_excess = len(self._ended) > KEPT_RUNS or (self._chars > KEPT_CHARS and len(self._ended) > 1)
-            if not is_excess and end.time > oldest:
+            chars = self._chars - self._ended[next(reversed(self._ended))].chars
+            if end.time > oldest and len(self._ended) <= KEPT_RUNS and chars <= self._kept_chars:
                 return
-            del self._ended[run_id], self._runs[run_id]
-            self._chars -= end.chars
+            self._drop(run_id)
 
-    def _note_parting(self, run: Run) -> None:
+    def _drop(self, run_id: str) -> None:
+        self._chars -= self._ended.pop(run_id).chars
+        run = self._runs.pop(run_id)
+        kept = self._responses.get(run.response_id or "", {})
+        if kept.get(run.principal) == run_id:
+            del kept[run.principal]
+        if run.response_id and not kept:
+            self._responses.pop(run.response_id, None)
+
+    def _note_parting(self, task: RunTask) -> None:
         if self._tasks:
-            self._tasks.start_soon(self._stop_orphan, run)
+            self._tasks.start_soon(self._stop_orphan, task)
 
-    async def _stop_orphan(self, run: Run) -> None:
-        joined = run.joined
+    async def _stop_orphan(self, task: RunTask) -> None:
+        joined = task.joined
         with self._clock.scope(self._clock.now() + self._orphan_s):
             await joined.wait()
             return
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
-        run.emit(tell({"code": "orphan", "message": message}))
-        run.cancel()
+        task.emit(Notified(code="orphan", message=message))
+        task.receive(Stop())
 
 
 def _weigh(run: Run) -> int:
-    """About how many characters of text there are in what it was given and has got, however deep."""
-    parts = [event[name] for event in run.events for name in _WEIGHED if name in event]
-    chars, left = 0, [run.arguments, *parts]
+    """Count about how many characters of text there are in what it was given and has got, however deep."""
+    chars = sum(map(len, run.transcript.list_items())) if run.transcript else 0
+    left: list[object] = [run.arguments, *map(vars, run.events)]
     while left:
         part = left.pop()
         if isinstance(part, str):

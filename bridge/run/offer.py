@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from bridge.config.settings import Limits, ToolSearch
 from bridge.errors import ArgumentError
 from bridge.items import Call, CallOutput, Json, JsonObject, Notice, encode, encode_error
-from bridge.run.engine import C
-from bridge.run.request import Request
+from bridge.run.protocols import C
+from bridge.run.request import Request, read_wishes
 from bridge.run.tools.find_tools import Room, make_find_tool, pick_first
 from bridge.run.tools.hosted_search import defer
 from bridge.run.tools.own_tools import OwnTool, RunCatalogue
@@ -68,7 +68,9 @@ def fail_call(code: str, message: str, **details: Json) -> CallOutput:
     return {"output": encode_error(code, message, **details), "is_error": True, "server": None, "tool": None}
 
 
-def make_offer(request: Request, catalogue: RunCatalogue[C], limits: Limits, search: ToolSearch) -> Offer:
+def make_offer(
+    request: Request, items: Sequence[str], catalogue: RunCatalogue[C], limits: Limits, search: ToolSearch
+) -> Offer:
     """The offer for `respond`'s `tools`: None is all; strings are globs over model names; objects are Responses tools.
 
     A function object whose name a server owns is sent as the caller wrote it and answered by that server. Where the
@@ -84,11 +86,11 @@ def make_offer(request: Request, catalogue: RunCatalogue[C], limits: Limits, sea
     offer = Offer(tuple(chosen.values()), owned, foreign)
     if len(chosen) <= limits.max_tools and _count_tokens(chosen, catalogue) <= limits.tool_tokens:
         return offer
-    named = frozenset(_find_named(request, chosen, search.pinned))
+    named = frozenset(_find_named(request, items, chosen, search.pinned))
     fixed = {name: text for name, text in chosen.items() if name in named or name not in catalogue.functions}
     hidden = {name: text for name, text in chosen.items() if name not in fixed}
     offer = replace(offer, texts=tuple(fixed.values()), hidden=hidden, room=Room(limits.max_tools, limits.tool_tokens))
-    begun = _leave_to_upstream(offer, catalogue) if search.hosted else _begin_small(offer, request, catalogue, search)
+    begun = _leave_to_upstream(offer, catalogue) if search.hosted else _begin_small(offer, items, catalogue, search)
     if len(begun.texts) > limits.max_tools:
         raise ArgumentError(_explain_excess(fixed, catalogue, limits.max_tools))
     return begun
@@ -100,16 +102,16 @@ def _count_tokens(chosen: Iterable[str], catalogue: RunCatalogue[C]) -> int:
     return sum(tokens[name] for name in chosen if name in tokens)
 
 
-def _find_named(request: Request, chosen: Iterable[str], pinned: Sequence[str]) -> Iterator[str]:
+def _find_named(request: Request, items: Iterable[str], chosen: Iterable[str], pinned: Sequence[str]) -> Iterator[str]:
     """The tools that no request of the run may do without: those that somebody named, and the pinned ones."""
     for entry in request.tools or ():
         yield entry if isinstance(entry, str) else _name(entry)
-    yield from request.name_tools()
+    yield from request.name_tools(items)
     for glob in pinned:
         yield from fnmatch.filter(chosen, glob)
 
 
-def _begin_small(offer: Offer, request: Request, catalogue: RunCatalogue[C], search: ToolSearch) -> Offer:
+def _begin_small(offer: Offer, items: Sequence[str], catalogue: RunCatalogue[C], search: ToolSearch) -> Offer:
     """What must not be left out, `find_tools`, and the tools that fit the input best."""
     if not offer.hidden:
         return offer
@@ -117,7 +119,7 @@ def _begin_small(offer: Offer, request: Request, catalogue: RunCatalogue[C], sea
     begun = replace(
         offer, texts=(*offer.texts, finder.function.encoded), owned=offer.owned | {finder.name}, own=(finder,)
     )
-    fitting = pick_first(catalogue, request.read_wishes(), offer.hidden, search.first)
+    fitting = pick_first(catalogue, read_wishes(items), offer.hidden, search.first)
     first = begun.room.fit({name: offer.hidden[name] for name in fitting}, begun.texts)
     grown = begun.grow(name for name in offer.hidden if name in first)
     message = (

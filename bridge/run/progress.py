@@ -2,13 +2,24 @@
 
 from contextlib import suppress
 
-from bridge.items import Json, JsonObject, decode, encode
+from bridge.events import (
+    CallEnded,
+    CallProgressed,
+    CallStarted,
+    Event,
+    InBackground,
+    Notified,
+    QuestionAsked,
+    Retrying,
+    TurnStarted,
+)
+from bridge.items import Json, decode, encode
 
 MAX_CHARS = 100
 
 
-def describe_event(event: JsonObject) -> str | None:
-    """What `event` says to somebody who waits, or None when it says nothing new.
+def describe_event(event: Event) -> str | None:
+    """Say what `event` tells somebody who waits; None when that is nothing new.
 
     One line without control characters: it has other programs' words in it, and may be shown on a terminal.
     """
@@ -16,47 +27,41 @@ def describe_event(event: JsonObject) -> str | None:
     return _flatten(line) if line else None
 
 
-def _describe(event: JsonObject) -> str | None:
-    match event["type"]:
-        case "turn.started":
-            return f"turn {event['turn']}: asking {event['model']} ({_count(event['tools'], 'tool')})"
-        case "call.started":
-            return f"  → {event['name']}({_show_arguments(event['arguments'])}){_show_owner(event['server'])}"
-        case "call.progress":
-            return f"  · {event['name']}: {_show_progress(event)}"
-        case "call.ended":
-            mark = "✗" if event["is_error"] else "✓"
-            return f"  {mark} {event['name']} {_show_time(event['duration_ms'])} {_show_output(event['item'])}"
-        case "question":
-            return f"  ? asking the user for {event['server']}: {_shorten(str(event['message']))}"
-        case "retry":
-            return f"  ! asking again in {event['pause_s']} s: {event['reason']}"
-        case "background":
-            return f"  · {event['response_id']} is made in the background and {event['what']}"
-        case "notice":
-            return f"  ! {event['message']}"
+def _describe(event: Event) -> str | None:
+    match event:
+        case TurnStarted():
+            return f"turn {event.turn}: asking {event.model} ({_count(event.tools, 'tool')})"
+        case CallStarted():
+            owner = f" on {event.server}" if event.server else ""
+            return f"  → {event.name}({_show_arguments(event.arguments)}){owner}"
+        case CallProgressed():
+            return f"  · {event.name}: {_show_progress(event)}"
+        case CallEnded():
+            mark = "✗" if event.is_error else "✓"
+            return f"  {mark} {event.name} {_show_time(event.duration_ms)} {_show_output(event.item.get('output'))}"
+        case QuestionAsked():
+            return f"  ? asking the user for {event.server}: {_shorten(event.message)}"
+        case Retrying():
+            return f"  ! asking again in {event.pause_s} s: {event.reason}"
+        case InBackground():
+            return f"  · {event.response_id} is made in the background and {event.what}"
+        case Notified():
+            return f"  ! {event.message}"
         case _:
             return None
 
 
-def _show_progress(event: JsonObject) -> str:
-    """How far a call has come: its words, and in which part or count."""
-    done, total = event["progress"], event["total"]
-    assert isinstance(done, (int, float))
-    share = f"{done / total:.0%}" if isinstance(total, (int, float)) and total > 0 else f"{done:g}"
-    return f"{event['message']} ({share})" if event["message"] else share
+def _show_progress(event: CallProgressed) -> str:
+    """Say how far a call has come: its words, and in which part or count."""
+    share = f"{event.progress / event.total:.0%}" if event.total and event.total > 0 else f"{event.progress:g}"
+    return f"{event.message} ({share})" if event.message else share
 
 
-def _count(number: Json, noun: str) -> str:
+def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _show_owner(server: Json) -> str:
-    return f" on {server}" if server else ""
-
-
-def _show_time(duration_ms: Json) -> str:
-    assert isinstance(duration_ms, (int, float))
+def _show_time(duration_ms: float) -> str:
     return f"{duration_ms / 1000:.1f} s" if duration_ms >= 1000 else f"{duration_ms:.0f} ms"
 
 
@@ -70,8 +75,7 @@ def _show_arguments(arguments: Json) -> str:
     return _shorten(_show(values)) if values else ""
 
 
-def _show_output(item: Json) -> str:
-    output = item.get("output") if isinstance(item, dict) else None
+def _show_output(output: Json) -> str:
     if isinstance(output, list):
         texts = [str(part.get("text") or f"[{part.get('type')}]") for part in output if isinstance(part, dict)]
         output = " ".join(texts)

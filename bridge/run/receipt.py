@@ -4,9 +4,11 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
+from bridge.events import AnswerParsed, CallEnded, CutOff, Kept, Notified, TurnEnded
 from bridge.items import Json, JsonObject, decode, encode, is_deep, read_text, read_usage
-from bridge.run.continuation import as_items, explain_next, find_items, find_pending, place_event
+from bridge.run.continuation import explain_next
 from bridge.run.limits import Ending
+from bridge.run.transcript import gather
 
 Detail = Literal["summary", "full"]
 CUT_CHARS = 400
@@ -18,7 +20,7 @@ _DOUBLES = {"output": "the items", "output_parsed": "the parsed answer"}
 
 
 def build_receipt(
-    run_id: str | None, events: Sequence[JsonObject], ending: Ending, *, detail: Detail = "summary", limit_chars: int
+    run_id: str | None, events: Sequence[Kept], ending: Ending, *, detail: Detail = "summary", limit_chars: int
 ) -> JsonObject:
     """The result object: `{status, output_text, run_id, response_id, model, turns, tool_calls, usage, …}`.
 
@@ -27,14 +29,15 @@ def build_receipt(
     `detail: full` adds each call's arguments and output, and every item of the run in order; so does an ending that
     leaves calls to the caller, which could not go on without the items.
     """
-    turns = [event for event in events if event["type"] == "turn.ended"]
+    turns = [event for event in events if isinstance(event, TurnEnded)]
+    last = turns[-1] if turns else None
     is_full = detail == "full" or ending["reason"] == "caller_tools"
     receipt: JsonObject = {
         "status": ending["status"],
         "output_text": find_text(events),
         "run_id": run_id,
-        "response_id": turns[-1]["response_id"] if turns else None,
-        "model": turns[-1]["model"] if turns else None,
+        "response_id": last.response_id if last else None,
+        "model": last.model if last else None,
         "turns": len(turns),
         "tool_calls": [_describe_call(event, is_full=is_full) for event in _find_calls(events)],
         "usage": _sum_usage(turns),
@@ -42,13 +45,13 @@ def build_receipt(
         "error": cast("JsonObject", ending["error"]),
         "notices": _find_notices(events),
     }
-    if answer := next((event for event in events if event["type"] == "answer"), None):
-        receipt["output_parsed"] = answer["value"]
+    if answer := next((event for event in events if isinstance(event, AnswerParsed)), None):
+        receipt["output_parsed"] = answer.value
     if is_full:
-        receipt["output"] = [_flatten_deep(item) for item in find_items(events)]
+        receipt["output"] = [_flatten_deep(item) for item in _list_items(events)]
     if ending["status"] == "needs_input":
-        receipt["pending"] = [_flatten_deep(item) for item in find_pending(events)]
-    following = explain_next(run_id, ending)
+        receipt["pending"] = [_flatten_deep(item) for item in gather(events).find_pending()]
+    following = cast("list[Json]", explain_next(run_id, ending))
     fitting = _fit(receipt, limit_chars - len(encode(following)) if following else limit_chars)
     return fitting | {"notices": [*cast("list[Json]", fitting["notices"]), *following]}
 
@@ -75,7 +78,7 @@ def render_text(receipt: JsonObject) -> str:
 
 def _explain_reason(reason: str, receipt: JsonObject) -> str:
     """The reason, and what is known of it."""
-    if pending := as_items(receipt.get("pending")):
+    if pending := cast("list[JsonObject]", receipt.get("pending")):
         return f"{reason}; pending: {', '.join(map(_describe_pending, pending))}"
     turns = f"after {receipt['turns']} turn{'' if receipt['turns'] == 1 else 's'}"
     return f"{reason}, {turns}"
@@ -87,29 +90,43 @@ def _describe_pending(item: JsonObject) -> str:
     return f"{item.get('name')}({item.get('arguments', item.get('input'))}){owner} [{asked_id}]"
 
 
-def find_text(events: Sequence[JsonObject]) -> str:
-    """The last words there were: an answer, or a comment on the way to one that never came."""
-    if cut_off := next((event["text"] for event in reversed(events) if event["type"] == "cut_off"), None):
-        return str(cut_off)
-    turns = (event for event in reversed(events) if event["type"] == "turn.ended")
-    texts = (read_text(as_items(turn["output"])) for turn in turns)
-    return next((text for text in texts if text), "")
+def find_text(events: Sequence[Kept]) -> str:
+    """Find the last words there were: an answer, or a comment on the way to one that never came."""
+    for event in reversed(events):
+        match event:
+            case CutOff(text=text):
+                return text
+            case TurnEnded() if text := read_text(event.output):
+                return text
+            case _:
+                continue
+    return ""
 
 
-def _find_calls(events: Iterable[JsonObject]) -> list[JsonObject]:
-    ended = (event for event in events if event["type"] == "call.ended")
-    return sorted(ended, key=place_event)
+def _list_items(events: Iterable[Kept]) -> list[JsonObject]:
+    """List every item of a run in order: each turn's output, then the outputs of its calls in call order."""
+    told = [event for event in events if isinstance(event, (TurnEnded, CallEnded))]
+    told.sort(key=lambda event: (event.turn, event.index if isinstance(event, CallEnded) else -1))
+    return [item for event in told for item in (event.output if isinstance(event, TurnEnded) else [event.item])]
 
 
-def _describe_call(event: JsonObject, *, is_full: bool) -> Json:
-    fields = ["turn", "call_id", "name", "server", "tool", "is_error", "duration_ms"]
-    call: JsonObject = {field: event[field] for field in fields}
+def _find_calls(events: Iterable[Kept]) -> list[CallEnded]:
+    ended = (event for event in events if isinstance(event, CallEnded))
+    return sorted(ended, key=lambda event: (event.turn, event.index))
+
+
+def _describe_call(event: CallEnded, *, is_full: bool) -> Json:
+    call: JsonObject = {
+        "turn": event.turn,
+        "call_id": event.call_id,
+        "name": event.name,
+        "server": event.server,
+        "tool": event.tool,
+        "is_error": event.is_error,
+        "duration_ms": event.duration_ms,
+    }
     if is_full:
-        item = event["item"]
-        call |= {
-            "arguments": _flatten_deep(event["arguments"]),
-            "output": item["output"] if isinstance(item, dict) else None,
-        }
+        call |= {"arguments": _flatten_deep(event.arguments), "output": event.item["output"]}
     return call
 
 
@@ -118,24 +135,22 @@ def _flatten_deep(item: Json) -> Json:
     return {"type": "unreadable", "json": encode(item)} if is_deep(item) else item
 
 
-def _find_notices(events: Iterable[JsonObject]) -> list[Json]:
-    """Each notice once, in order."""
+def _find_notices(events: Iterable[Kept]) -> list[Json]:
+    """Find each notice once, in order."""
     notices: dict[str, Json] = {}
     for event in events:
-        if event["type"] == "notice":
-            notices.setdefault(str(event["message"]), {"code": event["code"], "message": event["message"]})
+        if isinstance(event, Notified):
+            notices.setdefault(event.message, {"code": event.code, "message": event.message})
     return list(notices.values())
 
 
-def _sum_usage(turns: Sequence[JsonObject]) -> JsonObject:
-    spent = [usage if isinstance(usage := turn["usage"], dict) else None for turn in turns]
-    counts = [read_usage(usage) for usage in spent]
+def _sum_usage(turns: Sequence[TurnEnded]) -> JsonObject:
+    counts = [read_usage(turn.usage) for turn in turns]
     names = ("input_tokens", "output_tokens", "total_tokens")
     totals: JsonObject = {name: sum(count[name] for count in counts) for name in names}
-    costs = [cost for turn in turns if isinstance(cost := turn.get("cost"), float)]
-    if costs:
+    if costs := [turn.cost for turn in turns if turn.cost is not None]:
         totals["cost"] = round(sum(costs), 6)
-    return totals | {"per_turn": [None if is_deep(usage) else usage for usage in spent]}
+    return totals | {"per_turn": [None if is_deep(turn.usage) else turn.usage for turn in turns]}
 
 
 def _summarise_calls(receipt: JsonObject) -> str:

@@ -1,19 +1,19 @@
-"""What the caller asked for: parameters, items and a choice of tools, as the arguments of `respond` say it."""
+"""What the caller asked for: parameters and a choice of tools, as the arguments of `respond` say it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from bridge.items import CALL_TYPES, Json, JsonObject, Last, decode, encode
+from bridge.items import CALL_TYPES, Json, JsonObject, decode, encode
 
 END_CHARS, END_SENTENCES = 2000, 4
 """How much of each end of a message is read for what it asks for."""
 _SENTENCE_END = re.compile(r"[\n。;；!?！？]+|\.\s+|\bthen\b|然后|再")
 
-JOINED_LATER = ("input", "tools", "stream")
+JOINED_LATER = ("input", "tools", "stream", "previous_response_id")
 """Parts of the body that are no parameters of a turn."""
-SENT_AS_THEY_ARE = ["instructions", "previous_response_id", "tool_choice", "parallel_tool_calls"]
+SENT_AS_THEY_ARE = ["instructions", "tool_choice", "parallel_tool_calls"]
 SENT_AS_THEY_ARE += ["max_output_tokens", "temperature", "text", "store"]
 
 
@@ -22,39 +22,39 @@ class Request:
     """The arguments of `respond` that the loop is concerned with."""
 
     parameters: Mapping[str, Json]
-    """Create parameters other than `input`, `tools` and `stream`."""
-    items: Sequence[str]
-    """The input, each item as its JSON text."""
+    """Create parameters other than `input`, `tools`, `stream` and `previous_response_id`."""
     tools: Sequence[str | JsonObject] | None = None
     """The caller's choice of tools; None is all."""
-    last: Last | None = None
-    """The response that it goes on from, where the items until then are known here and among `items`."""
 
     @property
     def is_kept(self) -> bool:
-        """Whether the upstream adds every item to a conversation of its own: sent again, they would be in it twice."""
+        """True where the upstream adds every item to a conversation of its own: sent again, they would be in it
+        twice."""
         return "conversation" in self.parameters
 
-    def read_wishes(self) -> list[str]:
-        """What the user asks for: the last message, then its sentences, each of which may ask for another thing. Of a
-        long message it is the beginning and the end."""
-        texts = [_read_content(item.get("content")) for item in self._read_items() if item.get("role") == "user"]
-        text = texts[-1] if texts else ""
-        text = text if len(text) <= 2 * END_CHARS else f"{text[:END_CHARS]}\n{text[-END_CHARS:]}"
-        sentences = [part for part in _SENTENCE_END.split(text) if part.strip()]
-        ends = sentences[:END_SENTENCES] + sentences[END_SENTENCES:][-END_SENTENCES:]
-        return [text, *ends] if len(ends) > 1 else [text]
-
-    def name_tools(self) -> list[str]:
-        """The tools that it speaks of by name: those that the input has calls of, and those of a forced choice."""
-        called = [item.get("name") for item in self._read_items() if item.get("type") in CALL_TYPES]
+    def name_tools(self, items: Iterable[str]) -> list[str]:
+        """List the tools that it speaks of by name: those that the items have calls of, and those of a forced
+        choice."""
+        called = [item.get("name") for item in _read_items(items) if item.get("type") in CALL_TYPES]
         choice = self.parameters.get("tool_choice")
         entries = [choice, *_as_list(choice.get("tools"))] if isinstance(choice, dict) else []
         forced = [entry.get("name") for entry in entries if isinstance(entry, dict)]
         return [name for name in (*forced, *called) if isinstance(name, str)]
 
-    def _read_items(self) -> Iterator[JsonObject]:
-        return (item for item in map(decode, self.items) if isinstance(item, dict))
+
+def read_wishes(items: Iterable[str]) -> list[str]:
+    """Read what the user asks for: the last message, then its sentences, each of which may ask for another thing. Of a
+    long message it is the beginning and the end."""
+    texts = [_read_content(item.get("content")) for item in _read_items(items) if item.get("role") == "user"]
+    text = texts[-1] if texts else ""
+    text = text if len(text) <= 2 * END_CHARS else f"{text[:END_CHARS]}\n{text[-END_CHARS:]}"
+    sentences = [part for part in _SENTENCE_END.split(text) if part.strip()]
+    ends = sentences[:END_SENTENCES] + sentences[END_SENTENCES:][-END_SENTENCES:]
+    return [text, *ends] if len(ends) > 1 else [text]
+
+
+def _read_items(items: Iterable[str]) -> Iterator[JsonObject]:
+    return (item for item in map(decode, items) if isinstance(item, dict))
 
 
 def build_request(arguments: JsonObject, *, model: str, defaults: Mapping[str, Json]) -> Request:
@@ -77,7 +77,7 @@ def build_request(arguments: JsonObject, *, model: str, defaults: Mapping[str, J
     if more_tools := _as_list(defaults.get("tools")) + _as_list(extra.get("tools")):
         wanted = (["*"] if wanted is None else _as_list(wanted)) + more_tools
     sent = {name: value for name, value in parameters.items() if value is not None and name not in JOINED_LATER}
-    return Request(sent, _encode_input(arguments["input"]), cast("list[str | JsonObject] | None", wanted))
+    return Request(sent, cast("list[str | JsonObject] | None", wanted))
 
 
 def _as_object(value: Json) -> JsonObject:
@@ -87,11 +87,6 @@ def _as_object(value: Json) -> JsonObject:
 def _write_label(label: Json) -> str:
     """A metadata value: the API takes texts only."""
     return label if isinstance(label, str) else encode(label)
-
-
-def _encode_input(value: Json) -> list[str]:
-    items = value if isinstance(value, list) else [{"role": "user", "content": value}]
-    return [encode(item) for item in items]
 
 
 def _read_content(content: Json) -> str:

@@ -1,12 +1,23 @@
 """What a run has spent in tokens and money, and whether it can afford another turn."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from bridge.config.settings import Limits, Price
 from bridge.items import Json, JsonObject, Response, Turn, encode, read_usage
 
 CHARS_PER_TOKEN = 4
 """For what an upstream does not count."""
+
+
+class Spent(NamedTuple):
+    """What one turn has cost."""
+
+    tokens: int
+    cost: float | None
+    """In the unit of the prices; None without a price."""
+    is_estimated: bool
+    """True where the upstream counted nothing."""
 
 
 @dataclass
@@ -17,8 +28,8 @@ class Spending:
     cost: float = 0.0
     context: int = 0
 
-    def count(self, turn: Turn, response: Response, price: Price | None) -> JsonObject:
-        """Take in one turn; its account is `{tokens, cost, is_estimated}`."""
+    def count(self, turn: Turn, response: Response, price: Price | None) -> Spent:
+        """Take in one turn; returns its account."""
         usage = read_usage(response["usage"])
         is_estimated = not usage["total_tokens"]
         if is_estimated:
@@ -30,7 +41,7 @@ class Spending:
         cost = None if price is None else _price(price, usage, _read_cached(response["usage"]))
         self.tokens += self.context
         self.cost += cost or 0.0
-        return {"tokens": self.context, "cost": cost, "is_estimated": is_estimated}
+        return Spent(self.context, cost, is_estimated)
 
     def can_afford(self, limits: Limits, price: Price | None) -> bool:
         """Whether another turn as long as the last one leaves enough for a last answer."""

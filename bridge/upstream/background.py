@@ -1,20 +1,17 @@
 """A response that is made in the background: looked at until it is there, taken up again after a cut, cancelled."""
 
-from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
 from urllib.parse import quote
 
 import anyio
 
 from bridge.clock import Clock
 from bridge.errors import UpstreamError
-from bridge.items import JsonObject, Response, Turn
+from bridge.events import InBackground, OnEvent
+from bridge.items import Response, Turn
 from bridge.upstream.retries import Passing
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
-
-OnEvent: TypeAlias = Callable[[JsonObject], None]
 
 PENDING = ("queued", "in_progress")
 FIRST_PAUSE_S, GROWTH, LAST_PAUSE_S = 1.0, 1.5, 10.0
@@ -91,7 +88,7 @@ class Background:
             failures = 0
 
     def _tell(self, response_id: str, what: str) -> None:
-        self._on_event({"type": "background", "response_id": response_id, "what": what})
+        self._on_event(InBackground(response_id=response_id, what=what))
 
     async def _cancel(self) -> None:
         """Best effort: nobody waits for the answer."""

@@ -11,10 +11,11 @@ from bridge.clock import Clock
 from bridge.config.settings import UpstreamConfig
 from bridge.config.values import is_secret
 from bridge.errors import UpstreamError
+from bridge.events import OnEvent, Retrying, TextArrived
 from bridge.items import Notice, Response, Turn, read_usage
 from bridge.telemetry import Redactor
 from bridge.upstream.adapt import adapt
-from bridge.upstream.background import Background, OnEvent
+from bridge.upstream.background import Background
 from bridge.upstream.learn import learn
 from bridge.upstream.overflow import explain_overflow, is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
@@ -66,7 +67,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         return None if profile.compaction else profile.context_window
 
     async def create(self, turn: Turn, *, deadline: float, on_event: OnEvent) -> Response:
-        """Send one turn and return what it came to; `{"type": "text", "delta": …}` events while it streams.
+        """Send one turn and return what it came to; its text arrives as events while it streams.
 
         What this upstream does not bear is changed beforehand, or when a refusal names it, and kept so for the model
         once a request has passed; notices in the response tell of it. Raises UpstreamError, or ArgumentError for what
@@ -97,7 +98,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         outcome = await self._send_with_retries(sent, profile, deadline, on_event)
         failure = outcome if isinstance(outcome, UpstreamError) else read_failure(outcome[0])
         if failure and lessons_left and (learned := learn(failure, sent, profile)):
-            on_event({"type": "retry", "pause_s": 0, "reason": failure.message})
+            on_event(Retrying(pause_s=0, reason=failure.message))
             return await self._send_adapted(turn, learned, deadline, on_event, lessons_left=lessons_left - 1)
         if failure and is_overflow(failure):
             window = read_window(failure, sent)
@@ -129,14 +130,14 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
                 pause = find_pause(failure, tries)
                 if tries > self.config.max_retries or not self._fits(failure, deadline):
                     return self._finish(failure.error, explain_tries(tries, failure))
-                on_event({"type": "retry", "pause_s": round(pause, 1), "reason": self._redact(str(failure))})
+                on_event(Retrying(pause_s=round(pause, 1), reason=self._redact(str(failure))))
                 await self._clock.sleep(pause)
             except UpstreamError as error:
                 return self._finish(error)
 
     async def _send(self, turn: Turn, profile: Profile, on_event: OnEvent) -> tuple[Response, Form]:
         form: Form = "json" if profile.stream == "never" else "stream"
-        stream = StreamAccumulator(lambda delta: on_event({"type": "text", "delta": delta}))
+        stream = StreamAccumulator(lambda delta: on_event(TextArrived(delta=delta)))
         if turn.parameters.get("background"):
             return await Background(self._wire, self._clock, stream, on_event).create(turn, form)
         return await self._wire.post(turn, stream, form=form)

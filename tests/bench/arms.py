@@ -12,8 +12,8 @@ from mcp import Client, StdioServerParameters
 
 from bridge.app import Bridge
 from bridge.config.load import load
+from bridge.events import Event, TextArrived
 from bridge.host.waiting import TEXT_META
-from bridge.items import JsonObject
 from tests.bench.floor import Hear, open_floor
 from tests.bench.workloads import MANY, ROOT, Setup, Workload
 
@@ -96,12 +96,11 @@ async def open_direct(config: Path) -> AsyncIterator[Arm]:
     async with Bridge(load(config, environ={}), environ=os.environ) as bridge:
 
         async def run(workload: Workload, hear: Hear | None = None) -> None:
-            def listen(event: JsonObject) -> None:
-                if hear and event["type"] == "text":
-                    hear(str(event["delta"]).encode())
+            def listen(event: Event) -> None:
+                if hear and isinstance(event, TextArrived):
+                    hear(event.delta.encode())
 
-            started = bridge.start(workload.arguments, listen if hear else None)
-            await started.ended.wait()
+            started = await bridge.run(workload.arguments, listen if hear else None)
             assert started.ending
             assert started.ending["status"] == "completed", started.ending
 

@@ -29,6 +29,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.transports.connect import Outside
 from bridge.items import Call
 from bridge.telemetry import Redactor
+from tests.fakes.bridges import use_hub
 from tests.fakes.rogue import Rogue
 from tests.fakes.servers import ROGUE
 
@@ -105,7 +106,7 @@ async def connect(arm: Arm, modes: list[str] | None, bombs: Bombs) -> AsyncItera
             async def use(tool: str, arguments: Json) -> str:
                 made = Call("1", f"far__{tool}", json.dumps(arguments), {})
                 terms = CallTerms(deadline=anyio.current_time() + PATIENCE_S)
-                return str((await hub.call(hub.snapshot(), made, terms))["output"])
+                return str((await use_hub(hub, made, terms))["output"])
 
             yield use, lambda: len(hub.snapshot().tools)
         return

@@ -31,12 +31,15 @@ from mcp.client.session import MessageHandlerFnT
 from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
+from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.config.load import load
 from bridge.config.settings import Config
+from bridge.hub.catalogue import Catalogue
 from bridge.hub.health import State
+from bridge.hub.hub import Hub
 from bridge.hub.member import InProcess, Member
-from bridge.items import OWN_NAMES
+from bridge.items import OWN_NAMES, Call, CallOutput
 from bridge.questions import Ask, say_yes
 from bridge.telemetry import Redactor
 from tests.fakes.clock import until
@@ -184,6 +187,12 @@ async def ask(
         receipt = await bridge.respond(**(arguments or {}))
         bridge.upstream.assert_complete()
     return receipt, bridge.requests
+
+
+async def use_hub(hub: Hub, made: Call, terms: CallTerms, catalogue: Catalogue | None = None) -> CallOutput:
+    """What one call comes to that no run makes; it is asked for by `terms.ask`."""
+    send = await hub.prepare(catalogue or hub.snapshot(), made, terms.ask)
+    return await send(terms) if callable(send) else send
 
 
 def outputs_of(request: Request) -> list[Any]:

@@ -24,6 +24,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.transports.connect import Outside
 from bridge.items import Call, CallOutput
 from bridge.telemetry import Redactor
+from tests.fakes.bridges import use_hub
 from tests.fakes.canonical import RECOVERY_S, TRANSPORTS, count_fds, describe_server
 from tests.fakes.clock import VirtualClock
 from tests.fakes.peers import FAULTS, MemoryHttp, Peer, Trouble, start_peers
@@ -130,7 +131,7 @@ async def _spend(day: Day, hub: Hub, clock: VirtualClock, chance: random.Random)
 async def call(hub: Hub, name: str, mark: str, deadline: float) -> CallOutput:
     """One call, whose mark comes back if all is well."""
     made = Call(mark, name, json.dumps({"text": mark}), {})
-    return await hub.call(hub.snapshot(), made, CallTerms(deadline=deadline))
+    return await use_hub(hub, made, CallTerms(deadline=deadline))
 
 
 async def _check_calm(day: Day, hub: Hub, clock: VirtualClock) -> None:

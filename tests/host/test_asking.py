@@ -277,7 +277,7 @@ async def test_a_question_is_withdrawn_when_its_run_is_stopped(desk: Desk) -> No
     async with desk.open() as bridge, raw_host(bridge.server, "legacy", capabilities=CAN_ASK) as host:
         number = await begin(host)
         await until(lambda: bool(host.asked))
-        [run_id] = bridge._engine._runs
+        [run_id] = [run.run_id for run in await bridge.engine.list(principal="host")]
         await host.result(await host.call("respond_cancel", {"run_id": run_id}))
         assert (await host.receipt(number))["status"] == "cancelled"
         await until(lambda: any(heard["method"] == "notifications/cancelled" for heard in host.heard))

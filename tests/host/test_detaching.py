@@ -1,6 +1,7 @@
 """Runs that outlive the call that began them: what the caller is told, how it goes on, and when they end."""
 
 import gc
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,12 +14,13 @@ from mcp.client.client import ConnectMode
 from mcp.server.mcpserver import MCPServer
 
 from bridge.app import Bridge
+from bridge.events import Notified
+from bridge.items import JsonObject
+from bridge.run.engine import Context, Stop
 from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import KEPT_CHARS, KEPT_RUNS, KEPT_S, MemoryEngine
-from bridge.run.run import Run
 from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
 from tests.fakes.clock import PATIENCE_S, VirtualClock, until
-from tests.fakes.items import Json
 from tests.fakes.rawhost import raw_host
 from tests.fakes.servers import OrderedServer, ordered_server
 from tests.fakes.service import serving
@@ -79,7 +81,9 @@ async def wait(client: Client, run_id: str, **arguments: Any) -> dict[str, Any]:
 
 async def until_ended(bridge: Bridge, run_id: str) -> None:
     with anyio.fail_after(PATIENCE_S):
-        await bridge.find(run_id, owner="host").ended.wait()
+        run = await bridge.find(run_id, principal="host")
+        while run.ending is None:
+            run = await bridge.engine.wait(run, news=run.news, until=math.inf)
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -188,24 +192,24 @@ async def test_only_the_last_runs_are_kept() -> None:
         at.tool.release("a")
         ids = [(await respond(client))["run_id"] for _ in range(3)]
         for _ in range(KEPT_RUNS - 1):
-            run = at.bridge.start({"input": "x"}, owner="somebody else")
-            run.cancel()
-            await run.ended.wait()
+            run, _ = await at.bridge.start({"input": "x"}, principal="somebody else")
+            await at.bridge.engine.send(run, Stop())
+            await at.bridge.engine.wait(run, news=0, until=math.inf)
         assert [(await wait(client, run_id))["status"] for run_id in ids] == ["failed", "failed", "completed"]
 
 
 async def test_runs_with_much_text_are_kept_for_a_shorter_time() -> None:
-    async def end_at_once(run: Run, arguments: Json) -> Ending:
-        run.emit({"type": "notice", "code": "x", "message": arguments["input"]})
+    async def end_at_once(ctx: Context, arguments: JsonObject) -> Ending:
+        ctx.emit(Notified(code="x", message=str(arguments["input"])))
         return COMPLETED
 
     async with MemoryEngine(end_at_once, VirtualClock(), orphan_s=1) as engine:
         for number in range(4):
-            run = engine.start(f"run_{number}", {"input": "x" * (KEPT_CHARS // 5)}, owner="host")
-            await run.ended.wait()
+            run = await engine.start(f"run_{number}", {"input": "x" * (KEPT_CHARS // 5)}, principal="host")
+            await engine.wait(run, news=0, until=math.inf)
         await anyio.wait_all_tasks_blocked()
-        kept = [number for number in range(4) if engine.find(f"run_{number}", owner="host")]
-    assert kept == [2, 3]
+        kept = [number for number in range(4) if await engine.find(f"run_{number}", principal="host")]
+    assert kept == [1, 2, 3], "two, and the last"
 
 
 @pytest.mark.parametrize("after", [1, 2])
@@ -218,7 +222,9 @@ async def test_what_the_model_was_saying_is_in_the_result_of_a_run_that_goes_on_
         raw_host(bridge.server, "legacy") as host,
     ):
         number = await host.call("respond", {"input": "Hello"})
-        await until(lambda: "a time" in str([run.told for run in bridge._engine._runs.values()]))
+        while not (runs := await bridge.engine.list(principal="host")):
+            await anyio.lowlevel.checkpoint()
+        await until(lambda: "a time" in "".join(runs[0].saying))
         await clock.advance(45)
         receipt = await host.receipt(number)
         if after == 2:
@@ -337,7 +343,7 @@ async def test_a_run_lives_on_when_one_of_two_who_wait_for_it_stops() -> None:
     async with place() as at, raw_host(at.bridge.server, "legacy") as host:
         first = await host.call("respond", {"input": "Hello"})
         await at.tool.reached("a")
-        run_id = next(iter(at.bridge._engine._runs))
+        [run_id] = [run.run_id for run in await at.bridge.engine.list(principal="host")]
         second = await host.call("respond_wait", {"run_id": run_id})
         await anyio.wait_all_tasks_blocked()
         await host.cancel(first, "The user pressed stop")

@@ -1,6 +1,7 @@
 """Calls run at once, one at a time where the config says so, and never longer than they may."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import pytest
 from mcp.server.mcpserver import Context, MCPServer
 
 from bridge.call_terms import CallTerms
+from bridge.events import CallEnded
 from bridge.items import Call
 from bridge.questions import say_yes
 from builtin_tools.server import BuiltinServer
-from tests.fakes.bridges import open_bridge, open_without_host
+from tests.fakes.bridges import open_bridge, open_without_host, use_hub
 from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.http import HttpServer
 from tests.fakes.servers import OrderedServer, error_server, rendezvous_server, rogue
@@ -73,12 +75,12 @@ async def test_a_server_of_this_process_is_held_to_what_others_are_and_cannot_en
         ScriptedUpstream([responds(*calls), responds(message("done"))]) as upstream,
         open_without_host(upstream, {"near": server}, clock=clock, limits={"call_timeout_s": 5}) as bridge,
     ):
-        run = bridge.start({"input": "x"})
+        run, _ = await bridge.start({"input": "x"})
         with anyio.fail_after(PATIENCE_S):
             await began.wait()
             await clock.advance(5)
-            await run.ended.wait()
-    outputs = [str(event["item"]) for event in run.events if event["type"] == "call.ended"]
+            await bridge.engine.wait(run, news=0, until=math.inf)
+    outputs = [str(event.item) for event in run.events if isinstance(event, CallEnded)]
     assert given_up.is_set()
     assert sum("no result in time" in output for output in outputs) == 1
     assert sum("Error executing tool crash" in output for output in outputs) == 1
@@ -124,7 +126,7 @@ async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_pa
         async def use(tool: str) -> None:
             made = Call(tool, f"single__{tool}", "{}", {})
             terms = CallTerms(deadline=5, ask=say_yes)
-            outputs.append((await hub.call(catalogue, made, terms)).get("output"))
+            outputs.append((await use_hub(hub, made, terms, catalogue)).get("output"))
 
         tasks.start_soon(use, "sleep_forever")
         await until(counts.exists)
@@ -181,7 +183,7 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
         async def use() -> None:
             made = Call("1", "far__work", "{}", {})
             terms = CallTerms(deadline=999, on_progress=note, ask=say_yes)
-            outputs.append((await bridge.hub.call(catalogue, made, terms)).get("output"))
+            outputs.append((await use_hub(bridge.hub, made, terms, catalogue)).get("output"))
 
         tasks.start_soon(use)
         for beat in range(beats):

@@ -173,13 +173,11 @@ async def record(file: Path, script: Sequence[Answer], redact: Redactor, **optio
                 listen_to=recorder.listen_to,
             )
             async with bridge:
-                run = bridge.start(arguments)
-                recorder.begin(run.run_id, arguments, config, config.upstream)
-                run.listen(recorder.hear)
-                await run.ended.wait()
+                recorder.begin("run_1", arguments, config, config.upstream)
+                run = await bridge.run(arguments, run_id="run_1")
             assert run.ending
             receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=10**9)
-            recorder.end(receipt)
+            recorder.end(receipt, run.events)
     return receipt, [request.body.decode() for request in upstream.requests]
 
 
@@ -196,8 +194,7 @@ async def play(file: Path) -> Json:
     )
     with anyio.fail_after(20):
         async with bridge:
-            run = bridge.start(played.arguments, run_id=played.run_id)
-            await run.ended.wait()
+            run = await bridge.run(played.arguments, run_id=played.run_id)
     assert run.ending
     events = [played.give_back_time(event) for event in run.events]
     receipt = build_receipt(run.run_id, events, run.ending, limit_chars=10**9)

@@ -160,7 +160,7 @@ async def test_a_run_that_still_goes_on_and_one_that_is_unknown_cannot_be_gone_o
     ):
         number = await host.call("respond", {"input": "x"})
         await ordered.reached("a")
-        [run_id] = bridge._engine._runs
+        [run_id] = [run.run_id for run in await bridge.engine.list(principal="host")]
         receipt = await host.receipt(await host.call("respond", {"input": "y", "run_id": run_id}))
         assert "still goes on; call respond_wait" in receipt["error"]["message"]
         receipt = await host.receipt(await host.call("respond", {"input": "y", "run_id": "run_2"}))

@@ -1,14 +1,18 @@
 """Going on from an earlier response, on upstreams that keep responses, keep none, or forget them."""
 
+import math
 from typing import Any
 
+import anyio
 import pytest
 
-from bridge.clock import Clock
 from bridge.errors import ArgumentError
+from bridge.events import TurnEnded
 from bridge.items import JsonObject
-from bridge.run.conversations import KEPT_S, Conversations
-from bridge.run.request import Request
+from bridge.run.engine import Context
+from bridge.run.limits import COMPLETED, Ending
+from bridge.run.memory import KEPT_S, MemoryEngine
+from bridge.run.transcript import Transcript
 from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import VirtualClock
 from tests.fakes.upstream import Reply, ScriptedUpstream, api_error, call, message, reasoning, responds
@@ -84,13 +88,11 @@ async def test_a_conversation_goes_on_as_long_as_anybody_likes() -> None:
 
 async def test_nobody_goes_on_with_the_conversation_of_another() -> None:
     async with ScriptedUpstream([DONE, DONE]) as upstream, open_without_host(upstream) as bridge:
-        run = bridge.start({"input": "My secret is 42."}, owner="ada")
-        await run.ended.wait()
-        response_id = next(event["response_id"] for event in run.events if event["type"] == "turn.ended")
+        run = await bridge.run({"input": "My secret is 42."}, principal="ada")
+        following: JsonObject = {"input": "Which?", "previous_response_id": run.response_id}
         with pytest.raises(ArgumentError, match="there is no such response"):
-            bridge.start({"input": "Which?", "previous_response_id": response_id}, owner="bob")
-        again = bridge.start({"input": "Which?", "previous_response_id": response_id}, owner="ada")
-        await again.ended.wait()
+            await bridge.run(following, principal="bob")
+        await bridge.run(following, principal="ada")
     assert len(upstream.requests) == 2
 
 
@@ -105,35 +107,51 @@ async def test_unknown_expired_and_somebody_elses_get_the_same_answer() -> None:
     assert len(bridge.requests) == 1
 
 
+async def find_kept(*sizes: int) -> list[bool]:
+    """Hold conversations of so many characters one after the other, where there is room for 250 beside the last, and
+    tell which can be gone on with."""
+
+    async def converse(ctx: Context, arguments: JsonObject) -> Ending:
+        ctx.begin(Transcript(["x" * int(str(arguments["input"]))]))
+        ctx.emit(
+            TurnEnded(
+                turn=1,
+                response_id=f"resp_{arguments['input']}_{ctx.run.run_id}",
+                model=None,
+                usage=None,
+                tokens=0,
+                cost=None,
+                is_estimated=False,
+                output=[],
+            )
+        )
+        return COMPLETED
+
+    async with MemoryEngine(converse, VirtualClock(), orphan_s=1, kept_chars=250) as engine:
+        for number, size in enumerate(sizes):
+            run = await engine.start(str(number), {"input": size}, principal=None)
+            await engine.wait(run, news=0, until=math.inf)
+            await anyio.wait_all_tasks_blocked()
+        found = [await engine.find_response(f"resp_{size}_{n}", principal=None) for n, size in enumerate(sizes)]
+    return [run is not None for run in found]
+
+
 async def test_the_oldest_conversation_is_forgotten_where_there_is_no_room() -> None:
-    conversations = Conversations(Clock(), kept_chars=250)
-    for n in range(3):
-        ended: JsonObject = {"type": "turn.ended", "turn": 1, "response_id": f"resp_{n}", "output": []}
-        conversations.keep(Request({}, ["x" * 100]), [ended], owner=None)
-    assert keeps(conversations) == [False, True, True]
-
-
-def keeps(conversations: Conversations) -> list[bool]:
-    asked = [Request({"previous_response_id": f"resp_{n}"}, []) for n in range(3)]
-    return [conversations.restore(request, owner=None).last is not None for request in asked]
+    assert await find_kept(100, 100, 100, 100) == [False, False, True, True]
 
 
 async def test_a_conversation_that_there_is_no_room_for_throws_no_other_out() -> None:
-    conversations = Conversations(Clock(), kept_chars=250)
-    for n, size in enumerate((100, 100, 1000)):
-        ended: JsonObject = {"type": "turn.ended", "turn": 1, "response_id": f"resp_{n}", "output": []}
-        conversations.keep(Request({}, ["x" * size]), [ended], owner=None)
-    assert keeps(conversations) == [True, True, False]
+    assert await find_kept(10, 1000, 10) == [True, False, True]
 
 
 async def test_each_goes_on_with_its_own_where_the_upstream_gives_every_response_the_same_id() -> None:
     same = responds(message("Noted."), id="resp_1")
     async with ScriptedUpstream([same] * 4) as upstream, open_without_host(upstream) as bridge:
         for owner in ("ada", "bob"):
-            await bridge.start({"input": f"I am {owner}."}, owner=owner).ended.wait()
+            await bridge.run({"input": f"I am {owner}."}, principal=owner)
         for owner in ("ada", "bob"):
             arguments: JsonObject = {"input": "Who am I?", "previous_response_id": "resp_1"}
-            await bridge.start(arguments, owner=owner).ended.wait()
+            await bridge.run(arguments, principal=owner)
     said = [request.json["input"][0]["content"] for request in upstream.requests]
     assert said == ["I am ada.", "I am bob."] * 2
 

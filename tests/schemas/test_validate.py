@@ -17,7 +17,7 @@ from bridge.arguments import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, drop_empty
 from bridge.call_terms import CallTerms
 from bridge.items import Call
 from bridge.schemas.validate import ArgumentValidator
-from tests.fakes.bridges import open_bridge
+from tests.fakes.bridges import open_bridge, use_hub
 from tests.fakes.http import HttpServer, build_faulty
 from tests.fakes.servers import rogue
 from tests.fakes.stalls import Stall
@@ -222,7 +222,7 @@ async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server
         forever = CallTerms(deadline=math.inf)
         for number in range(2000):
             text = mutate(seeded.choice(['{"text": "a", "n": 5}', '{"n": 10, "text": "b"}']), seeded)
-            output = await hub.call(catalogue, Call(str(number), "far__judged", text, {}), forever)
+            output = await use_hub(hub, Call(str(number), "far__judged", text, {}), forever, catalogue)
             fits = judge.is_valid(read_strictly(text) if text else {})
             assert output["is_error"] != fits, (text, output)
             fit += fits

@@ -74,8 +74,8 @@ def find_share(questions: Sequence[Question], shelf: Shelf) -> tuple[float, floa
     whole = sum(shelf.tokens.values())
     shares = []
     for question in questions:
-        request = Request({}, [json.dumps({"role": "user", "content": question.text})])
-        offer = make_offer(request, RunCatalogue(shelf, {}), limits, ToolSearch())
+        items = [json.dumps({"role": "user", "content": question.text})]
+        offer = make_offer(Request({}), items, RunCatalogue(shelf, {}), limits, ToolSearch())
         grown = offer.grow(shelf.rank(question.text)[: ToolSearch().found])
         shares.append(sum(map(estimate_tokens, grown.texts)) / whole)
     return sum(shares) / len(shares), max(shares)

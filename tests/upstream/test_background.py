@@ -82,7 +82,7 @@ async def take(script: list[Reply]) -> tuple[Json, str, list[Request]]:
         config = UpstreamConfig(base_url=server.base_url)
         async with Upstream(config, clock=VirtualClock(autojump=True)) as upstream:
             response = await upstream.create(
-                turn, deadline=1e9, on_event=lambda event: told.append(str(event.get("delta") or ""))
+                turn, deadline=1e9, on_event=lambda event: told.append(str(getattr(event, "delta", "")))
             )
         server.assert_complete()
     return dict(response), "".join(told), server.requests

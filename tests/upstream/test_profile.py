@@ -500,7 +500,7 @@ async def test_a_window_that_a_response_was_over_is_forgotten() -> None:
         assert bridge.upstream is not None
         windows: list[int | None] = []
         for _ in range(2):
-            await bridge.start({"input": "Hello"}).ended.wait()
+            await bridge.run({"input": "Hello"})
             windows.append(bridge.upstream.find_window("gpt-4.1"))
     assert windows == [2024, None]
 

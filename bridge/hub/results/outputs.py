@@ -53,7 +53,7 @@ def fail(code: str, message: str, bridged: BridgedTool | None = None, **details:
     return {
         "output": encode_error(code, message, **details),
         "is_error": True,
-        "server": bridged.owner.key if bridged else None,
+        "server": bridged.server if bridged else None,
         "tool": bridged.tool.name if bridged else None,
     }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from bridge.items import OWN_NAMES, Json, JsonObject, decode
-from bridge.run.engine import C
+from bridge.run.protocols import C
 from bridge.run.tools.own_tools import Found, Function, OwnTool, RunCatalogue
 from bridge.texts import estimate_tokens
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Generic, NamedTuple
 
 from bridge.arguments import read_arguments
-from bridge.call_terms import CallTerms, OnProgress
+from bridge.call_terms import CallTerms
 from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
 from bridge.questions import Ask
-from bridge.run.engine import C, Tools
-from bridge.texts import Keep, cut_middle
+from bridge.run.protocols import C, Send, Tools
+from bridge.texts import cut_middle
 
 MAX_QUOTED_BYTES = 500
 """How much of a wrong argument is quoted back to the model."""
@@ -58,14 +58,14 @@ class OwnTool:
     def name(self) -> str:
         return self.function.name
 
-    async def call(self, call: Call, limit_bytes: int) -> CallOutput:
+    async def call(self, call: Call, terms: CallTerms) -> CallOutput:
         """What a call came to; whatever is wrong with it is words for the model."""
         import jsonschema_rs
 
         try:
             arguments = read_arguments(call.arguments)
             jsonschema_rs.validate(self.function.parameters, arguments)
-            answer = await self.answer(arguments, limit_bytes)
+            answer = await self.answer(arguments, terms.limit_bytes or 0)
             if isinstance(answer, Found):
                 return {**self._wrap(answer.text, is_error=False), "found": [*answer.names]}
             return self._wrap(answer, is_error=False)
@@ -129,32 +129,21 @@ class RunCatalogue(Generic[C]):
 
 @dataclass(frozen=True)
 class OwnTools(Generic[C]):
-    """The servers' tools and the run's own behind one `call`."""
+    """The servers' tools and the run's own behind one `prepare`."""
 
     servers: Tools[C]
     own: Sequence[OwnTool]
-    keep: Keep
-    """Where outputs go that are too long for the model."""
-    ask: Ask
-    """Asks the person what a call cannot go on without."""
 
-    async def catalogue(self) -> RunCatalogue[C]:
-        """The snapshot for this run, once every server is ready or known not to be."""
-        return RunCatalogue(await self.servers.catalogue(), {tool.name: tool for tool in self.own})
+    async def describe(self) -> JsonObject:
+        """Describe the servers' tools as JSON, once every server is ready or known not to be."""
+        return await self.servers.describe()
 
-    async def call(
-        self,
-        catalogue: RunCatalogue[C],
-        call: Call,
-        *,
-        deadline: float,
-        limit_bytes: int,
-        on_progress: OnProgress | None,
-    ) -> CallOutput:
-        """What a call came to. Never raises but for cancellation."""
+    def restore(self, described: JsonObject) -> RunCatalogue[C]:
+        """Make the catalogue of a run of what was described."""
+        return RunCatalogue(self.servers.restore(described), {tool.name: tool for tool in self.own})
+
+    async def prepare(self, catalogue: RunCatalogue[C], call: Call, ask: Ask) -> Send | CallOutput:
+        """Check a call, and ask where it needs a yes. Returns what sends it, or its output where it must not run."""
         if own := catalogue.own.get(call.name):
-            return await own.call(call, limit_bytes)
-        terms = CallTerms(
-            deadline=deadline, limit_bytes=limit_bytes, on_progress=on_progress, keep=self.keep, ask=self.ask
-        )
-        return await self.servers.call(catalogue.servers, call, terms)
+            return partial(own.call, call)
+        return await self.servers.prepare(catalogue.servers, call, ask)

@@ -1,7 +1,8 @@
 """The outputs of one run that were too long for the model: kept whole, and read by it page by page or by words."""
 
+import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import anyio.lowlevel
 
@@ -51,16 +52,28 @@ class KeptOutputs:
         # The outputs of the built-in tools are short, whatever they are asked.
         self.tool = OwnTool(FUNCTION, self._read, accompanies=lambda owner: owner != BUILTIN)
 
-    def keep(self, data: bytes) -> str:
-        """Keep an output, at the cost of the oldest ones where the room is short."""
-        self._count += 1
-        self._texts[self._count] = data
+    def keep(self, text: str, data: bytes) -> str:
+        """Keep a text now. Returns how the model can read it."""
+        [place] = self.reserve(1)
+        words = place.keep(text, data)
+        self.put(place.texts, place.data)
+        return words
+
+    def reserve(self, calls: int) -> list["Places"]:
+        """Reserve ids for the calls of one turn. Whichever ends first, each gives the same ids when it is repeated."""
+        return [Places(self._count + 1 + index, step=calls) for index in range(calls)]
+
+    def put(self, texts: Mapping[str, str], data: Mapping[str, bytes]) -> None:
+        """Keep texts by their ids, at the cost of the oldest ones where the room is short. `data` has those that are
+        at hand as UTF-8."""
+        for key, text in texts.items():
+            self._texts[int(key)] = data[key] if key in data else text.encode("utf-8", "replace")
+            self._count = max(self._count, int(key))
         while len(self._texts) > 1 and sum(map(len, self._texts.values())) > KEPT_BYTES:
             self._drop_oldest()
-        return f"{READ_OUTPUT} with id {self._count} has all of it"
 
     def _drop_oldest(self) -> None:
-        oldest = next(iter(self._texts))
+        oldest = min(self._texts)
         size = len(self._texts.pop(oldest))
         message = f"Long output {oldest} ({size:,} bytes) is no longer kept: the limit of a run is {KEPT_BYTES:,} bytes"
         self._notify({"code": "output_dropped", "message": message})
@@ -80,6 +93,22 @@ class KeptOutputs:
         if 0 < number <= self._count:
             return f"output {number} is no longer kept, or was of an earlier run; call the tool again"
         return f"there is no long output {number}; kept are: {', '.join(map(str, self._texts)) or 'none'}"
+
+
+class Places:
+    """The ids that one call has for the texts that have to be cut of its output, and those texts."""
+
+    def __init__(self, first: int, *, step: int) -> None:
+        self._ids = itertools.count(first, step)
+        self.texts: dict[str, str] = {}
+        self.data: dict[str, bytes] = {}
+        """The same as UTF-8."""
+
+    def keep(self, text: str, data: bytes) -> str:
+        """Give a text an id. Returns how the model can read it."""
+        key = str(next(self._ids))
+        self.texts[key], self.data[key] = text, data
+        return f"{READ_OUTPUT} with id {key} has all of it"
 
 
 def find_last_id(items: Iterable[str]) -> int:

@@ -1,0 +1,76 @@
+"""What the loop needs of its surroundings, as Protocols: they import no HTTP and no MCP."""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeAlias, TypeVar
+
+from bridge.call_terms import CallTerms
+from bridge.events import OnEvent
+from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
+from bridge.questions import Ask
+
+
+class Upstream(Protocol):
+    """The Responses endpoint."""
+
+    async def create(self, turn: Turn, *, deadline: float, on_event: OnEvent) -> Response:
+        """Send one turn; text arrives as events meanwhile. Raises UpstreamError or ArgumentError."""
+        ...
+
+    def find_window(self, model: str) -> int | None:
+        """Find how many tokens this model takes; None where that is not known yet."""
+        ...
+
+
+class Catalogue(Protocol):
+    """An immutable snapshot of the tools; a run keeps the one it began with."""
+
+    @property
+    def functions(self) -> Mapping[str, str]:
+        """Each model name with its function tool as JSON text, in a stable order."""
+        ...
+
+    @property
+    def owners(self) -> Mapping[str, str]:
+        """Each model name with the key of the server that owns it."""
+        ...
+
+    @property
+    def tokens(self) -> Mapping[str, int]:
+        """Each model name with about how many tokens its function tool costs."""
+        ...
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """The servers and tools that are missing from it, each with the reason."""
+        ...
+
+    @property
+    def polling(self) -> Collection[str]:
+        """The model names of the tools that may be called again and again with the same result."""
+        ...
+
+    def rank(self, wish: str) -> Sequence[str]:
+        """List the model names of the tools that would do what is wished, best first; none where none would."""
+        ...
+
+
+C = TypeVar("C", bound=Catalogue)
+Send: TypeAlias = Callable[[CallTerms], Awaitable[CallOutput]]
+"""Sends a call that may run to its server. Never raises but for cancellation."""
+
+
+class Tools(Protocol[C]):
+    """The connected servers."""
+
+    async def describe(self) -> JsonObject:
+        """Describe all tools as JSON, once every server is ready or known not to be."""
+        ...
+
+    def restore(self, described: JsonObject) -> C:
+        """Make the catalogue that was described, also by another process."""
+        ...
+
+    async def prepare(self, catalogue: C, call: Call, ask: Ask) -> Send | CallOutput:
+        """Check a call, and ask the person where it needs a yes. Returns what sends it, or its output where it must
+        not run. Never raises but for cancellation."""
+        ...

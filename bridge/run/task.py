@@ -1,0 +1,167 @@
+"""A run that goes on in this process: its Context, those who wait for it, and its end."""
+
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import anyio
+
+from bridge.clock import Clock
+from bridge.events import CutOff, Event, QuestionAsked, RunEnded
+from bridge.items import ErrorInfo
+from bridge.questions import Answer, Question
+from bridge.run.asking import Audience, Questions
+from bridge.run.engine import Execute, Intend, Listener, Message, Settle, Show, Stop
+from bridge.run.limits import CANCELLED, Ending
+from bridge.run.run import Run
+from bridge.run.transcript import Transcript
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+INTERNAL_ERROR: ErrorInfo = {
+    "code": "internal_error",
+    "message": "The bridge itself failed; its log has the cause.",
+    "who": "operator",
+    "status": None,
+    "request_id": None,
+}
+
+
+class RunTask:
+    """Drives one run, and is the Context of what it does. Remembers no step: the process that would resume the run is
+    the one that has ended."""
+
+    used_s = 0.0
+
+    def __init__(self, run: Run, clock: Clock, *, on_parted: Callable[["RunTask"], None]) -> None:
+        """`on_parted` is called when the last one who waited has gone and the run goes on."""
+        self.run = run
+        self.joined = anyio.Event()
+        """Set when somebody waits again, or nobody has to: it has ended."""
+        self._clock = clock
+        self._on_parted = on_parted
+        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled)
+        self._news = anyio.Event()
+        self._scope = anyio.CancelScope()
+        self._listeners: list[Listener] = []
+        self._waiters: list[Callable[[], bool]] = []
+        """Of each who waits, the question whether it was given up: it may not have heard of that yet."""
+
+    @property
+    def principal(self) -> str | None:
+        return self.run.principal
+
+    @property
+    def is_awaited(self) -> bool:
+        """True while somebody waits for it who was not given up."""
+        return any(not is_gone() for is_gone in self._waiters)
+
+    async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002
+        """Do `fn`."""
+        return await fn()
+
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:  # noqa: ARG002
+        """Do `fn`."""
+        return await fn(_intend)
+
+    def begin(self, transcript: Transcript) -> None:
+        """Begin the conversation."""
+        self.run.transcript = transcript
+
+    def emit(self, event: Event) -> None:
+        """Keep an event, and tell it to the listeners."""
+        kept = self.run.add(event, self._clock.time())
+        for listener in list(self._listeners):
+            self._tell(listener, kept)
+
+    async def ask(self, question: Question) -> Answer:
+        """Ask the person at the host; the run waits for the answer, a call that waits for the run need not."""
+        return await self._questions.ask(question)
+
+    def receive(self, message: Message) -> None:
+        """Take what somebody says to the run."""
+        match message:
+            case Stop():
+                self.run.is_stopped = True
+                self._scope.cancel()
+            case Show(key, seconds):
+                self._questions.show(key, seconds)
+            case Settle(key, answer):
+                self._questions.settle(key, answer)
+
+    async def wait(self, news: int, until: float) -> None:
+        """Wait for more news than that, or until an instant of the clock."""
+        while self.run.news <= news and self.run.ending is None and self._clock.now() < until:
+            with self._clock.scope(until):
+                await self._news.wait()
+
+    @contextmanager
+    def attend(
+        self, listener: Listener | None, after: int, audience: Audience | None, is_gone: Callable[[], bool]
+    ) -> Generator[None]:
+        """Wait for the run while entered, and hear its events."""
+        if audience:
+            self._questions.attend(audience)
+        if listener:
+            self._listeners.append(listener)
+            for event in self.run.events[after + 1 :]:
+                self._tell(listener, event)
+        self._waiters.append(is_gone)
+        self.joined.set()
+        try:
+            yield
+        finally:
+            self._waiters.remove(is_gone)
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+            if self.run.ending is None and not self._waiters:
+                self.joined = anyio.Event()
+                self._on_parted(self)
+
+    async def execute(self, body: Execute) -> None:
+        """Run `body` to the run's ending, once. Raises nothing but the cancellation of the task."""
+        ending = CANCELLED
+        try:
+            with self._scope:
+                ending = await body(self, self.run.arguments)
+        except Exception:
+            logger.exception("run %s broke", self.run.run_id)
+            ending = Ending(status="failed", reason=None, error=INTERNAL_ERROR)
+        finally:
+            self._end(ending)
+
+    def _end(self, ending: Ending) -> None:
+        self.run.ending = ending
+        if self.run.saying:
+            self.emit(CutOff(text="".join(self.run.saying)))
+        self.emit(RunEnded(status=ending["status"], reason=ending["reason"], error=ending["error"]))
+        self.joined.set()
+        self._wake()
+
+    def _tell(self, listener: Listener, event: Event) -> None:
+        try:
+            listener(event)
+        except Exception:
+            logger.exception("run %s: a listener broke and hears no more", self.run.run_id)
+            self._listeners.remove(listener)
+
+    def _note_question(self, key: str, question: Question) -> None:
+        self.run.questions[key] = question
+        self.emit(QuestionAsked(question=key, server=question.server, message=question.message))
+        self._wake()
+
+    def _note_settled(self, key: str) -> None:
+        if self.run.questions.pop(key, None):
+            self._wake()
+
+    def _wake(self) -> None:
+        self.run.news += 1
+        self._news.set()
+        self._news = anyio.Event()
+
+
+async def _intend() -> None:
+    """Nobody would look for the intent."""

@@ -1,0 +1,111 @@
+"""What of a conversation is sent: all from the last compaction on, with long outputs moved out where room is short."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from bridge.items import CALL_TYPES, JsonObject, Last, decode, encode
+from bridge.run.spending import CHARS_PER_TOKEN
+from bridge.run.transcript import Transcript
+from bridge.texts import Keep
+
+NEAR, ROOMY = 0.9, 0.7
+"""Of the model's window: from where on room is made, and how much of it is used then."""
+SMALLEST_CHARS = 500
+"""Outputs below this stay: a pointer would hardly be shorter."""
+
+
+@dataclass
+class Window:
+    """The items of a transcript that the next request carries."""
+
+    transcript: Transcript
+    tokens: int
+    """About how many the next request has."""
+    _pointers: dict[int, str] = field(default_factory=dict[int, str])
+    """In place of outputs that were moved out, by their places in the transcript."""
+    _refused: set[int] = field(default_factory=set[int])
+    """Places of the compactions that the upstream did not take back."""
+    _changed: int = -1
+    """How many items the upstream had seen when something among them was changed here the last time."""
+
+    @property
+    def start(self) -> int:
+        """The place of the first item that is sent."""
+        if self.transcript.is_kept:
+            return self.transcript.seen
+        return max((place for place in self.transcript.compactions if place not in self._refused), default=0)
+
+    def list_items(self) -> list[str]:
+        """The items to send, in order."""
+        whole, start = self.transcript.list_items(), self.start
+        if not self._pointers and not self._refused:
+            return whole[start:]
+        places = (place for place in range(start, len(whole)) if place not in self._refused)
+        return [self._pointers.get(place, whole[place]) for place in places]
+
+    def find_last(self) -> Last | None:
+        """The response that the request can go on from, counted in the items that are sent; None where the upstream
+        would go on with something else than what is sent."""
+        response_id, seen, start = self.transcript.response_id, self.transcript.seen, self.start
+        is_other = self.transcript.is_kept or self._changed == seen
+        return Last(response_id, seen - start) if response_id and not is_other else None
+
+    def find_base(self) -> str | None:
+        """The response that the first item goes on from, where that item is sent and the upstream knows no better."""
+        return self.transcript.base if self.start == 0 and not self.transcript.is_kept else None
+
+    def begin_earlier(self) -> bool:
+        """Leave out the last compaction, which the upstream has refused, and begin at the one before it or with the
+        first item. False where there is none to leave out."""
+        start = self.start
+        if start not in self.transcript.compactions:
+            return False
+        self._refused.add(start)
+        self._changed = self.transcript.seen
+        return True
+
+    def count(self, tokens: int, outputs: Iterable[str]) -> None:
+        """Count what the next request has: `tokens` of the last turn, and the outputs of its calls."""
+        self.tokens = tokens + sum(map(len, outputs)) // CHARS_PER_TOKEN
+
+    def make_room(self, window: int, keep: Keep) -> int:
+        """Move the oldest outputs out where `window` tokens are nearly full; returns how many. In the place of each
+        stands how the model can read it again."""
+        if self.tokens <= NEAR * window:
+            return 0
+        moved, whole = 0, self.transcript.list_items()
+        for place in range(self.start, len(whole)):
+            if self.tokens <= ROOMY * window:
+                break
+            text = whole[place]
+            if place not in self._pointers and len(text) > SMALLEST_CHARS and (item := _read_output(text)):
+                self._pointers[place] = _point(item, keep)
+                self.tokens -= (len(text) - len(self._pointers[place])) // CHARS_PER_TOKEN
+                moved += 1
+                if place < self.transcript.seen:
+                    self._changed = self.transcript.seen
+        return moved
+
+
+def open_window(transcript: Transcript) -> Window:
+    """The window of a run that begins with this transcript."""
+    window = Window(transcript, 0)
+    window.tokens = sum(map(len, window.list_items())) // CHARS_PER_TOKEN
+    return window
+
+
+def _read_output(text: str) -> JsonObject | None:
+    """The item, where it is the output of a call; what cannot be one is not even read."""
+    if not any(f'"{kind}"' in text for kind in CALL_TYPES.values()):
+        return None
+    item = decode(text)
+    is_output = isinstance(item, dict) and item.get("type") in CALL_TYPES.values() and "output" in item
+    return item if is_output and isinstance(item, dict) else None
+
+
+def _point(item: JsonObject, keep: Keep) -> str:
+    output = item["output"]
+    text = output if isinstance(output, str) else encode(output)
+    whole = text.encode("utf-8", "replace")
+    pointer: JsonObject = {"output": f"[{len(whole):,} bytes moved out to make room; {keep(text, whole)}]"}
+    return encode(item | pointer)
