@@ -8,7 +8,7 @@ import anyio.to_thread
 from rich.console import Console
 from rich.text import Text
 
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question, leave_unasked, say_yes
 from bridge.run.progress import describe_event
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from bridge.clock import Clock
-from bridge.items import Json, JsonObject, scrub
+from bridge.json_text import Json, JsonObject, scrub
 from bridge.run.progress import describe_event
 
 HEARTBEAT_S = 10.0

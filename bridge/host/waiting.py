@@ -9,7 +9,7 @@ from bridge.clock import Clock
 from bridge.host.audience import is_modern, read_answer, write_question
 from bridge.host.cancellation import Context, is_given_up, wants_progress
 from bridge.host.progress import ProgressRelay
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import leave_unasked
 from bridge.run.asking import Asked
 from bridge.run.run import Run

@@ -14,7 +14,8 @@ from mcp import types
 from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
-from bridge.items import OWN_NAMES, Notice, scrub
+from bridge.items import OWN_NAMES, Notice
+from bridge.json_text import scrub
 from bridge.schemas.repair import build_function
 from bridge.schemas.validate import ArgumentValidator
 from bridge.search.near import find_near

@@ -12,7 +12,8 @@ from typing_extensions import override
 from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.errors import ReplayError
-from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error, scrub
+from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.json_text import JsonObject, encode, scrub
 from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Returned, Sent, locate_call
 from bridge.recording.record import CANCELLED, tidy
 from bridge.recording.snapshot import Snapshot

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bridge.config.settings import NO_MODEL, Config, UpstreamConfig
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.continuation import complete_input, continue_run
 from bridge.run.conversations import Conversations
 from bridge.run.engine import Engine

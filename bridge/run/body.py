@@ -7,7 +7,7 @@ from typing import Generic
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, UpstreamConfig
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
 from bridge.run.conversations import Conversations

@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from bridge.config.settings import Limits, Price
-from bridge.items import Call, CallOutput, JsonObject, Response, Turn
+from bridge.items import Call, CallOutput, Response, Turn
+from bridge.json_text import JsonObject
 from bridge.run.limits import Reason
 from bridge.run.repeats import Repeats
 from bridge.run.spending import Spending

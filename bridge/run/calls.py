@@ -9,7 +9,8 @@ import anyio
 
 from bridge.call_terms import OnProgress
 from bridge.clock import Clock
-from bridge.items import Call, CallOutput, JsonObject, answer_call, encode
+from bridge.items import Call, CallOutput, answer_call
+from bridge.json_text import JsonObject, encode
 from bridge.run.budget import Budget
 from bridge.run.engine import C, Context, tell
 from bridge.run.offer import Offer, fail_call

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 from bridge.errors import ArgumentError
-from bridge.items import CALL_TYPES, Json, JsonObject, Notice, find_calls
+from bridge.items import CALL_TYPES, Notice, find_calls
+from bridge.json_text import Json, JsonObject
 from bridge.run.limits import Ending
 from bridge.run.run import Run
 

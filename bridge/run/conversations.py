@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 from bridge.clock import Clock
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject, Last, encode
+from bridge.items import Last
+from bridge.json_text import JsonObject, encode
 from bridge.run.continuation import as_items, place_event
 from bridge.run.request import Request
 

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from bridge.call_terms import CallTerms
-from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
+from bridge.items import Call, CallOutput, Notice, Response, Turn
+from bridge.json_text import JsonObject
 from bridge.run.run import Run
 
 T = TypeVar("T")

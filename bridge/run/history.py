@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bridge.items import CALL_TYPES, JsonObject, Last, Response, decode, encode
+from bridge.items import CALL_TYPES, Last, Response
+from bridge.json_text import JsonObject, decode, encode
 from bridge.run.request import Request
 from bridge.run.spending import CHARS_PER_TOKEN
 from bridge.texts import Keep

@@ -12,7 +12,8 @@ import anyio
 from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.items import Call, Json, Notice, Response, Turn, find_calls
+from bridge.items import Call, Notice, Response, Turn, find_calls
+from bridge.json_text import Json
 from bridge.run.budget import Budget
 from bridge.run.calls import Answered, CallAnswerer, Terms
 from bridge.run.engine import C, Context, Upstream, tell

@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.engine import tell
 from bridge.run.limits import Ending
 from bridge.run.run import Run

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from bridge.items import Json, JsonObject, decode, encode
+from bridge.json_text import Json, JsonObject, decode, encode
 
 MAX_CHARS = 100
 

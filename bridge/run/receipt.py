@@ -4,7 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
-from bridge.items import Json, JsonObject, decode, encode, is_deep, read_text, read_usage
+from bridge.items import read_text, read_usage
+from bridge.json_text import Json, JsonObject, decode, encode, is_deep
 from bridge.run.continuation import as_items, explain_next, find_items, find_pending, place_event
 from bridge.run.limits import Ending
 

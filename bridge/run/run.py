@@ -9,7 +9,8 @@ from typing import TypeAlias, TypeVar
 import anyio
 
 from bridge.clock import Clock
-from bridge.items import ErrorInfo, JsonObject
+from bridge.items import ErrorInfo
+from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question
 from bridge.run.asking import Questions
 from bridge.run.limits import Ending

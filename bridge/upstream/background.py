@@ -9,7 +9,8 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.errors import UpstreamError
-from bridge.items import JsonObject, Response, Turn
+from bridge.items import Response, Turn
+from bridge.json_text import JsonObject
 from bridge.upstream.retries import Passing
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire

@@ -13,7 +13,7 @@ from mcp import Client, StdioServerParameters
 from bridge.app import Bridge
 from bridge.config.load import load
 from bridge.host.waiting import TEXT_META
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from tests.bench.floor import Hear, open_floor
 from tests.bench.workloads import MANY, ROOT, Setup, Workload
 

@@ -6,7 +6,7 @@ import pytest
 
 from bridge.clock import Clock
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.conversations import KEPT_S, Conversations
 from bridge.run.request import Request
 from tests.fakes.bridges import open_bridge, open_client, respond
