@@ -22,7 +22,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.hub.transports.connect import Outside
 from bridge.hub.transports.in_process import InProcess
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.processes.children import Child
 from bridge.questions import Ask
 from bridge.run.admission import Admission

@@ -3,7 +3,7 @@
 import json
 from typing import NoReturn
 
-from bridge.items import Json, JsonObject, encode, read_float
+from bridge.json_text import Json, JsonObject, encode, read_float
 
 MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS = 262_144, 64
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, TypeAlias, TypeVar, get_args
 
-from bridge.items import ErrorInfo, Json, JsonObject
+from bridge.items import ErrorInfo
+from bridge.json_text import Json, JsonObject
 
 Status: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"]
 

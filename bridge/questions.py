@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypedDict
 
-from bridge.items import JsonObject, encode
+from bridge.json_text import JsonObject, encode
 
 YES, NO = "run it", "do not run it"
 MAX_SHOWN_CHARS = 4000

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
-from bridge.items import Json
+from bridge.json_text import Json
 
 BLANK = "***"
 MAX_WAITING_LINES = 1000

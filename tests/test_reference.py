@@ -12,7 +12,7 @@ from bridge.cli.main import build_parser
 from bridge.config import settings
 from bridge.host.schema import ARGUMENTS, RESULT_FIELDS
 from bridge.host.tools import CANCEL_ARGUMENTS, WAIT_ARGUMENTS
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 
 SECTIONS = {
     "upstream": settings.UpstreamConfig,

@@ -13,7 +13,7 @@ from bridge.app import OFFLINE, Bridge, make_run_id
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import Config, UpstreamConfig
-from bridge.items import JsonObject, encode
+from bridge.json_text import JsonObject, encode
 from bridge.offline.app import OfflineTransport
 from bridge.processes.children import Child
 from bridge.questions import say_yes

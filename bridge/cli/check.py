@@ -19,7 +19,7 @@ from bridge.config.settings import NO_UPSTREAM, Config
 from bridge.hub.failures import COMMAND_NOT_FOUND
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
-from bridge.items import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.upstream.profile import name_profile

@@ -16,7 +16,7 @@ from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.entries import build_entry
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import Config
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 
 GLOSS = "(asks for the time, the system, 123.5 + 456.7 and three random numbers from 1 to 100, all at once)"
 

@@ -16,7 +16,7 @@ from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
 from bridge.hub.hub import Hub
-from bridge.items import Json, JsonObject, decode, encode
+from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens

@@ -12,7 +12,7 @@ from typing_extensions import override
 from bridge.app import Bridge
 from bridge.cli.codes import COMPLETED, FAILED
 from bridge.config.settings import Config
-from bridge.items import JsonObject, decode, encode
+from bridge.json_text import JsonObject, decode, encode
 from bridge.processes.children import Child
 from bridge.questions import ask_nobody
 from bridge.run.receipt import build_receipt

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bridge.config.load import load
 from bridge.errors import ConfigError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 
 FILES = {
     "claude-desktop": "Claude Desktop: Settings > Developer > Edit Config (claude_desktop_config.json)",

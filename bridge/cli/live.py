@@ -16,7 +16,7 @@ from bridge.cli.tools import make_printable
 from bridge.clock import Clock
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
 from bridge.errors import ArgumentError, NotConfigured
-from bridge.items import JsonObject, encode
+from bridge.json_text import JsonObject, encode
 from bridge.recording.lines import Found, Tried
 from bridge.recording.record import RecordingTransport
 from bridge.recording.tape import Tape

@@ -5,7 +5,7 @@ import sys
 
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config
 from bridge.errors import ArgumentError, NotConfigured
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 
 
 def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:

@@ -9,7 +9,7 @@ from bridge.app import Bridge
 from bridge.cli.ask import print_result
 from bridge.cli.terminal import Terminal
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import ask_nobody
 from bridge.recording.replay import Replay
 from bridge.recording.tape import read_tape

@@ -12,7 +12,7 @@ from bridge.cli.codes import COMPLETED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
-from bridge.items import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 from bridge.processes.children import Child
 from bridge.run.tools.find_tools import find_tools
 from bridge.run.tools.own_tools import RunCatalogue

@@ -16,7 +16,7 @@ from bridge.cli.codes import COMPLETED
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
-from bridge.items import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge.errors import ArgumentError
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 
 MAX_IMAGE_BYTES, MAX_FILE_BYTES = 20 << 20, 50 << 20
 """What the API takes (images: 20 MiB; files: 50 MB, and all of a request together no more)."""

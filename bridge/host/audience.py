@@ -7,7 +7,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from bridge.host.cancellation import Context
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question
 
 NO_ELICITATION = "this host has no way to ask them"

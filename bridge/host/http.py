@@ -31,7 +31,7 @@ from bridge.errors import ConfigError
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.malformed import Reworded
 from bridge.host.server import BridgeServer
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}

@@ -7,7 +7,7 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.events import CallProgressed, Event, RunEnded, TextArrived
-from bridge.items import scrub
+from bridge.json_text import scrub
 from bridge.run.progress import describe_event
 
 HEARTBEAT_S = 10.0

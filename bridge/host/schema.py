@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from bridge.errors import ArgumentError
-from bridge.items import Json, JsonObject, decode, encode, scrub
+from bridge.json_text import Json, JsonObject, decode, encode, scrub
 from bridge.schemas.plain import fits, is_plain
 
 if TYPE_CHECKING:

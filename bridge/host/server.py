@@ -25,7 +25,7 @@ from bridge.host.principal import find_principal
 from bridge.host.schema import clean_arguments
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.engine import Engine, Settle, Show, Stop
 from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text

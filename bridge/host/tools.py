@@ -11,7 +11,7 @@ from mcp import types
 
 from bridge.errors import ArgumentError
 from bridge.host.schema import ARGUMENTS, RESULT
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 
 _RUN_ID: JsonObject = {"type": "string", "minLength": 1, "description": "The run_id of an earlier result"}
 

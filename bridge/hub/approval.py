@@ -2,7 +2,8 @@
 
 from bridge.hub.catalogue import BridgedTool
 from bridge.hub.results.outputs import fail
-from bridge.items import CallOutput, JsonObject
+from bridge.items import CallOutput
+from bridge.json_text import JsonObject
 from bridge.questions import Ask, ask_approval, is_yes
 
 

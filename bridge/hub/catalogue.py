@@ -15,7 +15,8 @@ from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, Upstrea
 from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
-from bridge.items import OWN_NAMES, Json, JsonObject, Notice, scrub
+from bridge.items import OWN_NAMES, Notice
+from bridge.json_text import Json, JsonObject, scrub
 from bridge.schemas.repair import build_function
 from bridge.schemas.validate import ArgumentValidator
 from bridge.search.near import find_near

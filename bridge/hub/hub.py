@@ -19,7 +19,8 @@ from bridge.hub.member import Member
 from bridge.hub.results.outputs import fail, render_result
 from bridge.hub.transports.connect import Outside
 from bridge.hub.transports.in_process import InProcess
-from bridge.items import Call, CallOutput, Json, JsonObject
+from bridge.items import Call, CallOutput
+from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.processes.children import Child
 from bridge.questions import Ask

@@ -22,7 +22,7 @@ from bridge.hub.transports.connect import Outside, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
 from bridge.hub.transports.replies import NOT_SENT
 from bridge.hub.transports.stdio import Process
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 

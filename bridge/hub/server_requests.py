@@ -15,7 +15,7 @@ from mcp.client import ClientRequestContext
 from bridge.clock import Clock
 from bridge.hub.calls import Result
 from bridge.hub.failures import CallFailed
-from bridge.items import JsonObject, encode
+from bridge.json_text import JsonObject, encode
 from bridge.questions import MAX_SHOWN_CHARS, Answer, Ask, Question
 from bridge.telemetry import Redactor
 

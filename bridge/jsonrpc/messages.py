@@ -23,7 +23,7 @@ from mcp_types import (
 )
 from pydantic_core import from_json
 
-from bridge.items import Json, encode
+from bridge.json_text import Json, encode
 from bridge.jsonrpc.lines import KEPT_BYTES, Overlong
 
 _ID = rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.){0,256}")(?=\s*[,}])'

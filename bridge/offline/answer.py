@@ -2,7 +2,7 @@
 
 import re
 
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.offline.rules import plan
 from bridge.offline.wire import Refused, Request, Tool, function_call, message, plain
 

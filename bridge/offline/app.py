@@ -9,7 +9,7 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from typing_extensions import override
 
-from bridge.items import JsonObject, encode
+from bridge.json_text import JsonObject, encode
 from bridge.offline.answer import answer
 from bridge.offline.wire import Refused, frames, join_items, parse, response
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 from bridge.offline.wire import Schema, Tool
 from bridge.offline.words import Token, read, terms
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, OnErrorOmit, ValidationError
 
-from bridge.items import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 
 
 class Refused(Exception):

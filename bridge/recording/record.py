@@ -15,7 +15,8 @@ from bridge import __version__
 from bridge.call_terms import CallTerms
 from bridge.config.settings import Config, UpstreamConfig
 from bridge.events import CallEnded, Kept
-from bridge.items import Call, CallOutput, Json, JsonObject, Notice, decode, encode, scrub
+from bridge.items import Call, CallOutput, Notice
+from bridge.json_text import Json, JsonObject, decode, encode, scrub
 from bridge.network import explain_network
 from bridge.questions import Ask
 from bridge.recording.lines import Called, End, Offered, Ranked, Replied, Returned, Sent, Start, locate_call

@@ -15,7 +15,8 @@ from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.errors import ReplayError
 from bridge.events import AnyEvent, CallEnded
-from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error, scrub
+from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.json_text import JsonObject, encode, scrub
 from bridge.questions import Ask
 from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Returned, Sent, locate_call
 from bridge.recording.record import CANCELLED, tidy

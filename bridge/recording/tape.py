@@ -14,7 +14,7 @@ from bridge.clock import Clock
 from bridge.config.file import Wrong, dotted, validate
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
-from bridge.items import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 from bridge.recording.lines import READER, VERSION, End, Line, Start
 from bridge.telemetry import Redactor
 

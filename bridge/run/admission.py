@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bridge.config.settings import NO_MODEL, Config, UpstreamConfig
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.continuation import OF_ONE_CALL, UNKNOWN_RESPONSE, find_earlier, find_transcript
 from bridge.run.engine import Engine
 

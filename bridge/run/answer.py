@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from bridge.events import AnswerParsed, Kept, Notified
-from bridge.items import Json, JsonObject, decode, is_deep
+from bridge.json_text import Json, JsonObject, decode, is_deep
 from bridge.run.receipt import find_text
 from bridge.schemas.sizes import MAX_SCHEMA_NODES, measure_schema
 

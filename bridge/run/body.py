@@ -9,7 +9,8 @@ from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, UpstreamConfig
 from bridge.errors import ArgumentError
 from bridge.events import Notified
-from bridge.items import ErrorInfo, JsonObject
+from bridge.items import ErrorInfo
+from bridge.json_text import JsonObject
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
 from bridge.run.continuation import find_earlier, find_transcript

@@ -1,7 +1,8 @@
 """How a caller goes on from a result: what it is told, the run that its answers join, and the arguments that hold."""
 
 from bridge.errors import ArgumentError
-from bridge.items import JsonObject, Notice
+from bridge.items import Notice
+from bridge.json_text import JsonObject
 from bridge.run.engine import Engine, ForeignResponse
 from bridge.run.limits import Ending
 from bridge.run.run import Run

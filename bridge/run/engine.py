@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from bridge.events import Event
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question
 from bridge.run.asking import Audience
 from bridge.run.limits import Ending

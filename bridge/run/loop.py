@@ -13,7 +13,8 @@ from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
 from bridge.events import Notified, TurnEnded, TurnStarted
-from bridge.items import Call, ErrorInfo, Json, JsonObject, Notice, Response, Turn, find_calls
+from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls
+from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
 from bridge.run.budget import Budget
 from bridge.run.calls import CallAnswerer, Terms

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
 from bridge.events import Notified
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
 from bridge.run.engine import Execute, ForeignResponse, Listener, Message, Stop, never
 from bridge.run.run import Run

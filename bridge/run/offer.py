@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from bridge.config.settings import Limits, ToolSearch
 from bridge.errors import ArgumentError
-from bridge.items import Call, CallOutput, Json, JsonObject, Notice, encode, encode_error
+from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.json_text import Json, JsonObject, encode
 from bridge.run.protocols import C
 from bridge.run.request import Request, read_wishes
 from bridge.run.tools.find_tools import Room, make_find_tool, pick_first

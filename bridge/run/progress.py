@@ -13,7 +13,7 @@ from bridge.events import (
     Retrying,
     TurnStarted,
 )
-from bridge.items import Json, decode, encode
+from bridge.json_text import Json, decode, encode
 
 MAX_CHARS = 100
 

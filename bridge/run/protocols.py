@@ -5,7 +5,8 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from bridge.call_terms import CallTerms
 from bridge.events import OnEvent
-from bridge.items import Call, CallOutput, JsonObject, Notice, Response, Turn
+from bridge.items import Call, CallOutput, Notice, Response, Turn
+from bridge.json_text import JsonObject
 from bridge.questions import Ask
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, cast
 
 from bridge.events import AnswerParsed, CallEnded, CutOff, Kept, Notified, TurnEnded
-from bridge.items import Json, JsonObject, decode, encode, is_deep, read_text, read_usage
+from bridge.items import read_text, read_usage
+from bridge.json_text import Json, JsonObject, decode, encode, is_deep
 from bridge.run.continuation import explain_next
 from bridge.run.limits import Ending
 from bridge.run.transcript import gather

@@ -5,7 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bridge.arguments import read_arguments
-from bridge.items import Call, CallOutput, Json, JsonObject, encode
+from bridge.items import Call, CallOutput
+from bridge.json_text import Json, JsonObject, encode
 from bridge.run.offer import fail_call
 
 REFUSED_AT, STOPPED_AT = 3, 5

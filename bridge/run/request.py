@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from bridge.items import CALL_TYPES, Json, JsonObject, decode, encode
+from bridge.items import CALL_TYPES
+from bridge.json_text import Json, JsonObject, decode, encode
 
 END_CHARS, END_SENTENCES = 2000, 4
 """How much of each end of a message is read for what it asks for."""

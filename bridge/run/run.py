@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bridge.events import CutOff, Event, Kept, Retrying, TextArrived, TurnEnded, TurnStarted, stamp
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import Question
 from bridge.run.limits import Ending
 from bridge.run.transcript import Transcript

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bridge.config.settings import Limits, Price
-from bridge.items import Json, JsonObject, Response, Turn, encode, read_usage
+from bridge.items import Response, Turn, read_usage
+from bridge.json_text import Json, JsonObject, encode
 
 CHARS_PER_TOKEN = 4
 """For what an upstream does not count."""

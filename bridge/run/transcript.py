@@ -9,7 +9,8 @@ from typing import cast
 
 from bridge.errors import ArgumentError
 from bridge.events import CallEnded, Event, TurnEnded
-from bridge.items import CALL_TYPES, Json, JsonObject, decode, encode, find_calls
+from bridge.items import CALL_TYPES, find_calls
+from bridge.json_text import Json, JsonObject, decode, encode
 
 ANSWERS = CALL_TYPES | {"mcp_approval_request": "mcp_approval_response"}
 """Items that a caller may have to answer, and the items that answer them."""

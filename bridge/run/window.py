@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bridge.items import CALL_TYPES, JsonObject, Last, decode, encode
+from bridge.items import CALL_TYPES, Last
+from bridge.json_text import JsonObject, decode, encode
 from bridge.run.spending import CHARS_PER_TOKEN
 from bridge.run.transcript import Transcript
 from bridge.texts import Keep

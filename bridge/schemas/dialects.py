@@ -2,7 +2,7 @@
 
 import re
 
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 from bridge.schemas.walk import walk
 
 LATEST = 2020

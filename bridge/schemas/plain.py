@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection
 from typing import cast
 
-from bridge.items import Json, JsonObject, is_deep, scrub
+from bridge.json_text import Json, JsonObject, is_deep, scrub
 
 _DRAFT = re.compile(r"https?://json-schema\.org/draft(-0[67]|/2019-09|/2020-12)/schema#?")
 """Those in which the keywords below mean the same."""

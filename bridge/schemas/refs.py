@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 from urllib.parse import quote, unquote, urldefrag, urljoin
 
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 from bridge.schemas.sizes import find
 from bridge.schemas.walk import list_schemas, locate, walk
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bridge.items import MAX_DEPTH, Json, JsonObject, decode, encode, is_deep
+from bridge.json_text import MAX_DEPTH, Json, JsonObject, decode, encode, is_deep
 from bridge.schemas.dialects import drop_ignored, modernise, read_draft
 from bridge.schemas.plain import is_plain
 from bridge.schemas.refs import References, Tell

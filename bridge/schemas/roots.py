@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from bridge.items import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 from bridge.schemas.dialects import ANNOTATIONS
 from bridge.schemas.refs import References, Tell
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 
 MAX_SCHEMA_NODES = 50_000
 """How many subschemas may have to be looked at: thirty definitions that each name the one before twice make a billion,

@@ -1,6 +1,6 @@
 """Whether a schema already says all that `strict: true` demands: only then does it mean the same with it."""
 
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 from bridge.schemas.walk import locate
 
 SUPPORTED = frozenset(

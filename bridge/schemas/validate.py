@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
 
-from bridge.items import Json, JsonObject, decode, encode
+from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.schemas.plain import fits, is_plain
 from bridge.schemas.sizes import MAX_SCHEMA_NODES, SchemaSize, measure_schema
 from bridge.schemas.walk import walk

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 
 NAMED = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"})
 """Keywords that hold schemas by name."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from bridge.errors import ArgumentError
-from bridge.items import CALL_TYPES, Json, JsonObject, Notice, Turn, decode, encode
+from bridge.items import CALL_TYPES, Notice, Turn
+from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.upstream.image_text import describe_image
 from bridge.upstream.profile import Profile
 

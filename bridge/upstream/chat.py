@@ -2,7 +2,8 @@
 
 import secrets
 
-from bridge.items import Json, JsonObject, Response, encode
+from bridge.items import Response
+from bridge.json_text import Json, JsonObject, encode
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 

@@ -4,7 +4,7 @@ import binascii
 import re
 import struct
 
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 
 HEAD_CHARS = 1 << 18
 """Of its base64, in which the size of a picture is looked for."""

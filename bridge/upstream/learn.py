@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from bridge.errors import UpstreamError
-from bridge.items import CALL_TYPES, JsonObject, Turn, decode
+from bridge.items import CALL_TYPES, Turn
+from bridge.json_text import JsonObject, decode
 from bridge.upstream.adapt import holds
 from bridge.upstream.overflow import is_overflow
 from bridge.upstream.profile import Profile

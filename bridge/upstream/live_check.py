@@ -11,7 +11,8 @@ from typing import Literal, TypeAlias
 from bridge.clock import Clock
 from bridge.config.settings import UpstreamConfig
 from bridge.errors import BridgeError, UpstreamError
-from bridge.items import Json, JsonObject, Last, Response, Turn, answer_call, encode, find_calls, read_text
+from bridge.items import Last, Response, Turn, answer_call, find_calls, read_text
+from bridge.json_text import Json, JsonObject, encode
 from bridge.upstream.client import Upstream
 from bridge.upstream.profile import Profile, choose_profile
 

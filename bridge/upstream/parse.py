@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from bridge.items import JsonObject, decode
+from bridge.json_text import JsonObject, decode
 
 T = TypeVar("T")
 

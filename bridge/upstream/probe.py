@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import httpx2
 
 from bridge.errors import UpstreamError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.upstream.replies import build_error, read_reply
 
 Verdict: TypeAlias = tuple[Literal["ok", "warning", "error"], str, str | None]

@@ -3,7 +3,8 @@
 import secrets
 
 from bridge.errors import UpstreamError, Who
-from bridge.items import CALL_TYPES, ErrorInfo, Json, JsonObject, Response, encode
+from bridge.items import CALL_TYPES, ErrorInfo, Response
+from bridge.json_text import Json, JsonObject, encode
 from bridge.upstream.chat import read_completion
 from bridge.upstream.parse import parse, parse_reply
 

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 
 from bridge.errors import UpstreamError
-from bridge.items import Json, JsonObject, Response
+from bridge.items import Response
+from bridge.json_text import Json, JsonObject
 from bridge.upstream.parse import parse, parse_ending
 from bridge.upstream.replies import read_error, read_response
 

@@ -11,7 +11,8 @@ from bridge import __version__
 from bridge.clock import Clock
 from bridge.config.settings import UpstreamConfig
 from bridge.errors import UpstreamError
-from bridge.items import Response, Turn, encode
+from bridge.items import Response, Turn
+from bridge.json_text import encode
 from bridge.network import explain_network
 from bridge.upstream.events import EventSplitter
 from bridge.upstream.replies import build_error, read_reply

@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 from mcp import Client, StdioServerParameters
 
-from bridge.items import encode
+from bridge.json_text import encode
 
 KEPT = ("name", "title", "description", "inputSchema", "annotations")
 

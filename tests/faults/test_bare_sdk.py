@@ -13,7 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 from pydantic import ValidationError
 from typing_extensions import override
 
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from tests.bench.faults import Bombs
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.peers import MemoryHttp, Peer

@@ -12,7 +12,7 @@ import pytest
 
 from bridge.errors import ArgumentError
 from bridge.host.attachments import attach_files
-from bridge.items import Json
+from bridge.json_text import Json
 from tests.fakes.bridges import ask, open_bridge
 from tests.fakes.upstream import message, responds
 

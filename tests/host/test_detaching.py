@@ -15,7 +15,7 @@ from mcp.server.mcpserver import MCPServer
 
 from bridge.app import Bridge
 from bridge.events import Notified
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.engine import Context, Stop
 from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import KEPT_CHARS, KEPT_RUNS, KEPT_S, MemoryEngine

@@ -16,7 +16,7 @@ from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
 from bridge.errors import ConfigError, ReplayError
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.questions import ask_nobody
 from bridge.recording.record import Recorder
 from bridge.recording.replay import Replay

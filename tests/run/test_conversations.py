@@ -8,7 +8,7 @@ import pytest
 
 from bridge.errors import ArgumentError
 from bridge.events import TurnEnded
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.run.engine import Context
 from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import KEPT_S, MemoryEngine

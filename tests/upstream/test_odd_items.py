@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge.errors import ArgumentError, UpstreamError
-from bridge.items import Last, Turn, encode
+from bridge.items import Last, Turn
+from bridge.json_text import encode
 from bridge.upstream.adapt import adapt
 from bridge.upstream.learn import learn
 from bridge.upstream.profile import PRESETS, Profile

@@ -12,7 +12,8 @@ from bridge.hub.catalogue import BridgedTool
 from bridge.hub.results.images import NotShown, fit_image
 from bridge.hub.results.parts import PARTS_AT_ONCE, release_parts
 from bridge.hub.results.structured import choose_content
-from bridge.items import CallOutput, Json, JsonObject, encode, encode_error, scrub
+from bridge.items import CallOutput, encode_error
+from bridge.json_text import Json, JsonObject, encode, scrub
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.texts import Keep, cut_middle
 

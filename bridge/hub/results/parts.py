@@ -11,7 +11,7 @@ import anyio.lowlevel
 from mcp import types
 from pydantic import TypeAdapter, ValidationError
 
-from bridge.items import Json, encode
+from bridge.json_text import Json, encode
 
 PARTS_AT_ONCE = 200
 """How many are read at one go: the event loop waits meanwhile."""

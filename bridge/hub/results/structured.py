@@ -6,7 +6,7 @@ from mcp import types
 from pydantic_core import from_json
 
 from bridge.config.settings import StructuredContent
-from bridge.items import Json, JsonObject
+from bridge.json_text import Json, JsonObject
 
 
 def choose_content(

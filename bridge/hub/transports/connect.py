@@ -23,7 +23,7 @@ from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import Detour
 from bridge.hub.transports.replies import SESSION_GONE
 from bridge.hub.transports.stdio import Process
-from bridge.items import Json
+from bridge.json_text import Json
 from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
 

@@ -26,7 +26,7 @@ from bridge.hub.transports.replies import (
     read_kind,
     say_status,
 )
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.jsonrpc.lines import Overlong
 from bridge.network import explain_network
 

@@ -5,7 +5,8 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from bridge.items import OWN_NAMES, Json, JsonObject, decode
+from bridge.items import OWN_NAMES
+from bridge.json_text import Json, JsonObject, decode
 from bridge.run.protocols import C
 from bridge.run.tools.own_tools import Found, Function, OwnTool, RunCatalogue
 from bridge.texts import estimate_tokens

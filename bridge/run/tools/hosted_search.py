@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 
-from bridge.items import JsonObject, encode
+from bridge.json_text import JsonObject, encode
 
 SPACE_CHARS = 64
 """Characters that the name of a namespace may have."""

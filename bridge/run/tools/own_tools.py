@@ -7,7 +7,8 @@ from typing import Generic, NamedTuple
 
 from bridge.arguments import read_arguments
 from bridge.call_terms import CallTerms
-from bridge.items import Call, CallOutput, JsonObject, Notice, encode, encode_error
+from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.json_text import JsonObject, encode
 from bridge.questions import Ask
 from bridge.run.protocols import C, Send, Tools
 from bridge.texts import cut_middle

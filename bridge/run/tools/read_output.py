@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import anyio.lowlevel
 
 from bridge.config.settings import BUILTIN
-from bridge.items import OWN_NAMES, JsonObject, Notice
+from bridge.items import OWN_NAMES, Notice
+from bridge.json_text import JsonObject
 from bridge.run.tools.own_tools import Function, OwnTool
 from bridge.texts import find_cut
 
