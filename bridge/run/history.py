@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from bridge.items import CALL_TYPES, Last, Response
 from bridge.json_text import JsonObject, decode, encode
 from bridge.run.request import Request
-from bridge.run.spending import CHARS_PER_TOKEN
-from bridge.texts import Keep
+from bridge.texts import Keep, estimate_tokens
 
 NEAR, ROOMY = 0.9, 0.7
 """Of the window: from where on room is made, and how much of it is used then."""
@@ -42,7 +41,7 @@ class History:
         self.last = Last(response["id"], len(self.items)) if response["id"] else None
         self._outputs += range(len(self.items), len(self.items) + len(outputs))
         self.items += outputs
-        self.tokens = tokens + sum(map(len, outputs)) // CHARS_PER_TOKEN
+        self.tokens = tokens + sum(map(estimate_tokens, outputs))
 
     def make_room(self, window: int, keep: Keep) -> int:
         """Move the oldest outputs out where the window is near; how many were. In the place of each stands how the
@@ -55,7 +54,7 @@ class History:
             text = self.items[place]
             if len(text) > SMALLEST_CHARS:
                 self.items[place] = _point(text, keep)
-                self.tokens -= (len(text) - len(self.items[place])) // CHARS_PER_TOKEN
+                self.tokens -= estimate_tokens(text) - estimate_tokens(self.items[place])
                 moved += 1
                 if self.last and place < self.last.known:
                     self.last = None  # an upstream that went on from it would go on with the whole output
@@ -66,7 +65,7 @@ def begin_history(request: Request) -> History:
     """The input that the caller gave."""
     items = list(request.items)
     outputs = [place for place, text in enumerate(items) if _is_output(text)]
-    return History(items, request.is_kept, request.last, sum(map(len, items)) // CHARS_PER_TOKEN, outputs)
+    return History(items, request.is_kept, request.last, sum(map(estimate_tokens, items)), outputs)
 
 
 def _is_output(text: str) -> bool:
