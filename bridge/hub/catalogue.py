@@ -14,8 +14,8 @@ from mcp import types
 from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
-from bridge.items import OWN_NAMES, Notice
-from bridge.json_text import scrub
+from bridge.items import OWN_NAMES, CallOutput, Notice, fail_call
+from bridge.json_text import Json, scrub
 from bridge.schemas.repair import build_function
 from bridge.schemas.validate import ArgumentValidator
 from bridge.search.near import find_near
@@ -65,6 +65,10 @@ class BridgedTool:
         """What the caller should know about a call of it."""
         note = self.validator.note
         return [{"code": "schema_unusable", "message": f"{self.name}: {note}"}] if note else []
+
+    def fail(self, code: str, message: str, **details: Json) -> CallOutput:
+        """The output of a call of it that failed."""
+        return fail_call(code, message, server=self.owner.key, tool=self.tool.name, **details)
 
     @property
     def allow_hint(self) -> str:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.errors import ReplayError
-from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import JsonObject, encode, scrub
 from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Returned, Sent, locate_call
 from bridge.recording.record import CANCELLED, tidy
@@ -233,7 +233,7 @@ class ReplayTools:
 
 def _stop() -> CallOutput:
     """In place of an output that would not be the recorded one."""
-    return {"output": encode_error("replay", "not as recorded"), "is_error": True, "server": None, "tool": None}
+    return fail_call("replay", "not as recorded")
 
 
 def _read_output(line: Returned) -> CallOutput:

@@ -9,11 +9,11 @@ import anyio
 
 from bridge.call_terms import OnProgress
 from bridge.clock import Clock
-from bridge.items import Call, CallOutput, answer_call
+from bridge.items import Call, CallOutput, answer_call, fail_call
 from bridge.json_text import JsonObject, encode
 from bridge.run.budget import Budget
 from bridge.run.engine import C, Context, tell
-from bridge.run.offer import Offer, fail_call
+from bridge.run.offer import Offer
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
