@@ -164,3 +164,10 @@ def _count(usage: JsonObject, name: str) -> int:
 def encode_error(code: str, message: str, **details: Json) -> str:
     """The one form in which the model reads that a call failed: a call output has no flag for it."""
     return encode({"error": code, "message": message} | details)
+
+
+def fail_call(
+    code: str, message: str, *, server: str | None = None, tool: str | None = None, **details: Json
+) -> CallOutput:
+    """The output of a call that came to nothing; server and tool are those that it was meant for, where there are."""
+    return {"output": encode_error(code, message, **details), "is_error": True, "server": server, "tool": tool}

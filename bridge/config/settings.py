@@ -264,7 +264,7 @@ class Limits(_Section):
     connect_timeout_s: Seconds = 10
     """Seconds until a server must be ready."""
     tokens: Count = 1000000
-    """Input and output tokens of a run, as the upstream counts them; characters / 4 where it does not."""
+    """Input and output tokens of a run, as the upstream counts them; estimated where it does not."""
     cost: Annotated[float, BeforeValidator(read_scalar), Field(gt=0, allow_inf_nan=False)] | None = None
     """Money for a run, in the unit of `prices`, which must name the model's."""
     output_bytes: Count = 65536

@@ -1,7 +1,6 @@
 """Whether a call may run: what the config says, and where it says to ask, the person."""
 
 from bridge.hub.catalogue import BridgedTool
-from bridge.hub.results.outputs import fail
 from bridge.items import CallOutput
 from bridge.json_text import JsonObject
 from bridge.questions import Ask, ask_approval, is_yes
@@ -28,6 +27,6 @@ async def find_refusal(bridged: BridgedTool, arguments: JsonObject, ask: Ask) ->
 
 
 def _refuse(code: str, message: str, notice: str, bridged: BridgedTool) -> CallOutput:
-    refusal = fail(code, message, bridged)
+    refusal = bridged.fail(code, message)
     refusal["notices"] = [{"code": code, "message": notice}]
     return refusal

@@ -15,7 +15,7 @@ from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, Upstrea
 from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
-from bridge.items import OWN_NAMES, Notice
+from bridge.items import OWN_NAMES, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject, scrub
 from bridge.schemas.repair import build_function
 from bridge.schemas.validate import ArgumentValidator
@@ -71,6 +71,10 @@ class BridgedTool:
         """What the caller should know about a call of it."""
         note = self.validator.note
         return [{"code": "schema_unusable", "message": f"{self.name}: {note}"}] if note else []
+
+    def fail(self, code: str, message: str, **details: Json) -> CallOutput:
+        """Make the output of a call of it that came to nothing."""
+        return fail_call(code, message, server=self.server, tool=self.tool.name, **details)
 
     def to_json(self) -> JsonObject:
         """Write it down, so that another process can make it again."""

@@ -16,10 +16,10 @@ from bridge.hub.approval import find_refusal
 from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue, restore_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
-from bridge.hub.results.outputs import fail, render_result
+from bridge.hub.results.outputs import render_result
 from bridge.hub.transports.connect import Outside
 from bridge.hub.transports.in_process import InProcess
-from bridge.items import Call, CallOutput
+from bridge.items import Call, CallOutput, fail_call
 from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.processes.children import Child
@@ -115,18 +115,18 @@ class Hub(anyio.AsyncContextManagerMixin):
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
             near: list[Json] = list(catalogue.find_near(call.name))
-            return fail("unknown_tool", f"there is no tool {call.name!r}", near_names=near)
+            return fail_call("unknown_tool", f"there is no tool {call.name!r}", near_names=near)
         try:
             arguments = read_arguments(call.arguments)
         except ValueError as error:
-            return fail("invalid_arguments", f"the arguments are not a JSON object: {error}", bridged)
+            return bridged.fail("invalid_arguments", f"the arguments are not a JSON object: {error}")
         owner = self._owners.get(bridged.server)
         if owner is None:
-            return fail("server_unavailable", f"{bridged.server} is not in the config any more", bridged)
+            return bridged.fail("server_unavailable", f"{bridged.server} is not in the config any more")
         if not owner.server.keep_empty:
             arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
-            return fail("invalid_arguments", wrong.message, bridged, **wrong.details)
+            return bridged.fail("invalid_arguments", wrong.message, **wrong.details)
         if refusal := await find_refusal(bridged, arguments, ask):
             return refusal
         return partial(self._send, owner, bridged, arguments)
@@ -135,7 +135,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         try:
             result = await owner.call(bridged.tool, arguments, terms)
         except CallFailed as failure:
-            return fail(failure.code, str(failure), bridged)
+            return bridged.fail(failure.code, str(failure))
         if is_mended(result):
             logger.warning("%s: in a result of %s, %s", bridged.server, bridged.tool.name, MENDED_WORDS)
         try:
@@ -147,7 +147,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 keep=terms.keep,
             )
         except (ValueError, RecursionError) as error:
-            return fail("unreadable_result", f"it was executed, but its result cannot be read: {error}", bridged)
+            return bridged.fail("unreadable_result", f"it was executed, but its result cannot be read: {error}")
         return {
             "output": output,
             "is_error": is_error,

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, Field, JsonValue, OnErrorOmit, ValidationError
 
 from bridge.json_text import Json, JsonObject, encode
+from bridge.texts import estimate_tokens
 
 
 class Refused(Exception):
@@ -88,10 +89,9 @@ def response(request: Request, history: list[JsonObject], output: list[JsonObjec
     said |= {"instructions": None, "metadata": {}, "temperature": 1.0, "top_p": 1.0, "previous_response_id": None}
     said |= request.model_dump(exclude={"input", "stream", "offered"}, exclude_none=True)
     tools = [{"description": None, "parameters": None, "strict": False, **tool} for tool in request.tools]
-    usage = _usage([*request.tools, *history], output)
     done: JsonObject = {"id": _id("resp"), "object": "response", "created_at": int(time.time())}
-    done |= {"status": "completed", "error": None, "incomplete_details": None, "usage": usage}
-    return said | done | {"tools": [*tools], "output": [*output]}
+    done |= {"status": "completed", "error": None, "incomplete_details": None}
+    return said | done | {"tools": [*tools], "output": [*output], "usage": _usage([*request.tools, *history], output)}
 
 
 def frames(done: JsonObject, output: list[JsonObject]) -> Iterator[str]:
@@ -145,8 +145,8 @@ def _id(prefix: str) -> str:
 
 
 def _usage(read: list[JsonObject], written: list[JsonObject]) -> JsonObject:
-    """An estimate: four characters a token."""
-    into, out = (sum(len(encode(item)) for item in items) // 4 for items in (read, written))
+    """An estimate: there is no model that would count."""
+    into, out = (sum(estimate_tokens(encode(item)) for item in items) for items in (read, written))
     cached: JsonObject = {"cached_tokens": 0, "cache_write_tokens": 0}
     details: JsonObject = {"input_tokens_details": cached, "output_tokens_details": {"reasoning_tokens": 0}}
     return {"input_tokens": into, "output_tokens": out, "total_tokens": into + out, **details}

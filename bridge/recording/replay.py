@@ -15,7 +15,7 @@ from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.errors import ReplayError
 from bridge.events import AnyEvent, CallEnded
-from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import JsonObject, encode, scrub
 from bridge.questions import Ask
 from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Returned, Sent, locate_call
@@ -246,7 +246,7 @@ class ReplayTools:
 
 def _stop() -> CallOutput:
     """In place of an output that would not be the recorded one."""
-    return {"output": encode_error("replay", "not as recorded"), "is_error": True, "server": None, "tool": None}
+    return fail_call("replay", "not as recorded")
 
 
 def _read_output(line: Returned) -> CallOutput:

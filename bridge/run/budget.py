@@ -2,12 +2,24 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bridge.config.settings import Limits, Price
-from bridge.items import Call, CallOutput, Response, Turn
+from bridge.items import Call, CallOutput, Response, Turn, read_usage
+from bridge.json_text import JsonObject, encode
 from bridge.run.limits import Reason
 from bridge.run.repeats import Repeats
-from bridge.run.spending import Spending, Spent
+from bridge.texts import estimate_tokens
+
+
+class Spent(NamedTuple):
+    """What one turn has cost."""
+
+    tokens: int
+    cost: float | None
+    """In the unit of the prices; None without a price."""
+    is_estimated: bool
+    """True where the upstream counted nothing."""
 
 
 @dataclass
@@ -19,19 +31,28 @@ class Budget:
     """Of its model, None where the config names none."""
     polling: Collection[str]
     """Tools that may be called again and again with the same result."""
+    context: int = 0
+    """Tokens that the next request begins with: all of the last turn."""
+    _tokens: int = 0
+    _cost: float = 0.0
     _calls: int = 0
     _bytes: int = 0
     _repeats: Repeats = field(default_factory=Repeats)
-    _spending: Spending = field(default_factory=Spending)
 
     def count(self, turn: Turn, response: Response) -> Spent:
         """Take in what a turn has cost."""
-        return self._spending.count(turn, response, self.price)
-
-    @property
-    def context(self) -> int:
-        """Tokens that the next request begins with: all of the last turn."""
-        return self._spending.context
+        usage = read_usage(response["usage"])
+        is_estimated = not usage["total_tokens"]
+        if is_estimated:
+            usage = {
+                "input_tokens": sum(map(estimate_tokens, (*turn.items, *turn.tools))),
+                "output_tokens": sum(estimate_tokens(encode(item)) for item in response["output"]),
+            }
+        self.context = usage["input_tokens"] + usage["output_tokens"]
+        cost = None if self.price is None else _price(self.price, usage, _read_cached(response["usage"]))
+        self._tokens += self.context
+        self._cost += cost or 0.0
+        return Spent(self.context, cost, is_estimated)
 
     def allow(self, calls: Sequence[Call]) -> int:
         """How many of a turn's calls may be run: the first ones."""
@@ -68,4 +89,26 @@ class Budget:
             return "output_bytes"
         if self._repeats.is_circling:
             return "repeated_call"
-        return None if self._spending.can_afford(self.limits, self.price) else "budget"
+        return None if self._can_afford_more() else "budget"
+
+    def _can_afford_more(self) -> bool:
+        """Whether another turn as long as the last one leaves enough for a last answer."""
+        if self._tokens + 2 * self.context > self.limits.tokens:
+            return False
+        if self.limits.cost is None or self.price is None:
+            return True
+        return self._cost + 2 * self.context * self.price.input / 1e6 <= self.limits.cost
+
+
+def _price(price: Price, usage: dict[str, int], cached: int) -> float:
+    cached = min(cached, usage["input_tokens"])
+    of_cached = price.input if price.cached_input is None else price.cached_input
+    input_cost = (usage["input_tokens"] - cached) * price.input + cached * of_cached
+    return (input_cost + usage["output_tokens"] * price.output) / 1e6
+
+
+def _read_cached(usage: JsonObject | None) -> int:
+    """Of the input tokens, those that the upstream took from its cache."""
+    details = (usage or {}).get("input_tokens_details") or (usage or {}).get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return int(cached) if isinstance(cached, (int, float)) and not isinstance(cached, bool) else 0

@@ -10,11 +10,11 @@ import anyio
 from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.events import CallEnded, CallProgressed, CallStarted, Notified
-from bridge.items import Call, CallOutput, answer_call
+from bridge.items import Call, CallOutput, answer_call, fail_call
 from bridge.questions import Answer, Ask, Question
 from bridge.run.budget import Budget
 from bridge.run.engine import Context, Intend, OutcomeUnknown
-from bridge.run.offer import Offer, fail_call
+from bridge.run.offer import Offer
 from bridge.run.protocols import C, Send
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 from bridge.run.tools.read_output import KeptOutputs, Places

@@ -152,7 +152,8 @@ class Loop(Generic[C]):
     def _make_room(self, window: Window, *, is_over: bool = False) -> bool:
         if self.window is None:
             return False
-        window.tokens = max(window.tokens, self.window) if is_over else window.tokens
+        if is_over:
+            window.fill(self.window)
         if moved := window.make_room(self.window, self.kept.keep):
             message = (
                 f"The model's window of {self.window:,} tokens is nearly full: {moved} of the oldest outputs moved out"

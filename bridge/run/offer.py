@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from bridge.config.settings import Limits, ToolSearch
 from bridge.errors import ArgumentError
-from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject, encode
 from bridge.run.protocols import C
 from bridge.run.request import Request, read_wishes
@@ -62,11 +62,6 @@ class Offer:
             near: list[Json] = [*find_near(call.name, self.owned, 5)]
             return fail_call("unknown_tool", f"no tool {call.name[:MAX_NAME_CHARS]!r} is offered", near_names=near)
         return None
-
-
-def fail_call(code: str, message: str, **details: Json) -> CallOutput:
-    """The output of a call that came to nothing, as the model reads it."""
-    return {"output": encode_error(code, message, **details), "is_error": True, "server": None, "tool": None}
 
 
 def make_offer(

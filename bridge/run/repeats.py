@@ -5,9 +5,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bridge.arguments import read_arguments
-from bridge.items import Call, CallOutput
+from bridge.items import Call, CallOutput, fail_call
 from bridge.json_text import Json, JsonObject, encode
-from bridge.run.offer import fail_call
 
 REFUSED_AT, STOPPED_AT = 3, 5
 """From which time on a call is not run any more, and at which the run ends."""

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 
 from bridge.items import CALL_TYPES, Last
 from bridge.json_text import JsonObject, decode, encode
-from bridge.run.spending import CHARS_PER_TOKEN
 from bridge.run.transcript import Transcript
-from bridge.texts import Keep
+from bridge.texts import Keep, estimate_tokens
 
 NEAR, ROOMY = 0.9, 0.7
 """Of the model's window: from where on room is made, and how much of it is used then."""
@@ -20,8 +19,10 @@ class Window:
     """The items of a transcript that the next request carries."""
 
     transcript: Transcript
-    tokens: int
-    """About how many the next request has."""
+    tokens: int = 0
+    """About how many the next request has, without `_uncounted`."""
+    _uncounted: list[str] = field(default_factory=list[str])
+    """Items whose tokens are counted when somebody asks how near the model's window is."""
     _pointers: dict[int, str] = field(default_factory=dict[int, str])
     """In place of outputs that were moved out, by their places in the transcript."""
     _refused: set[int] = field(default_factory=set[int])
@@ -66,13 +67,22 @@ class Window:
         return True
 
     def count(self, tokens: int, outputs: Iterable[str]) -> None:
-        """Count what the next request has: `tokens` of the last turn, and the outputs of its calls."""
-        self.tokens = tokens + sum(map(len, outputs)) // CHARS_PER_TOKEN
+        """Take what the next request has: `tokens` of the last turn, and the outputs of its calls."""
+        self.tokens, self._uncounted = tokens, list(outputs)
+
+    def fill(self, window: int) -> None:
+        """Take the model's word that it is full."""
+        self.tokens = max(self._measure(), window)
+
+    def _measure(self) -> int:
+        self.tokens += sum(map(estimate_tokens, self._uncounted))
+        self._uncounted.clear()
+        return self.tokens
 
     def make_room(self, window: int, keep: Keep) -> int:
         """Move the oldest outputs out where `window` tokens are nearly full; returns how many. In the place of each
         stands how the model can read it again."""
-        if self.tokens <= NEAR * window:
+        if self._measure() <= NEAR * window:
             return 0
         moved, whole = 0, self.transcript.list_items()
         for place in range(self.start, len(whole)):
@@ -81,7 +91,7 @@ class Window:
             text = whole[place]
             if place not in self._pointers and len(text) > SMALLEST_CHARS and (item := _read_output(text)):
                 self._pointers[place] = _point(item, keep)
-                self.tokens -= (len(text) - len(self._pointers[place])) // CHARS_PER_TOKEN
+                self.tokens -= estimate_tokens(text) - estimate_tokens(self._pointers[place])
                 moved += 1
                 if place < self.transcript.seen:
                     self._changed = self.transcript.seen
@@ -90,8 +100,8 @@ class Window:
 
 def open_window(transcript: Transcript) -> Window:
     """The window of a run that begins with this transcript."""
-    window = Window(transcript, 0)
-    window.tokens = sum(map(len, window.list_items())) // CHARS_PER_TOKEN
+    window = Window(transcript)
+    window.count(0, window.list_items())
     return window
 
 

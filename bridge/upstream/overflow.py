@@ -4,6 +4,7 @@ import re
 
 from bridge.errors import CONTEXT_EXCEEDED, UpstreamError
 from bridge.items import Turn
+from bridge.texts import estimate_tokens
 
 _TOO_LONG = re.compile(
     r"context[_ -]?(length|window|size)|maximum context|(prompt|input|request)\b[^\[.:'\"]{0,40}(too long|exceeds)|"
@@ -13,7 +14,6 @@ _TOO_LONG = re.compile(
 """Not of a part of the request, such as `input[3].call_id`: that is too long whatever the window."""
 _WINDOW = re.compile(r"(?:maximum|max|limit|window|length|size)[^\d]{0,60}?([\d,]{4,12})", re.IGNORECASE)
 _OTHERWISE = frozenset((401, 402, 403, 404, 429))
-CHARS_PER_TOKEN = 4
 MARGIN = 0.9
 """Of what was refused: how much is taken to fit, where nobody says."""
 
@@ -25,9 +25,9 @@ def is_overflow(error: UpstreamError) -> bool:
 
 def read_window(error: UpstreamError, sent: Turn) -> int:
     """How many tokens the model takes, by the refusal's own number where it has one."""
-    size = sum(map(len, (*sent.items, *sent.tools))) // CHARS_PER_TOKEN
     if said := _WINDOW.search(error.message):
         return int(said[1].replace(",", "")) or 1
+    size = sum(map(estimate_tokens, (*sent.items, *sent.tools)))
     return max(1, int(size * MARGIN))
 
 

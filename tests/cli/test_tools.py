@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from bridge.texts import estimate_tokens
 from tests.fakes.commands import Done, run
 from tests.fakes.servers import rogue
 
@@ -215,10 +214,3 @@ async def test_where_all_tools_are_too_many_it_says_so(tmp_path: Path, capfd: py
     last = " ".join(done.stdout.split())
     assert "All together 130 tools" in last
     assert last.endswith("so a request carries those that fit its input, and find_tools.")
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"), [("", 0), ("a", 1), ("abcd", 1), ("abcde", 2), ("计算", 2), ("计算 a", 3)], ids=str
-)
-def test_tokens_are_estimated_by_characters(text: str, tokens: int) -> None:
-    assert estimate_tokens(text) == tokens

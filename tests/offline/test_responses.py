@@ -146,12 +146,12 @@ async def test_tool_choice_is_honoured(choice: Any, question: str, wanted: list[
 async def test_a_response_repeats_the_request_and_estimates_its_usage() -> None:
     async with connect() as client:
         response = await create(client, ask("Hello", instructions="Be kind.", metadata={"model_id": "32"}, top_p=0.5))
-        longer = await create(client, ask("Hello" * 400))
+        longer = await create(client, ask("Hello " * 400))
     assert (response["model"], response["instructions"], response["metadata"]) == ("m", "Be kind.", {"model_id": "32"})
     assert (response["top_p"], response["temperature"], response["status"]) == (0.5, 1.0, "completed")
     usage = response["usage"]
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
-    assert longer["usage"]["input_tokens"] - usage["input_tokens"] == pytest.approx(500, abs=5)
+    assert longer["usage"]["input_tokens"] - usage["input_tokens"] == pytest.approx(550, abs=5)
     assert usage["input_tokens_details"].keys() == {"cached_tokens", "cache_write_tokens"}
     assert usage["output_tokens_details"] == {"reasoning_tokens": 0}
 

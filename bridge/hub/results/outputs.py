@@ -8,12 +8,11 @@ import anyio.lowlevel
 from mcp import types
 
 from bridge.config.settings import StructuredContent
-from bridge.hub.catalogue import BridgedTool
 from bridge.hub.results.images import NotShown, fit_image
 from bridge.hub.results.parts import PARTS_AT_ONCE, release_parts
 from bridge.hub.results.structured import choose_content
-from bridge.items import CallOutput, encode_error
-from bridge.json_text import Json, JsonObject, encode, scrub
+from bridge.items import encode_error
+from bridge.json_text import JsonObject, encode, scrub
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.texts import Keep, cut_middle
 
@@ -47,16 +46,6 @@ async def render_result(
     if all(part["type"] == "input_text" for part in parts):
         return cut_middle(_join(parts), limit_bytes, keep), False
     return _cut_parts(parts, limit_bytes, keep), False
-
-
-def fail(code: str, message: str, bridged: BridgedTool | None = None, **details: Json) -> CallOutput:
-    """A failed call as the model reads it."""
-    return {
-        "output": encode_error(code, message, **details),
-        "is_error": True,
-        "server": bridged.server if bridged else None,
-        "tool": bridged.tool.name if bridged else None,
-    }
 
 
 async def _render_blocks(blocks: Sequence[types.ContentBlock], image_bytes: int) -> list[JsonObject]:

@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple
 
 from bridge.arguments import read_arguments
 from bridge.call_terms import CallTerms
-from bridge.items import Call, CallOutput, Notice, encode_error
+from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import JsonObject, encode
 from bridge.questions import Ask
 from bridge.run.protocols import C, Send, Tools
@@ -68,17 +68,17 @@ class OwnTool:
             jsonschema_rs.validate(self.function.parameters, arguments)
             answer = await self.answer(arguments, terms.limit_bytes or 0)
             if isinstance(answer, Found):
-                return {**self._wrap(answer.text, is_error=False), "found": [*answer.names]}
-            return self._wrap(answer, is_error=False)
+                return {**self._wrap(answer.text), "found": [*answer.names]}
+            return self._wrap(answer)
         except jsonschema_rs.ValidationError as error:
             where = ".".join(map(str, error.instance_path)) or "the arguments"
             wrong = f"{where}: {cut_middle(error.message, MAX_QUOTED_BYTES)}"
         except ValueError as error:
             wrong = str(error)
-        return self._wrap(encode_error("invalid_arguments", wrong), is_error=True)
+        return fail_call("invalid_arguments", wrong, server=BRIDGE, tool=self.name)
 
-    def _wrap(self, output: str, *, is_error: bool) -> CallOutput:
-        return {"output": output, "is_error": is_error, "server": BRIDGE, "tool": self.name}
+    def _wrap(self, output: str) -> CallOutput:
+        return {"output": output, "is_error": False, "server": BRIDGE, "tool": self.name}
 
 
 @dataclass(frozen=True)

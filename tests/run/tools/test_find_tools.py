@@ -9,6 +9,8 @@ from mcp.server.mcpserver import MCPServer
 from openai.types.responses import NamespaceToolParam, ToolSearchToolParam
 from pydantic import TypeAdapter
 
+from bridge.json_text import encode
+from bridge.texts import estimate_tokens
 from tests.fakes.bridges import ask, open_bridge, outputs_of
 from tests.fakes.upstream import Request, call, message, responds
 from tests.search.generated import SYSTEMS, generate_tools
@@ -73,7 +75,7 @@ async def test_a_request_over_the_limit_carries_what_fits_the_input_and_a_way_to
 async def test_tools_over_the_token_limit_are_searched_too() -> None:
     _, (asked,) = await ask([DONE], office("erp"), {"input": "invoices"}, limits={"tool_tokens": 800})
     assert "find_tools" in names(asked)
-    assert sum(len(json.dumps(tool)) for tool in asked.json["tools"]) // 4 <= 800
+    assert sum(estimate_tokens(encode(tool)) for tool in asked.json["tools"]) <= 800
 
 
 async def test_within_the_limits_everything_is_carried_and_nothing_said() -> None:

@@ -1,4 +1,4 @@
-"""The JSON text of an item: what is written can be read again, by anybody."""
+"""JSON texts: what is written can be read again, by anybody."""
 
 import json
 from typing import Any
