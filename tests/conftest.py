@@ -29,6 +29,7 @@ HOME_FOLDERS = {
 }
 
 _homes = itertools.count()
+INTERRUPTIONS = "interruptions of runs"
 STALL = "longest stall of the event loop, ms"
 
 
@@ -43,6 +44,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         for report in reports
         if getattr(report, "when", None) == "teardown" and STALL in dict(report.user_properties)
     }
+    properties = [dict(report.user_properties) for report in reports if getattr(report, "when", None) == "teardown"]
+    if counts := [int(each[INTERRUPTIONS]) for each in properties if INTERRUPTIONS in each]:
+        tried = sum(count > 0 for count in counts)
+        terminalreporter.write_line(f"{sum(counts)} {INTERRUPTIONS}, in {tried} of {len(counts)} tests")
     longest = sorted(stalls, key=lambda test: -stalls[test])[: config.getoption("stalls")]
     if longest:
         terminalreporter.section(f"{STALL}, of {len(stalls)} tests")

@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +44,7 @@ from bridge.items import OWN_NAMES, Call, CallOutput
 from bridge.questions import Ask, say_yes
 from bridge.telemetry import Redactor
 from tests.fakes.clock import until
+from tests.fakes.forgetful import choose_engine
 from tests.fakes.items import Json
 from tests.fakes.upstream import Answer, Reply, Request, ScriptedUpstream, message, responds
 
@@ -164,7 +166,8 @@ async def open_without_host(
     written = entries | {key: entries[key] | {"command": "in this process"} for key in inside}
     upstream = _upstream(model, sections.get("upstream", {}))
     config = configure(written, **{"builtin_tools": False, **sections, "upstream": upstream})
-    async with Bridge(config, environ=environ, clock=clock, ask=ask, redact=redact, in_process=inside) as bridge:
+    build = partial(Bridge, config, environ=environ, clock=clock, ask=ask, redact=redact, in_process=inside)
+    async with build(build_engine=choose_engine(build)) as bridge:
         yield bridge
 
 
