@@ -1,16 +1,12 @@
 """The arguments of `respond`: their JSON Schema, which is also what checks them, and that of its result."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import cast
 
 from bridge.errors import ArgumentError
 from bridge.json_text import Json, JsonObject, decode, encode, scrub
-from bridge.schemas.plain import fits, is_plain
-
-if TYPE_CHECKING:
-    import jsonschema_rs
+from bridge.schemas.judge import Fault, Judge
 
 OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previous_response_id", "tool_choice")
 """What `extra` may not set: an argument of its own or the bridge decides it."""
@@ -106,10 +102,9 @@ FORMS = {
     "metadata": "a text, a number, true or false",
 }
 """What is expected of arguments that may have more than one form."""
-MAX_MESSAGE_CHARS = 300
 
 _PROPERTIES = cast("dict[str, JsonObject]", ARGUMENTS["properties"])
-_PLAIN = {name: schema for name, schema in _PROPERTIES.items() if is_plain(schema)}
+_JUDGE = Judge(ARGUMENTS)
 RESULT_FIELDS = (
     "status",
     "output_text",
@@ -143,19 +138,6 @@ RESULT: JsonObject = {
 Python SDK checks each result by it, and to spell out all fields takes longer than all the rest of reading one."""
 
 
-@cache
-def _validator() -> "jsonschema_rs.Validator":
-    import jsonschema_rs  # 5 MB, for arguments that are wrong, or rare
-
-    return jsonschema_rs.validator_for(ARGUMENTS)
-
-
-def _find_errors(arguments: JsonObject) -> "Iterator[jsonschema_rs.ValidationError]":
-    """What the schema says against `arguments`, whose names are known."""
-    if not all(name in _PLAIN and fits(value, _PLAIN[name]) for name, value in arguments.items()):
-        yield from _validator().iter_errors(arguments)
-
-
 def clean_arguments(given: Mapping[str, object]) -> JsonObject:
     """The arguments as a host gave them, fit to be sent on: without lone surrogates, and without the nulls that some
     hosts give for whatever is optional. Raises ArgumentError for what is not JSON."""
@@ -173,9 +155,8 @@ def check_arguments(arguments: JsonObject) -> None:
     if "input" not in arguments:
         raise ArgumentError("input: it is missing; give a text, or a list of Responses input items")
     _refuse_unknown(arguments)
-    for error in _find_errors(arguments):
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path).lstrip(".")
-        raise ArgumentError(f"{path}: {_explain(error)}")
+    if fault := _JUDGE.find_fault(arguments):
+        raise ArgumentError(f"{fault.place}: {_explain(fault)}")
     items = arguments["input"]
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict) and "role" not in item and "type" not in item:
@@ -201,9 +182,6 @@ def _refuse_unknown(arguments: JsonObject) -> None:
             raise ArgumentError(f"{name}: there is no such argument; {hint}")
 
 
-def _explain(error: "jsonschema_rs.ValidationError") -> str:
-    """The validator's words; for a choice of forms, which it cannot put into words, what the forms are."""
-    if error.schema_path[-1] == "anyOf":
-        return f"expected {FORMS[str(error.instance_path[0])]}"
-    message = error.message  # it begins with the value, which may be of any size
-    return message if len(message) <= MAX_MESSAGE_CHARS else f"… {message[-MAX_MESSAGE_CHARS:]}"
+def _explain(fault: Fault) -> str:
+    """The judge's words; for a choice of forms, which it cannot put into words, what the forms are."""
+    return f"expected {FORMS[str(fault.path[0])]}" if fault.keyword == "anyOf" else fault.message

@@ -5,8 +5,7 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote, urldefrag, urljoin
 
 from bridge.json_text import Json, JsonObject
-from bridge.schemas.sizes import find
-from bridge.schemas.walk import list_schemas, locate, walk
+from bridge.schemas.walk import find, list_schemas, locate, walk
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 ANCHORS = ("$anchor", "$dynamicAnchor")

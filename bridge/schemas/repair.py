@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from bridge.json_text import MAX_DEPTH, Json, JsonObject, decode, encode, is_deep
+from bridge.json_text import MAX_DEPTH, JsonObject, decode, encode, is_deep
 from bridge.schemas.dialects import drop_ignored, modernise, read_draft
-from bridge.schemas.plain import is_plain
+from bridge.schemas.judge import find_schema_fault
 from bridge.schemas.refs import References, Tell
 from bridge.schemas.roots import open_root
-from bridge.schemas.sizes import find
 from bridge.schemas.strict import find_obstacle
-from bridge.schemas.walk import escape, fill, list_slots, read, walk
+from bridge.schemas.walk import fill, follow, list_slots, read, walk, write_pointer
 
 MAX_DEFINITION_BYTES = 65_536
 """A tool whose function takes more of every request is left out."""
@@ -76,8 +75,10 @@ def repair_schema(schema: JsonObject, tell: Tell) -> JsonObject:
     modernise(root, draft)
     _drop_faults(root, tell)
     open_root(root, references, tell)
-    for node in walk(root):
-        _complete(node, root)
+    nodes = walk(root)
+    has_unevaluated = any("unevaluatedItems" in node for node in nodes)
+    for node in nodes:
+        _complete(node, has_unevaluated)
     references.write()
     return root
 
@@ -85,18 +86,21 @@ def repair_schema(schema: JsonObject, tell: Tell) -> JsonObject:
 def _spell_out_booleans(root: JsonObject) -> None:
     for node in walk(root):
         for slot in list_slots(node):
-            if isinstance(value := read(slot), bool) and slot[1] not in MAY_BE_BOOLEAN:
+            if isinstance(value := read(slot), bool) and slot[0] not in MAY_BE_BOOLEAN:
                 fill(slot, {} if value else {"not": {}})
 
 
-def _complete(node: JsonObject, root: JsonObject) -> None:
-    """Add what says nothing and what the API insists on: `properties` of an object, `items` of an array."""
+def _complete(node: JsonObject, has_unevaluated: bool) -> None:
+    """Add what says nothing and what the API insists on: `properties` of an object, `items` of an array.
+
+    Beside `unevaluatedItems`, which may stand in a schema around this one, `items` would say something.
+    """
     kinds = node.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if "object" in kinds:
         node.setdefault("properties", {})
     if "array" in kinds and "items" not in node:
-        if '"unevaluatedItems":' in encode(root):
+        if has_unevaluated:
             raise ValueError("an array without `items` beside `unevaluatedItems` cannot be said in another way")
         node["items"] = JsonObject()
 
@@ -107,31 +111,20 @@ def _drop_faults(root: JsonObject, tell: Tell) -> None:
         for keyword in ("required", "type"):
             if isinstance(words := node.get(keyword), list) and all(isinstance(word, str) for word in words):
                 node[keyword] = list(dict.fromkeys(words))
-    if is_plain(root):
-        return
-    import jsonschema_rs
-
     for _ in range(MAX_FAULTS):
-        try:
-            jsonschema_rs.meta.validate(root)
+        if (fault := find_schema_fault(root)) is None:
             return
-        except jsonschema_rs.ValidationError as fault:
-            where, why = _point(fault.instance_path), fault.message[:100]
-            _drop(root, fault.instance_path)
-            tell(f"{where} is taken out, for it is no JSON Schema: {why}")
+        _drop(root, fault.path)
+        tell(f"#{write_pointer(fault.path)} is taken out, for it is no JSON Schema: {fault.message}")
     raise ValueError(f"its schema has more than {MAX_FAULTS} faults")
 
 
-def _point(path: list[str | int]) -> str:
-    return "#" + "".join(f"/{escape(str(step))}" for step in path)
-
-
-def _drop(root: JsonObject, path: list[str | int]) -> None:
+def _drop(root: JsonObject, path: tuple[str | int, ...]) -> None:
     """Take out what stands at `path`; in the place of a schema one that accepts everything is left."""
-    holder: Json = find(root, _point(path[:-1]))
-    name = path[-1]
-    if any(held is holder and key == name for node in walk(root) for held, key in list_slots(node)):
-        fill((holder, name), {})  # type: ignore[arg-type]
+    holder, name = follow(root, path[:-1]), path[-1]
+    slots = (slot for node in walk(root) for slot in list_slots(node))
+    if slot := next((slot for slot in slots if slot[1] is holder and slot[2] == name), None):
+        fill(slot, {})
     elif isinstance(holder, dict):
         del holder[str(name)]
     elif isinstance(holder, list):

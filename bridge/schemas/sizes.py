@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from bridge.json_text import Json, JsonObject
+from bridge.schemas.walk import find
 
 MAX_SCHEMA_NODES = 50_000
 """How many subschemas may have to be looked at: thirty definitions that each name the one before twice make a billion,
@@ -51,20 +52,12 @@ def measure_schema(schema: JsonObject) -> SchemaSize:
 
 def _count(value: Json) -> tuple[int, int]:
     """How many values there are in `value`, itself included, and how deep they are nested."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    counts = [_count(each) for each in inner]
-    return 1 + sum(count for count, _ in counts), max((depth + 1 for _, depth in counts), default=0)
-
-
-def find(schema: Json, pointer: str) -> Json:
-    """What a JSON pointer such as `/a/0` leads to; None where it leads nowhere."""
-    node = schema
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, dict):
-            node = node.get(name)
-        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
-            node = node[int(name)]
-        else:
-            return None
-    return node
+    layer, count, depth = [value], 1, 0
+    while layer := [
+        inner
+        for outer in layer
+        if isinstance(outer, (list, dict))
+        for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]:
+        count, depth = count + len(layer), depth + 1
+    return count, depth

@@ -4,6 +4,7 @@ otherwise."""
 import copy
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,17 @@ def test_what_is_far_too_large_is_not_even_looked_at(stall: Stall) -> None:
         repair_schema({"type": "object", "properties": {"a": {"enum": values}}}, lambda _: None)
 
 
+def test_thousands_of_arrays_are_completed_in_one_walk() -> None:
+    def time_for(count: int) -> float:
+        schema: Json = {"properties": {f"p{number}": {"type": "array"} for number in range(count)}}
+        began = time.thread_time()
+        repair_schema(schema, lambda _: None)
+        return time.thread_time() - began
+
+    few, many = (min(time_for(count) for _ in range(3)) for count in (200, 2000))
+    assert many < 25 * few + 0.01  # where each of them looks at the whole it is a hundred times as much
+
+
 @pytest.mark.parametrize("schema", [*HOSTILE.values(), *FAULTY.values()], ids=[*HOSTILE, *FAULTY])
 def test_whatever_a_schema_is_like_what_is_sent_is_not_refused(schema: Json, stall: Stall) -> None:
     with stall.step():
@@ -262,6 +274,12 @@ def test_what_was_changed_is_said_with_the_reason(schema: Json, words: str) -> N
 def test_what_can_be_given_in_one_variant_only_is_named_at_the_root() -> None:
     properties = send(HOSTILE["variants at the root"])["parameters"]["properties"]
     assert json.loads(properties["kind"]["description"].split(" or ")[0]) == {"const": "a"}
+
+
+def test_a_property_that_is_called_like_a_keyword_is_a_property() -> None:
+    sent = send({"properties": {"additionalProperties": True, "unevaluatedItems": {"type": "array"}}})
+    properties: Json = {"additionalProperties": {}, "unevaluatedItems": {"type": "array", "items": {}}}
+    assert sent["parameters"] == {"type": "object", "properties": properties}
 
 
 def test_what_means_nothing_is_not_sent() -> None:

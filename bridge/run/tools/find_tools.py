@@ -9,20 +9,23 @@ from bridge.items import OWN_NAMES
 from bridge.json_text import Json, JsonObject, decode
 from bridge.run.protocols import C
 from bridge.run.tools.own_tools import Found, Function, OwnTool, RunCatalogue
+from bridge.schemas.judge import Judge
 from bridge.texts import estimate_tokens
 
 FIND_TOOLS = OWN_NAMES[1]
 LINE_CHARS = 200
 """How much of a tool's description an answer shows: the whole comes with the tool."""
 SHOWN_OWNERS = 40
-PARAMETERS: JsonObject = {
-    "type": "object",
-    "properties": {
-        "query": {"type": "string", "description": "What is to be done, such as: send an e-mail", "maxLength": 1000}
-    },
-    "required": ["query"],
-    "additionalProperties": False,
-}
+PARAMETERS = Judge(
+    {
+        "type": "object",
+        "properties": {
+            "query": {"type": "string", "description": "What is to be done, such as: send an e-mail", "maxLength": 1000}
+        },
+        "required": ["query"],
+        "additionalProperties": False,
+    }
+)
 
 
 @dataclass(frozen=True)

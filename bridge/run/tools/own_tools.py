@@ -8,13 +8,11 @@ from typing import Generic, NamedTuple
 from bridge.arguments import read_arguments
 from bridge.call_terms import CallTerms
 from bridge.items import Call, CallOutput, Notice, fail_call
-from bridge.json_text import JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 from bridge.questions import Ask
 from bridge.run.protocols import C, Send, Tools
-from bridge.texts import cut_middle
+from bridge.schemas.judge import Judge
 
-MAX_QUOTED_BYTES = 500
-"""How much of a wrong argument is quoted back to the model."""
 BRIDGE = "bridge"
 """The server that these tools appear with."""
 
@@ -34,14 +32,14 @@ class Function:
     name: str
     """One of `items.OWN_NAMES`, which no server's tool is given."""
     description: str
-    parameters: JsonObject
-    """JSON Schema of its arguments; none that do not fit are answered."""
+    parameters: Judge
+    """Of its arguments, by their JSON Schema; none that do not fit are answered."""
 
     @cached_property
     def encoded(self) -> str:
         """The function tool of a request."""
         function: JsonObject = {"type": "function", "name": self.name, "description": self.description}
-        return encode(function | {"parameters": self.parameters, "strict": False})
+        return encode(function | {"parameters": self.parameters.schema, "strict": False})
 
 
 @dataclass(frozen=True)
@@ -61,21 +59,20 @@ class OwnTool:
 
     async def call(self, call: Call, terms: CallTerms) -> CallOutput:
         """What a call came to; whatever is wrong with it is words for the model."""
-        import jsonschema_rs
-
         try:
-            arguments = read_arguments(call.arguments)
-            jsonschema_rs.validate(self.function.parameters, arguments)
-            answer = await self.answer(arguments, terms.limit_bytes or 0)
+            answer = await self.answer(self._read(call.arguments), terms.limit_bytes or 0)
             if isinstance(answer, Found):
                 return {**self._wrap(answer.text), "found": [*answer.names]}
             return self._wrap(answer)
-        except jsonschema_rs.ValidationError as error:
-            where = ".".join(map(str, error.instance_path)) or "the arguments"
-            wrong = f"{where}: {cut_middle(error.message, MAX_QUOTED_BYTES)}"
         except ValueError as error:
-            wrong = str(error)
-        return fail_call("invalid_arguments", wrong, server=BRIDGE, tool=self.name)
+            return fail_call("invalid_arguments", str(error), server=BRIDGE, tool=self.name)
+
+    def _read(self, arguments: Json) -> JsonObject:
+        """Read the arguments of a call. Raises ValueError with words for those that do not fit."""
+        given = read_arguments(arguments)
+        if fault := self.function.parameters.find_fault(given):
+            raise ValueError(fault.word("the arguments"))
+        return given
 
     def _wrap(self, output: str) -> CallOutput:
         return {"output": output, "is_error": False, "server": BRIDGE, "tool": self.name}

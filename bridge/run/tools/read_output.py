@@ -10,6 +10,7 @@ from bridge.config.settings import BUILTIN
 from bridge.items import OWN_NAMES, Notice
 from bridge.json_text import JsonObject
 from bridge.run.tools.own_tools import Function, OwnTool
+from bridge.schemas.judge import Judge
 from bridge.texts import find_cut
 
 KEPT_BYTES = 128 << 20
@@ -28,16 +29,18 @@ FUNCTION = Function(
     READ_OUTPUT,
     "Read what was left out of a long tool output: a page from `offset` on, or with `search` where these words are in "
     "it.",
-    {
-        "type": "object",
-        "properties": {
-            "id": {"type": "integer", "description": "The id that the cut output names"},
-            "offset": {"type": "integer", "minimum": 0, "description": "Where to begin, in bytes; default 0"},
-            "search": {"type": "string", "maxLength": 200, "description": "Words to find"},
-        },
-        "required": ["id"],
-        "additionalProperties": False,
-    },
+    Judge(
+        {
+            "type": "object",
+            "properties": {
+                "id": {"type": "integer", "description": "The id that the cut output names"},
+                "offset": {"type": "integer", "minimum": 0, "description": "Where to begin, in bytes; default 0"},
+                "search": {"type": "string", "maxLength": 200, "description": "Words to find"},
+            },
+            "required": ["id"],
+            "additionalProperties": False,
+        }
+    ),
 )
 _SAID = re.compile(rf"{READ_OUTPUT} with id (\d{{1,9}}) has all of it")
 
