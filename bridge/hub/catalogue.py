@@ -6,12 +6,13 @@ A run keeps the snapshot it began with, whatever servers come, go or change mean
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio.lowlevel
 from mcp import types
 
-from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
+from bridge.config.settings import BUILTIN, BUILTIN_NAMES, UpstreamConfig
+from bridge.hub.approval import Approval, decide
 from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
@@ -24,8 +25,6 @@ from bridge.texts import estimate_tokens
 
 if TYPE_CHECKING:
     from bridge.search.ranking import Entry, Index
-
-Approval = Literal["run", "ask"]
 
 TOOLS_AT_ONCE = 16
 """How many are made at one go: the event loop waits meanwhile."""
@@ -43,8 +42,6 @@ class BridgedTool:
     """Key of the server that owns it."""
     tool: types.Tool = field(repr=False)
     approval: Approval
-    allow_hint: str = field(repr=False)
-    """The one config line that lets this tool run unasked."""
     is_polling: bool
     """True where it may be called again and again with the same result."""
     encoded: str = field(repr=False)
@@ -88,7 +85,6 @@ class BridgedTool:
             "schema": cast("JsonObject", tool.input_schema),
             "is_harmless": is_harmless(tool),
             "approval": self.approval,
-            "allow_hint": self.allow_hint,
             "is_polling": self.is_polling,
             "function": self.encoded,
             "notes": list[Json](self.notes),
@@ -225,7 +221,7 @@ def _make(
 def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig) -> BridgedTool | None:
     """The tool as the model sees it; None for one that is denied. Raises ValueError or RecursionError with the reason
     why it cannot be offered."""
-    approval = _decide(member.server, tool)
+    approval = decide(member.server, tool)
     if approval == "deny":
         return None
     name, prefix = tool.name, member.server.prefix
@@ -245,33 +241,10 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         member.key,
         tool,
         approval,
-        explain_allowing(member.server, tool.name),
         member.server.tools.polls(tool.name),
         function.encoded,
         (*renamed, *function.notes),
     )
-
-
-def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "deny"]:
-    """What the config says about a tool: its lists first (deny wins, then ask), then `require_approval`."""
-    match server.tools.decision(tool.name):
-        case "deny":
-            return "deny"
-        case "ask":
-            return "ask"
-        case "allow":
-            return "run"
-        case None:
-            is_read_only = bool(tool.annotations and tool.annotations.read_only_hint)
-            is_free = server.require_approval == "never" or (server.require_approval == "writes" and is_read_only)
-            return "run" if is_free else "ask"
-
-
-def explain_allowing(server: ServerConfig, tool: str) -> str:
-    """Name the one config line that lets a tool run unasked."""
-    if server.tools.decision(tool) == "ask":  # it beats `allow`
-        return f'take it out of "mcpServers": {{"{server.key}": {{"tools": {{"ask": …}}}}}}'
-    return f'"mcpServers": {{"{server.key}": {{"tools": {{"allow": ["{tool}"]}}}}}}'
 
 
 def restore_catalogue(described: JsonObject) -> Catalogue:
@@ -293,7 +266,6 @@ def _restore(written: JsonObject) -> BridgedTool:
         str(written["server"]),
         tool,
         cast("Approval", written["approval"]),
-        str(written["allow_hint"]),
         bool(written["is_polling"]),
         str(written["function"]),
         tuple(cast("list[str]", written["notes"])),

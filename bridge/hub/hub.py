@@ -12,14 +12,14 @@ from bridge.arguments import drop_empty, read_arguments
 from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.config.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
-from bridge.hub.approval import find_refusal
+from bridge.hub.approval import ask_person
 from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue, restore_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.results.outputs import render_result
 from bridge.hub.transports.connect import Outside
 from bridge.hub.transports.in_process import InProcess
-from bridge.items import Call, CallOutput, fail_call
+from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.processes.children import Child
@@ -127,8 +127,9 @@ class Hub(anyio.AsyncContextManagerMixin):
             arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
             return bridged.fail("invalid_arguments", wrong.message, **wrong.details)
-        if refusal := await find_refusal(bridged, arguments, ask):
-            return refusal
+        if bridged.approval != "run" and (refusal := await ask_person(owner.server, bridged.tool.name, arguments, ask)):
+            notices: list[Notice] = [{"code": refusal.code, "message": refusal.notice}]
+            return {**bridged.fail(refusal.code, refusal.message), "notices": notices}
         return partial(self._send, owner, bridged, arguments)
 
     async def _send(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, terms: CallTerms) -> CallOutput:

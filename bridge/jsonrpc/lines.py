@@ -21,38 +21,43 @@ class Overlong:
 
 
 class LineSplitter:
-    """Splits chunks into lines. A line over `limit` bytes is dropped as it arrives and reported as `Overlong`."""
+    """Splits chunks into lines. A line over `limit` bytes is dropped as it arrives and reported as `Overlong`.
 
-    def __init__(self, limit: int) -> None:
+    An `end` of more than one byte is seen only where it stands within one chunk.
+    """
+
+    def __init__(self, limit: int, end: bytes = b"\n") -> None:
         self._limit = limit
-        self._parts: list[bytes] = []
+        self._end = end
+        self._waiting = bytearray()
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes | Overlong]:
-        """The lines that `chunk` completes, without their newline, in order."""
-        *ends, rest = chunk.split(b"\n")
-        lines: list[bytes | Overlong] = []
-        for end in ends:
-            self._add(end)
-            lines.append(self._take())
+        """The lines that `chunk` completes, without their end, in order."""
+        *lines, rest = chunk.split(self._end)
+        found = [self._take(line) for line in lines]
         self._add(rest)
-        return lines
+        return found
 
     def flush(self) -> list[bytes | Overlong]:
         """The last line of a stream that ended without a newline, if there is one."""
-        return [self._take()] if self._size else []
+        return [self._take(b"")] if self._size else []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the line that waits for its end is over the limit."""
+        return self._size > self._limit
 
     def _add(self, part: bytes) -> None:
-        before, self._size = self._size, self._size + len(part)
-        if self._size <= self._limit:
-            self._parts.append(part)
-        elif before <= self._limit:
-            line = b"".join([*self._parts, part])
-            self._parts = [line[:KEPT_BYTES], line[-KEPT_BYTES:]]
-        else:
-            self._parts[1] = (self._parts[1] + part)[-KEPT_BYTES:]
+        self._waiting += part
+        self._size += len(part)
+        if self._size > self._limit:
+            del self._waiting[KEPT_BYTES:-KEPT_BYTES]
 
-    def _take(self) -> bytes | Overlong:
-        parts, size = self._parts, self._size
-        self._parts, self._size = list[bytes](), 0
-        return b"".join(parts) if size <= self._limit else Overlong(parts[0], parts[1], size, self._limit)
+    def _take(self, rest: bytes) -> bytes | Overlong:
+        if not self._size and len(rest) <= self._limit:
+            return rest
+        self._add(rest)
+        line, size = bytes(self._waiting), self._size
+        self._waiting, self._size = bytearray(), 0
+        return line if size <= self._limit else Overlong(line[:KEPT_BYTES], line[-KEPT_BYTES:], size, self._limit)

@@ -14,7 +14,7 @@ from bridge.errors import UpstreamError
 from bridge.items import Response, Turn
 from bridge.json_text import encode
 from bridge.network import explain_network
-from bridge.upstream.events import EventSplitter
+from bridge.sse import Event, EventReader
 from bridge.upstream.replies import build_error, read_reply
 from bridge.upstream.retries import RETRIED_CODES, Passing, is_passing, read_retry_after
 from bridge.upstream.stream import UNREADABLE_END, StreamAccumulator
@@ -24,6 +24,8 @@ MAX_BODY_BYTES = 64 << 20
 MAX_REFUSAL_BYTES = 1 << 20
 """How much of a refusal is read: a few words are told, and it may have no end."""
 EVENT_BEGINNINGS = (b"event:", b"data:", b":")
+BLANK_LINE = b"\n\n"
+"""Ends an event behind which the stream ended without."""
 DRAIN_S = 0.1
 """How long the end of a stream may come after its last event: read to its end, it leaves the connection for reuse."""
 
@@ -118,16 +120,20 @@ class Wire:
     async def _read_stream(
         self, reply: httpx2.Response, chunks: AsyncIterator[bytes], stream: StreamAccumulator
     ) -> Response:
-        events = EventSplitter(MAX_BODY_BYTES)
+        events = EventReader(MAX_BODY_BYTES)
         try:
             async for chunk in chunks:
-                for data in events.feed(chunk):
+                for event in events.feed(chunk):
+                    data = _read_data(event)
                     if data != "[DONE]" and not stream.final:
                         stream.feed(data)
                 if stream.final:
                     await self._drain(chunks)
                     return stream.final
-            stream.feed_last(events.finish())
+                if events.is_over:
+                    raise _build_overflow()
+            for event in events.feed(BLANK_LINE):
+                stream.feed_last(_read_data(event))
         except UpstreamError as error:
             is_garbled = error.code == UNREADABLE_END
             if is_garbled or (error.code in RETRIED_CODES and not stream.has_output):
@@ -141,6 +147,17 @@ class Wire:
         with self._clock.scope(self._clock.now() + DRAIN_S), suppress(httpx2.RequestError):
             async for _ in chunks:
                 pass
+
+
+def _read_data(event: Event) -> str:
+    """Its data as text; invalid UTF-8 becomes U+FFFD."""
+    if isinstance(event.data, bytes):
+        return event.data.decode("utf-8", "replace")
+    raise _build_overflow()
+
+
+def _build_overflow() -> UpstreamError:
+    return UpstreamError(f"An event of the upstream's stream is over {MAX_BODY_BYTES:,} bytes", code="reply_too_large")
 
 
 def join_body(turn: Turn, *, stream: bool) -> bytes:
