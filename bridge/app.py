@@ -35,10 +35,8 @@ from bridge.run.protocols import C, Tools
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
+from bridge.upstream.transport import open_transport
 from builtin_tools.server import build_server as build_builtin_server
-
-OFFLINE = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-rules")
-"""The embedded upstream; its address is never looked up."""
 
 BuildEngine: TypeAlias = Callable[..., MemoryEngine]
 """Called as `MemoryEngine` is."""
@@ -52,7 +50,6 @@ class Bridge(anyio.AsyncContextManagerMixin):
         config: Config,
         *,
         environ: Mapping[str, str],
-        offline: bool = False,
         clock: Clock | None = None,
         children: Mapping[str, Child] | None = None,
         ask: Ask | None = None,
@@ -71,10 +68,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._config = config
         self._clock = clock or Clock()
         self._ask = ask
-        upstream = OFFLINE if offline else config.upstream
-        if offline and transport is None:
-            transport = _build_offline_transport()
-        self.upstream = Upstream(upstream, clock=self._clock, redact=redact, transport=transport) if upstream else None
+        self.upstream = _build_upstream(config, self._clock, redact, transport)
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
             config,
@@ -176,14 +170,13 @@ class Bridge(anyio.AsyncContextManagerMixin):
         def is_stateless(model: str) -> bool:
             return upstream.profile_of(model).state == "stateless"
 
-        return Admission(self._config, upstream.config, self.engine, is_stateless)
+        return Admission(self._config, self.engine, is_stateless)
 
     async def _respond(self, servers: Tools[C], ctx: Context, arguments: JsonObject) -> Ending:
         assert self.upstream
         body = Body(
             self._config,
             self.upstream,
-            self.upstream.config,
             servers,
             self.engine,
             self._clock,
@@ -209,11 +202,23 @@ def _build_builtin(config: Config) -> dict[str, InProcess]:
     return {BUILTIN: build_builtin_server()} if config.builtin_tools else {}
 
 
-def _build_offline_transport() -> httpx2.AsyncBaseTransport:
-    """Imported when asked for: a bridge with a real upstream has no use for it."""
-    from bridge.offline.app import OfflineTransport
+def _build_upstream(
+    config: Config, clock: Clock, redact: Redactor, transport: httpx2.AsyncBaseTransport | None
+) -> Upstream | None:
+    if config.upstream is None:
+        return None
+    return Upstream(
+        config.upstream, clock=clock, redact=redact, transport=transport or choose_transport(config.upstream)
+    )
 
-    return OfflineTransport()
+
+def choose_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
+    """What requests to `upstream` are sent over."""
+    if upstream.is_embedded:
+        from bridge.offline.app import OfflineTransport  # a bridge with another upstream has no use for it
+
+        return OfflineTransport()
+    return open_transport(upstream.base_url)
 
 
 def _describe_member(member: Member) -> str:

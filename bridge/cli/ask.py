@@ -7,21 +7,18 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 
 import anyio
-import httpx2
 
-from bridge.app import OFFLINE, Bridge, make_run_id
-from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
+from bridge.app import Bridge, choose_transport, make_run_id
+from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
-from bridge.config.settings import Config, UpstreamConfig
+from bridge.config.settings import Config
 from bridge.json_text import JsonObject, encode
-from bridge.offline.app import OfflineTransport
 from bridge.processes.children import Child
 from bridge.questions import say_yes
 from bridge.recording.record import Recorder
 from bridge.recording.tape import Tape
 from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
-from bridge.upstream.transport import open_transport
 
 
 def ask(
@@ -44,33 +41,28 @@ async def _run(
     recorder: Recorder | None,
 ) -> JsonObject:
     with Terminal() as terminal:
-        upstream = OFFLINE if options.offline else config.upstream
+        upstream = config.upstream
         bridge = Bridge(
             config,
             environ=os.environ,
-            offline=options.offline,
             children=children,
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
-            transport=recorder.listen_over(_open_transport(upstream)) if recorder and upstream else None,
+            transport=recorder.listen_over(choose_transport(upstream)) if recorder and upstream else None,
             listen_to=recorder.listen_to if recorder else None,
         )
         await bridge.admit(arguments)
         run_id = make_run_id()
         async with bridge:
             terminal.wait_for("waiting for the servers")
-            if recorder and upstream:
-                recorder.begin(run_id, arguments, config, upstream)
+            if recorder:
+                recorder.begin(run_id, arguments, config)
             run = await bridge.run(arguments, terminal.show, run_id=run_id)
     assert run.ending
     receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
     if recorder:
         recorder.end(receipt, run.events)
     return receipt
-
-
-def _open_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
-    return OfflineTransport() if upstream is OFFLINE else open_transport(upstream.base_url)
 
 
 def print_result(receipt: JsonObject, *, as_json: bool) -> int:

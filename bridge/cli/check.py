@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED, FAILED
+from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import NO_UPSTREAM, Config
 from bridge.hub.failures import COMMAND_NOT_FOUND

@@ -11,11 +11,10 @@ import anyio
 from mcp import Client, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
-from bridge.app import OFFLINE
-from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.entries import build_entry
+from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
-from bridge.config.settings import Config
+from bridge.config.settings import EMBEDDED, Config
 from bridge.json_text import JsonObject
 
 GLOSS = "(asks for the time, the system, 123.5 + 456.7 and three random numbers from 1 to 100, all at once)"
@@ -23,14 +22,15 @@ GLOSS = "(asks for the time, the system, 123.5 + 456.7 and three random numbers 
 
 def demo(options: argparse.Namespace, config: Config) -> int:
     """Send the example request through `respond`; to the embedded upstream unless one is configured."""
-    upstream = None if options.offline else config.upstream
+    upstream = config.upstream or EMBEDDED
     body = cast("JsonObject", json.loads((files("bridge") / "example.json").read_text(encoding="utf-8")))
-    body["model"] = (upstream or OFFLINE).model or body["model"]
+    body["model"] = upstream.model or body["model"]
     args = ["-m", "bridge", "serve", "--log-level", options.log_level]
-    args += [] if upstream else ["--offline"]
+    args += ["--offline"] if upstream.is_embedded else []
     args += ["--config", str(options.config)] if options.config else []
     args += ["--log-file", str(options.log_file)] if options.log_file else []
-    whom = f"{body['model']} at {upstream.base_url}" if upstream else "the embedded rule-based upstream (no model)"
+    embedded = "the embedded rule-based upstream (no model)"
+    whom = embedded if upstream.is_embedded else f"{body['model']} at {upstream.base_url}"
     result = anyio.run(_call_respond, args, body, whom)
     return _print(result, options)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import anyio
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED
+from bridge.cli.exits import COMPLETED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge import __version__
-from bridge.cli.codes import FAILED, INTERRUPTED, USAGE
+from bridge.cli.exits import FAILED, INTERRUPTED, USAGE
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
 
 PROGRAM = "mcp-responses-bridge"
@@ -20,7 +20,7 @@ HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code, one of `bridge.cli.codes`."""
+    """Run one command and return its exit code, one of `bridge.cli.exits`."""
     _prepare_streams()
     options, unknown = build_parser().parse_known_args(argv)
     if unknown:
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_configured(options: argparse.Namespace) -> int:
     """Commands that take a while to import: the servers boot meanwhile, and what is wrong is told before."""
-    from bridge.cli.setup import booting, set_up
+    from bridge.cli.setup import booting, build_arguments, set_up
 
     config, redact = set_up(options)
     match options.command:
@@ -96,7 +96,7 @@ def _run_configured(options: argparse.Namespace) -> int:
             show = show_tool if options.name else show_tools if options.search is None else search_tools
             return show(options, config, redact, children)
         case "check" if options.live:
-            from bridge.cli.live import check_live
+            from bridge.cli.live_check import check_live
 
             return check_live(options, config, redact)
         case "check":
@@ -104,14 +104,13 @@ def _run_configured(options: argparse.Namespace) -> int:
                 from bridge.cli.check import check
             return check(options, config, redact, children)
         case "ask":
-            from bridge.cli.prompt import build_arguments
-
             arguments = build_arguments(options, config)
             with booting(config.servers) as children:
                 from bridge.cli.ask import ask
-                from bridge.cli.dryrun import show_request
-            command = show_request if options.dry_run else ask
-            return command(options, config, redact, children, arguments)
+                from bridge.cli.dry_run import show_request
+            if options.dry_run:
+                return show_request(config, redact, children, arguments)
+            return ask(options, config, redact, children, arguments)
         case unknown:
             raise AssertionError(f"the parser knows {unknown}, and nothing runs it")
 

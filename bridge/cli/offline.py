@@ -5,9 +5,8 @@ import sys
 
 import anyio
 
-from bridge.cli.codes import COMPLETED
-from bridge.cli.signals import watch_signals
-from bridge.host.http import build_web, open_socket
+from bridge.cli.exits import COMPLETED, watch_signals
+from bridge.host.web_server import build_web, open_socket
 from bridge.offline.app import build_app
 
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from bridge.cli.codes import COMPLETED
+from bridge.cli.exits import COMPLETED, watch_signals
 from bridge.errors import ConfigError
 from bridge.processes.children import end_on_signals
 from bridge.processes.own_stdio import claim_stdio
@@ -40,11 +40,10 @@ def serve(options: argparse.Namespace) -> int:
     import anyio
 
     from bridge.app import Bridge
-    from bridge.cli.signals import watch_signals
     from bridge.telemetry import flush_log
 
     async def run() -> int:
-        bridge = Bridge(config, environ=os.environ, offline=options.offline, children=children, redact=redact)
+        bridge = Bridge(config, environ=os.environ, children=children, redact=redact)
         stop, code = anyio.Event(), COMPLETED
 
         def end(with_code: int) -> None:
@@ -103,7 +102,7 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> Face:
     from bridge.host.http import listen, serve_http
 
     listening = listen(config.serve, no_auth=options.no_auth)
-    if config.upstream is None and not options.offline:
+    if config.upstream is None:
         logger.warning("%s", NO_UPSTREAM_HERE)
 
     async def face(bridge: "Bridge", stop: "anyio.Event") -> None:

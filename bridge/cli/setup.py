@@ -1,17 +1,19 @@
-"""What every command does first: read the configuration, log where it was told to, and start the servers' commands."""
+"""First steps of a command, before its large imports: the config, the log, what `ask` sends, the servers' processes."""
 
 import argparse
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from bridge.cli.codes import FAILED
+from bridge.cli.exits import FAILED
 from bridge.config.load import load
-from bridge.config.settings import Config, ServerConfig
-from bridge.errors import ConfigError
+from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config, ServerConfig
+from bridge.errors import ArgumentError, ConfigError, NotConfigured
+from bridge.items import JsonObject
 from bridge.processes.children import Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
 
@@ -22,7 +24,7 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     """The configuration, and what blanks its secrets. Raises ConfigError."""
     flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
     offline = getattr(options, "offline", False)
-    config = load(options.config, environ=os.environ, overrides=flags, with_upstream=not offline)
+    config = load(options.config, environ=os.environ, overrides=flags, offline=offline)
     redact = Redactor(config.secrets())
     try:
         configure_logging(options.log_level, options.log_file, redact, in_background=options.command == "serve")
@@ -31,6 +33,29 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     for notice in config.notices:
         logger.warning("%s", notice.message)
     return config, redact
+
+
+def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
+    """The arguments of `respond` that the command line of `ask` makes. Raises NotConfigured or ArgumentError."""
+    if config.upstream is None:
+        raise NotConfigured(NO_UPSTREAM_HERE)
+    if not (options.model or config.upstream.model):
+        raise ArgumentError(NO_MODEL)
+    arguments: JsonObject = {"input": _read_text(options.prompt)}
+    if options.model:
+        arguments["model"] = options.model
+    if options.previous:
+        arguments["previous_response_id"] = options.previous
+    return arguments
+
+
+def _read_text(prompt: str | None) -> str:
+    if prompt is None:
+        raise ArgumentError("PROMPT: it is missing; say what to ask, or - to read it from stdin")
+    text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""
+    if not text.strip():
+        raise ArgumentError("PROMPT: there is nothing to ask; it is empty")
+    return text
 
 
 def start_children(servers: Iterable[ServerConfig]) -> dict[str, Child]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED
+from bridge.cli.exits import COMPLETED
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bridge.config.file import Json, Place, Wrong, dotted, leaves, parse, validate
+from bridge.config.faults import Place, Wrong, dotted, validate
+from bridge.config.file import Json, leaves, parse
 from bridge.config.references import References
 from bridge.config.servers import (
     ENTRY_KEYS,
@@ -20,7 +21,7 @@ from bridge.config.servers import (
     server_entries,
     starts_this_program,
 )
-from bridge.config.settings import OPENAI_MODEL, OPENAI_URL, Config, Notice, ServerConfig, UpstreamConfig
+from bridge.config.settings import EMBEDDED, OPENAI_MODEL, OPENAI_URL, Config, Notice, ServerConfig, UpstreamConfig
 from bridge.config.values import check_base_url, check_credential, is_dummy, is_secret
 from bridge.errors import ConfigError
 from bridge.processes.children import DEPTH
@@ -58,22 +59,21 @@ def load(
     *,
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, object] | None = None,
-    with_upstream: bool = True,
+    offline: bool = False,
 ) -> Config:
     """The configuration from `path` (else from where `find` points), the environment and flags.
 
     `overrides` are flags, by their place in the file (`{"serve.port": 8080}`); None is a flag that was not given.
-    Flags beat the file, the file beats the environment. Without `with_upstream` the upstream is left alone: no key that
-    it names has to be set. Raises ConfigError: one line that says where, what is wrong
-    and what would be right.
+    Flags beat the file, the file beats the environment. `offline`: the upstream is the embedded one, and no key that
+    the file names for another has to be set. Raises ConfigError: one line that says where, what is wrong and what would
+    be right.
     """
     path = path or find(environ)
     flags = {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
         raw = _read(path) if path else {}
-        if not with_upstream:
-            raw.pop("upstream", None)
-            environ = {name: value for name, value in environ.items() if not name.startswith("OPENAI_")}
+        if offline:
+            raw["upstream"] = {"base_url": EMBEDDED.base_url, "model": EMBEDDED.model}
         return _assemble(raw, path, environ, flags)
     except Wrong as wrong:
         place = dotted(wrong.place)

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bridge.config.file import Json, Place, Wrong
+from bridge.config.faults import Place, Wrong
+from bridge.config.file import Json
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _BARE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.DOTALL)

@@ -5,7 +5,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
-from bridge.config.file import Json, Place, Wrong, dotted, kind, nearest
+from bridge.config.faults import Place, Wrong, dotted, kind, nearest
+from bridge.config.file import Json
 
 PROGRAM = "mcp-responses-bridge"
 

@@ -197,7 +197,7 @@ class UpstreamConfig(_Section):
     idle_timeout_s: Seconds = 600
     """Seconds without a single byte of a reply."""
     max_retries: Annotated[int, BeforeValidator(read_scalar), Field(ge=0)] = 2
-    """Repeats of one request after a passing failure."""
+    """Repeats of one request after a transient failure."""
     name_chars: Annotated[int, BeforeValidator(read_scalar), Field(ge=16, le=128)] = 64
     """Characters that the name of a tool may have."""
     description_chars: Annotated[int, BeforeValidator(read_scalar), Field(ge=16)] = 1024
@@ -232,6 +232,15 @@ class UpstreamConfig(_Section):
     """Tokens that a request and its response may have together."""
     compaction: Flag | None = None
     """Whether it makes room by itself (`context_management`) when `context_window` is nearly full."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is the one of `--offline`."""
+        return self.base_url == EMBEDDED.base_url
+
+
+EMBEDDED = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-rules")
+"""The upstream of `--offline`, which is a part of this program; its address is never looked up."""
 
 
 class Limits(_Section):

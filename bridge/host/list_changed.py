@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mcp.server.connection import Connection
 
 
-class LegacyListeners:
+class ListChangedSubscribers:
     """The connections that have finished their handshake and can be told something unasked."""
 
     def __init__(self, server: Server[dict[str, object]]) -> None:

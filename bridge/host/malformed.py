@@ -13,7 +13,7 @@ REFUSAL = {
 }
 
 
-class Reworded:
+class MalformedFilter:
     """ASGI middleware that passes on everything but that report."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -20,7 +20,7 @@ from bridge.errors import BridgeError
 from bridge.events import Notified
 from bridge.host.audience import HostAudience, is_modern, name_host, read_answer, write_question
 from bridge.host.cancellation import Cancellations, Context, decide
-from bridge.host.list_changed import LegacyListeners
+from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import find_principal
 from bridge.host.schema import clean_arguments
 from bridge.host.tools import list_tools, read_run_id, read_wait
@@ -95,7 +95,7 @@ class BridgeServer(Server[dict[str, object]]):
             on_call_tool=self._call_tool,
             on_subscriptions_listen=ListenHandler(self._bus),
         )
-        self._legacy = LegacyListeners(self)
+        self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock)
         self._silent: set[str] = set()
 

@@ -5,8 +5,7 @@ from mcp import MCPError, types
 from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 from pydantic import ValidationError
 
-from bridge.hub.transports.bodies import UNREACHABLE
-from bridge.hub.transports.replies import NOT_SENT, REFUSED, SESSION_GONE
+from bridge.hub.transports.replies import NOT_SENT, REFUSED, SESSION_GONE, UNREACHABLE
 from bridge.network import explain_network
 
 COMMAND_NOT_FOUND = "command not found"

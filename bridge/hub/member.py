@@ -15,12 +15,11 @@ from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.results.parts import mend_content
-from bridge.hub.server_requests import Asides, find_log_level
-from bridge.hub.transports.bodies import UNREACHABLE
-from bridge.hub.transports.choices import Way, Ways
+from bridge.hub.server_requests import ServerRequests, find_log_level
+from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Outside, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
-from bridge.hub.transports.replies import NOT_SENT
+from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -74,9 +73,9 @@ class Member:
         self._health = Health()
         self._link: Link | None = None
         self._was_lost = False
-        self._ways = Ways(server)
+        self._choices = Choices(server)
         self._complaints: list[str] = []
-        self._asides = Asides(self.key, clock, redact)
+        self._requests = ServerRequests(self.key, clock, redact)
         self._calls = CallSender(
             server,
             clock=clock,
@@ -139,9 +138,9 @@ class Member:
         """The result of one `tools/call`; raises CallFailed. What the server wants to know of the person meanwhile is
         asked by `terms.ask`."""
         send = partial(self._calls.call, tool, terms=terms)
-        with self._asides.during(terms.ask):
+        with self._requests.during(terms.ask):
             params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
-            return await self._asides.complete(send, params, terms.ask)
+            return await self._requests.complete(send, params, terms.ask)
 
     async def _find_link(self) -> Link:
         if self._link and self._link.lost.is_set():
@@ -155,15 +154,15 @@ class Member:
     async def _connect_once(self) -> None:
         """One connection, from its start to its loss. Raises what kept it from becoming ready."""
         lost = anyio.Event()
-        way = self._ways.way
-        target = contain(self._in_process) if self._in_process else self._build_transport(way, lost)
+        choice = self._choices.current
+        target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
             around.start_soon(self._end_start, opened, lost)
             try:
                 async with (
-                    self._build_client(target, way) as client,
+                    self._build_client(target, choice) as client,
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
@@ -177,23 +176,24 @@ class Member:
                 self._close()
             around.cancel_scope.cancel()
 
-    def _build_client(self, target: WatchedTransport | InProcess, way: Way) -> Client:
+    def _build_client(self, target: WatchedTransport | InProcess, choice: Choice) -> Client:
         return Client(
             target,
-            mode=way.mode,
+            mode=choice.mode,
             message_handler=self.listing.hear,
-            elicitation_callback=self._asides.elicit,
-            logging_callback=self._asides.log,
+            elicitation_callback=self._requests.elicit,
+            logging_callback=self._requests.log,
             log_level=find_log_level(),
             cache=None,
         )
 
-    def _build_transport(self, way: Way, lost: anyio.Event) -> WatchedTransport:
-        self._process = self._outside.start(self.server, self._environ, self._child) if way.wire == "stdio" else None
+    def _build_transport(self, choice: Choice, lost: anyio.Event) -> WatchedTransport:
+        is_child = choice.transport == "stdio"
+        self._process = self._outside.start(self.server, self._environ, self._child) if is_child else None
         self._child = None
         return WatchedTransport(
             self.server,
-            way,
+            choice,
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
@@ -208,7 +208,7 @@ class Member:
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
-        self._ways.remember(link.client.protocol_version)
+        self._choices.remember(link.client.protocol_version)
         self._complaints.clear()
         self._note("opened")
         self.settled.set()
@@ -238,9 +238,9 @@ class Member:
         causes = flatten(error)
         ended = self._process.explain_end() if self._process and self._process.has_ended else None
         self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
-        if any(map(_has_answered, causes)) and self._ways.try_next():
+        if any(map(_has_answered, causes)) and self._choices.try_next():
             return True
-        self._ways.start_over()
+        self._choices.start_over()
         self._note("lost" if self.state == "ready" else "refused", "; ".join(dict.fromkeys(self._complaints)))
         self._complaints.clear()
         return False

@@ -1,4 +1,4 @@
-"""What a connected server says besides its results: questions to the person, and lines for the log.
+"""Requests of connected servers: questions to the person; and their lines for the log.
 
 Sampling and roots are not announced to servers; one that asks for them all the same is told so, by the SDK in the
 handshake era and as a failed call in the modern one.
@@ -32,7 +32,7 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "notice": logging.INFO, 
 """MCP's levels by ours; those that are not here are errors."""
 
 
-class Asides:
+class ServerRequests:
     """Those of one server, and the runs whose calls it has in hand."""
 
     def __init__(self, key: str, clock: Clock, redact: Redactor) -> None:

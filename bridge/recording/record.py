@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from bridge import __version__
 from bridge.call_terms import CallTerms
-from bridge.config.settings import Config, UpstreamConfig
+from bridge.config.settings import Config
 from bridge.events import CallEnded, Kept
 from bridge.items import Call, CallOutput, Notice
 from bridge.json_text import Json, JsonObject, decode, encode, scrub
@@ -44,9 +44,9 @@ class Recorder:
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
 
-    def begin(self, run_id: str, arguments: JsonObject, config: Config, upstream: UpstreamConfig) -> None:
+    def begin(self, run_id: str, arguments: JsonObject, config: Config) -> None:
         """The first line, before anything happens."""
-        replayed = config.model_copy(update={"upstream": upstream, "builtin_tools": False})
+        replayed = config.model_copy(update={"builtin_tools": False})
         kept = replayed.model_dump(mode="json", exclude=_LEFT_OUT)
         time = datetime.now(UTC).isoformat(timespec="seconds")
         self._tape.write(Start(__version__, time, run_id, arguments, kept))

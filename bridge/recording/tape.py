@@ -11,7 +11,7 @@ from typing import Self, cast
 from pydantic import ValidationError
 
 from bridge.clock import Clock
-from bridge.config.file import Wrong, dotted, validate
+from bridge.config.faults import Wrong, dotted, validate
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
 from bridge.json_text import Json, JsonObject, encode

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.config.settings import NO_MODEL, Config, UpstreamConfig
+from bridge.config.settings import NO_MODEL, Config
 from bridge.errors import ArgumentError
 from bridge.json_text import JsonObject
 from bridge.run.continuation import OF_ONE_CALL, UNKNOWN_RESPONSE, find_earlier, find_transcript
@@ -15,8 +15,6 @@ class Admission:
     """Judges arguments that fit the schema by what is known of the upstream and of earlier runs."""
 
     config: Config
-    asked: UpstreamConfig
-    """Which model is asked by default, and with which parameters."""
     engine: Engine
     is_stateless: Callable[[str], bool]
     """Whether the upstream remembers no response of this model."""
@@ -37,8 +35,12 @@ class Admission:
         self._check_model(arguments)
         return arguments
 
+    @property
+    def _default_model(self) -> str | None:
+        return self.config.upstream.model if self.config.upstream else None
+
     def _check_model(self, arguments: JsonObject) -> None:
-        model = arguments.get("model", self.asked.model)
+        model = arguments.get("model", self._default_model)
         if model is None:
             raise ArgumentError(NO_MODEL)
         if self.config.limits.cost is not None and model not in self.config.prices:
@@ -46,6 +48,6 @@ class Admission:
 
     def _check_previous(self, arguments: JsonObject) -> None:
         """A response that is not known here must be known to the upstream."""
-        model = str(arguments.get("model", self.asked.model))
+        model = str(arguments.get("model", self._default_model))
         if "previous_response_id" in arguments and self.is_stateless(model):
             raise ArgumentError(UNKNOWN_RESPONSE)

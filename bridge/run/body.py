@@ -37,8 +37,6 @@ class Body(Generic[C]):
 
     config: Config
     upstream: Upstream
-    asked: UpstreamConfig
-    """Which model `upstream` asks by default, and with which parameters."""
     servers: Tools[C]
     engine: Engine
     """Where the run is found that this one goes on from."""
@@ -51,7 +49,8 @@ class Body(Generic[C]):
     async def execute(self, ctx: Context, arguments: JsonObject) -> Ending:
         """Do what checked `arguments` ask for; whatever happens is told by events of the run."""
         limits = self._lower_limits(ctx, arguments)
-        request = build_request(arguments, model=self.asked.model or "", defaults=self.asked.defaults)
+        asked = self.config.upstream or UpstreamConfig()
+        request = build_request(arguments, model=asked.model or "", defaults=asked.defaults)
         opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal))
         if error := opened.get("error"):
             return fail_with(error)

@@ -9,7 +9,7 @@ from bridge.clock import Clock
 from bridge.errors import UpstreamError
 from bridge.events import InBackground, OnEvent
 from bridge.items import Response, Turn
-from bridge.upstream.retries import Passing
+from bridge.upstream.retries import Transient
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
 
@@ -44,7 +44,7 @@ class Background:
         try:
             response, form = await self._wire.post(turn, self._stream, form=form)
             self._response_id = response["id"]
-        except Passing:
+        except Transient:
             self._response_id, _ = self._stream.find_place()
             if self._response_id is None:
                 raise
@@ -61,7 +61,7 @@ class Background:
             _, number = self._stream.find_place()
             try:
                 return await self._wire.get(response_id, self._stream.resume(), after=number)
-            except Passing:
+            except Transient:
                 continue
             except UpstreamError:
                 break
@@ -75,7 +75,7 @@ class Background:
             pause = min(pause * GROWTH, LAST_PAUSE_S)
             try:
                 response = await self._wire.get(response_id, self._stream)
-            except Passing as failure:
+            except Transient as failure:
                 failures += 1
                 if failures == MAX_FAILURES:
                     raise failure.error from failure

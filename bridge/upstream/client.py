@@ -21,7 +21,7 @@ from bridge.upstream.overflow import explain_overflow, is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.profile import Profile, choose_profile
 from bridge.upstream.replies import read_failure
-from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Passing, check_response, explain_tries, find_pause
+from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Transient, check_response, explain_tries, find_pause
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
 
@@ -117,7 +117,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
     async def _send_with_retries(
         self, turn: Turn, profile: Profile, deadline: float, on_event: OnEvent
     ) -> tuple[Response, Form] | UpstreamError:
-        """Repeat the request after a passing failure (408, 409, 429 without a quota code, 5xx, refused, cut, silent),
+        """Repeat the request after a transient failure (408, 409, 429 without a quota code, 5xx, refused, cut, silent),
         as often as `max_retries` says and while a pause fits before `deadline`; a `retry` event comes before each
         pause, and the text begins anew after it. Its end is a response or, as a value, an error."""
         tries = 0
@@ -126,7 +126,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             try:
                 response, form = await self._send(turn, profile, on_event)
                 return self._clean(check_response(response)), form
-            except Passing as failure:
+            except Transient as failure:
                 pause = find_pause(failure, tries)
                 if tries > self.config.max_retries or not self._fits(failure, deadline):
                     return self._finish(failure.error, explain_tries(tries, failure))
@@ -156,7 +156,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         if len(self._learned) > MAX_LEARNED_MODELS:
             self._learned.pop(next(iter(self._learned)))
 
-    def _fits(self, failure: Passing, deadline: float) -> bool:
+    def _fits(self, failure: Transient, deadline: float) -> bool:
         """Whether the pause that the upstream asks for is worth it."""
         pause = failure.pause_s or 0.0
         return pause <= LONGEST_RETRY_AFTER_S and self._clock.now() + pause < deadline

@@ -7,7 +7,7 @@ import struct
 from bridge.json_text import JsonObject
 
 HEAD_CHARS = 1 << 18
-"""Of its base64, in which the size of a picture is looked for."""
+"""Of its base64, in which the size of the image is looked for."""
 MAX_SEGMENTS = 100
 _DATA_URL = re.compile(r"data:([\w.+/-]{1,64});base64,")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -34,7 +34,7 @@ def _read_head(base64: str) -> bytes:
 
 
 def _find_pixels(data: bytes) -> tuple[int, int] | None:
-    """Width and height, where the beginning of a picture tells them."""
+    """Width and height, where the beginning of an image tells them."""
     try:
         if data.startswith(b"\x89PNG"):
             width, height = struct.unpack_from(">II", data, 16)

@@ -49,7 +49,7 @@ def unlearn(config: UpstreamConfig) -> UpstreamConfig:
 
 
 @dataclass
-class Trials:
+class LiveCheck:
     """All trials on one endpoint, one after the other."""
 
     upstream: Upstream
@@ -69,7 +69,7 @@ class Trials:
                 outcome = self._judge(feature, verdict, words, before)
             except BridgeError as error:
                 failure = error
-                outcome = Outcome(feature, "unknown" if _is_passing(error) else "does not", error.message)
+                outcome = Outcome(feature, "unknown" if _is_transient(error) else "does not", error.message)
             self.outcomes.append(outcome)
             on_outcome(outcome)
             if failure and feature == ANSWER:
@@ -108,7 +108,7 @@ class Trials:
         raise UpstreamError(f"there is no answer after {PATIENCE_S:g} s", code="trial_timeout")
 
 
-def _is_passing(error: BridgeError) -> bool:
+def _is_transient(error: BridgeError) -> bool:
     """Whether it says nothing of what the endpoint can."""
     return isinstance(error, UpstreamError) and (error.status in (None, 408, 409, 429) or error.status >= 500)
 
@@ -135,35 +135,35 @@ CALL: JsonObject = {"type": "function_call", "call_id": "call_1", "name": "weath
 ANSWER = "an answer, streamed"
 
 
-async def _answer(trials: Trials) -> tuple[Verdict, str]:
-    response = await trials.ask(say("Say: ok"))
+async def _answer(check: LiveCheck) -> tuple[Verdict, str]:
+    response = await check.ask(say("Say: ok"))
     return "works", f"{response['model'] or 'no model named'}: {read_text(response['output'])[:60] or 'no text'}"
 
 
-async def _developer(trials: Trials) -> tuple[Verdict, str]:
-    await trials.ask(say("Answer in one word.", "developer"), say("Say: ok"))
+async def _developer(check: LiveCheck) -> tuple[Verdict, str]:
+    await check.ask(say("Answer in one word.", "developer"), say("Say: ok"))
     return "works", "a developer's message is taken"
 
 
-async def _parallel(trials: Trials) -> tuple[Verdict, str]:
+async def _parallel(check: LiveCheck) -> tuple[Verdict, str]:
     """And the way back: calls with their own ids, outputs as parts."""
-    response = await trials.ask(QUESTION, tools=TOOLS, tool_choice="required", parallel_tool_calls=True)
+    response = await check.ask(QUESTION, tools=TOOLS, tool_choice="required", parallel_tool_calls=True)
     calls = find_calls(response["output"])
     if calls:
         outputs = [answer_call(call, [{"type": "input_text", "text": "12"}]) for call in calls]
-        await trials.ask(QUESTION, *response["output"], *outputs, tools=TOOLS)
+        await check.ask(QUESTION, *response["output"], *outputs, tools=TOOLS)
     if len(calls) > 1:
         return "works", f"{len(calls)} calls at once, and their outputs taken"
     return "unknown", f"{len(calls)} of 2 calls were made; a model may do that"
 
 
-async def _parts(trials: Trials) -> tuple[Verdict, str]:
-    await trials.ask(QUESTION, CALL, _output({"type": "input_text", "text": "12"}), tools=TOOLS)
+async def _parts(check: LiveCheck) -> tuple[Verdict, str]:
+    await check.ask(QUESTION, CALL, _output({"type": "input_text", "text": "12"}), tools=TOOLS)
     return "works", "an output may be a list of parts"
 
 
-async def _images(trials: Trials) -> tuple[Verdict, str]:
-    await trials.ask(QUESTION, CALL, _output({"type": "input_image", "image_url": PIXEL, "detail": "low"}), tools=TOOLS)
+async def _images(check: LiveCheck) -> tuple[Verdict, str]:
+    await check.ask(QUESTION, CALL, _output({"type": "input_image", "image_url": PIXEL, "detail": "low"}), tools=TOOLS)
     return "works", "an output may hold images"
 
 
@@ -171,46 +171,46 @@ def _output(part: JsonObject) -> JsonObject:
     return {"type": "function_call_output", "call_id": "call_1", "output": [part]}
 
 
-async def _state(trials: Trials) -> tuple[Verdict, str]:
+async def _state(check: LiveCheck) -> tuple[Verdict, str]:
     begin = say(f"The word is {WORD}. Say: ok")
-    first = await trials.ask(begin, store=True)
+    first = await check.ask(begin, store=True)
     if first["id"] is None:
         return "does not", "its responses have no id"
     before = [begin, *first["output"]]
     last = Last(first["id"], len(before))
-    second = await trials.ask(*before, say("Which is the word?"), last=last, store=True)
+    second = await check.ask(*before, say("Which is the word?"), last=last, store=True)
     text = read_text(second["output"])
     if WORD in text.lower():
         return "works", "previous_response_id is taken, and it knows what was said before"
     if not text:
         return "unknown", "there was no text to tell it by"
     try:
-        await trials.ask(say("Say: ok"), previous_response_id="resp_nobody_has")
+        await check.ask(say("Say: ok"), previous_response_id="resp_nobody_has")
     except BridgeError:
         return "unknown", "previous_response_id is looked up; this answer does not show what was said before"
-    trials.forgets = True
+    check.forgets = True
     return "does not", "any previous_response_id is taken, and nothing is known of that response"
 
 
-async def _reasoning(trials: Trials) -> tuple[Verdict, str]:
+async def _reasoning(check: LiveCheck) -> tuple[Verdict, str]:
     question, sealed = say("Is 91 a prime number?"), list[Json](["reasoning.encrypted_content"])
-    first = await trials.ask(question, store=False, include=sealed)
+    first = await check.ask(question, store=False, include=sealed)
     if not any(item.get("type") == "reasoning" for item in first["output"]):
         return "unknown", "this model shows no reasoning items"
-    await trials.ask(question, *first["output"], say("Say: ok"), store=False, include=sealed)
+    await check.ask(question, *first["output"], say("Say: ok"), store=False, include=sealed)
     return "works", "its reasoning is taken back"
 
 
-async def _background(trials: Trials) -> tuple[Verdict, str]:
-    await trials.ask(say("Say: ok"), background=True, store=True)
+async def _background(check: LiveCheck) -> tuple[Verdict, str]:
+    await check.ask(say("Say: ok"), background=True, store=True)
     return "works", "a response can be made in the background"
 
 
-async def _structured(trials: Trials) -> tuple[Verdict, str]:
+async def _structured(check: LiveCheck) -> tuple[Verdict, str]:
     schema: JsonObject = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     schema |= {"additionalProperties": False}
     form: JsonObject = {"type": "json_schema", "name": "count", "schema": schema, "strict": True}
-    response = await trials.ask(say("How many legs has a spider?"), text={"format": form})
+    response = await check.ask(say("How many legs has a spider?"), text={"format": form})
     try:
         has_form = isinstance(json.loads(read_text(response["output"]))["n"], int)
     except (ValueError, KeyError, TypeError):
@@ -218,14 +218,14 @@ async def _structured(trials: Trials) -> tuple[Verdict, str]:
     return ("works", "the answer has the form") if has_form else ("does not", "taken, and the answer has not the form")
 
 
-async def _unknown(trials: Trials) -> tuple[Verdict, str]:
-    await trials.ask(say("Say: ok"), no_such_parameter=1)
-    if UNKNOWN in trials.upstream.profile_of(trials.model).drop:
+async def _unknown(check: LiveCheck) -> tuple[Verdict, str]:
+    await check.ask(say("Say: ok"), no_such_parameter=1)
+    if UNKNOWN in check.upstream.profile_of(check.model).drop:
         return "works", "an unknown parameter is refused by name"
     return "does not", "an unknown parameter is passed over: a mistake in `extra` shows nowhere"
 
 
-TRIALS: Mapping[str, Callable[[Trials], Awaitable[tuple[Verdict, str]]]] = {
+TRIALS: Mapping[str, Callable[[LiveCheck], Awaitable[tuple[Verdict, str]]]] = {
     ANSWER: _answer,
     "developer's messages": _developer,
     "parallel calls": _parallel,

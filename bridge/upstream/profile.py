@@ -1,6 +1,6 @@
 """What an upstream can and cannot do: presets by name or address, the config's word on top, and what was learned.
 
-A profile is data. `adapt.py` makes a request fit it; `lessons.py` makes another profile of what the upstream refused.
+A profile is data. `adapt.py` makes a request fit it; `learn.py` makes another profile of what the upstream refused.
 """
 
 from collections.abc import Mapping

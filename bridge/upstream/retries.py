@@ -1,4 +1,4 @@
-"""Which failures a later try may not have, and how long to wait before it."""
+"""Which failures are transient, and how long to back off."""
 
 import random
 import time
@@ -17,7 +17,7 @@ FIRST_BACKOFF_S, LAST_BACKOFF_S, LONGEST_RETRY_AFTER_S = 0.5, 8.0, 120.0
 """As the openai package does; an upstream that asks for a longer pause is not waited for."""
 
 
-class Passing(Exception):
+class Transient(Exception):
     """A failure that a later try may not have; `pause_s` is what the upstream asked to wait, if it did."""
 
     def __init__(self, error: UpstreamError, pause_s: float | None = None) -> None:
@@ -27,14 +27,14 @@ class Passing(Exception):
 
 
 def check_response(response: Response) -> Response:
-    """`response`, unless it failed in a passing way before it had any output."""
+    """`response`, unless it failed in a transient way before it had any output."""
     error = response["error"]
     if response["status"] == "failed" and error and error["code"] in RETRIED_CODES and not response["output"]:
-        raise Passing(UpstreamError(f"The response failed: {error['message']}", code=error["code"]))
+        raise Transient(UpstreamError(f"The response failed: {error['message']}", code=error["code"]))
     return response
 
 
-def is_passing(reply: httpx2.Response, error: UpstreamError) -> bool:
+def is_transient(reply: httpx2.Response, error: UpstreamError) -> bool:
     """Whether a later try may succeed. The upstream's own word (`x-should-retry`) counts most."""
     if error.code in QUOTA_CODES:
         return False
@@ -57,15 +57,15 @@ def read_retry_after(headers: httpx2.Headers) -> float | None:
         return None
 
 
-def find_pause(failure: Passing, tries: int) -> float:
+def find_pause(failure: Transient, tries: int) -> float:
     """Seconds before the next try: what the upstream asked for, else twice as long each time, less up to a quarter."""
     if failure.pause_s is not None:
         return failure.pause_s
     return min(FIRST_BACKOFF_S * 2 ** (tries - 1), LAST_BACKOFF_S) * random.uniform(0.75, 1.0)
 
 
-def explain_tries(tries: int, failure: Passing) -> str:
-    """What was done about a failure that did not pass, to be said after it."""
+def explain_tries(tries: int, failure: Transient) -> str:
+    """The number of tries, or the pause that was too long, to be said behind the failure."""
     if failure.pause_s and failure.pause_s > LONGEST_RETRY_AFTER_S:
         return f" (it asks for a pause of {failure.pause_s:,.0f} s, which is not waited for)"
     return f" (tried {tries} times)" if tries > 1 else ""

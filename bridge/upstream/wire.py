@@ -16,7 +16,7 @@ from bridge.json_text import encode
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
 from bridge.upstream.replies import build_error, read_reply
-from bridge.upstream.retries import RETRIED_CODES, Passing, is_passing, read_retry_after
+from bridge.upstream.retries import RETRIED_CODES, Transient, is_transient, read_retry_after
 from bridge.upstream.stream import UNREADABLE_END, StreamAccumulator
 from bridge.upstream.transport import open_transport
 
@@ -34,7 +34,7 @@ ACCEPT = {"json": b"application/json", "stream": b"application/json, text/event-
 
 
 class Wire:
-    """The HTTP client of one upstream. Whatever keeps a request from a response is an UpstreamError, or a Passing one
+    """The HTTP client of one upstream. Whatever keeps a request from a response is an UpstreamError, or a Transient one
     where a later try may not meet it."""
 
     def __init__(
@@ -115,7 +115,7 @@ class Wire:
                     raise _cut_short("reply", reply)
                 return read_reply(body, status=reply.status_code, request_id=_request_id(reply)), "json"
         except httpx2.RequestError as error:
-            raise Passing(_explain_transport(error, self._config)) from error
+            raise Transient(_explain_transport(error, self._config)) from error
 
     async def _read_stream(
         self, reply: httpx2.Response, chunks: AsyncIterator[bytes], stream: StreamAccumulator
@@ -137,7 +137,7 @@ class Wire:
         except UpstreamError as error:
             is_garbled = error.code == UNREADABLE_END
             if is_garbled or (error.code in RETRIED_CODES and not stream.has_output):
-                raise Passing(error) from error
+                raise Transient(error) from error
             raise
         if stream.final:
             return stream.final
@@ -189,8 +189,8 @@ def _is_event_stream(reply: httpx2.Response) -> bool:
 
 async def _refuse(reply: httpx2.Response) -> NoReturn:
     error = build_error(reply.status_code, await _read_refusal(reply), _request_id(reply))
-    if is_passing(reply, error):
-        raise Passing(error, read_retry_after(reply.headers))
+    if is_transient(reply, error):
+        raise Transient(error, read_retry_after(reply.headers))
     raise error
 
 
@@ -217,9 +217,11 @@ def _is_cut(body: bytes) -> bool:
     return text.startswith(b"{") and not text.endswith(b"}")
 
 
-def _cut_short(what: str, reply: httpx2.Response) -> Passing:
+def _cut_short(what: str, reply: httpx2.Response) -> Transient:
     message = f"The upstream's {what} ended before the response did"
-    return Passing(UpstreamError(message, code=f"{what}_cut", status=reply.status_code, request_id=_request_id(reply)))
+    return Transient(
+        UpstreamError(message, code=f"{what}_cut", status=reply.status_code, request_id=_request_id(reply))
+    )
 
 
 async def _give(body: bytes) -> AsyncIterator[bytes]:

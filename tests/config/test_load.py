@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from bridge.config.load import find, load
-from bridge.config.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
+from bridge.config.settings import EMBEDDED, NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
 from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
 
@@ -838,10 +838,10 @@ def test_only_variables_that_are_named_like_a_secret_count_as_one(tmp_path: Path
     assert bool(load(path, environ={}).notices) is is_secret
 
 
-def test_without_the_upstream_no_key_that_it_names_has_to_be_set(tmp_path: Path) -> None:
+def test_offline_the_embedded_upstream_is_the_one_and_no_key_of_another_has_to_be_set(tmp_path: Path) -> None:
     path = write(tmp_path / "config.json", {"upstream": {"api_key": "${env:NOT_SET}"}, "limits": {"max_turns": 3}})
-    config = load(path, environ={}, with_upstream=False)
-    assert config.upstream is None
+    config = load(path, environ={"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": "no URL"}, offline=True)
+    assert config.upstream == EMBEDDED
     assert config.limits.max_turns == 3
 
 

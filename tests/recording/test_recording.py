@@ -173,7 +173,7 @@ async def record(file: Path, script: Sequence[Answer], redact: Redactor, **optio
                 listen_to=recorder.listen_to,
             )
             async with bridge:
-                recorder.begin("run_1", arguments, config, config.upstream)
+                recorder.begin("run_1", arguments, config)
                 run = await bridge.run(arguments, run_id="run_1")
             assert run.ending
             receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=10**9)

@@ -18,7 +18,7 @@ from typing_extensions import override
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
-from bridge.hub.transports.choices import Way
+from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import Detour
 from bridge.hub.transports.replies import SESSION_GONE
@@ -50,7 +50,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     def __init__(
         self,
         server: ServerConfig,
-        way: Way,
+        choice: Choice,
         *,
         process: Process | None,
         limit: int,
@@ -60,14 +60,14 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
         self._server = server
-        self._way = way
+        self._choice = choice
         self._process = process
         self._limit = limit
         self._lost = lost
         self._repair = repair
         self._clock = clock
         self._transport = transport
-        self._detour = Detour() if way.wire == "sse" else None
+        self._detour = Detour() if choice.transport == "sse" else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -82,10 +82,10 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
             watched = _Watched(incoming, self._repair, self._lost, self._detour)
-            yield watched, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
+            yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
-        match self._way.wire:
+        match self._choice.transport:
             case "stdio":
                 assert self._process
                 return self._process.connect(limit=self._limit, on_end=self._lost.set)
@@ -135,7 +135,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             clock=self._clock,
             on_end=self._lost.set,
             # The SDK's SSE transport sends nothing more after one POST that failed.
-            on_failure=self._lost.set if self._way.wire == "sse" else lambda: None,
+            on_failure=self._lost.set if self._choice.transport == "sse" else lambda: None,
             headers={"accept-encoding": "identity"} | (headers or {}),  # what is small on the wire is small in memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
@@ -211,7 +211,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         """The transport that `inner` is of closes it."""
 
 
-class _Offer(ObjectSendStream[SessionMessage]):
+class _Handshake(ObjectSendStream[SessionMessage]):
     """Passes messages on, and in a handshake asks for `revision`: the SDK (mcp 2.3) asks for its newest one only."""
 
     def __init__(self, inner: ObjectSendStream[SessionMessage], revision: str) -> None:

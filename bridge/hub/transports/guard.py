@@ -13,11 +13,11 @@ from mcp_types import PARSE_ERROR, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.hub.pace import Pace
-from bridge.hub.transports.bodies import UNREACHABLE, EventBody, mend_message, read_body
+from bridge.hub.transports.bodies import mend_message, read_body
 from bridge.hub.transports.large_messages import Detour
 from bridge.hub.transports.replies import (
     NOT_SENT,
+    UNREACHABLE,
     build_failure,
     drop_body,
     end_stream,
@@ -26,6 +26,7 @@ from bridge.hub.transports.replies import (
     read_kind,
     say_status,
 )
+from bridge.hub.transports.streams import ServerStreams
 from bridge.json_text import JsonObject
 from bridge.jsonrpc.lines import Overlong
 from bridge.network import explain_network
@@ -52,10 +53,9 @@ class GuardedClient(httpx2.AsyncClient):
     """An HTTP client for which one refused, cut or failed POST is one failed call, with words that say why.
 
     The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens
-    another session when the server has forgotten its own (python-sdk#1676), opens streams as fast as the server ends
-    them (python-sdk#3257), and keeps no HTTP status to itself. `on_failure` is told of every POST that failed, `on_end`
-    when there is no session any more. With a `detour` it is for the SSE transport, where results come on the stream
-    that GET opened, and not as the reply to their POST.
+    another session when the server has forgotten its own (python-sdk#1676), and keeps no HTTP status to itself.
+    `on_failure` is told of every POST that failed, `on_end` when there is no session any more. With a `detour` it is
+    for the SSE transport, where results come on the stream that GET opened, and not as the reply to their POST.
     """
 
     def __init__(
@@ -81,9 +81,7 @@ class GuardedClient(httpx2.AsyncClient):
         self._detour = detour
         self._on_failure = on_failure
         self._on_end = on_end
-        self._pace = Pace(clock)
-        self._replies: dict[RequestId, EventBody] = {}
-        self._rests: dict[str, RequestId] = {}
+        self._streams = ServerStreams(limit, clock, detour)
         self._session: dict[str, str] = {}
 
     @override
@@ -138,7 +136,7 @@ class GuardedClient(httpx2.AsyncClient):
             case "application/json":
                 return await self._read_reply(request, call, response)
             case "text/event-stream":
-                return self._follow(request, call, response)
+                return self._streams.follow(request, call, response)
             case _:
                 return await drop_body(request, response)
 
@@ -146,9 +144,7 @@ class GuardedClient(httpx2.AsyncClient):
         """A message that no reply is due for."""
         params = message.get("params")
         if message.get("method") == "notifications/cancelled" and isinstance(params, dict):
-            given_up = self._replies.get(cast("RequestId", params.get("requestId")))
-            if given_up:
-                given_up.give_up()
+            self._streams.give_up(cast("RequestId", params.get("requestId")))
         with self._clock.scope(self._clock.now() + NOTIFICATION_S):
             try:
                 response = await transmit()
@@ -178,37 +174,13 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(request, call, 200, PARSE_ERROR, "the body holds no reply")
         return httpx2.Response(response.status_code, content=data, headers=read_headers(response), request=request)
 
-    def _follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
-        """A stream, and for that of a call, somebody who knows where the rest of it belongs."""
-
-        def note_rest(last_event: bytes) -> None:
-            if call is not None:
-                self._rests[last_event.decode("utf-8", "replace")] = call
-
-        def forget() -> None:
-            if call is not None:
-                self._replies.pop(call, None)
-
-        body = EventBody(
-            response,
-            self._limit,
-            request=call,
-            on_rest=note_rest,
-            on_message=self._pace.reset,
-            on_close=forget,
-            detour=self._detour,
-        )
-        if call is not None:
-            self._replies[call] = body
-        return httpx2.Response(response.status_code, stream=body, headers=read_headers(response), request=request)
-
     async def _get(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
         """A stream of what the server says by itself, or the rest of the reply to a call."""
-        call = self._rests.pop(request.headers.get("last-event-id", ""), None)
+        call = self._streams.take_call(request)
         has_session = "mcp-session-id" in request.headers
         if call is not None or self._detour:
             _allow_silence(request)
-        await self._pace.wait()
+        await self._streams.wait()
         try:
             response = await transmit()
         except httpx2.TransportError as error:
@@ -222,7 +194,7 @@ class GuardedClient(httpx2.AsyncClient):
         if response.is_error and call is not None:
             await response.aclose()
             return end_stream(request, call, say_status(response))
-        return self._follow(request, call, response) if read_kind(response) == "text/event-stream" else response
+        return self._streams.follow(request, call, response) if read_kind(response) == "text/event-stream" else response
 
 
 def _allow_silence(request: httpx2.Request) -> None:

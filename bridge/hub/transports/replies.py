@@ -5,13 +5,13 @@ from contextlib import suppress
 import httpx2
 from mcp_types import JSONRPCError, RequestId
 
-from bridge.hub.transports.bodies import UNREACHABLE, read_body, write_error
+from bridge.hub.transports.bodies import read_body, write_error
 from bridge.jsonrpc.messages import BadMessage, read_message
 from bridge.sse import Event
 
-SESSION_GONE, REFUSED, NOT_SENT = -32011, -32012, -32013
-"""JSON-RPC error codes for a POST whose session the server has forgotten, one that was answered with an HTTP error
-alone, and one that never left; ours, in the range left to implementations, as is `bodies.UNREACHABLE`."""
+UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT = -32010, -32011, -32012, -32013
+"""JSON-RPC error codes for a POST to which no reply came, or not all of it, one whose session the server has forgotten,
+one that was answered with an HTTP error alone, and one that never left; ours, in the range left to implementations."""
 ERROR_BYTES = 65_536
 """How much is read of a body that holds no message."""
 

@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from bridge.config.settings import Config, Limits, ServerConfig
 from bridge.hub.hub import Hub
-from bridge.hub.pace import FIRST_PAUSE_S
 from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.streams import FIRST_PAUSE_S
 from bridge.items import CallOutput
 from bridge.jsonrpc.messages import MENDED_WORDS
 from bridge.telemetry import Redactor
@@ -232,7 +232,7 @@ async def test_streams_are_opened_ever_less_often_however_fast_the_server_ends_t
         httpx2.AsyncClient(transport=bare) as http,
         Client(streamable_http_client("http://far/mcp", http_client=http), mode="legacy"),
     ):
-        await until(lambda: bare.gets > 50)  # when this fails, `pace.py` can go
+        await until(lambda: bare.gets > 50)  # when this fails, `streams.Pace` can go
     async with hub_of(guarded, clock) as hub:
         await until(lambda: clock.pending > 1)
         for _ in range(10):

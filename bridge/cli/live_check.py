@@ -11,7 +11,7 @@ import anyio
 
 from bridge import __version__
 from bridge.cli.check import MARKS
-from bridge.cli.codes import COMPLETED, FAILED, USAGE
+from bridge.cli.exits import COMPLETED, FAILED, USAGE
 from bridge.cli.tools import make_printable
 from bridge.clock import Clock
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
@@ -22,7 +22,7 @@ from bridge.recording.record import RecordingTransport
 from bridge.recording.tape import Tape
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
-from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, Outcome, Trials, unlearn
+from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, LiveCheck, Outcome, unlearn
 from bridge.upstream.transport import open_transport
 
 MOST = 0.05
@@ -45,9 +45,9 @@ def check_live(options: argparse.Namespace, config: Config, redact: Redactor) ->
     if not options.yes:
         _tell("Nothing was sent. With --yes it is done.")
         return USAGE
-    trials = _try(unlearn(upstream), upstream.model, redact, options)
-    _print(trials, redact, as_json=options.json)
-    return COMPLETED if len(trials.outcomes) > 1 else FAILED
+    check = _try(unlearn(upstream), upstream.model, redact, options)
+    _print(check, redact, as_json=options.json)
+    return COMPLETED if len(check.outcomes) > 1 else FAILED
 
 
 def _explain_cost(config: Config, upstream: UpstreamConfig, model: str) -> str:
@@ -66,20 +66,20 @@ def _bound(price: Price) -> float:
     return (INPUT_TOKENS * price.input + ANSWERS * OUTPUT_TOKENS * price.output) / 1_000_000
 
 
-def _try(upstream: UpstreamConfig, model: str, redact: Redactor, options: argparse.Namespace) -> Trials:
+def _try(upstream: UpstreamConfig, model: str, redact: Redactor, options: argparse.Namespace) -> LiveCheck:
     file: Path = options.record or FILE
 
-    async def run() -> Trials:
+    async def run() -> LiveCheck:
         with Tape(file, redact) as tape:
             tape.write(Tried(__version__, datetime.now(UTC).isoformat(timespec="seconds"), upstream.base_url, model))
             transport = RecordingTransport(open_transport(upstream.base_url), tape)
             clock = Clock()
             async with Upstream(upstream, clock=clock, redact=redact, transport=transport) as client:
-                trials = Trials(client, model, clock)
-                await trials.run(lambda outcome: _tell(redact(_describe(outcome))))
-            tape.write(Found(_list_outcomes(trials), trials.describe()))
+                check = LiveCheck(client, model, clock)
+                await check.run(lambda outcome: _tell(redact(_describe(outcome))))
+            tape.write(Found(_list_outcomes(check), check.describe()))
         _tell(f"Recorded in {file}.")
-        return trials
+        return check
 
     return anyio.run(run)
 
@@ -88,8 +88,8 @@ def _tell(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def _list_outcomes(trials: Trials) -> list[JsonObject]:
-    return [cast("JsonObject", asdict(outcome)) for outcome in trials.outcomes]
+def _list_outcomes(check: LiveCheck) -> list[JsonObject]:
+    return [cast("JsonObject", asdict(outcome)) for outcome in check.outcomes]
 
 
 def _describe(outcome: Outcome) -> str:
@@ -97,12 +97,12 @@ def _describe(outcome: Outcome) -> str:
     return make_printable(f"{mark} {outcome.feature}: {outcome.words}")
 
 
-def _print(trials: Trials, redact: Redactor, *, as_json: bool) -> None:
+def _print(check: LiveCheck, redact: Redactor, *, as_json: bool) -> None:
     """The settings alone, ready to be put into `upstream`."""
     if as_json:
-        report: JsonObject = {"outcomes": [*_list_outcomes(trials)], "upstream": trials.describe()}
+        report: JsonObject = {"outcomes": [*_list_outcomes(check)], "upstream": check.describe()}
         sys.stdout.write(encode(redact.clean(report)) + "\n")
-    elif len(trials.outcomes) > 1:
-        lines = [f"  {encode(name)}: {encode(redact.clean(value))}" for name, value in trials.describe().items()]
+    elif len(check.outcomes) > 1:
+        lines = [f"  {encode(name)}: {encode(redact.clean(value))}" for name, value in check.describe().items()]
         sys.stdout.write('"upstream": {\n' + ",\n".join(lines) + "\n}\n")
     sys.stdout.flush()

@@ -1,11 +1,9 @@
-"""The signals that end a command, as an exit code."""
+"""How a command ends: its exit codes, and the signals that end it."""
 
 import signal
 from collections.abc import Callable
 
-import anyio
-
-from bridge.cli.codes import COMPLETED, INTERRUPTED
+COMPLETED, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 async def watch_signals(on_end: Callable[[int], None]) -> None:
@@ -13,6 +11,8 @@ async def watch_signals(on_end: Callable[[int], None]) -> None:
 
     Later ones are taken too and change nothing: by their default action they would end the process before its children.
     """
+    import anyio  # not before `serve` has started the servers
+
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
     has_ended = False

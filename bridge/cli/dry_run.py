@@ -1,6 +1,5 @@
 """`ask --dry-run`: the first request of a run, byte for byte as it would leave; nothing is sent."""
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ import httpx2
 from typing_extensions import override
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED, FAILED
+from bridge.cli.exits import COMPLETED, FAILED
 from bridge.config.settings import Config
 from bridge.json_text import JsonObject, decode, encode
 from bridge.processes.children import Child
@@ -35,12 +34,10 @@ class FirstRequest(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=NOTHING)
 
 
-def show_request(
-    options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
-) -> int:
+def show_request(config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject) -> int:
     """The body alone on stdout; where it would go, and what each tool costs in it, on stderr."""
     first = FirstRequest()
-    receipt = anyio.run(_run, options, config, redact, children, arguments, first)
+    receipt = anyio.run(_run, config, redact, children, arguments, first)
     for line in _describe(receipt, first):
         sys.stderr.write(redact(line) + "\n")
     if first.url is None:
@@ -51,22 +48,9 @@ def show_request(
 
 
 async def _run(
-    options: argparse.Namespace,
-    config: Config,
-    redact: Redactor,
-    children: Mapping[str, Child],
-    arguments: JsonObject,
-    first: FirstRequest,
+    config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject, first: FirstRequest
 ) -> JsonObject:
-    bridge = Bridge(
-        config,
-        environ=os.environ,
-        offline=options.offline,
-        children=children,
-        ask=ask_nobody,
-        redact=redact,
-        transport=first,
-    )
+    bridge = Bridge(config, environ=os.environ, children=children, ask=ask_nobody, redact=redact, transport=first)
     await bridge.admit(arguments)
     async with bridge:
         run = await bridge.run(arguments)
