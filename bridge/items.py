@@ -6,7 +6,9 @@ sent back as that JSON text, so `phase`, `encrypted_content`, `caller` and field
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict  # pydantic reads notices of recordings, and wants this one before Python 3.12
 
 from bridge.json_text import Json, JsonObject, encode
 

@@ -52,7 +52,7 @@ def check(options: argparse.Namespace, config: Config, redact: Redactor, childre
 async def _look(config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[Finding]:
     where = str(config.path) if config.path else "no file, built-in settings"
     findings = [_find("ok", "config", where)]
-    findings += [_find("warning", "config", notice.message) for notice in config.notices]
+    findings += [_find("warning", "config", notice["message"]) for notice in config.notices]
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         servers = [partial(_look_at_server, bridge.hub, member) for member in bridge.hub.members]
         return findings + await _look_at_all(partial(_look_at_upstream, bridge), *servers)

@@ -31,7 +31,7 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     except OSError as error:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
     for notice in config.notices:
-        logger.warning("%s", notice.message)
+        logger.warning("%s", notice["message"])
     return config, redact
 
 

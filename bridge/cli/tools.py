@@ -25,7 +25,7 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, ch
     """Connect every server, wait as a run would, and print what a run would offer."""
     report = anyio.run(_gather, config, redact, children)
     for notice in config.notices:
-        sys.stderr.write(make_printable(redact(f"! {notice.message}")) + "\n")
+        sys.stderr.write(make_printable(redact(f"! {notice['message']}")) + "\n")
     if options.json:
         sys.stdout.write(encode(redact.clean(report)) + "\n")
     else:

@@ -3,11 +3,10 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
 from bridge.config.faults import Place, Wrong, kind
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+from bridge.json_text import Json
 
 _STRING = r'("(?:[^"\\]++|\\.)*+"?)'
 _COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bridge.config.faults import Place, Wrong, dotted, validate
-from bridge.config.file import Json, leaves, parse
+from bridge.config.file import leaves, parse
 from bridge.config.references import References
 from bridge.config.servers import (
     ENTRY_KEYS,
@@ -21,9 +21,11 @@ from bridge.config.servers import (
     server_entries,
     starts_this_program,
 )
-from bridge.config.settings import EMBEDDED, OPENAI_MODEL, OPENAI_URL, Config, Notice, ServerConfig, UpstreamConfig
+from bridge.config.settings import EMBEDDED, OPENAI_MODEL, OPENAI_URL, Config, ServerConfig, UpstreamConfig
 from bridge.config.values import check_base_url, check_credential, is_dummy, is_secret
 from bridge.errors import ConfigError
+from bridge.items import Notice
+from bridge.json_text import Json
 from bridge.processes.children import DEPTH
 
 
@@ -114,7 +116,7 @@ def _assemble(
 def _shortness(credentials: Mapping[str, str | None]) -> list[Notice]:
     """A notice for each of these that is too short to be blanked and no dummy."""
     short = [name for name, key in credentials.items() if key and not is_secret(key) and not is_dummy(key)]
-    return [Notice("short_key", f"{name}: the key is too short to be blanked in logs.") for name in short]
+    return [Notice(code="short_key", message=f"{name}: the key is too short to be blanked in logs.") for name in short]
 
 
 _OWN_SECTIONS = ("upstream", "limits", "tool_search", "serve")
@@ -189,19 +191,23 @@ def _servers(raw: Mapping[str, Json], environ: Mapping[str, str]) -> tuple[list[
     servers: list[ServerConfig] = []
     notices: list[Notice] = []
     if DEPTH in environ:
-        notices.append(Notice("inside_bridge", "This bridge was started by a bridge: it connects no server."))
+        notices.append(
+            Notice(code="inside_bridge", message="This bridge was started by a bridge: it connects no server.")
+        )
         return servers, notices
     inputs = input_defaults(raw)
     for place, entry in server_entries(raw):
         if entry.get("disabled") is True:
             continue  # nothing in it has to be right, or set, on this machine
         if starts_this_program(entry):
-            notices.append(Notice("own_entry", f"{dotted(place)} starts this program and is left out."))
+            notices.append(Notice(code="own_entry", message=f"{dotted(place)} starts this program and is left out."))
             continue
         foreign += foreign_keys(entry, _SERVER_KEYS, place)
         servers.append(_server(entry, place, environ, inputs))
     if foreign:
-        notices.append(Notice("ignored_keys", f"Ignored, as settings of another program: {_enumerate(foreign)}."))
+        notices.append(
+            Notice(code="ignored_keys", message=f"Ignored, as settings of another program: {_enumerate(foreign)}.")
+        )
     return _keep_one_plain([server for server in servers if not server.disabled], notices), notices
 
 
@@ -210,7 +216,7 @@ def _keep_one_plain(servers: list[ServerConfig], notices: list[Notice]) -> list[
     first, *others = [server.key for server in servers if not server.prefix] or [""]
     for key in others:
         words = f'Only one server can have plain names: "{first}" has them, the tools of "{key}" keep their prefix.'
-        notices.append(Notice("prefix", words))
+        notices.append(Notice(code="prefix", message=words))
     return [server.model_copy(update={"prefix": True}) if server.key in others else server for server in servers]
 
 
@@ -242,7 +248,11 @@ def _exposure(raw: Mapping[str, Json], path: Path) -> list[Notice]:
     if not secrets:
         return []
     what = f"{path} can be read by other users and holds {_enumerate(secrets)} as plain text"
-    return [Notice("readable_secrets", f"{what}: make it yours alone (chmod 600), or write ${{env:NAME}} there.")]
+    return [
+        Notice(
+            code="readable_secrets", message=f"{what}: make it yours alone (chmod 600), or write ${{env:NAME}} there."
+        )
+    ]
 
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)

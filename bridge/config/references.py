@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bridge.config.faults import Place, Wrong
-from bridge.config.file import Json
+from bridge.json_text import Json
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _BARE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.DOTALL)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from bridge.config.faults import Place, Wrong, dotted, kind, nearest
-from bridge.config.file import Json
+from bridge.json_text import Json
 
 PROGRAM = "mcp-responses-bridge"
 

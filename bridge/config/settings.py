@@ -2,7 +2,6 @@
 
 import fnmatch
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -25,6 +24,7 @@ from bridge.config.values import (
     is_secret,
     read_scalar,
 )
+from bridge.items import Notice
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1"
@@ -43,14 +43,6 @@ NO_MODEL = (
     "model: none is configured for this upstream; name one in `model` (of `ask`: --model), in upstream.model of the "
     "config file, or in OPENAI_MODEL"
 )
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something the user should know that is no error. `code` is stable and for programs."""
-
-    code: str
-    message: str
 
 
 Decision = Literal["allow", "deny", "ask"]

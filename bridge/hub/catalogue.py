@@ -67,7 +67,7 @@ class BridgedTool:
     def notices(self) -> list[Notice]:
         """What the caller should know about a call of it."""
         note = self.validator.note
-        return [{"code": "schema_unusable", "message": f"{self.name}: {note}"}] if note else []
+        return [Notice(code="schema_unusable", message=f"{self.name}: {note}")] if note else []
 
     def fail(self, code: str, message: str, **details: Json) -> CallOutput:
         """Make the output of a call of it that came to nothing."""
@@ -273,8 +273,8 @@ def _restore(written: JsonObject) -> BridgedTool:
 
 
 def _leave_out(tool: LeftOut) -> Notice:
-    return {"code": "tool_left_out", "message": scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}")}
+    return Notice(code="tool_left_out", message=scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}"))
 
 
 def _report(member: Member) -> Notice:
-    return {"code": "server_unavailable", "message": f"{member.describe()}; its tools are missing"}
+    return Notice(code="server_unavailable", message=f"{member.describe()}; its tools are missing")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter
 
 from bridge.events import CallEnded
+from bridge.items import Notice
 
 VERSION = 1
 """Of the form of a recording; no other one is read."""
@@ -43,7 +44,7 @@ class Offered(_Line):
     """Each model name with its function tool as JSON text."""
     owners: dict[str, str]
     polling: list[str]
-    notices: list[dict[str, str]]
+    notices: list[Notice]
     kind: Literal["catalogue"] = "catalogue"
     at_s: float = 0.0
 
@@ -114,7 +115,7 @@ class Returned(_Line):
     is_error: bool
     server: str | None
     tool: str | None
-    notices: list[dict[str, str]]
+    notices: list[Notice]
     kept: list[str]
     """What had to be cut of it, whole: the model may ask to read it."""
     kind: Literal["result"] = "result"

@@ -15,7 +15,7 @@ from bridge import __version__
 from bridge.call_terms import CallTerms
 from bridge.config.settings import Config
 from bridge.events import CallEnded, Kept
-from bridge.items import Call, CallOutput, Notice
+from bridge.items import Call, CallOutput
 from bridge.json_text import Json, JsonObject, decode, encode, scrub
 from bridge.network import explain_network
 from bridge.questions import Ask
@@ -150,7 +150,7 @@ class RecordingTools(Generic[C]):
         self._source = source = self._inner.restore(described)
         functions, owners, notices = dict(source.functions), dict(source.owners), list(source.notices)
         polling = sorted(source.polling)
-        self._tape.write(Offered(functions, owners, polling, _list_notices(notices)))
+        self._tape.write(Offered(functions, owners, polling, notices))
         return Snapshot(functions, owners, notices, polling, self._rank)
 
     def _rank(self, wish: str) -> list[str]:
@@ -197,13 +197,9 @@ def _describe_end(n: int, seconds: float, output: CallOutput | None, kept: list[
         is_error=output["is_error"],
         server=output["server"],
         tool=output["tool"],
-        notices=_list_notices(output.get("notices", [])),
+        notices=list(output.get("notices", [])),
         kept=kept,
     )
-
-
-def _list_notices(notices: Iterable[Notice]) -> list[dict[str, str]]:
-    return [{"code": notice["code"], "message": notice["message"]} for notice in notices]
 
 
 def tidy(value: Json) -> Json:

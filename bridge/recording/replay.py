@@ -15,7 +15,7 @@ from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.errors import ReplayError
 from bridge.events import AnyEvent, CallEnded
-from bridge.items import Call, CallOutput, Notice, fail_call
+from bridge.items import Call, CallOutput, fail_call
 from bridge.json_text import JsonObject, encode, scrub
 from bridge.questions import Ask
 from bridge.recording.lines import Called, Line, Offered, Ranked, Replied, Returned, Sent, locate_call
@@ -182,8 +182,7 @@ class ReplayTools:
         """The catalogue as it was."""
         offered = self._offered or Offered({}, {}, [], [])
         self._replay.clock.reach(offered.at_s)
-        notices = read_notices(offered.notices)
-        return Snapshot(offered.functions, offered.owners, notices, offered.polling, self._rank)
+        return Snapshot(offered.functions, offered.owners, offered.notices, offered.polling, self._rank)
 
     def _rank(self, wish: str) -> list[str]:
         if wish not in self._fitting:
@@ -256,13 +255,8 @@ def _read_output(line: Returned) -> CallOutput:
         "is_error": line.is_error,
         "server": line.server,
         "tool": line.tool,
-        "notices": read_notices(line.notices),
+        "notices": line.notices,
     }
-
-
-def read_notices(notices: list[dict[str, str]]) -> list[Notice]:
-    """Notices as they were told."""
-    return [{"code": notice.get("code", ""), "message": notice.get("message", "")} for notice in notices]
 
 
 def _show(call: Called) -> str:

@@ -85,7 +85,7 @@ def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None)
     def lower(name: str, limit: float, wish: float | None) -> float:
         if wish is not None and wish > limit:
             notices.append(
-                {"code": "limit", "message": f"{name} {wish:g} is over the configured limit, {limit:g} holds"}
+                Notice(code="limit", message=f"{name} {wish:g} is over the configured limit, {limit:g} holds")
             )
         return limit if wish is None else min(limit, wish)
 

@@ -122,7 +122,7 @@ def _begin_small(offer: Offer, items: Sequence[str], catalogue: RunCatalogue[C],
         f"{len(grown.texts):,} tools are offered at first, the model reaches {len(grown.hidden):,} more with "
         f"{finder.name}: all of them would be over {_name_limits(grown.room)}"
     )
-    return replace(grown, notices=({"code": "tools_searched", "message": message},))
+    return replace(grown, notices=(Notice(code="tools_searched", message=message),))
 
 
 def _leave_to_upstream(offer: Offer, catalogue: RunCatalogue[C]) -> Offer:
@@ -131,12 +131,12 @@ def _leave_to_upstream(offer: Offer, catalogue: RunCatalogue[C]) -> Offer:
     message = (
         f"{len(offer.hidden):,} tools are left to the upstream's own search: they are over {_name_limits(offer.room)}"
     )
-    return replace(offer, texts=texts, hidden={}, notices=({"code": "tools_searched", "message": message},))
+    return replace(offer, texts=texts, hidden={}, notices=(Notice(code="tools_searched", message=message),))
 
 
 def _tell_full(missed: Iterable[str], room: Room) -> Notice:
     message = f"Found tools that would bring the requests over {_name_limits(room)}: {', '.join(sorted(missed))}"
-    return {"code": "tools_full", "message": message}
+    return Notice(code="tools_full", message=message)
 
 
 def _name_limits(room: Room) -> str:

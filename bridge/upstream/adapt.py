@@ -19,7 +19,7 @@ def adapt(turn: Turn, profile: Profile) -> tuple[Turn, list[Notice]]:
     told: list[str] = []
     for change in CHANGES:
         turn = change(turn, profile, told)
-    return turn, [{"code": "upstream_adapted", "message": message} for message in told]
+    return turn, [Notice(code="upstream_adapted", message=message) for message in told]
 
 
 def holds(parameters: Mapping[str, Json], path: str) -> bool:

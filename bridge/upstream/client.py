@@ -188,7 +188,7 @@ def _tell(known: Profile, profile: Profile) -> Iterator[Notice]:
         code, how = "upstream_does_not_stream", "without streaming"
         if profile.stream == "always":
             code, how = "upstream_adapted", "for streams"
-        yield {"code": code, "message": f"The upstream is asked {how} now: {profile.reasons['stream']}"}
+        yield Notice(code=code, message=f"The upstream is asked {how} now: {profile.reasons['stream']}")
     if profile.state != known.state:
         message = f"The upstream gets the whole history with every request now: {profile.reasons['state']}"
-        yield {"code": "upstream_adapted", "message": message}
+        yield Notice(code="upstream_adapted", message=message)

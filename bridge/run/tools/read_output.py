@@ -80,7 +80,7 @@ class KeptOutputs:
         oldest = min(self._texts)
         size = len(self._texts.pop(oldest))
         message = f"Long output {oldest} ({size:,} bytes) is no longer kept: the limit of a run is {KEPT_BYTES:,} bytes"
-        self._notify({"code": "output_dropped", "message": message})
+        self._notify(Notice(code="output_dropped", message=message))
 
     async def _read(self, arguments: JsonObject, limit_bytes: int) -> str:
         wanted, offset, words = arguments["id"], arguments.get("offset") or 0, arguments.get("search") or ""
