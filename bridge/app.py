@@ -20,7 +20,7 @@ from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
 from bridge.json_text import JsonObject
 from bridge.processes.children import Child
@@ -56,13 +56,13 @@ class Bridge(anyio.AsyncContextManagerMixin):
         redact: Redactor | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         in_process: Mapping[str, InProcess] | None = None,
-        outside: Outside | None = None,
+        connectors: Connectors | None = None,
         listen_to: Callable[[Hub], Tools[C]] | None = None,
         build_engine: BuildEngine = MemoryEngine,
     ) -> None:
         """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
         servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
-        sends over; `outside`: the same for the connected servers, and what starts their processes; `ask`: asks the
+        sends over; `connectors`: the same for the connected servers, and what starts their processes; `ask`: asks the
         person here, instead of at the host; `listen_to`: puts something between the runs and the connected servers."""
         redact = redact or Redactor(config.secrets())
         self._config = config
@@ -77,7 +77,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             redact=redact,
             in_process=_build_builtin(config) | dict(in_process or {}),
             children=children,
-            outside=outside,
+            connectors=connectors,
             on_change=self.server.note_change,
         )
         self.execute: Execute = (

@@ -84,7 +84,7 @@ async def _look_at_server(hub: Hub, member: Member) -> list[Finding]:
     await member.settled.wait()
     what = f"server {member.key}"
     if member.state != "ready":
-        said = member.last_words()
+        said = member.stderr_tail()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
     for tool in hub.snapshot().left_out:

@@ -156,7 +156,7 @@ def check_arguments(arguments: JsonObject) -> None:
         raise ArgumentError("input: it is missing; give a text, or a list of Responses input items")
     _refuse_unknown(arguments)
     if fault := _JUDGE.find_fault(arguments):
-        raise ArgumentError(f"{fault.place}: {_explain(fault)}")
+        raise ArgumentError(f"{fault.location}: {_explain(fault)}")
     items = arguments["input"]
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict) and "role" not in item and "type" not in item:

@@ -1,4 +1,4 @@
-"""Approvals: what the config says of a tool, and where that says to ask, what the person says of a call."""
+"""Approvals: the decision of the config about a tool and, if that is to ask, of the person about a call."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,11 +20,11 @@ class Refusal:
     message: str
     """For the model."""
     notice: str
-    """For the caller, with the config line that would allow it."""
+    """For the caller, with the config line that would allow the call."""
 
 
 def decide(server: ServerConfig, tool: types.Tool) -> Approval:
-    """Decide by the config: by its lists first (deny wins, then ask), then by `require_approval`."""
+    """Decide from the config: by its lists first (deny wins, then ask), then by `require_approval`."""
     match server.tools.decision(tool.name):
         case "deny":
             return "deny"
@@ -39,7 +39,7 @@ def decide(server: ServerConfig, tool: types.Tool) -> Approval:
 
 
 async def ask_person(server: ServerConfig, tool: str, arguments: JsonObject, ask: Ask) -> Refusal | None:
-    """Ask whether a call may run; None where it may."""
+    """Ask the person whether a call may run; return None if it may, else the refusal."""
     what, hint = f"{tool} of {server.key} was not run", _name_config_line(server, tool)
     answer = await ask(ask_approval(server.key, tool, arguments))
     if is_yes(answer):
@@ -47,16 +47,16 @@ async def ask_person(server: ServerConfig, tool: str, arguments: JsonObject, ask
     if answer["action"] == "unasked":
         message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {hint}"
         return Refusal("approval_required", message, message)
-    doubt = f" ({answer['reason']})" if answer["reason"] else ""
+    note = f" ({answer['reason']})" if answer["reason"] else ""
     return Refusal(
         "declined",
         f"{what}: the user said no to this call. Do not make it again unless they ask for it",
-        f"{what}: the answer was no{doubt}. To allow it: {hint}",
+        f"{what}: the answer was no{note}. To allow it: {hint}",
     )
 
 
 def _name_config_line(server: ServerConfig, tool: str) -> str:
-    """Name the one config line that lets a tool run unasked."""
-    if server.tools.decision(tool) == "ask":  # it beats `allow`
+    """Quote the config line that would let a tool run without a question."""
+    if server.tools.decision(tool) == "ask":  # overrides `allow`
         return f'take it out of "mcpServers": {{"{server.key}": {{"tools": {{"ask": …}}}}}}'
     return f'"mcpServers": {{"{server.key}": {{"tools": {{"allow": ["{tool}"]}}}}}}'

@@ -1,4 +1,4 @@
-"""One connected server: the task that owns its connection and, while it fails, the attempts to get another."""
+"""One connected server, and the task that keeps it connected."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -10,14 +10,14 @@ from mcp import Client, MCPError, types
 from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
-from bridge.hub.calls import SECOND_TRY_S, CallSender, Link, Neighbour
+from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.results.parts import mend_content
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
-from bridge.hub.transports.connect import Outside, WatchedTransport
+from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
 from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
 from bridge.hub.transports.stdio import Process
@@ -28,14 +28,14 @@ from bridge.telemetry import Redactor
 logger = logging.getLogger(__name__)
 
 START_PATIENCE_S = 120.0
-"""How long one start may take in all: a first `npx` or `uvx` downloads the server. Runs do not wait this long."""
+"""How long one start may take in all: the first `npx` or `uvx` downloads the server. Runs do not wait this long."""
 
 
 class Member:
     """A connected server.
 
-    `run` is the only task that opens and closes its client (cancel scopes must be left by the task that entered
-    them); calls come from any task. What happens here touches no other member.
+    Only the task in `run` opens and closes the client, because a cancel scope must be left by the task that entered
+    it; calls come from any task. Nothing that happens here affects another member.
     """
 
     def __init__(
@@ -51,15 +51,15 @@ class Member:
         redact: Redactor,
         in_process: InProcess | None = None,
         child: Child | None = None,
-        outside: Outside,
+        connectors: Connectors,
     ) -> None:
         self.key = server.key
         self.server = server
         self.era: str | None = None
         self.listing = Listing(self.key, clock=clock, on_change=on_change)
         self.settled = anyio.Event()
-        """Set while it is known what a call can expect: ready, failed, quarantined, or past its connect timeout. A
-        server that was ready and is lost gets that timeout again to come back."""
+        """Set while the server is ready, failed, quarantined or past its connect timeout; not set while it may still
+        become ready in time. A server that was ready and is lost gets the connect timeout again to come back."""
         self._clock = clock
         self._environ = environ
         self._connect_timeout_s = server.connect_timeout_s or connect_timeout_s
@@ -68,7 +68,7 @@ class Member:
         self._redact = redact
         self._in_process = in_process
         self._child = child
-        self._outside = outside
+        self._connectors = connectors
         self._process: Process | None = None
         self._health = Health()
         self._link: Link | None = None
@@ -81,7 +81,7 @@ class Member:
             clock=clock,
             timeout_s=server.call_timeout_s or call_timeout_s,
             find_link=self._find_link,
-            on_answer=self._health.serve,
+            on_answer=self._health.note_success,
         )
 
     @property
@@ -90,32 +90,32 @@ class Member:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not ready, for people; configured secrets are blanked."""
+        """Why the server is not ready, for people; configured secrets are blanked."""
         return self._health.reason
 
     @property
     def is_offered(self) -> bool:
-        """Whether its tools are: it is ready, or was and has time left to come back."""
+        """True if its tools are in the catalogue: the server is ready, or was and still has time to come back."""
         is_coming_back = self.era is not None and self.state != "quarantined" and not self.settled.is_set()
         return self.state == "ready" or is_coming_back
 
     @property
     def tools(self) -> tuple[types.Tool, ...]:
-        """What it offers, or offered when it was last ready."""
+        """Its tools, as of the last time it was ready."""
         return self.listing.tools
 
     def describe(self) -> str:
-        """Its state in words, and the reason where there is one."""
+        """Describe its state to people, with the reason if there is one."""
         words = {"backing off": "was lost and is started again", "failed": "failed"}
         reason = f": {self.reason}" if self.reason else ""
         return f'server "{self.key}" {words.get(self.state, f"is {self.state}")}{reason}'
 
-    def last_words(self) -> list[str]:
-        """The last lines of the stderr of its process, configured secrets blanked."""
+    def stderr_tail(self) -> list[str]:
+        """Return the last stderr lines of its process; configured secrets are blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []
 
     async def run(self) -> None:
-        """Keep the server connected until cancelled: connect, serve, and after a loss connect again."""
+        """Keep the server connected until cancelled: connect, wait for the loss of the connection, connect again."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._settle_late)
             while True:
@@ -123,7 +123,7 @@ class Member:
                     await self._connect_once()
                     self._note("lost", self._explain_loss())
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
-                    if self._take_next_way(error):
+                    if self._try_next_choice(error):
                         continue
                 finally:
                     if self._was_lost:
@@ -135,8 +135,10 @@ class Member:
                     await self._clock.sleep(pause)
 
     async def call(self, tool: types.Tool, arguments: JsonObject, terms: CallTerms) -> types.CallToolResult:
-        """The result of one `tools/call`; raises CallFailed. What the server wants to know of the person meanwhile is
-        asked by `terms.ask`."""
+        """Send one `tools/call` and return its result. Raises CallFailed.
+
+        Questions that the server has for the person meanwhile are asked with `terms.ask`.
+        """
         send = partial(self._calls.call, tool, terms=terms)
         with self._requests.during(terms.ask):
             params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
@@ -144,7 +146,7 @@ class Member:
 
     async def _find_link(self) -> Link:
         if self._link and self._link.lost.is_set():
-            await self._link.over.wait()  # it has ended, and the task that owns it has yet to take that in
+            await self._link.over.wait()  # it has ended, but the task that owns it has not closed it yet
         if not self.settled.is_set():
             await self.settled.wait()
         if self._link is None:
@@ -152,7 +154,7 @@ class Member:
         return self._link
 
     async def _connect_once(self) -> None:
-        """One connection, from its start to its loss. Raises what kept it from becoming ready."""
+        """Open one connection and stay until it is lost. Raises the error that kept it from becoming ready."""
         lost = anyio.Event()
         choice = self._choices.current
         target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
@@ -166,7 +168,7 @@ class Member:
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
-                    self._open(Link(client, lost, target if isinstance(target, Neighbour) else None))
+                    self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
@@ -180,7 +182,7 @@ class Member:
         return Client(
             target,
             mode=choice.mode,
-            message_handler=self.listing.hear,
+            message_handler=self.listing.handle_notification,
             elicitation_callback=self._requests.elicit,
             logging_callback=self._requests.log,
             log_level=find_log_level(),
@@ -189,7 +191,7 @@ class Member:
 
     def _build_transport(self, choice: Choice, lost: anyio.Event) -> WatchedTransport:
         is_child = choice.transport == "stdio"
-        self._process = self._outside.start(self.server, self._environ, self._child) if is_child else None
+        self._process = self._connectors.start(self.server, self._environ, self._child) if is_child else None
         self._child = None
         return WatchedTransport(
             self.server,
@@ -199,7 +201,7 @@ class Member:
             lost=lost,
             repair=self._repair,
             clock=self._clock,
-            transport=self._outside.transport,
+            transport=self._connectors.transport,
         )
 
     def _repair(self, result: dict[str, Json]) -> None:
@@ -225,16 +227,19 @@ class Member:
         raise TimeoutError(f"not ready after {START_PATIENCE_S:g} s")
 
     async def _end_start(self, opened: anyio.Event, lost: anyio.Event) -> None:
-        """What is lost before it is ready may have nobody who notices: the SDK's SSE transport waits on for a reply to
-        what it could not send. Who does notice says more, and goes first."""
+        """Raise ConnectionError when the connection is lost before it is ready.
+
+        Otherwise nothing might: the SDK's SSE transport goes on waiting for the reply to a message that it could not
+        send. The pause lets a more specific error come first.
+        """
         await lost.wait()
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await opened.wait()
             return
         raise ConnectionError("the connection was lost")
 
-    def _take_next_way(self, error: Exception) -> bool:
-        """Whether the server may understand another transport or handshake at once; else it has failed for now."""
+    def _try_next_choice(self, error: Exception) -> bool:
+        """Move to the next transport or handshake that the server may understand; return False if it has failed."""
         causes = flatten(error)
         ended = self._process.explain_end() if self._process and self._process.has_ended else None
         self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
@@ -249,7 +254,7 @@ class Member:
         return self._process.explain_end() if self._process else "the connection was lost"
 
     def _note(self, trigger: Trigger, reason: str | None = None) -> None:
-        """Take in what has happened; a change is one line of the log."""
+        """Update the state; a change is logged and reported to the hub."""
         if not self._health.note(trigger, self._clock.now(), self._redact(reason) if reason else None):
             return
         level = logging.INFO if self.state == "ready" else logging.WARNING
@@ -266,5 +271,5 @@ class Member:
 
 
 def _has_answered(error: BaseException) -> bool:
-    """Whether somebody was there and said no, who may understand another transport or handshake."""
+    """Tell whether a server answered with an error: it may understand another transport or handshake."""
     return isinstance(error, MCPError) and error.code not in (UNREACHABLE, NOT_SENT)

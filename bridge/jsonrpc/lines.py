@@ -1,18 +1,18 @@
-"""Bytes from a stream as lines: in linear time, bounded, and never stuck on one that is too long.
+"""Splitting a stream of bytes into lines, in linear time and bounded memory; a line that is too long is skipped.
 
-Covers what the SDK's own reader leaves open (mcp 2.3, mcp/client/stdio.py): it re-splits its whole buffer for every
-chunk, which is quadratic (a 32 MB line took 11 s), and it has no bound.
+The SDK's own reader (mcp 2.3, mcp/client/stdio.py) splits its whole buffer again for every chunk, which is quadratic (a
+32 MB line took 11 s), and has no bound.
 """
 
 from dataclasses import dataclass
 
 KEPT_BYTES = 4096
-"""How much of each end of an over-long line is kept: enough to find the id of the message in one of them."""
+"""How much of the start and of the end of an over-long line is kept, to find the id of the message in one of them."""
 
 
 @dataclass(frozen=True)
 class Overlong:
-    """A line longer than `limit`: its first and last bytes, and how many there were."""
+    """A line longer than `limit` bytes: its first and last bytes, and its size."""
 
     head: bytes
     tail: bytes
@@ -23,7 +23,7 @@ class Overlong:
 class LineSplitter:
     """Splits chunks into lines. A line over `limit` bytes is dropped as it arrives and reported as `Overlong`.
 
-    An `end` of more than one byte is seen only where it stands within one chunk.
+    An `end` of more than one byte is recognised only within one chunk.
     """
 
     def __init__(self, limit: int, end: bytes = b"\n") -> None:
@@ -33,19 +33,19 @@ class LineSplitter:
         self._size = 0
 
     def feed(self, chunk: bytes) -> list[bytes | Overlong]:
-        """The lines that `chunk` completes, without their end, in order."""
+        """Return the lines that `chunk` completes, in order and without their end."""
         *lines, rest = chunk.split(self._end)
         found = [self._take(line) for line in lines]
         self._add(rest)
         return found
 
     def flush(self) -> list[bytes | Overlong]:
-        """The last line of a stream that ended without a newline, if there is one."""
+        """Return the last line of a stream that ended without a newline, if there is one."""
         return [self._take(b"")] if self._size else []
 
     @property
     def is_over(self) -> bool:
-        """Whether the line that waits for its end is over the limit."""
+        """True if the line that is not complete yet is over the limit."""
         return self._size > self._limit
 
     def _add(self, part: bytes) -> None:

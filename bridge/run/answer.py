@@ -22,7 +22,7 @@ def read_answer(events: Sequence[Kept], options: Json) -> AnswerParsed | Notifie
         return _complain("it is nested too deeply")
     schema = form.get("schema")  # one that cannot be used refuses nothing: the upstream has judged it
     if isinstance(schema, dict) and (fault := BoundedJudge(schema).find_fault(value)):
-        return _complain(fault.word("the whole"))
+        return _complain(fault.describe("the whole"))
     return AnswerParsed(value=value)
 
 

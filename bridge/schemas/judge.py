@@ -1,4 +1,4 @@
-"""The judge of values by JSON Schemas: each is compiled once, nothing is fetched for it, and no value takes long."""
+"""Validation of values by JSON Schemas: each schema is compiled once, nothing is fetched, and the effort is bounded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,40 +14,41 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_CHARS = 300
 MAX_CHECKED, MAX_EXPLAINED = 10_000_000, 200_000
-"""Pairs of a subschema and a value: as many are looked at to know whether a value fits, and to say why not."""
+"""Pairs of a subschema and a value: the most that are visited to check a value, and to explain why it does not fit."""
 MAX_EXPLAINED_NODES = 20_000
-"""Subschemas up to which it is said why: the error of a choice holds those of all branches, two microseconds each."""
+"""The most subschemas of a schema whose errors are explained: the error of a choice holds those of all branches, two
+microseconds each."""
 MAX_BACKTRACKS = 10_000
-"""Of a pattern: a millisecond. The event loop waits meanwhile."""
+"""Limit for one pattern: about a millisecond, in which the event loop waits."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The first thing that is wrong with a value."""
+    """The first violation of a schema by a value."""
 
     path: tuple[str | int, ...] = ()
-    """The names and numbers that lead to it in the value."""
+    """The keys and indexes that lead to the violation in the value."""
     message: str = ""
-    """The validator's words, of long ones the end; empty where it would take too long to find them."""
+    """The validator's message, of a long one the end; empty if it would take too long to find."""
     keyword: str = ""
-    """The keyword that it breaks."""
-    rule: tuple[str | int, ...] = ()
-    """The names and numbers that lead to that keyword in the schema."""
-    given: Json = None
-    """The value there."""
+    """The violated keyword."""
+    schema_path: tuple[str | int, ...] = ()
+    """The keys and indexes that lead to that keyword in the schema."""
+    value: Json = None
+    """The value at `path`."""
 
     @property
-    def place(self) -> str:
-        """Its path as a reader writes it, such as `rows[1].n`; empty for the value as a whole."""
+    def location(self) -> str:
+        """The path for people, such as `rows[1].n`; empty for the value as a whole."""
         return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in self.path).lstrip(".")
 
-    def word(self, whole: str) -> str:
-        """Place and message; `whole` names the value."""
-        return f"{self.place or whole}: {self.message}" if self.message else f"{whole} does not fit the schema"
+    def describe(self, whole: str) -> str:
+        """Describe the fault as location and message; `whole` names the value as a whole."""
+        return f"{self.location or whole}: {self.message}" if self.message else f"{whole} does not fit the schema"
 
 
 class Judge:
-    """Judges by a schema of the bridge's own, whatever the size of a value."""
+    """Validates by one of the bridge's own schemas, without bounds."""
 
     def __init__(self, schema: JsonObject) -> None:
         self.schema = schema
@@ -57,15 +58,15 @@ class Judge:
         return _compile(self.schema)
 
     def find_fault(self, value: Json) -> Fault | None:
-        """The first thing that is wrong with `value`, or None."""
+        """Return the first fault of `value`, or None."""
         return _find_first(self._validator.validate, value)
 
 
 class BoundedJudge:
-    """Judges by a schema from outside, within bounds. One that cannot be used refuses nothing; `note` says why.
+    """Validates by a foreign schema, within bounds. If the schema is unusable, every value passes; `note` says why.
 
-    A `lenient` judge passes over what the schema's owner judges again: formats, and patterns that may take more than
-    linear time or are written for another engine.
+    A `lenient` judge skips what the schema's owner checks again: formats, and patterns that may take more than linear
+    time or are written for another engine.
     """
 
     def __init__(self, schema: JsonObject, *, lenient: bool = False) -> None:
@@ -79,18 +80,18 @@ class BoundedJudge:
         try:
             self._size = measure_schema(self._schema)
             if self._size.nodes > MAX_SCHEMA_NODES:
-                raise ValueError("to validate against it would take too long")
+                raise ValueError("validating against it would take too long")
             return _compile_leniently(self._schema) if self._lenient else _compile(self._schema)
         except Exception as error:  # noqa: BLE001 - boundary: other people's schema, whatever is wrong with it
             self.note = f"the schema is unusable: {str(error).splitlines()[0][:200]}"
             return None
 
     def find_fault(self, value: Json) -> Fault | None:
-        """The first thing that is wrong with `value`; None where nothing is, or to find out would take too long."""
+        """Return the first fault of `value`; None if it has none, or if finding out would take too long."""
         try:
             if self._validator is None or (effort := self._size.estimate(value)) > MAX_CHECKED:
                 return None
-            if self._validator.is_valid(value):  # takes a thousandth of what it takes to say why not
+            if self._validator.is_valid(value):  # takes a thousandth of the time of `validate`
                 return None
             is_small = effort <= MAX_EXPLAINED and self._size.nodes <= MAX_EXPLAINED_NODES
             return _find_first(self._validator.validate, value) if is_small else Fault()
@@ -99,20 +100,20 @@ class BoundedJudge:
 
 
 def find_schema_fault(schema: JsonObject) -> Fault | None:
-    """The first thing in `schema` that the draft which it names does not allow, or None."""
+    """Return the first violation, in `schema` itself, of the draft that it declares, or None."""
     import jsonschema_rs
 
     return _find_first(jsonschema_rs.meta.validate, schema)
 
 
 def _find_first(validate: Callable[[Any], None], value: Json) -> Fault | None:
-    """Find the first fault by `validate`: `iter_errors` finds all before it gives the first."""
+    """Find the first fault with `validate`: `iter_errors` would find all before it yields the first."""
     import jsonschema_rs
 
     try:
         validate(value)
     except jsonschema_rs.ValidationError as error:
-        message = error.message  # it begins with the value, which may be of any size
+        message = error.message  # begins with the value, which may be of any size
         if len(message) > MAX_MESSAGE_CHARS:
             message = f"… {message[-MAX_MESSAGE_CHARS:]}"
         given = cast("Json", error.instance)
@@ -121,14 +122,14 @@ def _find_first(validate: Callable[[Any], None], value: Json) -> Fault | None:
 
 
 def _compile(schema: JsonObject, *, lenient: bool = False) -> "jsonschema_rs.Validator":
-    import jsonschema_rs  # 5 MB and some milliseconds, for whoever has something to judge
+    import jsonschema_rs  # 5 MB and some milliseconds, only when there is something to validate
 
     backtracking = jsonschema_rs.FancyRegexOptions(backtrack_limit=MAX_BACKTRACKS)
     return jsonschema_rs.validator_for(
         schema,
         retriever=_refuse_to_fetch,
         pattern_options=jsonschema_rs.RegexOptions() if lenient else backtracking,
-        validate_formats=False if lenient else None,  # None: as its draft says
+        validate_formats=False if lenient else None,  # None: as the draft says
     )
 
 
@@ -142,7 +143,7 @@ def _compile_leniently(schema: JsonObject) -> "jsonschema_rs.Validator":
 
 
 def _drop_patterns(schema: JsonObject) -> JsonObject:
-    """`schema` without the patterns that take more than linear time or are written for another engine."""
+    """Return `schema` without the patterns that may take more than linear time or are written for another engine."""
     root = decode(encode(schema))
     assert isinstance(root, dict)
     for node in walk(root):
@@ -163,5 +164,5 @@ def _is_regular(pattern: str) -> bool:
 
 
 def _refuse_to_fetch(uri: str) -> NoReturn:
-    """A schema from outside never makes the bridge open a file or a connection (MCP, security: no remote `$ref`)."""
+    """Refuse: no foreign schema may make the bridge open a file or a connection (MCP, security: no remote `$ref`)."""
     raise ValueError(f"{uri} is not fetched")

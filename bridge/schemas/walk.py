@@ -1,4 +1,4 @@
-"""Where a JSON Schema holds further schemas: one walk for all that look at them or change them."""
+"""The subschemas of a JSON Schema: one walk for all code that reads or changes them."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
@@ -30,11 +30,11 @@ SINGLE = frozenset(
 _HOLDERS = NAMED | LISTED | SINGLE
 
 Slot: TypeAlias = "tuple[str, JsonObject, str] | tuple[str, list[Json], int]"
-"""A place for a schema: the keyword, what holds the schema, and the key or index there."""
+"""A position that holds a subschema: the keyword, the object or list that holds it, and the key or index in that."""
 
 
 def list_slots(schema: JsonObject) -> list[Slot]:
-    """Each place for a schema directly inside `schema`, whatever is in it."""
+    """List the slots directly inside `schema`, whatever they hold."""
     slots: list[Slot] = []
     for keyword, value in schema.items():
         if keyword not in _HOLDERS:
@@ -49,7 +49,7 @@ def list_slots(schema: JsonObject) -> list[Slot]:
 
 
 def read(slot: Slot) -> Json:
-    """What is in a slot."""
+    """Return the value in a slot."""
     _, holder, key = slot
     return holder[key]  # type: ignore[index]
 
@@ -61,20 +61,20 @@ def fill(slot: Slot, value: Json) -> None:
 
 
 def walk(schema: JsonObject) -> list[JsonObject]:
-    """Every schema in `schema` that is an object, itself first."""
+    """List every schema in `schema` that is an object, itself first."""
     nodes = [schema]
-    for node in nodes:  # grows meanwhile
+    for node in nodes:  # grows during the loop
         nodes += list_schemas(node)
     return nodes
 
 
 def list_schemas(schema: JsonObject) -> list[JsonObject]:
-    """Those directly inside `schema`."""
+    """List the schemas directly inside `schema` that are objects."""
     return [inner for slot in list_slots(schema) if isinstance(inner := read(slot), dict)]
 
 
 def locate(schema: JsonObject, pointer: str = "#") -> Iterator[tuple[str, JsonObject]]:
-    """Every schema in `schema` that is an object, itself first, after the JSON pointer to it."""
+    """Yield every schema in `schema` that is an object, itself first, as (JSON pointer, schema)."""
     yield pointer, schema
     for slot in list_slots(schema):
         if isinstance(inner := read(slot), dict):
@@ -84,17 +84,17 @@ def locate(schema: JsonObject, pointer: str = "#") -> Iterator[tuple[str, JsonOb
 
 
 def write_pointer(path: Iterable[str | int]) -> str:
-    """The JSON pointer (RFC 6901) to what is at `path`, such as `/a/0`."""
+    """Write `path` as a JSON pointer (RFC 6901), such as `/a/0`."""
     return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in path)
 
 
 def find(schema: Json, pointer: str) -> Json:
-    """What a JSON pointer leads to; None where it leads nowhere."""
+    """Return the value at a JSON pointer, or None if there is none."""
     return follow(schema, (step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]))
 
 
 def follow(schema: Json, path: Iterable[str | int]) -> Json:
-    """What is at `path` in `schema`; None where it leads nowhere."""
+    """Return the value at `path` in `schema`, or None if there is none."""
     node = schema
     for step in path:
         if isinstance(node, dict):

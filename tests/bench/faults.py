@@ -26,7 +26,7 @@ from bridge.call_terms import CallTerms
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, ServerConfig
 from bridge.hub.hub import Hub
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.items import Call
 from bridge.telemetry import Redactor
 from tests.fakes.bridges import use_hub
@@ -97,9 +97,9 @@ async def connect(arm: Arm, modes: list[str] | None, bombs: Bombs) -> AsyncItera
         wire = {"transport": "stdio" if modes else "http", "protocol": "legacy", "require_approval": "never"}
         server = ServerConfig.model_validate({"key": "far", **how, **wire})
         config = Config(servers=(server,), builtin_tools=False, limits=Limits(message_bytes=CAP))
-        outside = Outside(transport=bombs)
+        connectors = Connectors(transport=bombs)
         async with Hub(
-            config, clock=Clock(), environ=os.environ, redact=Redactor(), in_process={}, outside=outside
+            config, clock=Clock(), environ=os.environ, redact=Redactor(), in_process={}, connectors=connectors
         ) as hub:
             await hub.catalogue()
 

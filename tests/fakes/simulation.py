@@ -21,7 +21,7 @@ import anyio.lowlevel
 from bridge.call_terms import CallTerms
 from bridge.config.settings import Config
 from bridge.hub.hub import Hub
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.items import Call, CallOutput
 from bridge.telemetry import Redactor
 from tests.fakes.bridges import use_hub
@@ -94,8 +94,8 @@ async def open_hub(
     servers = tuple(describe_server(key, transport) for key, transport in transports.items())
     config = Config(servers=servers, builtin_tools=False, **limits)
     framed = frozenset(key for key, transport in transports.items() if transport == "http framed")
-    outside = Outside(start_peers(peers), MemoryHttp(peers, framed=framed))
-    hub = Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, outside=outside)
+    connectors = Connectors(start_peers(peers), MemoryHttp(peers, framed=framed))
+    hub = Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, connectors=connectors)
     async with hub:
         yield hub
 

@@ -139,7 +139,7 @@ async def test_an_event_over_its_limit_ends_the_connection_of_the_sse_transport(
 
 
 async def test_streams_are_opened_as_fast_as_the_server_ends_them() -> None:
-    """`streams.Pace` (python-sdk#3257)."""
+    """`streams.Backoff` (python-sdk#3257)."""
     bombs = Bombs()
     async with (
         httpx2.AsyncClient(transport=bombs) as http,

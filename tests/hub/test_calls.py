@@ -217,4 +217,4 @@ async def test_a_secret_in_a_servers_last_words_is_blanked() -> None:
     entry = rogue("exit_at_start=no access with tok-0123456789", env={"TOKEN": "tok-0123456789"})
     async with open_bridge({"sealed": entry}) as bridge:
         [notice] = (await bridge.use()).notices
-    assert "its last words: no access with ***" in notice
+    assert "its last line on stderr: no access with ***" in notice

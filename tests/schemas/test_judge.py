@@ -46,7 +46,7 @@ def test_a_fault_is_told_by_its_place(value: Any, words: str) -> None:
     rows: Any = {"items": {"properties": {"n": {"type": "integer"}}}}
     fault = Judge({"type": "object", "properties": {"rows": rows}}).find_fault(value)
     assert fault
-    assert fault.word("it") == words
+    assert fault.describe("it") == words
 
 
 def test_of_a_long_message_the_end_is_told_which_says_what_is_wrong() -> None:

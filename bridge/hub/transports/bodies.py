@@ -1,8 +1,8 @@
-"""The bodies of HTTP replies, read in bounds, and their messages as the SDK's transports can bear them.
+"""The bodies of HTTP replies: read within a limit, and mended so that the SDK's transports can read their messages.
 
-With mcp 2.3 a reply with half an emoji, too much depth or a foreign id leaves its call without an answer or without a
-reason, and a small compressed body fills the memory. Here such a message is read all the same where it can be;
-otherwise an error takes its place, for its own call and at once.
+In mcp 2.3 a reply with half an emoji, too much depth or a foreign id leaves its call without an answer or without a
+reason, and a small compressed body fills the memory. Here such a message is read if possible; otherwise an error takes
+its place, so that its call fails at once.
 """
 
 import logging
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 async def read_body(response: httpx2.Response, limit: int) -> bytes | Overlong:
-    """The decoded body, of which no more than `limit` bytes are held. Raises httpx2.TransportError where it is cut."""
+    """Read the decoded body, up to `limit` bytes. Raises httpx2.TransportError if it is cut."""
     parts, size = list[bytes](), 0
     async with aclosing(response.aiter_bytes()) as chunks:
         async for chunk in chunks:
@@ -38,15 +38,15 @@ async def read_body(response: httpx2.Response, limit: int) -> bytes | Overlong:
 
 
 def mend_message(data: bytes | Overlong, request: RequestId | None) -> tuple[bytes, bool]:
-    """`data` as one message that the SDK can read, and whether it is a reply. `request`: the call it belongs to.
+    """Return `data` as one message that the SDK can read, and whether it is a reply. `request`: the call it belongs to.
 
-    As it is where that will do; scrubbed, or with the id of its call; or an error in its place. Empty for what is no
-    message and that nobody can be told of.
+    It is unchanged if possible; else scrubbed, given the id of its call, or replaced by an error. It is empty if `data`
+    is not a message and no call can be told so.
     """
     try:
         message, is_plain = _read(data)
     except BadMessage as bad:
-        logger.warning("a reply that is no message: %s", bad)
+        logger.warning("a reply is not a message: %s", bad)
         bad.id, bad.code = bad.id if request is None else request, PARSE_ERROR
         return (write_message(bad.to_error()).rstrip(), True) if bad.id is not None else (b"", False)
     is_reply = isinstance(message, JSONRPCResponse | JSONRPCError)
@@ -56,7 +56,7 @@ def mend_message(data: bytes | Overlong, request: RequestId | None) -> tuple[byt
 
 
 def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
-    """The message, and whether the SDK can read it from these very bytes. Raises BadMessage."""
+    """Read a message, and tell whether the SDK can read it from `data` itself. Raises BadMessage."""
     if isinstance(data, bytes):
         with suppress(ValueError):
             return jsonrpc_message_adapter.validate_json(data, by_name=False), True
@@ -65,11 +65,11 @@ def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
         jsonrpc_message_adapter.validate_json(write_message(message), by_name=False)
     except ValueError:
         assert isinstance(data, bytes)
-        raise BadMessage("nested too deep", data) from None
+        raise BadMessage("nested too deeply", data) from None
     return message, False
 
 
 def write_error(request: RequestId | None, code: int, message: str, data: object = None) -> bytes:
-    """A JSON-RPC error as JSON."""
+    """Write a JSON-RPC error as JSON."""
     error = ErrorData(code=code, message=message, data=data)
     return write_message(JSONRPCError(jsonrpc="2.0", id=request, error=error)).rstrip()

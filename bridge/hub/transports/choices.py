@@ -1,4 +1,4 @@
-"""How a server may be spoken to, over which transport and in which era: the likeliest first, then what has worked."""
+"""The transports and handshakes to try with a server: the likeliest first, and later the one that has worked."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -16,11 +16,11 @@ class Choice:
     transport: Literal["stdio", "http", "sse"]
     mode: ConnectMode
     revision: str | None = None
-    """To ask for in the handshake; None = the newest."""
+    """The protocol revision to request in the handshake; None = the newest."""
 
 
 class Choices:
-    """All choices for one server, and the one to take now."""
+    """All choices for one server, and the current one."""
 
     def __init__(self, server: ServerConfig) -> None:
         self._choices = _list_choices(server)
@@ -28,27 +28,27 @@ class Choices:
 
     @property
     def current(self) -> Choice:
-        """The one to take now."""
+        """The choice for the next attempt to connect."""
         return self._choices[self._number]
 
     def remember(self, era: str) -> None:
-        """The current one worked and led to the revision `era`: from now on it comes first, and asks for no era."""
+        """Put the current choice first: it led to the revision `era`. A handshake-era server is not probed again."""
         worked = replace(self.current, mode="legacy") if era in HANDSHAKE_PROTOCOL_VERSIONS else self.current
         self._choices = [worked, *(other for other in self._choices if other != worked)]
         self._number = 0
 
     def try_next(self) -> bool:
-        """Take the next one; False after the last one, and then it is the first again."""
+        """Move to the next choice; after the last one, return False and start over."""
         self._number = (self._number + 1) % len(self._choices)
         return self._number > 0
 
     def start_over(self) -> None:
-        """Take the first one again."""
+        """Move back to the first choice."""
         self._number = 0
 
 
 def _list_choices(server: ServerConfig) -> list[Choice]:
-    """A second handshake is for servers that exit on a first message they do not know
+    """List the choices. The second one for stdio is for servers that exit when they do not know the first message
     (modelcontextprotocol/go-sdk#1177)."""
     is_old = server.protocol in HANDSHAKE_PROTOCOL_VERSIONS
     mode, revision = ("legacy", server.protocol) if is_old else (server.protocol, None)

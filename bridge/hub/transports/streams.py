@@ -1,7 +1,7 @@
-"""The event streams of one HTTP server, written again for the SDK, and opened no faster than is of use.
+"""The event streams of one HTTP server, rewritten for the SDK, with a pause before one is opened again.
 
-With mcp 2.3 an over-large event ends the whole stream, a stream that ends leaves its call without an answer, and
-streams are opened as fast as the server ends them (python-sdk#3257).
+In mcp 2.3 an over-large event ends the whole stream, a stream that ends leaves its call without a reply, and streams
+are opened as fast as the server ends them (python-sdk#3257).
 """
 
 import math
@@ -16,29 +16,29 @@ from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.hub.transports.bodies import mend_message, write_error
-from bridge.hub.transports.large_messages import Detour
+from bridge.hub.transports.large_messages import LargeMessages
 from bridge.hub.transports.replies import UNREACHABLE, read_headers
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
 
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 30_000
-"""Bounds of what a server may say about when to ask for the rest of a stream; the first also where it says nothing."""
+"""Bounds of `retry`, the pause before the rest of a stream is requested; the first is also the default."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 5.0
-"""Between two streams opened by GET, where the one before brought nothing."""
+"""Bounds of the pause before another stream is opened by GET, if the one before brought no message."""
 
 
 class ServerStreams:
-    """The streams of one client: which call each belongs to, and how soon one more may be opened."""
+    """The streams of one client, the call that each belongs to, and the pause before another is opened."""
 
-    def __init__(self, limit: int, clock: Clock, detour: Detour | None) -> None:
+    def __init__(self, limit: int, clock: Clock, large_messages: LargeMessages | None) -> None:
         self._limit = limit
-        self._detour = detour
-        self._pace = Pace(clock)
+        self._large_messages = large_messages
+        self._backoff = Backoff(clock)
         self._replies: dict[RequestId, EventBody] = {}
         self._rests: dict[str, RequestId] = {}
 
     def follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
-        """A reply that is a stream, as the SDK can bear it; with a `call`, the reply to that."""
+        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it is the reply to."""
 
         def note_rest(last_event: bytes) -> None:
             if call is not None:
@@ -53,34 +53,34 @@ class ServerStreams:
             self._limit,
             request=call,
             on_rest=note_rest,
-            on_message=self._pace.reset,
+            on_message=self._backoff.reset,
             on_close=forget,
-            detour=self._detour,
+            large_messages=self._large_messages,
         )
         if call is not None:
             self._replies[call] = body
         return httpx2.Response(response.status_code, stream=body, headers=read_headers(response), request=request)
 
-    def give_up(self, call: RequestId) -> None:
-        """Read no more of the reply to `call`."""
+    def abandon(self, call: RequestId) -> None:
+        """Stop reading the reply to `call`."""
         if body := self._replies.get(call):
-            body.give_up()
+            body.abandon()
 
     def take_call(self, request: httpx2.Request) -> RequestId | None:
-        """The call for which `request` fetches the rest of the reply, if it does."""
+        """Return the call whose reply `request` fetches the rest of, if any, and forget it."""
         return self._rests.pop(request.headers.get("last-event-id", ""), None)
 
     async def wait(self) -> None:
-        """Until one more may be opened."""
-        await self._pace.wait()
+        """Wait until another stream may be opened."""
+        await self._backoff.wait()
 
 
 class EventBody(httpx2.AsyncByteStream):
-    """A server-sent event stream written again: every message can be read by the SDK, no event is over the limit.
+    """A server-sent event stream, rewritten: the SDK can read every message, and no event is over the limit.
 
-    With a `request` it is the reply to that call, which gets an answer however the stream ends: unless it can be asked
-    for the rest of it, and then `on_rest` is told the last event's id. Large messages take the `detour`, if there is
-    one.
+    With a `request`, it is the reply to that call. If the stream ends without the reply, an error takes its place;
+    but if the rest can be requested, `on_rest` gets the id of the last event instead. With `large_messages`, those are
+    replaced by placeholders.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class EventBody(httpx2.AsyncByteStream):
         on_rest: Callable[[bytes], None] = lambda _: None,
         on_message: Callable[[], None] = lambda: None,
         on_close: Callable[[], None] = lambda: None,
-        detour: Detour | None = None,
+        large_messages: LargeMessages | None = None,
     ) -> None:
         self._response = response
         self._events = EventReader(limit)
@@ -100,9 +100,9 @@ class EventBody(httpx2.AsyncByteStream):
         self._on_rest = on_rest
         self._on_message = on_message
         self._on_close = on_close
-        self._detour = detour
+        self._large_messages = large_messages
         self._reading = anyio.CancelScope()
-        self._is_given_up = False
+        self._is_abandoned = False
         self._is_answered = False
         self._last_id: bytes | None = None
 
@@ -124,21 +124,21 @@ class EventBody(httpx2.AsyncByteStream):
                     yield self._mend(event)
         if self._request is None or self._is_answered:
             return
-        if self._last_id and not self._is_given_up:
+        if self._last_id and not self._is_abandoned:
             self._on_rest(self._last_id)
         else:
             yield Event(data=write_error(self._request, UNREACHABLE, f"the reply {reason}")).encode()
 
     async def _read_next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        if self._is_given_up:
+        if self._is_abandoned:
             return None
         with anyio.CancelScope() as self._reading:
             return await anext(chunks, None)
         return None
 
-    def give_up(self) -> None:
-        """Read no more. In the handshake era the SDK goes on reading for a call that it has cancelled."""
-        self._is_given_up = True
+    def abandon(self) -> None:
+        """Stop reading. In the handshake era the SDK goes on reading the reply to a call that it has cancelled."""
+        self._is_abandoned = True
         self._reading.cancel()
 
     def _mend(self, event: Event) -> bytes:
@@ -149,7 +149,9 @@ class EventBody(httpx2.AsyncByteStream):
         self._on_message()
         data, is_reply = mend_message(event.data, self._request)
         self._is_answered |= is_reply
-        return replace(event, retry=retry, data=self._detour.enter(data) if self._detour else data).encode()
+        return replace(
+            event, retry=retry, data=self._large_messages.replace(data) if self._large_messages else data
+        ).encode()
 
     @override
     async def aclose(self) -> None:
@@ -157,8 +159,8 @@ class EventBody(httpx2.AsyncByteStream):
         await self._response.aclose()
 
 
-class Pace:
-    """How soon one more stream may be opened."""
+class Backoff:
+    """The pause before another stream may be opened; it doubles until `reset`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -166,7 +168,7 @@ class Pace:
         self.reset()
 
     async def wait(self) -> None:
-        """Until the next one may be opened."""
+        """Wait until the next stream may be opened."""
         now = self._clock.now()
         start = max(now, self._next)
         self._next = start + self._pause_s
@@ -175,5 +177,5 @@ class Pace:
             await self._clock.sleep(start - now)
 
     def reset(self) -> None:
-        """A stream has brought something."""
+        """Return to the shortest pause: a stream has brought a message."""
         self._pause_s = FIRST_PAUSE_S

@@ -71,7 +71,7 @@ class OwnTool:
         """Read the arguments of a call. Raises ValueError with words for those that do not fit."""
         given = read_arguments(arguments)
         if fault := self.function.parameters.find_fault(given):
-            raise ValueError(fault.word("the arguments"))
+            raise ValueError(fault.describe("the arguments"))
         return given
 
     def _wrap(self, output: str) -> CallOutput:
