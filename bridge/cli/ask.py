@@ -24,8 +24,7 @@ from bridge.telemetry import Redactor
 def ask(
     options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
 ) -> int:
-    """Ask once; the servers' commands have been started already. Raises ConfigError for a recording that cannot be
-    written."""
+    """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
     with Tape(options.record, redact) if options.record else nullcontext() as tape:
         recorder = Recorder(tape) if tape else None
         receipt = anyio.run(_run, options, config, redact, children, arguments, recorder)
@@ -54,7 +53,7 @@ async def _run(
         await bridge.admit(arguments)
         run_id = make_run_id()
         async with bridge:
-            terminal.wait_for("waiting for the servers")
+            terminal.set_status("waiting for the servers")
             if recorder:
                 recorder.begin(run_id, arguments, config)
             run = await bridge.run(arguments, terminal.show, run_id=run_id)
@@ -66,7 +65,7 @@ async def _run(
 
 
 def print_result(receipt: JsonObject, *, as_json: bool) -> int:
-    """The answer on stdout, why there is none on stderr."""
+    """Print the answer on stdout, or the reason for its absence on stderr; return the exit code."""
     error, details = receipt["error"], receipt["incomplete_details"]
     if as_json or receipt["output_text"]:
         sys.stdout.write((encode(receipt) if as_json else str(receipt["output_text"])) + "\n")

@@ -1,4 +1,4 @@
-"""`ask --dry-run`: the first request of a run, byte for byte as it would leave; nothing is sent."""
+"""`ask --dry-run`: prints the first request of a run, byte for byte as it would be sent, and sends nothing."""
 
 import os
 import sys
@@ -19,11 +19,11 @@ from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
 
 NOTHING = b'data: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
-"""An answer that ends the run: with it comes word of what was changed about the request."""
+"""A response that ends the run, so that its receipt has the notices of what was changed in the request."""
 
 
 class FirstRequest(httpx2.AsyncBaseTransport):
-    """Takes the first request and sends none."""
+    """A transport that keeps the first request and sends none."""
 
     url: httpx2.URL | None = None
     body: bytes = b""
@@ -35,7 +35,7 @@ class FirstRequest(httpx2.AsyncBaseTransport):
 
 
 def show_request(config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject) -> int:
-    """The body alone on stdout; where it would go, and what each tool costs in it, on stderr."""
+    """Print the body alone on stdout; on stderr its destination and the cost of each tool in it."""
     first = FirstRequest()
     receipt = anyio.run(_run, config, redact, children, arguments, first)
     for line in _describe(receipt, first):

@@ -1,4 +1,4 @@
-"""`check --live`: tries on the real endpoint what a profile says of one, records it, and prints the profile found."""
+"""`check --live`: tries each point of a profile on the real endpoint, records it, and prints the profile found."""
 
 import argparse
 import sys
@@ -25,17 +25,19 @@ from bridge.upstream.client import Upstream
 from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, LiveCheck, Outcome, unlearn
 from bridge.upstream.transport import open_transport
 
-MOST = 0.05
-"""What it may cost, in the currency of the prices."""
-ASSUMED = Price(input=5, output=20)
-"""Per million tokens, where the config has no price of the model: dearer than most."""
+MAX_COST = 0.05
+"""The most that a check may cost, in the currency of the prices."""
+ASSUMED_PRICE = Price(input=5, output=20)
+"""Per million tokens, for models without a price in the config; more than most cost."""
 FILE = Path("live-check.jsonl")
 VERDICTS = {"works": "ok", "does not": "error", "unknown": "warning"}
 
 
 def check_live(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
-    """Say what it costs, and with `--yes` do it. Exit code 1 when there was no answer at all. Raises NotConfigured, or
-    ArgumentError for what must not begin."""
+    """Print the cost, and with `--yes` run the check. Exit code 1 if there was no answer at all.
+
+    Raises NotConfigured without an upstream, and ArgumentError without a model or if it could cost too much.
+    """
     upstream = config.upstream
     if upstream is None:
         raise NotConfigured(NO_UPSTREAM)
@@ -43,7 +45,7 @@ def check_live(options: argparse.Namespace, config: Config, redact: Redactor) ->
         raise ArgumentError(NO_MODEL)
     _tell(redact(_explain_cost(config, upstream, upstream.model)))
     if not options.yes:
-        _tell("Nothing was sent. With --yes it is done.")
+        _tell("Nothing was sent. Add --yes to run the check.")
         return USAGE
     check = _try(unlearn(upstream), upstream.model, redact, options)
     _print(check, redact, as_json=options.json)
@@ -52,10 +54,13 @@ def check_live(options: argparse.Namespace, config: Config, redact: Redactor) ->
 
 def _explain_cost(config: Config, upstream: UpstreamConfig, model: str) -> str:
     price = config.prices.get(model)
-    cost = _bound(price or ASSUMED)
-    if cost > MOST:
-        raise ArgumentError(f"--live: with {model} it could cost {cost:.2f}, and may cost {MOST:g}; name another model")
-    basis = "by `prices`" if price else f"for a model of up to ${ASSUMED.input:g} and ${ASSUMED.output:g} a million"
+    cost = _bound(price or ASSUMED_PRICE)
+    if cost > MAX_COST:
+        raise ArgumentError(
+            f"--live: with {model} it could cost {cost:.2f}, and may cost {MAX_COST:g}; name another model"
+        )
+    assumed = f"for a model of up to ${ASSUMED_PRICE.input:g} and ${ASSUMED_PRICE.output:g} a million"
+    basis = "by `prices`" if price else assumed
     return (
         f"Asks {model} at {upstream.base_url} at most {ANSWERS} times, for up to {OUTPUT_TOKENS} tokens each and about "
         f"{INPUT_TOKENS:,} of input in all: at most ${cost:.3f} {basis}."
@@ -98,7 +103,7 @@ def _describe(outcome: Outcome) -> str:
 
 
 def _print(check: LiveCheck, redact: Redactor, *, as_json: bool) -> None:
-    """The settings alone, ready to be put into `upstream`."""
+    """Print the settings alone, ready to paste into `upstream`."""
     if as_json:
         report: JsonObject = {"outcomes": [*_list_outcomes(check)], "upstream": check.describe()}
         sys.stdout.write(encode(redact.clean(report)) + "\n")

@@ -1,4 +1,4 @@
-"""First steps of a command, before its large imports: the config, the log, what `ask` sends, the servers' processes."""
+"""First steps of a command, before its large imports: config, log, the arguments of `ask`, the servers' processes."""
 
 import argparse
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger("bridge")
 
 
 def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
-    """The configuration, and what blanks its secrets. Raises ConfigError."""
+    """Load the configuration and start the log; return the former and a redactor of its secrets. Raises ConfigError."""
     flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
     offline = getattr(options, "offline", False)
     config = load(options.config, environ=os.environ, overrides=flags, offline=offline)
@@ -36,7 +36,7 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
 
 
 def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
-    """The arguments of `respond` that the command line of `ask` makes. Raises NotConfigured or ArgumentError."""
+    """Build the arguments of `respond` from the options of `ask`. Raises NotConfigured or ArgumentError."""
     if config.upstream is None:
         raise NotConfigured(NO_UPSTREAM_HERE)
     if not (options.model or config.upstream.model):
@@ -54,7 +54,7 @@ def _read_text(prompt: str | None) -> str:
         raise ArgumentError("PROMPT: it is missing; say what to ask, or - to read it from stdin")
     text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""
     if not text.strip():
-        raise ArgumentError("PROMPT: there is nothing to ask; it is empty")
+        raise ArgumentError("PROMPT: nothing to ask; it is empty")
     return text
 
 
@@ -63,18 +63,19 @@ def start_children(servers: Iterable[ServerConfig]) -> dict[str, Child]:
     children: dict[str, Child] = {}
     for server in servers:
         if server.command:
-            with suppress(OSError):  # its member tries again, and then has somebody to tell
+            with suppress(OSError):  # its member tries again, and reports the failure then
                 children[server.key] = start_child(server.command, server.args, server.env, server.cwd, os.environ)
     return children
 
 
 @contextmanager
 def booting(servers: Iterable[ServerConfig]) -> Iterator[dict[str, Child]]:
-    """The started children; what is large is imported inside. A signal that comes meanwhile ends them first.
+    """Start the children and yield them; large imports go inside. A signal meanwhile ends the children first.
 
-    Afterwards Ctrl-C is the event loop's again, which ends a run properly. The other two stay as they are.
+    Afterwards Ctrl-C raises KeyboardInterrupt again, with which the event loop ends a run properly. SIGTERM and SIGHUP
+    keep ending the children.
     """
-    if threading.current_thread() is not threading.main_thread():  # where no signals are
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
         yield start_children(servers)
         return
     end_on_signals(code=FAILED)

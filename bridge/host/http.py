@@ -1,4 +1,4 @@
-"""The face on the network: Streamable HTTP and SSE on one port, for as many clients as come."""
+"""The MCP server on the network: Streamable HTTP and SSE on one port, for any number of clients."""
 
 import secrets
 import socket
@@ -31,28 +31,28 @@ from bridge.json_text import Json, JsonObject
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}
 MAX_BODY_BYTES = 32 << 20
-"""Of one request: room for a few images in `input`."""
+"""The most bytes of one request's body: room for a few images in `input`."""
 
 
 @dataclass(frozen=True)
 class Listening:
-    """A socket that listens, and who may use what is behind it."""
+    """A listening socket, and the rules for who may use the service behind it."""
 
     socket: socket.socket
     access: Access
 
     @property
     def url(self) -> str:
-        """The address of the Streamable HTTP endpoint."""
+        """The URL of the Streamable HTTP endpoint."""
         host, port = self.socket.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
 
 
 def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
-    """Open the port. Raises ConfigError, before anything listens, for an address that others reach without a token
-    and host names, and for one that cannot be had.
+    """Open the port. Where no token is configured, make one and print it once on stderr.
 
-    Without a configured token one is made and told on stderr, once.
+    Raises ConfigError, before anything listens, for an address that is not loopback while token or host names are
+    missing, and for an address that cannot be listened on.
     """
     is_local = is_loopback(settings.host)
     if no_auth and not is_local:
@@ -73,7 +73,7 @@ def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
 
 
 def _name_loopback(host: str, port: int) -> list[Address]:
-    """How a Host header names a loopback address; clients leave out port 80."""
+    """List the forms in which a Host header names a loopback address; clients leave out port 80."""
     names = {*LOOPBACK, f"[{host}]" if ":" in host else host}
     return [(name, shown) for name in names for shown in ((port, None) if port == 80 else (port,))]
 
@@ -81,10 +81,10 @@ def _name_loopback(host: str, port: int) -> list[Address]:
 T = TypeVar("T")
 
 
-def _parse(place: str, value: str, parse: Callable[[str], T | None]) -> T:
+def _parse(setting: str, value: str, parse: Callable[[str], T | None]) -> T:
     parsed = parse(value)
     if parsed is None:
-        raise ConfigError(f"{place}: {value!r} is not one; write it as clients send it, such as {EXAMPLES[place]}")
+        raise ConfigError(f"{setting}: {value!r} is not valid; write it as clients send it, like {EXAMPLES[setting]}")
     return parsed
 
 
@@ -95,7 +95,7 @@ def _make_token() -> str:
 
 
 class Service:
-    """The routes: `/mcp`, `/sse` with `/messages/`, `/healthz`, and nothing that could define a server."""
+    """The web application with the routes `/mcp`, `/sse` with `/messages/`, and `/healthz`. No route adds servers."""
 
     def __init__(self, server: BridgeServer, access: Access, clock: Clock) -> None:
         security = TransportSecuritySettings(
@@ -118,9 +118,9 @@ class Service:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """While entered, requests are served; leaving it ends those that are open.
+        """Serve requests in this context; on leaving it, end those that are open.
 
-        Not the application's lifespan: uvicorn ends that last, after it has waited for the open streams.
+        The application's lifespan would not do: uvicorn ends it last, after waiting for the open streams.
         """
         async with anyio.create_task_group() as tasks, self._sessions.run():
             tasks.start_soon(self._server.tell_changes)
@@ -129,13 +129,13 @@ class Service:
             tasks.cancel_scope.cancel()
 
     async def _serve_sse(self, request: Request) -> Response:
-        with suppress(ValueError):  # refused, and answered, by the transport
+        with suppress(ValueError):  # the transport has refused the request, and answered it
             async with self._sse.connect_sse(request.scope, request.receive, request._send) as (incoming, outgoing):
                 await self._server.run(incoming, outgoing, self._server.create_initialization_options())
         return Response()
 
     async def _tell_health(self, request: Request) -> Response:
-        """`{status: "ok"}`, and for those who may use the service `servers: [{name, state, reason}]`."""
+        """Answer `{status: "ok"}`; to those who may use the service also `servers: [{name, state, reason}]`."""
         health: JsonObject = {"status": "ok"}
         if self._access.knows(request.headers.getlist("authorization")):
             health["servers"] = list[Json](self._server.describe_servers())
@@ -155,7 +155,7 @@ async def serve_http(
     *,
     head_timeout_s: float = HEAD_TIMEOUT_S,
 ) -> None:
-    """Serve until `stop`; then requests that are still open are ended."""
+    """Serve until `stop` is set, then end the requests that are still open."""
     service = Service(server, listening.access, clock)
     web = build_web(service.app, head_timeout_s=head_timeout_s)
     async with anyio.create_task_group() as tasks:

@@ -1,4 +1,4 @@
-"""The arguments of `respond`: their JSON Schema, which is also what checks them, and that of its result."""
+"""The JSON Schemas of `respond`: of its arguments, which are checked by it, and of its result."""
 
 import difflib
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from bridge.json_text import Json, JsonObject, decode, encode, scrub
 from bridge.schemas.judge import Fault, Judge
 
 OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previous_response_id", "tool_choice")
-"""What `extra` may not set: an argument of its own or the bridge decides it."""
+"""Parameters that `extra` may not set: each has an argument of its own, or is set by the bridge."""
 
 
 def _any_of(*types: str) -> JsonObject:
-    """Written out: some hosts hand schemas on in a dialect that knows no list of types."""
+    """Build an `anyOf` of types: some hosts pass schemas on in a dialect that has no list of types."""
     return {"anyOf": [{"type": name} for name in types]}
 
 
@@ -38,8 +38,8 @@ ARGUMENTS: JsonObject = {
         "run_id": {
             "type": "string",
             "minLength": 1,
-            "description": "Go on where the run of an earlier result ended: with its arguments, and `input` as what is "
-            "new, such as the outputs of your functions that it called",
+            "description": "Continue the run of an earlier result with the same arguments; `input` holds what is new, "
+            "such as the outputs of your functions that it called",
         },
         "tools": {
             "type": "array",
@@ -56,7 +56,7 @@ ARGUMENTS: JsonObject = {
         "temperature": {"type": "number", "minimum": 0, "maximum": 2},
         "reasoning_effort": {
             "type": "string",
-            "description": "none, low, medium, high, … as the model has it",
+            "description": "none, low, medium, high, … as the model supports",
         },
         "text": {"type": "object", "description": "Responses text options, such as a JSON schema for the answer"},
         "metadata": {
@@ -101,7 +101,7 @@ FORMS = {
     "tool_choice": '"auto", "none", "required", or a Responses tool_choice object',
     "metadata": "a text, a number, true or false",
 }
-"""What is expected of arguments that may have more than one form."""
+"""The forms of arguments that may have more than one, for error messages."""
 
 _PROPERTIES = cast("dict[str, JsonObject]", ARGUMENTS["properties"])
 _JUDGE = Judge(ARGUMENTS)
@@ -134,13 +134,16 @@ RESULT: JsonObject = {
         "output_text": {"type": "string"},
     },
 }
-"""The result of `respond`, open: a later version may say more. Only what is always there has a schema of its own: the
-Python SDK checks each result by it, and to spell out all fields takes longer than all the rest of reading one."""
+"""The schema of `respond`'s result. It is open: a later version may add fields. Only the fields that are always present
+have a schema: the Python SDK validates each result, and with every field spelt out that takes longer than all the rest
+of reading one."""
 
 
 def clean_arguments(given: Mapping[str, object]) -> JsonObject:
-    """The arguments as a host gave them, fit to be sent on: without lone surrogates, and without the nulls that some
-    hosts give for whatever is optional. Raises ArgumentError for what is not JSON."""
+    """Return the arguments without lone surrogates, and without the nulls that some hosts give for optional ones.
+
+    Raises ArgumentError for a value that is not JSON.
+    """
     arguments: JsonObject = {}
     for name, value in given.items():
         try:
@@ -151,7 +154,7 @@ def clean_arguments(given: Mapping[str, object]) -> JsonObject:
 
 
 def check_arguments(arguments: JsonObject) -> None:
-    """Raises ArgumentError with one sentence that names the argument that is wrong and what would be right."""
+    """Check the arguments. Raises ArgumentError with one sentence: which argument is wrong, and what would be right."""
     if "input" not in arguments:
         raise ArgumentError("input: it is missing; give a text, or a list of Responses input items")
     _refuse_unknown(arguments)
@@ -183,5 +186,5 @@ def _refuse_unknown(arguments: JsonObject) -> None:
 
 
 def _explain(fault: Fault) -> str:
-    """The judge's words; for a choice of forms, which it cannot put into words, what the forms are."""
+    """Return the judge's message; where an argument has several forms, for which it has no message, list the forms."""
     return f"expected {FORMS[str(fault.path[0])]}" if fault.keyword == "anyOf" else fault.message

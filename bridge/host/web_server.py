@@ -1,4 +1,4 @@
-"""A web server as we need it: uvicorn, without its signals, its patience, and its way to stop."""
+"""The web server: uvicorn with our own signal handling, timeouts and shutdown."""
 
 import asyncio
 import os
@@ -16,23 +16,23 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from bridge.errors import ConfigError
 
 HEAD_TIMEOUT_S = 10.0
-"""How long a connection may take to send the head of its first request, or to end one and send that of the next."""
+"""Seconds that a connection may take to send the head of its first request, or after a reply that of the next."""
 STOP_S = 1
-"""How long open streams may take to end when the service stops; whole seconds, as uvicorn counts."""
+"""Seconds that open streams may take to end when the service stops; uvicorn takes whole seconds."""
 
 
 def open_socket(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ConfigError when the address is taken or not ours."""
+    """Open a listening socket. Raises ConfigError when the address is taken or not this machine's."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        number = error.errno or 0  # below 0 the name was not found
+        number = error.errno or 0  # below 0: the name was not found
         reason = os.strerror(number).lower() if number > 0 else "no such address is known"
         raise ConfigError(f"{host} port {port} cannot be listened on: {reason}") from None
 
 
 def build_web(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -> uvicorn.Server:
-    """A web server for `app` that leaves signals and logging to us; setting its `should_exit` stops it."""
+    """Build a web server for `app` that leaves signals and logging to us; setting its `should_exit` stops it."""
 
     class Connection(_Connection):
         patience_s = head_timeout_s
@@ -52,7 +52,7 @@ def build_web(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -> uvicor
 
 
 class _Server(uvicorn.Server):
-    """uvicorn takes the process's signals and raises them again at its end; here they are somebody else's."""
+    """uvicorn without its signal handlers: the commands have their own."""
 
     @override
     @contextmanager
@@ -61,7 +61,7 @@ class _Server(uvicorn.Server):
 
 
 class _Connection(H11Protocol):
-    """A connection on which no request begins in time is closed; uvicorn waits for ever once a byte has come."""
+    """A connection that is closed if no request begins in time; uvicorn waits for ever once a byte has arrived."""
 
     patience_s: float
 
@@ -72,7 +72,7 @@ class _Connection(H11Protocol):
 
     @override
     def on_response_complete(self) -> None:
-        answered = self.cycle  # and not the one of a request that waited behind it, and begins now
+        answered = self.cycle  # not that of a pipelined request, which begins now
         super().on_response_complete()
         self._timer.cancel()
         self._close_without_request_after(answered)
@@ -91,7 +91,8 @@ class _Connection(H11Protocol):
 
 
 class Endable:
-    """Requests that can be ended, all at once: uvicorn waits for open streams, and cuts them with an error."""
+    """ASGI middleware that can end all open requests cleanly: uvicorn waits for open streams, then cuts them with an
+    error."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -121,7 +122,7 @@ class Endable:
             await send({"type": "http.response.body", "body": b""})
 
     def end(self) -> None:
-        """Stop answering; a stream that is open ends as if it had nothing more to say."""
+        """End all requests, now and from now on; an open stream ends as if it were complete."""
         self._has_ended = True
         for request in self._requests:
             request.cancel()
