@@ -1,11 +1,11 @@
-"""A config file as text: JSON with comments."""
+"""Parses the text of a config file: JSON with comments."""
 
 import json
 import re
 from collections.abc import Iterator
 from typing import NoReturn
 
-from bridge.config.faults import Place, Wrong, kind
+from bridge.config.faults import Fault, KeyPath, name_type
 from bridge.json_text import Json
 
 _STRING = r'("(?:[^"\\]++|\\.)*+"?)'
@@ -14,31 +14,31 @@ _TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[}\]])", re.DOTALL)
 
 
 def parse(text: str) -> dict[str, Json]:
-    """The object in `text`: JSON, also with comments and trailing commas as VS Code writes them.
+    """Parse the JSON object in `text`, which may have comments and trailing commas, as in VS Code.
 
-    Raises Wrong for anything else, and for a key that one object holds twice (JSON keeps the last in silence).
+    Raises Fault for anything else, and for a repeated key (a JSON parser would silently keep the last one).
     """
     if not text.strip():
-        raise Wrong((), "the file is empty; write {} to use the defaults")
+        raise Fault((), "the file is empty; write {} to use the defaults")
     try:
         value: Json = json.loads(
-            _strip(text), object_pairs_hook=_Object, parse_int=_whole, parse_constant=_refuse_constant
+            _strip(text), object_pairs_hook=_Object, parse_int=_read_integer, parse_constant=_refuse_constant
         )
         _refuse_repeats(value, ())
     except json.JSONDecodeError as error:
         what = error.msg[0].lower() + error.msg[1:]
-        raise Wrong((), f"line {error.lineno}, column {error.colno}: not JSON: {what}") from None
+        raise Fault((), f"line {error.lineno}, column {error.colno}: not JSON: {what}") from None
     except RecursionError:
-        raise Wrong((), "not usable: nested too deeply") from None
+        raise Fault((), "not usable: nested too deeply") from None
     except ValueError as error:
-        raise Wrong((), f"not JSON: {error}") from None
+        raise Fault((), f"not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise Wrong((), f"expected an object at the top, not {kind(value)}")
+        raise Fault((), f"expected an object at the top, not {name_type(value)}")
     return value
 
 
 def _strip(text: str) -> str:
-    """Blanks comments and trailing commas and moves nothing, so that lines and columns stay true.
+    """Replace comments and trailing commas by spaces, so that lines and columns in error messages stay correct.
 
     Strings are matched first and kept; every alternative ends in a match, which makes both passes linear.
     """
@@ -50,7 +50,7 @@ def _strip(text: str) -> str:
 
 
 class _Object(dict[str, Json]):
-    """A JSON object that remembers a key that it was given twice."""
+    """A JSON object that remembers its first repeated key."""
 
     def __init__(self, pairs: list[tuple[str, Json]]) -> None:
         super().__init__(pairs)
@@ -58,7 +58,7 @@ class _Object(dict[str, Json]):
         self.repeated = next((key for key, _ in pairs if key in seen or seen.add(key)), None)
 
 
-def _whole(digits: str) -> int:
+def _read_integer(digits: str) -> int:
     if len(digits) > 19:
         raise ValueError("a whole number of more than 19 digits")
     return int(digits)
@@ -68,19 +68,19 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _refuse_repeats(value: Json, place: Place) -> None:
+def _refuse_repeats(value: Json, path: KeyPath) -> None:
     if isinstance(value, _Object) and value.repeated is not None:
-        raise Wrong((*place, value.repeated), "this key is given twice; keep one")
+        raise Fault((*path, value.repeated), "this key is given twice; keep one")
     for step, inner in _children(value):
-        _refuse_repeats(inner, (*place, step))
+        _refuse_repeats(inner, (*path, step))
 
 
-def leaves(value: Json, place: Place = ()) -> Iterator[tuple[Place, Json]]:
-    """Every value in `value` that is neither an object nor a list, with its place."""
+def find_leaves(value: Json, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Json]]:
+    """Yield every value inside `value` that is neither an object nor a list, with its path."""
     if not isinstance(value, (dict, list)):
-        yield place, value
+        yield path, value
     for step, inner in _children(value):
-        yield from leaves(inner, (*place, step))
+        yield from find_leaves(inner, (*path, step))
 
 
 def _children(value: Json) -> list[tuple[str | int, Json]]:

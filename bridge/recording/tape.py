@@ -11,7 +11,7 @@ from typing import Self, cast
 from pydantic import ValidationError
 
 from bridge.clock import Clock
-from bridge.config.faults import Wrong, dotted, validate
+from bridge.config.faults import Fault, join_path, validate
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
 from bridge.json_text import Json, JsonObject, encode
@@ -87,8 +87,8 @@ def read_tape(path: Path) -> Recording:
         raise _broken_off(path, len(texts))
     try:
         config = validate(Config, start.config, ("config",))
-    except Wrong as wrong:
-        raise ConfigError(f"--replay {path}: line 1: {dotted(wrong.place)}: {wrong.message}") from None
+    except Fault as fault:
+        raise ConfigError(f"--replay {path}: line 1: {join_path(fault.path)}: {fault.message}") from None
     return Recording(start, config, lines[1:-1], end)
 
 

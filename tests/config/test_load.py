@@ -93,8 +93,8 @@ def test_a_file_that_cannot_be_read_is_one_line(complaint: Callable[..., str], t
 
 BAD_ENTRIES: list[tuple[dict[str, object], str]] = [
     ({}, ": has neither command nor url; give command to start a server, or url to reach one"),
-    ({"command": "x", "url": "http://a"}, ".url: stands beside command; keep one of the two"),
-    ({"url": "http://a", "serverUrl": "http://b"}, ".serverUrl: stands beside url; keep one of the two"),
+    ({"command": "x", "url": "http://a"}, ".url: cannot be combined with command; keep one of the two"),
+    ({"url": "http://a", "serverUrl": "http://b"}, ".serverUrl: cannot be combined with url; keep one of the two"),
     ({"comand": "x"}, '.comand: unknown key; did you mean "command"?'),
     ({"command": "x", "requireApproval": "never"}, '.requireApproval: unknown key; did you mean "require_approval"?'),
     ({"command": "x", "URL": "http://a"}, '.URL: unknown key; did you mean "url"?'),
@@ -160,7 +160,7 @@ BAD_ENTRIES: list[tuple[dict[str, object], str]] = [
     ),
     (
         {"command": "x", "cwd": "${workspaceFolder}/a"},
-        ".cwd: ${workspaceFolder} is known to the editor only; write the value itself, or ${env:NAME}",
+        ".cwd: ${workspaceFolder} is only known to the editor; write the value itself, or ${env:NAME}",
     ),
     (
         {"command": "${A:-${B}}"},
@@ -516,8 +516,8 @@ def test_a_credential_of_the_file_is_refused_beside_a_base_url_of_the_environmen
     complaint: Callable[..., str], secret: dict[str, object]
 ) -> None:
     assert complaint({"upstream": secret}, RELAY) == (
-        f"upstream.{next(iter(secret))}: would go to OPENAI_BASE_URL of the environment; "
-        "name the base_url that it is meant for beside it"
+        f"upstream.{next(iter(secret))}: would be sent to OPENAI_BASE_URL of the environment; "
+        "also set the base_url that it is meant for"
     )
 
 
