@@ -39,11 +39,11 @@ from bridge.upstream.transport import open_transport
 from builtin_tools.server import build_server as build_builtin_server
 
 BuildEngine: TypeAlias = Callable[..., MemoryEngine]
-"""Called as `MemoryEngine` is."""
+"""Builds the engine, from the arguments of `MemoryEngine`."""
 
 
 class Bridge(anyio.AsyncContextManagerMixin):
-    """A running bridge: the connected servers, the upstream, and the runs between them. `server` is its MCP face."""
+    """A running bridge: the connected servers, the upstream, and the runs between them. Hosts connect to `server`."""
 
     def __init__(
         self,
@@ -60,10 +60,13 @@ class Bridge(anyio.AsyncContextManagerMixin):
         listen_to: Callable[[Hub], Tools[C]] | None = None,
         build_engine: BuildEngine = MemoryEngine,
     ) -> None:
-        """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
-        servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
-        sends over; `connectors`: the same for the connected servers, and what starts their processes; `ask`: asks the
-        person here, instead of at the host; `listen_to`: puts something between the runs and the connected servers."""
+        """`children`: processes started before the event loop, by the key of their server.
+        `in_process`: servers to connect to without a process or a network, by their key.
+        `transport`: sends the requests to the upstream.
+        `connectors`: sends those to the connected servers, and starts their processes.
+        `ask`: asks the person here, instead of at the host.
+        `listen_to`: wraps the connected servers before the runs get them.
+        """
         redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
@@ -83,10 +86,10 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self.execute: Execute = (
             partial(self._respond, listen_to(self.hub)) if listen_to else partial(self._respond, self.hub)
         )
-        """Drives a run: what the engine does with each."""
+        """Drives a run; the engine calls it for each."""
         self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s)
         self._tasks: TaskGroup | None = None
-        self._admission = self._admit_to(self.upstream) if self.upstream else None
+        self._admission = self._build_admission(self.upstream) if self.upstream else None
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -102,12 +105,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
     @property
     def limits(self) -> Limits:
-        """How far a run may go, and how long a caller waits for it."""
+        """The limits of every run, and of how long a caller waits for it."""
         return self._config.limits
 
     def describe(self) -> str:
-        """The description of `respond`: the model it asks, and what that can use, so that a host's model knows when to
-        call it."""
+        """Describe `respond`: the model it asks and the tools this can use, so that a host's model knows when to call
+        it."""
         if self.upstream is None:
             return f"Ask another model. {NO_UPSTREAM}"
         model = self.upstream.config.model or "a model behind the Responses API (name it in `model`)"
@@ -118,11 +121,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
 
     def describe_servers(self) -> list[JsonObject]:
-        """`{name, state, reason}` of each server; `reason` says why one is not ready."""
+        """Return `{name, state, reason}` of each server; `reason` says why it is not ready."""
         return [{"name": member.key, "state": member.state, "reason": member.reason} for member in self.hub.members]
 
     async def admit(self, arguments: JsonObject, *, principal: str | None = None) -> JsonObject:
-        """Check arguments of `respond`, and complete them by those of the run that they go on from. Raises
+        """Check arguments of `respond`, and complete them with those of the run that they continue. Raises
         ArgumentError or NotConfigured where no run can be made of them."""
         if self._admission is None:
             raise NotConfigured(NO_UPSTREAM)
@@ -132,9 +135,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
     async def start(
         self, arguments: JsonObject, *, principal: str | None = None, run_id: str | None = None
     ) -> tuple[Run, bool]:
-        """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
-        patience ends call again, and nothing may be done twice for it. Returns the run, and whether it was found.
-        Raises ArgumentError or NotConfigured before anything is sent."""
+        """Start a run, or find the one that an equal call of the same host began and whose result it never got: a host
+        that gave up waiting calls again, and nothing may be done twice for that. Returns the run, and whether it was
+        found. Raises ArgumentError or NotConfigured before anything is sent."""
         arguments = await self.admit(arguments, principal=principal)
         lost = await self.engine.find_lost(arguments, principal=principal) if principal else None
         if lost:
@@ -149,7 +152,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         principal: str | None = None,
         run_id: str | None = None,
     ) -> Run:
-        """Start a run, and wait for its end."""
+        """Start a run, and wait until it ends."""
         run, _ = await self.start(arguments, principal=principal, run_id=run_id)
         with self.engine.attend(run, listener):
             while run.ending is None:
@@ -162,11 +165,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return await find_run(self.engine, run_id, principal=principal)
 
     def start_soon(self, do: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
-        """Do something that nobody waits for, for as long as the bridge runs."""
+        """Start a task that nobody waits for; it ends with the bridge at the latest."""
         if self._tasks:
             self._tasks.start_soon(do, *arguments)
 
-    def _admit_to(self, upstream: Upstream) -> Admission:
+    def _build_admission(self, upstream: Upstream) -> Admission:
         def is_stateless(model: str) -> bool:
             return upstream.profile_of(model).state == "stateless"
 
@@ -186,7 +189,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return await body.execute(ctx, arguments)
 
     async def _attach(self, arguments: JsonObject) -> JsonObject:
-        """The arguments with the content of the files that `input` names."""
+        """Return the arguments with the content of the files that `input` names."""
         items = arguments["input"]
         if not names_files(items):
             return arguments
@@ -213,9 +216,9 @@ def _build_upstream(
 
 
 def choose_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
-    """What requests to `upstream` are sent over."""
+    """Choose the transport for requests to `upstream`."""
     if upstream.is_embedded:
-        from bridge.offline.app import OfflineTransport  # a bridge with another upstream has no use for it
+        from bridge.offline.app import OfflineTransport  # no other upstream needs it
 
         return OfflineTransport()
     return open_transport(upstream.base_url)
