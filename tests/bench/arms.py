@@ -115,8 +115,7 @@ async def open_direct(config: Path) -> AsyncIterator[Arm]:
 
 @asynccontextmanager
 async def open_respond(server: StdioServerParameters) -> AsyncIterator[Arm]:
-    """A server over stdio that has the tool. Streamed text is asked for as progress; without text nobody asks for any.
-    """
+    """A server with the tool, over stdio. Streamed text is asked for as progress; without it nobody asks for any."""
     async with Client(server) as client:
 
         async def run(workload: Workload, hear: Hear | None = None) -> None:

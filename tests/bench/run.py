@@ -101,4 +101,7 @@ async def main(quick: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Measure what a bridge costs.")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, no sizes: under a minute")
-    asyncio.run(main(parser.parse_args().quick))
+    try:
+        asyncio.run(main(parser.parse_args().quick))
+    except KeyboardInterrupt:
+        sys.exit(130)

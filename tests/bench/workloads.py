@@ -110,7 +110,6 @@ class Workload:
         return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
 
 
-
 def past_hop(direct: float) -> Goal:
     """This bound for a run directly; `respond` may take 15 % more than such a run and the hop together."""
     return Goal(direct, 1.15, past_hop=True)
