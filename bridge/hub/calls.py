@@ -8,7 +8,7 @@ import anyio
 from mcp import Client, types
 from pydantic import TypeAdapter
 
-from bridge.call_terms import CallTerms, OnProgress
+from bridge.call_options import CallOptions, OnProgress
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.failures import CallFailed, advise_repeat, explain_call
@@ -66,23 +66,23 @@ class CallSender:
         self._on_answer = on_answer
         self._slots = anyio.Semaphore(1 if server.serial else server.max_parallel, fast_acquire=True)
 
-    async def call(self, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms) -> Result:
+    async def call(self, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions) -> Result:
         """Send one `tools/call` and return its result, or the input it requires. Raises CallFailed, for the model.
 
         The wait for a slot counts towards the deadline only, not towards the timeout of the call.
         """
-        await self._wait_for_slot(terms.deadline)
+        await self._wait_for_slot(options.deadline)
         advice = "it was not sent"
         try:
-            with self._clock.scope(min(terms.deadline, self._clock.now() + self._timeout_s)):
+            with self._clock.scope(min(options.deadline, self._clock.now() + self._timeout_s)):
                 link = await self._find_link()
                 advice = advise_repeat(tool)
                 try:
-                    return await self._send(link, tool, params, terms)
+                    return await self._send(link, tool, params, options)
                 except CallFailed as failure:
                     if not failure.may_repeat:
                         raise
-                return await self._send_again(link, tool, params, terms)
+                return await self._send_again(link, tool, params, options)
         finally:
             self._slots.release()
         raise CallFailed("timeout", f"no result in time; {advice}")
@@ -99,31 +99,31 @@ class CallSender:
         raise CallFailed("timeout", "no result in time; it was not sent")
 
     async def _send_again(
-        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
+        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
     ) -> Result:
         """Repeat a call on a new connection, or on the same one if it is not lost; a second failure makes it lost."""
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await failed.over.wait()
         link = await self._find_link()
         try:
-            return await self._send(link, tool, params, terms)
+            return await self._send(link, tool, params, options)
         except CallFailed as failure:
             if failure.may_repeat:
                 link.lost.set()
             raise
 
     async def _send(
-        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
     ) -> Result:
         if self._idle_timeout_s is None:
-            return await self._send_once(link, tool, params, terms)
-        silence = _Silence(self._clock, self._idle_timeout_s, terms.on_progress)
+            return await self._send_once(link, tool, params, options)
+        silence = _Silence(self._clock, self._idle_timeout_s, options.on_progress)
         words = f"neither a result nor progress for {self._idle_timeout_s:g} s; {advise_repeat(tool)}"
         outcome: Result | CallFailed = CallFailed("timeout", words)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(silence.end, tasks.cancel_scope)
             try:
-                outcome = await self._send_once(link, tool, params, replace(terms, on_progress=silence.report))
+                outcome = await self._send_once(link, tool, params, replace(options, on_progress=silence.report))
             except CallFailed as failure:
                 outcome = failure
             tasks.cancel_scope.cancel()
@@ -132,17 +132,17 @@ class CallSender:
         return outcome
 
     async def _send_once(
-        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
     ) -> Result:
-        if terms.on_send:
-            await terms.on_send()
+        if options.on_send:
+            await options.on_send()
         try:
             if link.direct:
                 result = await link.direct.answer(params)
             else:
                 request = types.CallToolRequest(params=params)
                 # Not `call_tool`: that discards the result of an executed call if it does not fit the output schema.
-                result = await link.client.session.send_request(request, _RESULT, progress_callback=terms.on_progress)
+                result = await link.client.session.send_request(request, _RESULT, progress_callback=options.on_progress)
         except Exception as error:  # boundary: whatever a call raises, the model is told
             raise explain_call(self._key, tool, error) from error
         self._on_answer()

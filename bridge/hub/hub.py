@@ -9,7 +9,7 @@ from typing import Self, TypeAlias
 import anyio
 
 from bridge.arguments import drop_empty, read_arguments
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
 from bridge.hub.approval import ask_person
@@ -28,7 +28,7 @@ from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
 
-Send: TypeAlias = Callable[[CallTerms], Awaitable[CallOutput]]
+Send: TypeAlias = Callable[[CallOptions], Awaitable[CallOutput]]
 
 
 class Hub(anyio.AsyncContextManagerMixin):
@@ -137,9 +137,11 @@ class Hub(anyio.AsyncContextManagerMixin):
             return {**bridged.fail(refusal.code, refusal.message), "notices": notices}
         return partial(self._send, owner, bridged, arguments)
 
-    async def _send(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, terms: CallTerms) -> CallOutput:
+    async def _send(
+        self, owner: Member, bridged: BridgedTool, arguments: JsonObject, options: CallOptions
+    ) -> CallOutput:
         try:
-            result = await owner.call(bridged.tool, arguments, terms)
+            result = await owner.call(bridged.tool, arguments, options)
         except CallFailed as failure:
             return bridged.fail(failure.code, str(failure))
         if is_mended(result):
@@ -147,10 +149,10 @@ class Hub(anyio.AsyncContextManagerMixin):
         try:
             output, is_error = await render_result(
                 result,
-                limit_bytes=terms.limit_bytes or self._config.limits.output_bytes,
+                limit_bytes=options.limit_bytes or self._config.limits.output_bytes,
                 image_bytes=self._config.limits.image_bytes,
                 policy=owner.server.structured_content,
-                keep=terms.keep,
+                keep=options.keep,
             )
         except (ValueError, RecursionError) as error:
             return bridged.fail("unreadable_result", f"it was executed, but its result cannot be read: {error}")

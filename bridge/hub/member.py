@@ -7,7 +7,7 @@ from functools import partial
 import anyio
 from mcp import Client, MCPError, types
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
@@ -134,15 +134,15 @@ class Member:
                 if pause := self._health.pause_s:
                     await self._clock.sleep(pause)
 
-    async def call(self, tool: types.Tool, arguments: JsonObject, terms: CallTerms) -> types.CallToolResult:
+    async def call(self, tool: types.Tool, arguments: JsonObject, options: CallOptions) -> types.CallToolResult:
         """Send one `tools/call` and return its result. Raises CallFailed.
 
-        Questions that the server has for the person meanwhile are asked with `terms.ask`.
+        Questions that the server has for the person meanwhile are asked with `options.ask`.
         """
-        send = partial(self._calls.call, tool, terms=terms)
-        with self._requests.during(terms.ask):
+        send = partial(self._calls.call, tool, options=options)
+        with self._requests.during(options.ask):
             params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
-            return await self._requests.complete(send, params, terms.ask)
+            return await self._requests.complete(send, params, options.ask)
 
     async def _find_link(self) -> Link:
         if self._link and self._link.lost.is_set():

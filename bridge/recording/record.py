@@ -12,7 +12,7 @@ import httpx2
 from typing_extensions import override
 
 from bridge import __version__
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.config.settings import Config
 from bridge.events import CallEnded, Kept
 from bridge.items import Call, CallOutput
@@ -173,7 +173,7 @@ class RecordingTools(Generic[C]):
                 self._tape.write(_describe_end(n, round(self._tape.now() - began, 6), send, []))
         return partial(self._record, n, began, send) if callable(send) else send
 
-    async def _record(self, n: int, began: float, send: Send, terms: CallTerms) -> CallOutput:
+    async def _record(self, n: int, began: float, send: Send, terms: CallOptions) -> CallOutput:
         kept, keep, output = list[str](), terms.keep, None
 
         def note(text: str, data: bytes) -> str:

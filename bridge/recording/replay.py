@@ -11,7 +11,7 @@ import anyio.lowlevel
 import httpx2
 from typing_extensions import override
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.errors import ReplayError
 from bridge.events import AnyEvent, CallEnded
@@ -194,7 +194,7 @@ class ReplayTools:
         self._count += 1
         return partial(self._play, self._count, call)
 
-    async def _play(self, n: int, call: Call, terms: CallTerms) -> CallOutput:
+    async def _play(self, n: int, call: Call, terms: CallOptions) -> CallOutput:
         """What the call came to."""
         called, returned = self._find(n, call)
         if returned is None:

@@ -7,7 +7,7 @@ from typing import Any, Generic
 
 import anyio
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.events import CallEnded, CallProgressed, CallStarted, tell_notice
 from bridge.items import Call, CallOutput, answer_call, fail_call
@@ -163,7 +163,7 @@ class _OneCall(Generic[C]):
             await intend()
             self._output = STOPPED
 
-        terms = CallTerms(
+        terms = CallOptions(
             deadline=self._terms.deadline,
             limit_bytes=self._limit_bytes,
             on_progress=self._relay_progress,

@@ -22,7 +22,7 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from typing_extensions import override
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, ServerConfig
 from bridge.hub.hub import Hub
@@ -105,7 +105,7 @@ async def connect(arm: Arm, modes: list[str] | None, bombs: Bombs) -> AsyncItera
 
             async def use(tool: str, arguments: Json) -> str:
                 made = Call("1", f"far__{tool}", json.dumps(arguments), {})
-                terms = CallTerms(deadline=anyio.current_time() + PATIENCE_S)
+                terms = CallOptions(deadline=anyio.current_time() + PATIENCE_S)
                 return str((await use_hub(hub, made, terms))["output"])
 
             yield use, lambda: len(hub.snapshot().tools)

@@ -18,7 +18,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.config.settings import Config
 from bridge.hub.hub import Hub
 from bridge.hub.transports.connect import Connectors
@@ -131,7 +131,7 @@ async def _spend(day: Day, hub: Hub, clock: VirtualClock, chance: random.Random)
 async def call(hub: Hub, name: str, mark: str, deadline: float) -> CallOutput:
     """One call, whose mark comes back if all is well."""
     made = Call(mark, name, json.dumps({"text": mark}), {})
-    return await use_hub(hub, made, CallTerms(deadline=deadline))
+    return await use_hub(hub, made, CallOptions(deadline=deadline))
 
 
 async def _check_calm(day: Day, hub: Hub, clock: VirtualClock) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 from typing import Generic, NamedTuple
 
 from bridge.arguments import read_arguments
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject, encode
 from bridge.questions import Ask
@@ -57,7 +57,7 @@ class OwnTool:
     def name(self) -> str:
         return self.function.name
 
-    async def call(self, call: Call, terms: CallTerms) -> CallOutput:
+    async def call(self, call: Call, terms: CallOptions) -> CallOutput:
         """Answer a call. Whatever is wrong with it becomes an output for the model."""
         try:
             answer = await self.answer(self._read(call.arguments), terms.limit_bytes or 0)
