@@ -1,7 +1,7 @@
-"""The bytes of a server-sent event stream as events, in linear time and bounded.
+"""Parses server-sent events, in linear time and with bounded memory.
 
-Covers what the SDK's own readers leave open (mcp 2.3, httpx2 2.16): an event over the limit ends the stream for
-everybody. That limit can be set for Streamable HTTP; for the SSE transport see `hub/transports/large_messages.py`.
+Replaces the readers of mcp 2.3 and httpx2 2.16, with which one event over the limit ends the stream, and so every call
+that uses it. Their limit can be set for Streamable HTTP; for the SSE transport see `hub/transports/large_messages.py`.
 """
 
 import codecs
@@ -12,7 +12,7 @@ from bridge.jsonrpc.lines import KEPT_BYTES, LineSplitter, Overlong
 
 @dataclass(slots=True)
 class Event:
-    """One event. `data` over the limit is `Overlong`; `retry` is in milliseconds."""
+    """A server-sent event. `data` over the limit is an `Overlong`; `retry` is in milliseconds."""
 
     name: str = "message"
     data: bytes | Overlong = b""
@@ -20,7 +20,7 @@ class Event:
     retry: int | None = None
 
     def encode(self) -> bytes:
-        """The event as bytes of a stream, with what it says and nothing else."""
+        """Encode the event as bytes of a stream. Fields that are not set are left out."""
         assert isinstance(self.data, bytes)
         lines = [] if self.name == "message" else [b"event: " + self.name.encode()]
         lines += [] if self.id is None else [b"id: " + self.id]
@@ -30,9 +30,9 @@ class Event:
 
 
 class EventReader:
-    """Makes events of chunks, by the rules of HTML's "event stream interpretation".
+    """A parser that turns chunks into events, by the rules of HTML's "event stream interpretation".
 
-    An event of which there are more than `limit` bytes is dropped as it arrives, but for its ends.
+    Of an event of more than `limit` bytes, only the beginning and the end are kept.
     """
 
     def __init__(self, limit: int) -> None:
@@ -43,11 +43,11 @@ class EventReader:
 
     @property
     def is_over(self) -> bool:
-        """Whether the event that has begun is over the limit already."""
+        """True if the incomplete event is already over the limit."""
         return self._blocks.is_over
 
     def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes, in order; of those without data, the ones with an id or a `retry`."""
+        """Return the events that `chunk` completes, in order. Events without data, id and `retry` are left out."""
         events = list[Event]()
         for block in self._blocks.feed(self._unify(chunk)):
             event = self._read(block)
@@ -56,9 +56,9 @@ class EventReader:
         return events
 
     def _unify(self, chunk: bytes) -> bytes:
-        """`chunk` with its lines, which may end in CR LF, LF or CR, ended by LF, also where it ends between the two.
+        """Convert the line ends of `chunk` (CR LF, LF or CR) to LF, also where it ends between CR and LF.
 
-        An LF at its end is held back: it may be half of a blank line.
+        A final LF is held back until the next chunk: it may be the first half of a blank line.
         """
         if not chunk:
             return chunk
@@ -72,7 +72,7 @@ class EventReader:
 
     def _read(self, block: bytes | Overlong) -> Event:
         if isinstance(block, Overlong):
-            ends = block.head + block.tail  # joined, so that nothing in the midst of data is taken for a field
+            ends = block.head + block.tail  # joined without a line end, so that no data is mistaken for a field
             event = self._read(ends)
             assert isinstance(event.data, bytes)
             size = block.size - len(ends) + len(event.data)
@@ -94,7 +94,7 @@ class EventReader:
                     event.id = value
                 case b"retry" if value.isdigit():
                     event.retry = int(value[:9])
-                case _:  # a comment, or a field that means nothing
+                case _:  # a comment, or an unknown field
                     pass
         event.data = b"\n".join(data)
         return event

@@ -152,9 +152,9 @@ class ServerConfig(_Section):
     keep_empty: Flag = False
     """Pass on empty strings and nulls that a model gives for optional arguments; by default they are left out."""
     structured_content: StructuredContent = "both"
-    """What the model reads of a result with structured content. "both": that and the texts, unless they say the same;
-    "unless_text": the texts alone, where there are any; "prefer": that without the texts; "only": that and nothing
-    else."""
+    """What the model reads of a result with structured content. "both": the structured content, and the texts unless
+    they say the same; "unless_text": the texts, where there are any; "prefer": the structured content instead of the
+    texts; "only": the structured content and nothing else."""
     disabled: Flag = False
     """Ignore this entry."""
     serial: Flag = False
@@ -327,7 +327,7 @@ class ServeConfig(_Section):
 
 
 class Config(_Section):
-    """The whole configuration, validated. No other code reads the file or the environment variables."""
+    """The whole configuration, validated. Code that has it needs neither the file nor the environment variables."""
 
     upstream: UpstreamConfig | None = None
     """None where nothing is configured; the message `NO_UPSTREAM` says what to set."""

@@ -66,15 +66,15 @@ _NO_STREAM = _pattern(r"\bstream(ing)?\b")
 
 
 def _about_reasoning(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    """Refused reasoning: encrypted for another account, or looked up where none is stored (openai/codex#8119,
-    sub2api#2863)."""
+    """Learn from refused reasoning: it was encrypted for another account, or looked up where none is stored
+    (openai/codex#8119, sub2api#2863)."""
     if _says(error, _NO_REASONING) and any(item.get("type") == "reasoning" for item in _find(turn, "reasoning")):
         return "reasoning_replay", False
     return None
 
 
 def _about_ids(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    """Refused ids: relays make their own, which another account or the relay's upstream refuses (sub2api#1505)."""
+    """Learn from refused ids: some relays make ids that another account or their upstream refuses (sub2api#1505)."""
     kinds = {"message", *CALL_TYPES}
     if _says(error, _NO_IDS) and any("id" in item and str(item.get("type")) in kinds for item in _find(turn, "id")):
         return "item_ids", False
@@ -98,7 +98,10 @@ def _about_a_parameter(error: UpstreamError, turn: Turn, profile: Profile) -> Ch
 
 
 def _about_state(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
-    """A refused `previous_response_id`, where we have the history to send instead; not for one that the caller gave."""
+    """Learn from a refused `previous_response_id`, but only from one of ours, whose history can be sent instead.
+
+    An unknown id that the caller gave is the caller's error.
+    """
     if profile.state == "previous_response_id" and turn.last and _says(error, _NO_STATE):
         return "state", "stateless"
     return None
