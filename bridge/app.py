@@ -39,7 +39,7 @@ from bridge.upstream.transport import open_transport
 from builtin_tools.server import build_server as build_builtin_server
 
 BuildEngine: TypeAlias = Callable[..., MemoryEngine]
-"""Builds the engine, from the arguments of `MemoryEngine`."""
+"""Builds the engine; called with the arguments of `MemoryEngine`."""
 
 
 class Bridge(anyio.AsyncContextManagerMixin):
@@ -160,7 +160,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return run
 
     async def find(self, run_id: str, *, principal: str | None) -> Run:
-        """Find a run of this principal. Raises ArgumentError, the same for one that is unknown, expired or somebody
+        """Find a run of this principal. Raises the same ArgumentError for one that is unknown, expired or somebody
         else's."""
         return await find_run(self.engine, run_id, principal=principal)
 

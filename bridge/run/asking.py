@@ -58,7 +58,7 @@ class Questions:
         self._count = 0
 
     def attend(self, audience: Audience) -> None:
-        """Ask this host from now on. If it cannot ask anybody, the questions that wait are settled so."""
+        """Ask this host from now on. If it cannot ask anybody, settle all open questions with the reason."""
         self.audience = audience
         if why_not := audience.find_obstacle():
             for key in list(self._pending):

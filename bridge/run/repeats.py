@@ -77,7 +77,7 @@ def _identify(call: Call) -> str:
 
 
 def _read_part(part: JsonObject) -> str:
-    """Return all that a content part says. A picture is told by its URL, which is not encoded for it."""
+    """Return the image URL or the text of a content part as it is, which costs nothing, or else the part as JSON."""
     known = part.get("image_url") or part.get("text")
     return known if isinstance(known, str) else encode(part)
 

@@ -62,7 +62,7 @@ def build_request(arguments: JsonObject, *, model: str, defaults: Mapping[str, J
     extra = _as_object(arguments.get("extra"))
     parameters: JsonObject = dict(defaults) | extra
     if "previous_response_id" in arguments:
-        parameters.pop("conversation", None)  # a default; the API takes either
+        parameters.pop("conversation", None)  # a default; the API takes only one of the two
     parameters |= {name: arguments[name] for name in SENT_AS_THEY_ARE if name in arguments}
     parameters["model"] = arguments.get("model", model)
     if "reasoning_effort" in arguments:

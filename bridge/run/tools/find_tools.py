@@ -47,7 +47,7 @@ class Room:
 
 
 def pick_first(catalogue: RunCatalogue[C], wishes: Iterable[str], names: Container[str], limit: int) -> list[str]:
-    """Pick the tools of these names that fit the wishes best, one for each wish in turn."""
+    """Pick the tools of these names that fit the wishes best: one of each wish in turn."""
     ranked = [[name for name in catalogue.rank(wish) if name in names][:limit] for wish in wishes]
     in_turn = (name for rank in zip_longest(*ranked) for name in rank if name)
     return list(dict.fromkeys(in_turn))[:limit]
@@ -72,7 +72,7 @@ def make_find_tool(catalogue: RunCatalogue[C], names: Collection[str], limit: in
 
 
 def find_tools(catalogue: RunCatalogue[C], names: Collection[str], wish: str, limit: int) -> Found:
-    """Find the tools of these names that fit a wish, and tell the model: best first, or that none fits."""
+    """Find the tools of these names that fit a wish, and list them for the model, best first; or say that none fits."""
     found = [name for name in catalogue.rank(wish) if name in names][:limit]
     if not found:
         owners = _enumerate_owners(catalogue, names)

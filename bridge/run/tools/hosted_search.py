@@ -1,4 +1,4 @@
-"""Tools in the form that an upstream wants which searches them itself."""
+"""Tools in the form for an upstream that searches them by itself."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -33,7 +33,7 @@ class Function:
     """One of `items.OWN_NAMES`, which no server's tool can have."""
     description: str
     parameters: Judge
-    """The JSON Schema of its arguments, as a judge; calls whose arguments do not fit are refused."""
+    """Judges its arguments by their JSON Schema; a call whose arguments do not fit is refused."""
 
     @cached_property
     def encoded(self) -> str:
@@ -48,7 +48,8 @@ class OwnTool:
 
     function: Function
     answer: Callable[[JsonObject, int], Awaitable[str | Found]] = field(repr=False)
-    """Answers a call: from its arguments, in about so many bytes. Raises ValueError with a message for the model."""
+    """Answers a call from its arguments, in about as many bytes as the second argument says. Raises ValueError with a
+    message for the model."""
     accompanies: Callable[[str], bool] = field(repr=False)
     """Tells whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at
     the beginning of each request stay the same and prompt caches hold."""

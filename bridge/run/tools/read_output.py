@@ -83,7 +83,7 @@ class LongOutputs:
 
     async def _read(self, arguments: JsonObject, limit_bytes: int) -> str:
         wanted, offset, words = arguments["id"], arguments.get("offset") or 0, arguments.get("search") or ""
-        assert isinstance(wanted, (int, float))  # to JSON Schema 1.0 is an integer
+        assert isinstance(wanted, (int, float))  # in JSON Schema, 1.0 is an integer
         assert isinstance(offset, (int, float))
         number = int(wanted)
         data = self._texts.get(number)
@@ -105,7 +105,7 @@ class CutTexts:
         self._ids = itertools.count(first, step)
         self.texts: dict[str, str] = {}
         self.data: dict[str, bytes] = {}
-        """The same as UTF-8."""
+        """The same texts as UTF-8."""
 
     def keep(self, text: str, data: bytes) -> str:
         """Give a text an id. Returns a sentence that tells the model how to read it."""
@@ -128,7 +128,7 @@ def _show_page(number: int, data: bytes, start: int, page_bytes: int) -> str:
 
 
 async def _search(number: int, data: bytes, start: int, words: str) -> str:
-    """Find `words`, in upper or lower case of Latin letters. Returns each hit with its offset and its context."""
+    """Find `words`, ignoring the case of Latin letters. Returns each hit with its offset and its context."""
     hits, count = list[int](), 0
     needle = words.encode("utf-8", "replace").lower()
     for begin in range(start, len(data), STRIDE_BYTES):
