@@ -31,7 +31,7 @@ class _Kept(_Event):
 
 @dataclass(frozen=True, kw_only=True)
 class _OfCall:
-    """The call that an event is about."""
+    """Base of the events of one call."""
 
     turn: int
     """Number of its turn, from 1 on."""
@@ -62,7 +62,7 @@ class TurnEnded(_Kept):
     turn: int
     response_id: str | None
     model: str | None
-    """The model that the upstream says it used."""
+    """Model that the upstream says it used."""
     usage: JsonObject | None
     """Token counts as the upstream sent them."""
     tokens: int
@@ -72,12 +72,12 @@ class TurnEnded(_Kept):
     is_estimated: bool
     """True where the upstream counted no tokens."""
     output: list[JsonObject]
-    """The items of the response, in order."""
+    """Items of the response, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CallStarted(_OfCall, _Kept):
-    """A call has got its place among those in flight."""
+    """A call has got its slot among those in flight, and begins."""
 
     type: ClassVar[str] = "call.started"
     arguments: Json
@@ -88,7 +88,7 @@ class CallStarted(_OfCall, _Kept):
 
 @dataclass(frozen=True, kw_only=True)
 class CallEnded(_OfCall, _Kept):
-    """A call has its output, also where it was never run or the run has ended."""
+    """A call has its output, even if it was never run or the run was stopped."""
 
     type: ClassVar[str] = "call.ended"
     arguments: Json
@@ -99,14 +99,14 @@ class CallEnded(_OfCall, _Kept):
     """The tool's own name on its server."""
     is_error: bool
     duration_ms: float
-    """From its place among those in flight to its output."""
+    """From `call.started` to the output."""
     item: JsonObject
-    """The item that answers the call."""
+    """Item that answers the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrying(_Kept):
-    """A request is sent again after a failure; the text of the turn begins anew."""
+    """A request is sent again after a failure. The text of the turn starts over."""
 
     type: ClassVar[str] = "retry"
     pause_s: float
@@ -120,7 +120,7 @@ class InBackground(_Kept):
     type: ClassVar[str] = "background"
     response_id: str
     what: str
-    """What is done about it: "waited for" or "taken up again"."""
+    """What the bridge does: it is "waited for", or "resumed" after the connection was cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ class QuestionAsked(_Kept):
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerParsed(_Kept):
-    """The answer has the JSON form that `text` asked for."""
+    """The answer is JSON, as the `text` options asked for."""
 
     type: ClassVar[str] = "answer"
     value: Json
@@ -155,7 +155,7 @@ class AnswerParsed(_Kept):
 
 @dataclass(frozen=True, kw_only=True)
 class CutOff(_Kept):
-    """A turn was cut off: the text that had come by then."""
+    """A turn was cut off."""
 
     type: ClassVar[str] = "cut_off"
     text: str
@@ -163,7 +163,7 @@ class CutOff(_Kept):
 
 @dataclass(frozen=True, kw_only=True)
 class RunEnded(_Kept):
-    """The run is over: always its last event."""
+    """The run is over. Always its last event."""
 
     type: ClassVar[str] = "run.ended"
     status: Status
@@ -175,7 +175,7 @@ class RunEnded(_Kept):
 
 @dataclass(frozen=True, kw_only=True)
 class TextArrived(_Event):
-    """A piece of the text that the model is saying."""
+    """A piece of the model's text has arrived."""
 
     type: ClassVar[str] = "text"
     delta: str
@@ -183,7 +183,7 @@ class TextArrived(_Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CallProgressed(_OfCall, _Event):
-    """The server of a call says how far it has come."""
+    """The server of a call reports progress."""
 
     type: ClassVar[str] = "call.progress"
     progress: float
@@ -216,7 +216,7 @@ KINDS: dict[str, type[Event]] = {kind.type: kind for kind in (*get_args(Kept), *
 
 
 def stamp(event: Kept, *, seq: int, at: float) -> Kept:
-    """The event with its number and its time."""
+    """Return the event with its number and its time."""
     return replace(event, seq=seq, at=at)
 
 
@@ -231,12 +231,12 @@ def find_all(events: "list[Kept]", kind: type[AnyEvent]) -> list[AnyEvent]:
 
 
 def write_event(event: Event) -> JsonObject:
-    """The JSON form of an event: its `type`, then its fields."""
+    """Return the JSON form of an event: its `type`, then its fields."""
     return {"type": event.type, **vars(event)}
 
 
 def read_event(value: JsonObject) -> Event:
-    """The event of a JSON form. Raises ValueError for a kind or a set of fields that is not known."""
+    """Return the event of a JSON form. Raises ValueError for a kind or a set of fields that is not known."""
     kind = KINDS.get(str(value.get("type")))
     given = value.keys() - {"type"}
     if kind is None or given != {field.name for field in fields(kind)}:

@@ -1,4 +1,4 @@
-"""The calls of one turn: all at once, each with exactly one output, and everything told that happens to them."""
+"""The calls of one turn: all at once, each with exactly one output, and with events that tell what happens to them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ UNKNOWN = fail_call(
 
 @dataclass(frozen=True)
 class Terms(Generic[C]):
-    """What holds for a whole run: the tools as they were when it began, and how far its calls may go."""
+    """The terms of a whole run: its tools, as they were when it began, and its limits."""
 
     catalogue: RunCatalogue[C]
     offer: Offer
-    """The one thing that changes: it grows between turns."""
+    """Grows between turns; nothing else here changes."""
     budget: Budget
     deadline: float
-    places: anyio.Semaphore
-    """One for each call that may be in flight."""
+    slots: anyio.Semaphore
+    """One slot for each call that may be in flight."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,26 @@ class CallAnswerer(Generic[C]):
     """Answers the calls of a run, a turn at a time."""
 
     tools: OwnTools[C]
-    kept: LongOutputs
+    long_outputs: LongOutputs
     ask: Ask
     ctx: Context
     clock: Clock
 
     async def answer(self, n: int, calls: list[Call], allowed: int | None, terms: Terms[C]) -> list[str]:
-        """Run `calls` at once, so that each has its output. Returns the names of tools that the next requests are to
-        carry, in call order: those that calls have found, or their own.
+        """Run `calls` at once, and return the names of the tools that the next requests must carry, in call order:
+        those that a call has found, or its own.
 
-        Only the first `allowed` are run, but each has an output, so that the items stay a valid input; except for the
-        caller's own, which are left to it. None: the run is over, and nothing is run nor left to anybody.
+        Only the first `allowed` calls are run; with None, the run is over and no call is run. Each call has an output
+        all the same, so that the items stay a valid input, except for those of the caller's own functions, which the
+        caller answers unless the run is over.
         """
         foreign = terms.offer.foreign if allowed is not None else frozenset[str]()
-        places = self.kept.reserve(len(calls))
+        cut_texts = self.long_outputs.reserve(len(calls))
         limit_bytes = terms.budget.share(calls)
         ours = [
-            _OneCall(self, n, index, call, terms, places[index], limit_bytes, allowed is None or index >= allowed)
+            _CallInFlight(
+                self, n, index, call, terms, cut_texts[index], limit_bytes, allowed is None or index >= allowed
+            )
             for index, call in enumerate(calls)
             if call.name not in foreign
         ]
@@ -77,8 +80,8 @@ class CallAnswerer(Generic[C]):
         return [name for one in ours for name in one.names]
 
 
-class _OneCall(Generic[C]):
-    """One call on its way. Its end is told however it ends, also with the run."""
+class _CallInFlight(Generic[C]):
+    """One call. Its end is told exactly once, however it ends: also when the run is stopped in the middle."""
 
     def __init__(
         self,
@@ -87,8 +90,9 @@ class _OneCall(Generic[C]):
         index: int,
         call: Call,
         terms: Terms[C],
-        places: CutTexts,
+        cut_texts: CutTexts,
         limit_bytes: int,
+        *,
         is_over: bool,
     ) -> None:
         self.names: Sequence[str] = ()
@@ -96,7 +100,7 @@ class _OneCall(Generic[C]):
         self._ctx = answerer.ctx
         self._call = call
         self._terms = terms
-        self._places = places
+        self._cut_texts = cut_texts
         self._limit_bytes = limit_bytes
         self._is_over = is_over
         self._about: dict[str, Any] = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
@@ -107,7 +111,7 @@ class _OneCall(Generic[C]):
 
     async def answer(self) -> None:
         """Run the call, if it may run."""
-        async with self._terms.places:
+        async with self._terms.slots:
             server = self._terms.catalogue.owners.get(self._call.name)
             self._ctx.emit(CallStarted(**self._about, arguments=self._call.arguments, server=server))
             self._began = self._answerer.clock.now()
@@ -115,7 +119,7 @@ class _OneCall(Generic[C]):
             self.close()
 
     def close(self) -> None:
-        """Tell the end of the call, once."""
+        """Emit the end of the call, unless that was done before."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -141,13 +145,13 @@ class _OneCall(Generic[C]):
             return refusal
         send = await self._answerer.tools.prepare(self._terms.catalogue, self._call, self._ask)
         output = await self._send_once(send) if callable(send) else send
-        self._answerer.kept.put(output.get("kept", {}), self._places.data)
+        self._answerer.long_outputs.put(output.get("kept", {}), self._cut_texts.data)
         budget.note(self._call, output)
         return output
 
     async def _ask(self, question: Question) -> Answer:
-        """Ask whether the call may run: a step of its own, so that a call which waits for a yes is not one that may
-        have been executed."""
+        """Ask whether the call may run, in a step of its own: a call that waits for a yes has not been executed, and a
+        resumed run must know that."""
         key = f"question:{self._key}"
         return await self._ctx.step(key, partial(self._answerer.ask, question))
 
@@ -163,16 +167,16 @@ class _OneCall(Generic[C]):
             await intend()
             self._output = STOPPED
 
-        terms = CallOptions(
+        options = CallOptions(
             deadline=self._terms.deadline,
             limit_bytes=self._limit_bytes,
             on_progress=self._relay_progress,
-            keep=self._places.keep,
+            keep=self._cut_texts.keep,
             ask=self._answerer.ask,
             on_send=note_sending,
         )
-        output = await send(terms)
-        return {**output, "kept": self._places.texts} if self._places.texts else output
+        output = await send(options)
+        return {**output, "kept": self._cut_texts.texts} if self._cut_texts.texts else output
 
     async def _relay_progress(self, progress: float, total: float | None, message: str | None) -> None:
         self._ctx.emit(CallProgressed(**self._about, progress=progress, total=total, message=message))

@@ -1,6 +1,6 @@
-"""Who keeps runs, and what a run may do to the world, as Protocols.
+"""Protocols: the engine that keeps runs, and the context that a run works in.
 
-An engine may remember steps and nothing else: so a run can be taken up again by another process.
+An engine need not remember anything but steps. That is enough for another process to resume a run.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,60 +18,60 @@ from bridge.run.transcript import Transcript
 
 T = TypeVar("T")
 Intend: TypeAlias = Callable[[], Awaitable[None]]
-"""Called when a request is about to be sent: from then on it may have been executed."""
+"""Notes that a request is about to be sent: from then on it may have been executed."""
 Listener: TypeAlias = Callable[[Event], None]
 
 
 class OutcomeUnknown(Exception):
-    """Raised for a step that may be done once only, was about to be done by another process, and has no outcome."""
+    """Raised for a step that must not be repeated, was begun by another process, and has no outcome."""
 
 
 class ForeignResponse(Exception):
-    """Raised for a response of a run that belongs to somebody else."""
+    """Raised for a response that only runs of other principals ended with."""
 
 
 class Context(Protocol):
-    """One run as its own code sees it.
+    """One run, as seen by the code that drives it.
 
-    The code is run again from its beginning when the run is taken up, and gets the outcomes of steps that are done.
-    So everything that cannot be made again from the arguments, the config and those outcomes is a step.
+    To resume a run, an engine runs that code again from the beginning and returns the recorded outcome of every step
+    that was done. So everything that does not follow from the arguments, the config and earlier outcomes is a step.
     """
 
     @property
     def principal(self) -> str | None:
-        """Who the run belongs to; None for the person at this terminal."""
+        """Principal that the run belongs to; None for the person at this terminal."""
         ...
 
     @property
     def run(self) -> Run:
-        """What it has told so far."""
+        """Plain data of the run, with its events so far."""
         ...
 
     @property
     def used_s(self) -> float:
-        """Seconds that other processes have driven the run before. Time in which nobody did does not count."""
+        """Seconds for which other processes have driven the run. Time in between does not count."""
         ...
 
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
-        """Do `fn` under a key that is unique in the run, and return its outcome, which is JSON. What is an error is
-        an outcome too. A step that was not finished is done again."""
+        """Do `fn` under a key that is unique in the run, and return its outcome, which is JSON. Errors are outcomes,
+        too. A step that was not finished is done again."""
         ...
 
     async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
-        """Do `fn` as a step that is not done again once it has called what it is given. Raises OutcomeUnknown where
-        that was called before, and there is no outcome."""
+        """Do `fn` as a step that is not done again once it has noted its intent. Raises OutcomeUnknown where an intent
+        was noted before, and there is no outcome."""
         ...
 
     def begin(self, transcript: Transcript) -> None:
-        """Begin the conversation: every event from now on is added to it."""
+        """Begin the conversation: events are added to it from now on."""
         ...
 
     def emit(self, event: Event) -> None:
-        """Tell what happened. Everything that is shown of a run is made from its events."""
+        """Tell what happened. Everything shown of a run is made from its events."""
         ...
 
     async def ask(self, question: Question) -> Answer:
-        """Ask the person at the host; it takes as long as it takes."""
+        """Ask the person at the host, and wait for the answer."""
         ...
 
 
@@ -86,35 +86,35 @@ class Stop:
 
 @dataclass(frozen=True)
 class Show:
-    """A question is before the person."""
+    """A question is being shown to the person."""
 
     question: str
     seconds: float
-    """How long they have to answer; another that is shown it may give more."""
+    """How long they have to answer. Another host that shows the question may extend it."""
 
 
 @dataclass(frozen=True)
 class Settle:
-    """A question has its answer; the first one counts."""
+    """A question is answered. The first answer counts."""
 
     question: str
     answer: Answer
 
 
 Message: TypeAlias = Stop | Show | Settle
-"""What can be said to a run that goes on."""
+"""Messages to a run that goes on."""
 
 
 def never() -> bool:
-    """Of somebody who waits to the end."""
+    """Return False: for somebody who waits to the end."""
     return False
 
 
 class Engine(Protocol):
-    """Where runs live: apart from the calls that began them, and for a while after their end."""
+    """Keeps runs, apart from the calls that began them, and for a while after their end."""
 
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
-        """Start a run of checked arguments; one that has this id already is returned as it is."""
+        """Start a run of checked arguments. Returns the existing run if the id is taken."""
         ...
 
     async def find(self, run_id: str, *, principal: str | None) -> Run | None:

@@ -16,9 +16,9 @@ from bridge.run.run import Run
 from bridge.run.task import RunTask
 
 KEPT_S = 86_400.0
-"""How long a run can be asked for, and gone on from, after its end."""
+"""How long after its end a run can be found, and continued."""
 KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
-"""How many runs that have ended are kept, and how much text of theirs in all; the oldest goes first."""
+"""How many ended runs are kept, and how many characters in all. The oldest is dropped first."""
 
 
 class _End(NamedTuple):
@@ -41,10 +41,10 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._live: dict[str, RunTask] = {}
         self._undelivered: dict[str, Run] = {}
         self._ended: dict[str, _End] = {}
-        """In the order of their ends."""
+        """Ended runs, in the order in which they ended."""
         self._responses: dict[str, dict[str | None, str]] = {}
-        """The newest run that ended with a response, by the response and the principal: relays make up ids, and some
-        give every response the same."""
+        """Id of the newest run that ended with a response, by response and principal: relays make up ids, and some
+        give every response the same one."""
         self._chars = 0
         self._tasks: TaskGroup | None = None
 
@@ -56,7 +56,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._tasks = None
 
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
-        """Start a run of checked arguments; one that has this id already is returned as it is."""
+        """Start a run of checked arguments. Returns the existing run if the id is taken."""
         assert self._tasks
         if run_id not in self._runs:
             run = Run(run_id, principal, arguments)
@@ -148,7 +148,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._forget()
 
     def _forget(self) -> None:
-        """Let go of what ended too long ago, and of the oldest where there is no room beside the last."""
+        """Drop runs that ended too long ago, and the oldest ones while there are too many beside the last."""
         oldest = self._clock.now() - KEPT_S
         while self._ended:
             run_id, end = next(iter(self._ended.items()))

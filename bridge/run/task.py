@@ -1,4 +1,4 @@
-"""A run that goes on in this process: its Context, those who wait for it, and its end."""
+"""A run that goes on in this process: its context, the callers that wait for it, and its end."""
 
 import logging
 from collections.abc import Awaitable, Callable, Generator
@@ -31,16 +31,15 @@ INTERNAL_ERROR: ErrorInfo = {
 
 
 class RunTask:
-    """Drives one run, and is the Context of what it does. Remembers no step: the process that would resume the run is
-    the one that has ended."""
+    """Drives one run, and is its `Context`. It records no steps: nobody could resume a run that is kept in memory."""
 
     used_s = 0.0
 
     def __init__(self, run: Run, clock: Clock, *, on_parted: Callable[["RunTask"], None]) -> None:
-        """`on_parted` is called when the last one who waited has gone and the run goes on."""
+        """`on_parted` is called when the last waiting caller has gone and the run goes on."""
         self.run = run
         self.joined = anyio.Event()
-        """Set when somebody waits again, or nobody has to: it has ended."""
+        """Set when a caller waits again, and when the run has ended."""
         self._clock = clock
         self._on_parted = on_parted
         self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled)
@@ -48,7 +47,7 @@ class RunTask:
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
         self._waiters: list[Callable[[], bool]] = []
-        """Of each who waits, the question whether it was given up: it may not have heard of that yet."""
+        """For each waiting caller, tells whether its host has given it up: it may not have noticed yet."""
 
     @property
     def principal(self) -> str | None:
@@ -56,15 +55,15 @@ class RunTask:
 
     @property
     def is_awaited(self) -> bool:
-        """True while somebody waits for it who was not given up."""
+        """True while a caller waits for the run that was not given up."""
         return any(not is_gone() for is_gone in self._waiters)
 
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002
-        """Do `fn`."""
+        """Do `fn`, and record nothing."""
         return await fn()
 
     async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:  # noqa: ARG002
-        """Do `fn`."""
+        """Do `fn`, and record nothing."""
         return await fn(_intend)
 
     def begin(self, transcript: Transcript) -> None:
@@ -72,17 +71,17 @@ class RunTask:
         self.run.transcript = transcript
 
     def emit(self, event: Event) -> None:
-        """Keep an event, and tell it to the listeners."""
+        """Keep an event, and pass it to the listeners."""
         kept = self.run.add(event, self._clock.time())
         for listener in list(self._listeners):
             self._tell(listener, kept)
 
     async def ask(self, question: Question) -> Answer:
-        """Ask the person at the host; the run waits for the answer, a call that waits for the run need not."""
+        """Ask the person at the host. The run waits for the answer; a caller that waits for the run need not."""
         return await self._questions.ask(question)
 
     def receive(self, message: Message) -> None:
-        """Take what somebody says to the run."""
+        """Handle a message to the run."""
         match message:
             case Stop():
                 self.run.is_stopped = True
@@ -93,7 +92,7 @@ class RunTask:
                 self._questions.settle(key, answer)
 
     async def wait(self, news: int, until: float) -> None:
-        """Wait for more news than that, or until an instant of the clock."""
+        """Wait until there is more news than `news`, or until the instant `until` of the clock."""
         while self.run.news <= news and self.run.ending is None and self._clock.now() < until:
             with self._clock.scope(until):
                 await self._news.wait()
@@ -102,7 +101,7 @@ class RunTask:
     def attend(
         self, listener: Listener | None, after: int, audience: Audience | None, is_gone: Callable[[], bool]
     ) -> Generator[None]:
-        """Wait for the run while entered, and hear its events."""
+        """Count as a waiting caller while entered, and pass events to `listener`."""
         if audience:
             self._questions.attend(audience)
         if listener:
@@ -122,7 +121,7 @@ class RunTask:
                 self._on_parted(self)
 
     async def execute(self, body: Execute) -> None:
-        """Run `body` to the run's ending, once. Raises nothing but the cancellation of the task."""
+        """Drive the run to its ending by `body`. Raises nothing but the cancellation of the task."""
         ending = CANCELLED
         try:
             with self._scope:
@@ -164,4 +163,4 @@ class RunTask:
 
 
 async def _intend() -> None:
-    """Nobody would look for the intent."""
+    """Note nothing: nobody would look for the intent."""

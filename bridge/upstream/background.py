@@ -58,7 +58,7 @@ class Background:
 
     async def _resume(self, response_id: str) -> Response:
         """Read the events after the last one received; where that fails, poll for the whole response."""
-        self._report(response_id, "taken up again")
+        self._report(response_id, "resumed")
         for _ in range(MAX_FAILURES):
             await self._clock.sleep(FIRST_PAUSE_S)
             _, number = self._stream.find_position()
