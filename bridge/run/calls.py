@@ -60,10 +60,9 @@ class CallAnswerer(Generic[C]):
         foreign = terms.offer.foreign if allowed is not None else frozenset[str]()
         cut_texts = self.long_outputs.reserve(len(calls))
         limit_bytes = terms.budget.share(calls)
+        runnable = 0 if allowed is None else allowed
         ours = [
-            _CallInFlight(
-                self, n, index, call, terms, cut_texts[index], limit_bytes, allowed is None or index >= allowed
-            )
+            _CallInFlight(self, n, index, call, terms, cut_texts[index], limit_bytes, is_over=index >= runnable)
             for index, call in enumerate(calls)
             if call.name not in foreign
         ]
