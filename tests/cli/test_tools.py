@@ -127,7 +127,7 @@ async def test_one_tool_is_shown_as_the_model_sees_it_with_what_was_changed_and_
     assert lines[0].startswith("hostile__a_b_")
     assert lines[0].endswith(": a.b of hostile")
     assert lines[1].startswith("approval: ask; about ")
-    assert "  - called hostile__a_b_" in done.stdout
+    assert "  - renamed to hostile__a_b_" in done.stdout
     assert "  - #/properties/x/type is removed, it is not valid JSON Schema: " in done.stdout
     assert "  - anyOf beside `properties` became a condition" in done.stdout
     assert json.loads(done.stdout[done.stdout.index("{") :])["parameters"]["properties"] == {"x": {}}
@@ -188,7 +188,7 @@ async def test_a_search_prints_what_the_model_would_find(tmp_path: Path, capfd: 
     assert done.code == 0
     assert done.stdout.splitlines() == [
         "the model sees      server   tokens",
-        "hostile__send_mail  hostile      37",
+        "hostile__send_mail  hostile      35",
     ]
     for_programs = await show(tmp_path, capfd, program, "--json", "--search", "send an e-mail")
     report = json.loads(for_programs.stdout)
@@ -205,7 +205,7 @@ async def test_a_search_prints_what_the_model_would_find(tmp_path: Path, capfd: 
     assert nothing.stdout.startswith("No tool fits 'walk the dog'.")
     empty = await show(tmp_path, capfd, program, "--search", " ")
     assert (empty.code, empty.stdout) == (2, "")
-    assert empty.stderr.splitlines()[-1].endswith("--search: WORDS: is empty")
+    assert empty.stderr.splitlines()[-1].endswith("--search: WORDS: nothing to search for; it is empty")
 
 
 async def test_where_all_tools_are_too_many_it_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
