@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bridge.config.settings import NO_MODEL, Config
 from bridge.errors import ArgumentError
 from bridge.json_text import JsonObject
-from bridge.run.continuation import OF_ONE_CALL, UNKNOWN_RESPONSE, find_earlier, find_transcript
+from bridge.run.continuation import OF_ONE_CALL, UNKNOWN_RESPONSE, find_earlier, find_history
 from bridge.run.engine import Engine
 
 
@@ -26,7 +26,8 @@ class Admission:
             raise ArgumentError("previous_response_id: give either this or run_id")
         earlier = await find_earlier(self.engine, arguments, principal=principal)
         if earlier:
-            find_transcript(earlier).require_answers(arguments["input"])
+            history = await find_history(self.engine, arguments, principal=principal)
+            history.require_answers(arguments["input"])
         else:
             self._check_previous(arguments)
         if earlier and "run_id" in arguments:

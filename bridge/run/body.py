@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, NotRequired, TypedDict, cast
+from typing import Generic, NotRequired, TypedDict
 
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, UpstreamConfig
@@ -13,7 +13,7 @@ from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
-from bridge.run.continuation import find_earlier, find_transcript
+from bridge.run.continuation import find_history
 from bridge.run.engine import Context, Engine
 from bridge.run.limits import Ending, describe_error, fail_with, lower_limits
 from bridge.run.loop import Loop
@@ -21,7 +21,7 @@ from bridge.run.protocols import C, Tools, Upstream
 from bridge.run.request import Request, build_request
 from bridge.run.tools.own_tools import OwnTools
 from bridge.run.tools.read_output import LongOutputs, find_last_id
-from bridge.run.transcript import Transcript, begin_transcript, read_transcript
+from bridge.run.transcript import Transcript, read_transcript
 
 
 class _Opened(TypedDict):
@@ -51,25 +51,21 @@ class Body(Generic[C]):
         limits = self._lower_limits(ctx, arguments)
         asked = self.config.upstream or UpstreamConfig()
         request = build_request(arguments, model=asked.model or "", defaults=asked.defaults)
-        opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal))
+        opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal, request.is_kept))
         if error := opened.get("error"):
             return fail_with(error)
-        transcript = read_transcript(opened.get("transcript", {}), is_kept=request.is_kept)
+        transcript = read_transcript(opened.get("transcript", {}))
         ctx.begin(transcript)
         ending = await self._take_turns(ctx, request, transcript, limits)
         if ending["status"] == "completed" and (said := read_answer(ctx.run.events, request.parameters.get("text"))):
             ctx.emit(said)
         return ending
 
-    async def _open(self, arguments: JsonObject, principal: str | None) -> _Opened:
+    async def _open(self, arguments: JsonObject, principal: str | None, is_kept: bool) -> _Opened:
         try:
             arguments = await self.attach(arguments)
-            earlier = await find_earlier(self.engine, arguments, principal=principal)
-            if earlier:
-                transcript = find_transcript(earlier).go_on(arguments["input"])
-            else:
-                base = cast("str | None", arguments.get("previous_response_id"))
-                transcript = begin_transcript(arguments["input"], base=base)
+            history = await find_history(self.engine, arguments, principal=principal)
+            transcript = history.go_on(arguments["input"], is_kept=is_kept)
         except ArgumentError as error:
             return {"error": describe_error(error)}
         return {"transcript": transcript.to_json()}
@@ -88,7 +84,7 @@ class Body(Generic[C]):
     async def _take_turns(self, ctx: Context, request: Request, transcript: Transcript, limits: Limits) -> Ending:
         price = self.config.prices.get(str(request.parameters["model"]))
         kept = LongOutputs(
-            after=find_last_id(transcript.items),
+            after=find_last_id(transcript.list_texts()),
             notify=lambda notice: ctx.emit(tell_notice(notice)),
         )
         tools = OwnTools[C](self.servers, (kept.tool,))

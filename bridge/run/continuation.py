@@ -1,5 +1,7 @@
 """How a caller goes on from a result: what it is told, the run that its answers join, and the arguments that hold."""
 
+from typing import cast
+
 from bridge.errors import ArgumentError
 from bridge.items import Notice
 from bridge.json_text import JsonObject
@@ -55,6 +57,12 @@ async def find_earlier(engine: Engine, arguments: JsonObject, *, principal: str 
     return None
 
 
-def find_transcript(earlier: Run) -> Transcript:
-    """The conversation of a run that has ended; an empty one where it never began."""
-    return earlier.transcript or Transcript([])
+async def find_history(engine: Engine, arguments: JsonObject, *, principal: str | None) -> Transcript:
+    """Find the conversation that these arguments go on from; an empty one where they begin it. Raises ArgumentError as
+    `find_earlier` does."""
+    earlier = await find_earlier(engine, arguments, principal=principal)
+    if earlier is None:
+        return Transcript([], base=cast("str | None", arguments.get("previous_response_id")))
+    if earlier.transcript is None:  # it ended before it had read its own input
+        return await find_history(engine, earlier.arguments, principal=principal)
+    return earlier.transcript

@@ -130,27 +130,33 @@ class Loop(Generic[C]):
         return terms if offer is terms.offer else replace(terms, offer=offer)
 
     async def _ask(self, n: int, request: Request, window: Window, terms: Terms[C], *, is_last: bool) -> Response:
-        """Get the n-th response.
+        """Get the n-th response. A refusal that something can be done about is met by another request: with less
+        history where it was too much for the model, with more of it where the upstream refuses its own compaction, or
+        without tools where it must be the last and the upstream does not take that it may use none."""
+        keys, is_bare = [f"turn:{n}"], False
+        while True:
+            self._make_room(window)
+            turn = _build_turn(n, request, window, terms.offer, is_last)
+            turn = _remove_tools(turn) if is_bare else turn
+            try:
+                return await self._create(n, keys[-1], turn, terms)
+            except UpstreamError as error:
+                remedy = self._find_remedy(error, turn, window, is_last=is_last)
+                if remedy is None or (key := f"turn:{n}:{remedy}") in keys:
+                    raise
+                keys.append(key)
+                is_bare = is_bare or remedy == "bare"
 
-        A refused request is sent once more, changed: with less history where it was too long for the model, with more
-        where the upstream refuses its own compaction, without tools where it is the last and the upstream refuses
-        `tool_choice: none`.
-        """
-        self._make_room(window)
-        turn = _build_turn(n, request, window, terms.offer, is_last)
-        try:
-            return await self._create(n, f"turn:{n}", turn, terms)
-        except UpstreamError as error:
-            is_refused = error.status in (400, 422)
-            if error.code == CONTEXT_EXCEEDED and self._make_room(window, is_over=True):
-                turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}:short"
-            elif is_refused and _ABOUT_COMPACTION.search(error.message) and window.begin_earlier():
-                turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}:whole"
-            elif is_last and turn.tools and is_refused and _ABOUT_TOOLS.search(error.message):
-                turn, key = _remove_tools(turn), f"turn:{n}:bare"
-            else:
-                raise
-        return await self._create(n, key, turn, terms)
+    def _find_remedy(self, error: UpstreamError, turn: Turn, window: Window, *, is_last: bool) -> str | None:
+        """Do something about a refusal; returns a name for it, or None where there is nothing to do."""
+        is_refused = error.status in (400, 422)
+        if error.code == CONTEXT_EXCEEDED and self._make_room(window, is_over=True):
+            return "short"
+        if is_refused and _ABOUT_COMPACTION.search(error.message) and window.begin_earlier():
+            return f"from {window.start}"
+        if is_last and turn.tools and is_refused and _ABOUT_TOOLS.search(error.message):
+            return "bare"
+        return None
 
     def _make_room(self, window: Window, *, is_over: bool = False) -> bool:
         if self.window is None:

@@ -23,15 +23,20 @@ class Transcript:
     items: list[str]
     """Each as its JSON text; without the outputs of the last turn, whose calls may go on."""
     response_id: str | None = None
-    """The last response."""
+    """The last response, where it was made from what is here and nothing else."""
     seen: int = 0
     """How many of `items` were sent to the upstream or came from it."""
     base: str | None = None
-    """A response before the first item, which only the upstream knows."""
+    """A response that only the upstream knows, and that the item at `first` goes on from."""
+    first: int = 0
+    """The place of the first item that may be sent: the upstream keeps what is before it."""
     is_kept: bool = False
     """True where the upstream adds every item to a conversation of its own: sent again, they would be in it twice."""
     compactions: list[int] = field(default_factory=list[int])
     """Places of the compactions that the upstream has made; each stands for all items before it."""
+    instead: dict[int, str | None] = field(default_factory=dict[int, str | None])
+    """What is sent in place of an item, by its place: a pointer for an output that was moved out, and nothing for a
+    compaction that cannot be sent back."""
     turn: int = 0
     """Where the items of the last turn begin."""
     outputs: dict[int, str] = field(default_factory=dict[int, str])
@@ -44,6 +49,10 @@ class Transcript:
     def list_outputs(self) -> list[str]:
         """List the outputs of the last turn, in the order of their calls."""
         return [self.outputs[index] for index in sorted(self.outputs)]
+
+    def list_texts(self) -> list[str]:
+        """List everything that the model may have read: the items, and what was sent in place of some."""
+        return [*self.items, *filter(None, self.instead.values())]
 
     def add(self, event: Event) -> None:
         """Take in what an event of the run brings: the items of a response, or the output of a call."""
@@ -59,44 +68,59 @@ class Transcript:
         self.items += self.list_outputs()
         self.outputs.clear()
         self.turn = len(self.items)
+        has_calls = False
         for item in event.output:
-            if item.get("type") == "compaction":
+            if item.get("type") == "compaction" and has_calls:  # a call that it stands for would get no output
+                self.instead[len(self.items)] = None
+            elif item.get("type") == "compaction":
                 self.compactions.append(len(self.items))
+            has_calls |= str(item.get("type")) in CALL_TYPES
             self.items.append(encode(item))
         self.response_id, self.seen = event.response_id, len(self.items)
+        if self.is_kept:
+            self.first = self.seen
 
     def find_pending(self) -> list[JsonObject]:
         """List the items of the last turn that wait for the caller: calls of its own functions, and requests for its
         approval."""
-        output = [item for item in map(decode, self.items[self.turn :]) if isinstance(item, dict)]
+        output = self._read_turn()
         calls = [call.item for index, call in enumerate(find_calls(output)) if index not in self.outputs]
         return calls + [item for item in output if item.get("type") == "mcp_approval_request"]
 
-    def go_on(self, answers: Json) -> "Transcript":
-        """Begin a transcript with all of this one, and then the caller's `answers` (`input` of `respond`).
+    def go_on(self, answers: Json, *, is_kept: bool) -> "Transcript":
+        """Begin a transcript with all of this one, and then the caller's `answers` (`input` of `respond`): its outputs
+        in the order of the calls, then the rest. What was moved out is whole again.
 
-        Raises ArgumentError where one that is waited for is missing.
+        Raises ArgumentError where an answer is missing that is waited for.
         """
-        given = self.require_answers(answers)
-        texts = [encode(item) for item in given]
-        if self.is_kept:  # the upstream has the rest
-            return _begin([*self.list_items()[self.seen :], *texts], base=self.response_id)
-        begun = _begin([*self.list_items(), *texts], base=self.base)
-        return replace(begun, response_id=self.response_id, seen=self.seen, compactions=list(self.compactions))
+        found, rest = self._sort(answers)
+        outputs = self.outputs | {index: encode(item) for index, item in found.items()}
+        items = [*self.items, *(outputs[index] for index in sorted(outputs)), *map(encode, rest)]
+        instead = {place: text for place, text in self.instead.items() if text is None or place < self.first}
+        is_other = any(place < self.seen for place in self.instead.keys() - instead.keys())
+        begun = replace(self, items=items, is_kept=is_kept, compactions=list(self.compactions), instead=instead)
+        begun = replace(begun, turn=len(items), outputs={}, response_id=None if is_other else self.response_id)
+        if self.is_kept and not is_kept:
+            return replace(begun, base=self.response_id, first=self.first if self.response_id else 0)
+        return begun
 
-    def require_answers(self, answers: Json) -> Sequence[Json]:
-        """Read the caller's `input` as items. Raises ArgumentError where an answer is missing that is waited for."""
-        given = read_input(answers)
-        answered = {
-            str(item.get("call_id") or item.get("approval_request_id")) for item in given if isinstance(item, dict)
-        }
-        for asked in self.find_pending():
-            asked_id = str(asked.get("call_id") or asked.get("id"))
-            if asked_id not in answered:
-                answer = ANSWERS[str(asked["type"])]
-                name = asked.get("name")
-                raise ArgumentError(f"input: {name} ({asked_id}) has no answer; give a {answer} item for it")
-        return given
+    def require_answers(self, answers: Json) -> None:
+        """Raise ArgumentError where an answer is missing in the caller's `input` that is waited for."""
+        self._sort(answers)
+
+    def _sort(self, answers: Json) -> tuple[dict[int, Json], list[Json]]:
+        """Find the outputs of calls that wait for the caller, by the index of the call in the turn; and the rest."""
+        rest = list(read_input(answers))
+        calls = find_calls(self._read_turn())
+        waiting = [index for index in range(len(calls)) if index not in self.outputs]
+        found = {index: rest.pop(_find_answer(calls[index].item, rest)) for index in waiting}
+        for item in self._read_turn():
+            if item.get("type") == "mcp_approval_request":
+                _find_answer(item, rest)
+        return found, rest
+
+    def _read_turn(self) -> list[JsonObject]:
+        return [item for item in map(decode, self.items[self.turn :]) if isinstance(item, dict)]
 
     def to_json(self) -> JsonObject:
         """Write a transcript that no turn was added to yet."""
@@ -105,30 +129,32 @@ class Transcript:
             "response_id": self.response_id,
             "seen": self.seen,
             "base": self.base,
+            "first": self.first,
+            "is_kept": self.is_kept,
             "compactions": list[Json](self.compactions),
+            "instead": dict[str, Json]((str(place), text) for place, text in self.instead.items()),
         }
 
 
-def begin_transcript(given: Json, *, base: str | None) -> Transcript:
-    """Begin a conversation with the caller's `input`; `base` is a response that only the upstream knows."""
-    return _begin([encode(item) for item in read_input(given)], base=base)
-
-
-def read_transcript(stored: JsonObject, *, is_kept: bool) -> Transcript:
+def read_transcript(stored: JsonObject) -> Transcript:
     """Read what `Transcript.to_json` has written."""
-    begun = _begin(list(cast("list[str]", stored["items"])), base=cast("str | None", stored["base"]))
-    return replace(
-        begun,
+    items = list(cast("list[str]", stored["items"]))
+    return Transcript(
+        items,
         response_id=cast("str | None", stored["response_id"]),
         seen=cast("int", stored["seen"]),
-        is_kept=is_kept,
+        base=cast("str | None", stored["base"]),
+        first=cast("int", stored["first"]),
+        is_kept=cast("bool", stored["is_kept"]),
         compactions=list(cast("list[int]", stored["compactions"])),
+        instead={int(place): text for place, text in cast("dict[str, str | None]", stored["instead"]).items()},
+        turn=len(items),
     )
 
 
 def gather(events: Iterable[Event]) -> Transcript:
     """Gather what the events of a run have brought into a transcript of its own."""
-    transcript = _begin([], base=None)
+    transcript = Transcript([])
     for event in events:
         transcript.add(event)
     return transcript
@@ -139,5 +165,14 @@ def read_input(value: Json) -> Sequence[Json]:
     return value if isinstance(value, list) else [{"role": "user", "content": value}]
 
 
-def _begin(items: list[str], *, base: str | None) -> Transcript:
-    return Transcript(items, base=base, turn=len(items))
+def _find_answer(asked: JsonObject, given: Sequence[Json]) -> int:
+    """Find the place of the first item that answers what was asked. Raises ArgumentError where none does."""
+    asked_id, kind = str(asked.get("call_id") or asked.get("id")), ANSWERS[str(asked["type"])]
+    for place, item in enumerate(given):
+        if isinstance(item, dict) and (item.get("type"), _name_asked(item)) == (kind, asked_id):
+            return place
+    raise ArgumentError(f"input: {asked.get('name')} ({asked_id}) has no answer; give a {kind} item for it")
+
+
+def _name_asked(answer: JsonObject) -> str:
+    return str(answer.get("call_id") or answer.get("approval_request_id"))

@@ -23,38 +23,35 @@ class Window:
     """About how many the next request has, without `_uncounted`."""
     _uncounted: list[str] = field(default_factory=list[str])
     """Items whose tokens are counted when somebody asks how near the model's window is."""
-    _pointers: dict[int, str] = field(default_factory=dict[int, str])
-    """In place of outputs that were moved out, by their places in the transcript."""
-    _refused: set[int] = field(default_factory=set[int])
-    """Places of the compactions that the upstream did not take back."""
     _changed: int = -1
     """How many items the upstream had seen when something among them was changed here the last time."""
 
     @property
     def start(self) -> int:
         """The place of the first item that is sent."""
-        if self.transcript.is_kept:
-            return self.transcript.seen
-        return max((place for place in self.transcript.compactions if place not in self._refused), default=0)
+        first, instead = self.transcript.first, self.transcript.instead
+        places = (place for place in self.transcript.compactions if place >= first and place not in instead)
+        return max(places, default=first)
 
     def list_items(self) -> list[str]:
         """The items to send, in order."""
-        whole, start = self.transcript.list_items(), self.start
-        if not self._pointers and not self._refused:
+        whole, start, instead = self.transcript.list_items(), self.start, self.transcript.instead
+        if not instead:
             return whole[start:]
-        places = (place for place in range(start, len(whole)) if place not in self._refused)
-        return [self._pointers.get(place, whole[place]) for place in places]
+        texts = (instead.get(place, whole[place]) for place in range(start, len(whole)))
+        return [text for text in texts if text is not None]
 
     def find_last(self) -> Last | None:
         """The response that the request can go on from, counted in the items that are sent; None where the upstream
         would go on with something else than what is sent."""
-        response_id, seen, start = self.transcript.response_id, self.transcript.seen, self.start
-        is_other = self.transcript.is_kept or self._changed == seen
-        return Last(response_id, seen - start) if response_id and not is_other else None
+        response_id, seen, instead = self.transcript.response_id, self.transcript.seen, self.transcript.instead
+        if response_id is None or self.transcript.is_kept or self._changed == seen:
+            return None
+        return Last(response_id, sum(instead.get(place, "") is not None for place in range(self.start, seen)))
 
     def find_base(self) -> str | None:
         """The response that the first item goes on from, where that item is sent and the upstream knows no better."""
-        return self.transcript.base if self.start == 0 and not self.transcript.is_kept else None
+        return None if self.transcript.is_kept or self.start > self.transcript.first else self.transcript.base
 
     def begin_earlier(self) -> bool:
         """Leave out the last compaction, which the upstream has refused, and begin at the one before it or with the
@@ -62,8 +59,9 @@ class Window:
         start = self.start
         if start not in self.transcript.compactions:
             return False
-        self._refused.add(start)
+        self.transcript.instead[start] = None
         self._changed = self.transcript.seen
+        self.count(0, self.list_items())
         return True
 
     def count(self, tokens: int, outputs: Iterable[str]) -> None:
@@ -84,14 +82,14 @@ class Window:
         stands how the model can read it again."""
         if self._measure() <= NEAR * window:
             return 0
-        moved, whole = 0, self.transcript.list_items()
+        moved, whole, instead = 0, self.transcript.list_items(), self.transcript.instead
         for place in range(self.start, len(whole)):
             if self.tokens <= ROOMY * window:
                 break
             text = whole[place]
-            if place not in self._pointers and len(text) > SMALLEST_CHARS and (item := _read_output(text)):
-                self._pointers[place] = _point(item, keep)
-                self.tokens -= estimate_tokens(text) - estimate_tokens(self._pointers[place])
+            if place not in instead and len(text) > SMALLEST_CHARS and (item := _read_output(text)):
+                instead[place] = pointer = _point(item, keep)
+                self.tokens -= estimate_tokens(text) - estimate_tokens(pointer)
                 moved += 1
                 if place < self.transcript.seen:
                     self._changed = self.transcript.seen

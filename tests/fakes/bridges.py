@@ -90,6 +90,7 @@ class OpenBridge:
 
     def __init__(self, bridge: Bridge, client: Client, upstream: ScriptedUpstream, model: "_Model") -> None:
         self.hub = bridge.hub
+        self.engine = bridge.engine
         self.server = bridge.server
         self.client = client
         self.upstream = upstream
