@@ -4,7 +4,6 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from functools import partial
 from typing import Self, TypeAlias
 
 import anyio
@@ -31,7 +30,6 @@ from bridge.run.continuation import find_run
 from bridge.run.engine import Context, Execute, Listener
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.protocols import C, Tools
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
@@ -60,13 +58,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         transport: httpx2.AsyncBaseTransport | None = None,
         in_process: Mapping[str, InProcess] | None = None,
         outside: Outside | None = None,
-        listen_to: Callable[[Hub], Tools[C]] | None = None,
         build_engine: BuildEngine = MemoryEngine,
     ) -> None:
         """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
         servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
         sends over; `outside`: the same for the connected servers, and what starts their processes; `ask`: asks the
-        person here, instead of at the host; `listen_to`: puts something between the runs and the connected servers."""
+        person here, instead of at the host."""
         redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
@@ -86,9 +83,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             outside=outside,
             on_change=self.server.note_change,
         )
-        self.execute: Execute = (
-            partial(self._respond, listen_to(self.hub)) if listen_to else partial(self._respond, self.hub)
-        )
+        self.execute: Execute = self._respond
         """Drives a run: what the engine does with each."""
         self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s)
         self._tasks: TaskGroup | None = None
@@ -178,13 +173,13 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
         return Admission(self._config, upstream.config, self.engine, is_stateless)
 
-    async def _respond(self, servers: Tools[C], ctx: Context, arguments: JsonObject) -> Ending:
+    async def _respond(self, ctx: Context, arguments: JsonObject) -> Ending:
         assert self.upstream
         body = Body(
             self._config,
             self.upstream,
             self.upstream.config,
-            servers,
+            self.hub,
             self.engine,
             self._clock,
             self._ask,

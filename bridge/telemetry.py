@@ -26,6 +26,9 @@ SHORTEST_FORM = 6
 """Characters. The base64 of a short secret has pieces that occur everywhere."""
 
 
+_DELTA = re.compile(r'("delta"\s*:\s*")((?:[^"\\]|\\.)*)"')
+
+
 class Redactor:
     """Replaces known secret values, and their base64, URL and JSON encodings, by `***`."""
 
@@ -48,6 +51,13 @@ class Redactor:
                 return {self(name): self.clean(each) for name, each in value.items()}
             case _:
                 return value
+
+
+    def clean_stream(self, text: str) -> str:
+        """The text of a reply, which may be a stream of events; redacted also where a secret comes in pieces."""
+        text = self(text)
+        pieces = "".join(match[2] for match in _DELTA.finditer(text))
+        return text if self(pieces) == pieces else _DELTA.sub(rf'\1{BLANK}"', text)
 
 
 def _encode_all(secret: str) -> set[str]:

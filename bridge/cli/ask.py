@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import anyio
 import httpx2
 
-from bridge.app import OFFLINE, Bridge, make_run_id
+from bridge.app import OFFLINE, Bridge
 from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import Config, UpstreamConfig
@@ -17,8 +17,10 @@ from bridge.json_text import JsonObject, encode
 from bridge.offline.app import OfflineTransport
 from bridge.processes.children import Child
 from bridge.questions import say_yes
-from bridge.recording.record import Recorder
+from bridge.recording.record import RecordingTransport, record_runs
 from bridge.recording.tape import Tape
+from bridge.run.engine import Listener
+from bridge.run.memory import MemoryEngine
 from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
 from bridge.upstream.transport import open_transport
@@ -30,9 +32,8 @@ def ask(
     """Ask once; the servers' commands have been started already. Raises ConfigError for a recording that cannot be
     written."""
     with Tape(options.record, redact) if options.record else nullcontext() as tape:
-        recorder = Recorder(tape) if tape else None
-        receipt = anyio.run(_run, options, config, redact, children, arguments, recorder)
-    return print_result(receipt, as_json=options.json)
+        receipt = anyio.run(_run, options, config, redact, children, arguments, tape)
+        return print_result(receipt, as_json=options.json)
 
 
 async def _run(
@@ -41,10 +42,10 @@ async def _run(
     redact: Redactor,
     children: Mapping[str, Child],
     arguments: JsonObject,
-    recorder: Recorder | None,
+    tape: Tape | None,
 ) -> JsonObject:
+    upstream = OFFLINE if options.offline else config.upstream
     with Terminal() as terminal:
-        upstream = OFFLINE if options.offline else config.upstream
         bridge = Bridge(
             config,
             environ=os.environ,
@@ -52,21 +53,21 @@ async def _run(
             children=children,
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
-            transport=recorder.listen_over(_open_transport(upstream)) if recorder and upstream else None,
-            listen_to=recorder.listen_to if recorder else None,
+            transport=RecordingTransport(_open_transport(upstream), tape) if tape and upstream else None,
+            build_engine=record_runs(tape, config.model_copy(update={"upstream": upstream})) if tape else MemoryEngine,
         )
-        await bridge.admit(arguments)
-        run_id = make_run_id()
-        async with bridge:
-            terminal.wait_for("waiting for the servers")
-            if recorder and upstream:
-                recorder.begin(run_id, arguments, config, upstream)
-            run = await bridge.run(arguments, terminal.show, run_id=run_id)
+        return await run_once(bridge, arguments, terminal.show)
+
+
+async def run_once(
+    bridge: Bridge, arguments: JsonObject, listener: Listener | None = None, *, run_id: str | None = None
+) -> JsonObject:
+    """Do one run in a bridge that lives as long as it. Returns the whole of its result."""
+    await bridge.admit(arguments)  # before any server is waited for
+    async with bridge:
+        run = await bridge.run(arguments, listener, run_id=run_id)
     assert run.ending
-    receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
-    if recorder:
-        recorder.end(receipt, run.events)
-    return receipt
+    return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
 
 
 def _open_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:

@@ -1,24 +1,111 @@
 """A recording as a file: JSON lines, private, without secrets, written as things happen; and read again."""
 
-import json
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
+from typing import Annotated, Literal, Self, TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from bridge.clock import Clock
 from bridge.config.file import Wrong, dotted, validate
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
-from bridge.json_text import Json, JsonObject, encode
-from bridge.recording.lines import READER, VERSION, End, Line, Start
+from bridge.json_text import JsonObject, decode, encode
 from bridge.telemetry import Redactor
 
+VERSION = 2
+"""Of the form of a recording, that of the outcomes of steps included; no other one is read."""
 PRIVATE = 0o600
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: data only, checked when it is read."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    at_s: float = field(default=0.0, kw_only=True)
+    """Seconds since the first line."""
+
+
+@dataclass(frozen=True)
+class Start(Line):
+    """The first line: what it takes to run it again."""
+
+    program: str
+    """The version of the program."""
+    time: str
+    """When it was, ISO 8601."""
+    run_id: str
+    arguments: dict[str, JsonValue]
+    """Those of `respond`."""
+    config: dict[str, JsonValue]
+    """Without servers, and without what may be secret."""
+    version: int = VERSION
+    kind: Literal["recording"] = "recording"
+
+
+@dataclass(frozen=True)
+class Sent(Line):
+    """A request as it left, without its headers and its query, where keys are."""
+
+    n: int
+    method: str
+    path: str
+    body: str
+    kind: Literal["request"] = "request"
+
+
+@dataclass(frozen=True)
+class Replied(Line):
+    """The reply to a request, once it has ended."""
+
+    n: int
+    status: int | None
+    """None where there was none."""
+    headers: list[list[str]]
+    body: str
+    """As it came, uncompressed."""
+    encoding: Literal["utf-8", "latin-1"]
+    """How `body` is turned into the bytes that came; latin-1 for bytes that are no UTF-8."""
+    head_s: float | None
+    """When its head was there; `at_s` is its end."""
+    error: list[str] | None
+    """What kept it from its end: the name of the error, and its words."""
+    kind: Literal["reply"] = "reply"
+
+
+@dataclass(frozen=True)
+class Step(Line):
+    """A step of the run, as it ended; not one that sends requests, for those are sent again."""
+
+    key: str
+    outcome: dict[str, JsonValue] | None
+    """None where the run ended first."""
+    kind: Literal["step"] = "step"
+
+
+@dataclass(frozen=True)
+class Told(Line):
+    """An event of the run, in its JSON form."""
+
+    event: dict[str, JsonValue]
+    kind: Literal["event"] = "event"
+
+
+@dataclass(frozen=True)
+class End(Line):
+    """The last line: the result."""
+
+    receipt: dict[str, JsonValue]
+    kind: Literal["end"] = "end"
+
+
+L = TypeVar("L", bound=Line)
+READER: TypeAdapter[Line] = TypeAdapter(
+    Annotated[Start | Sent | Replied | Step | Told | End, Field(discriminator="kind")]
+)
 
 
 class Tape:
@@ -30,6 +117,8 @@ class Tape:
         self._clock = clock or Clock()
         self._began: float | None = None
         self._path = path
+        self._error: OSError | None = None
+        """Why it ends too early. No run is given up for that."""
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
         except FileExistsError:
@@ -40,12 +129,12 @@ class Tape:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         os.close(self._file)
         if self._began is None:  # what it was made for never began
             self._path.unlink()
+        if self._error and kind is None:
+            raise self._error
 
     def now(self) -> float:
         """Seconds since it was first asked: since the first line."""
@@ -55,70 +144,72 @@ class Tape:
 
     def write(self, line: Line) -> None:
         """Add a line, at this time and without secrets."""
-        fields = cast("JsonObject", asdict(replace(line, at_s=self.now())))
+        fields = cast("JsonObject", vars(replace(line, at_s=self.now())))
         cleaned: JsonObject = {name: self.redact.clean(value) for name, value in fields.items()}
-        left = memoryview((encode(cleaned | {"kind": line.kind}) + "\n").encode())
-        while left:
-            left = left[os.write(self._file, left) :]
+        left = memoryview((encode(cleaned | {"kind": fields["kind"]}) + "\n").encode())
+        try:
+            while left and not self._error:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            self._error = error
 
 
 @dataclass(frozen=True)
 class Recording:
     """A whole recording."""
 
-    start: Start
     config: Config
     """That of its start."""
-    lines: Sequence[Line]
-    """Those between."""
+    start: Start
+    lines: list[Line]
     end: End
+
+    def find_all(self, kind: type[L]) -> list[L]:
+        """The lines of one kind, in order."""
+        return [line for line in self.lines if isinstance(line, kind)]
 
 
 def read_tape(path: Path) -> Recording:
-    """The recording in a file. Raises ConfigError: one sentence on what is wrong with it."""
+    """Read a recording. Raises ConfigError: one sentence on what is wrong with it."""
     try:
-        texts = path.read_bytes().removesuffix(b"\n").split(b"\n")
+        return _read(path.read_bytes().removesuffix(b"\n").split(b"\n"))
     except OSError as error:
         raise ConfigError(f"--replay {path}: cannot be read: {error.strerror}") from None
-    _check_version(path, texts[0])
-    lines = [_read_line(path, number, text, is_last=number == len(texts)) for number, text in enumerate(texts, 1)]
+    except Wrong as wrong:
+        place = f"{dotted(wrong.place)}: " if wrong.place else ""
+        raise ConfigError(f"--replay {path}: {place}{wrong.message}") from None
+
+
+def _read(texts: list[bytes]) -> Recording:
+    head = _read_head(texts[0])
+    if head.get("kind") != "recording":
+        raise Wrong((), "it is not a recording of `ask`")
+    if (version := head.get("version")) != VERSION:
+        raise Wrong((), f"it is a recording of version {encode(version)}, and only version {VERSION} can be read")
+    lines = [_read_line(number, text, is_last=number == len(texts)) for number, text in enumerate(texts, 1)]
     start, end = lines[0], lines[-1]
     if not (isinstance(start, Start) and isinstance(end, End)):
-        raise _broken_off(path, len(texts))
-    try:
-        config = validate(Config, start.config, ("config",))
-    except Wrong as wrong:
-        raise ConfigError(f"--replay {path}: line 1: {dotted(wrong.place)}: {wrong.message}") from None
-    return Recording(start, config, lines[1:-1], end)
+        raise _break_off(len(texts))
+    return Recording(validate(Config, start.config, ("config",)), start, lines, end)
 
 
-def _check_version(path: Path, first: bytes) -> None:
-    head = _parse(first)
-    if not isinstance(head, dict) or head.get("kind") != "recording":
-        raise ConfigError(f"--replay {path}: it is not a recording of `ask`")
-    if head.get("version") != VERSION:
-        message = f"it is a recording of version {encode(head.get('version'))}, and only version {VERSION} can be read"
-        raise ConfigError(f"--replay {path}: {message}")
+def _read_head(text: bytes) -> JsonObject:
+    with suppress(ValueError):
+        if isinstance(head := decode(text), dict):
+            return head
+    return {}
 
 
-def _read_line(path: Path, number: int, text: bytes, *, is_last: bool) -> Line:
+def _read_line(number: int, text: bytes, *, is_last: bool) -> Line:
     try:
         return READER.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         if is_last and first["type"] == "json_invalid":
-            raise _broken_off(path, number) from None
-        place = ".".join(map(str, first["loc"][1:]))
-        message = f"line {number} is not one of a recording: {place + ': ' if place else ''}{first['msg']}"
-        raise ConfigError(f"--replay {path}: {message}") from None
+            raise _break_off(number) from None
+        place = "".join(f"{step}: " for step in first["loc"][1:])
+        raise Wrong((), f"line {number} is not one of a recording: {place}{first['msg']}") from None
 
 
-def _parse(text: bytes) -> Json:
-    try:
-        return cast("Json", json.loads(text))
-    except (ValueError, RecursionError):
-        return None
-
-
-def _broken_off(path: Path, number: int) -> ConfigError:
-    return ConfigError(f"--replay {path}: it breaks off at line {number}, before its run had ended")
+def _break_off(number: int) -> Wrong:
+    return Wrong((), f"it breaks off at line {number}, before its run had ended")

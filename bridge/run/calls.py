@@ -15,7 +15,7 @@ from bridge.questions import Answer, Ask, Question
 from bridge.run.budget import Budget
 from bridge.run.engine import Context, Intend, OutcomeUnknown
 from bridge.run.offer import Offer
-from bridge.run.protocols import C, Send
+from bridge.run.protocols import C
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 from bridge.run.tools.read_output import KeptOutputs, Places
 
@@ -139,26 +139,29 @@ class _OneCall(Generic[C]):
         offer, budget = self._terms.offer, self._terms.budget
         if refusal := offer.refuse(self._call, is_over=self._is_over) or budget.refuse(self._call):
             return refusal
-        send = await self._answerer.tools.prepare(self._terms.catalogue, self._call, self._ask)
-        output = await self._send_once(send) if callable(send) else send
+        output = await self._do_once()
         self._answerer.kept.put(output.get("kept", {}), self._places.data)
         budget.note(self._call, output)
         return output
 
     async def _ask(self, question: Question) -> Answer:
-        """Ask whether the call may run: a step of its own, so that a call which waits for a yes is not one that may
-        have been executed."""
+        """Ask whether the call may run: a step of its own, so that nobody is asked again who has answered."""
         key = f"question:{self._key}"
         return await self._ctx.step(key, partial(self._answerer.ask, question))
 
-    async def _send_once(self, send: Send) -> CallOutput:
-        key = f"call:{self._key}"
+    async def _do_once(self) -> CallOutput:
         try:
-            return await self._ctx.step_once(key, partial(self._send, send))
+            return await self._ctx.step_once(f"call:{self._key}", self._do)
         except OutcomeUnknown:
             return UNKNOWN
 
-    async def _send(self, send: Send, intend: Intend) -> CallOutput:
+    async def _do(self, intend: Intend) -> CallOutput:
+        """Check the call, ask where it needs a yes, and send it: all of it in one step, whose outcome does not depend
+        on what is connected when it is repeated. A call that waits for a yes has not been sent yet."""
+        send = await self._answerer.tools.prepare(self._terms.catalogue, self._call, self._ask)
+        if not callable(send):
+            return send
+
         async def note_sending() -> None:
             await intend()
             self._output = STOPPED

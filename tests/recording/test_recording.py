@@ -13,15 +13,16 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 
 from bridge.app import Bridge
+from bridge.cli.ask import run_once
+from bridge.cli.replay import play
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
 from bridge.errors import ConfigError, ReplayError
 from bridge.json_text import JsonObject
 from bridge.questions import ask_nobody
-from bridge.recording.record import Recorder
+from bridge.recording.record import RecordingTransport, record_runs
 from bridge.recording.replay import Replay
 from bridge.recording.tape import Tape, read_tape
-from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
 from bridge.upstream.transport import open_transport
 from tests.fakes.clock import VirtualClock, until
@@ -160,46 +161,24 @@ async def record(file: Path, script: Sequence[Answer], redact: Redactor, **optio
     clock = options.pop("clock", None) or Clock()
     async with ScriptedUpstream(script) as upstream:
         config = build_config(upstream.base_url, options)
-        assert config.upstream
         with Tape(file, redact, clock) as tape:
-            recorder = Recorder(tape)
             bridge = Bridge(
                 config,
                 environ=os.environ,
                 clock=clock,
                 ask=ask_nobody,
                 in_process={"s": build_server()},
-                transport=recorder.listen_over(open_transport(upstream.base_url)),
-                listen_to=recorder.listen_to,
+                transport=RecordingTransport(open_transport(upstream.base_url), tape),
+                build_engine=record_runs(tape, config),
             )
-            async with bridge:
-                recorder.begin("run_1", arguments, config, config.upstream)
-                run = await bridge.run(arguments, run_id="run_1")
-            assert run.ending
-            receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=10**9)
-            recorder.end(receipt, run.events)
+            receipt = await run_once(bridge, arguments, run_id="run_1")
     return receipt, [request.body.decode() for request in upstream.requests]
 
 
-async def play(file: Path) -> Json:
+async def play_file(file: Path) -> Json:
     """The result of the recorded run; nothing is there but the file."""
-    played = Replay(read_tape(file))
-    bridge = Bridge(
-        played.config,
-        environ={},
-        clock=played.clock,
-        ask=ask_nobody,
-        transport=played.transport,
-        listen_to=lambda _: played.tools,
-    )
     with anyio.fail_after(20):
-        async with bridge:
-            run = await bridge.run(played.arguments, run_id=played.run_id)
-    assert run.ending
-    events = [played.give_back_time(event) for event in run.events]
-    receipt = build_receipt(run.run_id, events, run.ending, limit_chars=10**9)
-    played.check(receipt)
-    return receipt
+        return await play(Replay(read_tape(file)))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -211,7 +190,7 @@ async def test_a_recorded_run_is_run_again_with_the_same_requests_and_the_same_r
     assert receipt["status"] == case.status
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert [line["body"] for line in lines if line["kind"] == "request"] == bodies
-    assert await play(file) == receipt
+    assert await play_file(file) == receipt
 
 
 async def test_the_recording_is_private_and_its_lines_are_whole_while_the_run_goes_on(tmp_path: Path) -> None:
@@ -242,7 +221,7 @@ async def test_no_secret_is_in_the_file_and_it_is_run_again_all_the_same(tmp_pat
     assert "sk-key" not in text
     assert "canary" not in text
     assert "kumquat" not in text
-    assert (await play(file))["output_text"] == "It is ***."
+    assert (await play_file(file))["output_text"] == "It is ***."
 
 
 def delta(text: str) -> Json:
@@ -302,7 +281,7 @@ async def test_what_comes_out_otherwise_is_an_error_that_shows_where(
     make, words = CHANGES[change]
     make(lines)
     with pytest.raises(ReplayError, match=words):
-        await play(write(tmp_path / "changed.jsonl", lines))
+        await play_file(write(tmp_path / "changed.jsonl", lines))
 
 
 FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -330,7 +309,7 @@ async def test_a_file_that_cannot_be_played_is_one_sentence_about_it(fault: str,
     broken = tmp_path / "broken.jsonl"
     broken.write_bytes(make((tmp_path / "whole.jsonl").read_bytes()))
     with pytest.raises(ConfigError) as raised:
-        await play(broken)
+        await play_file(broken)
     assert raised.value.message.startswith(f"--replay {broken}: ")
     assert words in raised.value.message
     assert len(raised.value.message.splitlines()) == 1
