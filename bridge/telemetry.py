@@ -52,9 +52,8 @@ class Redactor:
             case _:
                 return value
 
-
     def clean_stream(self, text: str) -> str:
-        """The text of a reply, which may be a stream of events; redacted also where a secret comes in pieces."""
+        """Clean the text of a reply, also where it is a stream in whose events a secret comes in pieces."""
         text = self(text)
         pieces = "".join(match[2] for match in _DELTA.finditer(text))
         return text if self(pieces) == pieces else _DELTA.sub(rf'\1{BLANK}"', text)

@@ -56,6 +56,7 @@ async def _run(
             transport=RecordingTransport(_open_transport(upstream), tape) if tape and upstream else None,
             build_engine=record_runs(tape, config.model_copy(update={"upstream": upstream})) if tape else MemoryEngine,
         )
+        terminal.wait_for("waiting for the servers")
         return await run_once(bridge, arguments, terminal.show)
 
 

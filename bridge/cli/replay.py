@@ -29,15 +29,15 @@ def replay(options: argparse.Namespace) -> int:
 async def play(played: Replay) -> JsonObject:
     """Run it again. Returns its result. Raises ReplayError where anything differs."""
     bridge = Bridge(
-        played.recording.config,
+        played.start.config,
         environ={},
         clock=played.clock,
         ask=ask_nobody,
         transport=played,
         build_engine=played.build_engine,
     )
-    start = played.recording.start
+    arguments = cast("JsonObject", played.start.arguments)
     with Terminal() as terminal:
-        receipt = await run_once(bridge, cast("JsonObject", start.arguments), terminal.show, run_id=start.run_id)
+        receipt = await run_once(bridge, arguments, terminal.show, run_id=played.start.run_id)
     played.check(receipt)
     return receipt

@@ -25,17 +25,13 @@ from bridge.telemetry import Redactor
 
 CANCELLED = "cancelled"
 """In place of an error's name: the run gave it up."""
-_SECTIONS = {"upstream", "limits", "tool_search", "prices", "builtin_tools"}
-_SECRET = {"upstream": {"api_key", "headers", "query"}}
-_LEFT_OUT = {"content-encoding", "content-length", "set-cookie"}
-"""Headers of a reply: bodies are written down uncompressed."""
+_OF_CODING = {"content-encoding", "content-length"}
 
 
 class RecordingTask(RunTask):
-    """Drives one run, and writes down everything but its exchanges."""
+    """The task of a run that is written down; its exchanges are the transport's to write."""
 
     def __init__(self, *task: Any, tape: Tape, config: Config, **options: Any) -> None:
-        """`task` and `options` as for every RunTask."""
         super().__init__(*task, **options)
         self._tape = tape
         self._config = config
@@ -43,9 +39,7 @@ class RecordingTask(RunTask):
     @override
     async def execute(self, body: Execute) -> None:
         run, time = self.run, datetime.now(UTC).isoformat(timespec="seconds")
-        played = self._config.model_copy(update={"builtin_tools": False})  # no server is there when it is played
-        config = played.model_dump(mode="json", include=_SECTIONS, exclude=_SECRET)
-        self._tape.write(Start(__version__, time, run.run_id, run.arguments, config))
+        self._tape.write(Start(__version__, time, run.run_id, run.arguments, _leave_out_secrets(self._config)))
         await super().execute(body)
         assert run.ending
         self._tape.write(End(build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)))
@@ -63,18 +57,18 @@ class RecordingTask(RunTask):
     @override
     def emit(self, event: Event) -> None:
         super().emit(event)
-        if isinstance(event, Kept):  # text that comes in pieces may be a secret in pieces
+        if isinstance(event, Kept):  # not text that arrives: a secret may come in pieces
             self._tape.write(Told(write_event(self.run.events[-1])))
 
 
 def record_runs(tape: Tape, config: Config) -> Callable[..., MemoryEngine]:
-    """Make what builds an engine whose runs are written down."""
+    """Make what builds an engine that writes down its run."""
     return partial(MemoryEngine, build_task=partial(RecordingTask, tape=tape, config=config))
 
 
 @dataclass
 class RecordingTransport(httpx2.AsyncBaseTransport):
-    """Writes down each request as it leaves, and its reply when it ends."""
+    """A transport that writes down each request as it leaves, and its reply when it ends."""
 
     inner: httpx2.AsyncBaseTransport
     tape: Tape
@@ -90,8 +84,9 @@ class RecordingTransport(httpx2.AsyncBaseTransport):
         except BaseException as error:
             self.tape.write(Replied(n, None, [], "", "utf-8", None, _describe(error)))
             raise
-        stream = _RecordedBody(n, reply, self.tape, self.tape.now())
-        return httpx2.Response(reply.status_code, headers=reply.headers, stream=stream, extensions=reply.extensions)
+        headers = [(name, value) for name, value in reply.headers.multi_items() if name not in _OF_CODING]
+        stream = _RecordedBody(n, reply, headers, self.tape, self.tape.now())
+        return httpx2.Response(reply.status_code, headers=headers, stream=stream, extensions=reply.extensions)
 
     @override
     async def aclose(self) -> None:
@@ -100,10 +95,12 @@ class RecordingTransport(httpx2.AsyncBaseTransport):
 
 @dataclass
 class _RecordedBody(httpx2.AsyncByteStream):
-    """Hands on a reply's body as it comes, and writes the reply down when it is closed."""
+    """A reply's body, handed on as it comes, and written down when it is closed. Uncompressed: nothing can be looked
+    for in what is compressed, secrets neither."""
 
     n: int
     reply: httpx2.Response
+    headers: list[tuple[str, str]]
     tape: Tape
     head_s: float
     data: bytearray = field(default_factory=bytearray)
@@ -112,7 +109,7 @@ class _RecordedBody(httpx2.AsyncByteStream):
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self.reply.aiter_raw():
+            async for chunk in self.reply.aiter_bytes():
                 self.data += chunk
                 yield chunk
         except (Exception, anyio.get_cancelled_exc_class()) as error:
@@ -121,15 +118,17 @@ class _RecordedBody(httpx2.AsyncByteStream):
 
     @override
     async def aclose(self) -> None:
-        headers, data = self.reply.headers, b""
-        try:
-            data = httpx2.Response(200, headers=headers, content=bytes(self.data)).content
-        except httpx2.DecodingError as error:
-            self.error = _describe(error)
-        text, encoding = _read_text(data, self.tape.redact)
-        pairs = [[name, value] for name, value in headers.multi_items() if name not in _LEFT_OUT]
-        self.tape.write(Replied(self.n, self.reply.status_code, pairs, text, encoding, self.head_s, self.error))
+        text, encoding = _read_text(bytes(self.data), self.tape.redact)
+        headers = [(name, self.tape.redact(value)) for name, value in self.headers if name != "set-cookie"]
+        self.tape.write(Replied(self.n, self.reply.status_code, headers, text, encoding, self.head_s, self.error))
         await self.reply.aclose()
+
+
+def _leave_out_secrets(config: Config) -> Config:
+    """Make the config for a replay, where there is no server either."""
+    upstream = config.upstream and config.upstream.model_copy(update={"api_key": None, "headers": {}, "query": {}})
+    rest = {name: getattr(config, name) for name in ("limits", "tool_search", "prices")}
+    return Config(upstream=upstream, builtin_tools=False, **rest)
 
 
 def _describe(error: BaseException) -> list[str]:
@@ -139,7 +138,7 @@ def _describe(error: BaseException) -> list[str]:
 
 
 def _read_text(data: bytes, redact: Redactor) -> tuple[str, Literal["utf-8", "latin-1"]]:
-    """The text of a body without secrets, and how to make bytes of it again."""
+    """Read a body as text without secrets. Returns also how to make bytes of it again."""
     clean = redact.clean_stream(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     try:
         return clean.decode(), "utf-8"

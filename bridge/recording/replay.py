@@ -3,20 +3,19 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from os.path import commonprefix
+from itertools import pairwise
 from typing import Any, cast
 
 import anyio
-import anyio.lowlevel
 import httpx2
 from typing_extensions import override
 
-from bridge.clock import Clock
+from bridge.clock import SteppedClock
 from bridge.errors import ReplayError
 from bridge.events import CallEnded, CallStarted, Event, write_event
 from bridge.json_text import JsonObject, encode, scrub
 from bridge.recording.record import CANCELLED
-from bridge.recording.tape import Recording, Replied, Sent, Step, Told
+from bridge.recording.tape import End, Line, Replied, Sent, Start, Step, Told, find_all
 from bridge.run.engine import Stop
 from bridge.run.memory import MemoryEngine
 from bridge.run.task import RunTask
@@ -26,48 +25,19 @@ PATIENCE_S = 30.0
 SHOWN_CHARS = 40
 
 
-class RecordedClock(Clock):
-    """Time as it was: it stands still between the recorded instants, and no pause is waited for."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._scopes: list[tuple[float, anyio.CancelScope]] = []
-
-    @override
-    def now(self) -> float:
-        return self._now
-
-    @override
-    async def sleep(self, seconds: float) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    @override
-    def scope(self, deadline: float) -> anyio.CancelScope:
-        scope = anyio.CancelScope()
-        self._scopes.append((deadline, scope))
-        return scope
-
-    def reach(self, instant: float) -> None:
-        """It is this late by now; what had to end before is cancelled."""
-        self._now = max(self._now, instant)
-        for deadline, scope in self._scopes:
-            if deadline <= self._now:
-                scope.cancel()
-
-
 class Replay(httpx2.AsyncBaseTransport):
-    """What a bridge needs to run again as recorded. As a transport it compares each request with the recorded one, and
-    gives that one's reply."""
+    """All that a bridge needs to do a recorded run again. As its transport it compares each request with the recorded
+    one, and gives that one's reply."""
 
-    def __init__(self, recording: Recording) -> None:
-        self.recording = recording
-        self.clock = RecordedClock()
-        self.build_engine = partial(MemoryEngine, build_task=partial(ReplayTask, replay=self))
+    def __init__(self, lines: list[Line]) -> None:
+        self.start, self._end = find_all(lines, Start)[0], find_all(lines, End)[-1]
+        self.clock = SteppedClock()
+        self.build_engine = partial(MemoryEngine, build_task=partial(ReplayTask, replay=self, lines=lines))
         self.stop: Callable[[], None] = lambda: None
         """Ends the run, which need not go on once something differs."""
         self._fault: ReplayError | None = None
-        self._sent = {line.n: line for line in recording.find_all(Sent)}
-        self._replies = {line.n: line for line in recording.find_all(Replied)}
+        self._sent = {line.n: line for line in find_all(lines, Sent)}
+        self._replies = {line.n: line for line in find_all(lines, Replied)}
         self._count = 0
 
     def note(self, message: str) -> ReplayError:
@@ -80,15 +50,16 @@ class Replay(httpx2.AsyncBaseTransport):
         """Note where two texts part."""
         if recorded != now:
             old, new = recorded.encode(), now.encode()
-            place = len(commonprefix([old, new]))
+            pairs = enumerate(zip(old, new, strict=False))
+            place = next((place for place, (one, other) in pairs if one != other), min(len(old), len(new)))
             texts = f"recorded {_quote(old, place)}, now {_quote(new, place)}"
             self.note(f"{what} differs from the recorded one at byte {place:,}: {texts}")
 
     def check(self, receipt: JsonObject) -> None:
-        """Raises ReplayError for the first difference, the result's included."""
+        """Raise ReplayError for the first difference, also of the result."""
         if self._count < len(self._sent):
             self.note(f"{self._count} requests were sent, and {len(self._sent)} are recorded")
-        recorded = cast("JsonObject", self.recording.end.receipt)
+        recorded = cast("JsonObject", self._end.receipt)
         for name in dict.fromkeys([*receipt, *recorded]):
             self.compare(f"{name} of the result", encode(recorded.get(name)), encode(receipt.get(name)))
         if self._fault:
@@ -102,22 +73,20 @@ class Replay(httpx2.AsyncBaseTransport):
         if sent is None:
             raise self.note(f"request {n} is sent, and only {len(self._sent)} are recorded")
         self.clock.reach(sent.at_s)
-        self.compare(f"the method of request {n}", sent.method, request.method)
-        self.compare(f"the path of request {n}", sent.path, request.url.path)
-        self.compare(f"request {n}", sent.body, body)
+        whole = f"{body} {request.method} {request.url.path}"
+        self.compare(f"request {n}", f"{sent.body} {sent.method} {sent.path}", whole)
         if self._fault or reply is None:
             raise self.note(f"request {n} has no reply in the recording")
         if reply.status is None:
-            await self._end(reply)
-        headers = [(name, value) for name, value in reply.headers]
-        return httpx2.Response(reply.status or 0, headers=headers, content=self._read(reply))
+            await self._finish(reply)
+        return httpx2.Response(reply.status or 0, headers=reply.headers, content=self._read(reply))
 
     async def _read(self, reply: Replied) -> AsyncIterator[bytes]:
         if reply.body:
             yield reply.body.encode(reply.encoding)
-        await self._end(reply)
+        await self._finish(reply)
 
-    async def _end(self, reply: Replied) -> None:
+    async def _finish(self, reply: Replied) -> None:
         """Do what the network did behind the last byte."""
         self.clock.reach(reply.at_s)
         name, words = reply.error or ("", "")
@@ -131,32 +100,28 @@ class Replay(httpx2.AsyncBaseTransport):
 
 
 class ReplayTask(RunTask):
-    """Drives the run once more. Its steps come to what they came to, in the order in which they did; those that send
-    requests are done again."""
+    """The task of a run that is done again. Its steps end as they did, and in the order in which they did; only those
+    that send requests are done."""
 
-    def __init__(self, *task: Any, replay: Replay, **options: Any) -> None:
-        """`task` and `options` as for every RunTask."""
+    def __init__(self, *task: Any, replay: Replay, lines: list[Line], **options: Any) -> None:
         super().__init__(*task, **options)
         replay.stop = partial(self.receive, Stop())
         self._replay = replay
-        events = [line.event for line in replay.recording.find_all(Told)]
-        self._calls = {(event["type"], event.get("turn"), event.get("index")): event for event in events}
-        self._steps: dict[str, tuple[Step, anyio.Event, anyio.Event]] = {}
+        events = [line.event for line in find_all(lines, Told)]
+        self._calls = {(event.get("type"), event.get("turn"), event.get("index")): event for event in events}
+        steps = [step for step in find_all(lines, Step) if not step.key.startswith("question:")]  # part of its call
+        ends = [anyio.Event() for _ in range(len(steps) + 1)]
+        ends[0].set()
+        self._steps = {step.key: (step, *pair) for step, pair in zip(steps, pairwise(ends), strict=True)}
         """Each with the end of the one before it, and its own."""
-        before = anyio.Event()
-        before.set()
-        for step in replay.recording.find_all(Step):
-            if not step.key.startswith("question:"):  # it is a part of its call
-                self._steps[step.key] = step, before, (before := anyio.Event())
 
     @override
     async def step(self, key: str, fn: Callable[[], Awaitable[Any]]) -> Any:
-        return await (fn() if key.startswith("turn:") else self._recall(key))
-
-    async def _recall(self, key: str) -> Any:
+        if key.startswith("turn:"):
+            return await fn()
         if key not in self._steps:
             self._replay.note(f"the step {key} is not in the recording")
-            await anyio.sleep_forever()
+            return await anyio.sleep_forever()
         step, before, end = self._steps[key]
         with anyio.move_on_after(PATIENCE_S):
             await before.wait()
@@ -176,12 +141,12 @@ class ReplayTask(RunTask):
                 what, was = f"call {event.index + 1} of turn {event.turn}", _show(recorded) if recorded else ""
                 self._replay.compare(what, was, _show(write_event(event)))
             elif recorded:
-                event = replace(event, duration_ms=cast("float", recorded["duration_ms"]))
+                event = replace(event, duration_ms=cast("float", recorded.get("duration_ms", 0)))
         super().emit(event)
 
 
 def _show(call: JsonObject) -> str:
-    return scrub(f"{call['name']}({encode(call['arguments'])}) [{call['call_id']}]")
+    return scrub(f"{call.get('name')}({encode(call.get('arguments'))}) [{call.get('call_id')}]")
 
 
 def _quote(text: bytes, place: int) -> str:

@@ -4,20 +4,18 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar, cast
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from bridge.clock import Clock
-from bridge.config.file import Wrong, dotted, validate
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
-from bridge.json_text import JsonObject, decode, encode
+from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.telemetry import Redactor
 
 VERSION = 2
 """Of the form of a recording, that of the outcomes of steps included; no other one is read."""
-PRIVATE = 0o600
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Start(Line):
     run_id: str
     arguments: dict[str, JsonValue]
     """Those of `respond`."""
-    config: dict[str, JsonValue]
+    config: Config
     """Without servers, and without what may be secret."""
     version: int = VERSION
     kind: Literal["recording"] = "recording"
@@ -64,7 +62,7 @@ class Replied(Line):
     n: int
     status: int | None
     """None where there was none."""
-    headers: list[list[str]]
+    headers: list[tuple[str, str]]
     body: str
     """As it came, uncompressed."""
     encoding: Literal["utf-8", "latin-1"]
@@ -103,13 +101,12 @@ class End(Line):
 
 
 L = TypeVar("L", bound=Line)
-READER: TypeAdapter[Line] = TypeAdapter(
-    Annotated[Start | Sent | Replied | Step | Told | End, Field(discriminator="kind")]
-)
+AnyLine = Annotated[Start | Sent | Replied | Step | Told | End, Field(discriminator="kind")]
+READER: TypeAdapter[Line] = TypeAdapter(AnyLine)
 
 
 class Tape:
-    """Writes a recording. A line is in the file once `write` has returned, whatever happens then."""
+    """A recording that is written. A line is in the file once `write` has returned, whatever happens then."""
 
     def __init__(self, path: Path, redact: Redactor, clock: Clock | None = None) -> None:
         """Raises ConfigError where the file cannot be made; an existing one is not overwritten."""
@@ -120,7 +117,7 @@ class Tape:
         self._error: OSError | None = None
         """Why it ends too early. No run is given up for that."""
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise ConfigError(f"--record {path}: it is there already, and nothing is overwritten") from None
         except OSError as error:
@@ -137,14 +134,15 @@ class Tape:
             raise self._error
 
     def now(self) -> float:
-        """Seconds since it was first asked: since the first line."""
+        """Count the seconds since it was first asked: since the first line."""
         now = self._clock.now()
         self._began = now if self._began is None else self._began
         return round(now - self._began, 6)
 
     def write(self, line: Line) -> None:
         """Add a line, at this time and without secrets."""
-        fields = cast("JsonObject", vars(replace(line, at_s=self.now())))
+        fields = vars(replace(line, at_s=self.now()))
+        fields |= {name: value.model_dump(mode="json") for name, value in fields.items() if isinstance(value, Config)}
         cleaned: JsonObject = {name: self.redact.clean(value) for name, value in fields.items()}
         left = memoryview((encode(cleaned | {"kind": fields["kind"]}) + "\n").encode())
         try:
@@ -154,62 +152,44 @@ class Tape:
             self._error = error
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A whole recording."""
-
-    config: Config
-    """That of its start."""
-    start: Start
-    lines: list[Line]
-    end: End
-
-    def find_all(self, kind: type[L]) -> list[L]:
-        """The lines of one kind, in order."""
-        return [line for line in self.lines if isinstance(line, kind)]
-
-
-def read_tape(path: Path) -> Recording:
-    """Read a recording. Raises ConfigError: one sentence on what is wrong with it."""
+def read_tape(path: Path) -> list[Line]:
+    """Read a whole recording, from its Start to its End. Raises ConfigError: one sentence on what is wrong with it."""
     try:
         return _read(path.read_bytes().removesuffix(b"\n").split(b"\n"))
     except OSError as error:
         raise ConfigError(f"--replay {path}: cannot be read: {error.strerror}") from None
-    except Wrong as wrong:
-        place = f"{dotted(wrong.place)}: " if wrong.place else ""
-        raise ConfigError(f"--replay {path}: {place}{wrong.message}") from None
+    except ValueError as error:
+        raise ConfigError(f"--replay {path}: {error}") from None
 
 
-def _read(texts: list[bytes]) -> Recording:
-    head = _read_head(texts[0])
-    if head.get("kind") != "recording":
-        raise Wrong((), "it is not a recording of `ask`")
-    if (version := head.get("version")) != VERSION:
-        raise Wrong((), f"it is a recording of version {encode(version)}, and only version {VERSION} can be read")
-    lines = [_read_line(number, text, is_last=number == len(texts)) for number, text in enumerate(texts, 1)]
-    start, end = lines[0], lines[-1]
-    if not (isinstance(start, Start) and isinstance(end, End)):
-        raise _break_off(len(texts))
-    return Recording(validate(Config, start.config, ("config",)), start, lines, end)
+def find_all(lines: list[Line], kind: type[L]) -> list[L]:
+    """List the lines of one kind, in order."""
+    return [line for line in lines if isinstance(line, kind)]
 
 
-def _read_head(text: bytes) -> JsonObject:
+def _read(texts: list[bytes]) -> list[Line]:
+    _check_version(texts[0])
+    lines = list[Line]()
+    for number, text in enumerate(texts, 1):
+        try:
+            lines.append(READER.validate_json(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            if number == len(texts) and first["type"] == "json_invalid":
+                break
+            place = ".".join(map(str, first["loc"][1:]))
+            words = f"{place}: {first['msg']}" if place else first["msg"]
+            raise ValueError(f"line {number} is not one of a recording: {words}") from None
+    if not (lines and isinstance(lines[-1], End)):
+        raise ValueError(f"it breaks off at line {len(texts)}, before its run had ended")
+    return lines
+
+
+def _check_version(first: bytes) -> None:
+    start: Json = None
     with suppress(ValueError):
-        if isinstance(head := decode(text), dict):
-            return head
-    return {}
-
-
-def _read_line(number: int, text: bytes, *, is_last: bool) -> Line:
-    try:
-        return READER.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        if is_last and first["type"] == "json_invalid":
-            raise _break_off(number) from None
-        place = "".join(f"{step}: " for step in first["loc"][1:])
-        raise Wrong((), f"line {number} is not one of a recording: {place}{first['msg']}") from None
-
-
-def _break_off(number: int) -> Wrong:
-    return Wrong((), f"it breaks off at line {number}, before its run had ended")
+        start = decode(first)
+    if not (isinstance(start, dict) and start.get("kind") == "recording"):
+        raise ValueError("it is not a recording of `ask`")
+    if (version := start.get("version")) != VERSION:
+        raise ValueError(f"it is a recording of version {encode(version)}, and only version {VERSION} can be read")

@@ -156,8 +156,8 @@ class _OneCall(Generic[C]):
             return UNKNOWN
 
     async def _do(self, intend: Intend) -> CallOutput:
-        """Check the call, ask where it needs a yes, and send it: all of it in one step, whose outcome does not depend
-        on what is connected when it is repeated. A call that waits for a yes has not been sent yet."""
+        """Check the call, ask where it needs a yes, and send it: one step, so that its outcome stays the same whatever
+        is connected when the run is taken up or replayed. A call that waits for a yes has not been sent."""
         send = await self._answerer.tools.prepare(self._terms.catalogue, self._call, self._ask)
         if not callable(send):
             return send

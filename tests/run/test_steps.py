@@ -78,12 +78,12 @@ async def test_a_run_that_is_taken_up_after_every_step_sends_the_same_and_ends_t
     assert receipt["status"] == "completed", receipt
     with interrupted(Interruptions(after=lambda *_: True)) as interruptions:
         again, repeated = await run_rich()
-    assert (interruptions.count, len(interruptions.steps)) == (15, 16), "of two calls in flight the second ends as well"
+    assert (interruptions.count, len(interruptions.steps)) == (16, 17), "of two calls in flight the second ends as well"
     assert repeated == requests
     assert without_times(again) == without_times(receipt)
 
 
-@pytest.mark.parametrize("number", range(1, 17))
+@pytest.mark.parametrize("number", range(1, 18))
 async def test_a_run_that_is_taken_up_after_one_step_ends_the_same(number: int) -> None:
     receipt, requests = await run_rich()
     with interrupted(Interruptions(after=lambda done, _: done == number)) as interruptions:
