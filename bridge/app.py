@@ -19,7 +19,7 @@ from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
 from bridge.json_text import JsonObject
 from bridge.processes.children import Child
@@ -33,45 +33,41 @@ from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
+from bridge.upstream.transport import open_transport
 from builtin_tools.server import build_server as build_builtin_server
 
-OFFLINE = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-rules")
-"""The embedded upstream; its address is never looked up."""
-
 BuildEngine: TypeAlias = Callable[..., MemoryEngine]
-"""Called as `MemoryEngine` is."""
+"""Builds the engine; called with the arguments of `MemoryEngine`."""
 
 
 class Bridge(anyio.AsyncContextManagerMixin):
-    """A running bridge: the connected servers, the upstream, and the runs between them. `server` is its MCP face."""
+    """A running bridge: the connected servers, the upstream, and the runs between them. Hosts connect to `server`."""
 
     def __init__(
         self,
         config: Config,
         *,
         environ: Mapping[str, str],
-        offline: bool = False,
         clock: Clock | None = None,
         children: Mapping[str, Child] | None = None,
         ask: Ask | None = None,
         redact: Redactor | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         in_process: Mapping[str, InProcess] | None = None,
-        outside: Outside | None = None,
+        connectors: Connectors | None = None,
         build_engine: BuildEngine = MemoryEngine,
     ) -> None:
-        """`children`: processes that were started before the event loop, by the key of their server; `in_process`:
-        servers to connect to without a process or a network, by theirs; `transport`: what the upstream's HTTP client
-        sends over; `outside`: the same for the connected servers, and what starts their processes; `ask`: asks the
-        person here, instead of at the host."""
+        """`children`: processes started before the event loop, by the key of their server.
+        `in_process`: servers to connect to without a process or a network, by their key.
+        `transport`: sends the requests to the upstream.
+        `connectors`: sends those to the connected servers, and starts their processes.
+        `ask`: asks the person here, instead of at the host.
+        """
         redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
         self._ask = ask
-        upstream = OFFLINE if offline else config.upstream
-        if offline and transport is None:
-            transport = _build_offline_transport()
-        self.upstream = Upstream(upstream, clock=self._clock, redact=redact, transport=transport) if upstream else None
+        self.upstream = _build_upstream(config, self._clock, redact, transport)
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
             config,
@@ -80,14 +76,14 @@ class Bridge(anyio.AsyncContextManagerMixin):
             redact=redact,
             in_process=_build_builtin(config) | dict(in_process or {}),
             children=children,
-            outside=outside,
+            connectors=connectors,
             on_change=self.server.note_change,
         )
         self.execute: Execute = self._respond
-        """Drives a run: what the engine does with each."""
+        """Drives a run; the engine calls it for each."""
         self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s)
         self._tasks: TaskGroup | None = None
-        self._admission = self._admit_to(self.upstream) if self.upstream else None
+        self._admission = self._build_admission(self.upstream) if self.upstream else None
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -103,12 +99,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
     @property
     def limits(self) -> Limits:
-        """How far a run may go, and how long a caller waits for it."""
+        """The limits of every run, and of how long a caller waits for it."""
         return self._config.limits
 
     def describe(self) -> str:
-        """The description of `respond`: the model it asks, and what that can use, so that a host's model knows when to
-        call it."""
+        """Describe `respond`: the model it asks and the tools this can use, so that a host's model knows when to call
+        it."""
         if self.upstream is None:
             return f"Ask another model. {NO_UPSTREAM}"
         model = self.upstream.config.model or "a model behind the Responses API (name it in `model`)"
@@ -119,11 +115,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
 
     def describe_servers(self) -> list[JsonObject]:
-        """`{name, state, reason}` of each server; `reason` says why one is not ready."""
+        """Return `{name, state, reason}` of each server; `reason` says why it is not ready."""
         return [{"name": member.key, "state": member.state, "reason": member.reason} for member in self.hub.members]
 
     async def admit(self, arguments: JsonObject, *, principal: str | None = None) -> JsonObject:
-        """Check arguments of `respond`, and complete them by those of the run that they go on from. Raises
+        """Check arguments of `respond`, and complete them with those of the run that they continue. Raises
         ArgumentError or NotConfigured where no run can be made of them."""
         if self._admission is None:
             raise NotConfigured(NO_UPSTREAM)
@@ -133,9 +129,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
     async def start(
         self, arguments: JsonObject, *, principal: str | None = None, run_id: str | None = None
     ) -> tuple[Run, bool]:
-        """Start one run, or find the one that an earlier, equal call of a host began and got no result of: hosts whose
-        patience ends call again, and nothing may be done twice for it. Returns the run, and whether it was found.
-        Raises ArgumentError or NotConfigured before anything is sent."""
+        """Start a run, or find the one that an equal call of the same host began and whose result it never got: a host
+        that gave up waiting calls again, and nothing may be done twice for that. Returns the run, and whether it was
+        found. Raises ArgumentError or NotConfigured before anything is sent."""
         arguments = await self.admit(arguments, principal=principal)
         lost = await self.engine.find_lost(arguments, principal=principal) if principal else None
         if lost:
@@ -150,7 +146,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         principal: str | None = None,
         run_id: str | None = None,
     ) -> Run:
-        """Start a run, and wait for its end."""
+        """Start a run, and wait until it ends."""
         run, _ = await self.start(arguments, principal=principal, run_id=run_id)
         with self.engine.attend(run, listener):
             while run.ending is None:
@@ -158,27 +154,26 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return run
 
     async def find(self, run_id: str, *, principal: str | None) -> Run:
-        """Find a run of this principal. Raises ArgumentError, the same for one that is unknown, expired or somebody
+        """Find a run of this principal. Raises the same ArgumentError for one that is unknown, expired or somebody
         else's."""
         return await find_run(self.engine, run_id, principal=principal)
 
     def start_soon(self, do: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
-        """Do something that nobody waits for, for as long as the bridge runs."""
+        """Start a task that nobody waits for; it ends with the bridge at the latest."""
         if self._tasks:
             self._tasks.start_soon(do, *arguments)
 
-    def _admit_to(self, upstream: Upstream) -> Admission:
+    def _build_admission(self, upstream: Upstream) -> Admission:
         def is_stateless(model: str) -> bool:
             return upstream.profile_of(model).state == "stateless"
 
-        return Admission(self._config, upstream.config, self.engine, is_stateless)
+        return Admission(self._config, self.engine, is_stateless)
 
     async def _respond(self, ctx: Context, arguments: JsonObject) -> Ending:
         assert self.upstream
         body = Body(
             self._config,
             self.upstream,
-            self.upstream.config,
             self.hub,
             self.engine,
             self._clock,
@@ -188,7 +183,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return await body.execute(ctx, arguments)
 
     async def _attach(self, arguments: JsonObject) -> JsonObject:
-        """The arguments with the content of the files that `input` names."""
+        """Return the arguments with the content of the files that `input` names."""
         items = arguments["input"]
         if not names_files(items):
             return arguments
@@ -204,11 +199,23 @@ def _build_builtin(config: Config) -> dict[str, InProcess]:
     return {BUILTIN: build_builtin_server()} if config.builtin_tools else {}
 
 
-def _build_offline_transport() -> httpx2.AsyncBaseTransport:
-    """Imported when asked for: a bridge with a real upstream has no use for it."""
-    from bridge.offline.app import OfflineTransport
+def _build_upstream(
+    config: Config, clock: Clock, redact: Redactor, transport: httpx2.AsyncBaseTransport | None
+) -> Upstream | None:
+    if config.upstream is None:
+        return None
+    return Upstream(
+        config.upstream, clock=clock, redact=redact, transport=transport or choose_transport(config.upstream)
+    )
 
-    return OfflineTransport()
+
+def choose_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
+    """Choose the transport for requests to `upstream`."""
+    if upstream.is_embedded:
+        from bridge.offline.app import OfflineTransport  # no other upstream needs it
+
+        return OfflineTransport()
+    return open_transport(upstream.base_url)
 
 
 def _describe_member(member: Member) -> str:

@@ -1,4 +1,4 @@
-"""The arguments that a model gives a tool, read without guessing."""
+"""The arguments of a function call, parsed without guessing."""
 
 import json
 from typing import NoReturn
@@ -9,10 +9,10 @@ MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS = 262_144, 64
 
 
 def read_arguments(arguments: Json) -> JsonObject:
-    """The arguments of a call as an object; ValueError says what they are instead.
+    """Parse the arguments of a call to an object. Raises ValueError, with the reason, if they are not one.
 
-    Nothing is repaired by guess. Missing or empty ones are {}; an object instead of JSON text is taken as it is. Half
-    an emoji becomes U+FFFD: it would end the connection that it is written to.
+    Nothing is repaired by guessing. Missing or empty arguments are {}; an object instead of JSON text is taken as it
+    is. Half an emoji becomes U+FFFD: it would end the connection that it is written to.
     """
     if arguments is None or arguments == "":
         return {}
@@ -53,12 +53,11 @@ _DECODER = json.JSONDecoder(
 
 
 def drop_empty(arguments: JsonObject, schema: JsonObject) -> JsonObject:
-    """`arguments` without those that a model filled in only because it was shown them.
+    """Drop the empty optional arguments that a model filled in only because the schema names them.
 
-    The rule: an empty string for an argument that `schema` does not require is left out, unless the schema itself names
-    the empty string (`enum`, `const`, `default`); so is null, where the argument has a `type` that is not null. Only
-    at the top, never for a required one, never for one that the schema does not declare. (vercel/ai#11869,
-    anomalyco/opencode#33626)
+    An empty string is dropped unless the argument's schema names it (`enum`, `const`, `default`); null is dropped if
+    the argument has a `type` that does not include null. Only top-level arguments are dropped, never a required one,
+    and never one that the schema does not declare (vercel/ai#11869, anomalyco/opencode#33626).
     """
     properties, required = schema.get("properties"), schema.get("required")
     if not isinstance(properties, dict):

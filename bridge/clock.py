@@ -1,4 +1,4 @@
-"""The one source of time, so that a test can hand in another."""
+"""The one source of time, which tests replace."""
 
 import asyncio
 import time
@@ -9,14 +9,14 @@ from typing_extensions import override
 
 
 class Clock:
-    """Real time: `now` for deadlines and pauses, `time` for people."""
+    """The real clock: `now` for deadlines and pauses, `time` for timestamps."""
 
     def now(self) -> float:
-        """Seconds of the event loop's monotonic clock."""
+        """Return the seconds of the event loop's monotonic clock."""
         return asyncio.get_running_loop().time()
 
     def time(self) -> float:
-        """Wall-clock seconds since 1970."""
+        """Return the seconds since 1970 by the wall clock."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:

@@ -1,11 +1,11 @@
 """Every error the bridge raises on purpose, and who has to act on it.
 
-    BridgeError                       who must act
+    BridgeError                       who has to act
     ├── ConfigError                   operator   the config file, a flag or the environment is wrong
     ├── NotConfigured                 operator   no upstream is set
     ├── ArgumentError                 caller     an argument of `respond` is wrong; nothing was sent
-    ├── ReplayError                   operator   a recording, played again, came out otherwise
-    └── UpstreamError                 by status  the Responses endpoint refused, failed or went silent
+    ├── ReplayError                   operator   a replayed run differs from its recording
+    └── UpstreamError                 by status  the upstream refused, failed or went silent
 
 A failed tool call is not in this tree: it is data for the model (`items.CallOutput`), never an exception.
 """
@@ -19,7 +19,7 @@ CONTEXT_EXCEEDED = "context_length_exceeded"
 
 
 class BridgeError(Exception):
-    """An error with one clear sentence for people. `code` is stable and for programs."""
+    """An error with one clear sentence for people, and a stable `code` for programs."""
 
     code = "bridge_error"
     who: Who = "operator"
@@ -30,7 +30,7 @@ class BridgeError(Exception):
 
 
 class ConfigError(BridgeError):
-    """What is wrong in the configuration: file, path inside it, what is wrong, what would be right."""
+    """The configuration is wrong; the message names the file, the path in it, the fault, and what would be right."""
 
     code = "config"
 
@@ -49,7 +49,7 @@ class ArgumentError(BridgeError):
 
 
 class ReplayError(BridgeError):
-    """A recording came out otherwise when it was played again: where, what was recorded, and what is there now."""
+    """A replayed run differs from its recording; the message says where, what was recorded, and what there is now."""
 
     code = "replay"
 
@@ -57,8 +57,8 @@ class ReplayError(BridgeError):
 class UpstreamError(BridgeError):
     """The upstream refused a request, failed, or broke the protocol.
 
-    `status` is the HTTP status or None where there was none (refused, cut, timeout); `code` is the upstream's own
-    code where it sent one; `request_id` is what its operator needs to find the request.
+    `status` is the HTTP status, None if there was none (connection refused or cut, timeout); `code` is the upstream's
+    own code if it sent one; `request_id` is what its operator needs to find the request.
     """
 
     def __init__(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Literal, TypeAlias, TypeVar, get_args
 
-from bridge.items import ErrorInfo
+from bridge.items import ErrorInfo, Notice
 from bridge.json_text import Json, JsonObject
 
 Status: TypeAlias = Literal["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"]
@@ -218,6 +218,11 @@ KINDS: dict[str, type[Event]] = {kind.type: kind for kind in (*get_args(Kept), *
 def stamp(event: Kept, *, seq: int, at: float) -> Kept:
     """The event with its number and its time."""
     return replace(event, seq=seq, at=at)
+
+
+def tell_notice(notice: Notice) -> Notified:
+    """Make the event that tells a notice."""
+    return Notified(code=notice["code"], message=notice["message"])
 
 
 def find_all(events: "list[Kept]", kind: type[AnyEvent]) -> list[AnyEvent]:

@@ -1,31 +1,33 @@
 """The vocabulary of the Responses API that the bridge reads: items, calls, responses, outputs. Data only.
 
-Only what is read is named here. Everything else travels untouched: an item is encoded once, when it arrives, and is
-sent back as that JSON text, so `phase`, `encrypted_content`, `caller` and fields nobody knows yet survive.
+Only fields that the bridge reads are named here. All others pass unchanged: an item is encoded once, when it arrives,
+and sent back as that JSON text, so `phase`, `encrypted_content`, `caller` and fields of the future survive.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict  # before Python 3.12, pydantic (which reads recorded notices) needs this one
 
 from bridge.json_text import Json, JsonObject, encode
 
 CALL_TYPES = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
-"""Items that wait for an answer, and the type of the item that answers them."""
+"""The types of items that need a call output, and the type of that output."""
 
 OWN_NAMES = ("read_output", "find_tools")
-"""Names that the bridge keeps for the tools of a run's own: no server's tool is called so."""
+"""Names reserved for the run's own tools: no server's tool gets one of them as its model name."""
 
 
 class Notice(TypedDict):
-    """Something the caller should know about a run that did not end it."""
+    """Something that the caller should know about a run, but that did not end it."""
 
     code: str
     message: str
 
 
 class ErrorInfo(TypedDict):
-    """Why a run failed: `respond`'s `error`."""
+    """The reason why a run failed: `error` in the result of `respond`."""
 
     code: str
     message: str
@@ -35,12 +37,12 @@ class ErrorInfo(TypedDict):
 
 
 class Response(TypedDict):
-    """What one upstream request came to, whatever shape the upstream sent it in."""
+    """The outcome of one upstream request, in one shape whatever the upstream sent."""
 
     id: str | None
     model: str | None
     status: str
-    """completed, incomplete, failed or cancelled: the upstream's own word."""
+    """The upstream's own status: completed, incomplete, failed or cancelled."""
     output: list[JsonObject]
     usage: JsonObject | None
     incomplete_reason: str | None
@@ -49,7 +51,7 @@ class Response(TypedDict):
 
 
 class CallOutput(TypedDict):
-    """What one function call came to: `output` is what the model reads, a text or a list of content parts."""
+    """The outcome of one function call; the model reads `output`, a text or a list of content parts."""
 
     output: str | list[JsonObject]
     is_error: bool
@@ -57,39 +59,41 @@ class CallOutput(TypedDict):
     tool: str | None
     notices: NotRequired[list[Notice]]
     found: NotRequired[list[str]]
-    """Names of tools that the following requests are to carry."""
+    """Names of tools that the next requests of the run must carry."""
     kept: NotRequired[dict[str, str]]
-    """The texts that had to be cut, whole, by the ids that `read_output` reads them by."""
+    """The full texts of those that had to be cut, by the ids that `read_output` takes."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A function call of a response. `call_id` may repeat between turns, so a run keys by (turn, index)."""
+    """A function call of a response. Its `call_id` may occur again in another turn, so a run keys calls by (turn,
+    index)."""
 
     call_id: str
     name: str
     arguments: Json
-    """The arguments as the upstream sent them: JSON text by the API, an object from some compatible servers."""
+    """The arguments as the upstream sent them: a JSON text in the API, an object from some compatible servers."""
     item: JsonObject = field(repr=False)
 
     @property
     def is_complete(self) -> bool:
-        """False for a call that was cut short: its arguments are truncated and must not be executed."""
-        return self.item.get("status") in (None, "completed", "in_progress")  # the last where nobody said the end
+        """Tell whether the call is whole; one that was cut short has truncated arguments and must not be executed."""
+        # "in_progress" stays where an upstream never reports the end of an item.
+        return self.item.get("status") in (None, "completed", "in_progress")
 
 
 @dataclass(frozen=True)
 class Last:
-    """The response that a request goes on from."""
+    """The response that a request continues."""
 
     response_id: str
     known: int
-    """How many of the request's items were in it or before it."""
+    """The number of the request's items that this response and those before it already contain."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One request to the upstream, in parts: the upstream joins them to a body without encoding anything twice."""
+    """One request to the upstream, in parts that are joined to a body without encoding anything twice."""
 
     parameters: Mapping[str, Json]
     """Create parameters other than `input`, `tools` and `stream`."""
@@ -98,11 +102,11 @@ class Turn:
     tools: Sequence[str]
     """The tools, each as its JSON text; the same texts in the same order every turn, so that prompt caches hold."""
     last: Last | None = None
-    """For an upstream that keeps responses; to any other all items are sent."""
+    """The response to continue, for an upstream that stores responses; any other gets all items."""
 
 
 def find_calls(output: Iterable[JsonObject]) -> list[Call]:
-    """The calls among the items of a response, in order."""
+    """Find the calls among the items of a response, in order."""
     return [
         Call(
             call_id=str(item.get("call_id") or ""),
@@ -116,7 +120,7 @@ def find_calls(output: Iterable[JsonObject]) -> list[Call]:
 
 
 def answer_call(call: Call, output: str | list[JsonObject]) -> JsonObject:
-    """The item that answers `call`. The call's `caller` is echoed: programmatic calls are routed back by it."""
+    """Build the call output for `call`. The call's `caller` is echoed: programmatic calls are routed back by it."""
     answer: JsonObject = {
         "type": CALL_TYPES[str(call.item["type"])],
         "call_id": call.call_id,
@@ -128,9 +132,9 @@ def answer_call(call: Call, output: str | list[JsonObject]) -> JsonObject:
 
 
 def read_text(output: Iterable[JsonObject]) -> str:
-    """The text of the messages among `output`, refusals included: a refusal is an answer, not silence.
+    """Read the text of the messages among `output`, refusals included: a refusal is an answer, not silence.
 
-    Beside an answer, messages whose `phase` is `commentary` are no part of it.
+    Messages whose `phase` is `commentary` count only where there are no others.
     """
     messages = [item for item in output if item.get("type", "message") == "message"]
     answers = [item for item in messages if item.get("phase") != "commentary"]
@@ -146,7 +150,8 @@ def _read_content(content: Json) -> Iterator[str]:
 
 
 def read_usage(usage: JsonObject | None) -> dict[str, int]:
-    """input, output and total tokens of a response; missing, null and chat-style fields count as they can."""
+    """Read the input, output and total tokens of a response; fields may be missing, null or named as in chat
+    completions."""
     usage = usage or {}
     spent = {
         "input_tokens": _count(usage, "input_tokens") or _count(usage, "prompt_tokens"),
@@ -162,12 +167,12 @@ def _count(usage: JsonObject, name: str) -> int:
 
 
 def encode_error(code: str, message: str, **details: Json) -> str:
-    """The one form in which the model reads that a call failed: a call output has no flag for it."""
+    """Encode a failed call for the model, always in this form: a call output has no error flag."""
     return encode({"error": code, "message": message} | details)
 
 
 def fail_call(
     code: str, message: str, *, server: str | None = None, tool: str | None = None, **details: Json
 ) -> CallOutput:
-    """The output of a call that came to nothing; server and tool are those that it was meant for, where there are."""
+    """Make the output of a failed call; server and tool are those it was meant for, if known."""
     return {"output": encode_error(code, message, **details), "is_error": True, "server": server, "tool": tool}

@@ -1,4 +1,4 @@
-"""JSON texts: values from outside as they may be, and back to the shortest text that says them."""
+"""JSON texts: decoding those from outside, and encoding values as compact text."""
 
 import json
 import math
@@ -13,29 +13,29 @@ JsonObject: TypeAlias = dict[str, Json]
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 MAX_DEPTH = 100
-"""Deeper values cannot be sent to a host: the SDK's writer gives up at about 200."""
+"""Levels of nesting that are accepted; the SDK cannot write values deeper than about 200 to a host."""
 
 
 def encode(value: Json) -> str:
-    """The compact JSON text of `value`, without escapes for other scripts and without lone surrogates.
+    """Encode `value` as compact JSON text, with other scripts unescaped and lone surrogates replaced by U+FFFD.
 
-    A lone surrogate (half an emoji) cannot be encoded as UTF-8 and would end the connection it is written to, so it
-    becomes U+FFFD. NaN and infinity raise ValueError: JSON has neither.
+    A lone surrogate (half an emoji) cannot be encoded as UTF-8, and would end the connection it is written to. Raises
+    ValueError for NaN and infinity, which JSON does not have.
     """
     try:
         text = to_json(value).decode()
-    except ValueError:  # a lone surrogate, or nested deeper than it goes
+    except ValueError:  # a lone surrogate, or nested too deeply for pydantic_core
         return _encode_slowly(value)
     return _encode_slowly(value) if _may_have(text, "NaN") or _may_have(text, "Infinity") else text
 
 
 def _may_have(text: str, literal: str) -> bool:
-    """Whether it stands where a number may; in base64 it stands by chance, once in a quarter of a megabyte."""
-    place = text.find(literal)
-    while place >= 0:
-        if place == 0 or text[place - 1] in ":[,-":
+    """Tell whether `literal` occurs where a number may; in base64 "NaN" occurs by chance, once in 250 kB."""
+    index = text.find(literal)
+    while index >= 0:
+        if index == 0 or text[index - 1] in ":[,-":
             return True
-        place = text.find(literal, place + 1)
+        index = text.find(literal, index + 1)
     return False
 
 
@@ -44,9 +44,10 @@ def _encode_slowly(value: Json) -> str:
 
 
 def decode(text: str | bytes) -> Json:
-    """The value of a JSON text from outside.
+    """Decode a JSON text from outside.
 
-    Raises ValueError for whatever `encode` could not write again: NaN, infinity (also as 1e999), nesting without end.
+    Raises ValueError for anything that `encode` could not write again: NaN, infinity (also as 1e999), nesting that is
+    too deep.
     """
     try:
         if isinstance(text, bytes):
@@ -57,7 +58,7 @@ def decode(text: str | bytes) -> Json:
 
 
 def read_float(digits: str) -> float:
-    """A number of a JSON text. Raises ValueError for one that is infinite here, such as 1e999."""
+    """Read a number of a JSON text. Raises ValueError for one that is infinite as a float, such as 1e999."""
     number = float(digits)
     return number if math.isfinite(number) else _refuse(digits)
 
@@ -70,18 +71,18 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=read_float)
 
 
 def scrub(text: str) -> str:
-    """`text` with every lone surrogate replaced by U+FFFD."""
+    """Replace every lone surrogate in `text` by U+FFFD."""
     if text.isascii():
         return text
     try:
-        text.encode()  # in a quarter of the time that the pattern takes to find none
+        text.encode()  # takes a quarter of the time of a search with the pattern
     except UnicodeEncodeError:
         return _SURROGATE.sub("\ufffd", text)
     return text
 
 
 def is_deep(value: Json) -> bool:
-    """Whether `value` is nested over MAX_DEPTH levels."""
+    """Tell whether `value` is nested over MAX_DEPTH levels."""
     layer: list[Json] = [value]
     for _ in range(MAX_DEPTH):
         layer = [

@@ -1,4 +1,4 @@
-"""What keeps two programs from talking over a network, in words for people."""
+"""Explanations of network errors, for people."""
 
 import os
 import re
@@ -11,9 +11,10 @@ import httpx2
 
 
 def explain_network(error: BaseException, host: str = "") -> str:
-    """Refused, not found, not trusted, too late or cut: what the first of its causes says that says anything.
+    """Explain a network error: refused, unknown name, untrusted certificate, timeout or cut connection.
 
-    `host` is whom it was about, where the error knows no request.
+    The explanation is that of the first error in its chain of causes that has one. `host` is the host it was about, if
+    the error has no request.
     """
     host = host or _find_host(error)
     words = (_explain(cause, host) for cause in _trace(error))
@@ -21,13 +22,13 @@ def explain_network(error: BaseException, host: str = "") -> str:
 
 
 def _find_host(error: BaseException) -> str:
-    with suppress(RuntimeError):  # it has none
+    with suppress(RuntimeError):  # the error has no request
         return error.request.url.host if isinstance(error, httpx2.RequestError) else ""
     return ""
 
 
 def _trace(error: BaseException | None) -> Iterator[BaseException]:
-    """The error and what led to it; of several attempts the first one."""
+    """Yield the error and its chain of causes; of a group, only the first error."""
     while error is not None:
         yield error
         cause = error.__cause__ or error.__context__
@@ -41,11 +42,11 @@ def _explain(error: BaseException, host: str) -> str | None:
         case ssl.SSLError():
             return None
         case socket.gaierror(errno=number):
-            doubt = " just now" if number == socket.EAI_AGAIN else ""
-            return f"the name {host} is not known{doubt}" if host else f"its name is not known{doubt}"
+            suffix = " just now" if number == socket.EAI_AGAIN else ""
+            return f"the name {host} is not known{suffix}" if host else f"its name is not known{suffix}"
         case httpx2.TimeoutException() | TimeoutError():
             return "it did not answer in time"
-        case OSError():  # asyncio has the errors of several addresses in one text
+        case OSError():  # asyncio joins the errors of several addresses to one text
             number = re.search(r"\[Errno (\d+)\]", f"[Errno {error.errno}] {error}")
             return os.strerror(int(number[1])).lower() if number else None
         case _:

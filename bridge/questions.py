@@ -1,4 +1,4 @@
-"""Questions that only the person at the host can answer, and their answers; no model ever can."""
+"""Questions that only the person at the host can answer, never a model, and their answers."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,58 +8,59 @@ from bridge.json_text import JsonObject, encode
 
 YES, NO = "run it", "do not run it"
 MAX_SHOWN_CHARS = 4000
-"""Of a call's arguments. What is left out is said: an approval of what cannot be seen would be none."""
+"""The most characters of a call's arguments in a question. A longer text says how much is not shown, because nobody can
+approve what they cannot see."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """Something that a call cannot go on without."""
+    """A question whose answer a call needs before it can go on."""
 
     server: str
-    """The connected server that it is about."""
+    """The connected server that the question is about."""
     message: str
-    """What the person is shown."""
+    """The text that the person is shown."""
     schema: JsonObject
-    """What they answer with: a JSON Schema of the flat kind that MCP's form elicitation has."""
+    """The form of the answer: a JSON Schema of the flat kind that MCP's form elicitation allows."""
     is_approval: bool = False
-    """Whether it is ours, of a call to run, and not one of the server's own."""
+    """True for our own question whether a call may run, False for a question of the server."""
 
 
 class Answer(TypedDict):
-    """What came of a question."""
+    """The outcome of a question."""
 
     action: Literal["accept", "decline", "cancel", "unasked"]
-    """The person's action, by MCP's words for it; "unasked": there was none, for `reason`."""
+    """The person's action, named as in MCP; "unasked" if nobody was asked or nobody answered."""
     content: JsonObject
-    """What they answered with, where they accepted."""
+    """The filled-in form, if the person accepted."""
     reason: str
-    """Why nobody was asked, or nobody answered; or what to think of an answer: the end of a sentence."""
+    """Why nobody was asked or nobody answered; or a remark on how far the answer can be trusted. It ends a sentence."""
 
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]
 
 
 def leave_unasked(reason: str) -> Answer:
-    """The answer where there is none."""
+    """Return the answer that stands for a question that was not asked or not answered."""
     return {"action": "unasked", "content": {}, "reason": reason}
 
 
 async def ask_nobody(_question: Question) -> Answer:
-    """Where there is nobody to ask."""
+    """Answer every question with "unasked", where there is nobody to ask."""
     return leave_unasked("nobody can be asked here")
 
 
 async def say_yes(question: Question) -> Answer:
-    """For who has said so before: every call may run. What a server asks of the person is not known to anybody here."""
+    """Approve every call, for a person who has agreed in advance; a server's own questions stay unasked."""
     if question.is_approval:
         return {"action": "accept", "content": {"answer": YES}, "reason": ""}
     return await ask_nobody(question)
 
 
 def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
-    """Whether `tool` of `server` may run with these arguments."""
+    """Build the question whether `tool` of `server` may run with these arguments."""
     message = f'The model wants to run "{tool}" of "{server}" with {show_arguments(arguments)}. Run it?'
-    # No default, and a choice that must be made: a form that is sent off as it stands approves nothing.
+    # A required choice without a default: a form that is submitted unchanged approves nothing.
     choice: JsonObject = {"type": "string", "title": "Run it?", "enum": [NO, YES]}
     return Question(
         server,
@@ -70,12 +71,13 @@ def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
 
 
 def is_yes(answer: Answer) -> bool:
-    """Whether the person approved, in so many words."""
+    """Tell whether the person chose to run the call; accepting the form alone is not enough."""
     return answer["action"] == "accept" and answer["content"].get("answer") == YES
 
 
 def show_arguments(arguments: JsonObject) -> str:
-    """Arguments as JSON for people: nothing that could hide or reorder a part of it, and no more than fits a dialog."""
+    """Format arguments as JSON for people, short enough for a dialog, with every character escaped that could hide or
+    reorder a part of it."""
     text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in encode(arguments))
     if len(text) <= MAX_SHOWN_CHARS:
         return text

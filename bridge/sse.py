@@ -1,19 +1,18 @@
-"""The bytes of a server-sent event stream as events, in linear time and bounded.
+"""Parses server-sent events, in linear time and with bounded memory.
 
-Covers what the SDK's own readers leave open (mcp 2.3, httpx2 2.16): an event over the limit ends the stream for
-everybody. That limit can be set for Streamable HTTP; for the SSE transport see `detour.py`.
+Replaces the readers of mcp 2.3 and httpx2 2.16, with which one event over the limit ends the stream, and so every call
+that uses it. Their limit can be set for Streamable HTTP; for the SSE transport see `hub/transports/large_messages.py`.
 """
 
 import codecs
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from bridge.jsonrpc.lines import LineSplitter, Overlong
+from bridge.jsonrpc.lines import KEPT_BYTES, LineSplitter, Overlong
 
 
-@dataclass
+@dataclass(slots=True)
 class Event:
-    """One event. `data` over the limit is `Overlong`; `retry` is in milliseconds."""
+    """A server-sent event. `data` over the limit is an `Overlong`; `retry` is in milliseconds."""
 
     name: str = "message"
     data: bytes | Overlong = b""
@@ -21,7 +20,7 @@ class Event:
     retry: int | None = None
 
     def encode(self) -> bytes:
-        """The event as bytes of a stream, with what it says and nothing else."""
+        """Encode the event as bytes of a stream. Fields that are not set are left out."""
         assert isinstance(self.data, bytes)
         lines = [] if self.name == "message" else [b"event: " + self.name.encode()]
         lines += [] if self.id is None else [b"id: " + self.id]
@@ -30,70 +29,72 @@ class Event:
         return b"\n".join(lines) + b"\n\n" if lines else b""
 
 
-@dataclass
 class EventReader:
-    """Makes events of chunks, by the rules of HTML's "event stream interpretation"."""
+    """A parser that turns chunks into events, by the rules of HTML's "event stream interpretation".
 
-    limit: int
-    """Bytes of data of one event."""
-    _event: Event = field(default_factory=Event)
-    _data: list[bytes] = field(default_factory=list[bytes])
-    _size: int = 0
-    _overlong: Overlong | None = None
-    _is_first: bool = True
-    _ends_in_cr: bool = False
+    Of an event of more than `limit` bytes, only the beginning and the end are kept.
+    """
 
-    def __post_init__(self) -> None:
-        self._lines = LineSplitter(self.limit + len("data: "))
+    def __init__(self, limit: int) -> None:
+        self._blocks = LineSplitter(limit, b"\n\n")
+        self._is_first = True
+        self._after_cr = False
+        self._held = b""
 
-    def feed(self, chunk: bytes) -> Iterator[Event]:
-        """The events that `chunk` completes, in order."""
-        for line in self._lines.feed(self._unify(chunk)):
-            if self._is_first and isinstance(line, bytes):
-                line = line.removeprefix(codecs.BOM_UTF8)
-            self._is_first = False
-            if line:
-                self._read(line)
-            elif event := self._take():
-                yield event
+    @property
+    def is_over(self) -> bool:
+        """True if the incomplete event is already over the limit."""
+        return self._blocks.is_over
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """Return the events that `chunk` completes, in order. Events without data, id and `retry` are left out."""
+        events = list[Event]()
+        for block in self._blocks.feed(self._unify(chunk)):
+            event = self._read(block)
+            if event.data or event.id is not None or event.retry is not None:
+                events.append(event)
+        return events
 
     def _unify(self, chunk: bytes) -> bytes:
-        """Lines may end in CR LF, LF or CR: all as LF, also where a chunk ends between the two."""
-        if self._ends_in_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]
-            self._ends_in_cr = False
-        if chunk:
-            self._ends_in_cr = chunk.endswith(b"\r")
-        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        """Convert the line ends of `chunk` (CR LF, LF or CR) to LF, also where it ends between CR and LF.
 
-    def _read(self, line: bytes | Overlong) -> None:
-        if isinstance(line, Overlong):
-            if line.head.startswith(b"data:"):
-                self._overlong = Overlong(line.head[5:], line.tail, line.size - 6, self.limit)
-            return
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        match name:
-            case b"data":
-                self._add(value)
-            case b"event":
-                self._event.name = value.decode("utf-8", "replace") or "message"
-            case b"id" if b"\0" not in value:
-                self._event.id = value
-            case b"retry" if value.isdigit():
-                self._event.retry = int(value[:9])
-            case _:  # a comment, or a field that means nothing
-                pass
+        A final LF is held back until the next chunk: it may be the first half of a blank line.
+        """
+        if not chunk:
+            return chunk
+        if b"\r" in chunk or self._after_cr:
+            lines = chunk.removeprefix(b"\n") if self._after_cr else chunk
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = lines.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        chunk = self._held + chunk
+        self._held = b"\n" if chunk.endswith(b"\n") and not chunk.endswith(b"\n\n") else b""
+        return chunk.removesuffix(self._held)
 
-    def _add(self, value: bytes) -> None:
-        self._size += len(value) + 1
-        if self._size > self.limit + 1:
-            self._overlong = Overlong(self._data[0] if self._data else value, value, self._size, self.limit)
-        else:
-            self._data.append(value)
-
-    def _take(self) -> Event | None:
-        event, data, overlong = self._event, b"\n".join(self._data), self._overlong
-        self._event, self._data, self._size, self._overlong = Event(), list[bytes](), 0, None
-        event.data = overlong or data
-        return event if event.data or event.id is not None or event.retry is not None else None
+    def _read(self, block: bytes | Overlong) -> Event:
+        if isinstance(block, Overlong):
+            ends = block.head + block.tail  # joined without a line end, so that no data is mistaken for a field
+            event = self._read(ends)
+            assert isinstance(event.data, bytes)
+            size = block.size - len(ends) + len(event.data)
+            event.data = Overlong(event.data[:KEPT_BYTES], event.data[-KEPT_BYTES:], size, block.limit)
+            return event
+        if self._is_first:
+            self._is_first = False
+            block = block.removeprefix(codecs.BOM_UTF8)
+        event, data = Event(), list[bytes]()
+        for line in block.split(b"\n"):
+            name, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            match name:
+                case b"data":
+                    data.append(value)
+                case b"event":
+                    event.name = value.decode("utf-8", "replace") or "message"
+                case b"id" if b"\0" not in value:
+                    event.id = value
+                case b"retry" if value.isdigit():
+                    event.retry = int(value[:9])
+                case _:  # a comment, or an unknown field
+                    pass
+        event.data = b"\n".join(data)
+        return event

@@ -1,4 +1,4 @@
-"""What the operator reads: log lines on stderr or in a file, with every configured secret blanked."""
+"""Logging to stderr or a file, with every configured secret blanked."""
 
 import base64
 import json
@@ -21,9 +21,10 @@ BLANK = "***"
 MAX_WAITING_LINES = 1000
 FLUSH_S = 0.3
 JSON_DEPTH = 4
-"""JSON stands in JSON: a tool's output in a request, arguments in an item in an event."""
+"""How many times a secret may be encoded as JSON: JSON texts contain others, such as arguments in an item in an event.
+"""
 SHORTEST_FORM = 6
-"""Characters. The base64 of a short secret has pieces that occur everywhere."""
+"""The shortest encoded form that is blanked, in characters: pieces of base64 of a short secret occur everywhere."""
 
 
 _DELTA = re.compile(r'("delta"\s*:\s*")((?:[^"\\]|\\.)*)"')
@@ -41,7 +42,7 @@ class Redactor:
         return self._pattern.sub(BLANK, text) if self._pattern else text
 
     def clean(self, value: Json) -> Json:
-        """The value with each text in it redacted: what is left is JSON, whatever a secret looks like."""
+        """Redact each text in a JSON value; the result is valid JSON, whatever a secret looks like."""
         match value:
             case str():
                 return self(value)
@@ -69,16 +70,19 @@ def _encode_all(secret: str) -> set[str]:
 
 
 def _encode_base64(secret: str) -> Iterator[str]:
-    """What stands in a base64 text for `secret`, wherever in the text that was encoded it began."""
+    """Yield the characters that `secret` becomes within a longer base64 text, for each offset at which it may begin."""
     data = secret.encode("utf-8", "replace")
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for before in range(3):
-            first, end = -(-before * 8 // 6), (before + len(data)) * 8 // 6  # the characters that are its alone
+            first, end = (
+                -(-before * 8 // 6),
+                (before + len(data)) * 8 // 6,
+            )  # only the characters that no neighbouring byte affects
             yield encode(bytes(before) + data).decode()[first:end]
 
 
-class _Line(logging.Formatter):
-    """One event is one line: control characters in names, errors and other programs' words are escaped."""
+class _LineFormatter(logging.Formatter):
+    """Formats each record as one redacted line: control characters, which foreign texts may contain, are escaped."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -90,8 +94,8 @@ class _Line(logging.Formatter):
         return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\n", " | "))
 
 
-class _Dropping(QueueHandler):
-    """Puts lines into a queue; when that is full, they are dropped."""
+class _DroppingHandler(QueueHandler):
+    """Puts records into a queue, and drops them while it is full."""
 
     @override
     def enqueue(self, record: logging.LogRecord) -> None:
@@ -103,13 +107,16 @@ _waiting: Queue[logging.LogRecord] = Queue(MAX_WAITING_LINES)
 
 
 def _in_background(handler: logging.Handler) -> logging.Handler:
-    """`handler`, written to by a thread: a host that does not read our stderr must not stop the event loop."""
+    """Let a thread write to `handler`: a host that does not read our stderr must not block the event loop."""
     QueueListener(_waiting, handler).start()
-    return _Dropping(_waiting)
+    return _DroppingHandler(_waiting)
 
 
 def flush_log() -> bool:
-    """Give the thread a moment for the last lines; False when it is stuck, as then an orderly exit would be."""
+    """Wait up to FLUSH_S seconds for the thread to write the last lines.
+
+    Return False if it is stuck: a normal exit would then be stuck too.
+    """
     deadline = time.monotonic() + FLUSH_S
     while _waiting.unfinished_tasks and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -117,19 +124,19 @@ def flush_log() -> bool:
 
 
 def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_background: bool = False) -> None:
-    """Log at `level` to `file`, or to stderr. The libraries stay quiet: at DEBUG they log whole messages.
+    """Log at `level` to `file`, or to stderr. Libraries log errors only: at DEBUG they would log whole messages.
 
-    `in_background`: nothing waits for the log to be written; lines that nobody reads are dropped.
+    `in_background`: a thread writes the log; if it cannot keep up, lines are dropped.
     """
     handler: logging.Handler = (
         logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
     )
-    handler.setFormatter(_Line(redact))
+    handler.setFormatter(_LineFormatter(redact))
     root = logging.getLogger()
     root.handlers[:] = [_in_background(handler) if in_background else handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("bridge").setLevel(level.upper())
-    for library in ("mcp", "client", "httpx2", "httpcore2"):  # `client` is mcp's, by a name of its own
+    for library in ("mcp", "client", "httpx2", "httpcore2"):  # `client` is a logger of mcp's
         logging.getLogger(library).setLevel(logging.ERROR)
-    # Of a body that is no message it logs a traceback with the body; the client is told, and has to mend it.
+    # It logs a traceback with the whole body if that is not a message; the client gets an error and can correct it.
     logging.getLogger("mcp.server.sse").setLevel(logging.CRITICAL)

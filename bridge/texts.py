@@ -1,18 +1,20 @@
-"""Texts: what of them fits, and about how many tokens they are."""
+"""Texts: cutting long ones, and estimating their tokens."""
 
 import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 Keep: TypeAlias = Callable[[str, bytes], str]
-"""Keeps a text that had to be cut, given also as UTF-8, and says in a few words how the rest of it can be read."""
+"""Stores the full text (also given as UTF-8) of one that had to be cut, and returns a phrase that tells how to read the
+rest."""
 
 FILE_TOKENS = 1000
-"""For a picture or a file that an item carries, whatever its size: about the price of a picture."""
+"""Tokens for an image or file in an item, whatever its size: about what an image costs."""
 PER_CHAR, PER_NUMBER = 0.23, 1.5
-"""For every character, and besides for every number: it begins a token, and what follows it begins the next."""
+"""Tokens for every character, and in addition for every number: a number begins a token, and the text after it begins
+the next."""
 PER_KIND = {b"\n": 1.0, b"0": 0.07, b"aA": 0.8}
-"""Besides, for a new line, a digit, and a capital that goes on after a small letter."""
+"""In addition, for a new line, a digit, and a capital letter that follows a small one."""
 PER_SCRIPT = {
     0xC2: 0.75,  # accents
     0xCD: 0.13,  # Greek
@@ -25,17 +27,18 @@ PER_SCRIPT = {
     0xEE: 0.0,  # Chinese punctuation
     0xF0: 1.6,  # emoji
 }
-"""Besides, for a character of a script, by the first of its bytes in UTF-8: from this one up to the next."""
+"""In addition, for a character by its script: its first byte in UTF-8 lies between this key and the next."""
 LONG_CHARS, SAMPLES = 8192, 32
-"""How much of a text is looked at, and in how many parts of it where it is longer."""
+"""Characters of a text that are read for an estimate, and the number of samples they are taken in if it is longer."""
 
 
 def cut_middle(text: str, limit_bytes: int, keep: Keep | None = None) -> str:
-    """`text` within `limit_bytes` of UTF-8: its head and its tail, and between them what is missing.
+    """Cut `text` to about `limit_bytes` of UTF-8: its head and its tail, and between them a mark that says what is
+    missing.
 
-    A text that is cut is given to `keep`, whose words the mark ends with.
+    A text that is cut is given to `keep`, whose phrase ends the mark.
     """
-    if len(text) * 4 <= limit_bytes:  # no character takes more
+    if len(text) * 4 <= limit_bytes:  # no character takes more than four bytes
         return text
     data = text.encode("utf-8", "replace")
     if len(data) <= limit_bytes:
@@ -46,27 +49,27 @@ def cut_middle(text: str, limit_bytes: int, keep: Keep | None = None) -> str:
     return f"{data[:start].decode()}\n{mark}\n{data[end:].decode()}"
 
 
-def find_cut(data: bytes, place: int, *, forward: bool = False) -> int:
-    """The nearest offset from `place` back (or `forward`) where UTF-8 may be cut: never inside a character."""
-    while 0 < place < len(data) and data[place] & 0xC0 == 0x80:
-        place += 1 if forward else -1
-    return min(max(place, 0), len(data))
+def find_cut(data: bytes, offset: int, *, forward: bool = False) -> int:
+    """Find the nearest offset at or before `offset` (with `forward`: at or after it) that is not inside a character."""
+    while 0 < offset < len(data) and data[offset] & 0xC0 == 0x80:
+        offset += 1 if forward else -1
+    return min(max(offset, 0), len(data))
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens `text` is to a model: a text as such, or the JSON text of an item, a tool or a request.
+    """Estimate the tokens of a plain text, or of the JSON text of an item, a tool or a request.
 
-    The rates are fitted to OpenAI's vocabulary o200k, and keep within 0.75 and 1.35 of it for prose in many languages,
-    tools, code, numbers and base64. A picture or file in an item, as a `data:` URL, is no text and costs FILE_TOKENS.
+    The rates are fitted to OpenAI's vocabulary o200k: for prose in many languages, tools, code, numbers and base64 the
+    estimate is 0.75 to 1.35 times its count. An image or file in an item, as a `data:` URL, costs FILE_TOKENS.
     """
     files = 0
     if len(text) <= LONG_CHARS or any(" " not in part and '"' not in part for part in _sample(text)):
-        text, files = _take_files(text)  # where there is base64: to search all of a long text takes a while
+        text, files = _strip_files(text)  # a long text only where a sample looks like base64: the search takes a while
     return math.ceil(_count_tokens(text)) + files * FILE_TOKENS
 
 
-def _take_files(item: str) -> tuple[str, int]:
-    """An item's JSON text without the files in it, and how many there are."""
+def _strip_files(item: str) -> tuple[str, int]:
+    """Return an item's JSON text without the files in it, and their number."""
     first, *others = item.split('":"data:')
     texts, files = [first], 0
     for other in others:
@@ -77,13 +80,13 @@ def _take_files(item: str) -> tuple[str, int]:
 
 
 def _sample(text: str) -> list[str]:
-    """Parts of a long text, evenly spaced."""
+    """Return evenly spaced parts of a long text."""
     step = len(text) // SAMPLES
     return [text[start : start + LONG_CHARS // SAMPLES] for start in range(0, step * SAMPLES, step)]
 
 
 def _count_tokens(text: str) -> float:
-    """Tokens of what is read as text; of a long one, a sample stands for all of it."""
+    """Estimate the tokens of a text without files; a long one is judged by a sample."""
     if len(text) > LONG_CHARS:
         sample = "".join(_sample(text))
         return _count_tokens(sample) * len(text) / len(sample)
@@ -95,7 +98,7 @@ def _count_tokens(text: str) -> float:
 
 
 def _find_kind(byte: int) -> int:
-    """The byte that stands for all of its kind."""
+    """Return the byte that stands for all bytes of the same kind."""
     if byte >= 0x80:
         return max((first for first in PER_SCRIPT if first <= byte), default=0x80)
     char = chr(byte)

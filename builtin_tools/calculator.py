@@ -1,10 +1,10 @@
-"""Arithmetic on numbers as they were written, rounded once at the end.
+"""Arithmetic on decimal numbers as the caller wrote them, rounded once at the end.
 
-The one rule: an operand is the decimal number that the caller wrote, the result is computed exactly, and it is rounded
-once. Two integers give an integer, with every digit, where the result is one; everything else gives the double nearest
-to the exact result. So 0.1 + 0.2 is 0.3, not the 0.30000000000000004 that adding two doubles would give.
+The result is computed exactly and then rounded once. Two integers with an integer result give every digit of it;
+everything else gives the double nearest to the exact result. So 0.1 + 0.2 is 0.3, not the 0.30000000000000004 that
+adding two doubles would give.
 
-The exception is a power that is irrational or too long to write out: 60 digits of it are computed and then rounded.
+The exception is a power that is irrational or too long to write out: it is computed to 60 digits and then rounded.
 """
 
 import decimal
@@ -21,10 +21,10 @@ from typing_extensions import override
 Operation = Literal["add", "subtract", "multiply", "divide", "power"]
 
 MAX_BITS = 4096
-"""The longest integer taken or returned, about 1,233 digits: Python itself writes none above 4,300 digits."""
+"""Bits of the largest integer accepted or returned, about 1,233 digits; Python itself prints at most 4,300 digits."""
 
 SAFE_INTEGER = 2**53 - 1
-"""The largest integer that a reader with doubles alone, such as JavaScript, takes in unchanged."""
+"""The largest integer that a reader with only doubles, such as JavaScript, reads unchanged."""
 
 _DIGITS = decimal.Context(prec=60, Emax=5000, Emin=-5000)
 
@@ -45,13 +45,13 @@ class Calculation(BaseModel):
 
 
 def calculate(operation: Operation, a: int | float, b: int | float) -> Calculation:
-    """`a` and `b` are finite. Raises ToolError where there is no result, or none that can be told."""
+    """Calculate with finite `a` and `b`. Raises ToolError if the result is undefined or too large."""
     _refuse_too_long(a)
     _refuse_too_long(b)
     try:
         value = _OPERATIONS[operation](_as_written(a), _as_written(b))
-        whole = isinstance(a, int) and isinstance(b, int) and isinstance(value, Fraction) and value.denominator == 1
-        result = int(value) if whole else float(value)
+        is_whole = isinstance(a, int) and isinstance(b, int) and isinstance(value, Fraction) and value.denominator == 1
+        result = int(value) if is_whole else float(value)
     except (OverflowError, decimal.Overflow):
         raise ToolError("The result is too large.") from None
     _refuse_too_long(result)
@@ -65,7 +65,8 @@ def _refuse_too_long(number: int | float) -> None:
 
 
 def _as_written(number: int | float) -> Decimal:
-    """Python writes a float with the fewest digits that mean it, which are the caller's unless those were over 15."""
+    """Return the decimal that the caller wrote: Python prints a float with the fewest digits that identify it, which
+    are the caller's digits unless there were more than 15."""
     return Decimal(str(number))
 
 
@@ -87,7 +88,7 @@ def _power(a: Decimal, b: Decimal) -> Fraction | float:
         if base < 0:
             raise ToolError("A negative number raised to a fraction is not a real number.")
         return _approximate_power(a, b)
-    # Known before the power is computed: its numerator or its denominator is longer than this, at most twice as long.
+    # A bound that needs no power: its numerator or its denominator has more bits than this, at most twice as many.
     bits = (max(abs(base.numerator), base.denominator).bit_length() - 1) * abs(exponent)
     if bits < MAX_BITS:
         return base**exponent.numerator

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
 LONGEST_NAME = 64
-"""Characters of an unknown zone name that are compared with the known ones; comparing costs time per character."""
+"""The most characters of an unknown zone name that are compared with known ones; each costs time."""
 
 
 class CurrentTime(BaseModel):
@@ -37,14 +37,14 @@ class CurrentTime(BaseModel):
 
 
 def utc_now() -> datetime:
-    """The system clock."""
+    """Return the system clock's time, in UTC."""
     return datetime.now(UTC)
 
 
 def tell_time(timezone: str | None = None, *, now: Callable[[], datetime] = utc_now) -> CurrentTime:
-    """The time in `timezone`, or in this machine's own zone without one.
+    """Tell the time in `timezone`, by default in this machine's own zone.
 
-    `now` is the clock: it returns an aware datetime. Raises ToolError for an unknown zone.
+    `now` is the clock, which returns an aware datetime. Raises ToolError for an unknown zone.
     """
     instant = now().astimezone(UTC).replace(microsecond=0)
     local = instant.astimezone(find_zone(timezone) if timezone is not None else None)
@@ -59,27 +59,27 @@ def tell_time(timezone: str | None = None, *, now: Callable[[], datetime] = utc_
 
 @functools.cache
 def zone_names() -> frozenset[str]:
-    """The IANA names this machine knows; empty where it has no time zone database. Read from disk once."""
-    # Some systems keep the machine's own zone among the others, as a link; it is no name of the IANA's.
+    """List the IANA names that this machine knows; none if it has no time zone database. Read from disk once."""
+    # Some systems have the machine's own zone among the others, as a link; that is not an IANA name.
     return frozenset(zoneinfo.available_timezones() - {"localtime"})
 
 
 def find_zone(name: str, *, known: Callable[[], Set[str]] = zone_names) -> zoneinfo.ZoneInfo:
-    """The zone of that exact IANA name; raises ToolError with three near names otherwise.
+    """Find the zone with exactly this IANA name; raises ToolError with three near names otherwise.
 
-    A name is looked up among the known ones before it is ever used as a path, so it cannot reach another file. The
-    `right/` zones, whose clocks count leap seconds, are not known.
+    A name is looked up among the known ones before it is used as a path, so it cannot reach another file. The `right/`
+    zones, whose clocks count leap seconds, are not known.
     """
     if name in known():
         return zoneinfo.ZoneInfo(name)
     if not known():
         raise ToolError("This machine has no time zone database: install `tzdata`, or leave timezone out.")
     near = ", ".join(_near_names(name, known()))
-    raise ToolError(f"timezone should be an IANA name, and {reprlib.repr(name)} is none. Near names: {near}.")
+    raise ToolError(f"timezone should be an IANA name, and {reprlib.repr(name)} is not one. Near names: {near}.")
 
 
 def _near_names(name: str, known: Set[str]) -> list[str]:
-    """The three known names nearest to `name`: of whole names if it has a slash, otherwise of cities."""
+    """Find the three known names nearest to `name`: compared as a whole if it has a slash, else by city."""
     wanted = name[:LONGEST_NAME].strip().lower().replace(" ", "_")
     spelled = {(zone if "/" in wanted else zone.rpartition("/")[2]).lower(): zone for zone in sorted(known)}
     return [spelled[near] for near in difflib.get_close_matches(wanted, spelled, n=3, cutoff=0)]

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import override
 
 SYSTEM_RANDOM = secrets.SystemRandom()
-"""Cannot be seeded or predicted, and has no modulo bias. Fit for draws and dice; make keys and passwords elsewhere,
-since what a tool returns is read by a model and kept in its history."""
+"""A source that cannot be seeded or predicted and has no modulo bias. Fit for draws and dice, but not for keys and
+passwords: a model reads what a tool returns, and its history keeps it."""
 
 
 class RandomNumbers(BaseModel):
@@ -25,9 +25,9 @@ class RandomNumbers(BaseModel):
 
 
 def draw_numbers(low: int, high: int, count: int, *, source: random.Random = SYSTEM_RANDOM) -> RandomNumbers:
-    """`count` independent draws from low..high, both ends included.
+    """Draw `count` independent integers from low..high, both ends included.
 
-    Raises ToolError if low is greater than high: which of the two was meant is not ours to guess.
+    Raises ToolError if low is greater than high: swapping them would be a guess.
     """
     if low > high:
         raise ToolError(f"min should not be greater than max: min is {low} and max is {high}.")

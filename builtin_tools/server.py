@@ -1,4 +1,4 @@
-"""The four built-in tools as one MCP server: what each of them declares, and how a failure reads."""
+"""The four built-in tools as one MCP server: their declarations, and the texts of their failures."""
 
 import inspect
 import logging
@@ -29,21 +29,21 @@ from builtin_tools.system import SystemInfo, read_system
 
 logger = logging.getLogger(__name__)
 
-Context: TypeAlias = ServerRequestContext[dict[str, object]]
+RequestContext: TypeAlias = ServerRequestContext[dict[str, object]]
 
 VERSION = "1.0.0"
-"""Of what the four tools declare and return."""
+"""The version of what the four tools declare and return."""
 
 HARMLESS = ToolAnnotations(read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False)
 
 
 def _whole(value: object) -> object:
-    """JSON Schema counts 1.0 among the integers, pydantic's strict mode does not."""
+    """Turn 1.0 into 1: an integer in JSON Schema, but not in pydantic's strict mode."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Number = Annotated[StrictInt | Annotated[StrictFloat, AllowInfNan(False)], WithJsonSchema({"type": "number"})]
-"""An int stays an int, since a float would lose digits; true, "3" and infinity are refused."""
+"""A number whose ints stay ints, since a float would lose digits; true, "3" and infinity are refused."""
 
 Bound = Annotated[StrictInt, Field(ge=-SAFE_INTEGER, le=SAFE_INTEGER), BeforeValidator(_whole)]
 Count = Annotated[StrictInt, Field(ge=1, le=10), BeforeValidator(_whole)]
@@ -94,11 +94,11 @@ TOOLS: dict[str, Callable[..., object]] = {
     "Calculator": math_calculator,
     "Current time": current_time,
 }
-"""By title, in the order in which they are listed."""
+"""The tools by title, in the order in which they are listed."""
 
 
 def build_server() -> "BuiltinServer":
-    """The built-in server, ready for `mcp.Client(build_server())`."""
+    """Build the built-in server, ready for `mcp.Client(build_server())`."""
     server = BuiltinServer()
     for title, tool in TOOLS.items():
         server.add_tool(tool, title=title)
@@ -106,10 +106,10 @@ def build_server() -> "BuiltinServer":
 
 
 class BuiltinServer(Server[dict[str, object]]):
-    """Tools made of functions, whose failures are one sentence for the model, and which no tool can end.
+    """An MCP server of functions: a failed call is one sentence for the model, and no tool can end the server.
 
-    Not the SDK's own `MCPServer` (mcp 2.3), which brings a terminal library and a cipher along, and takes every call
-    through both.
+    It is not the SDK's own `MCPServer` (mcp 2.3), because that imports a terminal library and a cipher, and passes
+    every call through both.
     """
 
     def __init__(self) -> None:
@@ -124,12 +124,12 @@ class BuiltinServer(Server[dict[str, object]]):
         self._tools: dict[str, Tool] = {}
 
     def add_tool(self, function: Callable[..., object], *, title: str | None = None) -> None:
-        """Offer `function`; its signature and docstring are what is declared."""
+        """Add `function` as a tool; its signature and docstring become the declaration."""
         tool = Tool.from_function(function, title=title, description=inspect.getdoc(function), annotations=HARMLESS)
         self._tools[tool.name] = tool
 
     def list_tools(self) -> list[types.Tool]:
-        """The tools as they are declared, in the order in which they were added."""
+        """List the tools as they are declared, in the order in which they were added."""
         return [
             types.Tool(
                 name=tool.name,
@@ -143,14 +143,14 @@ class BuiltinServer(Server[dict[str, object]]):
         ]
 
     async def call_tool(self, name: str, arguments: dict[str, object]) -> CallToolResult | types.InputRequiredResult:
-        """The result of one call. Raises ToolError with the tool's own words; a crash has none but the tool's name."""
+        """Call a tool. Raises ToolError with the tool's own message; for a crash, with its name only."""
         tool = self._tools.get(name)
         if tool is None:
             raise ToolError(f"Unknown tool: {name}")
         try:
             valid = tool.fn_metadata.validate_arguments(arguments)
         except ValidationError as problem:
-            raise ToolError(_in_words(problem)) from problem
+            raise ToolError(_explain(problem)) from problem
         try:
             result = await tool.fn_metadata.call_fn(tool.fn, tool.is_async, valid)
             return tool.fn_metadata.convert_result(result)
@@ -159,11 +159,11 @@ class BuiltinServer(Server[dict[str, object]]):
         except (Exception, SystemExit) as crash:  # boundary: whatever a tool does, the server goes on
             raise UnexpectedToolError(f"Error executing tool {name}") from crash
 
-    async def _list(self, _ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def _list(self, _ctx: RequestContext, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=self.list_tools())
 
     async def answer(self, params: types.CallToolRequestParams) -> CallToolResult | types.InputRequiredResult:
-        """The result of one call for its caller, also of one that fails."""
+        """Call a tool and return its result; a failure is a result too."""
         try:
             return await self.call_tool(params.name, params.arguments or {})
         except ToolError as error:
@@ -173,17 +173,17 @@ class BuiltinServer(Server[dict[str, object]]):
 
 
 def _answer(result: BaseModel) -> CallToolResult:
-    """The result twice, since a host shows its model one of the two: as a line of text and as structured content."""
+    """Return the result as a line of text and as structured content: a host may show its model only one of them."""
     return CallToolResult(
         content=[TextContent(type="text", text=str(result))],
         structured_content=result.model_dump(mode="json"),
     )
 
 
-def _in_words(problem: ValidationError) -> str:
-    """One sentence with every wrong argument and what it should be; never the value, which may be of any size.
+def _explain(problem: ValidationError) -> str:
+    """Say in one sentence which arguments are wrong and what they should be; never the values, which may be large.
 
-    Of several complaints about one argument the last counts: for a number, it is the one that does not say "integer".
+    Of several errors in one argument the last is told: for a number, it is the one that does not say "integer".
     """
     complaints = {error["loc"][0]: error["msg"] for error in problem.errors(include_url=False, include_input=False)}
     # pydantic says "Input should be ..." and "Field required".

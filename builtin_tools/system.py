@@ -1,4 +1,4 @@
-"""A short, fixed list of facts about this machine; none of them says whose machine it is."""
+"""A short, fixed list of facts about this machine; none identifies it or its owner."""
 
 import functools
 import os
@@ -14,7 +14,7 @@ GIB = 2**30
 
 
 class SystemInfo(BaseModel):
-    """The only facts that are ever told. One that this platform does not give away is null."""
+    """The only facts that are ever told. One that this platform does not provide is null."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -62,8 +62,8 @@ def _boot_minute() -> str:
 
 
 def build_readers() -> Readers:
-    """Where each field of `SystemInfo` comes from. None of these waits; what tells of more than one field is asked once
-    for all of them."""
+    """Build the function that reads each field of `SystemInfo`. None of them waits; fields with a common source are
+    read from it at once."""
     memory, disk = functools.cache(psutil.virtual_memory), functools.partial(psutil.disk_usage, os.sep)
     return {
         "os": platform.system,
@@ -84,7 +84,7 @@ def build_readers() -> Readers:
 
 
 def read_system(readers: Readers | None = None) -> SystemInfo:
-    """Read every fact anew; never raises because one of them cannot be read."""
+    """Read every fact afresh; one that cannot be read is None."""
     readers = readers or build_readers()
     return SystemInfo.model_validate({field: _value(reader) for field, reader in readers.items()})
 

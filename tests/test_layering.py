@@ -26,6 +26,7 @@ MAY_IMPORT = {
 BOTTOM_FOLDERS = {"config", "jsonrpc", "processes", "schemas", "search"}
 
 DOES_WITHOUT = {"bridge.run.loop": {"mcp", "httpx2"}}
+ONE_IMPORTER = {"jsonschema_rs": "bridge.schemas.judge"}
 STANDARD_LIBRARY_ONLY = {
     "bridge.processes.children",
     "bridge.processes.watcher",
@@ -59,6 +60,8 @@ def faults(module: str, target: str) -> Iterator[str]:
         yield f"{module} imports {target}: it may use the standard library only"
     if top in DOES_WITHOUT.get(module, ()):
         yield f"{module} imports {target}: it does without {top}"
+    if module != ONE_IMPORTER.get(top, module):
+        yield f"{module} imports {target}: only {ONE_IMPORTER[top]} does"
     if there is not None and here in MAY_IMPORT and there not in MAY_IMPORT[here]:
         yield f"{module} imports {target}: {here} must not import {there}"
 
@@ -144,6 +147,7 @@ def test_every_import_points_the_right_way(repository: Path) -> None:
         ("bridge/hub/hub.py", "def f():\n    import bridge.offline.rules", "hub must not import offline"),
         ("bridge/run/loop.py", "from mcp.types import Tool", "it does without mcp"),
         ("bridge/run/loop.py", "import httpx2 as httpx", "it does without httpx2"),
+        ("bridge/run/answer.py", "def f():\n    import jsonschema_rs", "only bridge.schemas.judge does"),
         ("bridge/offline/rules.py", "import bridge.app", "offline must not import app"),
         ("bridge/host/server.py", "from bridge.hub import member", "host must not import hub"),
         ("bridge/app.py", "from bridge.cli import main", "app must not import cli"),
@@ -172,6 +176,7 @@ def test_a_planted_violation_is_found(path: str, text: str, fault: str) -> None:
         ("bridge/run/loop.py", "from bridge.items import Item\nfrom bridge.run.limits import Limits\nimport anyio"),
         ("bridge/host/server.py", "from bridge.run.receipt import Receipt\nfrom mcp.server import Server"),
         ("bridge/processes/children.py", "import os, signal"),
+        ("bridge/schemas/judge.py", "def f():\n    import jsonschema_rs"),
     ],
 )
 def test_an_import_that_is_allowed_is_not_complained_of(path: str, text: str) -> None:

@@ -1,5 +1,7 @@
 """Event streams read as the standard says, however their bytes arrive, and never more of one event than allowed."""
 
+import time
+
 import httpx2
 import pytest
 from hypothesis import given, settings
@@ -46,6 +48,43 @@ def test_data_over_the_limit_is_counted_and_its_event_and_no_other_says_so() -> 
     assert after.data == b"after"
     [many] = read(b"data: x\n" * 100 + b"\n", limit=100)
     assert isinstance(many.data, Overlong)
+
+
+def test_an_event_that_never_ends_is_known_to_be_over_the_limit_before_it_does() -> None:
+    reader = EventReader(100)
+    assert reader.feed(b"data: first\n\nid: 7\nevent: note\ndata: " + b"x" * 50) == [Event(data=b"first")]
+    assert not reader.is_over
+    assert not any(reader.feed(b"x") for _ in range(20_000))
+    assert reader.is_over
+    [event] = reader.feed(b"\nretry: 5\n\n")
+    assert (event.name, event.id, event.retry) == ("note", b"7", 5)
+    assert isinstance(event.data, Overlong)
+    assert event.data.size == 20_050
+    assert not reader.is_over
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["LF", "CR LF", "CR"])
+def test_a_field_without_a_value_a_mark_within_and_spaces_are_read_as_the_standard_says(end: str) -> None:
+    lines = ["data", "data:  two", "\ufeffdata: no", "data : no", "Data: no", "event", "id", "retry: 1.5", "", ""]
+    assert read(end.join(lines).encode()) == [Event(data=b"\n two", id=b"")]
+
+
+def test_a_byte_order_mark_counts_at_the_beginning_of_the_stream_alone() -> None:
+    marked = b"\xef\xbb\xbfdata: x\n\n"
+    assert [read(marked * 2, chunk=chunk) for chunk in (1, 99)] == [[Event(data=b"x")]] * 2
+
+
+def test_time_is_linear_in_the_length_of_an_event() -> None:
+    def time_for(kilobytes: int) -> float:
+        reader, chunk = EventReader(1 << 30), b"x" * 256
+        began = time.process_time()
+        for _ in range(kilobytes << 2):
+            reader.feed(chunk)
+        assert len(reader.feed(b"data: x\n\n")) == 0
+        return time.process_time() - began
+
+    short, long = (min(time_for(kilobytes) for _ in range(3)) for kilobytes in (512, 4096))
+    assert long < 32 * short  # linear is 8 times, quadratic 64
 
 
 text = st.text(st.characters(exclude_characters="\0\r\n", exclude_categories=["Cs"]), max_size=12)

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 
 import anyio
-import httpx2
 
-from bridge.app import OFFLINE, Bridge
-from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
+from bridge.app import Bridge, choose_transport
+from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
-from bridge.config.settings import Config, UpstreamConfig
+from bridge.config.settings import Config
 from bridge.json_text import JsonObject, encode
-from bridge.offline.app import OfflineTransport
 from bridge.processes.children import Child
 from bridge.questions import say_yes
 from bridge.recording.record import RecordingTransport, record_runs
@@ -23,14 +21,12 @@ from bridge.run.engine import Listener
 from bridge.run.memory import MemoryEngine
 from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
-from bridge.upstream.transport import open_transport
 
 
 def ask(
     options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
 ) -> int:
-    """Ask once; the servers' commands have been started already. Raises ConfigError for a recording that cannot be
-    written."""
+    """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
     with Tape(options.record, redact) if options.record else nullcontext() as tape:
         receipt = anyio.run(_run, options, config, redact, children, arguments, tape)
         return print_result(receipt, as_json=options.json)
@@ -44,26 +40,24 @@ async def _run(
     arguments: JsonObject,
     tape: Tape | None,
 ) -> JsonObject:
-    upstream = OFFLINE if options.offline else config.upstream
     with Terminal() as terminal:
         bridge = Bridge(
             config,
             environ=os.environ,
-            offline=options.offline,
             children=children,
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
-            transport=RecordingTransport(_open_transport(upstream), tape) if tape and upstream else None,
-            build_engine=record_runs(tape, config.model_copy(update={"upstream": upstream})) if tape else MemoryEngine,
+            transport=RecordingTransport(choose_transport(config.upstream), tape) if tape and config.upstream else None,
+            build_engine=record_runs(tape, config) if tape else MemoryEngine,
         )
-        terminal.wait_for("waiting for the servers")
+        terminal.set_status("waiting for the servers")
         return await run_once(bridge, arguments, terminal.show)
 
 
 async def run_once(
     bridge: Bridge, arguments: JsonObject, listener: Listener | None = None, *, run_id: str | None = None
 ) -> JsonObject:
-    """Do one run in a bridge that lives as long as it. Returns the whole of its result."""
+    """Do one run in a bridge of its own. Returns the whole result."""
     await bridge.admit(arguments)  # before any server is waited for
     async with bridge:
         run = await bridge.run(arguments, listener, run_id=run_id)
@@ -71,12 +65,8 @@ async def run_once(
     return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
 
 
-def _open_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
-    return OfflineTransport() if upstream is OFFLINE else open_transport(upstream.base_url)
-
-
 def print_result(receipt: JsonObject, *, as_json: bool) -> int:
-    """The answer on stdout, why there is none on stderr."""
+    """Print the answer on stdout, or the reason for its absence on stderr; return the exit code."""
     error, details = receipt["error"], receipt["incomplete_details"]
     if as_json or receipt["output_text"]:
         sys.stdout.write((encode(receipt) if as_json else str(receipt["output_text"])) + "\n")

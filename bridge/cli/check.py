@@ -1,4 +1,4 @@
-"""`check`: is everything right? The upstream is probed and every server connected; each fault with what to do."""
+"""`check`: probes the upstream, connects every server, and says of each fault what to do."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED, FAILED
+from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import NO_UPSTREAM, Config
 from bridge.hub.failures import COMMAND_NOT_FOUND
@@ -29,7 +29,7 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "r
 
 
 class Finding(TypedDict):
-    """One thing that was looked at: what, how it is, and what to do if it is not right."""
+    """The state of one checked thing, and what to do if it is not in order."""
 
     level: Level
     what: str
@@ -38,8 +38,8 @@ class Finding(TypedDict):
 
 
 def check(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Look at everything; exit code 1 when a finding is an error. (A config that is wrong has ended it before: 2.)"""
-    findings = anyio.run(_look, config, redact, children)
+    """Check everything and print the findings; exit code 1 if one is an error. (A wrong config has exited with 2.)"""
+    findings = anyio.run(_gather, config, redact, children)
     if options.json:
         report: JsonObject = {"findings": cast("list[Json]", findings)}
         sys.stdout.write(encode(redact.clean(report)) + "\n")
@@ -49,29 +49,32 @@ def check(options: argparse.Namespace, config: Config, redact: Redactor, childre
     return FAILED if any(finding["level"] == "error" for finding in findings) else COMPLETED
 
 
-async def _look(config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[Finding]:
+async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[Finding]:
     where = str(config.path) if config.path else "no file, built-in settings"
     findings = [_find("ok", "config", where)]
-    findings += [_find("warning", "config", notice.message) for notice in config.notices]
+    findings += [_find("warning", "config", notice["message"]) for notice in config.notices]
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
-        servers = [partial(_look_at_server, bridge.hub, member) for member in bridge.hub.members]
-        return findings + await _look_at_all(partial(_look_at_upstream, bridge), *servers)
+        servers = [partial(_check_server, bridge.hub, member) for member in bridge.hub.members]
+        return findings + await _run_all(partial(_check_upstream, bridge), *servers)
 
 
-async def _look_at_all(*looks: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
-    """At all at once, told in order: a server that failed is soon started again, and then has said nothing yet."""
-    found = [list[Finding]() for _ in looks]
+async def _run_all(*checks: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:
+    """Run all checks at once and return their findings in order.
 
-    async def look(place: int) -> None:
-        found[place] = await looks[place]()
+    One after the other would be too late: a failed server is soon restarted, and its last lines of stderr are gone.
+    """
+    found = [list[Finding]() for _ in checks]
+
+    async def run(index: int) -> None:
+        found[index] = await checks[index]()
 
     async with anyio.create_task_group() as tasks:
-        for place in range(len(looks)):
-            tasks.start_soon(look, place)
+        for index in range(len(checks)):
+            tasks.start_soon(run, index)
     return [finding for findings in found for finding in findings]
 
 
-async def _look_at_upstream(bridge: Bridge) -> list[Finding]:
+async def _check_upstream(bridge: Bridge) -> list[Finding]:
     if bridge.upstream is None:
         return [_find("error", "upstream", "none is configured", NO_UPSTREAM)]
     level, message, hint = await bridge.upstream.probe()
@@ -80,17 +83,17 @@ async def _look_at_upstream(bridge: Bridge) -> list[Finding]:
     return [_find(level, f"upstream {bridge.upstream.config.base_url}", message + taken_for, hint)]
 
 
-async def _look_at_server(hub: Hub, member: Member) -> list[Finding]:
+async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     await member.settled.wait()
     what = f"server {member.key}"
     if member.state != "ready":
-        said = member.last_words()
+        said = member.stderr_tail()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
     for tool in hub.snapshot().left_out:
         if tool.server == member.key:
             words = f"{tool.tool} is left out: {tool.reason}"
-            findings.append(_find("warning", what, words, "its author has to mend it"))
+            findings.append(_find("warning", what, words, "its author has to fix it"))
     return findings
 
 
@@ -109,7 +112,7 @@ def _advise(member: Member, *, said: bool) -> str:
 
 
 def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:
-    """`quoted`: lines of another program, to be shown below the message."""
+    """Make a finding; `quoted` are lines of another program, shown below the message."""
     lines = "\n    | ".join(map(make_printable, (message, *quoted)))
     return {"level": level, "what": make_printable(what), "message": lines, "hint": hint and make_printable(hint)}
 

@@ -1,4 +1,4 @@
-"""`demo`: the whole job once, as a host does it: start the bridge, call `respond` over stdio, show what happens."""
+"""`demo`: does once what a host does: start the bridge, call `respond` over stdio, show what happens."""
 
 import argparse
 import json
@@ -11,26 +11,27 @@ import anyio
 from mcp import Client, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
-from bridge.app import OFFLINE
-from bridge.cli.codes import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.entries import build_entry
+from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
-from bridge.config.settings import Config
+from bridge.config.settings import EMBEDDED, Config
 from bridge.json_text import JsonObject
 
 GLOSS = "(asks for the time, the system, 123.5 + 456.7 and three random numbers from 1 to 100, all at once)"
+"""The Chinese prompt of the example, for readers of English."""
 
 
 def demo(options: argparse.Namespace, config: Config) -> int:
-    """Send the example request through `respond`; to the embedded upstream unless one is configured."""
-    upstream = None if options.offline else config.upstream
+    """Send the example request through `respond`, to the configured upstream or else to the embedded one."""
+    upstream = config.upstream or EMBEDDED
     body = cast("JsonObject", json.loads((files("bridge") / "example.json").read_text(encoding="utf-8")))
-    body["model"] = (upstream or OFFLINE).model or body["model"]
+    body["model"] = upstream.model or body["model"]
     args = ["-m", "bridge", "serve", "--log-level", options.log_level]
-    args += [] if upstream else ["--offline"]
+    args += ["--offline"] if upstream.is_embedded else []
     args += ["--config", str(options.config)] if options.config else []
     args += ["--log-file", str(options.log_file)] if options.log_file else []
-    whom = f"{body['model']} at {upstream.base_url}" if upstream else "the embedded rule-based upstream (no model)"
+    embedded = "the embedded rule-based upstream (no model)"
+    whom = embedded if upstream.is_embedded else f"{body['model']} at {upstream.base_url}"
     result = anyio.run(_call_respond, args, body, whom)
     return _print(result, options)
 
@@ -41,7 +42,7 @@ async def _call_respond(args: list[str], body: JsonObject, whom: str) -> types.C
     with Terminal() as terminal:
         terminal.say(f"The prompt, to {whom}:")
         terminal.say("\n".join(f"  {line}" for line in [*str(items[-1]["content"]).splitlines(), GLOSS] if line))
-        terminal.wait_for("starting the bridge")
+        terminal.set_status("starting the bridge")
 
         async def show(progress: float, total: float | None, message: str | None) -> None:
             terminal.show_line(message or f"{progress:g} of {total}")
@@ -54,7 +55,7 @@ async def _call_respond(args: list[str], body: JsonObject, whom: str) -> types.C
 
 
 def _print(result: types.CallToolResult, options: argparse.Namespace) -> int:
-    """The answer on stdout; what to do next on stderr."""
+    """Print the answer on stdout and the next step on stderr; return the exit code."""
     receipt = cast("JsonObject", result.structured_content)
     sys.stderr.write("\n")
     sys.stderr.flush()

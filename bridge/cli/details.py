@@ -1,4 +1,4 @@
-"""`tools NAME`: one tool as the model will see it, what was changed on its way there and why, and what it costs."""
+"""`tools NAME`: shows a tool as the model will see it, the changes made to it and why, and its cost in tokens."""
 
 import argparse
 import difflib
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import anyio
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED
+from bridge.cli.exits import COMPLETED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError
@@ -23,7 +23,7 @@ from bridge.texts import estimate_tokens
 
 
 def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Print every tool that the model or its server calls so. Raises ArgumentError where there is none."""
+    """Print every tool with this model name or plain name. Raises ArgumentError if there is none."""
     tools, near = anyio.run(_gather, options.name, config, redact, children)
     if options.json:
         sys.stdout.write(encode(redact.clean({"tools": list[Json](tools)})) + "\n")
@@ -47,8 +47,8 @@ async def _gather(
 
 
 def _find(name: str, hub: Hub) -> Iterator[JsonObject]:
-    """`{name, server, tool, tokens, approval, notes, function}`; name and function are None for one that the model
-    does not get."""
+    """Find the tools of that name, each as `{name, server, tool, tokens, approval, notes, function}`; name and function
+    are None for a tool that the model does not get."""
     catalogue = hub.snapshot()
     for bridged in catalogue.tools.values():
         if name in (bridged.name, bridged.tool.name):

@@ -1,4 +1,4 @@
-"""`config HOST`: the entry for a host, with this installation's own path, ready to paste."""
+"""`config HOST`: prints a host's entry for this installation, ready to paste."""
 
 import json
 import os
@@ -24,11 +24,11 @@ KEY_FORMS = {
     "cursor": f"${{env:{KEY}}}",
     "vscode": "${input:openai-api-key}",
 }
-"""How each host is told a key."""
+"""The form in which each host's entry holds the key."""
 
 
 def print_entry(host: str, config: Path | None) -> int:
-    """The entry on stdout, where it belongs on stderr. Raises ConfigError for a config file that is not there."""
+    """Print the entry on stdout and the file it belongs in on stderr. Raises ConfigError for a missing config file."""
     if config and not config.is_file():
         raise ConfigError(f"{config}: there is no such file")
     sys.stderr.write(f"# {FILES[host]}\n")
@@ -38,7 +38,7 @@ def print_entry(host: str, config: Path | None) -> int:
 
 
 def build_entry(host: str, config: Path | None = None) -> JsonObject:
-    """The JSON to paste, in the host's own shape; with a key unless `config` has an upstream that needs none."""
+    """Build the JSON to paste, in the host's own shape; without a key if `config` has an upstream that needs none."""
     needs_key = not (config and _has_upstream(config))
     server: JsonObject = {} if host == "claude-desktop" else {"type": "stdio"}
     server |= {"command": find_command(), "args": ["serve"]}
@@ -53,7 +53,7 @@ def build_entry(host: str, config: Path | None = None) -> JsonObject:
 
 
 def _has_upstream(config: Path) -> bool:
-    """Whether the file alone, without the environment's key, says whom to ask."""
+    """Tell whether the file alone configures an upstream, without the key in the environment."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")}
     with suppress(ConfigError):
         return load(config, environ=environ).upstream is not None
@@ -61,6 +61,6 @@ def _has_upstream(config: Path) -> bool:
 
 
 def find_command() -> str:
-    """The absolute path of this installation's command: a desktop app has no PATH worth the name."""
+    """Find the absolute path of this installation's command: a desktop app's PATH rarely has it."""
     beside = shutil.which("mcp-responses-bridge", path=str(Path(sys.executable).parent))
     return beside or str(Path(sys.argv[0]).absolute())

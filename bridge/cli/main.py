@@ -1,7 +1,7 @@
-"""The command line: what to run, and with which options.
+"""The command line: its commands and their options.
 
-Each command imports what it needs when it runs: a host pays the start-up of `serve` every time. The standard parser is
-enough for a handful of commands, and costs a tenth of typer.
+Each command imports its modules only when it runs, because a host pays the start-up time of `serve` every time. The
+standard library's parser is enough for a handful of commands, and takes a tenth of the time of typer.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge import __version__
-from bridge.cli.codes import FAILED, INTERRUPTED, USAGE
+from bridge.cli.exits import FAILED, INTERRUPTED, USAGE
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
 
 PROGRAM = "mcp-responses-bridge"
@@ -20,7 +20,7 @@ HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code, one of `bridge.cli.codes`."""
+    """Run one command and return its exit code, one of `bridge.cli.exits`."""
     _prepare_streams()
     options, unknown = build_parser().parse_known_args(argv)
     if unknown:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """No character and no closed stream is worth a traceback."""
+    """Make stdout and stderr safe to write to: neither a closed stream nor an odd character causes a traceback."""
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives as long as we do
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -79,13 +79,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_configured(options: argparse.Namespace) -> int:
-    """Commands that take a while to import: the servers boot meanwhile, and what is wrong is told before."""
-    from bridge.cli.setup import booting, set_up
+    """Run a command that takes a while to import: faults are reported first, and the servers boot meanwhile."""
+    from bridge.cli.setup import booting, build_arguments, set_up
 
     config, redact = set_up(options)
     match options.command:
         case "demo":
-            with booting(()):  # the bridge that it starts has the servers
+            with booting(()):  # the bridge that it starts will start the servers
                 from bridge.cli.demo import demo
             return demo(options, config)
         case "tools":
@@ -96,7 +96,7 @@ def _run_configured(options: argparse.Namespace) -> int:
             show = show_tool if options.name else show_tools if options.search is None else search_tools
             return show(options, config, redact, children)
         case "check" if options.live:
-            from bridge.cli.live import check_live
+            from bridge.cli.live_check import check_live
 
             return check_live(options, config, redact)
         case "check":
@@ -104,20 +104,19 @@ def _run_configured(options: argparse.Namespace) -> int:
                 from bridge.cli.check import check
             return check(options, config, redact, children)
         case "ask":
-            from bridge.cli.prompt import build_arguments
-
             arguments = build_arguments(options, config)
             with booting(config.servers) as children:
                 from bridge.cli.ask import ask
-                from bridge.cli.dryrun import show_request
-            command = show_request if options.dry_run else ask
-            return command(options, config, redact, children, arguments)
+                from bridge.cli.dry_run import show_request
+            if options.dry_run:
+                return show_request(config, redact, children, arguments)
+            return ask(options, config, redact, children, arguments)
         case unknown:
-            raise AssertionError(f"the parser knows {unknown}, and nothing runs it")
+            raise AssertionError(f"the parser accepts {unknown}, but nothing runs it")
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Build the parser of all commands."""
     parser = argparse.ArgumentParser(
         PROGRAM, description="Any model behind POST /v1/responses as one MCP tool, with your MCP servers as its tools."
     )
@@ -136,42 +135,50 @@ def build_parser() -> argparse.ArgumentParser:
 
     ask = commands.add_parser("ask", parents=[common, upstream], help="ask the model once, from the terminal")
     ask.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to ask; - reads it from stdin")
-    ask.add_argument("--model", help="another model than the configured one")
+    ask.add_argument("--model", help="the model to ask instead of the configured one")
     ask.add_argument("--json", action="store_true", help="print the whole result as JSON")
     ask.add_argument(
         "--yes", action="store_true", help="let every tool run, also those that the config says to ask about"
     )
     ask.add_argument("--previous", metavar="ID", help="continue after this response")
-    ways = ask.add_mutually_exclusive_group()
-    ways.add_argument(
-        "--dry-run", action="store_true", help="print the first request as it would leave, and send nothing"
+    modes = ask.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--dry-run", action="store_true", help="print the first request as it would be sent, and send nothing"
     )
-    ways.add_argument("--record", type=Path, metavar="FILE", help="write all that happens to a new file")
-    ways.add_argument("--replay", type=Path, metavar="FILE", help="run a recording again, without anything else")
+    modes.add_argument("--record", type=Path, metavar="FILE", help="record the run in a new file")
+    modes.add_argument("--replay", type=Path, metavar="FILE", help="run a recording again, with no servers or network")
 
-    commands.add_parser("demo", parents=[common, upstream], help="watch the whole job being done once")
+    commands.add_parser("demo", parents=[common, upstream], help="watch one whole run of an example")
     tools = commands.add_parser("tools", parents=[quiet], help="show each server, and each tool as the model sees it")
-    tools.add_argument("name", metavar="NAME", nargs="?", help="one tool: all that the model reads of it, and why")
+    tools.add_argument(
+        "name", metavar="NAME", nargs="?", help="one tool: all that the model reads of it, what was changed, and why"
+    )
     tools.add_argument("--json", action="store_true", help="print it as JSON")
-    tools.add_argument("--search", type=_read_words, metavar="WORDS", help="show instead what the model would find")
-    check = commands.add_parser("check", parents=[quiet], help="look whether everything is right, and say what to do")
+    tools.add_argument("--search", type=_read_words, metavar="WORDS", help="show which tools the model would find")
+    check = commands.add_parser(
+        "check", parents=[quiet], help="check the upstream and every server, and say what to do"
+    )
     check.add_argument("--json", action="store_true", help="print it as JSON")
-    check.add_argument("--live", action="store_true", help="try what the real endpoint can; costs a few cents at most")
-    check.add_argument("--yes", action="store_true", help="with --live: do it, after it has said what it costs")
-    check.add_argument("--record", type=Path, metavar="FILE", help="with --live: default live-check.jsonl")
+    check.add_argument(
+        "--live", action="store_true", help="try what the real endpoint supports; costs a few cents at most"
+    )
+    check.add_argument("--yes", action="store_true", help="with --live: run it, after the cost is printed")
+    check.add_argument(
+        "--record", type=Path, metavar="FILE", help="with --live: the recording; default: live-check.jsonl"
+    )
     config = commands.add_parser("config", parents=[common], help="print the entry to paste into a host")
     config.add_argument("host", metavar="HOST", choices=HOSTS, help=f"one of: {', '.join(HOSTS)}")
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
     for command in commands.choices.values():
-        command.set_defaults(refuse=command.error)  # the parser of all would show its own usage
+        command.set_defaults(refuse=command.error)  # the main parser would show its own usage
     return parser
 
 
 def _read_words(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("WORDS: is empty")
+        raise argparse.ArgumentTypeError("WORDS: nothing to search for; it is empty")
     return text
 
 
@@ -182,7 +189,8 @@ def _read_port(text: str) -> int:
 
 
 def _build_common(level: str) -> argparse.ArgumentParser:
-    """`level`: what is logged at least; "error" where the command itself tells of all that is wrong."""
+    """Build the options that most commands share; the default log `level` is "error" for commands that print every
+    fault themselves."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="the config file")
     levels = ["debug", "info", "warning", "error"]

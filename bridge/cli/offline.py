@@ -1,18 +1,17 @@
-"""`offline`: the embedded upstream on a port, for anything that speaks to a Responses endpoint."""
+"""`offline`: serves the embedded upstream on a port, for any client of the Responses API."""
 
 import argparse
 import sys
 
 import anyio
 
-from bridge.cli.codes import COMPLETED
-from bridge.cli.signals import watch_signals
-from bridge.host.http import build_web, open_socket
+from bridge.cli.exits import COMPLETED, watch_signals
+from bridge.host.web_server import build_web, open_socket
 from bridge.offline.app import build_app
 
 
 def serve_offline(options: argparse.Namespace) -> int:
-    """Serve until a signal comes. Raises ConfigError when the port cannot be had."""
+    """Serve until a signal arrives. Raises ConfigError if the port cannot be listened on."""
     listening = open_socket(options.host, options.port)
     host, port = listening.getsockname()[:2]
     sys.stderr.write(f"The embedded upstream: OPENAI_BASE_URL=http://{host}:{port}/v1 OPENAI_MODEL=offline\n")

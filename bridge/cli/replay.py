@@ -1,4 +1,4 @@
-"""`ask --replay`: a recorded run once more, without a server, a network or a key."""
+"""`ask --replay`: runs a recording again, without servers, a network or a key."""
 
 import argparse
 from typing import cast
@@ -17,8 +17,10 @@ from bridge.telemetry import Redactor, configure_logging
 
 
 def replay(options: argparse.Namespace) -> int:
-    """Run it through the loop and the client as they are now. Raises ConfigError for a file that is no whole
-    recording, and ReplayError where the run is another than the recorded one."""
+    """Run the recording through the present loop and HTTP client.
+
+    Raises ConfigError for an incomplete recording, and ReplayError if the run differs from the recorded one.
+    """
     if options.prompt is not None:
         raise ArgumentError("PROMPT: the recording has its own; leave it out")
     configure_logging(options.log_level, options.log_file, Redactor())

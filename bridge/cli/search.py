@@ -1,4 +1,4 @@
-"""`tools --search WORDS`: what the model would find with `find_tools`."""
+"""`tools --search WORDS`: shows which tools the model would find with `find_tools`."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import anyio
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED
+from bridge.cli.exits import COMPLETED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
@@ -20,8 +20,10 @@ from bridge.telemetry import Redactor
 
 
 def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Connect every server, wait as a run would, and print what is found, best first; with `--json`
-    `{query, tools: [{name, server, tool, tokens, description}]}`."""
+    """Connect every server, wait as a run would, and print the tools found, best first.
+
+    With `--json`: `{query, tools: [{name, server, tool, tokens, description}]}`.
+    """
     tools = anyio.run(_search, options.search, config, redact, children)
     if options.json:
         report: JsonObject = {"query": options.search, "tools": list[Json](tools)}
@@ -42,7 +44,7 @@ async def _search(words: str, config: Config, redact: Redactor, children: Mappin
 
 
 def _align(tools: list[JsonObject]) -> Iterator[str]:
-    """One line a tool: name, server, tokens."""
+    """Format one line per tool: name, server, tokens."""
     cells = ([str(tool[column]) for column in ("name", "server", "tokens")] for tool in tools)
     rows = [["the model sees", "server", "tokens"], *cells]
     wide, narrow = max(len(name) for name, _, _ in rows), max(len(server) for _, server, _ in rows)

@@ -1,4 +1,4 @@
-"""`serve`: be an MCP server, for the host that started this process or for clients on the network."""
+"""`serve`: runs the MCP server, for the host that started this process or for clients on the network."""
 
 import argparse
 import logging
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from bridge.cli.codes import COMPLETED
+from bridge.cli.exits import COMPLETED, watch_signals
 from bridge.errors import ConfigError
 from bridge.processes.children import end_on_signals
 from bridge.processes.own_stdio import claim_stdio
@@ -22,29 +22,28 @@ logger = logging.getLogger(__name__)
 
 
 def serve(options: argparse.Namespace) -> int:
-    """Serve until the host closes stdin or a signal comes; no child is left behind.
+    """Serve until the host closes stdin or a signal arrives; no child is left behind.
 
-    The order matters: the descriptors are taken before anything could write to them, signals are caught before the
+    The order matters: the descriptors are claimed before anything could write to them, signals are caught before the
     first child is started, and the children boot while the large imports run.
     """
-    is_placed = options.host is not None or options.port is not None
-    if options.transport == "stdio" and (is_placed or options.no_auth):
+    has_address = options.host is not None or options.port is not None
+    if options.transport == "stdio" and (has_address or options.no_auth):
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
     pipes = _claim_stdio() if options.transport == "stdio" else None
     from bridge.cli.setup import set_up, start_children
 
     config, redact = set_up(options)
-    face = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
+    serve_until = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
     end_on_signals()
     children = start_children(config.servers)
     import anyio
 
     from bridge.app import Bridge
-    from bridge.cli.signals import watch_signals
     from bridge.telemetry import flush_log
 
     async def run() -> int:
-        bridge = Bridge(config, environ=os.environ, offline=options.offline, children=children, redact=redact)
+        bridge = Bridge(config, environ=os.environ, children=children, redact=redact)
         stop, code = anyio.Event(), COMPLETED
 
         def end(with_code: int) -> None:
@@ -55,13 +54,13 @@ def serve(options: argparse.Namespace) -> int:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch_signals, end)
             async with bridge:
-                await face(bridge, stop)
+                await serve_until(bridge, stop)
             tasks.cancel_scope.cancel()
         return code
 
     code = anyio.run(run)
     flush_log()
-    os._exit(code)  # nothing is left to be saved, and taking down the interpreter costs what a host has no patience for
+    os._exit(code)  # nothing is left to save, and an orderly exit of the interpreter takes longer than hosts wait
 
 
 def _claim_stdio() -> tuple[int, int]:
@@ -71,15 +70,15 @@ def _claim_stdio() -> tuple[int, int]:
         raise ConfigError("serve: stdin and stdout must be open; they are how the host and the bridge talk") from None
 
 
-Face = Callable[["Bridge", "anyio.Event"], Awaitable[None]]
+ServeUntil = Callable[["Bridge", "anyio.Event"], Awaitable[None]]
 """Serves until its clients are done or the event is set."""
 
 
-def _prepare_stdio(source: int, sink: int, config: "Config") -> Face:
+def _prepare_stdio(source: int, sink: int, config: "Config") -> ServeUntil:
     if os.isatty(source):
         sys.stderr.write("Waiting for a host on stdin (Ctrl-D ends it). To try the bridge by hand: `ask` or `demo`.\n")
 
-    async def face(bridge: "Bridge", stop: "anyio.Event") -> None:
+    async def serve_until(bridge: "Bridge", stop: "anyio.Event") -> None:
         import anyio
 
         from bridge.host.stdio import serve_stdio
@@ -93,21 +92,21 @@ def _prepare_stdio(source: int, sink: int, config: "Config") -> Face:
             await serve_stdio(bridge.server, source, sink, message_bytes=config.limits.message_bytes)
             tasks.cancel_scope.cancel()
 
-    return face
+    return serve_until
 
 
-def _prepare_http(options: argparse.Namespace, config: "Config") -> Face:
-    """Everything that can be refused is refused here, before a child is started."""
+def _prepare_http(options: argparse.Namespace, config: "Config") -> ServeUntil:
+    """Open the port and check its settings, so that every refusal comes before a child is started."""
     from bridge.clock import Clock
     from bridge.config.settings import NO_UPSTREAM_HERE
     from bridge.host.http import listen, serve_http
 
     listening = listen(config.serve, no_auth=options.no_auth)
-    if config.upstream is None and not options.offline:
+    if config.upstream is None:
         logger.warning("%s", NO_UPSTREAM_HERE)
 
-    async def face(bridge: "Bridge", stop: "anyio.Event") -> None:
+    async def serve_until(bridge: "Bridge", stop: "anyio.Event") -> None:
         sys.stderr.write(f"Serving on {listening.url} (and /sse)\n")
         await serve_http(bridge.server, listening, Clock(), stop)
 
-    return face
+    return serve_until

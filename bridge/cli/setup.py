@@ -1,17 +1,19 @@
-"""What every command does first: read the configuration, log where it was told to, and start the servers' commands."""
+"""First steps of a command, before its large imports: config, log, the arguments of `ask`, the servers' processes."""
 
 import argparse
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from bridge.cli.codes import FAILED
+from bridge.cli.exits import FAILED
 from bridge.config.load import load
-from bridge.config.settings import Config, ServerConfig
-from bridge.errors import ConfigError
+from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config, ServerConfig
+from bridge.errors import ArgumentError, ConfigError, NotConfigured
+from bridge.items import JsonObject
 from bridge.processes.children import Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
 
@@ -19,18 +21,41 @@ logger = logging.getLogger("bridge")
 
 
 def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
-    """The configuration, and what blanks its secrets. Raises ConfigError."""
+    """Load the configuration and start the log; return the former and a redactor of its secrets. Raises ConfigError."""
     flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
     offline = getattr(options, "offline", False)
-    config = load(options.config, environ=os.environ, overrides=flags, with_upstream=not offline)
+    config = load(options.config, environ=os.environ, overrides=flags, offline=offline)
     redact = Redactor(config.secrets())
     try:
         configure_logging(options.log_level, options.log_file, redact, in_background=options.command == "serve")
     except OSError as error:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
     for notice in config.notices:
-        logger.warning("%s", notice.message)
+        logger.warning("%s", notice["message"])
     return config, redact
+
+
+def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
+    """Build the arguments of `respond` from the options of `ask`. Raises NotConfigured or ArgumentError."""
+    if config.upstream is None:
+        raise NotConfigured(NO_UPSTREAM_HERE)
+    if not (options.model or config.upstream.model):
+        raise ArgumentError(NO_MODEL)
+    arguments: JsonObject = {"input": _read_text(options.prompt)}
+    if options.model:
+        arguments["model"] = options.model
+    if options.previous:
+        arguments["previous_response_id"] = options.previous
+    return arguments
+
+
+def _read_text(prompt: str | None) -> str:
+    if prompt is None:
+        raise ArgumentError("PROMPT: it is missing; say what to ask, or - to read it from stdin")
+    text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""
+    if not text.strip():
+        raise ArgumentError("PROMPT: nothing to ask; it is empty")
+    return text
 
 
 def start_children(servers: Iterable[ServerConfig]) -> dict[str, Child]:
@@ -38,18 +63,19 @@ def start_children(servers: Iterable[ServerConfig]) -> dict[str, Child]:
     children: dict[str, Child] = {}
     for server in servers:
         if server.command:
-            with suppress(OSError):  # its member tries again, and then has somebody to tell
+            with suppress(OSError):  # its member tries again, and reports the failure then
                 children[server.key] = start_child(server.command, server.args, server.env, server.cwd, os.environ)
     return children
 
 
 @contextmanager
 def booting(servers: Iterable[ServerConfig]) -> Iterator[dict[str, Child]]:
-    """The started children; what is large is imported inside. A signal that comes meanwhile ends them first.
+    """Start the children and yield them; large imports go inside. A signal meanwhile ends the children first.
 
-    Afterwards Ctrl-C is the event loop's again, which ends a run properly. The other two stay as they are.
+    Afterwards Ctrl-C raises KeyboardInterrupt again, with which the event loop ends a run properly. SIGTERM and SIGHUP
+    keep ending the children.
     """
-    if threading.current_thread() is not threading.main_thread():  # where no signals are
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
         yield start_children(servers)
         return
     end_on_signals(code=FAILED)

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a run, on stderr: a line per turn and call, and a question where one is due."""
+"""A run as a person at a terminal sees it, on stderr: a line per turn and call, and approval questions."""
 
 import sys
 from contextlib import suppress
@@ -13,11 +13,11 @@ from bridge.questions import Answer, Question, leave_unasked, say_yes
 from bridge.run.progress import describe_event
 
 STYLES = {"✓": "green", "✗": "red", "!": "yellow", "turn": "bold"}
-"""By the first word of a line of progress."""
+"""Styles of progress lines, by their first word."""
 
 
 class Terminal:
-    """Lines on stderr; on a terminal with a spinner under them, and beside it what is being waited for."""
+    """Lines on stderr; on a terminal, a spinner below them with the current status."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,30 +33,30 @@ class Terminal:
         self._status.stop()
 
     def say(self, text: str) -> None:
-        """Plain text, as it is."""
+        """Print plain text unchanged."""
         self._print(Text(text))
 
     def show(self, event: Event) -> None:
-        """What an event of a run says, if anything."""
+        """Print the progress line of an event, if it has one."""
         if line := describe_event(event):
             self.show_line(line)
 
     def show_line(self, line: str) -> None:
-        """One line of progress."""
+        """Print one progress line."""
         first = line.split(maxsplit=1)[:1]
         self._print(Text(line, style=STYLES.get(first[0], "") if first else ""))
-        self.wait_for(line.strip().lstrip("→✓✗!· "))
+        self.set_status(line.strip().lstrip("→✓✗!· "))
 
     def _print(self, text: Text) -> None:
-        with suppress(OSError, ValueError):  # nobody reads stderr: no reason to lose the answer
+        with suppress(OSError, ValueError):  # nobody reads stderr, which is no reason to lose the answer
             self._console.print(text)
 
-    def wait_for(self, what: str) -> None:
-        """Name what takes its time."""
-        self._status.update(Text(what[: self._console.width - 4], style="dim"))
+    def set_status(self, status: str) -> None:
+        """Show beside the spinner what is going on."""
+        self._status.update(Text(status[: self._console.width - 4], style="dim"))
 
     async def ask(self, question: Question) -> Answer:
-        """Ask y/n, one question at a time, where there is a terminal to ask on."""
+        """Ask for an approval with y or n, one question at a time; return "unasked" without a terminal."""
         if not question.is_approval:
             return leave_unasked("a terminal has no form to fill in")
         if not (sys.stdin and sys.stdin.isatty() and self._console.is_terminal):
@@ -81,7 +81,7 @@ class Terminal:
 
 
 async def _read_line() -> str:
-    """A line from the terminal, in a way that Ctrl-C can end."""
+    """Read a line from the terminal; Ctrl-C can interrupt it."""
     if sys.platform == "win32":
         return await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
     await anyio.wait_readable(sys.stdin)

@@ -1,4 +1,4 @@
-"""`tools`: each connected server with its state, and each tool as the model will see it."""
+"""`tools`: shows each connected server with its state, and each tool as the model will see it."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import Bridge
-from bridge.cli.codes import COMPLETED
+from bridge.cli.exits import COMPLETED
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
@@ -22,10 +22,10 @@ from bridge.telemetry import Redactor
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Connect every server, wait as a run would, and print what a run would offer."""
+    """Connect every server, wait as a run would, and print the tools that a run would offer."""
     report = anyio.run(_gather, config, redact, children)
     for notice in config.notices:
-        sys.stderr.write(make_printable(redact(f"! {notice.message}")) + "\n")
+        sys.stderr.write(make_printable(redact(f"! {notice['message']}")) + "\n")
     if options.json:
         sys.stdout.write(encode(redact.clean(report)) + "\n")
     else:
@@ -42,7 +42,7 @@ async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child
 
 
 def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
-    """What a request would carry with all tools, what it may carry, and whether it is searched for that."""
+    """Describe the size of all tools together, the limits, and whether the model has to search because of them."""
     tools, tokens, limits = len(catalogue.tools), sum(catalogue.tokens.values()), config.limits
     is_searched = tools > limits.max_tools or tokens > limits.tool_tokens
     budget: JsonObject = {"max_tools": limits.max_tools, "tool_tokens": limits.tool_tokens}
@@ -50,8 +50,10 @@ def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
 
 
 def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
-    """`{name, state, reason, era, tools: [{name, tool, tokens, approval, notes}]}`; `name` of a tool is the model name,
-    None for one that is not offered."""
+    """Describe a server as `{name, state, reason, era, tools: [{name, tool, tokens, approval, notes}]}`.
+
+    A tool's `name` is its model name, None if it is not offered.
+    """
     offered = {bridged.tool.name: bridged for bridged in catalogue.tools.values() if bridged.server == member.key}
     tools: list[Json] = []
     for tool in member.tools:
@@ -66,7 +68,7 @@ def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
 
 
 def _leave_out(member: Member, name: str, catalogue: Catalogue) -> JsonObject:
-    """A tool that its server offers and the model does not get: denied, or left out with a reason."""
+    """Describe a tool that its server lists but the model does not get: denied, or left out with a reason."""
     if member.server.tools.decision(name) == "deny":
         return _tool(None, name, 0, "deny")
     reasons = [tool.reason for tool in catalogue.left_out if (tool.server, tool.tool) == (member.key, name)]
@@ -78,12 +80,12 @@ def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) 
 
 
 def make_printable(text: str) -> str:
-    """Other programs' words on one line, without what would move the cursor or colour what follows."""
+    """Put another program's text on one line, with control characters replaced: they could move the cursor."""
     return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _print_tables(report: JsonObject, redact: Redactor) -> None:
-    """One table a server; a pipe gets the same without colours or cut lines."""
+    """Print one table per server; to a pipe without colours, and without wrapping at the terminal's width."""
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
     for server in cast("list[JsonObject]", report["servers"]):
         tools = cast("list[JsonObject]", server["tools"])

@@ -1,91 +1,44 @@
-"""A config file as text: JSON with comments, places in it, and what is wrong there, in words for people."""
+"""Parses the text of a config file: JSON with comments."""
 
-import difflib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import NoReturn, TypeAlias, TypeVar, get_args
+from collections.abc import Iterator
+from typing import NoReturn
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
-
-Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
-Place: TypeAlias = tuple[str | int, ...]
-"""Where in the file: keys and list positions from the top, such as `("mcpServers", "git", "args", 0)`."""
+from bridge.config.faults import Fault, KeyPath, name_type
+from bridge.json_text import Json
 
 _STRING = r'("(?:[^"\\]++|\\.)*+"?)'
 _COMMENT = re.compile(_STRING + r"|//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _TRAILING_COMMA = re.compile(_STRING + r"|,(?=\s*[}\]])", re.DOTALL)
-MAX_LISTED = 8
-"""Choices that are listed where none of them was written; of more only the nearest."""
-_PLAIN_KEY = re.compile(r"[\w$-]+")
-
-
-class Wrong(Exception):
-    """What is wrong and where. `config.load` makes the one line for people of it.
-
-    `source` is set when the value does not come from the file ("environment").
-    """
-
-    def __init__(self, place: Place, message: str, source: str | None = None) -> None:
-        super().__init__(message)
-        self.place = place
-        self.message = message
-        self.source = source
-
-
-def dotted(place: Place) -> str:
-    """`mcpServers.git.tools.deny[1]`; a key that would not read well there is quoted: `mcpServers["my.server"]`."""
-    parts = (
-        f".{step}" if isinstance(step, str) and _PLAIN_KEY.fullmatch(step) else f"[{json.dumps(step)}]"
-        for step in place
-    )
-    return "".join(parts).removeprefix(".")
-
-
-def kind(value: object) -> str:
-    """What a JSON value is, in words for a message. The value itself may be a secret and is never shown."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "true or false"
-        case int():
-            return "a number"
-        case float():
-            return "a decimal number"
-        case str():
-            return "a string"
-        case _:
-            return "a list" if isinstance(value, (list, tuple)) else "an object"
 
 
 def parse(text: str) -> dict[str, Json]:
-    """The object in `text`: JSON, also with comments and trailing commas as VS Code writes them.
+    """Parse the JSON object in `text`, which may have comments and trailing commas, as in VS Code.
 
-    Raises Wrong for anything else, and for a key that one object holds twice (JSON keeps the last in silence).
+    Raises Fault for anything else, and for a repeated key (a JSON parser would silently keep the last one).
     """
     if not text.strip():
-        raise Wrong((), "the file is empty; write {} to use the defaults")
+        raise Fault((), "the file is empty; write {} to use the defaults")
     try:
         value: Json = json.loads(
-            _strip(text), object_pairs_hook=_Object, parse_int=_whole, parse_constant=_refuse_constant
+            _strip(text), object_pairs_hook=_Object, parse_int=_read_integer, parse_constant=_refuse_constant
         )
         _refuse_repeats(value, ())
     except json.JSONDecodeError as error:
         what = error.msg[0].lower() + error.msg[1:]
-        raise Wrong((), f"line {error.lineno}, column {error.colno}: not JSON: {what}") from None
+        raise Fault((), f"line {error.lineno}, column {error.colno}: not JSON: {what}") from None
     except RecursionError:
-        raise Wrong((), "not usable: nested too deeply") from None
+        raise Fault((), "not usable: nested too deeply") from None
     except ValueError as error:
-        raise Wrong((), f"not JSON: {error}") from None
+        raise Fault((), f"not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise Wrong((), f"expected an object at the top, not {kind(value)}")
+        raise Fault((), f"expected an object at the top, not {name_type(value)}")
     return value
 
 
 def _strip(text: str) -> str:
-    """Blanks comments and trailing commas and moves nothing, so that lines and columns stay true.
+    """Replace comments and trailing commas by spaces, so that lines and columns in error messages stay correct.
 
     Strings are matched first and kept; every alternative ends in a match, which makes both passes linear.
     """
@@ -97,7 +50,7 @@ def _strip(text: str) -> str:
 
 
 class _Object(dict[str, Json]):
-    """A JSON object that remembers a key that it was given twice."""
+    """A JSON object that remembers its first repeated key."""
 
     def __init__(self, pairs: list[tuple[str, Json]]) -> None:
         super().__init__(pairs)
@@ -105,7 +58,7 @@ class _Object(dict[str, Json]):
         self.repeated = next((key for key, _ in pairs if key in seen or seen.add(key)), None)
 
 
-def _whole(digits: str) -> int:
+def _read_integer(digits: str) -> int:
     if len(digits) > 19:
         raise ValueError("a whole number of more than 19 digits")
     return int(digits)
@@ -115,92 +68,22 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _refuse_repeats(value: Json, place: Place) -> None:
+def _refuse_repeats(value: Json, path: KeyPath) -> None:
     if isinstance(value, _Object) and value.repeated is not None:
-        raise Wrong((*place, value.repeated), "this key is given twice; keep one")
+        raise Fault((*path, value.repeated), "this key is given twice; keep one")
     for step, inner in _children(value):
-        _refuse_repeats(inner, (*place, step))
+        _refuse_repeats(inner, (*path, step))
 
 
-def leaves(value: Json, place: Place = ()) -> Iterator[tuple[Place, Json]]:
-    """Every value in `value` that is neither an object nor a list, with its place."""
+def find_leaves(value: Json, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Json]]:
+    """Yield every value inside `value` that is neither an object nor a list, with its path."""
     if not isinstance(value, (dict, list)):
-        yield place, value
+        yield path, value
     for step, inner in _children(value):
-        yield from leaves(inner, (*place, step))
+        yield from find_leaves(inner, (*path, step))
 
 
 def _children(value: Json) -> list[tuple[str | int, Json]]:
     if isinstance(value, dict):
         return list(value.items())
     return list(enumerate(value)) if isinstance(value, list) else []
-
-
-def nearest(key: str, known: Collection[str], *, at_least: float = 0.0) -> str | None:
-    """The known key most like `key`, whose likeness is `at_least` (0 to 1). Case, `_` and `-` do not count."""
-    folded = {_folded(name): name for name in sorted(known)}
-    found = difflib.get_close_matches(_folded(key), folded, n=1, cutoff=at_least)
-    return folded[found[0]] if found else None
-
-
-def _folded(key: str) -> str:
-    return re.sub(r"[_-]", "", key).lower()
-
-
-Section = TypeVar("Section", bound=BaseModel)
-
-_EXPECTED = {
-    "bool_type": "true or false",
-    "dict_type": "an object",
-    "float_type": "a number",
-    "int_type": "a whole number",
-    "model_type": "an object",
-    "string_type": "a string",
-    "tuple_type": "a list",
-}
-_BOUNDS = {
-    "finite_number": "must be finite",
-    "greater_than": "must be more than {gt:g}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "missing": "is missing",
-    "string_pattern_mismatch": 'expected "auto", "legacy" or a revision such as "2025-11-25"',
-    "string_too_short": "must not be empty",
-}
-
-
-def validate(model: type[Section], values: Mapping[str, object], place: Place) -> Section:
-    """`values` as a `model`. Raises Wrong for the first fault, in our words: pydantic's are for programmers."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = min(error.errors(include_url=False), key=lambda fault: fault["type"] == "missing")  # a typo explains it
-        raise Wrong((*place, *first["loc"]), _explain(model, first)) from None
-
-
-def _explain(model: type[BaseModel], error: ErrorDetails) -> str:
-    fault, given, context = error["type"], error["input"], error.get("ctx", {})
-    if fault == "extra_forbidden":
-        *above, key = error["loc"]
-        return f'unknown key; the nearest known one is "{nearest(str(key), _fields(model, above))}"'
-    if fault == "literal_error":
-        shown = json.dumps(given) if isinstance(given, str) else kind(given)
-        choices = re.findall("'([^']+)'", context["expected"])
-        near = difflib.get_close_matches(str(given).lower(), choices, n=1)
-        if near and len(choices) > MAX_LISTED:
-            return f'{shown} is not known; did you mean "{near[0]}"?'
-        return f"expected {context['expected']}, not {shown}".replace("'", '"')
-    if fault in _EXPECTED:
-        return f"expected {_EXPECTED[fault]}, not {kind(given)}"
-    if fault == "value_error":
-        return str(context["error"])
-    return _BOUNDS.get(fault, "this value cannot be used").format(**context)
-
-
-def _fields(model: type[BaseModel], above: list[str | int]) -> list[str]:
-    """The known keys of the section `above` in `model`."""
-    for step in above:
-        if field := model.model_fields.get(str(step)):  # else a key of the user's own, such as a model's name
-            kinds = (field.annotation, *get_args(field.annotation))
-            model = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), model)
-    return list(model.model_fields)

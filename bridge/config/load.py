@@ -1,4 +1,4 @@
-"""How file, environment and flags become one `Config`, read once."""
+"""Loads the configuration: combines file, environment and flags into one `Config`."""
 
 import os
 import re
@@ -7,30 +7,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bridge.config.file import Json, Place, Wrong, dotted, leaves, parse, validate
+from bridge.config.faults import Fault, KeyPath, join_path, validate
+from bridge.config.file import find_leaves, parse
 from bridge.config.references import References
 from bridge.config.servers import (
     ENTRY_KEYS,
     PROGRAM,
     SERVER_SECTIONS,
-    as_object,
-    foreign_keys,
-    input_defaults,
-    one_shape,
-    server_entries,
+    check_object,
+    find_foreign_keys,
+    list_entries,
+    normalise_entry,
+    read_input_defaults,
     starts_this_program,
 )
-from bridge.config.settings import OPENAI_MODEL, OPENAI_URL, Config, Notice, ServerConfig, UpstreamConfig
+from bridge.config.settings import EMBEDDED, OPENAI_MODEL, OPENAI_URL, Config, ServerConfig, UpstreamConfig
 from bridge.config.values import check_base_url, check_credential, is_dummy, is_secret
 from bridge.errors import ConfigError
+from bridge.items import Notice
+from bridge.json_text import Json
 from bridge.processes.children import DEPTH
 
 
 def find(environ: Mapping[str, str], platform: str = sys.platform) -> Path | None:
-    """The config file to read when `--config` names none; None = there is none.
+    """Find the config file to read where `--config` names none; None where there is no file.
 
-    MCP_RESPONSES_BRIDGE_CONFIG, whether the file exists or not, else `config.json` in the user's config folder if it
-    exists. Never the working directory: a cloned repository must not start commands.
+    Returns the path in MCP_RESPONSES_BRIDGE_CONFIG, even if there is no such file, else `config.json` in the user's
+    config folder if it exists. Never looks in the working directory: a cloned repository must not start commands.
     """
     if named := environ.get("MCP_RESPONSES_BRIDGE_CONFIG"):
         return Path(named)
@@ -49,7 +52,7 @@ def _user_folder(environ: Mapping[str, str], platform: str) -> Path | None:
 
 
 def _absolute(folder: str, below: str = "") -> Path | None:
-    """None for a relative folder: it would be the working directory's."""
+    """Join the path; None where `folder` is relative, as it would then be inside the working directory."""
     return Path(folder, below) if Path(folder).is_absolute() else None
 
 
@@ -58,27 +61,26 @@ def load(
     *,
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, object] | None = None,
-    with_upstream: bool = True,
+    offline: bool = False,
 ) -> Config:
-    """The configuration from `path` (else from where `find` points), the environment and flags.
+    """Load the configuration from `path` (by default from where `find` points), the environment and flags.
 
-    `overrides` are flags, by their place in the file (`{"serve.port": 8080}`); None is a flag that was not given.
-    Flags beat the file, the file beats the environment. Without `with_upstream` the upstream is left alone: no key that
-    it names has to be set. Raises ConfigError: one line that says where, what is wrong
-    and what would be right.
+    `overrides` are flags, by their path in the file (`{"serve.port": 8080}`); None is a flag that was not given. Flags
+    override the file, the file overrides the environment. With `offline`, the upstream is the embedded one, and the
+    `upstream` section of the file is ignored, so no key that it refers to has to be set. Raises ConfigError: one line
+    that says where, what is wrong and what would be right.
     """
     path = path or find(environ)
     flags = {name: value for name, value in (overrides or {}).items() if value is not None}
     try:
         raw = _read(path) if path else {}
-        if not with_upstream:
-            raw.pop("upstream", None)
-            environ = {name: value for name, value in environ.items() if not name.startswith("OPENAI_")}
+        if offline:
+            raw["upstream"] = {"base_url": EMBEDDED.base_url, "model": EMBEDDED.model}
         return _assemble(raw, path, environ, flags)
-    except Wrong as wrong:
-        place = dotted(wrong.place)
-        source = wrong.source or ("command line" if place in flags else str(path) if path else "environment")
-        line = ": ".join(part for part in (source, place, wrong.message) if part)
+    except Fault as fault:
+        key_path = join_path(fault.path)
+        source = fault.source or ("command line" if key_path in flags else str(path) if path else "environment")
+        line = ": ".join(part for part in (source, key_path, fault.message) if part)
         raise ConfigError("".join(char if char.isprintable() else "?" for char in line)) from None
 
 
@@ -86,24 +88,24 @@ def _read(path: Path) -> dict[str, Json]:
     try:
         return parse(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise Wrong((), "not UTF-8 text; save it as UTF-8") from None
+        raise Fault((), "not UTF-8 text; save it as UTF-8") from None
     except OSError as error:
-        raise Wrong((), f"cannot be read: {error.strerror or error}") from None
+        raise Fault((), f"cannot be read: {error.strerror or error}") from None
 
 
 def _assemble(
     raw: dict[str, Json], path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
 ) -> Config:
-    own = {name: _section(raw, name, environ, flags) for name in _OWN_SECTIONS}
-    token = _variable(environ, "MCP_RESPONSES_BRIDGE_TOKEN", check_credential)
+    own = {name: _read_section(raw, name, environ, flags) for name in _OWN_SECTIONS}
+    token = _read_variable(environ, "MCP_RESPONSES_BRIDGE_TOKEN", check_credential)
     own["serve"]["token"] = own["serve"].get("token") or token
     references = References(environ, bare="refuse")
     single = {name: references.expand(raw[name], (name,)) for name in _SINGLE_SETTINGS if name in raw}
-    upstream = _upstream(own.pop("upstream"), environ)
-    servers, notices = _servers(raw, environ)
+    upstream = _build_upstream(own.pop("upstream"), environ)
+    servers, notices = _build_servers(raw, environ)
     config = validate(Config, {**own, **single}, ())
-    notices += _exposure(raw, path) if path else []
-    notices += _shortness(
+    notices += _warn_of_readable_secrets(raw, path) if path else []
+    notices += _warn_of_short_keys(
         {"upstream.api_key": upstream.api_key if upstream else None, "serve.token": config.serve.token}
     )
     return config.model_copy(
@@ -111,10 +113,10 @@ def _assemble(
     )
 
 
-def _shortness(credentials: Mapping[str, str | None]) -> list[Notice]:
-    """A notice for each of these that is too short to be blanked and no dummy."""
+def _warn_of_short_keys(credentials: Mapping[str, str | None]) -> list[Notice]:
+    """Return a notice for each credential that is too short to be redacted and is not a dummy."""
     short = [name for name, key in credentials.items() if key and not is_secret(key) and not is_dummy(key)]
-    return [Notice("short_key", f"{name}: the key is too short to be blanked in logs.") for name in short]
+    return [Notice(code="short_key", message=f"{name}: the key is too short to be blanked in logs.") for name in short]
 
 
 _OWN_SECTIONS = ("upstream", "limits", "tool_search", "serve")
@@ -123,42 +125,43 @@ _TOP_KEYS = frozenset({*SERVER_SECTIONS, *_OWN_SECTIONS, *_SINGLE_SETTINGS, "inp
 _SERVER_KEYS = ENTRY_KEYS | ServerConfig.model_fields.keys() - {"key", "transport"}
 
 
-def _section(
+def _read_section(
     raw: Mapping[str, Json], name: str, environ: Mapping[str, str], flags: Mapping[str, object]
 ) -> dict[str, object]:
-    """One of our own sections, references filled in, with the flags that go into it."""
+    """Read one of our own sections: fill in its references and add its flags."""
     strict, free = References(environ, bare="refuse"), References(environ, bare="keep")
     section: dict[str, object] = {
         key: (free if key == "defaults" else strict).expand(value, (name, key))
-        for key, value in as_object(raw.get(name, {}), (name,)).items()
+        for key, value in check_object(raw.get(name, {}), (name,)).items()
     }
     return section | {
         flag.removeprefix(f"{name}."): value for flag, value in flags.items() if flag.startswith(f"{name}.")
     }
 
 
-def _variable(environ: Mapping[str, str], name: str, check: Callable[[str], str | None]) -> str | None:
-    """An environment variable; one that is empty counts as unset."""
+def _read_variable(environ: Mapping[str, str], name: str, check: Callable[[str], str | None]) -> str | None:
+    """Read an environment variable; an empty one counts as unset."""
     value = environ.get(name, "").strip()
     try:
         return check(value) if value else None
     except ValueError as error:
-        raise Wrong((name,), str(error), "environment") from None
+        raise Fault((name,), str(error), "environment") from None
 
 
-def _upstream(section: dict[str, object], environ: Mapping[str, str]) -> UpstreamConfig | None:
-    """The endpoint, None where neither a base URL nor a key is known.
+def _build_upstream(section: dict[str, object], environ: Mapping[str, str]) -> UpstreamConfig | None:
+    """Build the endpoint's config; None where neither a base URL nor a key is known.
 
-    OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL belong together: a file that names a base URL gets none of
-    them. A file that names none adds to them; but a key, headers or a query of its own were not written for the
-    OPENAI_BASE_URL that happens to be set, so they are refused beside it, unless the key is that of the environment.
+    OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL are used together: if the file names a base URL, all three are
+    ignored. Otherwise the file's settings override them one by one. But a key, headers or a query in the file were not
+    written for an OPENAI_BASE_URL that happens to be set, so they are refused together with it, unless the key equals
+    OPENAI_API_KEY.
     """
     section = {key: value for key, value in section.items() if key != "api_key" or value not in ("", None)}
     if "base_url" not in section:
-        unit = _environment_unit(environ)
-        if "base_url" in unit:
-            _refuse_strangers(section, unit)
-        section = {**unit, **section}
+        openai = _read_openai_variables(environ)
+        if "base_url" in openai:
+            _refuse_mixed_sources(section, openai)
+        section = {**openai, **section}
     upstream = validate(UpstreamConfig, section, ("upstream",))
     if "base_url" not in section and upstream.api_key is None:
         return None
@@ -167,89 +170,99 @@ def _upstream(section: dict[str, object], environ: Mapping[str, str]) -> Upstrea
     return upstream
 
 
-def _environment_unit(environ: Mapping[str, str]) -> dict[str, str]:
-    unit = {
-        "api_key": _variable(environ, "OPENAI_API_KEY", check_credential),
-        "base_url": _variable(environ, "OPENAI_BASE_URL", check_base_url),
-        "model": _variable(environ, "OPENAI_MODEL", str),
+def _read_openai_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    openai = {
+        "api_key": _read_variable(environ, "OPENAI_API_KEY", check_credential),
+        "base_url": _read_variable(environ, "OPENAI_BASE_URL", check_base_url),
+        "model": _read_variable(environ, "OPENAI_MODEL", str),
     }
-    return {name: value for name, value in unit.items() if value}
+    return {name: value for name, value in openai.items() if value}
 
 
-def _refuse_strangers(section: Mapping[str, object], unit: Mapping[str, str]) -> None:
+def _refuse_mixed_sources(section: Mapping[str, object], openai: Mapping[str, str]) -> None:
     for key in ("api_key", "headers", "query"):
         value = section.get(key)
-        if value and not (key == "api_key" and isinstance(value, str) and value.strip() == unit.get("api_key")):
-            message = "would go to OPENAI_BASE_URL of the environment; name the base_url that it is meant for beside it"
-            raise Wrong(("upstream", key), message)
+        if value and not (key == "api_key" and isinstance(value, str) and value.strip() == openai.get("api_key")):
+            message = "would be sent to OPENAI_BASE_URL of the environment; also set the base_url that it is meant for"
+            raise Fault(("upstream", key), message)
 
 
-def _servers(raw: Mapping[str, Json], environ: Mapping[str, str]) -> tuple[list[ServerConfig], list[Notice]]:
-    foreign = foreign_keys(raw, _TOP_KEYS, ())
+def _build_servers(raw: Mapping[str, Json], environ: Mapping[str, str]) -> tuple[list[ServerConfig], list[Notice]]:
+    foreign = find_foreign_keys(raw, _TOP_KEYS, ())
     servers: list[ServerConfig] = []
     notices: list[Notice] = []
     if DEPTH in environ:
-        notices.append(Notice("inside_bridge", "This bridge was started by a bridge: it connects no server."))
+        notices.append(
+            Notice(code="inside_bridge", message="This bridge was started by a bridge: it connects no server.")
+        )
         return servers, notices
-    inputs = input_defaults(raw)
-    for place, entry in server_entries(raw):
+    inputs = read_input_defaults(raw)
+    for key_path, entry in list_entries(raw):
         if entry.get("disabled") is True:
-            continue  # nothing in it has to be right, or set, on this machine
+            continue  # it may be invalid, or refer to variables that are not set on this machine
         if starts_this_program(entry):
-            notices.append(Notice("own_entry", f"{dotted(place)} starts this program and is left out."))
+            notices.append(
+                Notice(code="own_entry", message=f"{join_path(key_path)} starts this program and is left out.")
+            )
             continue
-        foreign += foreign_keys(entry, _SERVER_KEYS, place)
-        servers.append(_server(entry, place, environ, inputs))
+        foreign += find_foreign_keys(entry, _SERVER_KEYS, key_path)
+        servers.append(_build_server(entry, key_path, environ, inputs))
     if foreign:
-        notices.append(Notice("ignored_keys", f"Ignored, as settings of another program: {_enumerate(foreign)}."))
-    return _keep_one_plain([server for server in servers if not server.disabled], notices), notices
+        notices.append(
+            Notice(code="ignored_keys", message=f"Ignored, as settings of another program: {_enumerate(foreign)}.")
+        )
+    return _allow_one_without_prefix([server for server in servers if not server.disabled], notices), notices
 
 
-def _keep_one_plain(servers: list[ServerConfig], notices: list[Notice]) -> list[ServerConfig]:
-    """Plain names belong to one server: shared, who gets one would depend on who is connected and what it offers."""
+def _allow_one_without_prefix(servers: list[ServerConfig], notices: list[Notice]) -> list[ServerConfig]:
+    """Give plain names to one server only: with two, the owner of a name would depend on which of them is connected."""
     first, *others = [server.key for server in servers if not server.prefix] or [""]
     for key in others:
         words = f'Only one server can have plain names: "{first}" has them, the tools of "{key}" keep their prefix.'
-        notices.append(Notice("prefix", words))
+        notices.append(Notice(code="prefix", message=words))
     return [server.model_copy(update={"prefix": True}) if server.key in others else server for server in servers]
 
 
-def _server(
-    entry: dict[str, Json], place: Place, environ: Mapping[str, str], inputs: Mapping[str, str]
+def _build_server(
+    entry: dict[str, Json], key_path: KeyPath, environ: Mapping[str, str], inputs: Mapping[str, str]
 ) -> ServerConfig:
     env = entry.get("env")
     own = frozenset(env) if isinstance(env, dict) else frozenset[str]()
-    around = References(environ, bare="fill", inputs=inputs)
-    beside_env = replace(around, own=own)
+    references = References(environ, bare="fill", inputs=inputs)
+    outside_env = replace(references, own=own)
     known = {
-        key: (around if key == "env" else beside_env).expand(value, (*place, key))
+        key: (references if key == "env" else outside_env).expand(value, (*key_path, key))
         for key, value in entry.items()
         if key in _SERVER_KEYS
     }
-    return validate(ServerConfig, {**one_shape(known, place), "key": place[-1]}, place)
+    return validate(ServerConfig, {**normalise_entry(known, key_path), "key": key_path[-1]}, key_path)
 
 
-def _enumerate(places: list[Place]) -> str:
-    shown = ", ".join(dotted(place) for place in places[:5])
-    return f"{shown} and {len(places) - 5} more" if len(places) > 5 else shown
+def _enumerate(key_paths: list[KeyPath]) -> str:
+    shown = ", ".join(join_path(key_path) for key_path in key_paths[:5])
+    return f"{shown} and {len(key_paths) - 5} more" if len(key_paths) > 5 else shown
 
 
-def _exposure(raw: Mapping[str, Json], path: Path) -> list[Notice]:
-    """A notice for a file with secrets in plain text that other users can read. POSIX only."""
+def _warn_of_readable_secrets(raw: Mapping[str, Json], path: Path) -> list[Notice]:
+    """Return a notice for a file that other users can read and that holds secrets as plain text. POSIX only."""
     if os.name != "posix" or not path.stat().st_mode & 0o044:
         return []
-    secrets = [place for place, value in leaves(dict(raw)) if _is_secret(place) and _is_literal(value)]
+    secrets = [key_path for key_path, value in find_leaves(dict(raw)) if _is_secret(key_path) and _is_literal(value)]
     if not secrets:
         return []
     what = f"{path} can be read by other users and holds {_enumerate(secrets)} as plain text"
-    return [Notice("readable_secrets", f"{what}: make it yours alone (chmod 600), or write ${{env:NAME}} there.")]
+    return [
+        Notice(
+            code="readable_secrets", message=f"{what}: make it yours alone (chmod 600), or write ${{env:NAME}} there."
+        )
+    ]
 
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 
 
-def _is_secret(place: Place) -> bool:
-    match place:
+def _is_secret(key_path: KeyPath) -> bool:
+    match key_path:
         case ("upstream", "api_key") | ("serve", "token") | ("upstream", "headers", _):
             return True
         case ("mcpServers" | "servers", _, "headers", _):

@@ -1,11 +1,12 @@
-"""What `${...}` in a config file stands for."""
+"""References in a config file: `${env:NAME}`, `${NAME}` and `${input:id}`."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from bridge.config.file import Json, Place, Wrong
+from bridge.config.faults import Fault, KeyPath
+from bridge.json_text import Json
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _BARE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.DOTALL)
@@ -15,79 +16,79 @@ _NOT_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class References:
-    """What `${...}` stands for in one part of the file.
+    """The values of references in one part of the file.
 
-    `${env:NAME}` and `${env:NAME:-default}` are filled in everywhere; the default counts when NAME is unset or empty.
+    `${env:NAME}` and `${env:NAME:-default}` are filled in everywhere; the default is used where NAME is unset or empty.
     """
 
     environ: Mapping[str, str]
     bare: Literal["fill", "refuse", "keep"]
-    """`${NAME}`: filled in for servers, refused in our own sections, kept as text in what is free text."""
+    """What to do with `${NAME}`: fill it in (servers), refuse it (our own sections) or keep it as text (free text)."""
     own: frozenset[str] = frozenset()
-    """Names that the server's own `env` sets: an unset `${NAME}` of them, in `args` say, is the server's to fill in
-    (mcp-remote does) and stays as it is."""
+    """Names that the server's own `env` sets. A `${NAME}` of one (in `args`, for example) that is not set in our
+    environment is left to the server to fill in, as mcp-remote does."""
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Defaults of VS Code's `inputs`, by id."""
+    """The defaults of VS Code's `inputs`, by id."""
 
-    def expand(self, value: Json, place: Place) -> Json:
-        """`value` with every reference in its strings filled in. Raises Wrong for one that cannot be."""
+    def expand(self, value: Json, path: KeyPath) -> Json:
+        """Fill in every reference in the strings of `value`. Raises Fault for one that cannot be filled in."""
         if isinstance(value, str):
-            return _text(_REFERENCE.sub(lambda match: self._resolve(match, place), value), place)
+            return _check_text(_REFERENCE.sub(lambda match: self._resolve(match, path), value), path)
         if isinstance(value, list):
-            return [self.expand(inner, (*place, index)) for index, inner in enumerate(value)]
+            return [self.expand(inner, (*path, index)) for index, inner in enumerate(value)]
         if isinstance(value, dict):
-            return {_text(key, place): self.expand(inner, (*place, key)) for key, inner in value.items()}
+            return {_check_text(key, path): self.expand(inner, (*path, key)) for key, inner in value.items()}
         return value
 
-    def _resolve(self, match: re.Match[str], place: Place) -> str:
+    def _resolve(self, match: re.Match[str], path: KeyPath) -> str:
         written, inner = match[0], match[1]
         if "${" in inner:
-            raise Wrong(place, f"{written}: a reference cannot hold another reference; write one of them out")
+            raise Fault(path, f"{written}: a reference cannot hold another reference; write one of them out")
         if inner.startswith("env:"):
             name, given, default = inner.removeprefix("env:").partition(":-")
-            return self._variable(name, default if given else None, written, place)
+            return self._read_variable(name, default if given else None, written, path)
         if self.bare == "fill":
-            return self._in_server(written, inner, place)
+            return self._resolve_in_server(written, inner, path)
         if self.bare == "refuse" and _BARE.fullmatch(inner):
-            raise Wrong(place, f"{written} is filled in for servers only; here write ${{env:{inner}}}")
+            raise Fault(path, f"{written} is filled in for servers only; here write ${{env:{inner}}}")
         return written
 
-    def _in_server(self, written: str, inner: str, place: Place) -> str:
+    def _resolve_in_server(self, written: str, inner: str, path: KeyPath) -> str:
         if inner.startswith("input:"):
-            return self._input(inner.removeprefix("input:"), place)
+            return self._read_input(inner.removeprefix("input:"), path)
         bare = _BARE.fullmatch(inner)
         if bare and (bare[1] in self.environ or bare[2] is not None):
-            return self._variable(bare[1], bare[2], written, place)
+            return self._read_variable(bare[1], bare[2], written, path)
         if inner in self.own:
             return written
         if _EDITOR_ONLY.fullmatch(inner):
-            raise Wrong(place, f"{written} is known to the editor only; write the value itself, or ${{env:NAME}}")
-        return self._variable(inner, None, written, place) if bare else written
+            raise Fault(path, f"{written} is only known to the editor; write the value itself, or ${{env:NAME}}")
+        return self._read_variable(inner, None, written, path) if bare else written
 
-    def _variable(self, name: str, default: str | None, written: str, place: Place) -> str:
+    def _read_variable(self, name: str, default: str | None, written: str, path: KeyPath) -> str:
         value = self.environ.get(name)
         if default is not None:
             return value or default
         if value is None:
-            raise Wrong(
-                place,
+            raise Fault(
+                path,
                 f"{written}: the environment variable {name} is not set; set it, or write {written[:-1]}:-default}}",
             )
         return value
 
-    def _input(self, identity: str, place: Place) -> str:
-        """VS Code asks the user for inputs. Here `github-token` is read from GITHUB_TOKEN, else its default counts."""
+    def _read_input(self, identity: str, path: KeyPath) -> str:
+        """Return an input, for which VS Code asks the user: GITHUB_TOKEN for `github-token`, else the default."""
         name = re.sub(r"\W", "_", identity).upper()
         value = self.environ.get(name) or self.inputs.get(identity)
         if value is None:
-            raise Wrong(
-                place, f"${{input:{identity}}} cannot be asked for here; set {name}, or write ${{env:NAME}} instead"
+            raise Fault(
+                path, f"${{input:{identity}}} cannot be asked for here; set {name}, or write ${{env:NAME}} instead"
             )
         return value
 
 
-def _text(text: str, place: Place) -> str:
-    """`text`, if a process or a header can be given it at all."""
+def _check_text(text: str, path: KeyPath) -> str:
+    """Return `text`. Raises Fault where it holds characters that neither a process nor a header can be given."""
     if _NOT_TEXT.search(text):
-        raise Wrong(place, "holds a character that is not text (NUL, half a surrogate pair)")
+        raise Fault(path, "holds a character that is not text (NUL, half a surrogate pair)")
     return text

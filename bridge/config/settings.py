@@ -1,8 +1,7 @@
-"""The settings: what each one means, its unit and its default. What a value looks like is in `values.py`."""
+"""The settings: the meaning, unit and default of each. Their types are in `values.py`."""
 
 import fnmatch
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -25,32 +24,25 @@ from bridge.config.values import (
     is_secret,
     read_scalar,
 )
+from bridge.items import Notice
 
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1"
 BUILTIN = "builtin_tools"
 """The key of the built-in server; its tools keep their plain names."""
 BUILTIN_NAMES = ("random_generator", "system_info", "math_calculator", "current_time")
-"""The names of its tools, which no other server's tool is given while they are offered."""
+"""The names of its tools. While they are offered, no other server's tool gets one of these names."""
 _UNSET = (
     "No upstream is configured: set OPENAI_API_KEY, or OPENAI_BASE_URL and OPENAI_MODEL for another Responses "
     "endpoint, or `upstream` in the config file"
 )
 NO_UPSTREAM = f"{_UNSET}."
 NO_UPSTREAM_HERE = f"{_UNSET}, or start with --offline."
-"""For the commands that have the flag."""
+"""For the commands that have the flag `--offline`."""
 NO_MODEL = (
     "model: none is configured for this upstream; name one in `model` (of `ask`: --model), in upstream.model of the "
     "config file, or in OPENAI_MODEL"
 )
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Something the user should know that is no error. `code` is stable and for programs."""
-
-    code: str
-    message: str
 
 
 Decision = Literal["allow", "deny", "ask"]
@@ -82,35 +74,35 @@ ProfileName = Literal[
     "vllm",
     "xai",
 ]
-"""Upstreams of which something is known beforehand; "auto" looks at the address."""
+"""Upstreams with a preset; "auto" chooses one by the address."""
 
 
 class _Section(BaseModel):
-    # No `use_attribute_docstrings`: pydantic parses this module once per class for it, 35 ms of every start.
+    # No `use_attribute_docstrings`: for it, pydantic parses this module once per class, which adds 35 ms to each start.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class ToolRules(_Section):
-    """Which tools of one server may run: globs over plain names, upper and lower case distinct."""
+    """Rules for the tools of one server: case-sensitive globs over plain names."""
 
     allow: Strings = ()
     """Run without asking, whatever `require_approval` says."""
     deny: Strings = ()
     """Neither shown to the model nor run. Beats `ask` and `allow`."""
     ask: Strings = ()
-    """Run only after the user said yes. Beats `allow`."""
+    """Run only after the user has approved the call. Beats `allow`."""
     strict: Strings = ()
-    """Sent with `strict: true`, where their schema allows that without a change of what it accepts."""
+    """Sent with `strict: true`, where the schema allows it without a change of what it accepts."""
 
     repeat: Strings = ()
-    """May be called again and again with the same arguments and result, such as one that polls."""
+    """May be called repeatedly with the same arguments and the same result, such as a tool that polls."""
 
     def polls(self, name: str) -> bool:
-        """Whether the tool `name` may be repeated."""
+        """Tell whether the tool `name` may be called repeatedly with the same result."""
         return _matches(name, self.repeat)
 
     def decision(self, name: str) -> Decision | None:
-        """What the rules say of the tool `name`, the strictest that matches; None = `require_approval` decides."""
+        """Return the strictest rule that matches the tool `name`; None where `require_approval` decides."""
         rules: tuple[tuple[Decision, tuple[str, ...]], ...] = (
             ("deny", self.deny),
             ("ask", self.ask),
@@ -119,7 +111,7 @@ class ToolRules(_Section):
         return next((decision for decision, globs in rules if _matches(name, globs)), None)
 
     def wants_strict(self, name: str) -> bool:
-        """Whether the tool `name` is to be strict."""
+        """Tell whether the tool `name` is to be sent with `strict: true`."""
         return _matches(name, self.strict)
 
 
@@ -131,46 +123,46 @@ class ServerConfig(_Section):
     """One connected server: exactly one of `command` and `url` is set."""
 
     key: Text
-    """Its key in `mcpServers`: the first half of its tools' names, and its name in every message."""
+    """Its key in `mcpServers`, which prefixes the names of its tools and names the server in every message."""
     command: Text | None = None
-    """The program to start, found when it is started. Never given to a shell; `~` stays as it is."""
+    """The program to start, looked up when it is started. No shell is used, and `~` is not expanded."""
     args: Strings = ()
-    """Its arguments, each passed on as one argument."""
+    """Arguments of the command; each item is one argument."""
     env: Annotated[dict[str, str], AfterValidator(check_environment)] = Field(
         default_factory=dict[str, str], repr=False
     )
-    """What it gets besides a short list of harmless variables of our own environment."""
+    """Environment variables, added to a short list of harmless ones from our own environment."""
     cwd: Text | None = None
-    """The folder it is started in. Default: ours."""
+    """The folder to start it in. Default: ours."""
     url: Annotated[str, AfterValidator(check_url)] | None = Field(default=None, repr=False)
-    """Where a remote server listens. Also written `serverUrl` or `httpUrl`."""
+    """The URL of a remote server. Also written `serverUrl` or `httpUrl`."""
     headers: Headers = Field(default_factory=dict[str, str], repr=False)
     """Sent with every request to `url`."""
     transport: Transport = "stdio"
     """Written as `type`: "stdio" for a command; for a `url` "http" (also "streamable-http", "streamableHttp") or "sse".
     A `url` without it is "auto" here: Streamable HTTP, and SSE where that is refused."""
     tools: ToolRules = ToolRules()
-    """Which of its tools may run."""
+    """Rules for its tools."""
     require_approval: Approval = "writes"
-    """Who needs a yes: every tool, those not declared read-only, or none. `tools` decides first."""
+    """Tools that need the user's approval: all, those not declared read-only, or none. Rules in `tools` come first."""
     prefix: Flag = True
-    """Offer `<key>__<tool>`; false: the tool's plain name. One server can have that, the first that asks for it."""
+    """Offer tools as `<key>__<tool>`; false: by their plain names. Only the first server that sets false gets that."""
     protocol: Annotated[str, Field(pattern=r"^(auto|legacy|\d{4}-\d{2}-\d{2})$")] = "auto"
     """The MCP revision to speak: "auto", "legacy" (before 2026-07-28), or one revision, such as "2025-11-25"."""
     keep_empty: Flag = False
-    """Pass on empty strings and nulls that a model gives for optional arguments; else they are left out."""
+    """Pass on empty strings and nulls that a model gives for optional arguments; by default they are left out."""
     structured_content: StructuredContent = "both"
-    """What the model reads of a result with structured content: also its texts, unless they say the same;
-    "unless_text": its texts, where it has any; "prefer": not its texts; "only": nothing else."""
+    """What the model reads of a result with structured content. "both": the structured content, and the texts unless
+    they say the same; "unless_text": the texts, where there are any; "prefer": the structured content instead of the
+    texts; "only": the structured content and nothing else."""
     disabled: Flag = False
-    """Left out as if the entry were not there."""
+    """Ignore this entry."""
     serial: Flag = False
     """One call at a time."""
     max_parallel: Count = 64
-    """Calls at one time; more wait for their turn."""
+    """Calls at one time; further calls wait."""
     idle_timeout_s: Seconds | None = None
-    """Seconds without a result or a word of progress after which a call is given up, sooner than its timeout.
-    Default: none."""
+    """Seconds without a result or progress after which a call is given up before its timeout. Default: none."""
     call_timeout_s: Seconds | None = None
     """Seconds for one call. Default: that of `limits`."""
     connect_timeout_s: Seconds | None = None
@@ -183,98 +175,107 @@ class UpstreamConfig(_Section):
     base_url: Annotated[str, AfterValidator(check_base_url)] = OPENAI_URL
     """With or without a trailing slash. No path means `/v1`; any other path is kept as it is."""
     api_key: Credential = Field(default=None, repr=False)
-    """Sent as `Authorization: Bearer`; without one no such header is sent."""
+    """Sent as `Authorization: Bearer`; without a key the header is not sent."""
     model: Text | None = None
-    """For calls that name none. Default: gpt-4.1 at OpenAI's own URL, none elsewhere."""
+    """The model for calls that name none. Default: gpt-4.1 at OpenAI's own URL, none elsewhere."""
     headers: Headers = Field(default_factory=dict[str, str], repr=False)
     """Sent with every request."""
     query: dict[str, str] = Field(default_factory=dict[str, str], repr=False)
     """Added to the URL of every request, such as Azure's `api-version`."""
     stream: Literal["auto", "always", "never"] = "auto"
-    """Ask for server-sent events; "auto" falls back to JSON where the endpoint cannot."""
+    """Ask for server-sent events; "auto" falls back to JSON where the endpoint cannot stream."""
     connect_timeout_s: Seconds = 10
     """Seconds to reach the endpoint."""
     idle_timeout_s: Seconds = 600
-    """Seconds without a single byte of a reply."""
+    """Seconds without a single byte of a reply after which a request fails."""
     max_retries: Annotated[int, BeforeValidator(read_scalar), Field(ge=0)] = 2
-    """Repeats of one request after a passing failure."""
+    """Retries of one request after transient failures."""
     name_chars: Annotated[int, BeforeValidator(read_scalar), Field(ge=16, le=128)] = 64
-    """Characters that the name of a tool may have."""
+    """The most characters that the name of a tool may have."""
     description_chars: Annotated[int, BeforeValidator(read_scalar), Field(ge=16)] = 1024
-    """Characters that the description of a tool may have; chat-family backends and relays refuse longer ones."""
+    """The most characters that the description of a tool may have; chat backends and relays refuse longer ones."""
     defaults: dict[str, JsonValue] = {}
-    """Create parameters for every request, such as `temperature`; what the caller gives wins."""
+    """Parameters for every request, such as `temperature`; the caller's own values win."""
     profile: ProfileName = "auto"
-    """Whose endpoint it is, for what it can and cannot do; "auto" goes by the address. What is not known is learned
-    from its refusals; each setting below says it for sure."""
+    """The preset for what the endpoint supports; "auto" chooses by the address. What the preset leaves open is learned
+    from refusals; each setting below overrides it."""
     auth: Annotated[str, AfterValidator(check_header_name)] | None = None
-    """How the key is sent: "bearer", "none", or the name of the header that carries it, such as "api-key"."""
+    """How the key is sent: "bearer", "none", or the name of the header for it, such as "api-key"."""
     state: Literal["auto", "stateless", "previous_response_id"] | None = None
-    """"stateless": it keeps no responses. "previous_response_id": it does, and gets only what is new in each turn.
-    "auto": the whole history goes with each turn, and a caller's own `previous_response_id` is passed on."""
+    """"stateless": the endpoint stores no responses. "previous_response_id": it does, and each turn sends only the new
+    items. "auto": each turn sends the whole history, and a caller's own `previous_response_id` is passed on."""
     store: Flag | None = None
-    """Sent with every request, whatever the caller says."""
+    """The value of `store` for every request, whatever the caller says."""
     background: Flag | None = None
-    """Whether it has a background mode."""
+    """False: the endpoint has no background mode."""
     drop: Strings | None = None
-    """Parameters that it does not take, or parts of them, such as `reasoning.summary`."""
+    """Parameters that the endpoint does not accept, or fields of them, such as `reasoning.summary`."""
     developer_role: Literal["keep", "system", "instructions"] | None = None
-    """What becomes of a developer's messages; "instructions" moves the system's there too."""
+    """How developer messages are sent: unchanged, as system messages, or in `instructions` (system messages too)."""
     content_parts: Flag | None = None
-    """Whether the output of a call may be a list of parts; else it is a text."""
+    """Send call outputs as lists of parts; false: as text."""
     images: Flag | None = None
-    """Whether the output of a call may hold images."""
+    """Send images in call outputs; false: a text that describes them."""
     reasoning_replay: Flag | None = None
-    """Whether reasoning items are sent back."""
+    """Send reasoning items back."""
     item_ids: Flag | None = None
-    """Whether calls and messages are sent back with their ids."""
+    """Send calls and messages back with their ids."""
     context_window: Count | None = None
-    """Tokens that a request and its response may have together."""
+    """The most tokens that a request and its response may have together."""
     compaction: Flag | None = None
-    """Whether it makes room by itself (`context_management`) when `context_window` is nearly full."""
+    """Let the endpoint compact the context (`context_management`) when `context_window` is nearly full."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """True for the embedded upstream of `--offline`."""
+        return self.base_url == EMBEDDED.base_url
+
+
+EMBEDDED = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-rules")
+"""The upstream of `--offline`, which is part of this program; its address is never looked up."""
 
 
 class Limits(_Section):
-    """What one run may use. A caller may lower a limit, never raise it."""
+    """Limits of one run. A caller may lower a limit, never raise it."""
 
     max_turns: Count = 10
-    """Upstream requests of a run. Whatever limit a run meets, one more request, with no call, gives a last answer."""
+    """Upstream requests of a run. After any limit, one more request, without calls, gives a last answer."""
     max_tool_calls: Count = 50
     """Tool calls of a run."""
     max_turn_calls: Count = 32
-    """Tool calls of one turn; the others of that turn are answered with an error."""
+    """Tool calls of one turn; further calls of that turn get an error as output."""
     max_parallel: Count = 8
     """Tool calls of a run at one time."""
     max_tools: Count = 128
     """Tools offered in one request."""
     tool_tokens: Count = 20000
-    """About how many tokens the tools of one request may cost. Where all of them are over this or over `max_tools`, a
-    request carries the most useful ones and `find_tools`, which reaches the rest: `tool_search`."""
+    """Tokens (estimated) of all tools in one request. Where the tools exceed this or `max_tools`, a request carries the
+    most useful ones and `find_tools`, which reaches the rest: see `tool_search`."""
     timeout_s: Seconds = 1800
     """Seconds for a whole run."""
     soft_deadline_s: Seconds = 45
-    """Seconds after which `respond` answers that the run goes on: hosts cut calls, the strictest after 60."""
+    """Seconds after which `respond` returns while the run goes on: hosts cut long calls, the strictest after 60."""
     on_cancel: Literal["auto", "stop", "detach"] = "auto"
-    """What a cancelled call means for its run. "auto": one that timed out, is over 30 s old, or whose HTTP request was
-    closed goes on by itself; any other is stopped."""
+    """What a cancelled call of `respond` means for its run. "auto": the run goes on if the call timed out, was over
+    30 s old, or its HTTP request was closed; otherwise the run is stopped."""
     orphan_s: Seconds = 600
-    """Seconds that a run goes on by itself while nobody asks for it."""
+    """Seconds that a run goes on while no call waits for it."""
     call_timeout_s: Seconds = 60
     """Seconds for one tool call."""
     connect_timeout_s: Seconds = 10
     """Seconds until a server must be ready."""
     tokens: Count = 1000000
-    """Input and output tokens of a run, as the upstream counts them; estimated where it does not."""
+    """Input and output tokens of a run, as the upstream counts them; estimated where it does not count."""
     cost: Annotated[float, BeforeValidator(read_scalar), Field(gt=0, allow_inf_nan=False)] | None = None
-    """Money for a run, in the unit of `prices`, which must name the model's."""
+    """Cost of a run, in the currency of `prices`, which must contain the model."""
     output_bytes: Count = 65536
-    """Bytes of one call's output that the model gets; the rest is cut with a note."""
+    """Bytes of one call's output that the model gets; the rest is cut, with a note."""
     turn_bytes: Count = 524288
-    """Bytes of all outputs of one turn; those beyond are kept for `read_output`."""
+    """Bytes of all outputs of one turn; what exceeds this can be read with `read_output`."""
     run_bytes: Count = 4194304
     """Bytes of all outputs of a run."""
     image_bytes: Count = 5242880
-    """Bytes of one image that the model gets; a larger one is scaled down (with the extra `images`), or named only."""
+    """Bytes of one image that the model gets; a larger one is scaled down (with the extra `images`) or only named."""
     result_chars: Count = 40000
     """Characters of `respond`'s result that the host gets."""
     message_bytes: Count = 67108864
@@ -282,29 +283,29 @@ class Limits(_Section):
 
 
 class ToolSearch(_Section):
-    """What a request carries where all tools would be too many for it: see `limits.tool_tokens`."""
+    """Which tools a request carries where all of them would be too many: see `limits.tool_tokens`."""
 
     pinned: Strings = ()
     """Tools that every request carries: globs over the names that the model sees."""
     first: Count = 12
-    """Tools besides them that the first request carries, those that fit the input best."""
+    """Further tools in the first request: those that fit the input best."""
     found: Count = 5
-    """Tools that one call of `find_tools` finds."""
+    """The most tools that one call of `find_tools` finds."""
     hosted: Flag = False
-    """Leave the search to the upstream (`tool_search`, namespaces and `defer_loading` in its API): for models that can,
-    such as gpt-5.4 and later at OpenAI."""
+    """Leave the search to the upstream (`tool_search`, namespaces and `defer_loading` in its API), for models that
+    support it, such as gpt-5.4 and later at OpenAI."""
 
 
 Amount = Annotated[float, BeforeValidator(read_scalar), Field(ge=0, allow_inf_nan=False)]
 
 
 class Price(_Section):
-    """What a model costs for a million tokens, in any one currency."""
+    """Prices of a model per million tokens, in any one currency."""
 
     input: Amount
     """Input tokens."""
     cached_input: Amount | None = None
-    """Input tokens that the upstream had in its cache. Default: as `input`."""
+    """Input tokens that the upstream had in its cache. Default: the same as `input`."""
     output: Amount
     """Output tokens, reasoning included."""
 
@@ -317,39 +318,39 @@ class ServeConfig(_Section):
     port: Annotated[int, BeforeValidator(read_scalar), Field(ge=0, le=65535)] = 8787
     """The port to listen on; 0 takes a free one."""
     token: Credential = Field(default=None, repr=False)
-    """What clients send as `Authorization: Bearer`. Default: MCP_RESPONSES_BRIDGE_TOKEN."""
+    """The token that clients send as `Authorization: Bearer`. Default: MCP_RESPONSES_BRIDGE_TOKEN."""
     allowed_hosts: Strings = ()
-    """`Host` values accepted besides the loopback names."""
+    """`Host` values accepted in addition to the loopback names."""
     allowed_origins: Strings = ()
-    """`Origin` values accepted besides our own. No CORS header is ever sent: it is for clients that send an Origin and
-    need none, and for pages behind a proxy that adds them."""
+    """`Origin` values accepted in addition to our own. No CORS headers are sent: this is for clients that send an
+    Origin and need no such headers, and for pages behind a proxy that adds them."""
 
 
 class Config(_Section):
-    """The whole configuration, checked. Nobody past it sees a dict of the file or an environment variable."""
+    """The whole configuration, validated. Code that has it needs neither the file nor the environment variables."""
 
     upstream: UpstreamConfig | None = None
-    """None = nothing is configured; `NO_UPSTREAM` says what to set."""
+    """None where nothing is configured; the message `NO_UPSTREAM` says what to set."""
     servers: tuple[ServerConfig, ...] = ()
     """The servers to connect, in the order of the file."""
     limits: Limits = Limits()
     tool_search: ToolSearch = ToolSearch()
     prices: dict[str, Price] = {}
-    """By model, as `respond` or the config names it."""
+    """Prices by model, as `respond` or the config names it."""
     builtin_tools: Flag = True
     """Offer the built-in tools."""
     input_roots: Annotated[Strings, AfterValidator(check_folders)] = ()
-    """Folders whose files `input` may name by path; `~` is the home folder. What is in them can reach the upstream."""
+    """Folders whose files `input` may name by path; `~` is the home folder. Their content can reach the upstream."""
     serve: ServeConfig = ServeConfig()
     notices: tuple[Notice, ...] = ()
     path: Path | None = None
-    """The file that was read, None = none."""
+    """The file that was read, if any."""
 
     def secrets(self) -> frozenset[str]:
-        """Every secret value known, for redaction.
+        """Return all known secret values, for redaction.
 
-        Those from 8 characters on: blanking every "1" or "info" would destroy whatever is printed. Of `Bearer xyz`
-        both the whole and `xyz`.
+        Only values of at least 8 characters: redacting every "1" or "info" would make the output useless. `Bearer xyz`
+        gives both the whole value and `xyz`.
         """
         values = set(self._settings())
         values |= {value.split()[1] for value in values if len(value.split()) == 2}

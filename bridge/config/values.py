@@ -1,6 +1,6 @@
-"""What the values of settings look like: each check makes a value of what was written, or says what is wrong with it.
+"""Types of settings: each check converts what was written to a value, or raises.
 
-A check raises ValueError with the end of a sentence that begins with the setting's place.
+A check raises ValueError with a message that completes "<path of the setting>: ...".
 """
 
 import ipaddress
@@ -16,11 +16,11 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_URL = "expected a URL that begins with http:// or https:// and names a host"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_ADDRESS = re.compile(r"(?=.*[:/])([a-z]{2,10}:/{0,3})?[a-z0-9.-]{1,80}(:[0-9]{1,5})?(/[a-z0-9]{0,10})*")
-"""What can be shown of something that should be a URL: no user, no query, no long word that could be a key."""
+"""Malformed URLs that may be shown in a message: without a user, a query or a long word that could be a key."""
 
 
 def read_scalar(value: object) -> object:
-    """`"8787"` as 8787: a reference such as `${env:PORT}` can only stand in a string."""
+    """Convert `"8787"` to 8787: a reference such as `${env:PORT}` can only be written in a string."""
     if not isinstance(value, str) or not (match := _SCALAR.fullmatch(value)):
         return value
     if value in ("true", "false"):
@@ -37,7 +37,7 @@ def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:  # its text would show the URL, and with it a password
+    except ValueError:  # its message would show the URL, which may hold a password
         parts = named = None
     if parts is None or not named or _CONTROL.search(url) or " " in url:
         raise ValueError(f"{_NO_URL}, not {url!r}" if _PLAIN_ADDRESS.fullmatch(url) else _NO_URL)
@@ -47,9 +47,9 @@ def _split(url: str) -> SplitResult:
 
 
 def check_base_url(url: str) -> str:
-    """The form of which `base_url + "/responses"` is the endpoint.
+    """Normalise a base URL so that `base_url + "/responses"` is the endpoint.
 
-    A trailing slash and a pasted `/responses` go. A URL without a path gets `/v1`; any other path is kept as it is
+    Removes a trailing slash and a pasted `/responses`. A URL without a path gets `/v1`; any other path is unchanged
     (Azure's `/openai/v1`, a relay's own prefix).
     """
     parts = _split(url.strip())
@@ -81,13 +81,13 @@ def check_environment(env: dict[str, str]) -> dict[str, str]:
 
 def check_folders(folders: tuple[str, ...]) -> tuple[str, ...]:
     for folder in folders:
-        if not Path(folder).expanduser().is_absolute():  # else it would be below whatever folder a host starts us in
+        if not Path(folder).expanduser().is_absolute():  # it would depend on the folder that we are started in
             raise ValueError(f"{folder!r} is not an absolute path")
     return folders
 
 
 def check_credential(key: str | None) -> str | None:
-    """A key or token, without the line end that a secret read from a file often has. Empty means none."""
+    """Strip a key or token: secrets read from a file often end in a newline. Empty becomes None."""
     key = (key or "").strip()
     if not re.fullmatch(r"[!-~]*", key):
         raise ValueError('holds a character that no Authorization header can carry; give the key alone, no "Bearer"')
@@ -95,7 +95,7 @@ def check_credential(key: str | None) -> str | None:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a URL or a host name is this machine: no proxy is ever asked for it, nobody else reaches it."""
+    """Tell whether a URL or host name means this machine, which is never reached through a proxy, nor by others."""
     host = urlsplit(url).hostname or url if "://" in url else url
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -104,12 +104,12 @@ def is_loopback(url: str) -> bool:
 
 
 def is_dummy(key: str) -> bool:
-    """Whether it is one of the words that stand where a server wants a key and looks at none."""
+    """Tell whether a key is a placeholder, for servers that require some key but check none."""
     return key.lower() in ("ollama", "empty", "none", "no-key", "dummy", "lm-studio")
 
 
 def is_secret(value: str) -> bool:
-    """Whether it is worth blanking, and can be: shorter ones occur in ordinary words."""
+    """Tell whether a value is to be redacted: dummies need not be, and short values occur in ordinary words."""
     return len(value) >= 8 and not is_dummy(value)
 
 

@@ -1,7 +1,7 @@
-"""Hosts that give up a call: what that means for its run.
+"""Cancelled calls of hosts: finding out the reason, and deciding whether the run stops too.
 
-The SDK (mcp 2.3) cancels a call's task before it tells anybody the reason, and says nowhere whether one follows, nor
-whether progress is heard; it is found out here, the one place that looks behind `ctx.session` for it.
+The SDK (mcp 2.3) cancels a call's task before it reports the reason. It does not say whether a reason will follow, nor
+whether the host listens to progress. This module finds out; no other reads private attributes of `ctx.session` for it.
 """
 
 import re
@@ -17,29 +17,30 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.clock import Clock
 
-Context: TypeAlias = ServerRequestContext[dict[str, object]]
+HostRequest: TypeAlias = ServerRequestContext[dict[str, object]]
+"""The SDK's context of one request from a host; in parameters, `ctx` as in the SDK."""
 OnCancel: TypeAlias = Literal["auto", "stop", "detach"]
 
-PATIENT_S = 30.0
-"""A call that was waited for this long is rather one that took too long than one that nobody wants any more."""
+LIKELY_TIMEOUT_S = 30.0
+"""A call that is cancelled after this long is taken for one that timed out, not for one that is no longer wanted."""
 REMEMBERED = 1000
-"""Calls, of all hosts together, whose cancellation is still heard."""
+"""The latest calls, of all hosts together, whose cancellation reason is still recognised."""
 
 _TIMEOUT = re.compile(r"time?d?[ _-]?out|deadline", re.IGNORECASE)
-"""Of the reasons that SDKs give: "timed out after 60s" (Python), "Request timed out" (TypeScript), "context deadline
-exceeded" (Go)."""
+"""Recognises a timeout in the reasons that SDKs give: "timed out after 60s" (Python), "Request timed out" (TypeScript),
+"context deadline exceeded" (Go)."""
 
 
 def decide(on_cancel: OnCancel, reason: str | None, age_s: float) -> Literal["stop", "detach"]:
-    """What a cancelled call means for its run; `reason` is None where the connection was closed without a word."""
+    """Decide what a cancelled call means for its run; `reason` is None where the connection was just closed."""
     if on_cancel != "auto":
         return on_cancel
-    is_timeout = reason is None or age_s >= PATIENT_S or bool(_TIMEOUT.search(reason))
+    is_timeout = reason is None or age_s >= LIKELY_TIMEOUT_S or bool(_TIMEOUT.search(reason))
     return "detach" if is_timeout else "stop"
 
 
 class Cancellations:
-    """Tells each call that is cancelled why."""
+    """The reasons of cancellations, delivered to the calls they cancel."""
 
     def __init__(self, server: Server[dict[str, object]], clock: Clock) -> None:
         self._clock = clock
@@ -47,10 +48,13 @@ class Cancellations:
         server.add_notification_handler("notifications/cancelled", types.CancelledNotificationParams, self._hear)
 
     @contextmanager
-    def watch(self, ctx: Context, on_cancelled: Callable[[str | None, float], None]) -> Generator[None]:
-        """While a call is served. If it is cancelled, `on_cancelled` gets the reason, None where the connection was
-        closed without a word, and the call's age in seconds: at once, or as soon as the reason is there. That may be
-        after the call was answered: the host had stopped waiting, and will never look at the answer."""
+    def watch(self, ctx: HostRequest, on_cancelled: Callable[[str | None, float], None]) -> Generator[None]:
+        """Report a cancellation of the call that is served in this context.
+
+        `on_cancelled` gets the reason (None where the connection was just closed) and the call's age in seconds, as
+        soon as the reason is known. That may be after the call was answered: the host had stopped waiting by then, and
+        ignores the answer.
+        """
         key, began = _name_call(ctx, ctx.request_id), self._clock.now()
         reason = self._remember(key)
         try:
@@ -70,29 +74,30 @@ class Cancellations:
             del self._reasons[next(iter(self._reasons))]
         return reason
 
-    async def _hear(self, ctx: Context, params: types.CancelledNotificationParams) -> None:
+    async def _hear(self, ctx: HostRequest, params: types.CancelledNotificationParams) -> None:
         if reason := self._reasons.pop(_name_call(ctx, params.request_id), None):
             reason.set_result(params.reason or "")
 
 
-def is_given_up(ctx: Context) -> bool:
-    """Whether the host has said that it gives the call up; the call's own task may not have heard of it yet."""
+def is_given_up(ctx: HostRequest) -> bool:
+    """Tell whether the host has cancelled the call; the call's own task may not be cancelled yet."""
     return ctx.session._request_outbound.cancel_requested.is_set()
 
 
-def wants_progress(ctx: Context) -> bool:
-    """Whether somebody would hear of the call's progress: a caller that gave a progressToken, or one in this process,
-    which needs none."""
+def wants_progress(ctx: HostRequest) -> bool:
+    """Tell whether the caller listens to progress: it gave a progressToken, or is in this process and needs none."""
     is_in_process = ctx.request is None and not ctx.session._connection.has_standalone_channel
     return is_in_process or "progress_token" in (ctx.meta or {})
 
 
-def _name_call(ctx: Context, request_id: types.RequestId | None) -> tuple[int, str]:
-    """A name for a call that its cancellation has too: hosts number their requests per connection. In the modern era a
-    connection is made up anew for each message, but not what it writes to."""
+def _name_call(ctx: HostRequest, request_id: types.RequestId | None) -> tuple[int, str]:
+    """Return a key that a call and its cancellation share: request ids are unique per connection only.
+
+    In the modern era the SDK makes a new connection object for each message, but its `outbound` stays the same.
+    """
     return id(ctx.session._connection.outbound), str(request_id)
 
 
-def _is_closed(ctx: Context) -> bool:
-    """Whether a cancellation without a word is a closed HTTP request, the modern era's way to say so."""
+def _is_closed(ctx: HostRequest) -> bool:
+    """Tell whether a cancellation without a reason is a closed HTTP request, which cancels a call in the modern era."""
     return ctx.request is not None and ctx.protocol_version in MODERN_PROTOCOL_VERSIONS

@@ -1,6 +1,6 @@
-"""In front of every route of the service: who may ask, from which page, and how long a request may take to arrive.
+"""The gate before every route of the service: checks token, host and origin, and bounds how long a body may take.
 
-The SDK's own check compares prefixes (`127.0.0.1:evil.com` passes it) and knows no token; it stays on behind this one.
+The SDK's own check compares prefixes (`127.0.0.1:evil.com` passes it) and knows no tokens; it still runs, after this.
 """
 
 import hmac
@@ -16,10 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bridge.clock import Clock
 
 OPEN_PATH = "/healthz"
-"""The one path that needs no token: without one it says nothing but that the service is up. A wrong one is refused."""
+"""The one path that needs no token: without one it only says that the service is up. A wrong token is refused."""
 UNAUTHORIZED = "Unauthorized: send Authorization: Bearer TOKEN"
 BODY_TIMEOUT_S = 10.0
-"""How long a request body may take. Without a bound, a client that never sends one holds its place for ever."""
+"""Seconds that a request body may take to arrive. Without a bound, a client that never sends one keeps its request open
+for ever."""
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([1-9]\d{0,4}))?")
 T = TypeVar("T")
@@ -27,13 +28,13 @@ Address: TypeAlias = tuple[str, int | None]
 
 
 def parse_host(value: str) -> Address | None:
-    """Host and port of a Host header, None for anything that is not exactly that."""
+    """Parse a Host header into host and port; None for anything else."""
     found = _HOST.fullmatch(value.lower())
     return (found[1], int(found[2]) if found[2] else None) if found else None
 
 
 def parse_origin(value: str) -> tuple[str, Address] | None:
-    """Scheme, host and port of an Origin header; None for `null` and anything else."""
+    """Parse an Origin header into scheme, host and port; None for `null` and anything else."""
     scheme, mark, rest = value.lower().partition("://")
     address = parse_host(rest)
     return (scheme, address) if mark and scheme in ("http", "https") and address else None
@@ -41,15 +42,15 @@ def parse_origin(value: str) -> tuple[str, Address] | None:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may use the service."""
+    """The rules for who may use the service."""
 
     token: str | None
-    """None: whoever reaches it."""
+    """The bearer token that requests must carry; None admits every request."""
     hosts: frozenset[Address]
     origins: frozenset[tuple[str, Address]]
 
     def find_refusal(self, scope: Scope) -> Response | None:
-        """The reply to a request that must go no further, or None. It does not say which value would be right."""
+        """Return the reply that refuses a request, or None to admit it. It does not reveal which value is right."""
         headers = Headers(scope=scope)
         if _only(headers, "host", parse_host) not in self.hosts:
             return PlainTextResponse("Unknown host", 421)
@@ -61,7 +62,7 @@ class Access:
         return None
 
     def knows(self, credentials: Iterable[str]) -> bool:
-        """Whether these values of Authorization headers are those of somebody who may use the service."""
+        """Tell whether these Authorization headers carry the right token."""
         if self.token is None:
             return True
         given = list(credentials)
@@ -71,18 +72,18 @@ class Access:
 
 
 def _only(headers: Headers, name: str, parse: Callable[[str], T | None]) -> T | None:
-    """The one header of that name, parsed; None for none, several, or one that cannot be."""
+    """Parse the only header of that name; None where there is none, several, or an invalid one."""
     values = headers.getlist(name)
     return parse(values[0]) if len(values) == 1 else None
 
 
 def _lower_names(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers with Host and Origin in lower case: upper case means the same, but not to the SDK's own check."""
+    """Lower the case of Host and Origin, which has no meaning there, but matters to the SDK's own check."""
     return [(name, value.lower() if name in (b"host", b"origin") else value) for name, value in headers]
 
 
 class Gate:
-    """ASGI middleware that lets a request through when `access` does, and its body for a limited time."""
+    """ASGI middleware that admits what `access` admits, and gives up on bodies that arrive too slowly."""
 
     def __init__(self, app: ASGIApp, access: Access, clock: Clock) -> None:
         self._app = app
@@ -91,7 +92,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            raise RuntimeError(f"{scope['type']} is not served")  # it would come past every check
+            raise RuntimeError(f"{scope['type']} is not served")  # it would bypass every check
         if refusal := self._access.find_refusal(scope):
             await refusal(scope, receive, send)
         else:

@@ -1,7 +1,7 @@
-"""Handshake-era connections that want to hear of changed tools.
+"""Notifications of changed tools to handshake-era connections.
 
-The SDK (mcp 2.3) keeps no list of them and `ctx.session` lives for one request only, so the connection itself is
-remembered. It has no public name; this is the one place that touches it.
+The SDK (mcp 2.3) keeps no list of these connections, and `ctx.session` lives for one request only, so the connection
+itself is remembered. It has no public name; no other module uses it for this.
 """
 
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mcp.server.connection import Connection
 
 
-class LegacyListeners:
-    """The connections that have finished their handshake and can be told something unasked."""
+class ListChangedSubscribers:
+    """The connections that have finished their handshake and can receive notifications at any time."""
 
     def __init__(self, server: Server[dict[str, object]]) -> None:
         self._connections: dict[int, Connection] = {}

@@ -1,11 +1,11 @@
-"""What the SDK's Streamable HTTP transport says of a body that is no message, without what that tells of its inside."""
+"""Replies to malformed messages over Streamable HTTP, without the SDK internals that its transport would reveal."""
 
 from mcp_types import INVALID_REQUEST
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MALFORMED = b'"message":"Validation error: '
-"""What follows in mcp 2.3 is the validator's report, with the names of its classes and what they were given."""
+"""After this, mcp 2.3 appends the validator's report, with class names and the values they were given."""
 REFUSAL = {
     "jsonrpc": "2.0",
     "id": None,
@@ -13,8 +13,8 @@ REFUSAL = {
 }
 
 
-class Reworded:
-    """ASGI middleware that passes on everything but that report."""
+class MalformedFilter:
+    """ASGI middleware that replaces a reply with that report by `REFUSAL`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -25,7 +25,7 @@ class Reworded:
         async def send_reworded(message: Message) -> None:
             nonlocal held
             if message["type"] == "http.response.start" and message["status"] == 400:
-                held = message  # until it is known what is said; it is said in one piece
+                held = message  # until its body is here, which the SDK sends in one piece
                 return
             head, held = held, None
             if head and MALFORMED in message.get("body", b""):

@@ -1,4 +1,4 @@
-"""Whose a call is: a run belongs to the one who began it."""
+"""The principal of a call: who a run that it starts belongs to."""
 
 import hashlib
 
@@ -7,10 +7,10 @@ from starlette.requests import Request
 
 
 def find_principal(ctx: ServerRequestContext[dict[str, object]]) -> str:
-    """The token that a request came with, else its session, else the connection's kind.
+    """Identify the caller by its token, else by its session, else by the kind of connection.
 
-    One process on stdio has one host. Over HTTP, whoever has the same token is the same principal, also in another
-    session; without tokens a session is what tells hosts apart, and the modern era, which has none, is one principal.
+    A process on stdio has one host. Over HTTP, callers with the same token are one principal, also in different
+    sessions. Without a token, sessions tell hosts apart; the modern era has none, so all its callers are one principal.
     """
     request = ctx.request
     if not isinstance(request, Request):

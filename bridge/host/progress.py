@@ -11,15 +11,15 @@ from bridge.json_text import scrub
 from bridge.run.progress import describe_event
 
 HEARTBEAT_S = 10.0
-"""Something is said at least this often, so that a host that resets its timeout on progress goes on waiting."""
+"""Progress is sent at least this often, so that a host that resets its timeout on progress keeps waiting."""
 CALL_INTERVAL_S = 1.0
-"""A call's own progress is passed on this often; what came between is in the next heartbeat."""
+"""A tool call's own progress is passed on at most this often; the last report held back is in the next heartbeat."""
 TEXT_INTERVAL_S = 0.1
-"""Streamed text is gathered for this long: ten notifications a second are enough to read along."""
+"""Streamed text is collected for this long: ten notifications a second are enough to read along."""
 
 
 class ProgressRelay:
-    """Collects a run's events as they happen and reports them, in order, until the run has ended."""
+    """A queue of a run's events, reported in order until the run has ended."""
 
     def __init__(self, report: Callable[[float, str], Awaitable[None]], clock: Clock, *, wants_text: bool) -> None:
         self._report = report
@@ -31,13 +31,13 @@ class ProgressRelay:
         self._began = clock.now()
         self._sent = 0
         self._next: dict[tuple[int, int], float] = {}
-        """When the progress of a call is passed on again."""
+        """By (turn, index) of a call: when its progress may be passed on again."""
         self._last_line = "working"
         self._held = ""
-        """What came since, and was not worth a line of its own."""
+        """The latest progress of a call that came too soon to be passed on; the next heartbeat carries it."""
 
     def listen(self, event: Event) -> None:
-        """Take one event."""
+        """Queue an event for `relay`."""
         is_text = isinstance(event, TextArrived)
         line = (scrub(event.delta) if self._wants_text else None) if is_text else describe_event(event)
         if line and isinstance(event, CallProgressed) and self._is_too_soon(event):
@@ -58,7 +58,7 @@ class ProgressRelay:
         return is_too_soon
 
     async def relay(self) -> None:
-        """Report what happens; returns when the run has ended and everything is told."""
+        """Report queued events until the run has ended and all are reported."""
         while self._waiting or not self._ended.is_set():
             with self._clock.scope(self._clock.now() + HEARTBEAT_S) as silence:
                 await self._wake.wait()
@@ -71,7 +71,7 @@ class ProgressRelay:
                     await self._ended.wait()
 
     async def _flush(self) -> bool:
-        """Report what is waiting, neighbouring pieces of text as one; True if there was text among it."""
+        """Report the queued lines, adjacent pieces of text joined; return whether there was any text."""
         had_text = False
         while self._waiting:
             line, is_text = self._waiting.popleft()

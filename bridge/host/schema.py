@@ -1,23 +1,19 @@
-"""The arguments of `respond`: their JSON Schema, which is also what checks them, and that of its result."""
+"""The JSON Schemas of `respond`: of its arguments, which are checked by it, and of its result."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import cast
 
 from bridge.errors import ArgumentError
 from bridge.json_text import Json, JsonObject, decode, encode, scrub
-from bridge.schemas.plain import fits, is_plain
-
-if TYPE_CHECKING:
-    import jsonschema_rs
+from bridge.schemas.judge import Fault, Judge
 
 OWNED_BY_BRIDGE = ("input", "model", "stream", "stream_options", "store", "previous_response_id", "tool_choice")
-"""What `extra` may not set: an argument of its own or the bridge decides it."""
+"""Parameters that `extra` may not set: each has an argument of its own, or is set by the bridge."""
 
 
 def _any_of(*types: str) -> JsonObject:
-    """Written out: some hosts hand schemas on in a dialect that knows no list of types."""
+    """Build an `anyOf` of types: some hosts pass schemas on in a dialect that has no list of types."""
     return {"anyOf": [{"type": name} for name in types]}
 
 
@@ -42,8 +38,8 @@ ARGUMENTS: JsonObject = {
         "run_id": {
             "type": "string",
             "minLength": 1,
-            "description": "Go on where the run of an earlier result ended: with its arguments, and `input` as what is "
-            "new, such as the outputs of your functions that it called",
+            "description": "Continue the run of an earlier result with the same arguments; `input` holds what is new, "
+            "such as the outputs of your functions that it called",
         },
         "tools": {
             "type": "array",
@@ -60,7 +56,7 @@ ARGUMENTS: JsonObject = {
         "temperature": {"type": "number", "minimum": 0, "maximum": 2},
         "reasoning_effort": {
             "type": "string",
-            "description": "none, low, medium, high, … as the model has it",
+            "description": "none, low, medium, high, … as the model supports",
         },
         "text": {"type": "object", "description": "Responses text options, such as a JSON schema for the answer"},
         "metadata": {
@@ -105,11 +101,10 @@ FORMS = {
     "tool_choice": '"auto", "none", "required", or a Responses tool_choice object',
     "metadata": "a text, a number, true or false",
 }
-"""What is expected of arguments that may have more than one form."""
-MAX_MESSAGE_CHARS = 300
+"""The forms of arguments that may have more than one, for error messages."""
 
 _PROPERTIES = cast("dict[str, JsonObject]", ARGUMENTS["properties"])
-_PLAIN = {name: schema for name, schema in _PROPERTIES.items() if is_plain(schema)}
+_JUDGE = Judge(ARGUMENTS)
 RESULT_FIELDS = (
     "status",
     "output_text",
@@ -139,26 +134,16 @@ RESULT: JsonObject = {
         "output_text": {"type": "string"},
     },
 }
-"""The result of `respond`, open: a later version may say more. Only what is always there has a schema of its own: the
-Python SDK checks each result by it, and to spell out all fields takes longer than all the rest of reading one."""
-
-
-@cache
-def _validator() -> "jsonschema_rs.Validator":
-    import jsonschema_rs  # 5 MB, for arguments that are wrong, or rare
-
-    return jsonschema_rs.validator_for(ARGUMENTS)
-
-
-def _find_errors(arguments: JsonObject) -> "Iterator[jsonschema_rs.ValidationError]":
-    """What the schema says against `arguments`, whose names are known."""
-    if not all(name in _PLAIN and fits(value, _PLAIN[name]) for name, value in arguments.items()):
-        yield from _validator().iter_errors(arguments)
+"""The schema of `respond`'s result. It is open: a later version may add fields. Only the fields that are always present
+have a schema: the Python SDK validates each result, and with every field spelt out that takes longer than all the rest
+of reading one."""
 
 
 def clean_arguments(given: Mapping[str, object]) -> JsonObject:
-    """The arguments as a host gave them, fit to be sent on: without lone surrogates, and without the nulls that some
-    hosts give for whatever is optional. Raises ArgumentError for what is not JSON."""
+    """Return the arguments without lone surrogates, and without the nulls that some hosts give for optional ones.
+
+    Raises ArgumentError for a value that is not JSON.
+    """
     arguments: JsonObject = {}
     for name, value in given.items():
         try:
@@ -169,13 +154,12 @@ def clean_arguments(given: Mapping[str, object]) -> JsonObject:
 
 
 def check_arguments(arguments: JsonObject) -> None:
-    """Raises ArgumentError with one sentence that names the argument that is wrong and what would be right."""
+    """Check the arguments. Raises ArgumentError with one sentence: which argument is wrong, and what would be right."""
     if "input" not in arguments:
         raise ArgumentError("input: it is missing; give a text, or a list of Responses input items")
     _refuse_unknown(arguments)
-    for error in _find_errors(arguments):
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path).lstrip(".")
-        raise ArgumentError(f"{path}: {_explain(error)}")
+    if fault := _JUDGE.find_fault(arguments):
+        raise ArgumentError(f"{fault.location}: {_explain(fault)}")
     items = arguments["input"]
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, dict) and "role" not in item and "type" not in item:
@@ -201,9 +185,6 @@ def _refuse_unknown(arguments: JsonObject) -> None:
             raise ArgumentError(f"{name}: there is no such argument; {hint}")
 
 
-def _explain(error: "jsonschema_rs.ValidationError") -> str:
-    """The validator's words; for a choice of forms, which it cannot put into words, what the forms are."""
-    if error.schema_path[-1] == "anyOf":
-        return f"expected {FORMS[str(error.instance_path[0])]}"
-    message = error.message  # it begins with the value, which may be of any size
-    return message if len(message) <= MAX_MESSAGE_CHARS else f"… {message[-MAX_MESSAGE_CHARS:]}"
+def _explain(fault: Fault) -> str:
+    """Return the judge's message; where an argument has several forms, for which it has no message, list the forms."""
+    return f"expected {FORMS[str(fault.path[0])]}" if fault.keyword == "anyOf" else fault.message

@@ -1,4 +1,4 @@
-"""The bridge's face: an MCP server with the tool `respond` and its companions, for hosts of both protocol eras."""
+"""The MCP server that hosts see: the tool `respond` and its companions, for both protocol eras."""
 
 import logging
 import weakref
@@ -18,9 +18,9 @@ from bridge.clock import Clock
 from bridge.config.settings import Limits
 from bridge.errors import BridgeError
 from bridge.events import Notified
-from bridge.host.audience import HostAudience, is_modern, name_host, read_answer, write_question
-from bridge.host.cancellation import Cancellations, Context, decide
-from bridge.host.list_changed import LegacyListeners
+from bridge.host.audience import HostAudience, build_elicitation, is_modern, name_host, read_answer
+from bridge.host.cancellation import Cancellations, HostRequest, decide
+from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import find_principal
 from bridge.host.schema import clean_arguments
 from bridge.host.tools import list_tools, read_run_id, read_wait
@@ -35,7 +35,7 @@ from bridge.run.task import INTERNAL_ERROR
 logger = logging.getLogger(__name__)
 
 SETTLE_CHANGES_S = 0.2
-"""Servers that become ready one after the other are told of once."""
+"""Changes within this time are announced together, as when servers become ready one after the other."""
 
 REJOINED = Notified(
     code="rejoined",
@@ -46,41 +46,44 @@ Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
 
 
 class Runner(Protocol):
-    """What the face needs of the bridge behind it."""
+    """The bridge behind this server, as far as the server needs it."""
 
     @property
     def limits(self) -> Limits:
-        """How long a call may take, and its result be."""
+        """The limits on how long a call may take and how large its result may be."""
         ...
 
     def describe(self) -> str:
-        """Whom `respond` asks now, and what that model can use."""
+        """Describe which model `respond` asks now, and which tools that model can use."""
         ...
 
     def describe_servers(self) -> list[JsonObject]:
-        """`{name, state, reason}` of each server it can use."""
+        """List `{name, state, reason}` of each connected server, and of the built-in one."""
         ...
 
     async def start(self, arguments: JsonObject, *, principal: str) -> tuple[Run, bool]:
-        """Start a run, or find the one that an equal call began. Raises BridgeError before anything is sent."""
+        """Start a run, or find the one that an equal call began; the flag tells that it was found.
+
+        Raises BridgeError before anything is sent.
+        """
         ...
 
     async def find(self, run_id: str, *, principal: str) -> Run:
-        """Find a run of this principal. Raises ArgumentError where there is none, whyever that is."""
+        """Find a run of this principal. Raises ArgumentError where there is none, whatever the reason."""
         ...
 
     @property
     def engine(self) -> Engine:
-        """Who keeps the runs."""
+        """The engine that keeps the runs."""
         ...
 
     def start_soon(self, do: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
-        """Do something that nobody waits for."""
+        """Run a coroutine in the background."""
         ...
 
 
 class BridgeServer(Server[dict[str, object]]):
-    """An MCP server that lists and calls its tools, and tells hosts of both eras when a description changes."""
+    """An MCP server that lists and calls its tools, and notifies hosts of both eras when a description changes."""
 
     def __init__(self, runner: Runner, clock: Clock) -> None:
         self._runner = runner
@@ -95,7 +98,7 @@ class BridgeServer(Server[dict[str, object]]):
             on_call_tool=self._call_tool,
             on_subscriptions_listen=ListenHandler(self._bus),
         )
-        self._legacy = LegacyListeners(self)
+        self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock)
         self._silent: set[str] = set()
 
@@ -106,20 +109,20 @@ class BridgeServer(Server[dict[str, object]]):
         experimental_capabilities: dict[str, dict[str, object]] | None = None,
         extensions: dict[str, dict[str, object]] | None = None,
     ) -> InitializationOptions:
-        """As the SDK's, with `tools.listChanged` announced: it has no other hook for it."""
+        """Return the SDK's options with `tools.listChanged` announced; the SDK has no other hook for that."""
         options = notification_options or NotificationOptions(tools_changed=True)
         return super().create_initialization_options(options, experimental_capabilities, extensions)
 
     def describe_servers(self) -> list[JsonObject]:
-        """`{name, state, reason}` of each connected server, and of the built-in one."""
+        """List `{name, state, reason}` of each connected server, and of the built-in one."""
         return self._runner.describe_servers()
 
     def note_change(self) -> None:
-        """The description of `respond` is another one now; `tell_changes` will say so."""
+        """Note that the description of `respond` has changed; `tell_changes` notifies the hosts."""
         self._changed.set()
 
     async def tell_changes(self) -> None:
-        """Tell hosts of changes until cancelled."""
+        """Notify hosts of changes until cancelled."""
         while True:
             await self._changed.wait()
             await self._clock.sleep(SETTLE_CHANGES_S)
@@ -127,12 +130,14 @@ class BridgeServer(Server[dict[str, object]]):
             await self._bus.publish(ToolsListChanged())
             await self._legacy.tell()
 
-    async def _list_tools(self, _ctx: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def _list_tools(
+        self, _ctx: HostRequest, _params: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
         return types.ListToolsResult(tools=list_tools(self._runner.describe(), self._runner.limits.result_chars))
 
-    async def _call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> Result:
-        """Raises MCPError for a tool that there is not, as the specification has it (server/tools, error handling), and
-        nothing else but for cancellation: the SDK would show a host the text of any exception."""
+    async def _call_tool(self, ctx: HostRequest, params: types.CallToolRequestParams) -> Result:
+        """Call a tool. Raises MCPError for an unknown one, as the specification has it (server/tools, error handling),
+        and nothing else but cancellation: the SDK would show a host the text of any exception."""
         call = self._calls.get(params.name)
         if call is None:
             raise MCPError(types.INVALID_PARAMS, f"Unknown tool: {params.name!r}; there are {', '.join(self._calls)}")
@@ -147,57 +152,59 @@ class BridgeServer(Server[dict[str, object]]):
             ending = fail_with(INTERNAL_ERROR)
         return _render(build_receipt(None, [], ending, limit_chars=self._runner.limits.result_chars))
 
-    async def _respond(self, ctx: Context, arguments: JsonObject) -> Result:
+    async def _respond(self, ctx: HostRequest, arguments: JsonObject) -> Result:
         run, is_found = await self._runner.start(arguments, principal=find_principal(ctx))
         seconds = self._runner.limits.soft_deadline_s
         return await self._attend(ctx, run, seconds, after=-1, notices=[REJOINED] if is_found else [])
 
-    async def _wait(self, ctx: Context, arguments: JsonObject) -> Result:
+    async def _wait(self, ctx: HostRequest, arguments: JsonObject) -> Result:
         run_id = read_run_id(arguments, ("run_id", "wait_s"))
         seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
         return await self._attend(ctx, await self._runner.find(run_id, principal=find_principal(ctx)), seconds)
 
-    async def _cancel(self, ctx: Context, arguments: JsonObject) -> Result:
+    async def _cancel(self, ctx: HostRequest, arguments: JsonObject) -> Result:
         run = await self._runner.find(read_run_id(arguments, ("run_id",)), principal=find_principal(ctx))
         await self._runner.engine.send(run, Stop())
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
     async def _attend(
-        self, ctx: Context, run: Run, seconds: float, *, after: int | None = None, notices: Sequence[Notified] = ()
+        self, ctx: HostRequest, run: Run, seconds: float, *, after: int | None = None, notices: Sequence[Notified] = ()
     ) -> Result:
-        """Wait for `run`, and hear its events behind number `after`, by default those to come. The result is what
-        there is at its end or after `seconds`, or a question."""
+        """Wait for `run` to end, at most `seconds`, and relay the events after number `after` (default: new ones).
+
+        Return the receipt, or the questions that the host has to answer first.
+        """
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(f"{find_principal(ctx)} {name_host(ctx)}", ctx, self._silent)
         waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
-        with self._cancellations.watch(ctx, partial(self._note_parting, weakref.ref(run))):
+        with self._cancellations.watch(ctx, partial(self._note_cancelled, weakref.ref(run))):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
             if run.ending is None and is_modern(ctx) and run.questions:
-                return await self._pose(run)
+                return await self._return_questions(run)
             return await self._render_run(run, notices)
 
-    async def _go_on(self, ctx: Context, params: types.CallToolRequestParams, run_id: str) -> Result:
-        """Take the answers to the questions that were the result of an earlier call, and wait on."""
+    async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:
+        """Settle the questions that an earlier call returned with their answers, and wait for the run again."""
         run = await self._runner.find(run_id, principal=find_principal(ctx))
         responses = params.input_responses or {}
         for key in run.questions.keys() & responses.keys():
             await self._runner.engine.send(run, Settle(key, read_answer(responses[key])))
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
-    async def _pose(self, run: Run) -> types.InputRequiredResult:
-        """Give the run's questions as a result; the host calls again with the answers and the run's id."""
+    async def _return_questions(self, run: Run) -> types.InputRequiredResult:
+        """Return the run's questions as a result; the host calls again with the answers and the run's id."""
         for key in list(run.questions):
             await self._runner.engine.send(run, Show(key, self._runner.limits.soft_deadline_s))
-        questions = {key: write_question(question) for key, question in run.questions.items()}
+        questions = {key: build_elicitation(question) for key, question in run.questions.items()}
         return types.InputRequiredResult(input_requests={**questions}, request_state=run.run_id)
 
-    def _note_parting(self, known: weakref.ref[Run], reason: str | None, age_s: float) -> None:
-        """Note that a call was given up in which somebody waited for a run, or had just been given its result."""
+    def _note_cancelled(self, known: weakref.ref[Run], reason: str | None, age_s: float) -> None:
+        """Handle the cancellation of a call that was waiting for a run, or had just returned its result."""
         if run := known():
-            self._runner.start_soon(self._part, run, reason, age_s)
+            self._runner.start_soon(self._handle_cancelled, run, reason, age_s)
 
-    async def _part(self, run: Run, reason: str | None, age_s: float) -> None:
+    async def _handle_cancelled(self, run: Run, reason: str | None, age_s: float) -> None:
         engine = self._runner.engine
         if run.ending:
             await engine.note_delivery(run, is_delivered=False)
@@ -212,7 +219,8 @@ class BridgeServer(Server[dict[str, object]]):
 
 
 def _render(receipt: JsonObject) -> types.CallToolResult:
-    """The receipt in both forms a host may show its model: each says all that is needed, also to go on from there."""
+    """Return the receipt as text and as structured content: a host may show its model only one of them, so each holds
+    all that is needed, also to continue from there."""
     texts = [render_text(receipt)]
     if receipt["response_id"]:
         texts.append(f"[response_id: {receipt['response_id']}]")

@@ -1,4 +1,4 @@
-"""The face on stdin and stdout, until the host closes them."""
+"""The MCP server on stdin and stdout, until the host closes them."""
 
 import anyio
 
@@ -7,7 +7,7 @@ from bridge.jsonrpc.pipes import open_pipes
 
 
 async def serve_stdio(server: BridgeServer, source: int, sink: int, *, message_bytes: int) -> None:
-    """Serve one host on two descriptors; returns at the end of `source`, with what was asked before it answered."""
+    """Serve one host on two descriptors; return at the end of `source`, once the requests before it are answered."""
     ended = anyio.Event()
     async with (
         open_pipes("the host", source, sink, limit=message_bytes, on_end=ended.set, answer_bad=True) as (

@@ -1,8 +1,8 @@
 """The tools that a host sees: `respond`, and two for runs that take longer than a host waits.
 
-All three are always listed. To list the two only while a run goes on would be a change in the middle of a
-conversation, and hosts go on with the list they had (anthropics/claude-code#88172, anthropics/claude-ai-mcp#45,
-github/copilot-cli#3125); and in the modern era a list may not depend on what happened before.
+All three are always listed. Listing the two only while a run is in progress would change the list in mid-conversation,
+and hosts keep using the old one (anthropics/claude-code#88172, anthropics/claude-ai-mcp#45, github/copilot-cli#3125);
+besides, in the modern era a list may not depend on earlier calls.
 """
 
 from collections.abc import Sequence
@@ -33,12 +33,12 @@ CANCEL_ARGUMENTS: JsonObject = {
 
 
 def list_tools(description: str, result_chars: int) -> list[types.Tool]:
-    """The tools; `description` is that of `respond`, which says whom it asks now."""
+    """List the tools; `description` is that of `respond`, which names the model that it asks now."""
     hints = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True)
     looks = types.ToolAnnotations(read_only_hint=True, open_world_hint=True)
     stops = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, idempotent_hint=True)
     wait = "Wait for a run of `respond` whose status is in_progress, and get its result. Call it until there is one."
-    cancel = "Stop a run of `respond` whose status is in_progress, and get what it has come to."
+    cancel = "Stop a run of `respond` whose status is in_progress, and get its result so far."
     tools = (
         ("respond", "Ask another model", description, ARGUMENTS, hints),
         ("respond_wait", "Wait for another model's answer", wait, WAIT_ARGUMENTS, looks),
@@ -59,7 +59,7 @@ def list_tools(description: str, result_chars: int) -> list[types.Tool]:
 
 
 def read_run_id(arguments: JsonObject, known: Sequence[str]) -> str:
-    """The `run_id` of the two companions. Raises ArgumentError for one that is missing, and for unknown arguments."""
+    """Read the `run_id` of the two companions. Raises ArgumentError if it is missing, and for unknown arguments."""
     for name in arguments:
         if name not in known:
             raise ArgumentError(f"{name}: there is no such argument; there are: {', '.join(known)}")
@@ -70,7 +70,7 @@ def read_run_id(arguments: JsonObject, known: Sequence[str]) -> str:
 
 
 def read_wait(arguments: JsonObject, longest_s: float) -> float:
-    """How long to wait, never longer than a host does. Raises ArgumentError for what is no number of seconds."""
+    """Read how many seconds to wait, at most `longest_s`. Raises ArgumentError for anything but a number, 0 or more."""
     wait_s = arguments.get("wait_s", longest_s)
     if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or wait_s < 0:
         raise ArgumentError("wait_s: expected a number of seconds, 0 or more")

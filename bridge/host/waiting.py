@@ -1,4 +1,4 @@
-"""One call of a host that waits for a run: what it hears meanwhile, and the questions that it is asked."""
+"""One call of a host that waits for a run: it relays progress meanwhile, and asks the run's questions."""
 
 from functools import partial
 from typing import cast
@@ -6,24 +6,25 @@ from typing import cast
 import anyio
 
 from bridge.clock import Clock
-from bridge.host.audience import HostAudience, is_modern, read_answer, write_question
-from bridge.host.cancellation import Context, is_given_up, wants_progress
+from bridge.host.audience import HostAudience, build_elicitation, is_modern, read_answer
+from bridge.host.cancellation import HostRequest, is_given_up, wants_progress
 from bridge.host.progress import ProgressRelay
 from bridge.questions import Question, leave_unasked
 from bridge.run.engine import Engine, Settle, Show
 from bridge.run.run import Run
 
 TEXT_META = "mcp-responses-bridge/text"
-"""A caller that sets this in `_meta` gets the text as it arrives, as progress messages."""
+"""A caller that sets this key of `_meta` to true gets the streamed text as progress messages."""
 TIME_TO_ANSWER = 1 / 3
-"""Of the soft deadline: with less of it left, the person is asked by the next call and not in haste by this one."""
+"""As a share of the soft deadline: with less time left, a question waits for the next call, so that the person is not
+hurried."""
 
 
 class Waiting:
-    """The call of `ctx`, which must be answered by the soft deadline."""
+    """The call of `ctx`, which waits for a run and must be answered by the soft deadline."""
 
     def __init__(
-        self, ctx: Context, run: Run, engine: Engine, audience: HostAudience, clock: Clock, soft_deadline_s: float
+        self, ctx: HostRequest, run: Run, engine: Engine, audience: HostAudience, clock: Clock, soft_deadline_s: float
     ) -> None:
         self._ctx = ctx
         self._run = run
@@ -34,21 +35,21 @@ class Waiting:
         self._deadline = clock.now() + soft_deadline_s
 
     async def wait(self, seconds: float, *, after: int) -> Run:
-        """Wait until the run has ended, or `seconds` are over; or the person has to be asked, and not by this call."""
+        """Wait until the run has ended, `seconds` are over, or there is a question that this call must not ask."""
         until = min(self._clock.now() + seconds, self._deadline)
         relay = self._build_relay() if wants_progress(self._ctx) else None
         listener = relay.listen if relay else None
         is_gone = partial(is_given_up, self._ctx)
         with self._engine.attend(self._run, listener, after=after, audience=self._audience, is_gone=is_gone):
-            await (self._watch_aloud(until, relay) if relay else self._watch(until))
+            await (self._watch_with_progress(until, relay) if relay else self._watch(until))
         return self._run
 
     def _build_relay(self) -> ProgressRelay:
         meta = cast("dict[str, object]", self._ctx.meta or {})
         return ProgressRelay(self._report, self._clock, wants_text=meta.get(TEXT_META) is True)
 
-    async def _watch_aloud(self, until: float, relay: ProgressRelay) -> None:
-        """Watch, and tell what happens; a host that does not read it is not waited for longer."""
+    async def _watch_with_progress(self, until: float, relay: ProgressRelay) -> None:
+        """Watch and report progress; never past the deadline, even if the host does not read the reports."""
         with self._clock.scope(self._deadline):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(relay.relay)
@@ -61,14 +62,14 @@ class Waiting:
             if self._run.questions:
                 if is_modern(self._ctx) or self._clock.now() > self._deadline - self._patience_s * TIME_TO_ANSWER:
                     return
-                await self._push(*next(iter(self._run.questions.items())))
+                await self._ask(*next(iter(self._run.questions.items())))
             elif self._clock.now() >= until:
                 return
             else:
                 self._run = await self._engine.wait(self._run, news=self._run.news, until=until)
 
-    async def _push(self, key: str, question: Question) -> None:
-        """Ask in the middle of the call, one question at a time."""
+    async def _ask(self, key: str, question: Question) -> None:
+        """Ask one question during the call, and wait until it is settled."""
         await self._engine.send(self._run, Show(key, self._deadline - self._clock.now()))
         with self._clock.scope(self._deadline):
             async with anyio.create_task_group() as tasks:
@@ -81,7 +82,7 @@ class Waiting:
         return self._run.ending is None and key in self._run.questions and self._clock.now() < self._deadline
 
     async def _elicit(self, key: str, question: Question) -> None:
-        params = write_question(question).params
+        params = build_elicitation(question).params
         try:
             result = await self._ctx.session.elicit_form(
                 params.message, question.schema, related_request_id=self._ctx.request_id

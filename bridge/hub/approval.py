@@ -1,32 +1,62 @@
-"""Whether a call may run: what the config says, and where it says to ask, the person."""
+"""Approvals: the decision of the config about a tool and, if that is to ask, of the person about a call."""
 
-from bridge.hub.catalogue import BridgedTool
-from bridge.items import CallOutput
+from dataclasses import dataclass
+from typing import Literal
+
+from mcp import types
+
+from bridge.config.settings import ServerConfig
 from bridge.json_text import JsonObject
 from bridge.questions import Ask, ask_approval, is_yes
 
+Approval = Literal["run", "ask", "deny"]
 
-async def find_refusal(bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> CallOutput | None:
-    """None when the call may run; else the refusal, in words that name the config line that would allow it."""
-    if bridged.approval == "run":
-        return None
-    what = f"{bridged.tool.name} of {bridged.server} was not run"
-    answer = await ask(ask_approval(bridged.server, bridged.tool.name, arguments))
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a call may not run."""
+
+    code: str
+    message: str
+    """For the model."""
+    notice: str
+    """For the caller, with the config line that would allow the call."""
+
+
+def decide(server: ServerConfig, tool: types.Tool) -> Approval:
+    """Decide from the config: by its lists first (deny wins, then ask), then by `require_approval`."""
+    match server.tools.decision(tool.name):
+        case "deny":
+            return "deny"
+        case "ask":
+            return "ask"
+        case "allow":
+            return "run"
+        case None:
+            is_read_only = bool(tool.annotations and tool.annotations.read_only_hint)
+            is_free = server.require_approval == "never" or (server.require_approval == "writes" and is_read_only)
+            return "run" if is_free else "ask"
+
+
+async def ask_person(server: ServerConfig, tool: str, arguments: JsonObject, ask: Ask) -> Refusal | None:
+    """Ask the person whether a call may run; return None if it may, else the refusal."""
+    what, hint = f"{tool} of {server.key} was not run", _name_config_line(server, tool)
+    answer = await ask(ask_approval(server.key, tool, arguments))
     if is_yes(answer):
         return None
     if answer["action"] == "unasked":
-        message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {bridged.allow_hint}"
-        return _refuse("approval_required", message, message, bridged)
-    doubt = f" ({answer['reason']})" if answer["reason"] else ""
-    return _refuse(
+        message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {hint}"
+        return Refusal("approval_required", message, message)
+    note = f" ({answer['reason']})" if answer["reason"] else ""
+    return Refusal(
         "declined",
         f"{what}: the user said no to this call. Do not make it again unless they ask for it",
-        f"{what}: the answer was no{doubt}. To allow it: {bridged.allow_hint}",
-        bridged,
+        f"{what}: the answer was no{note}. To allow it: {hint}",
     )
 
 
-def _refuse(code: str, message: str, notice: str, bridged: BridgedTool) -> CallOutput:
-    refusal = bridged.fail(code, message)
-    refusal["notices"] = [{"code": code, "message": notice}]
-    return refusal
+def _name_config_line(server: ServerConfig, tool: str) -> str:
+    """Quote the config line that would let a tool run without a question."""
+    if server.tools.decision(tool) == "ask":  # overrides `allow`
+        return f'take it out of "mcpServers": {{"{server.key}": {{"tools": {{"ask": …}}}}}}'
+    return f'"mcpServers": {{"{server.key}": {{"tools": {{"allow": ["{tool}"]}}}}}}'

@@ -8,45 +8,45 @@ import anyio
 from mcp import Client, types
 from pydantic import TypeAdapter
 
-from bridge.call_terms import CallTerms, OnProgress
+from bridge.call_options import CallOptions, OnProgress
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
-from bridge.hub.failures import CallFailed, doubt, explain_call
+from bridge.hub.failures import CallFailed, advise_repeat, explain_call
 
 MAX_WAITING = 1000
-"""Calls that may wait for a place; the next one is told that the server is busy."""
+"""How many calls may wait for a slot; one more fails as `busy`."""
 SECOND_TRY_S = 0.25
-"""How long a connection that failed a call may take to be recognised as lost, before it is tried again as it is."""
+"""How long to wait, after a failed call, for the connection to be found lost; then the same one is tried again."""
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
 _RESULT = TypeAdapter[Result](Result)
 
 
 @runtime_checkable
-class Neighbour(Protocol):
-    """A server of this process that takes a call as a function does: no message is made of it, and none is checked."""
+class DirectServer(Protocol):
+    """A server in this process that is called as a plain function, without messages and their validation."""
 
     async def answer(self, params: types.CallToolRequestParams) -> Result:
-        """The result of a call, also of one that fails."""
+        """Return the result of a call; one that fails returns a result too."""
         ...
 
 
 @dataclass(frozen=True)
 class Link:
-    """An open connection to a server. `lost` is set by whoever sees that it has ended, `over` when nobody uses it."""
+    """An open connection to a server. `lost` is set by whoever sees that it has ended, `over` once it is closed."""
 
     client: Client
     lost: anyio.Event
-    neighbour: Neighbour | None = None
-    """Who is behind `client`, where calls need no client."""
+    direct: DirectServer | None = None
+    """The server itself, if calls can bypass `client`."""
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
 class CallSender:
-    """The calls to one server, from any task.
+    """Sends calls to one server, from any task.
 
-    `find_link` gives the open connection, waits for one that can be expected, or raises CallFailed. A call is sent
-    once. It is sent a second time only where the first was never written, or the tool declares that this does no harm.
+    `find_link` returns the open connection, waits while one may still come up, or raises CallFailed. A call is sent
+    once. It is sent a second time only if the first was never written, or the tool declares that this does no harm.
     """
 
     def __init__(
@@ -64,66 +64,66 @@ class CallSender:
         self._idle_timeout_s = server.idle_timeout_s
         self._find_link = find_link
         self._on_answer = on_answer
-        self._places = anyio.Semaphore(1 if server.serial else server.max_parallel, fast_acquire=True)
+        self._slots = anyio.Semaphore(1 if server.serial else server.max_parallel, fast_acquire=True)
 
-    async def call(self, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms) -> Result:
-        """The result of one `tools/call`, or what it needs before; raises CallFailed with words for the model.
+    async def call(self, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions) -> Result:
+        """Send one `tools/call` and return its result, or the input it requires. Raises CallFailed, for the model.
 
-        The wait for a place counts towards its deadline alone, not towards the timeout of the call.
+        The wait for a slot counts towards the deadline only, not towards the timeout of the call.
         """
-        await self._wait_for_place(terms.deadline)
-        doubts = "it was not sent"
+        await self._wait_for_slot(options.deadline)
+        advice = "it was not sent"
         try:
-            with self._clock.scope(min(terms.deadline, self._clock.now() + self._timeout_s)):
+            with self._clock.scope(min(options.deadline, self._clock.now() + self._timeout_s)):
                 link = await self._find_link()
-                doubts = doubt(tool)
+                advice = advise_repeat(tool)
                 try:
-                    return await self._send(link, tool, params, terms)
+                    return await self._send(link, tool, params, options)
                 except CallFailed as failure:
                     if not failure.may_repeat:
                         raise
-                return await self._send_again(link, tool, params, terms)
+                return await self._send_again(link, tool, params, options)
         finally:
-            self._places.release()
-        raise CallFailed("timeout", f"no result in time; {doubts}")
+            self._slots.release()
+        raise CallFailed("timeout", f"no result in time; {advice}")
 
-    async def _wait_for_place(self, deadline: float) -> None:
-        if self._places.value:
-            self._places.acquire_nowait()
+    async def _wait_for_slot(self, deadline: float) -> None:
+        if self._slots.value:
+            self._slots.acquire_nowait()
             return
-        if self._places.statistics().tasks_waiting >= MAX_WAITING:
+        if self._slots.statistics().tasks_waiting >= MAX_WAITING:
             raise CallFailed("busy", f"{MAX_WAITING:,} calls wait for {self._key}; it was not sent")
         with self._clock.scope(deadline):
-            await self._places.acquire()
+            await self._slots.acquire()
             return
         raise CallFailed("timeout", "no result in time; it was not sent")
 
     async def _send_again(
-        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
+        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
     ) -> Result:
-        """On a new connection, or on the same if it still stands; one that fails twice in a row counts as lost."""
+        """Repeat a call on a new connection, or on the same one if it is not lost; a second failure makes it lost."""
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await failed.over.wait()
         link = await self._find_link()
         try:
-            return await self._send(link, tool, params, terms)
+            return await self._send(link, tool, params, options)
         except CallFailed as failure:
             if failure.may_repeat:
                 link.lost.set()
             raise
 
     async def _send(
-        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
     ) -> Result:
         if self._idle_timeout_s is None:
-            return await self._send_once(link, tool, params, terms)
-        silence = _Silence(self._clock, self._idle_timeout_s, terms.on_progress)
-        words = f"neither a result nor progress for {self._idle_timeout_s:g} s; {doubt(tool)}"
+            return await self._send_once(link, tool, params, options)
+        silence = _Silence(self._clock, self._idle_timeout_s, options.on_progress)
+        words = f"neither a result nor progress for {self._idle_timeout_s:g} s; {advise_repeat(tool)}"
         outcome: Result | CallFailed = CallFailed("timeout", words)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(silence.end, tasks.cancel_scope)
             try:
-                outcome = await self._send_once(link, tool, params, replace(terms, on_progress=silence.report))
+                outcome = await self._send_once(link, tool, params, replace(options, on_progress=silence.report))
             except CallFailed as failure:
                 outcome = failure
             tasks.cancel_scope.cancel()
@@ -132,26 +132,25 @@ class CallSender:
         return outcome
 
     async def _send_once(
-        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, terms: CallTerms
+        self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
     ) -> Result:
-        if terms.on_send:
-            await terms.on_send()
+        if options.on_send:
+            await options.on_send()
         try:
-            if link.neighbour:
-                result = await link.neighbour.answer(params)
+            if link.direct:
+                result = await link.direct.answer(params)
             else:
                 request = types.CallToolRequest(params=params)
-                # Not `call_tool`: that discards the result of an executed call when it breaks its output schema.
-                result = await link.client.session.send_request(request, _RESULT, progress_callback=terms.on_progress)
-        except Exception as error:  # boundary: however a call fails, the model is told
+                # Not `call_tool`: that discards the result of an executed call if it does not fit the output schema.
+                result = await link.client.session.send_request(request, _RESULT, progress_callback=options.on_progress)
+        except Exception as error:  # boundary: whatever a call raises, the model is told
             raise explain_call(self._key, tool, error) from error
         self._on_answer()
         return result
 
 
 class _Silence:
-    """Ends a call of which nothing has been heard for a while. Progress extends this alone: the timeout of the call
-    holds whatever the server says."""
+    """Ends a call after `limit_s` seconds without progress. Progress does not extend the timeout of the call."""
 
     def __init__(self, clock: Clock, limit_s: float, on_progress: OnProgress | None) -> None:
         self._clock = clock

@@ -1,17 +1,18 @@
-"""The tools now offered, by the name the model sees, and who may call them: an immutable snapshot.
+"""The catalogue: an immutable snapshot of the tools now offered, by the name the model sees.
 
-A run keeps the snapshot it began with, whatever servers come, go or change meanwhile.
+A run keeps the snapshot it began with, even if servers come, go or change meanwhile.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio.lowlevel
 from mcp import types
 
-from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ServerConfig, UpstreamConfig
+from bridge.config.settings import BUILTIN, BUILTIN_NAMES, UpstreamConfig
+from bridge.hub.approval import Approval, decide
 from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
@@ -25,12 +26,10 @@ from bridge.texts import estimate_tokens
 if TYPE_CHECKING:
     from bridge.search.ranking import Entry, Index
 
-Approval = Literal["run", "ask"]
-
 TOOLS_AT_ONCE = 16
-"""How many are made at one go: the event loop waits meanwhile."""
-SEARCHED = 128
-"""From how many tools on they are read for searches as they come; fewer are read when they are searched."""
+"""How many tools are built before other tasks get a turn of the event loop."""
+INDEXED_ABOVE = 128
+"""Above this many tools, each is indexed for searches when it is built; else only at the first search."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +42,21 @@ class BridgedTool:
     """Key of the server that owns it."""
     tool: types.Tool = field(repr=False)
     approval: Approval
-    allow_hint: str = field(repr=False)
-    """The one config line that lets this tool run unasked."""
     is_polling: bool
-    """True where it may be called again and again with the same result."""
+    """True if it may be called again and again with the same result."""
     encoded: str = field(repr=False)
     """The function tool of a request, encoded once for all turns of all runs."""
     notes: tuple[str, ...] = ()
-    """What the model sees otherwise than the owner wrote it, each with the reason."""
+    """The differences between what the owner wrote and what the model sees, each with the reason."""
 
     @cached_property
     def validator(self) -> ArgumentValidator:
-        """Compiled at the first call: most tools of most runs are never called."""
+        """The validator of its arguments; compiled at the first call, since most tools are never called."""
         return ArgumentValidator(self.tool.input_schema)
 
     @cached_property
     def entry(self) -> "Entry":
-        """What a search knows of it."""
+        """Its entry in the search index."""
         from bridge.search.ranking import Entry
 
         tool, properties = self.tool, self.tool.input_schema.get("properties")
@@ -68,16 +65,16 @@ class BridgedTool:
 
     @property
     def notices(self) -> list[Notice]:
-        """What the caller should know about a call of it."""
+        """The notices that go to the caller with each call of it."""
         note = self.validator.note
-        return [{"code": "schema_unusable", "message": f"{self.name}: {note}"}] if note else []
+        return [Notice(code="schema_unusable", message=f"{self.name}: {note}")] if note else []
 
     def fail(self, code: str, message: str, **details: Json) -> CallOutput:
-        """Make the output of a call of it that came to nothing."""
+        """Return the output of a failed call of it."""
         return fail_call(code, message, server=self.server, tool=self.tool.name, **details)
 
     def to_json(self) -> JsonObject:
-        """Write it down, so that another process can make it again."""
+        """Return it as JSON, from which another process can restore it."""
         tool = self.tool
         return {
             "name": self.name,
@@ -88,7 +85,6 @@ class BridgedTool:
             "schema": cast("JsonObject", tool.input_schema),
             "is_harmless": is_harmless(tool),
             "approval": self.approval,
-            "allow_hint": self.allow_hint,
             "is_polling": self.is_polling,
             "function": self.encoded,
             "notes": list[Json](self.notes),
@@ -97,7 +93,7 @@ class BridgedTool:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A tool that no request carries, and why."""
+    """A tool that cannot be offered, and the reason."""
 
     server: str
     tool: str
@@ -110,9 +106,9 @@ class Catalogue:
 
     tools: Mapping[str, BridgedTool]
     notices: tuple[Notice, ...] = ()
-    """Servers that are missing and tools that had to be left out."""
+    """One for each server that is missing and each tool that had to be left out."""
     left_out: tuple[LeftOut, ...] = ()
-    """Those tools again; denied ones are not among them."""
+    """The tools that had to be left out, without those that are denied."""
 
     @cached_property
     def functions(self) -> Mapping[str, str]:
@@ -131,35 +127,35 @@ class Catalogue:
 
     @cached_property
     def tokens(self) -> Mapping[str, int]:
-        """Each model name with about how many tokens its function tool costs."""
+        """Each model name with the estimated tokens of its function tool."""
         return {name: estimate_tokens(tool.encoded) for name, tool in self.tools.items()}
 
     def rank(self, wish: str) -> list[str]:
-        """The model names of the tools that would do what is wished, best first; none where none would."""
+        """Return the model names of the tools that fit the wish, best first; none if none fits."""
         return self._index.rank(wish)
 
     @cached_property
     def _index(self) -> "Index":
-        """Made at the first search: most catalogues are small enough to be sent whole."""
+        """The search index; built at the first search, since most catalogues are small enough to be sent whole."""
         from bridge.search.ranking import Index
 
         return Index(tool.entry for tool in self.tools.values())
 
     @cached_property
     def as_json(self) -> JsonObject:
-        """All of it as JSON: all that a run needs which is taken up again by another process."""
+        """The catalogue as JSON, with all that another process needs to continue a run."""
         return {
             "tools": [tool.to_json() for tool in self.tools.values()],
             "notices": [cast("JsonObject", notice) for notice in self.notices],
         }
 
     def find_near(self, name: str) -> list[str]:
-        """Up to five names like `name`: for a model that misremembered one."""
+        """Return up to five names like `name`, for a model that misremembered one."""
         return find_near(name, self.tools, 5)
 
 
-class Bridging:
-    """The tools of the members as the model sees them, each made once for as long as it is listed."""
+class CatalogueBuilder:
+    """Builds catalogues from the tools of the members; each tool is converted once for as long as it is listed."""
 
     def __init__(self, members: Iterable[Member], upstream: UpstreamConfig) -> None:
         self._members = list(members)
@@ -169,8 +165,8 @@ class Bridging:
         self._made: dict[int, tuple[types.Tool, BridgedTool | LeftOut | None]] = {}
 
     async def prepare(self) -> None:
-        """Make what is new, a few tools at a time: a thousand take a tenth of a second. So many will be searched."""
-        count, is_large = 0, sum(len(member.tools) for member in self._members) > SEARCHED
+        """Convert new tools, a few at a time, so that other tasks can run: a thousand take a tenth of a second."""
+        count, is_large = 0, sum(len(member.tools) for member in self._members) > INDEXED_ABOVE
         for member in self._find_offered():
             for tool in member.tools:
                 count += id(tool) not in self._made
@@ -182,7 +178,7 @@ class Bridging:
                     await anyio.lowlevel.checkpoint()
 
     def build(self) -> Catalogue:
-        """What the members offer now to a model there. Denied tools are not in it at all."""
+        """Build the catalogue of the tools that the members offer now. Denied tools are not in it at all."""
         tools: dict[str, BridgedTool] = {}
         left_out: list[LeftOut] = []
         for member in self._find_offered():
@@ -213,19 +209,21 @@ class Bridging:
 def _make(
     member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig
 ) -> BridgedTool | LeftOut | None:
-    """The tool as the model sees it, or why it cannot be offered; None for one that is denied."""
+    """Convert a tool to what the model sees; return LeftOut if it cannot be offered, None if it is denied."""
     try:
         return _bridge(member, tool, taken, upstream)
     except RecursionError:
-        return LeftOut(member.key, tool.name, "its schema refers from one definition to the next too many times")
+        return LeftOut(member.key, tool.name, "its schema has too long a chain of references")
     except ValueError as error:
         return LeftOut(member.key, tool.name, str(error))
 
 
 def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig) -> BridgedTool | None:
-    """The tool as the model sees it; None for one that is denied. Raises ValueError or RecursionError with the reason
-    why it cannot be offered."""
-    approval = _decide(member.server, tool)
+    """Convert a tool to what the model sees; return None if it is denied.
+
+    Raises ValueError or RecursionError if it cannot be offered.
+    """
+    approval = decide(member.server, tool)
     if approval == "deny":
         return None
     name, prefix = tool.name, member.server.prefix
@@ -239,43 +237,20 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         wants_strict=member.server.tools.wants_strict(tool.name),
     )
     wanted = tool.name if member.key == BUILTIN or not prefix else f"{member.key}__{tool.name}"
-    renamed = [] if name == wanted else [f"called {name}, for {wanted} is not legal, too long, taken or ambiguous"]
+    renamed = [] if name == wanted else [f"renamed to {name}: {wanted} is not legal, too long, taken or ambiguous"]
     return BridgedTool(
         name,
         member.key,
         tool,
         approval,
-        explain_allowing(member.server, tool.name),
         member.server.tools.polls(tool.name),
         function.encoded,
         (*renamed, *function.notes),
     )
 
 
-def _decide(server: ServerConfig, tool: types.Tool) -> Literal["run", "ask", "deny"]:
-    """What the config says about a tool: its lists first (deny wins, then ask), then `require_approval`."""
-    match server.tools.decision(tool.name):
-        case "deny":
-            return "deny"
-        case "ask":
-            return "ask"
-        case "allow":
-            return "run"
-        case None:
-            is_read_only = bool(tool.annotations and tool.annotations.read_only_hint)
-            is_free = server.require_approval == "never" or (server.require_approval == "writes" and is_read_only)
-            return "run" if is_free else "ask"
-
-
-def explain_allowing(server: ServerConfig, tool: str) -> str:
-    """Name the one config line that lets a tool run unasked."""
-    if server.tools.decision(tool) == "ask":  # it beats `allow`
-        return f'take it out of "mcpServers": {{"{server.key}": {{"tools": {{"ask": …}}}}}}'
-    return f'"mcpServers": {{"{server.key}": {{"tools": {{"allow": ["{tool}"]}}}}}}'
-
-
 def restore_catalogue(described: JsonObject) -> Catalogue:
-    """Make the catalogue again that `Catalogue.as_json` has written."""
+    """Restore a catalogue from its `as_json`."""
     tools = [_restore(tool) for tool in cast("list[JsonObject]", described["tools"])]
     return Catalogue({tool.name: tool for tool in tools}, tuple(cast("list[Notice]", described["notices"])))
 
@@ -293,7 +268,6 @@ def _restore(written: JsonObject) -> BridgedTool:
         str(written["server"]),
         tool,
         cast("Approval", written["approval"]),
-        str(written["allow_hint"]),
         bool(written["is_polling"]),
         str(written["function"]),
         tuple(cast("list[str]", written["notes"])),
@@ -301,8 +275,8 @@ def _restore(written: JsonObject) -> BridgedTool:
 
 
 def _leave_out(tool: LeftOut) -> Notice:
-    return {"code": "tool_left_out", "message": scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}")}
+    return Notice(code="tool_left_out", message=scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}"))
 
 
 def _report(member: Member) -> Notice:
-    return {"code": "server_unavailable", "message": f"{member.describe()}; its tools are missing"}
+    return Notice(code="server_unavailable", message=f"{member.describe()}; its tools are missing")

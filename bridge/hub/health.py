@@ -1,4 +1,4 @@
-"""The states of one connected server: what leads from one to the next, and how long until it is tried again."""
+"""The states of one connected server, the triggers that lead from one to the next, and the pauses between attempts."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -8,28 +8,31 @@ State = Literal["starting", "late", "ready", "backing off", "failed", "quarantin
 Trigger = Literal["overdue", "opened", "lost", "refused"]
 
 TRANSITIONS: Mapping[Trigger, Mapping[State, State]] = {
-    # not ready within its connect timeout: slow is not failed, and whoever waited goes on without it
+    # not ready within its connect timeout: it may still become ready, but runs no longer wait for it
     "overdue": {"starting": "late", "backing off": "late"},
     # connected, and its tools listed
     "opened": dict.fromkeys(("starting", "late", "backing off", "failed", "quarantined"), "ready"),
     # a connection that was ready has ended
     "lost": {"ready": "backing off"},
-    # an attempt to connect came to nothing
+    # an attempt to connect failed
     "refused": dict.fromkeys(("starting", "late", "backing off", "failed"), "failed"),
 }
-"""Where a trigger leads from a state; a pair that is not there changes nothing. Besides: BREAKER_FAILURES of the last
-two within BREAKER_WINDOW_S lead to "quarantined", and so does the next one after an attempt out of it."""
+"""The state that each trigger leads to from each state; a pair that is not listed changes nothing.
+
+In addition, BREAKER_FAILURES of "lost" or "refused" within BREAKER_WINDOW_S seconds lead to "quarantined", and so does
+a failed attempt out of quarantine.
+"""
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 30.0
 BREAKER_FAILURES, BREAKER_WINDOW_S = 5, 60.0
 PROBE_S = 30.0
-"""How long a quarantined server is left alone before one more attempt."""
+"""Pause before the next attempt to connect a quarantined server."""
 STABLE_S = 10.0
-"""A connection that lasted this long was a good one, even if nobody called."""
+"""A connection that lasted longer counts as a success, even without a call."""
 
 
 class Health:
-    """The state of one server and why it is not ready. `now` is always the clock's time, in seconds."""
+    """The state of one server, and the reason if it is not ready. `now` is the clock's time, in seconds."""
 
     def __init__(self) -> None:
         self.state: State = "starting"
@@ -40,38 +43,38 @@ class Health:
         self._opened = 0.0
 
     def note(self, trigger: Trigger, now: float, reason: str | None = None) -> bool:
-        """Take in what has happened. Whether state or reason are other ones now."""
+        """Apply a trigger; return True if the state or the reason has changed."""
         before = self.state, self.reason
         if trigger == "opened":
             self._opened = now
         elif trigger == "lost" and now - self._opened > STABLE_S:
-            self.serve()
+            self.note_success()
         elif trigger in ("lost", "refused"):
             self._failures.append(now)
             self._failed_in_row += 1
         state = TRANSITIONS[trigger].get(self.state)
-        if trigger in ("lost", "refused") and self._must_rest(now):
-            state, reason = "quarantined", self._explain_rest(reason)
+        if trigger in ("lost", "refused") and self._must_quarantine(now):
+            state, reason = "quarantined", self._explain_quarantine(reason)
             self._is_on_trial = True
         if state:
             self.state, self.reason = state, reason
         return (self.state, self.reason) != before
 
-    def serve(self) -> None:
-        """It was of use: a call was answered. Whatever failed before no longer counts."""
+    def note_success(self) -> None:
+        """Forget earlier failures: a call was answered, or the connection has lasted."""
         self._failures.clear()
         self._failed_in_row, self._is_on_trial = 0, False
 
     @property
     def pause_s(self) -> float:
-        """How long until the next attempt to connect."""
+        """Seconds until the next attempt to connect."""
         if self.state == "quarantined":
             return PROBE_S
         return min(FIRST_BACKOFF_S * 2 ** (self._failed_in_row - 1), LAST_BACKOFF_S) if self._failed_in_row else 0.0
 
-    def _must_rest(self, now: float) -> bool:
+    def _must_quarantine(self, now: float) -> bool:
         is_full = len(self._failures) == BREAKER_FAILURES and now - self._failures[0] <= BREAKER_WINDOW_S
         return is_full or self._is_on_trial
 
-    def _explain_rest(self, reason: str | None) -> str:
+    def _explain_quarantine(self, reason: str | None) -> str:
         return f"it failed {self._failed_in_row} times, the last time: {reason}; it is tried again every {PROBE_S:g} s"

@@ -9,17 +9,17 @@ from typing import Self, TypeAlias
 import anyio
 
 from bridge.arguments import drop_empty, read_arguments
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
-from bridge.hub.approval import find_refusal
-from bridge.hub.catalogue import BridgedTool, Bridging, Catalogue, restore_catalogue
+from bridge.hub.approval import ask_person
+from bridge.hub.catalogue import BridgedTool, Catalogue, CatalogueBuilder, restore_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.results.outputs import render_result
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
-from bridge.items import Call, CallOutput, fail_call
+from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.processes.children import Child
@@ -28,11 +28,11 @@ from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
 
-Send: TypeAlias = Callable[[CallTerms], Awaitable[CallOutput]]
+Send: TypeAlias = Callable[[CallOptions], Awaitable[CallOutput]]
 
 
 class Hub(anyio.AsyncContextManagerMixin):
-    """The connected servers of one bridge, each kept by a task of its own for as long as the hub is entered."""
+    """The connected servers of one bridge, each kept connected by its own task while the hub is entered."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         in_process: Mapping[str, InProcess],
         children: Mapping[str, Child] | None = None,
         on_change: Callable[[], None] = lambda: None,
-        outside: Outside | None = None,
+        connectors: Connectors | None = None,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -63,7 +63,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 redact=redact,
                 in_process=in_process.get(server.key),
                 child=(children or {}).get(server.key),
-                outside=outside or Outside(),
+                connectors=connectors or Connectors(),
             )
 
         builtin = (
@@ -73,7 +73,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         )
         self.members = [build(server) for server in (*builtin, *config.servers)]
         self._owners = {member.key: member for member in self.members}
-        self._bridging = Bridging(self.members, config.upstream or UpstreamConfig())
+        self._builder = CatalogueBuilder(self.members, config.upstream or UpstreamConfig())
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -84,34 +84,39 @@ class Hub(anyio.AsyncContextManagerMixin):
             tasks.cancel_scope.cancel()
 
     def snapshot(self) -> Catalogue:
-        """The catalogue of this moment, waiting for nobody."""
+        """Return the catalogue as it is now, without waiting for any server."""
         if self._snapshot is None:
-            self._snapshot = self._bridging.build()
+            self._snapshot = self._builder.build()
         return self._snapshot
 
     async def catalogue(self) -> Catalogue:
-        """The catalogue once every server has been ready, has failed, or is past its connect timeout. For one that was
-        lost only its calls wait."""
+        """Return the catalogue once every server has been ready, has failed or is past its connect timeout.
+
+        It does not wait for a server that was ready and is lost: only calls of its tools do.
+        """
         for member in self.members:
             if not member.is_offered:
                 await member.settled.wait()
         if self._snapshot is None:
-            await self._bridging.prepare()
+            await self._builder.prepare()
         return self.snapshot()
 
     async def describe(self) -> JsonObject:
-        """Write the catalogue as JSON, once every server is ready or known not to be."""
+        """Return the catalogue as JSON, once every server has been ready, has failed or is past its connect timeout."""
         return (await self.catalogue()).as_json
 
     def restore(self, described: JsonObject) -> Catalogue:
-        """Make the catalogue that was described, also by another process."""
+        """Restore a catalogue from what `describe` returned, also in another process."""
         if self._snapshot is not None and self._snapshot.as_json is described:
             return self._snapshot
         return restore_catalogue(described)
 
     async def prepare(self, catalogue: Catalogue, call: Call, ask: Ask) -> Send | CallOutput:
-        """Check a function call, and ask the person where it needs a yes. Returns what sends it to the tool's owner, or
-        its output where it must not run. Never raises: whatever fails is words for the model."""
+        """Check a function call, and ask the person if it needs approval.
+
+        Return a function that sends it to the tool's owner, or its output if it must not run. Never raises: a failure
+        is an output that explains it to the model.
+        """
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
             near: list[Json] = list(catalogue.find_near(call.name))
@@ -127,13 +132,16 @@ class Hub(anyio.AsyncContextManagerMixin):
             arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
             return bridged.fail("invalid_arguments", wrong.message, **wrong.details)
-        if refusal := await find_refusal(bridged, arguments, ask):
-            return refusal
+        if bridged.approval != "run" and (refusal := await ask_person(owner.server, bridged.tool.name, arguments, ask)):
+            notices: list[Notice] = [{"code": refusal.code, "message": refusal.notice}]
+            return {**bridged.fail(refusal.code, refusal.message), "notices": notices}
         return partial(self._send, owner, bridged, arguments)
 
-    async def _send(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, terms: CallTerms) -> CallOutput:
+    async def _send(
+        self, owner: Member, bridged: BridgedTool, arguments: JsonObject, options: CallOptions
+    ) -> CallOutput:
         try:
-            result = await owner.call(bridged.tool, arguments, terms)
+            result = await owner.call(bridged.tool, arguments, options)
         except CallFailed as failure:
             return bridged.fail(failure.code, str(failure))
         if is_mended(result):
@@ -141,10 +149,10 @@ class Hub(anyio.AsyncContextManagerMixin):
         try:
             output, is_error = await render_result(
                 result,
-                limit_bytes=terms.limit_bytes or self._config.limits.output_bytes,
+                limit_bytes=options.limit_bytes or self._config.limits.output_bytes,
                 image_bytes=self._config.limits.image_bytes,
                 policy=owner.server.structured_content,
-                keep=terms.keep,
+                keep=options.keep,
             )
         except (ValueError, RecursionError) as error:
             return bridged.fail("unreadable_result", f"it was executed, but its result cannot be read: {error}")

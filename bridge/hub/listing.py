@@ -1,4 +1,4 @@
-"""The tools of one connected server: listed page by page, and again when the server says that they have changed."""
+"""The tools of one connected server: listed page by page, and again whenever the server announces a change."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -17,18 +17,18 @@ logger = logging.getLogger(__name__)
 
 MAX_PAGES = 50
 SETTLE_CHANGES_S = 0.2
-"""How long a listing is left alone after a change, so that a storm of changes costs one listing."""
+"""How long to wait after a change before listing again, so that a storm of changes costs one listing."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 2.0, 60.0
-"""Between two attempts to subscribe to changes."""
+"""Bounds of the pause between two attempts to subscribe to changes."""
 
 
 class Listing:
-    """What one server offers, over all its connections."""
+    """The tools of one server; kept when a new connection replaces a lost one."""
 
     def __init__(self, key: str, *, clock: Clock, on_change: Callable[[], None]) -> None:
         self.tools: tuple[types.Tool, ...] = ()
         self.skipped: Mapping[str, str] = {}
-        """What had to be left out of the last listing, each with the reason."""
+        """Tools that had to be left out of the last listing, each with the reason."""
         self._key = key
         self._clock = clock
         self._on_change = on_change
@@ -55,7 +55,7 @@ class Listing:
         self.tools, self.skipped = tuple(tools.values()), self._skipping
 
     def repair(self, result: Mapping[str, object]) -> None:
-        """Take out of a result the tools that the SDK would refuse: it loses the whole list over one of them."""
+        """Remove the tools from a result that the SDK would refuse: it rejects the whole list over one of them."""
         tools = result.get("tools")
         if not isinstance(tools, list):
             return
@@ -71,8 +71,8 @@ class Listing:
                 self._skipping[name] = f"its definition is not valid at {where}: {first['msg']}"
         tools[:] = kept
 
-    async def hear(self, message: IncomingMessage) -> None:
-        """The handshake era tells of changes by a notification."""
+    async def handle_notification(self, message: IncomingMessage) -> None:
+        """Note a change that is announced by a notification, as in the handshake era."""
         if isinstance(message, types.ToolListChangedNotification):
             self._changed.set()
 
@@ -88,7 +88,7 @@ class Listing:
                 await self._read_again(client)
 
     async def _subscribe(self, client: Client) -> None:
-        """The modern era tells of changes on a subscription, which is renewed when it is lost."""
+        """Note changes that are announced on a subscription, as in the modern era; renew it when it is lost."""
         pause = FIRST_PAUSE_S
         while True:
             try:
@@ -97,12 +97,12 @@ class Listing:
                     async for _ in changes:
                         self._changed.set()
             except Exception as error:  # noqa: BLE001 - boundary: however a server ends it, calls go on without it
-                logger.debug("%s: no news of changed tools: %s", self._key, error)
+                logger.debug("%s: the subscription to changed tools ended: %s", self._key, error)
                 if isinstance(error, MCPError) and error.code == METHOD_NOT_FOUND:
                     return
             await self._clock.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
-            self._changed.set()  # what changed meanwhile was told to nobody
+            self._changed.set()  # changes in the meantime were not announced
 
     async def _read_again(self, client: Client) -> None:
         before = self.tools, self.skipped
@@ -115,7 +115,10 @@ class Listing:
 
 
 def _complete(tool: object) -> object:
-    """`tool` as both protocol eras allow it: an output schema is an object's, or none; an input schema says so."""
+    """Make `tool` valid in both protocol eras, in place: its schemas must have the type "object".
+
+    An output schema of another type is dropped; an input schema without a type gets it.
+    """
     if isinstance(tool, dict):
         output, arguments = tool.get("outputSchema"), tool.get("inputSchema")
         if not (isinstance(output, dict) and output.get("type") == "object"):
@@ -126,9 +129,9 @@ def _complete(tool: object) -> object:
 
 
 def _announces_changes(client: Client) -> bool:
-    """Whether changes come on a subscription: in the modern era, from a server that announces them.
+    """Tell whether to subscribe to changes: in the modern era, at a server that announces them.
 
-    One whose revision is set in the config was not asked what it can do.
+    A server whose revision is set in the config was not asked for its capabilities; it is tried.
     """
     tools = client.server_capabilities.tools
     return client.protocol_version in MODERN_PROTOCOL_VERSIONS and (tools is None or bool(tools.list_changed))

@@ -1,4 +1,4 @@
-"""One connected server: the task that owns its connection and, while it fails, the attempts to get another."""
+"""One connected server, and the task that keeps it connected."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -7,20 +7,19 @@ from functools import partial
 import anyio
 from mcp import Client, MCPError, types
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
-from bridge.hub.calls import SECOND_TRY_S, CallSender, Link, Neighbour
+from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.results.parts import mend_content
-from bridge.hub.server_requests import Asides, find_log_level
-from bridge.hub.transports.bodies import UNREACHABLE
-from bridge.hub.transports.choices import Way, Ways
-from bridge.hub.transports.connect import Outside, WatchedTransport
+from bridge.hub.server_requests import ServerRequests, find_log_level
+from bridge.hub.transports.choices import Choice, Choices
+from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
-from bridge.hub.transports.replies import NOT_SENT
+from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -29,14 +28,14 @@ from bridge.telemetry import Redactor
 logger = logging.getLogger(__name__)
 
 START_PATIENCE_S = 120.0
-"""How long one start may take in all: a first `npx` or `uvx` downloads the server. Runs do not wait this long."""
+"""How long one start may take in all: the first `npx` or `uvx` downloads the server. Runs do not wait this long."""
 
 
 class Member:
     """A connected server.
 
-    `run` is the only task that opens and closes its client (cancel scopes must be left by the task that entered
-    them); calls come from any task. What happens here touches no other member.
+    Only the task in `run` opens and closes the client, because a cancel scope must be left by the task that entered
+    it; calls come from any task. Nothing that happens here affects another member.
     """
 
     def __init__(
@@ -52,15 +51,15 @@ class Member:
         redact: Redactor,
         in_process: InProcess | None = None,
         child: Child | None = None,
-        outside: Outside,
+        connectors: Connectors,
     ) -> None:
         self.key = server.key
         self.server = server
         self.era: str | None = None
         self.listing = Listing(self.key, clock=clock, on_change=on_change)
         self.settled = anyio.Event()
-        """Set while it is known what a call can expect: ready, failed, quarantined, or past its connect timeout. A
-        server that was ready and is lost gets that timeout again to come back."""
+        """Set while the server is ready, failed, quarantined or past its connect timeout; not set while it may still
+        become ready in time. A server that was ready and is lost gets the connect timeout again to come back."""
         self._clock = clock
         self._environ = environ
         self._connect_timeout_s = server.connect_timeout_s or connect_timeout_s
@@ -69,20 +68,20 @@ class Member:
         self._redact = redact
         self._in_process = in_process
         self._child = child
-        self._outside = outside
+        self._connectors = connectors
         self._process: Process | None = None
         self._health = Health()
         self._link: Link | None = None
         self._was_lost = False
-        self._ways = Ways(server)
+        self._choices = Choices(server)
         self._complaints: list[str] = []
-        self._asides = Asides(self.key, clock, redact)
+        self._requests = ServerRequests(self.key, clock, redact)
         self._calls = CallSender(
             server,
             clock=clock,
             timeout_s=server.call_timeout_s or call_timeout_s,
             find_link=self._find_link,
-            on_answer=self._health.serve,
+            on_answer=self._health.note_success,
         )
 
     @property
@@ -91,32 +90,32 @@ class Member:
 
     @property
     def reason(self) -> str | None:
-        """Why it is not ready, for people; configured secrets are blanked."""
+        """Why the server is not ready, for people; configured secrets are blanked."""
         return self._health.reason
 
     @property
     def is_offered(self) -> bool:
-        """Whether its tools are: it is ready, or was and has time left to come back."""
+        """True if its tools are in the catalogue: the server is ready, or was and still has time to come back."""
         is_coming_back = self.era is not None and self.state != "quarantined" and not self.settled.is_set()
         return self.state == "ready" or is_coming_back
 
     @property
     def tools(self) -> tuple[types.Tool, ...]:
-        """What it offers, or offered when it was last ready."""
+        """Its tools, as of the last time it was ready."""
         return self.listing.tools
 
     def describe(self) -> str:
-        """Its state in words, and the reason where there is one."""
+        """Describe its state to people, with the reason if there is one."""
         words = {"backing off": "was lost and is started again", "failed": "failed"}
         reason = f": {self.reason}" if self.reason else ""
         return f'server "{self.key}" {words.get(self.state, f"is {self.state}")}{reason}'
 
-    def last_words(self) -> list[str]:
-        """The last lines of the stderr of its process, configured secrets blanked."""
+    def stderr_tail(self) -> list[str]:
+        """Return the last stderr lines of its process; configured secrets are blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []
 
     async def run(self) -> None:
-        """Keep the server connected until cancelled: connect, serve, and after a loss connect again."""
+        """Keep the server connected until cancelled: connect, wait for the loss of the connection, connect again."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._settle_late)
             while True:
@@ -124,7 +123,7 @@ class Member:
                     await self._connect_once()
                     self._note("lost", self._explain_loss())
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
-                    if self._take_next_way(error):
+                    if self._try_next_choice(error):
                         continue
                 finally:
                     if self._was_lost:
@@ -135,17 +134,19 @@ class Member:
                 if pause := self._health.pause_s:
                     await self._clock.sleep(pause)
 
-    async def call(self, tool: types.Tool, arguments: JsonObject, terms: CallTerms) -> types.CallToolResult:
-        """The result of one `tools/call`; raises CallFailed. What the server wants to know of the person meanwhile is
-        asked by `terms.ask`."""
-        send = partial(self._calls.call, tool, terms=terms)
-        with self._asides.during(terms.ask):
+    async def call(self, tool: types.Tool, arguments: JsonObject, options: CallOptions) -> types.CallToolResult:
+        """Send one `tools/call` and return its result. Raises CallFailed.
+
+        Questions that the server has for the person meanwhile are asked with `options.ask`.
+        """
+        send = partial(self._calls.call, tool, options=options)
+        with self._requests.during(options.ask):
             params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
-            return await self._asides.complete(send, params, terms.ask)
+            return await self._requests.complete(send, params, options.ask)
 
     async def _find_link(self) -> Link:
         if self._link and self._link.lost.is_set():
-            await self._link.over.wait()  # it has ended, and the task that owns it has yet to take that in
+            await self._link.over.wait()  # it has ended, but the task that owns it has not closed it yet
         if not self.settled.is_set():
             await self.settled.wait()
         if self._link is None:
@@ -153,21 +154,21 @@ class Member:
         return self._link
 
     async def _connect_once(self) -> None:
-        """One connection, from its start to its loss. Raises what kept it from becoming ready."""
+        """Open one connection and stay until it is lost. Raises the error that kept it from becoming ready."""
         lost = anyio.Event()
-        way = self._ways.way
-        target = contain(self._in_process) if self._in_process else self._build_transport(way, lost)
+        choice = self._choices.current
+        target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
             around.start_soon(self._end_start, opened, lost)
             try:
                 async with (
-                    self._build_client(target, way) as client,
+                    self._build_client(target, choice) as client,
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
-                    self._open(Link(client, lost, target if isinstance(target, Neighbour) else None))
+                    self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
@@ -177,29 +178,30 @@ class Member:
                 self._close()
             around.cancel_scope.cancel()
 
-    def _build_client(self, target: WatchedTransport | InProcess, way: Way) -> Client:
+    def _build_client(self, target: WatchedTransport | InProcess, choice: Choice) -> Client:
         return Client(
             target,
-            mode=way.mode,
-            message_handler=self.listing.hear,
-            elicitation_callback=self._asides.elicit,
-            logging_callback=self._asides.log,
+            mode=choice.mode,
+            message_handler=self.listing.handle_notification,
+            elicitation_callback=self._requests.elicit,
+            logging_callback=self._requests.log,
             log_level=find_log_level(),
             cache=None,
         )
 
-    def _build_transport(self, way: Way, lost: anyio.Event) -> WatchedTransport:
-        self._process = self._outside.start(self.server, self._environ, self._child) if way.wire == "stdio" else None
+    def _build_transport(self, choice: Choice, lost: anyio.Event) -> WatchedTransport:
+        is_child = choice.transport == "stdio"
+        self._process = self._connectors.start(self.server, self._environ, self._child) if is_child else None
         self._child = None
         return WatchedTransport(
             self.server,
-            way,
+            choice,
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
             repair=self._repair,
             clock=self._clock,
-            transport=self._outside.transport,
+            transport=self._connectors.transport,
         )
 
     def _repair(self, result: dict[str, Json]) -> None:
@@ -208,7 +210,7 @@ class Member:
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
-        self._ways.remember(link.client.protocol_version)
+        self._choices.remember(link.client.protocol_version)
         self._complaints.clear()
         self._note("opened")
         self.settled.set()
@@ -225,22 +227,25 @@ class Member:
         raise TimeoutError(f"not ready after {START_PATIENCE_S:g} s")
 
     async def _end_start(self, opened: anyio.Event, lost: anyio.Event) -> None:
-        """What is lost before it is ready may have nobody who notices: the SDK's SSE transport waits on for a reply to
-        what it could not send. Who does notice says more, and goes first."""
+        """Raise ConnectionError when the connection is lost before it is ready.
+
+        Otherwise nothing might: the SDK's SSE transport goes on waiting for the reply to a message that it could not
+        send. The pause lets a more specific error come first.
+        """
         await lost.wait()
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await opened.wait()
             return
         raise ConnectionError("the connection was lost")
 
-    def _take_next_way(self, error: Exception) -> bool:
-        """Whether the server may understand another transport or handshake at once; else it has failed for now."""
+    def _try_next_choice(self, error: Exception) -> bool:
+        """Move to the next transport or handshake that the server may understand; return False if it has failed."""
         causes = flatten(error)
         ended = self._process.explain_end() if self._process and self._process.has_ended else None
         self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
-        if any(map(_has_answered, causes)) and self._ways.try_next():
+        if any(map(_has_answered, causes)) and self._choices.try_next():
             return True
-        self._ways.start_over()
+        self._choices.start_over()
         self._note("lost" if self.state == "ready" else "refused", "; ".join(dict.fromkeys(self._complaints)))
         self._complaints.clear()
         return False
@@ -249,7 +254,7 @@ class Member:
         return self._process.explain_end() if self._process else "the connection was lost"
 
     def _note(self, trigger: Trigger, reason: str | None = None) -> None:
-        """Take in what has happened; a change is one line of the log."""
+        """Update the state; a change is logged and reported to the hub."""
         if not self._health.note(trigger, self._clock.now(), self._redact(reason) if reason else None):
             return
         level = logging.INFO if self.state == "ready" else logging.WARNING
@@ -266,5 +271,5 @@ class Member:
 
 
 def _has_answered(error: BaseException) -> bool:
-    """Whether somebody was there and said no, who may understand another transport or handshake."""
+    """Tell whether a server answered with an error: it may understand another transport or handshake."""
     return isinstance(error, MCPError) and error.code not in (UNREACHABLE, NOT_SENT)

@@ -1,7 +1,7 @@
-"""What a connected server says besides its results: questions to the person, and lines for the log.
+"""Server-initiated messages: elicitation and logging.
 
-Sampling and roots are not announced to servers; one that asks for them all the same is told so, by the SDK in the
-handshake era and as a failed call in the modern one.
+Sampling and roots are not announced to servers. One that requests them all the same gets an error: from the SDK in the
+handshake era, as a failed call in the modern era.
 """
 
 import logging
@@ -24,28 +24,28 @@ logger = logging.getLogger(__name__)
 Send: TypeAlias = Callable[[types.CallToolRequestParams], Awaitable[Result]]
 
 MAX_ROUNDS = 10
-"""How often one call may come back with questions: as many as the SDKs allow."""
+"""How often one call may return questions instead of a result: as often as the SDKs allow."""
 LINES, LINES_S, LINE_CHARS = 20, 10.0, 2000
-"""A server may log so many lines, in so many seconds, of so many characters."""
+"""The log lines of one server: at most so many, in so many seconds, of so many characters each."""
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "notice": logging.INFO, "warning": logging.WARNING}
-"""MCP's levels by ours; those that are not here are errors."""
+"""MCP's log levels as Python's; all others are errors."""
 
 
-class Asides:
-    """Those of one server, and the runs whose calls it has in hand."""
+class ServerRequests:
+    """Answers the questions of one server, and logs its lines."""
 
     def __init__(self, key: str, clock: Clock, redact: Redactor) -> None:
         self._key = key
         self._clock = clock
         self._redact = redact
-        self._asks: list[Ask] = []
+        self._asks: list[Ask] = []  # of the runs whose calls are in progress
         self._lines = 0
         self._lines_until = 0.0
 
     @contextmanager
     def during(self, ask: Ask) -> Generator[None]:
-        """While a call of the run that asks with `ask` is in the server's hands."""
+        """Answer the server's questions with `ask` for the length of a call."""
         self._asks.append(ask)
         try:
             yield
@@ -53,8 +53,10 @@ class Asides:
             self._asks.remove(ask)
 
     async def complete(self, send: Send, params: types.CallToolRequestParams, ask: Ask) -> types.CallToolResult:
-        """The result of a call that may come back with questions first, as in the modern era; it is sent again with
-        the answers. Raises CallFailed for what cannot be answered."""
+        """Send a call and return its result; if it returns questions, as in the modern era, send it again with answers.
+
+        Raises CallFailed for a question that cannot be answered.
+        """
         for _ in range(MAX_ROUNDS):
             result = await send(params)
             if isinstance(result, types.CallToolResult):
@@ -63,11 +65,11 @@ class Asides:
             params = params.model_copy(
                 update={"input_responses": answers or None, "request_state": result.request_state}
             )
-        raise CallFailed("input_required", f"{self._key} came back with questions {MAX_ROUNDS} times")
+        raise CallFailed("input_required", f"{self._key} returned questions instead of a result {MAX_ROUNDS} times")
 
     async def _answer(self, asked: types.InputRequest, ask: Ask) -> types.ElicitResult:
         if not isinstance(asked, types.ElicitRequest):
-            raise CallFailed("input_required", f"{self._key} asks for {asked.method}, which it cannot have here")
+            raise CallFailed("input_required", f"{self._key} requests {asked.method}, which is not supported here")
         answer = await self._ask(asked.params, ask)
         if answer["action"] == "unasked":
             words = f"{self._key} asks the user: {asked.params.message!r}, and {answer['reason']}"
@@ -76,26 +78,29 @@ class Asides:
 
     async def elicit(
         self,
-        context: ClientRequestContext,  # noqa: ARG002 - it does not name the call either
+        context: ClientRequestContext,  # noqa: ARG002 - does not name the call either
         params: types.ElicitRequestParams,
     ) -> types.ElicitResult | types.ErrorData:
-        """Answer a question that the server pushes, as in the handshake era. It does not say which call it is for, so
-        it is asked only where all its calls are of one run."""
+        """Answer a question that the server pushes, as in the handshake era.
+
+        Such a question does not name its call, so it is asked only if all calls in progress belong to one run.
+        """
         asks = set(self._asks)
         if len(asks) != 1:
-            return _refuse("several runs use this server, and it is not said whose user is asked" if asks else "no run")
+            several = "several runs use this server, and the question does not name the call it is for"
+            return _refuse(several if asks else "no run uses this server")
         answer = await self._ask(params, asks.pop())
         return _refuse(answer["reason"]) if answer["action"] == "unasked" else _write_answer(answer)
 
     async def _ask(self, params: types.ElicitRequestParams, ask: Ask) -> Answer:
         if isinstance(params, types.ElicitRequestURLParams):
-            return {"action": "unasked", "content": {}, "reason": "no page is opened for a server here"}
+            return {"action": "unasked", "content": {}, "reason": "opening a page for a server is not supported here"}
         message = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in params.message)
         shown = f'The server "{self._key}" asks: {message[:MAX_SHOWN_CHARS]}'
         return await ask(Question(self._key, shown, cast("JsonObject", params.requested_schema)))
 
     async def log(self, params: types.LoggingMessageNotificationParams) -> None:
-        """A line of the server's for our log, under its name; more than a few at a time are left out."""
+        """Log a line of the server, under its key; lines over the limit are left out."""
         now = self._clock.now()
         if now >= self._lines_until:
             self._lines, self._lines_until = 0, now + LINES_S
@@ -108,7 +113,7 @@ class Asides:
 
 
 def find_log_level() -> types.LoggingLevel:
-    """What servers of the modern era are to send: what our log would show."""
+    """Return the lowest level that our log shows: servers of the modern era are asked to send no less."""
     shown = logger.getEffectiveLevel()
     levels: tuple[tuple[int, types.LoggingLevel], ...] = (
         (logging.DEBUG, "debug"),
@@ -126,5 +131,5 @@ def _write_answer(answer: Answer) -> types.ElicitResult:
 
 
 def _refuse(reason: str) -> types.ErrorData:
-    """In words, and not as a person's no that nobody has said."""
+    """Answer with an error: a `decline` would claim that a person said no."""
     return types.ErrorData(code=types.INVALID_REQUEST, message=f"The user cannot be asked: {reason}")

@@ -1,4 +1,4 @@
-"""Bytes from and to file descriptors, without blocking the event loop."""
+"""Reading and writing file descriptors without blocking the event loop."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ CHUNK_BYTES = 1 << 18
 
 
 async def read_lines(fd: int, limit: int) -> AsyncIterator[bytes | Overlong]:
-    """The lines of `fd` until its end; blank ones are skipped."""
+    """Yield the lines of `fd` until its end; blank ones are skipped."""
     lines = LineSplitter(limit)
     while chunk := await read_chunk(fd):
         for line in lines.feed(chunk):
@@ -26,7 +26,7 @@ async def read_lines(fd: int, limit: int) -> AsyncIterator[bytes | Overlong]:
 
 
 async def read_chunk(fd: int) -> bytes:
-    """What has arrived on `fd`, as soon as there is anything; nothing at its end, or when the other side is gone."""
+    """Wait for data on `fd` and return it; return no bytes at its end, or when the other side is gone."""
     while True:
         try:
             await _wait_readable(fd)
@@ -50,25 +50,25 @@ async def _read(fd: int) -> bytes:
 
 
 class Sink:
-    """Writes whole messages to a descriptor, one after the other; `on_break` is told when the other side is gone."""
+    """Writes whole messages to a descriptor, one after the other; calls `on_break` when the other side is gone."""
 
     def __init__(self, fd: int, on_break: Callable[[], None]) -> None:
         self._fd = fd
         self._on_break = on_break
         self.is_broken = False
         self._rest = memoryview(b"")
-        """Of a message that has been begun."""
+        """The unwritten rest of the current message."""
         self._stuck = anyio.Event()
         self._drained = anyio.Event()
         if sys.platform != "win32" and not stat.S_ISREG(os.fstat(fd).st_mode) and not os.isatty(fd):
             os.set_blocking(fd, False)
 
     async def write(self, data: bytes) -> None:
-        """Write all of `data`. Who is cancelled meanwhile leaves nothing half written: `finish` does the rest."""
+        """Write all of `data`. If it is cancelled meanwhile, `finish` writes the rest."""
         while self._rest:
             await self._drained.wait()
         self._rest = memoryview(data)
-        if sys.platform != "win32":  # there a write cannot be kept from blocking
+        if sys.platform != "win32":  # on Windows a write may block
             self._write_now()
         if self._rest:
             self._drained = drained = anyio.Event()
@@ -76,7 +76,7 @@ class Sink:
             await drained.wait()
 
     async def finish(self) -> None:
-        """Write what the descriptor did not take at once, for ever."""
+        """Write, until cancelled, what the descriptor did not take at once."""
         while True:
             await self._stuck.wait()
             self._stuck = anyio.Event()

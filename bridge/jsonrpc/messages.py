@@ -1,8 +1,8 @@
-"""One line as a JSON-RPC message, and back: whatever other people's programs write, a bad line costs one call at most.
+"""JSON-RPC messages, read from lines and written to them; a bad line fails one call at most.
 
 Not the SDK's own reader and writer (mcp 2.3): there a reply with a lone surrogate, too much depth or a long integer
-leaves its call waiting for ever, and a lone surrogate on the way out ends the process. Here such a message is read all
-the same where it can be, and otherwise the id is recovered from the raw line, so that its own call fails at once.
+leaves its call waiting for ever, and writing a lone surrogate ends the process. Here such a message is read if
+possible; otherwise the id is recovered from the raw line, so that its call fails at once.
 """
 
 import json
@@ -29,18 +29,18 @@ from bridge.jsonrpc.lines import KEPT_BYTES, Overlong
 _ID = rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.){0,256}")(?=\s*[,}])'
 _FIRST_ID = re.compile(rb"\s*\{[^{}\[\]]*?" + _ID)
 _LAST_ID = re.compile(_ID + rb"[^{}\[\]]*\}\s*\Z")
-"""The id of a message stands outside of all its other objects: before them, or behind them as TypeScript's SDK does.
-What does not end in a comma or a brace may be the beginning of an id only."""
+"""The id of a message stands outside its nested objects: before them, or after them as TypeScript's SDK writes it. Text
+not followed by a comma or a brace may be only the beginning of an id."""
 
 
 MENDED = "mcp-responses-bridge/mended"
-"""In `_meta` of a result that is not quite what the server sent: MENDED_WORDS hold for it."""
-MENDED_WORDS = "U+FFFD stands for what is no text: invalid UTF-8, or half a character"
-_SIGN = "\ufffd"
+"""The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
+MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
+_REPLACEMENT = "\ufffd"
 
 
 class BadMessage(ValueError):
-    """A line that is no JSON-RPC message; `id` is the one found at an end of it, if any."""
+    """A line that is not a JSON-RPC message; `id` is the id found near its start or end, if any."""
 
     def __init__(self, reason: str, head: bytes, tail: bytes | None = None, *, code: int = PARSE_ERROR) -> None:
         super().__init__(reason)
@@ -51,33 +51,35 @@ class BadMessage(ValueError):
             self.id = json.loads(found[1].decode(errors="replace"), strict=False) if found else None
 
     def to_error(self) -> JSONRPCError:
-        """The JSON-RPC error for this line."""
+        """Return the JSON-RPC error for this line."""
         return JSONRPCError(jsonrpc="2.0", id=self.id, error=ErrorData(code=self.code, message=str(self)))
 
 
 def read_message(line: bytes | Overlong) -> JSONRPCMessage:
-    """The message in `line`; invalid UTF-8 and lone surrogates become U+FFFD, and the message says so: a result by
-    MENDED, an error by its text. Raises BadMessage."""
+    """Read the message in `line`. Raises BadMessage.
+
+    Invalid UTF-8 and lone surrogates become U+FFFD, and the message says so: a result by MENDED, an error by its text.
+    """
     if isinstance(line, Overlong):
         raise BadMessage(f"a message of {line.size:,} bytes is over the limit of {line.limit:,}", line.head, line.tail)
     with suppress(ValueError):
-        # Not `validate_json`: that copies every text once more, and holds up the event loop twice as long.
-        return _refuse_odd_ids(jsonrpc_message_adapter.validate_python(from_json(line), by_name=False), line)
-    # The fast reader refuses surrogates, depth, long integers and a byte order mark that the patient one can read.
+        # Not `validate_json`: that copies every text once more, and blocks the event loop twice as long.
+        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(from_json(line), by_name=False), line)
+    # Python's `json` is slower, but reads surrogates, depth, long integers and a byte order mark, which failed above.
     try:
         text = encode(json.loads(line.decode("utf-8-sig", "replace")))
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not readable as JSON: {error}", line) from None
-    if text.count(_SIGN) > line.count(_SIGN.encode()) + line.lower().count(b"\\ufffd"):
-        _say_mended(value)
+    if text.count(_REPLACEMENT) > line.count(_REPLACEMENT.encode()) + line.lower().count(b"\\ufffd"):
+        _mark_mended(value)
     try:
-        return _refuse_odd_ids(jsonrpc_message_adapter.validate_python(value, by_name=False), line)
+        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(value, by_name=False), line)
     except (ValueError, RecursionError):
         raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
 
 
-def _say_mended(message: Json) -> None:
+def _mark_mended(message: Json) -> None:
     match message:
         case {"result": dict(result)}:
             meta = result.get("_meta")
@@ -89,19 +91,19 @@ def _say_mended(message: Json) -> None:
 
 
 def is_mended(result: Result) -> bool:
-    """Whether MENDED_WORDS hold for `result`."""
+    """Tell whether MENDED_WORDS apply to `result`."""
     return MENDED in (result.meta or {})
 
 
-def _refuse_odd_ids(message: JSONRPCMessage, line: bytes) -> JSONRPCMessage:
-    """The SDK takes a request whose id is null or a fraction for a notification, which nobody answers."""
+def _refuse_invalid_ids(message: JSONRPCMessage, line: bytes) -> JSONRPCMessage:
+    """Refuse a request whose id is null or a fraction: the SDK takes it for a notification, and would not answer it."""
     if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):
-        raise ValueError("the id of a request is a string or an integer")
+        raise ValueError("the id of a request must be a string or an integer")
     return message
 
 
 def write_message(message: JSONRPCMessage) -> bytes:
-    """`message` as one line of UTF-8, its lone surrogates replaced. A reply that JSON cannot hold becomes an error."""
+    """Write `message` as one line of UTF-8, lone surrogates replaced. A reply that is not JSON becomes an error."""
     with suppress(ValueError):
         return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
     try:

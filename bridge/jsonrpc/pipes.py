@@ -1,7 +1,7 @@
-"""Two file descriptors as the stream pair the MCP SDK reads and writes: the transport of both stdio ends.
+"""The stdio transport, for connected servers and for our own host: two file descriptors as the SDK's stream pair.
 
-Not the SDK's own (mcp 2.3), which one invalid UTF-8 byte ends, which never answers a line that is no message, and whose
-reading thread keeps a process with an open stdin from ending.
+Not the SDK's own transport (mcp 2.3): one invalid UTF-8 byte ends it, it never answers a line that is not a message,
+and its reading thread keeps a process with an open stdin from exiting.
 """
 
 import logging
@@ -42,14 +42,14 @@ Streams: TypeAlias = tuple[ObjectReceiveStream[SessionMessage | Exception], Obje
 async def open_pipes(
     name: str, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
 ) -> AsyncIterator[Streams]:
-    """The stream pair over two descriptors, which stay the caller's to close; `name` is the other side's in the log.
+    """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
-    `on_end` is called when `source` ends or `sink` breaks. A line that is no message, or one over `limit` bytes, is
-    answered on `sink` with a JSON-RPC error when `answer_bad` (our own face), else handed to the session as the error
-    reply of the call that waits for it (a connected server).
+    `on_end` is called when `source` ends or `sink` breaks. A line that is not a message, or is over `limit` bytes, is
+    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error as the reply
+    to the call that waits for it (for a connected server).
     """
     requests = _Requests()
-    writer = Sink(sink, lambda: incoming.stop())  # nobody hears an answer any more
+    writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
     answer = writer.write if answer_bad else None
     incoming = _Incoming(name, source, requests, limit=limit, on_end=on_end, answer=answer)
     async with anyio.create_task_group() as tasks:
@@ -61,8 +61,8 @@ async def open_pipes(
 
 
 class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
-    """The messages that arrive. They are read when the session asks for one, in its own task: one in between would
-    cost each call a detour."""
+    """The incoming messages. They are read when the session asks for one, in its own task: another task in between
+    would delay each call."""
 
     def __init__(
         self,
@@ -96,11 +96,11 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
 
     @override
     async def aclose(self) -> None:
-        """What has come is not wanted; the wire goes on."""
+        """Discard the messages that have arrived; the descriptor stays open."""
         self._lines.clear()
 
     def stop(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         self._is_stopped = True
         self._reading.cancel()
         self._on_end()
@@ -113,7 +113,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         self._lines += self._splitter.feed(chunk) if chunk else self._splitter.flush()
 
     async def _end(self) -> NoReturn:
-        """A pipe's end means that its writer has gone; a file's only that everything has been asked."""
+        """End the stream: for a pipe at once, since its writer has gone; for a file after all requests are answered."""
         with anyio.CancelScope() as self._reading:
             if not self._is_stopped and stat.S_ISREG(os.fstat(self._source).st_mode):
                 await self._requests.wait_answered()
@@ -121,9 +121,9 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         raise anyio.EndOfStream
 
     async def _read(self, line: bytes | Overlong) -> JSONRPCMessage | None:
-        """The message in a line, or what the session gets in its place."""
+        """Read the message in a line; return what the session gets for it, if anything."""
         if self._lines or (not isinstance(line, Overlong) and len(line) > CHUNK_BYTES):
-            await anyio.lowlevel.checkpoint()  # a long one takes its time, and many do: others may go between
+            await anyio.lowlevel.checkpoint()  # a long line, or many of them, would keep other tasks waiting
         if isinstance(line, bytes) and not line.strip():
             return None
         try:
@@ -134,18 +134,18 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         return message
 
     async def _take_bad(self, bad: BadMessage, line: bytes | Overlong) -> JSONRPCError | None:
-        logger.warning("%s: skipped a line that is no message: %s", self._name, bad)
+        logger.warning("%s: skipped a line that is not a message: %s", self._name, bad)
         if bad.id is None and looks_like_reply(line):
             bad.id = self._requests.find_only_one()
         if self._answer:
             await self._answer(write_message(bad.to_error()))
             return None
-        bad.code = PARSE_ERROR  # of the reply; it is no answer of the server's
+        bad.code = PARSE_ERROR  # the reply is unreadable; it is not an error that the server sent
         return bad.to_error() if bad.id is not None else None
 
 
 class _Outgoing(ObjectSendStream[SessionMessage]):
-    """The messages that the session sends, written in the task that sends them."""
+    """The outgoing messages, written in the task that sends them."""
 
     def __init__(self, sink: Sink, requests: "_Requests") -> None:
         self._sink = sink
@@ -172,45 +172,45 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
 
 @dataclass
 class _Requests:
-    """Those that wait for an answer: the session's, and the other side's."""
+    """The requests that wait for a reply: the session's and the other side's."""
 
-    _asked: set[RequestId] = field(default_factory=set[RequestId])
-    _unanswered: set[RequestId] = field(default_factory=set[RequestId])
+    _sent: set[RequestId] = field(default_factory=set[RequestId])
+    _received: set[RequestId] = field(default_factory=set[RequestId])
     _all_answered: anyio.Event = field(default_factory=anyio.Event)
 
     def note_sent(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCRequest):
-            self._asked.add(message.id)
+            self._sent.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            self._asked.discard((message.params or {}).get("requestId"))
+            self._sent.discard((message.params or {}).get("requestId"))
 
     def note_received(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCResponse | JSONRPCError):
-            self._asked.discard(message.id)  # type: ignore[arg-type]
+            self._sent.discard(message.id)  # type: ignore[arg-type]
         elif isinstance(message, JSONRPCRequest):
-            self._unanswered.add(message.id)
+            self._received.add(message.id)
         elif message.method == "notifications/cancelled":
             self.settle((message.params or {}).get("requestId"))
 
     def find_only_one(self) -> RequestId | None:
-        """What the session has asked, where there is nothing else that a reply could belong to."""
-        return next(iter(self._asked)) if len(self._asked) == 1 else None
+        """Return the session's only open request, to which any reply must belong; None if there is not exactly one."""
+        return next(iter(self._sent)) if len(self._sent) == 1 else None
 
     def settle(self, request: object) -> None:
-        """A request of the other side has been answered, or never will be."""
+        """Note that a request of the other side has been answered, or never will be."""
         if isinstance(request, str | int):
-            self._unanswered.discard(request)
-        if not self._unanswered:
+            self._received.discard(request)
+        if not self._received:
             self._all_answered.set()
 
     async def wait_answered(self) -> None:
-        while self._unanswered:
+        while self._received:
             self._all_answered = anyio.Event()
             await self._all_answered.wait()
 
 
 def looks_like_reply(line: bytes | Overlong) -> bool:
-    """Whether a line that cannot be read was meant as the reply to a request, and not as a line of a log."""
+    """Tell whether an unreadable line was meant as a reply and not as a log line."""
     start = (line.head if isinstance(line, Overlong) else line)[:KEPT_BYTES].lstrip()
     is_object = re.match(rb'\{\s*"(?:jsonrpc|result|error|id)"', start)
     return bool(is_object) and b'"method"' not in start

@@ -8,21 +8,21 @@ from bridge.json_text import Json, JsonObject
 from bridge.offline.wire import Schema, Tool
 from bridge.offline.words import Token, read, terms
 
-_ENOUGH = 0.5
-"""The score from which a part of a message is taken to ask for a tool."""
+_THRESHOLD = 0.5
+"""The lowest score at which a part of a message is taken as a request for a tool."""
 
 _FAR = 8
-"""Tokens between a value and a word beyond which the word says nothing about the value."""
+"""The distance in tokens from which a word says nothing about a value."""
 
 _TYPED = ("timezone", "email", "url", "date", "time", "path")
 
 
 def plan(message: str, tools: list[Tool], forced: bool) -> list[tuple[str, JsonObject]]:
-    """The calls that `message` asks for, in its order; none where no tool fits, unless one is `forced`."""
-    # A message is read up to a length: the rules cost more than linear time.
+    """Return the calls that `message` asks for, in order; none where no tool fits, unless a call is `forced`."""
+    # Only the beginning of a message is read: the rules take more than linear time.
     tokens, calls = read(message[:4000]), list[tuple[str, JsonObject]]()
     paths = [token for token in tokens if token.kind == "path"][:1]
-    for tool, said in _requests(tokens, tools) if tools else ():
+    for tool, said in _find_requests(tokens, tools) if tools else ():
         call = (tool.name, _fill(tool.parameters, list(dict.fromkeys(paths + said))))
         if call not in calls and call[1].keys() >= set(tool.parameters.required):
             calls.append(call)
@@ -32,13 +32,13 @@ def plan(message: str, tools: list[Tool], forced: bool) -> list[tuple[str, JsonO
     return calls
 
 
-def _requests(tokens: Iterable[Token], tools: list[Tool]) -> Iterator[tuple[Tool, list[Token]]]:
-    """Each tool that a sentence asks for, with the part of the sentence that does so and what follows it."""
+def _find_requests(tokens: Iterable[Token], tools: list[Tool]) -> Iterator[tuple[Tool, list[Token]]]:
+    """Yield each tool that a sentence asks for, with the part of the sentence that does so and the parts after it."""
     for sentence in _split(tokens, "stop"):
         asked: list[tuple[Tool, list[Token]]] = []
         for part in _split(sentence, "comma"):
             score, best = max(((_score(part, tool), tool) for tool in tools), key=lambda pair: pair[0])
-            if score >= _ENOUGH and best not in [tool for tool, _ in asked]:
+            if score >= _THRESHOLD and best not in [tool for tool, _ in asked]:
                 asked.append((best, part))
             elif asked:
                 asked[-1][1].extend(part)
@@ -50,23 +50,24 @@ def _split(tokens: Iterable[Token], kind: str) -> list[list[Token]]:
 
 
 def _score(said: Iterable[Token], tool: Tool) -> float:
-    """How much of what is said the tool is about, how much of the tool is said, and how much of it can be filled."""
+    """Score a text for a tool: the share of the text that matches, the share of the tool that is mentioned, and the
+    number of arguments that can be filled."""
     words = {token.term for token in said if token.term[0] != "~" and token.kind in ("word", "phrase", "name")}
     described, slots = terms(f"{tool.name} {tool.description}"), tool.parameters.properties
     cues = frozenset[str]().union(*(_cues(name, slot) for name, slot in slots.items())) - described
     hits = len(words & described) + len(words & cues) / 2
     share = hits / max(len(words), 1) + hits / max(len(described), 1) / 4
-    return share * (1 + len(_fill(tool.parameters, list(said))) / 4) if share >= _ENOUGH else share
+    return share * (1 + len(_fill(tool.parameters, list(said))) / 4) if share >= _THRESHOLD else share
 
 
 def _fill(schema: Schema, free: list[Token]) -> JsonObject:
-    """The arguments that the tokens give, each token used once."""
+    """Fill the arguments of a tool from the tokens; each token is used once."""
     found = {name: _take(name, slot, free, name in schema.required) for name, slot in schema.properties.items()}
     return {name: value for name, value in found.items() if value not in (None, [], {})}
 
 
 def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
-    """The value that is nearest to the words for the slot."""
+    """Take the token for an argument out of `free` and return its value: the one nearest to the argument's words."""
     if slot.properties:
         return _fill(slot, free)
     if items := slot.items:
@@ -86,7 +87,7 @@ def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
 
 
 def _value(name: str, slot: Schema, token: Token) -> Json:
-    """What the token means to the slot; None if it cannot be meant for it."""
+    """Convert a token to the type of the argument; None if it does not fit."""
     if choices := _choices(slot):
         return next((choice for choice in choices if token.term in terms(str(choice))), None)
     if slot.type in ("number", "integer"):

@@ -1,4 +1,4 @@
-"""The Responses API on the wire: reads and checks a request, builds the response and the events that stream it."""
+"""The Responses API on the wire: checks a request, and builds the response and the events of its stream."""
 
 import re
 import secrets
@@ -13,11 +13,11 @@ from bridge.texts import estimate_tokens
 
 
 class Refused(Exception):
-    """A request that gets an error instead of a response: the message, param and code of the API's error."""
+    """A refused request, with the message, param and code of the API's error."""
 
 
 class Schema(BaseModel):
-    """What the rules read of a JSON Schema; a property that they cannot read is left out."""
+    """The fields of a JSON Schema that the rules read; a property that they cannot read is left out."""
 
     type: str | list[str] = "string"
     description: str = ""
@@ -29,7 +29,7 @@ class Schema(BaseModel):
 
 
 class Tool(BaseModel):
-    """What the rules read of a tool."""
+    """The fields of a tool that the rules read."""
 
     type: str
     name: str = Field(default="", pattern="^[a-zA-Z0-9_-]{1,64}$")
@@ -38,7 +38,7 @@ class Tool(BaseModel):
 
 
 class Request(BaseModel, extra="allow"):
-    """What is read of a request; the rest is only repeated in the response. A null says the same as nothing."""
+    """The fields of a request that are read; others are only repeated in the response. null is the same as absent."""
 
     input: str | list[dict[str, JsonValue]]
     tools: list[dict[str, JsonValue]] = []
@@ -51,7 +51,7 @@ class Request(BaseModel, extra="allow"):
 
 
 def parse(data: bytes) -> Request:
-    """The request in the body `data`, or Refused."""
+    """Parse the request in the body `data`. Raises Refused."""
     try:
         return Request.model_validate_json(data)
     except ValidationError as error:
@@ -61,7 +61,7 @@ def parse(data: bytes) -> Request:
 
 
 def join_items(request: Request, earlier: list[JsonObject]) -> list[JsonObject]:
-    """All items up to the request's own, or Refused where a function call lacks its output or an output its call."""
+    """Join the earlier items and the request's own. Raises Refused for a call without its output, or the reverse."""
     new = request.input if isinstance(request.input, list) else [{"role": "user", "content": request.input}]
     calls = {str(item.get("call_id")) for item in earlier + new if item.get("type") == "function_call"}
     outputs = {str(item.get("call_id")) for item in earlier + new if item.get("type") == "function_call_output"}
@@ -72,19 +72,19 @@ def join_items(request: Request, earlier: list[JsonObject]) -> list[JsonObject]:
     return earlier + new
 
 
-def message(text: str) -> JsonObject:
-    """The output item that says `text`."""
+def build_message(text: str) -> JsonObject:
+    """Build an output item with a text."""
     return {"id": _id("msg"), "type": "message", "role": "assistant", "status": "completed", "content": [_part(text)]}
 
 
-def function_call(name: str, arguments: JsonObject) -> JsonObject:
-    """The output item that asks for a function."""
+def build_function_call(name: str, arguments: JsonObject) -> JsonObject:
+    """Build an output item that calls a function."""
     called: JsonObject = {"call_id": _id("call"), "name": name, "arguments": encode(arguments)}
     return {"id": _id("fc"), "type": "function_call", "status": "completed", **called}
 
 
-def response(request: Request, history: list[JsonObject], output: list[JsonObject]) -> JsonObject:
-    """The completed response to `request`, which was read together with `history`."""
+def build_response(request: Request, history: list[JsonObject], output: list[JsonObject]) -> JsonObject:
+    """Build the completed response to `request`; `history` is counted as its input."""
     said: JsonObject = {"model": "offline", "parallel_tool_calls": True, "tool_choice": "auto", "store": True}
     said |= {"instructions": None, "metadata": {}, "temperature": 1.0, "top_p": 1.0, "previous_response_id": None}
     said |= request.model_dump(exclude={"input", "stream", "offered"}, exclude_none=True)
@@ -94,20 +94,20 @@ def response(request: Request, history: list[JsonObject], output: list[JsonObjec
     return said | done | {"tools": [*tools], "output": [*output], "usage": _usage([*request.tools, *history], output)}
 
 
-def frames(done: JsonObject, output: list[JsonObject]) -> Iterator[str]:
-    """The whole life of a completed response as server-sent events, numbered from 0."""
-    for number, event in enumerate(_events(done, output)):
+def stream_events(done: JsonObject, output: list[JsonObject]) -> Iterator[str]:
+    """Yield the server-sent events of a completed response, from its creation to its end, numbered from 0."""
+    for number, event in enumerate(_write_events(done, output)):
         yield f"event: {event['type']}\ndata: {encode({'sequence_number': number, **event})}\n\n"
     yield "data: [DONE]\n\n"
 
 
-def plain(content: Json) -> str:
-    """The text of a message's content or of an output; parts that are not text are named."""
+def read_text(content: Json) -> str:
+    """Return the text of a message's content or of an output; parts that are not text are named."""
     parts = content if isinstance(content, list) else [{"text": content or ""}]
     return "\n".join(str(part.get("text", f"[{part.get('type')}]")) for part in parts if isinstance(part, dict))
 
 
-def _events(done: JsonObject, output: list[JsonObject]) -> Iterator[JsonObject]:
+def _write_events(done: JsonObject, output: list[JsonObject]) -> Iterator[JsonObject]:
     begun = done | {"status": "in_progress", "output": [], "usage": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
@@ -115,25 +115,25 @@ def _events(done: JsonObject, output: list[JsonObject]) -> Iterator[JsonObject]:
         empty: JsonObject = {"content": []} if item["type"] == "message" else {"arguments": ""}
         begun = item | {"status": "in_progress"} | empty
         yield {"type": "response.output_item.added", "output_index": index, "item": begun}
-        yield from _inner(item, {"item_id": item["id"], "output_index": index})
+        yield from _write_content(item, {"item_id": item["id"], "output_index": index})
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
     yield {"type": "response.completed", "response": done}
 
 
-def _inner(item: JsonObject, place: JsonObject) -> Iterator[JsonObject]:
+def _write_content(item: JsonObject, common: JsonObject) -> Iterator[JsonObject]:
     if item["type"] == "function_call":
-        yield from _pieces("function_call_arguments", "arguments", str(item["arguments"]), place)
+        yield from _write_deltas("function_call_arguments", "arguments", str(item["arguments"]), common)
     else:
-        text, place = plain(item["content"]), place | {"content_index": 0}
-        yield {"type": "response.content_part.added", **place, "part": _part("")}
-        yield from _pieces("output_text", "text", text, place | {"logprobs": []})
-        yield {"type": "response.content_part.done", **place, "part": _part(text)}
+        text, common = read_text(item["content"]), common | {"content_index": 0}
+        yield {"type": "response.content_part.added", **common, "part": _part("")}
+        yield from _write_deltas("output_text", "text", text, common | {"logprobs": []})
+        yield {"type": "response.content_part.done", **common, "part": _part(text)}
 
 
-def _pieces(kind: str, field: str, text: str, place: JsonObject) -> Iterator[JsonObject]:
+def _write_deltas(kind: str, field: str, text: str, common: JsonObject) -> Iterator[JsonObject]:
     for piece in re.findall(r"(?s).{1,24}", text):
-        yield {"type": f"response.{kind}.delta", **place, "delta": piece}
-    yield {"type": f"response.{kind}.done", **place, field: text}
+        yield {"type": f"response.{kind}.delta", **common, "delta": piece}
+    yield {"type": f"response.{kind}.done", **common, field: text}
 
 
 def _part(text: str) -> JsonObject:
@@ -145,7 +145,7 @@ def _id(prefix: str) -> str:
 
 
 def _usage(read: list[JsonObject], written: list[JsonObject]) -> JsonObject:
-    """An estimate: there is no model that would count."""
+    """Estimate the usage: there is no model that counts tokens."""
     into, out = (sum(estimate_tokens(encode(item)) for item in items) for items in (read, written))
     cached: JsonObject = {"cached_tokens": 0, "cache_write_tokens": 0}
     details: JsonObject = {"input_tokens_details": cached, "output_tokens_details": {"reasoning_tokens": 0}}

@@ -1,7 +1,7 @@
-"""Start and end child processes: in parallel, by deadlines, and so that none outlives the bridge.
+"""Child processes: started and ended in parallel, within deadlines, and so that none outlives the bridge.
 
-Standard library only: it is used before the heavy imports, so that connected servers boot under them. What holds on
-which system is said in docs/processes.md.
+Standard library only: it runs before the large imports, so that connected servers start up during them. See
+docs/processes.md for the guarantees on each operating system.
 """
 
 import atexit
@@ -20,28 +20,29 @@ from types import FrameType
 from bridge.processes.watcher import watch_groups
 
 TYPE_CHECKING = False
-if TYPE_CHECKING or sys.platform == "win32":  # elsewhere nobody waits for ctypes
+if TYPE_CHECKING or sys.platform == "win32":  # elsewhere ctypes is not needed, and importing it takes time
     from bridge.processes.windows import Job
 
 EOF_GRACE_S = 0.6
-"""How long a child may take to exit by itself once its stdin has ended. Hosts kill the bridge 2 s after EOF, so both
-graces together stay under that."""
+"""How long a child may take to exit by itself once its stdin has ended. Hosts kill the bridge 2 s after EOF, so the two
+periods together stay under that."""
 TERM_GRACE_S = 0.5
-"""How long it may take after SIGTERM; then it is killed."""
+"""How long a child may take to exit after SIGTERM; then it is killed."""
 
 DEPTH = "MCP_RESPONSES_BRIDGE_DEPTH"
-"""Set for every child: a bridge started with it connects no servers, so that no bridge starts bridges without end."""
+"""Environment variable of every child: a bridge that has it connects no servers, so bridges do not start bridges
+without end."""
 
 INHERITED = ["HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "TMPDIR"]
 if sys.platform == "win32":
     INHERITED = ["APPDATA", "HOMEDRIVE", "HOMEPATH", "LOCALAPPDATA", "PATH", "PATHEXT", "PROCESSOR_ARCHITECTURE"]
     INHERITED += ["PROGRAMFILES", "SYSTEMDRIVE", "SYSTEMROOT", "TEMP", "TMP", "USERNAME", "USERPROFILE"]
-"""The variables a child gets from the bridge's environment; everything else only by its entry's `env`."""
+"""The variables that a child gets from the bridge's environment; all others come from its entry's `env`."""
 
 WINDOWS_FLAGS = 0
 if sys.platform == "win32":
     WINDOWS_FLAGS = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-"""No console window of its own for each server, and no Ctrl-C that is meant for the bridge."""
+"""A server gets no console window, and no Ctrl-C that is meant for the bridge."""
 
 
 @dataclass(eq=False)
@@ -50,23 +51,23 @@ class Child:
 
     process: subprocess.Popen[bytes]
     job: "Job | None" = None
-    """What holds it and its descendants on Windows; elsewhere its process group does."""
+    """The job that holds it and its descendants on Windows; elsewhere its process group does."""
 
     @property
     def stdin(self) -> int:
-        """Where the bridge writes to the child."""
+        """The descriptor to write the child's messages to."""
         assert self.process.stdin
         return self.process.stdin.fileno()
 
     @property
     def stdout(self) -> int:
-        """Where the child's messages are read."""
+        """The descriptor to read the child's messages from."""
         assert self.process.stdout
         return self.process.stdout.fileno()
 
     @property
     def stderr(self) -> int:
-        """Where the child's log lines are read."""
+        """The descriptor to read the child's log lines from."""
         assert self.process.stderr
         return self.process.stderr.fileno()
 
@@ -82,12 +83,12 @@ def start_child(
 ) -> Child:
     """Start `command` in a process group of its own, without a shell.
 
-    Raises OSError when it cannot be found or started.
+    Raises OSError if it cannot be found or started.
     """
     child_env = {name: environ[name] for name in INHERITED if name in environ} | dict(env)
     child_env[DEPTH] = str(int(environ.get(DEPTH) or 0) + 1)
     global _is_starting
-    _is_starting = True  # a child that is not in the list yet could not be ended
+    _is_starting = True  # a signal now would miss the child, which is not in `_alive` yet
     try:
         child = Child(
             subprocess.Popen(
@@ -114,10 +115,10 @@ def start_child(
 
 
 def find_program(command: str, env: Mapping[str, str]) -> str:
-    """The path of `command` by the PATH of `env`; `command` itself where it is not found there.
+    """Find the path of `command` by the PATH of `env`; return `command` itself if it is not found.
 
-    On Windows that is a file with one of the endings of PATHEXT, so that `npx` is `npx.cmd` and not the shell script
-    beside it, and never one in the working directory, where `shutil.which` looks first.
+    On Windows the file must have one of the endings in PATHEXT, so that `npx` is `npx.cmd` and not the shell script
+    beside it. The working directory is not searched, where `shutil.which` looks first.
     """
     if sys.platform != "win32" or os.path.dirname(command):  # noqa: PTH120 - pathlib costs start-up time
         return shutil.which(command, path=env.get("PATH")) or command
@@ -129,7 +130,7 @@ def find_program(command: str, env: Mapping[str, str]) -> str:
 
 
 def _note(change: Callable[[Child], None], child: Child) -> None:
-    """Add to or take from the children that end with the bridge; several threads do."""
+    """Add or remove a child of those that end with the bridge; safe to call from several threads."""
     with _changing:
         change(child)
         if sys.platform != "win32":
@@ -137,7 +138,7 @@ def _note(change: Callable[[Child], None], child: Child) -> None:
 
 
 def end_children(children: Iterable[Child] | None = None) -> None:
-    """End these children (None: all of them) and their process groups; returns when all are gone, in about a second.
+    """End these children (None: all of them) and their process groups; return when all are gone, in about a second.
 
     The order is the specification's (MCP 2025-11-25, lifecycle, shutdown): end of stdin, SIGTERM, SIGKILL.
     """
@@ -149,7 +150,7 @@ def end_children(children: Iterable[Child] | None = None) -> None:
     left = _await_exits(ending, EOF_GRACE_S)
     _signal_groups(left, "SIGTERM")
     left = _await_exits(left, TERM_GRACE_S)
-    _signal_groups(ending, "SIGKILL")  # of those that exited too: what they left behind in their group
+    _signal_groups(ending, "SIGKILL")  # also for children that exited: others in their group may still run
     _await_exits(left, TERM_GRACE_S)
     for child in ending:
         child.process.poll()
@@ -160,7 +161,7 @@ def end_children(children: Iterable[Child] | None = None) -> None:
 
 
 def _await_exits(children: list[Child], seconds: float) -> list[Child]:
-    """Those of `children` that still run after `seconds`."""
+    """Wait up to `seconds` for `children` to exit; return those that still run."""
     deadline = time.monotonic() + seconds
     while (left := [child for child in children if not _has_exited(child)]) and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -168,7 +169,7 @@ def _await_exits(children: list[Child], seconds: float) -> list[Child]:
 
 
 def _has_exited(child: Child) -> bool:
-    """Without reaping it where that is possible: until then, the number of its group cannot become another's."""
+    """Tell whether a child has exited, without reaping it if possible: until then, its group's id is not reused."""
     if sys.platform == "linux" and child.process.returncode is None:
         with contextlib.suppress(ChildProcessError):
             return os.waitid(os.P_PID, child.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -187,10 +188,10 @@ def _signal_groups(children: list[Child], name: str) -> None:
 
 
 def end_on_signals(names: Sequence[str] = ("SIGINT", "SIGTERM", "SIGHUP"), code: int = 0) -> None:
-    """From now on, these signals end the children first and then the process, with `code` (130 for SIGINT).
+    """Make these signals end the children and then the process, with exit code `code` (130 for SIGINT).
 
-    For the time before an event loop has receivers of its own, and for commands that have none. Call it before the
-    first start, in the main thread.
+    For the time before an event loop handles signals, and for commands without one. Call it in the main thread, before
+    the first child is started.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:

@@ -1,7 +1,7 @@
-"""Our own stdin and stdout, taken before anything else is imported or started.
+"""Our own stdin and stdout, claimed for the protocol before anything else is imported or started.
 
-From then on file descriptor 1 is stderr and 0 is empty: a stray `print`, a library's banner or a child's output cannot
-break the protocol, and nothing else can eat its input. Standard library only.
+After that, file descriptor 1 is stderr and 0 is empty: a stray `print`, a library's banner or a child's output cannot
+break the protocol, and nothing else can read its input. Standard library only.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 
 def claim_stdio() -> tuple[int, int]:
-    """Private descriptors for the protocol: (where it is read, where it is written)."""
+    """Move stdin and stdout to private descriptors; return (the one to read from, the one to write to)."""
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

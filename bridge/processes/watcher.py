@@ -1,7 +1,7 @@
-"""Ends the children of a bridge that was killed and could not: a shell that outlives it by a second. POSIX only.
+"""The watcher: a shell that outlives a killed bridge by a second and ends its children. POSIX only.
 
-Standard library only, as `children.py`. Not the kernel's PR_SET_PDEATHSIG: that is Linux's alone, does not reach what
-the children have started, ends them without the end of stdin that they could obey, and is tied to a thread.
+Standard library only, as `children.py`. Not PR_SET_PDEATHSIG: it exists only on Linux, does not reach the children's
+own children, kills without giving time to exit at the end of stdin, and is tied to a thread.
 """
 
 import os
@@ -13,19 +13,19 @@ SHELL = "/bin/sh"
 _SCRIPT = (
     'trap "" HUP INT TERM; while read -r line; do groups=$line; done; [ "$groups" ] && sleep 1; kill -s KILL -- $groups'
 )
-"""Each line is all the groups there are; the end of the pipe is the end of the bridge. Who obeys the end of its own
-stdin has gone a second later."""
+"""Each line it reads lists all process groups; the pipe ends when the bridge does. Children that exit at the end of
+their own stdin have a second to do so."""
 
 _watcher: subprocess.Popen[bytes] | None = None
 
 
 def watch_groups(groups: Iterable[int]) -> None:
-    """From now on, these process groups are the ones that end with the bridge, however that ends."""
+    """Replace the list of process groups to kill when the bridge ends, however it ends."""
     line = " ".join(f"-{group}" for group in groups).encode() + b"\n"
-    with suppress(OSError):  # without a shell there is nobody to watch, and hardly a server to start
+    with suppress(OSError):  # without a shell there is no watcher, but hardly a server either
         try:
             _write(line)
-        except BrokenPipeError:  # it was killed
+        except BrokenPipeError:  # the watcher was killed
             _forget()
             _write(line)
 
@@ -41,7 +41,7 @@ def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [SHELL, "-c", _SCRIPT, "mcp-responses-bridge watcher"],
         stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,  # whoever reads the bridge's output sees its end at once
+        stdout=subprocess.DEVNULL,  # not inherited: the reader of the bridge's output would not see its end
         stderr=subprocess.DEVNULL,
         env={"PATH": os.defpath},
         cwd="/",

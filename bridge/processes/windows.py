@@ -1,7 +1,8 @@
-"""Windows: a job object holds a child and all that it starts, and ends them together. Never run by us.
+"""Windows job objects: a job holds a child and its descendants, and ends them together. Never run by us.
 
-Standard library only, as `children.py`. There are neither process groups nor SIGTERM there, and ending a process leaves
-what it has started. A job ends with its last handle, and that is the bridge's: even when the bridge is killed.
+Standard library only, as `children.py`. Windows has neither POSIX process groups nor SIGTERM, and a process that is
+ended leaves its children running. A job ends when its last handle is closed; only the bridge has one, so the job ends
+even if the bridge is killed.
 """
 
 import ctypes
@@ -34,10 +35,10 @@ class _ExtendedLimits(ctypes.Structure):
 
 
 class Job:
-    """A child and its descendants."""
+    """A job object that holds a child and its descendants."""
 
     def __init__(self, pid: int) -> None:
-        """Hold this process and what it starts from now on. Raises OSError."""
+        """Hold this process and the processes that it starts from now on. Raises OSError."""
         self._kernel = _load_kernel()
         self._handle: int | None = self._kernel.CreateJobObjectW(None, None)
         limits = _ExtendedLimits()
@@ -52,7 +53,7 @@ class Job:
             raise OSError(f"process {pid} cannot be held in a job")
 
     def end(self) -> None:
-        """End all of them at once; a second time changes nothing."""
+        """End all processes in the job at once; a second call does nothing."""
         if self._handle is not None:
             self._kernel.TerminateJobObject(self._handle, 1)
             self._kernel.CloseHandle(self._handle)

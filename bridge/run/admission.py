@@ -1,9 +1,9 @@
-"""Which arguments of `respond` a run can be made of here: the model and the earlier results that they name."""
+"""Admission: checks the model and the earlier result that the arguments of `respond` name, before a run begins."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bridge.config.settings import NO_MODEL, Config, UpstreamConfig
+from bridge.config.settings import NO_MODEL, Config
 from bridge.errors import ArgumentError
 from bridge.json_text import JsonObject
 from bridge.run.continuation import OF_ONE_CALL, UNKNOWN_RESPONSE, find_earlier, find_transcript
@@ -12,40 +12,42 @@ from bridge.run.engine import Engine
 
 @dataclass(frozen=True)
 class Admission:
-    """Judges arguments that fit the schema by what is known of the upstream and of earlier runs."""
+    """The check of schema-valid arguments against what is known of the upstream and of earlier runs."""
 
     config: Config
-    asked: UpstreamConfig
-    """Which model is asked by default, and with which parameters."""
     engine: Engine
     is_stateless: Callable[[str], bool]
-    """Whether the upstream remembers no response of this model."""
+    """Tells whether the upstream stores no responses of this model."""
 
     async def admit(self, arguments: JsonObject, *, principal: str | None) -> JsonObject:
-        """Complete the arguments: with `run_id`, those of the earlier run hold too. Raises ArgumentError where no run
+        """Return the arguments, completed by those of the run that `run_id` names. Raises ArgumentError where no run
         can be made of them."""
         if "run_id" in arguments and "previous_response_id" in arguments:
-            raise ArgumentError("previous_response_id: give either it or run_id")
+            raise ArgumentError("previous_response_id: give either this or run_id")
         earlier = await find_earlier(self.engine, arguments, principal=principal)
         if earlier:
             find_transcript(earlier).require_answers(arguments["input"])
         else:
             self._check_previous(arguments)
         if earlier and "run_id" in arguments:
-            held = {name: value for name, value in earlier.arguments.items() if name not in OF_ONE_CALL}
-            arguments = held | arguments
+            inherited = {name: value for name, value in earlier.arguments.items() if name not in OF_ONE_CALL}
+            arguments = inherited | arguments
         self._check_model(arguments)
         return arguments
 
+    @property
+    def _default_model(self) -> str | None:
+        return self.config.upstream.model if self.config.upstream else None
+
     def _check_model(self, arguments: JsonObject) -> None:
-        model = arguments.get("model", self.asked.model)
+        model = arguments.get("model", self._default_model)
         if model is None:
             raise ArgumentError(NO_MODEL)
         if self.config.limits.cost is not None and model not in self.config.prices:
-            raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price of {model!r}")
+            raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price for {model!r}")
 
     def _check_previous(self, arguments: JsonObject) -> None:
-        """A response that is not known here must be known to the upstream."""
-        model = str(arguments.get("model", self.asked.model))
+        """Raise ArgumentError for an earlier response that is not known here and that the upstream does not store."""
+        model = str(arguments.get("model", self._default_model))
         if "previous_response_id" in arguments and self.is_stateless(model):
             raise ArgumentError(UNKNOWN_RESPONSE)

@@ -1,4 +1,4 @@
-"""The questions of one run: each waits until the host has shown it, and then for an answer, but not for long."""
+"""The questions of one run: each waits until a host has shown it, and then a limited time for its answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,28 +10,28 @@ from bridge.clock import Clock
 from bridge.questions import Answer, Question, leave_unasked
 
 SILENCE = (
-    "the question was not answered in time; this host is not asked again until the bridge is restarted, for some "
-    "never show a question"
+    "the question was not answered in time; this host is not asked again until the bridge is restarted, because some "
+    "hosts never show a question"
 )
 MAX_QUESTIONS = 50
-"""Of one run. A server can ask as often as it likes; the person cannot be expected to."""
+"""For one run: a server can ask as often as it likes, a person will not answer as often."""
 
 
 class Audience(Protocol):
-    """The host as somebody who shows questions to a person."""
+    """A host, as somebody who shows questions to a person."""
 
     def find_obstacle(self) -> str | None:
         """Say why the person cannot be asked, as the end of a sentence; None where they can."""
         ...
 
     def note_silence(self) -> None:
-        """Note that it was shown a question, and nobody answered."""
+        """Note that this host was given a question, and nobody answered."""
         ...
 
 
 @dataclass(eq=False)
-class _Asked:
-    """One question on its way."""
+class _Pending:
+    """A question that waits for its answer."""
 
     deadline: float = 0.0
     answer: Answer | None = None
@@ -40,7 +40,7 @@ class _Asked:
 
 
 class Questions:
-    """What a run wants to know of the person."""
+    """The questions that a run has for the person."""
 
     def __init__(
         self,
@@ -50,22 +50,22 @@ class Questions:
         on_settled: Callable[[str], None],
     ) -> None:
         self.audience: Audience | None = None
-        """Who would be asked: the host whose call waits for the run, or was the last to."""
+        """The host that is asked: the one whose call waits for the run, or the last one that waited."""
         self._clock = clock
         self._on_ask = on_ask
         self._on_settled = on_settled
-        self._asked: dict[str, _Asked] = {}
+        self._pending: dict[str, _Pending] = {}
         self._count = 0
 
     def attend(self, audience: Audience) -> None:
-        """Ask this host from now on."""
+        """Ask this host from now on. If it cannot ask anybody, settle all open questions with the reason."""
         self.audience = audience
         if why_not := audience.find_obstacle():
-            for key in list(self._asked):
+            for key in list(self._pending):
                 self.settle(key, leave_unasked(why_not))
 
     async def ask(self, question: Question) -> Answer:
-        """Ask, and wait for the answer. It waits for a host to come that can show the question."""
+        """Ask, and wait for the answer: first until a host shows the question, then for the time that `show` sets."""
         if self.audience is None:
             return leave_unasked("nobody can be asked here")
         if why_not := self.audience.find_obstacle():
@@ -73,37 +73,37 @@ class Questions:
         if self._count == MAX_QUESTIONS:
             return leave_unasked(f"{MAX_QUESTIONS} questions in one run are enough")
         self._count += 1
-        key, asked = f"question-{self._count}", _Asked()
-        self._asked[key] = asked
+        key, pending = f"question-{self._count}", _Pending()
+        self._pending[key] = pending
         self._on_ask(key, question)
         try:
-            return await self._wait(asked)
+            return await self._wait(pending)
         finally:
-            del self._asked[key]
+            del self._pending[key]
             self._on_settled(key)
 
     def show(self, key: str, seconds: float) -> None:
-        """Note that the host has it; who does not answer in so many seconds does not answer."""
-        if asked := self._asked.get(key):
-            asked.deadline = max(asked.deadline, self._clock.now() + seconds)
-            asked.shown.set()
+        """Note that a host shows the question, and give the person at least this many seconds from now to answer."""
+        if pending := self._pending.get(key):
+            pending.deadline = max(pending.deadline, self._clock.now() + seconds)
+            pending.shown.set()
 
     def settle(self, key: str, answer: Answer) -> None:
-        """Take the answer; the first one counts."""
-        if (asked := self._asked.get(key)) and asked.answer is None:
-            asked.answer = answer
+        """Take the answer; only the first one counts."""
+        if (pending := self._pending.get(key)) and pending.answer is None:
+            pending.answer = answer
             self._on_settled(key)
-            asked.shown.set()
-            asked.settled.set()
+            pending.shown.set()
+            pending.settled.set()
 
-    async def _wait(self, asked: _Asked) -> Answer:
-        await asked.shown.wait()
-        while asked.answer is None:
-            deadline = asked.deadline
+    async def _wait(self, pending: _Pending) -> Answer:
+        await pending.shown.wait()
+        while pending.answer is None:
+            deadline = pending.deadline
             with self._clock.scope(deadline):
-                await asked.settled.wait()
-            if asked.answer is None and asked.deadline == deadline:  # it was not shown anew meanwhile
+                await pending.settled.wait()
+            if pending.answer is None and pending.deadline == deadline:  # it was not shown again meanwhile
                 assert self.audience
                 self.audience.note_silence()
                 return leave_unasked(SILENCE)
-        return asked.answer
+        return pending.answer

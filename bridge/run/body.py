@@ -8,7 +8,7 @@ from typing import Generic, NotRequired, TypedDict, cast
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, UpstreamConfig
 from bridge.errors import ArgumentError
-from bridge.events import Notified
+from bridge.events import tell_notice
 from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.questions import Ask
@@ -20,7 +20,7 @@ from bridge.run.loop import Loop
 from bridge.run.protocols import C, Tools, Upstream
 from bridge.run.request import Request, build_request
 from bridge.run.tools.own_tools import OwnTools
-from bridge.run.tools.read_output import KeptOutputs, find_last_id
+from bridge.run.tools.read_output import LongOutputs, find_last_id
 from bridge.run.transcript import Transcript, begin_transcript, read_transcript
 
 
@@ -37,8 +37,6 @@ class Body(Generic[C]):
 
     config: Config
     upstream: Upstream
-    asked: UpstreamConfig
-    """Which model `upstream` asks by default, and with which parameters."""
     servers: Tools[C]
     engine: Engine
     """Where the run is found that this one goes on from."""
@@ -51,7 +49,8 @@ class Body(Generic[C]):
     async def execute(self, ctx: Context, arguments: JsonObject) -> Ending:
         """Do what checked `arguments` ask for; whatever happens is told by events of the run."""
         limits = self._lower_limits(ctx, arguments)
-        request = build_request(arguments, model=self.asked.model or "", defaults=self.asked.defaults)
+        asked = self.config.upstream or UpstreamConfig()
+        request = build_request(arguments, model=asked.model or "", defaults=asked.defaults)
         opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal))
         if error := opened.get("error"):
             return fail_with(error)
@@ -83,14 +82,14 @@ class Body(Generic[C]):
             wish_time if isinstance(wish_time, (int, float)) else None,
         )
         for notice in notices:
-            ctx.emit(Notified(code=notice["code"], message=notice["message"]))
+            ctx.emit(tell_notice(notice))
         return limits
 
     async def _take_turns(self, ctx: Context, request: Request, transcript: Transcript, limits: Limits) -> Ending:
         price = self.config.prices.get(str(request.parameters["model"]))
-        kept = KeptOutputs(
+        kept = LongOutputs(
             after=find_last_id(transcript.items),
-            notify=lambda notice: ctx.emit(Notified(code=notice["code"], message=notice["message"])),
+            notify=lambda notice: ctx.emit(tell_notice(notice)),
         )
         tools = OwnTools[C](self.servers, (kept.tool,))
         ask, search = self.ask or ctx.ask, self.config.tool_search

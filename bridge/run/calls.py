@@ -7,9 +7,9 @@ from typing import Any, Generic
 
 import anyio
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
-from bridge.events import CallEnded, CallProgressed, CallStarted, Notified
+from bridge.events import CallEnded, CallProgressed, CallStarted, tell_notice
 from bridge.items import Call, CallOutput, answer_call, fail_call
 from bridge.questions import Answer, Ask, Question
 from bridge.run.budget import Budget
@@ -17,7 +17,7 @@ from bridge.run.engine import Context, Intend, OutcomeUnknown
 from bridge.run.offer import Offer
 from bridge.run.protocols import C
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
-from bridge.run.tools.read_output import KeptOutputs, Places
+from bridge.run.tools.read_output import CutTexts, LongOutputs
 
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
@@ -44,7 +44,7 @@ class CallAnswerer(Generic[C]):
     """Answers the calls of a run, a turn at a time."""
 
     tools: OwnTools[C]
-    kept: KeptOutputs
+    kept: LongOutputs
     ask: Ask
     ctx: Context
     clock: Clock
@@ -87,7 +87,7 @@ class _OneCall(Generic[C]):
         index: int,
         call: Call,
         terms: Terms[C],
-        places: Places,
+        places: CutTexts,
         limit_bytes: int,
         is_over: bool,
     ) -> None:
@@ -122,7 +122,7 @@ class _OneCall(Generic[C]):
         output, call = self._output, self._call
         self.names = output.get("found", [call.name])
         for notice in output.get("notices", []):
-            self._ctx.emit(Notified(code=notice["code"], message=notice["message"]))
+            self._ctx.emit(tell_notice(notice))
         self._ctx.emit(
             CallEnded(
                 **self._about,
@@ -166,7 +166,7 @@ class _OneCall(Generic[C]):
             await intend()
             self._output = STOPPED
 
-        terms = CallTerms(
+        terms = CallOptions(
             deadline=self._terms.deadline,
             limit_bytes=self._limit_bytes,
             on_progress=self._relay_progress,

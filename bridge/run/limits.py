@@ -1,4 +1,4 @@
-"""How far a run may go, and the ways it can end."""
+"""The limits of a run, and the endings that it can have."""
 
 from typing import Literal, TypedDict
 
@@ -34,23 +34,23 @@ class Ending(TypedDict):
 CANCELLED: Ending = {"status": "cancelled", "reason": None, "error": None}
 COMPLETED: Ending = {"status": "completed", "reason": None, "error": None}
 IN_PROGRESS: Ending = {"status": "in_progress", "reason": None, "error": None}
-"""Not an ending yet: what a caller is told that must be answered before."""
+"""Not an ending: told to a caller that must be answered while the run goes on."""
 
 
 def stop_short(reason: Reason) -> Ending:
-    """The ending of a run that was cut short, or that needs the caller to go on."""
+    """Return the ending of a run that stopped early, or that needs the caller to go on."""
     status: Status = "needs_input" if reason in ("caller_tools", "approval") else "incomplete"
     return {"status": status, "reason": reason, "error": None}
 
 
 def read_reason(reason: str | None) -> Reason:
-    """Why a response is incomplete, by the upstream's word for it. The API has two that matter; what ends a response
-    early for any other reason has used up what it was given."""
+    """Read why a response is incomplete from the upstream's word for it. The API has two that matter; a response that
+    ends early for any other reason has used up the tokens it was given."""
     return "content_filter" if reason == "content_filter" else "max_output_tokens"
 
 
 def fail_with(error: BridgeError | ErrorInfo) -> Ending:
-    """The ending of a run that failed."""
+    """Return the ending of a run that failed."""
     info = describe_error(error) if isinstance(error, BridgeError) else error
     return {"status": "failed", "reason": None, "error": info}
 
@@ -68,7 +68,7 @@ def describe_error(error: BridgeError) -> ErrorInfo:
 
 
 def restore_error(info: ErrorInfo) -> BridgeError:
-    """Make the error again that `describe_error` has written."""
+    """Restore the error that `describe_error` has written."""
     if info["code"] == ArgumentError.code:
         return ArgumentError(info["message"])
     return UpstreamError(
@@ -77,17 +77,20 @@ def restore_error(info: ErrorInfo) -> BridgeError:
 
 
 def lower_limits(limits: Limits, max_turns: int | None, timeout_s: float | None) -> tuple[Limits, list[Notice]]:
-    """The limits of a run. A caller may lower two of them; a wish beyond the config's is cut to it, with a notice."""
+    """Return the limits of a run, with notices. A caller may lower two of them; what it wants beyond the config's limit
+    is cut to that, with a notice."""
     if max_turns is None and timeout_s is None:
         return limits, []
     notices: list[Notice] = []
 
-    def lower(name: str, limit: float, wish: float | None) -> float:
-        if wish is not None and wish > limit:
+    def lower(name: str, limit: float, wanted: float | None) -> float:
+        if wanted is not None and wanted > limit:
             notices.append(
-                {"code": "limit", "message": f"{name} {wish:g} is over the configured limit, {limit:g} holds"}
+                Notice(
+                    code="limit", message=f"{name} {wanted:g} is over the configured limit of {limit:g}, which holds"
+                )
             )
-        return limit if wish is None else min(limit, wish)
+        return limit if wanted is None else min(limit, wanted)
 
     lowered = {
         "max_turns": int(lower("max_turns", limits.max_turns, max_turns)),

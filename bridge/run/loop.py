@@ -1,4 +1,4 @@
-"""The run: ask the upstream, answer all its calls at once, send the outputs back, until there is an answer."""
+"""The tool loop: asks the upstream, answers all its calls at once, sends the outputs back, until there is an answer."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ import anyio
 from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.events import Notified, TurnEnded, TurnStarted
+from bridge.events import TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls
 from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
@@ -33,26 +33,26 @@ from bridge.run.offer import Offer, make_offer
 from bridge.run.protocols import C, Upstream
 from bridge.run.request import Request
 from bridge.run.tools.own_tools import OwnTools
-from bridge.run.tools.read_output import KeptOutputs
+from bridge.run.tools.read_output import LongOutputs
 from bridge.run.transcript import Transcript
 from bridge.run.window import Window, open_window
 
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
-"""In a refusal of `tool_choice: none`."""
+"""Found in a refusal of `tool_choice: none`."""
 _ABOUT_COMPACTION = re.compile(r"compaction|encrypted|decrypt", re.IGNORECASE)
-"""In a refusal of a compaction that the upstream has made itself."""
+"""Found in a refusal of a compaction that the upstream itself has made."""
 
 
-class _Begun(TypedDict):
-    """The outcome of the step that a run begins with."""
+class _BeginOutcome(TypedDict):
+    """The outcome of a run's first step."""
 
     catalogue: JsonObject
     window: int | None
-    """How many tokens the model takes."""
+    """How many tokens the model takes; None where that is not known."""
 
 
-class _Asked(TypedDict):
-    """The outcome of a turn's request."""
+class _RequestOutcome(TypedDict):
+    """The outcome of a turn's request: a response or an error."""
 
     response: NotRequired[Response]
     error: NotRequired[ErrorInfo]
@@ -61,11 +61,11 @@ class _Asked(TypedDict):
 
 @dataclass
 class Loop(Generic[C]):
-    """One run. Everything it does to the world goes through `ctx.step`; everything it tells through `ctx.emit`."""
+    """One run. Everything it does to the world goes through `ctx.step`; everything it tells, through `ctx.emit`."""
 
     upstream: Upstream
     tools: OwnTools[C]
-    kept: KeptOutputs
+    long_outputs: LongOutputs
     ask: Ask
     ctx: Context
     limits: Limits
@@ -76,7 +76,7 @@ class Loop(Generic[C]):
     """How many tokens the model takes, as far as that is known."""
 
     async def run(self, request: Request, transcript: Transcript) -> Ending:
-        """Take turns until an ending; whatever was done before it has been emitted."""
+        """Take turns until the run has an ending; everything done by then has been emitted."""
         deadline = self.clock.now() + self.limits.timeout_s - self.ctx.used_s
         with self.clock.scope(deadline):
             try:
@@ -88,7 +88,7 @@ class Loop(Generic[C]):
     async def _take_turns(self, request: Request, transcript: Transcript, deadline: float) -> Ending:
         terms = await self._set_terms(request, transcript, deadline)
         window, last_answer_for = open_window(transcript), None
-        answerer = CallAnswerer(self.tools, self.kept, self.ask, self.ctx, self.clock)
+        answerer = CallAnswerer(self.tools, self.long_outputs, self.ask, self.ctx, self.clock)
         for n in count(1):
             try:
                 response = await self._ask(n, request, window, terms, is_last=last_answer_for is not None)
@@ -117,11 +117,11 @@ class Loop(Generic[C]):
         catalogue = self.tools.restore(begun["catalogue"])
         offer = make_offer(request, transcript.items, catalogue, self.limits, self.search)
         self._tell([*catalogue.notices, *offer.notices])
-        catalogue = catalogue.bring(offer.own)
+        catalogue = catalogue.extend(offer.own)
         budget = Budget(self.limits, self.price, catalogue.polling)
         return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(self.limits.max_parallel, fast_acquire=True))
 
-    async def _begin(self, model: str) -> _Begun:
+    async def _begin(self, model: str) -> _BeginOutcome:
         return {"catalogue": await self.tools.describe(), "window": self.upstream.find_window(model)}
 
     def _grow(self, terms: Terms[C], names: Iterable[str]) -> Terms[C]:
@@ -130,9 +130,12 @@ class Loop(Generic[C]):
         return terms if offer is terms.offer else replace(terms, offer=offer)
 
     async def _ask(self, n: int, request: Request, window: Window, terms: Terms[C], *, is_last: bool) -> Response:
-        """Get the n-th response; once more with less history where it was too much for the model, with more of it where
-        the upstream refuses its own compaction, or without tools where it must be the last and the upstream does not
-        take that it may use none."""
+        """Get the n-th response.
+
+        A refused request is sent once more, changed: with less history where it was too long for the model, with more
+        where the upstream refuses its own compaction, without tools where it is the last and the upstream refuses
+        `tool_choice: none`.
+        """
         self._make_room(window)
         turn = _build_turn(n, request, window, terms.offer, is_last)
         try:
@@ -144,7 +147,7 @@ class Loop(Generic[C]):
             elif is_refused and _ABOUT_COMPACTION.search(error.message) and window.begin_earlier():
                 turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}:whole"
             elif is_last and turn.tools and is_refused and _ABOUT_TOOLS.search(error.message):
-                turn, key = _take_tools(turn), f"turn:{n}:bare"
+                turn, key = _remove_tools(turn), f"turn:{n}:bare"
             else:
                 raise
         return await self._create(n, key, turn, terms)
@@ -154,7 +157,7 @@ class Loop(Generic[C]):
             return False
         if is_over:
             window.fill(self.window)
-        if moved := window.make_room(self.window, self.kept.keep):
+        if moved := window.make_room(self.window, self.long_outputs.keep):
             message = (
                 f"The model's window of {self.window:,} tokens is nearly full: {moved} of the oldest outputs moved out"
             )
@@ -163,11 +166,11 @@ class Loop(Generic[C]):
 
     async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
         self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
-        asked = await self.ctx.step(key, partial(self._send, turn, terms.deadline))
-        self.window = asked["window"]
-        if error := asked.get("error"):
+        outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline))
+        self.window = outcome["window"]
+        if error := outcome.get("error"):
             raise restore_error(error)
-        response = asked["response"]
+        response = outcome["response"]
         self._tell(response.get("notices", []))
         spent = terms.budget.count(turn, response)
         self.ctx.emit(
@@ -184,8 +187,8 @@ class Loop(Generic[C]):
         )
         return response
 
-    async def _send(self, turn: Turn, deadline: float) -> _Asked:
-        """Send a turn. An error is an outcome too: a run that is taken up again must meet the same one."""
+    async def _send(self, turn: Turn, deadline: float) -> _RequestOutcome:
+        """Send a turn. An error is an outcome too: a resumed run must meet the same one."""
         model = str(turn.parameters["model"])
         try:
             response = await self.upstream.create(turn, deadline=deadline, on_event=self.ctx.emit)
@@ -194,7 +197,7 @@ class Loop(Generic[C]):
         return {"response": response, "window": self.upstream.find_window(model)}
 
     def _close_with(self, error: BridgeError, reason: Reason | None) -> Ending:
-        """The ending of a run that failed, or that had come as far as it could."""
+        """Return the ending of a run after an error: failed; or stopped for a `reason`, without a last answer."""
         if reason is None:
             return fail_with(error)
         self._tell([{"code": "no_last_answer", "message": f"There is no last answer: {error.message}"}])
@@ -202,17 +205,20 @@ class Loop(Generic[C]):
 
     def _tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
-            self.ctx.emit(Notified(code=notice["code"], message=notice["message"]))
+            self.ctx.emit(tell_notice(notice))
 
 
 def _are_left_to_caller(calls: list[Call], offer: Offer) -> bool:
-    """Whether there are calls of the caller's own functions, which are its to answer."""
+    """Tell whether some of the calls are of the caller's own functions, which it must answer itself."""
     return any(call.name in offer.foreign for call in calls)
 
 
 def _build_turn(n: int, request: Request, window: Window, offer: Offer, is_last: bool) -> Turn:
-    """The n-th request. A forced tool choice holds for the first only: forced on every turn, no run would end. The last
-    answer has the same tools, and may use none: taken away, they would cost the upstream's cache."""
+    """Build the n-th request.
+
+    A forced tool choice holds for the first one only: forced on every turn, no run would end. The last one carries the
+    same tools although it may use none: without them, the upstream would find nothing in its cache.
+    """
     parameters = dict(request.parameters)
     if is_last and offer.texts:
         parameters["tool_choice"] = "none"
@@ -223,8 +229,8 @@ def _build_turn(n: int, request: Request, window: Window, offer: Offer, is_last:
     return Turn(parameters, tuple(window.list_items()), offer.texts, window.find_last())
 
 
-def _take_tools(turn: Turn) -> Turn:
-    """The same without tools: for upstreams that know no `tool_choice: none`, or refuse it."""
+def _remove_tools(turn: Turn) -> Turn:
+    """Return the turn without tools, for upstreams that do not know `tool_choice: none` or refuse it."""
     parameters = {name: value for name, value in turn.parameters.items() if name != "tool_choice"}
     return replace(turn, parameters=parameters, tools=())
 
@@ -236,7 +242,7 @@ def _relax(choice: Json) -> Json:
 
 
 def _read_ending(response: Response, calls: list[Call]) -> Ending | None:
-    """How the run ends with this response, or None when there are calls to answer."""
+    """Return how the run ends with this response, or None where there are calls to answer."""
     match response["status"]:
         case "completed" if any(item.get("type") == "mcp_approval_request" for item in response["output"]):
             return stop_short("approval")

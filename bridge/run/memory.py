@@ -8,8 +8,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
-from bridge.events import Notified
-from bridge.json_text import JsonObject
+from bridge.events import AnswerParsed, CutOff, Event, Notified
+from bridge.json_text import Json, JsonObject
 from bridge.run.asking import Audience
 from bridge.run.engine import Execute, ForeignResponse, Listener, Message, Stop, never
 from bridge.run.run import Run
@@ -51,6 +51,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._build_task = build_task
         self._runs: dict[str, Run] = {}
         self._live: dict[str, RunTask] = {}
+        self._undelivered: dict[str, Run] = {}
         self._ended: dict[str, _End] = {}
         """In the order of their ends."""
         self._responses: dict[str, dict[str | None, str]] = {}
@@ -72,7 +73,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         if run_id not in self._runs:
             run = Run(run_id, principal, arguments)
             task = self._build_task(run, self._clock, on_parted=self._note_parting)
-            self._runs[run_id], self._live[run_id] = run, task
+            self._runs[run_id], self._live[run_id], self._undelivered[run_id] = run, task, run
             self._tasks.start_soon(self._drive, task, name=f"run {run_id}")
         return self._runs[run_id]
 
@@ -86,9 +87,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """Find the run that an earlier, equal call of this principal began and got no result of: that call was given
         up by the host, and this one repeats it."""
         self._forget()
-        for run in self._runs.values():
-            is_lost = not (run.is_delivered or run.is_stopped or self.is_awaited(run))
-            if is_lost and run.principal == principal and run.arguments == arguments:
+        for run in self._undelivered.values():
+            is_wanted = run.principal == principal and run.arguments == arguments
+            if is_wanted and not (run.is_stopped or self.is_awaited(run)):
                 return run
         return None
 
@@ -119,6 +120,10 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     async def note_delivery(self, run: Run, *, is_delivered: bool) -> None:
         """Note that a caller was given the result of a run, or was given up before it got it."""
         run.is_delivered = is_delivered
+        if is_delivered:
+            self._undelivered.pop(run.run_id, None)
+        elif run.run_id in self._runs:
+            self._undelivered[run.run_id] = run
 
     def attend(
         self,
@@ -167,6 +172,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     def _drop(self, run_id: str) -> None:
         self._chars -= self._ended.pop(run_id).chars
         run = self._runs.pop(run_id)
+        self._undelivered.pop(run_id, None)
         kept = self._responses.get(run.response_id or "", {})
         if kept.get(run.principal) == run_id:
             del kept[run.principal]
@@ -188,9 +194,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
 
 def _weigh(run: Run) -> int:
-    """Count about how many characters of text there are in what it was given and has got, however deep."""
-    chars = sum(map(len, run.transcript.list_items())) if run.transcript else 0
-    left: list[object] = [run.arguments, *map(vars, run.events)]
+    """Count about how many characters of text a run holds: its items are there as text and as objects."""
+    chars = 2 * sum(map(len, run.transcript.list_items())) if run.transcript else 0
+    left: list[Json] = [run.arguments, *(_find_long(event) for event in run.events)]
     while left:
         part = left.pop()
         if isinstance(part, str):
@@ -202,3 +208,16 @@ def _weigh(run: Run) -> int:
         else:
             chars += 1
     return chars
+
+
+def _find_long(event: Event) -> Json:
+    """Find the part of an event that can be long and is no item."""
+    match event:
+        case Notified():
+            return event.message
+        case CutOff():
+            return event.text
+        case AnswerParsed():
+            return event.value
+        case _:
+            return None

@@ -1,4 +1,4 @@
-"""What a run offers the model: the caller's choice among the connected tools, and tools of the caller's own."""
+"""The tools that a run offers the model: the caller's choice of the connected ones, and the caller's own."""
 
 import fnmatch
 from collections import Counter
@@ -17,31 +17,31 @@ from bridge.run.tools.own_tools import OwnTool, RunCatalogue
 from bridge.search.near import MAX_NAME_CHARS, find_near
 
 OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
-"""Hosted tools by name only: their calls are executed by whoever makes the request."""
+"""Types of tools that only look hosted: whoever makes the request has to execute their calls."""
 
 
 @dataclass(frozen=True)
 class Offer:
     """The tools of the next request of a run, and who answers their calls.
 
-    It only grows, and at its end: what was offered once stays where it is, so that prompt caches hold.
+    It only grows, and only at its end: a tool keeps its position once it is offered, so that prompt caches hold.
     """
 
     texts: tuple[str, ...]
     owned: frozenset[str]
-    """Names that a connected server, or the run itself, answers. Those of hidden tools too: a model may know them."""
+    """Names that a connected server, or the run itself, answers. Hidden tools are included: a model may know them."""
     foreign: frozenset[str]
     """Names that the caller answers itself."""
     hidden: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    """The tools that are not in it yet, by name."""
+    """Tools that are not offered yet, as JSON texts by name."""
     room: Room = field(default=Room(0, 0))
     """How far it may grow."""
     own: tuple[OwnTool, ...] = ()
-    """Tools of the run's own that came with it."""
+    """Tools of the run's own that were made for this offer."""
     notices: tuple[Notice, ...] = ()
 
     def grow(self, names: Iterable[str]) -> "Offer":
-        """This offer with the hidden tools of these names at its end, as far as there is room."""
+        """Return this offer with the hidden tools of these names at its end, as far as there is room."""
         wanted = {name: self.hidden[name] for name in names if name in self.hidden}
         if not wanted:
             return self
@@ -52,8 +52,8 @@ class Offer:
         return replace(self, texts=(*self.texts, *joining.values()), hidden=hidden)
 
     def refuse(self, call: Call, *, is_over: bool) -> CallOutput | None:
-        """The output of a call that must not be run, or None. For a name that was not offered it has near names, never
-        a guess at what was meant."""
+        """Return the output of a call that must not be run, or None. For a name that was not offered, it lists similar
+        names and never guesses which was meant."""
         if not call.is_complete:
             return fail_call("incomplete_call", "it was cut off before its arguments were complete; it was not run")
         if is_over:
@@ -67,16 +67,17 @@ class Offer:
 def make_offer(
     request: Request, items: Sequence[str], catalogue: RunCatalogue[C], limits: Limits, search: ToolSearch
 ) -> Offer:
-    """The offer for `respond`'s `tools`: None is all; strings are globs over model names; objects are Responses tools.
+    """Make the first offer of a run from `respond`'s `tools`: None is all; strings are globs over model names; objects
+    are Responses tools.
 
     A function object whose name a server owns is sent as the caller wrote it and answered by that server. Where the
     choice is over the limits, the offer begins with a part of it. Raises ArgumentError for a glob that matches nothing,
-    for a tool whose calls nobody here executes, and where what must not be left out is over the limit.
+    for a tool whose calls nobody here executes, and where the tools that must not be left out are over the limit.
     """
     objects = [entry for entry in request.tools or () if isinstance(entry, dict)]
     _refuse_unexecuted(objects)
     chosen = _choose(request.tools, catalogue.functions)
-    chosen |= catalogue.accompany(chosen)
+    chosen |= catalogue.find_accompanying(chosen)
     owned = frozenset(chosen.keys() & catalogue.owners.keys())
     foreign = frozenset(str(entry["name"]) for entry in objects if "name" in entry) - owned
     offer = Offer(tuple(chosen.values()), owned, foreign)
@@ -93,22 +94,22 @@ def make_offer(
 
 
 def _count_tokens(chosen: Iterable[str], catalogue: RunCatalogue[C]) -> int:
-    """What the servers' tools cost; the caller's own are its affair."""
+    """Count the tokens of the servers' tools. The caller's own do not count: they are its responsibility."""
     tokens = catalogue.tokens
     return sum(tokens[name] for name in chosen if name in tokens)
 
 
 def _find_named(request: Request, items: Iterable[str], chosen: Iterable[str], pinned: Sequence[str]) -> Iterator[str]:
-    """The tools that no request of the run may do without: those that somebody named, and the pinned ones."""
+    """Find the tools that every request of the run must carry: those that somebody named, and the pinned ones."""
     for entry in request.tools or ():
-        yield entry if isinstance(entry, str) else _name(entry)
+        yield entry if isinstance(entry, str) else _identify(entry)
     yield from request.name_tools(items)
     for glob in pinned:
         yield from fnmatch.filter(chosen, glob)
 
 
 def _begin_small(offer: Offer, items: Sequence[str], catalogue: RunCatalogue[C], search: ToolSearch) -> Offer:
-    """What must not be left out, `find_tools`, and the tools that fit the input best."""
+    """Offer the tools that must not be left out, `find_tools`, and those that fit the input best."""
     if not offer.hidden:
         return offer
     finder = make_find_tool(catalogue, offer.hidden, search.found)
@@ -122,21 +123,22 @@ def _begin_small(offer: Offer, items: Sequence[str], catalogue: RunCatalogue[C],
         f"{len(grown.texts):,} tools are offered at first, the model reaches {len(grown.hidden):,} more with "
         f"{finder.name}: all of them would be over {_name_limits(grown.room)}"
     )
-    return replace(grown, notices=({"code": "tools_searched", "message": message},))
+    return replace(grown, notices=(Notice(code="tools_searched", message=message),))
 
 
 def _leave_to_upstream(offer: Offer, catalogue: RunCatalogue[C]) -> Offer:
-    """What must not be left out, and all others for the upstream's own search."""
+    """Offer the tools that must not be left out, and leave all others to the upstream's own search."""
     texts = (*offer.texts, *defer(offer.hidden, catalogue.owners))
     message = (
         f"{len(offer.hidden):,} tools are left to the upstream's own search: they are over {_name_limits(offer.room)}"
     )
-    return replace(offer, texts=texts, hidden={}, notices=({"code": "tools_searched", "message": message},))
+    return replace(offer, texts=texts, hidden={}, notices=(Notice(code="tools_searched", message=message),))
 
 
 def _tell_full(missed: Iterable[str], room: Room) -> Notice:
-    message = f"Found tools that would bring the requests over {_name_limits(room)}: {', '.join(sorted(missed))}"
-    return {"code": "tools_full", "message": message}
+    names = ", ".join(sorted(missed))
+    message = f"Found, but not offered, because the requests would be over {_name_limits(room)}: {names}"
+    return Notice(code="tools_full", message=message)
 
 
 def _name_limits(room: Room) -> str:
@@ -148,21 +150,22 @@ def _choose(wanted: Sequence[str | JsonObject] | None, functions: Mapping[str, s
         return dict(functions)
     chosen = dict[str, str]()
     for entry in wanted:
-        chosen |= _pick(entry, functions) if isinstance(entry, str) else {_name(entry): encode(entry)}
+        chosen |= _pick(entry, functions) if isinstance(entry, str) else {_identify(entry): encode(entry)}
     return chosen
 
 
 def _refuse_unexecuted(tools: Iterable[JsonObject]) -> None:
     for tool in tools:
-        if _is_executed_by_us(tool):
+        if _needs_executor(tool):
             raise ArgumentError(
                 f"tools: the calls of {tool['type']!r} have to be executed by whoever makes the request, and the "
                 "bridge executes none; offer a connected server's tool for it, or a function of your own"
             )
 
 
-def _is_executed_by_us(tool: JsonObject) -> bool:
-    """Whether the upstream would wait for an output that nobody here makes: with one call open, it takes no more."""
+def _needs_executor(tool: JsonObject) -> bool:
+    """Tell whether the upstream would wait for an output that nobody here makes: it refuses every further request
+    while a call has none."""
     match tool:
         case {"type": "shell", "environment": {"type": "container_auto" | "container_reference"}}:
             return False  # the upstream's own machine
@@ -186,8 +189,8 @@ def _enumerate(functions: Mapping[str, str]) -> str:
     return f"{shown} and {len(functions) - 10} more" if len(functions) > 10 else shown
 
 
-def _name(tool: JsonObject) -> str:
-    """What tells two tools apart: the name of a function, the whole definition of a hosted tool."""
+def _identify(tool: JsonObject) -> str:
+    """Return what tells two tools apart: the name of a function, the whole definition of a hosted tool."""
     return str(tool.get("name") or encode(tool))
 
 

@@ -19,9 +19,9 @@ MAX_CHARS = 100
 
 
 def describe_event(event: Event) -> str | None:
-    """Say what `event` tells somebody who waits; None when that is nothing new.
+    """Describe an event for somebody who waits; None where it is not worth a line.
 
-    One line without control characters: it has other programs' words in it, and may be shown on a terminal.
+    The line has no control characters: it contains other programs' words and may be shown on a terminal.
     """
     line = _describe(event)
     return _flatten(line) if line else None
@@ -52,7 +52,7 @@ def _describe(event: Event) -> str | None:
 
 
 def _show_progress(event: CallProgressed) -> str:
-    """Say how far a call has come: its words, and in which part or count."""
+    """Show how far a call has come: the server's message, and a percentage or a count."""
     share = f"{event.progress / event.total:.0%}" if event.total and event.total > 0 else f"{event.progress:g}"
     return f"{event.message} ({share})" if event.message else share
 
@@ -83,7 +83,7 @@ def _show_output(output: Json) -> str:
 
 
 def _show_error(output: Json) -> str | None:
-    """One of our own errors as words; what needs approval is told whole, as a notice."""
+    """Show one of our own errors as `code: message`; of a missing approval only the code, as a notice says it all."""
     with suppress(ValueError):
         error = decode(output) if isinstance(output, str) else None
         if isinstance(error, dict) and error.keys() >= {"error", "message"}:

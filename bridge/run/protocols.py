@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeAlias, TypeVar
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.events import OnEvent
 from bridge.items import Call, CallOutput, Notice, Response, Turn
 from bridge.json_text import JsonObject
@@ -56,7 +56,7 @@ class Catalogue(Protocol):
 
 
 C = TypeVar("C", bound=Catalogue)
-Send: TypeAlias = Callable[[CallTerms], Awaitable[CallOutput]]
+Send: TypeAlias = Callable[[CallOptions], Awaitable[CallOutput]]
 """Sends a call that may run to its server. Never raises but for cancellation."""
 
 

@@ -1,4 +1,4 @@
-"""What a run did, made from its events: the result of `respond`."""
+"""The receipt of a run, made from its events: the result of `respond`."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -13,22 +13,22 @@ from bridge.run.transcript import gather
 
 Detail = Literal["summary", "full"]
 CUT_CHARS = 400
-"""What is left of a call's arguments and output in `detail: full` when the whole is over the host's limit."""
+"""How much is left of a call's arguments and output in `detail: full` where the result is over the host's limit."""
 NOTICE_CHARS = 300
 """Room for the notice that says what was left out."""
-_DOUBLES = {"output": "the items", "output_parsed": "the parsed answer"}
-"""What says again what is elsewhere."""
+_DUPLICATES = {"output": "the items", "output_parsed": "the parsed answer"}
+"""Fields that repeat what other fields hold, and what a notice calls them."""
 
 
 def build_receipt(
     run_id: str | None, events: Sequence[Kept], ending: Ending, *, detail: Detail = "summary", limit_chars: int
 ) -> JsonObject:
-    """The result object: `{status, output_text, run_id, response_id, model, turns, tool_calls, usage, …}`.
+    """Build the result object: `{status, output_text, run_id, response_id, model, turns, tool_calls, usage, …}`.
 
-    Within `limit_chars` characters of JSON, and clean enough for any transport: what is over is cut, the answer's text
-    last, and a notice says so.
+    It has at most `limit_chars` characters of JSON, and any transport can carry it. Where it would be longer it is cut,
+    the answer's text last, and a notice says so.
     `detail: full` adds each call's arguments and output, and every item of the run in order; so does an ending that
-    leaves calls to the caller, which could not go on without the items.
+    leaves calls to the caller, who could not go on without the items.
     """
     turns = [event for event in events if isinstance(event, TurnEnded)]
     last = turns[-1] if turns else None
@@ -58,7 +58,7 @@ def build_receipt(
 
 
 def render_text(receipt: JsonObject) -> str:
-    """The receipt for a host that shows its model the text alone: the answer, then what must be known besides."""
+    """Render the receipt for a host that shows its model only text: the answer, then what else must be known."""
     lines = [str(receipt["output_text"])] if receipt["output_text"] else []
     error, details, status = receipt["error"], receipt["incomplete_details"], str(receipt["status"])
     if isinstance(error, dict):
@@ -78,7 +78,7 @@ def render_text(receipt: JsonObject) -> str:
 
 
 def _explain_reason(reason: str, receipt: JsonObject) -> str:
-    """The reason, and what is known of it."""
+    """Return the reason with the calls that are pending, or with the number of turns."""
     if pending := cast("list[JsonObject]", receipt.get("pending")):
         return f"{reason}; pending: {', '.join(map(_describe_pending, pending))}"
     turns = f"after {receipt['turns']} turn{'' if receipt['turns'] == 1 else 's'}"
@@ -87,12 +87,12 @@ def _explain_reason(reason: str, receipt: JsonObject) -> str:
 
 def _describe_pending(item: JsonObject) -> str:
     owner = f" of {item['server_label']}" if item.get("server_label") else ""
-    asked_id = item.get("call_id") or item.get("id")
-    return f"{item.get('name')}({item.get('arguments', item.get('input'))}){owner} [{asked_id}]"
+    item_id = item.get("call_id") or item.get("id")
+    return f"{item.get('name')}({item.get('arguments', item.get('input'))}){owner} [{item_id}]"
 
 
 def find_text(events: Sequence[Kept]) -> str:
-    """Find the last words there were: an answer, or a comment on the way to one that never came."""
+    """Find the last text of a run: its answer, or a comment on the way to an answer that never came."""
     for event in reversed(events):
         match event:
             case CutOff(text=text):
@@ -132,12 +132,12 @@ def _describe_call(event: CallEnded, *, is_full: bool) -> Json:
 
 
 def _flatten_deep(item: Json) -> Json:
-    """An item that is nested too deeply for a host as its JSON text."""
+    """Replace an item that is nested too deeply for a host by its JSON text."""
     return {"type": "unreadable", "json": encode(item)} if is_deep(item) else item
 
 
 def _find_notices(events: Iterable[Kept]) -> list[Json]:
-    """Find each notice once, in order."""
+    """List the notices in order, each message once."""
     notices: dict[str, Json] = {}
     for event in events:
         if isinstance(event, Notified):
@@ -162,13 +162,13 @@ def _summarise_calls(receipt: JsonObject) -> str:
 
 
 def _fit(receipt: JsonObject, limit_chars: int) -> JsonObject:
-    """`receipt` within the limit: without the items, then with little of each call, then with less text; and where
-    other fields alone are over it, without its lists."""
+    """Cut the receipt to the limit, in this order and as far as needed: the items, most of each call, the middle of the
+    text. Where other fields alone are over the limit, the lists go before the text."""
     text = encode(receipt)
     if len(text) <= limit_chars:
         return receipt if text.isascii() else cast("JsonObject", decode(text))  # without lone surrogates
     room, cuts = limit_chars - NOTICE_CHARS, list[str]()
-    for cut in (_drop_items, _shorten_calls, _drop_lists, _shorten_text):
+    for cut in (_drop_duplicates, _shorten_calls, _drop_lists, _shorten_text):
         if (excess := len(encode(receipt)) - room) > 0 and (what := cut(receipt, excess)):
             cuts.append(what)
     message = f"The result was over the limit of {limit_chars:,} characters: {', '.join(cuts)} left out"
@@ -176,8 +176,8 @@ def _fit(receipt: JsonObject, limit_chars: int) -> JsonObject:
     return cast("JsonObject", decode(encode(receipt)))
 
 
-def _drop_items(receipt: JsonObject, _excess: int) -> str | None:
-    dropped = [name for field, name in _DOUBLES.items() if receipt.pop(field, None) is not None]
+def _drop_duplicates(receipt: JsonObject, _excess: int) -> str | None:
+    dropped = [name for field, name in _DUPLICATES.items() if receipt.pop(field, None) is not None]
     return " and ".join(dropped) or None
 
 
@@ -194,7 +194,7 @@ def _cut(value: Json) -> str:
 
 
 def _drop_lists(receipt: JsonObject, excess: int) -> str | None:
-    """Only where all of the text would not be enough."""
+    """Drop the lists, but only where cutting all of the text would not be enough."""
     if excess < len(encode(receipt["output_text"])) - NOTICE_CHARS:
         return None
     receipt["usage"] = {**cast("JsonObject", receipt["usage"]), "per_turn": list[Json]()}
@@ -203,7 +203,7 @@ def _drop_lists(receipt: JsonObject, excess: int) -> str | None:
 
 
 def _shorten_text(receipt: JsonObject, excess: int) -> str | None:
-    """The head and the tail that fit. Escapes count: what is measured is the JSON text."""
+    """Keep the head and the tail that fit. Escapes count, because the JSON text is measured."""
     text = str(receipt["output_text"])
     room = len(encode(text)) - excess
 

@@ -1,4 +1,4 @@
-"""Runs that go round in circles: the same calls with the same outputs, again and again."""
+"""Runs that go in circles: the same calls with the same outputs, again and again."""
 
 import json
 from collections import Counter
@@ -9,36 +9,39 @@ from bridge.items import Call, CallOutput, fail_call
 from bridge.json_text import Json, JsonObject, encode
 
 REFUSED_AT, STOPPED_AT = 3, 5
-"""From which time on a call is not run any more, and at which the run ends."""
+"""The repetition from which on a call is refused, and the one that ends the run."""
 
 _ENCODER = json.JSONEncoder(sort_keys=True)
 
 
 @dataclass
 class Repeats:
-    """What a run's calls have brought. A turn that brings nothing new is a step of a circle, however long that is:
-    A-A-A as well as A-B-A-B. One new output, and everything may be asked again: it may have changed."""
+    """The calls of a run, their outputs, and how often they are repeated without anything new.
+
+    A turn that brings nothing new is a step in a circle of any length: A-A-A as well as A-B-A-B. After one new output
+    every call may be made again, because its result may have changed.
+    """
 
     _seen: set[tuple[str, tuple[str, ...]]] = field(default_factory=set[tuple[str, tuple[str, ...]]])
-    """Calls with their outputs."""
-    _times: Counter[str] = field(default_factory=Counter[str])
-    """How often each call has been made since anything was new, up to the turn before."""
+    """Each call so far with its output."""
+    _counts: Counter[str] = field(default_factory=Counter[str])
+    """How often each call was made since the last new output, up to the previous turn."""
     _made: list[str] = field(default_factory=list[str])
     """The calls of this turn."""
     _has_news: bool = False
-    _circles: int = 0
-    """Turns without anything new, up to now."""
+    _stale_turns: int = 0
+    """How many turns in a row have brought nothing new."""
 
     def refuse(self, call: Call) -> CallOutput | None:
-        """The output of a call that has been made too often, or None."""
-        times = self._times[_identify(call)]
-        if self._circles == 0 or times < REFUSED_AT - 1:
+        """Return the output of a call that has been made too often, or None where it may be run."""
+        times = self._counts[_identify(call)]
+        if self._stale_turns == 0 or times < REFUSED_AT - 1:
             return None
         message = f"this call was made {times} times with the same result; use that, or do something else"
         return fail_call("repeated_call", message)
 
     def note(self, call: Call, output: CallOutput) -> None:
-        """A call has come to this."""
+        """Note a call and its output."""
         key, value = _identify(call), output["output"]
         pair = key, (value,) if isinstance(value, str) else tuple(map(_read_part, value))
         self._has_news |= pair not in self._seen
@@ -46,44 +49,44 @@ class Repeats:
         self._made.append(key)
 
     def note_news(self) -> None:
-        """A call has come to what is new, whatever came before."""
+        """Note that a call brought something new, even where its output is the same as before."""
         self._has_news = True
 
     @property
     def is_circling(self) -> bool:
-        """Whether the run goes round and round."""
-        return self._circles >= STOPPED_AT - 1
+        """True once so many turns have brought nothing new that the run ends."""
+        return self._stale_turns >= STOPPED_AT - 1
 
     def end_turn(self) -> None:
-        """All calls of a turn are noted."""
+        """End a turn whose calls have all been noted."""
         if self._has_news:
-            self._circles, self._times = 0, Counter({*self._times, *self._made})
+            self._stale_turns, self._counts = 0, Counter({*self._counts, *self._made})
         else:
-            self._circles += 1
-            self._times.update(set(self._made))
+            self._stale_turns += 1
+            self._counts.update(set(self._made))
         self._has_news, self._made = False, list[str]()
 
 
 def _identify(call: Call) -> str:
-    """The same for calls that mean the same: whatever the order of the arguments, 1 like 1.0."""
+    """Return a key that calls share if they mean the same: in any order of the arguments, and with 1 for 1.0."""
     try:
         arguments: Json = read_arguments(call.arguments)
-    except ValueError:  # of any depth, where it is no text
+    except ValueError:  # not JSON; or an object, which may be nested too deeply to encode
         arguments = call.arguments if isinstance(call.arguments, str) else None
-    return _ENCODER.encode([call.name, _level(arguments)])
+    return _ENCODER.encode([call.name, _normalise(arguments)])
 
 
 def _read_part(part: JsonObject) -> str:
-    """All that a content part says; a picture is not written out for it."""
+    """Return the image URL or the text of a content part as it is, which costs nothing, or else the part as JSON."""
     known = part.get("image_url") or part.get("text")
     return known if isinstance(known, str) else encode(part)
 
 
-def _level(value: Json) -> Json:
+def _normalise(value: Json) -> Json:
     if isinstance(value, dict):
-        return {name: _level(inner) for name, inner in value.items()}
+        return {name: _normalise(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_level(inner) for inner in value]
+        return [_normalise(inner) for inner in value]
     match value:
         case float():
             return int(value) if value % 1 == 0 else value

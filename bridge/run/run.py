@@ -1,4 +1,4 @@
-"""One run as plain data: what it was asked, everything it has told, and how it ended."""
+"""One run as plain data: its arguments, everything it has told, and how it ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,44 +12,44 @@ from bridge.run.transcript import Transcript
 
 @dataclass(eq=False)
 class Run:
-    """What is stored of a run. The task that drives it is a `RunTask`."""
+    """The stored state of a run. The task that drives it is a `RunTask`."""
 
     run_id: str
     principal: str | None
-    """Who it belongs to; nobody else gets to see it. None for the person at this terminal."""
+    """The principal it belongs to; nobody else can see it. None for the person at this terminal."""
     arguments: JsonObject
-    """Those of `respond`, checked."""
+    """The checked arguments of `respond`."""
     events: list[Kept] = field(default_factory=list)
-    """Everything it has told, numbered by `seq`."""
+    """Every event that is kept, numbered by `seq`."""
     transcript: Transcript | None = None
-    """Its conversation, from the moment on that its first item is known."""
+    """Its conversation; None until the first item is known."""
     ending: Ending | None = None
     """None while it goes on."""
     questions: dict[str, Question] = field(default_factory=dict)
-    """Those that wait for an answer, by their ids."""
+    """The questions that wait for an answer, by id."""
     news: int = 0
-    """Grows with every question, with every answer to one, and with the end."""
+    """Counts the questions, the answers to them, and the end: it has grown when a caller that waits must look again."""
     is_delivered: bool = False
-    """True once a caller was given its result."""
+    """True once its result was given to a caller."""
     is_stopped: bool = False
-    """True once somebody has ended it."""
+    """True once somebody has stopped it."""
     saying: list[str] = field(default_factory=list)
-    """The text of the turn that goes on, in the pieces that it came in."""
+    """The text of the current turn so far, in the pieces that arrived."""
 
     @property
     def response_id(self) -> str | None:
-        """The id of its last response."""
+        """The id of its last response; None before the first, or where the upstream gave none."""
         ended = (event for event in reversed(self.events) if isinstance(event, TurnEnded))
         last = next(ended, None)
         return last.response_id if last else None
 
     @property
     def told(self) -> Sequence[Kept]:
-        """Its events, and what the model is saying in a turn that has not ended."""
+        """Its events, then the text so far of a turn that has not ended."""
         return [*self.events, CutOff(text="".join(self.saying))] if self.saying else self.events
 
     def add(self, event: Event, at: float) -> Event:
-        """Take in an event that happened at this wall-clock time; returns it as it is kept."""
+        """Add an event that happened at this wall-clock time. Returns it, with its number and time where it is kept."""
         match event:
             case TextArrived():
                 self.saying.append(event.delta)

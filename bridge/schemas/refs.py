@@ -1,74 +1,73 @@
-"""The references of one schema: found before it is changed, written as JSON pointers afterwards."""
+"""The references of one schema: resolved before it is changed, written as JSON pointers afterwards."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 from urllib.parse import quote, unquote, urldefrag, urljoin
 
 from bridge.json_text import Json, JsonObject
-from bridge.schemas.sizes import find
-from bridge.schemas.walk import list_schemas, locate, walk
+from bridge.schemas.walk import find, list_schemas, locate, walk
 
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 ANCHORS = ("$anchor", "$dynamicAnchor")
 REFERRING = frozenset((*REFERENCES, *ANCHORS, "$id", "$recursiveAnchor"))
 IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas"})
-"""Keywords whose schemas judge the same value as the one around them."""
+"""Keywords whose subschemas apply to the same value as the enclosing schema."""
 IN_FRAGMENTS = "#/~!$&'()*+,;=:@?"
-"""Besides letters, digits and `-._`, what a fragment may hold as it is (RFC 3986, section 3.5)."""
+"""The characters, besides letters, digits and `-._`, that a fragment may hold unescaped (RFC 3986, section 3.5)."""
 
-Tell: TypeAlias = Callable[[str], None]
+AddNote: TypeAlias = Callable[[str], None]
 
 
 class References:
-    """Which schema each reference leads to, by JSON Schema 2020-12, section 8.2.
+    """The targets of the references in a schema, by JSON Schema 2020-12, section 8.2.
 
-    Nothing is fetched: a reference that leads out of the schema, to nothing or round in a circle is taken out, which
-    lets every value pass there. A dynamic one leads where a plain one would: the schema is whole in itself.
+    Nothing is fetched: a reference that leads out of the schema, to nothing or back to itself is removed, which lets
+    every value pass there. A dynamic reference leads where a plain one would, since the schema is complete in itself.
     """
 
-    def __init__(self, root: JsonObject, draft: int, tell: Tell) -> None:
+    def __init__(self, root: JsonObject, draft: int, add_note: AddNote) -> None:
         self._root = root
-        self._tell = tell
+        self._add_note = add_note
         self._id = "id" if draft <= 4 else "$id"
         self._names: dict[str, JsonObject] = {"": root}
         self.targets: dict[int, tuple[JsonObject, JsonObject]] = {}
-        """By the identity of the schema that refers: itself, and the one that it refers to."""
+        """(referring schema, schema it refers to), by the `id` of the referring one."""
         if any(node.keys() & REFERRING for node in walk(root)):
             self._find_targets()
             self._break_circles()
 
     def _find_targets(self) -> None:
-        places = list(self._find_bases(self._root, ""))
-        for base, node in places:
+        schemas = list(self._find_bases(self._root, ""))
+        for base, node in schemas:
             self._note_names(base, node)
-        known = {id(node) for _, node in places}
-        while places:
-            base, node = places.pop()
+        known = {id(node) for _, node in schemas}
+        while schemas:
+            base, node = schemas.pop()
             target = self._follow(node, base)
-            if target is not None and id(target) not in known:  # where no keyword says that there is a schema
-                places += [(base, inner) for inner in walk(target)]
+            if target is not None and id(target) not in known:  # under a key that is not a keyword for schemas
+                schemas += [(base, inner) for inner in walk(target)]
                 known.update(id(inner) for inner in walk(target))
                 self.define(target)
 
     def write(self) -> None:
-        """Write every reference as a pointer to where its target is now."""
+        """Write every reference as a JSON pointer to its target's current position."""
         if not self.targets:
             return
-        places = {id(node): pointer for pointer, node in reversed(list(locate(self._root)))}
+        pointers = {id(node): pointer for pointer, node in reversed(list(locate(self._root)))}
         for node, target in self.targets.values():
-            place = places.get(id(target))
-            if place is None or quote(place, safe=IN_FRAGMENTS) != place:  # not everybody reads `%20` as a space
-                places[id(target)] = self.define(target)
-            node["$ref"] = places[id(target)]
+            pointer = pointers.get(id(target))
+            if pointer is None or quote(pointer, safe=IN_FRAGMENTS) != pointer:  # not every reader decodes `%20`
+                pointers[id(target)] = self.define(target)
+            node["$ref"] = pointers[id(target)]
 
     def redirect(self, old: JsonObject, new: JsonObject) -> bool:
-        """Make what refers to `old` refer to `new`; False where nothing does."""
+        """Make all references to `old` refer to `new`; return False if there are none."""
         found = {key: node for key, (node, target) in self.targets.items() if target is old}
         self.targets |= {key: (node, new) for key, node in found.items()}
         return bool(found)
 
     def define(self, target: JsonObject) -> str:
-        """Put a schema that stands where no keyword says that there is one among the definitions."""
+        """Add a schema to the definitions, and return the reference to it."""
         definitions = self._root.setdefault("$defs", {})
         assert isinstance(definitions, dict)
         name = f"moved_{len(definitions)}"
@@ -76,7 +75,7 @@ class References:
         return f"#/$defs/{name}"
 
     def _find_bases(self, node: JsonObject, base: str) -> Iterator[tuple[str, JsonObject]]:
-        """Each schema after the URL that its references are relative to."""
+        """Yield each schema as (URL that its references are relative to, schema)."""
         if isinstance(name := node.get(self._id), str) and not name.startswith("#"):
             base = _join(base, name)[0]
         yield base, node
@@ -101,7 +100,7 @@ class References:
             if isinstance(target, dict):
                 self.targets[id(node)] = node, target
                 return target
-            self._tell(f"the reference to {reference[:100]} is taken out: it leads to nothing in the schema")
+            self._add_note(f"the reference to {reference[:100]} is removed: it leads to nothing in the schema")
         return None
 
     def _resolve(self, reference: str, base: str) -> Json:
@@ -111,7 +110,7 @@ class References:
         return find(self._names.get(url), unquote(fragment))
 
     def _break_circles(self) -> None:
-        """A reference that leads back to where it stands, with no value inside the value in between, says nothing."""
+        """Remove references that lead back to themselves for the same value: they accept every value."""
         done, around = set[int](), set[int]()
 
         def enter(node: JsonObject) -> None:
@@ -123,7 +122,7 @@ class References:
             _, target = self.targets.get(id(node), (node, None))
             if target is not None and id(target) in around:
                 del self.targets[id(node)]
-                self._tell("a reference to itself is taken out: it says nothing")
+                self._add_note("a reference to itself is removed: it has no effect")
             elif target is not None and id(target) not in done:
                 enter(target)
             around.discard(id(node))
@@ -135,9 +134,9 @@ class References:
 
 
 def _join(base: str, reference: str) -> tuple[str, str]:
-    """The URL of a reference, and its fragment."""
+    """Resolve a reference to a URL and a fragment."""
     try:
         url, fragment = urldefrag(urljoin(base, reference))
-    except ValueError:  # no URL
+    except ValueError:  # not a URL
         return reference, ""
     return url, fragment

@@ -1,28 +1,27 @@
-"""A tool's input schema as the API takes it: what it would refuse is said in other words that accept the same."""
+"""A tool's input schema as the API takes it: what it would refuse is rewritten to accept the same values."""
 
 from dataclasses import dataclass
 
-from bridge.json_text import MAX_DEPTH, Json, JsonObject, decode, encode, is_deep
+from bridge.json_text import MAX_DEPTH, JsonObject, decode, encode, is_deep
 from bridge.schemas.dialects import drop_ignored, modernise, read_draft
-from bridge.schemas.plain import is_plain
-from bridge.schemas.refs import References, Tell
-from bridge.schemas.roots import open_root
-from bridge.schemas.sizes import find
+from bridge.schemas.judge import find_schema_fault
+from bridge.schemas.refs import AddNote, References
+from bridge.schemas.roots import repair_root
 from bridge.schemas.strict import find_obstacle
-from bridge.schemas.walk import escape, fill, list_slots, read, walk
+from bridge.schemas.walk import fill, follow, list_slots, read, walk, write_pointer
 
 MAX_DEFINITION_BYTES = 65_536
-"""A tool whose function takes more of every request is left out."""
+"""The largest function tool; a tool that would take more of every request is left out."""
 MOST_REPAIRED = 4
-"""A schema so many times as large is not even looked at: no repair makes it as much smaller."""
+"""A schema more than this many times as large is not repaired at all: it would still be too large."""
 MAX_FAULTS = 100
-"""A schema with more is none."""
+"""A schema with more faults is left out."""
 MAY_BE_BOOLEAN = ("additionalProperties", "unevaluatedProperties", "unevaluatedItems")
 
 
 @dataclass(frozen=True)
 class Function:
-    """The function tool of a request, and what is not as the owner wrote it, each with the reason."""
+    """A function tool as JSON text, and the differences from what the owner wrote, each with the reason."""
 
     encoded: str
     notes: tuple[str, ...]
@@ -31,9 +30,9 @@ class Function:
 def build_function(
     name: str, description: str, schema: JsonObject, *, description_chars: int, wants_strict: bool = False
 ) -> Function:
-    """The function tool `name`. Raises ValueError with the reason for one that no upstream would take.
+    """Build the function tool `name`. Raises ValueError, with the reason, for one that no upstream would accept.
 
-    `strict` is said always, because where it is omitted the API may make every argument required, and models then fill
+    `strict` is always written: if it is omitted, the API may make every argument required, and models then fill
     optional ones with "" and 0 (vercel/ai#11869).
     """
     notes: dict[str, None] = {}
@@ -45,7 +44,7 @@ def build_function(
         notes[f"the description of {len(description):,} characters is cut to {description_chars:,}"] = None
     obstacle = find_obstacle(parameters) if wants_strict else None
     if obstacle:
-        notes[f"not strict, which would change its meaning: {obstacle}"] = None
+        notes[f"not strict, since that would change its meaning: {obstacle}"] = None
     encoded = encode(function | {"parameters": parameters, "strict": wants_strict and not obstacle})
     if (size := len(encoded.encode())) > MAX_DEFINITION_BYTES:
         raise ValueError(f"its definition of {size:,} bytes is over the limit of {MAX_DEFINITION_BYTES:,}")
@@ -57,10 +56,10 @@ def shorten(text: str, chars: int) -> str:
     return text if len(text) <= chars else text[: chars - 1] + "…"
 
 
-def repair_schema(schema: JsonObject, tell: Tell) -> JsonObject:
-    """A schema of 2020-12 that the API takes and that accepts the same arguments. The original is not changed.
+def repair_schema(schema: JsonObject, add_note: AddNote) -> JsonObject:
+    """Return a 2020-12 schema that the API takes and that accepts the same arguments. The original is not changed.
 
-    `tell` hears what was changed and why. Raises ValueError for what cannot be repaired.
+    `add_note` is called with each change and its reason. Raises ValueError for a schema that cannot be repaired.
     """
     if is_deep(schema):
         raise ValueError(f"its schema is nested more than {MAX_DEPTH} levels deep")
@@ -72,12 +71,14 @@ def repair_schema(schema: JsonObject, tell: Tell) -> JsonObject:
     draft = read_draft(root)
     drop_ignored(root, draft)
     _spell_out_booleans(root)
-    references = References(root, draft, tell)
+    references = References(root, draft, add_note)
     modernise(root, draft)
-    _drop_faults(root, tell)
-    open_root(root, references, tell)
-    for node in walk(root):
-        _complete(node, root)
+    _drop_faults(root, add_note)
+    repair_root(root, references, add_note)
+    nodes = walk(root)
+    has_unevaluated = any("unevaluatedItems" in node for node in nodes)
+    for node in nodes:
+        _complete(node, has_unevaluated)
     references.write()
     return root
 
@@ -85,53 +86,45 @@ def repair_schema(schema: JsonObject, tell: Tell) -> JsonObject:
 def _spell_out_booleans(root: JsonObject) -> None:
     for node in walk(root):
         for slot in list_slots(node):
-            if isinstance(value := read(slot), bool) and slot[1] not in MAY_BE_BOOLEAN:
+            if isinstance(value := read(slot), bool) and slot[0] not in MAY_BE_BOOLEAN:
                 fill(slot, {} if value else {"not": {}})
 
 
-def _complete(node: JsonObject, root: JsonObject) -> None:
-    """Add what says nothing and what the API insists on: `properties` of an object, `items` of an array."""
+def _complete(node: JsonObject, has_unevaluated: bool) -> None:
+    """Add the empty `properties` of an object and the empty `items` of an array, which the API requires.
+
+    They accept everything, except beside `unevaluatedItems`, also of an enclosing schema: there `items` has a meaning.
+    """
     kinds = node.get("type")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     if "object" in kinds:
         node.setdefault("properties", {})
     if "array" in kinds and "items" not in node:
-        if '"unevaluatedItems":' in encode(root):
-            raise ValueError("an array without `items` beside `unevaluatedItems` cannot be said in another way")
+        if has_unevaluated:
+            raise ValueError("an array without `items` beside `unevaluatedItems`, which cannot be repaired")
         node["items"] = JsonObject()
 
 
-def _drop_faults(root: JsonObject, tell: Tell) -> None:
-    """Take out what is no JSON Schema, such as `"type": "any"`: it refuses nothing, and with it the API refuses all."""
+def _drop_faults(root: JsonObject, add_note: AddNote) -> None:
+    """Remove what is not valid JSON Schema, such as `"type": "any"`: it has no effect, and the API refuses it."""
     for node in walk(root):
         for keyword in ("required", "type"):
             if isinstance(words := node.get(keyword), list) and all(isinstance(word, str) for word in words):
                 node[keyword] = list(dict.fromkeys(words))
-    if is_plain(root):
-        return
-    import jsonschema_rs
-
     for _ in range(MAX_FAULTS):
-        try:
-            jsonschema_rs.meta.validate(root)
+        if (fault := find_schema_fault(root)) is None:
             return
-        except jsonschema_rs.ValidationError as fault:
-            where, why = _point(fault.instance_path), fault.message[:100]
-            _drop(root, fault.instance_path)
-            tell(f"{where} is taken out, for it is no JSON Schema: {why}")
+        _drop(root, fault.path)
+        add_note(f"#{write_pointer(fault.path)} is removed, it is not valid JSON Schema: {fault.message}")
     raise ValueError(f"its schema has more than {MAX_FAULTS} faults")
 
 
-def _point(path: list[str | int]) -> str:
-    return "#" + "".join(f"/{escape(str(step))}" for step in path)
-
-
-def _drop(root: JsonObject, path: list[str | int]) -> None:
-    """Take out what stands at `path`; in the place of a schema one that accepts everything is left."""
-    holder: Json = find(root, _point(path[:-1]))
-    name = path[-1]
-    if any(held is holder and key == name for node in walk(root) for held, key in list_slots(node)):
-        fill((holder, name), {})  # type: ignore[arg-type]
+def _drop(root: JsonObject, path: tuple[str | int, ...]) -> None:
+    """Remove the value at `path`; a schema is replaced by one that accepts everything."""
+    holder, name = follow(root, path[:-1]), path[-1]
+    slots = (slot for node in walk(root) for slot in list_slots(node))
+    if slot := next((slot for slot in slots if slot[1] is holder and slot[2] == name), None):
+        fill(slot, {})
     elif isinstance(holder, dict):
         del holder[str(name)]
     elif isinstance(holder, list):

@@ -1,36 +1,36 @@
-"""The root of a schema: an object with properties, and nothing beside them that the API refuses there."""
+"""The root of a schema, repaired: an object with properties, without the keywords that the API refuses there."""
 
 from collections.abc import Iterator
 
 from bridge.json_text import Json, JsonObject, encode
 from bridge.schemas.dialects import ANNOTATIONS
-from bridge.schemas.refs import References, Tell
+from bridge.schemas.refs import AddNote, References
 
 REFUSED = ("anyOf", "oneOf", "allOf", "not", "enum")
 """The API's error: "schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level"
 (langchain-ai/langchainjs#9804)."""
 CONDITION = ("if", "then", "else")
-LOOKING = frozenset({"additionalProperties", "unevaluatedProperties", *CONDITION})
-"""Keywords that look at those beside them."""
+SIBLING_DEPENDENT = frozenset({"additionalProperties", "unevaluatedProperties", *CONDITION})
+"""Keywords whose meaning depends on their siblings."""
 QUOTED_CHARS = 300
 
 
-def open_root(root: JsonObject, references: References, tell: Tell) -> None:
-    """Change the root in place into what the API takes, without changing which objects it accepts.
+def repair_root(root: JsonObject, references: References, add_note: AddNote) -> None:
+    """Change the root, in place, to what the API takes, without changing which objects it accepts.
 
-    What stands there of REFUSED becomes the condition of an `if` whose `else` accepts nothing: the same in other words.
-    Raises ValueError for a schema that accepts no object at all.
+    Keywords in REFUSED become the condition of an `if` whose `else` accepts nothing, which means the same. Raises
+    ValueError for a schema that accepts no object at all.
     """
     _inline(root, references)
     kind = root.get("type", "object")
     if kind != "object" and not (isinstance(kind, list) and "object" in kind):
-        raise ValueError(f"its arguments would have to be of type {encode(kind)[:100]}, they are an object")
+        raise ValueError(f"its schema has the type {encode(kind)[:100]}, but arguments are always an object")
     if root.get("type") != "object":
-        _set_apart(root, references)
+        _detach_root(root, references)
     held: JsonObject = {keyword: root.pop(keyword) for keyword in REFUSED if keyword in root}
     if held:
         held |= {keyword: root.pop(keyword) for keyword in CONDITION if keyword in root}
-        tell(f"{', '.join(held)} beside `properties` became a condition: the API refuses it at the top")
+        add_note(f"{', '.join(held)} beside `properties` became a condition: the API refuses it at the top")
         root |= {"if": held, "else": {"not": {}}}
     properties = root.get("properties")
     shown: JsonObject = {"type": "object", "properties": properties if isinstance(properties, dict) else {}}
@@ -42,14 +42,14 @@ def open_root(root: JsonObject, references: References, tell: Tell) -> None:
 
 
 def _inline(root: JsonObject, references: References) -> None:
-    """A root that only refers to a definition becomes that definition: `{"$ref": "#/$defs/A", "$defs": ...}` is what
-    generators make of a named type."""
+    """Replace a root that refers to a definition by that definition: generators write a named type as
+    `{"$ref": "#/$defs/A", "$defs": ...}`."""
     seen = set[int]()
     while (found := references.targets.get(id(root))) and id(root) not in seen:
         target = found[1]
         clash = {keyword for keyword in root.keys() & target.keys() if root[keyword] != target[keyword]}
         del references.targets[id(root)]
-        if clash - {"title", "description"} or _look_at_each_other(root, target):
+        if clash - {"title", "description"} or _interact(root, target):
             holder: JsonObject = {}
             references.targets[id(holder)] = holder, target
             root["allOf"] = [*_as_list(root.get("allOf")), holder]
@@ -59,14 +59,14 @@ def _inline(root: JsonObject, references: References) -> None:
             references.targets[id(root)] = root, onward[1]
 
 
-def _look_at_each_other(root: JsonObject, target: JsonObject) -> bool:
-    """Whether a keyword of one schema would mean something else beside those of the other."""
-    said = root.keys() - ANNOTATIONS - {"$defs", "definitions", "type"}
-    return bool(said) and not LOOKING.isdisjoint(root.keys() | target.keys())
+def _interact(root: JsonObject, target: JsonObject) -> bool:
+    """Tell whether a keyword of one schema would change its meaning beside those of the other."""
+    keywords = root.keys() - ANNOTATIONS - {"$defs", "definitions", "type"}
+    return bool(keywords) and not SIBLING_DEPENDENT.isdisjoint(root.keys() | target.keys())
 
 
-def _set_apart(root: JsonObject, references: References) -> None:
-    """What refers to the root, and so to values that need not be objects, refers to a definition of it instead."""
+def _detach_root(root: JsonObject, references: References) -> None:
+    """Make references to the root refer to a copy of it: they may accept other values than objects."""
     whole = {keyword: value for keyword, value in root.items() if keyword not in ("$defs", "definitions")}
     if references.redirect(root, whole):
         references.define(whole)
@@ -77,9 +77,9 @@ def _as_list(value: Json) -> list[Json]:
 
 
 def _show_variants(root: JsonObject, held: JsonObject, references: References) -> None:
-    """Name at the root what can be given only in some variants: models read the properties there, and few read `if`.
+    """Name the properties of single variants at the root, where models read them; few read `if`.
 
-    They are told in words, for as a schema they would refuse what another variant accepts.
+    Their schemas are quoted in the description: as schemas they would refuse what another variant accepts.
     """
     properties = root["properties"]
     assert isinstance(properties, dict)

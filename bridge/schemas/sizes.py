@@ -1,30 +1,30 @@
-"""How much there is to look at in a JSON Schema before anything is validated by it."""
+"""The work of validating by a JSON Schema, estimated beforehand."""
 
 from dataclasses import dataclass
 
 from bridge.json_text import Json, JsonObject
+from bridge.schemas.walk import find
 
 MAX_SCHEMA_NODES = 50_000
-"""How many subschemas may have to be looked at: thirty definitions that each name the one before twice make a billion,
-and the validator, which works on the event loop, would look at them all."""
+"""How many subschemas a schema may have once its references are expanded. Thirty definitions that each refer to the one
+before twice make a billion, and the validator would visit them all while the event loop waits."""
 
 
 @dataclass(frozen=True)
 class SchemaSize:
-    """What is to be looked at for one value; the whole again, `loops` times, for each value inside."""
+    """The subschemas to visit for one value: `nodes`, and for each value nested in it `loops` times as many."""
 
     nodes: int
     loops: int
 
     def estimate(self, value: Json) -> int:
-        """How many pairs of a subschema and a value there are to look at, at the most."""
+        """Return the largest possible number of pairs of a subschema and a value to visit."""
         values, depth = _count(value)
         return int(self.nodes * values * max(1, self.loops) ** depth)
 
 
 def measure_schema(schema: JsonObject) -> SchemaSize:
-    """How many subschemas `schema` comes to with every local `$ref` written out, and how many of those lead back to
-    where they are, which counts once."""
+    """Count the subschemas of `schema` with every local `$ref` expanded, and the recursive ones, which are not."""
     sizes: dict[str, int] = {}
     open_targets, loops = set[str](), 0
 
@@ -40,7 +40,7 @@ def measure_schema(schema: JsonObject) -> SchemaSize:
         nonlocal loops
         loops += target in open_targets or target == "#"
         if target not in sizes and target != "#":
-            sizes[target] = 0  # while it is measured, for one that leads back here
+            sizes[target] = 0  # while it is measured, for a reference that leads back here
             open_targets.add(target)
             sizes[target] = measure(find(schema, target[1:]) if target.startswith("#") else None)
             open_targets.discard(target)
@@ -50,21 +50,13 @@ def measure_schema(schema: JsonObject) -> SchemaSize:
 
 
 def _count(value: Json) -> tuple[int, int]:
-    """How many values there are in `value`, itself included, and how deep they are nested."""
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    counts = [_count(each) for each in inner]
-    return 1 + sum(count for count, _ in counts), max((depth + 1 for _, depth in counts), default=0)
-
-
-def find(schema: Json, pointer: str) -> Json:
-    """What a JSON pointer such as `/a/0` leads to; None where it leads nowhere."""
-    node = schema
-    for step in pointer.split("/")[1:]:
-        name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, dict):
-            node = node.get(name)
-        elif isinstance(node, list) and name.isdecimal() and int(name) < len(node):
-            node = node[int(name)]
-        else:
-            return None
-    return node
+    """Count the values in `value`, itself included, and the levels of nesting."""
+    layer, count, depth = [value], 1, 0
+    while layer := [
+        inner
+        for outer in layer
+        if isinstance(outer, (list, dict))
+        for inner in (outer.values() if isinstance(outer, dict) else outer)
+    ]:
+        count, depth = count + len(layer), depth + 1
+    return count, depth

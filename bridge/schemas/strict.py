@@ -1,4 +1,4 @@
-"""Whether a schema already says all that `strict: true` demands: only then does it mean the same with it."""
+"""The conditions under which a schema can be sent with `strict: true` and still mean the same."""
 
 from bridge.json_text import Json, JsonObject
 from bridge.schemas.walk import locate
@@ -17,8 +17,10 @@ MAX_PROPERTIES, MAX_LEVELS, MAX_ENUM_VALUES, MAX_CHARS = 5000, 10, 1000, 120_000
 
 
 def find_obstacle(schema: JsonObject) -> str | None:
-    """What keeps `schema` from being strict as it is, or None. It is never made so: an optional argument would become a
-    required one."""
+    """Return the first reason why `schema` cannot be sent as strict, or None.
+
+    A schema is never made strict: an optional argument would become a required one.
+    """
     nodes = list(locate(schema))
     return next((f"{pointer}: {fault}" for pointer, node in nodes if (fault := _find_fault(node))), _find_excess(nodes))
 
@@ -27,7 +29,7 @@ def _find_fault(node: JsonObject) -> str | None:
     if other := sorted(node.keys() - SUPPORTED):
         return f"`{other[0]}` is not supported"
     if "$ref" in node and len(node) > 1:
-        return "`$ref` has something beside it"
+        return "`$ref` has siblings"
     if not node.keys() & {"$ref", "anyOf", "const", "enum", "type"}:
         return "it has no type"
     if node.get("format", "date") not in FORMATS:
@@ -36,7 +38,7 @@ def _find_fault(node: JsonObject) -> str | None:
     if kinds != "object" and not (isinstance(kinds, list) and "object" in kinds):
         return None
     if node.get("additionalProperties") is not False:
-        return "it does not say that there are no other properties"
+        return "`additionalProperties` is not false"
     missing = sorted(_names(node.get("properties")) - _names(node.get("required")))
     return f"`{missing[0]}` is optional" if missing else None
 

@@ -1,4 +1,4 @@
-"""A request as its upstream bears it, with a notice for whatever was changed about it."""
+"""Adapts a request to what its upstream supports, with a notice for each change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,26 +11,29 @@ from bridge.upstream.profile import Profile
 
 SEALED = "reasoning.encrypted_content"
 COMPACTED_AT, MIN_THRESHOLD = 0.8, 1000
-"""Of the window; and the least that the API takes, in tokens."""
+"""The share of the context window at which to compact, and the lowest threshold that the API accepts, in tokens."""
 
 
 def adapt(turn: Turn, profile: Profile) -> tuple[Turn, list[Notice]]:
-    """The request to send in place of `turn`. Raises ArgumentError where what would be left is not what was asked."""
-    told: list[str] = []
+    """Return the request to send instead of `turn`, with its notices.
+
+    Raises ArgumentError where the adapted request would no longer be what the caller asked for.
+    """
+    messages: list[str] = []
     for change in CHANGES:
-        turn = change(turn, profile, told)
-    return turn, [{"code": "upstream_adapted", "message": message} for message in told]
+        turn = change(turn, profile, messages)
+    return turn, [Notice(code="upstream_adapted", message=message) for message in messages]
 
 
 def holds(parameters: Mapping[str, Json], path: str) -> bool:
-    """Whether a parameter is there; `reasoning.effort` is a part of one."""
+    """Tell whether a parameter is set; `path` may name a field of one, such as `reasoning.effort`."""
     name, _, inner = path.partition(".")
     part = parameters.get(name)
     return name in parameters if not inner else isinstance(part, dict) and holds(part, inner)
 
 
 def without(parameters: Mapping[str, Json], path: str) -> JsonObject:
-    """A copy of the parameters (or of an item) without one of them, or without a part of one."""
+    """Copy the parameters (or an item) without the one at `path`, which may be a field of one."""
     name, _, inner = path.partition(".")
     part = parameters.get(name)
     if inner and isinstance(part, dict) and (left := without(part, inner)):
@@ -38,8 +41,8 @@ def without(parameters: Mapping[str, Json], path: str) -> JsonObject:
     return {other: value for other, value in parameters.items() if other != name}
 
 
-def _continue(turn: Turn, profile: Profile, _told: list[str]) -> Turn:
-    """Where responses are kept, what came after the last one is enough; nothing is lost by it."""
+def _continue(turn: Turn, profile: Profile, _messages: list[str]) -> Turn:
+    """Send only the items that follow the last response, where the upstream stores responses."""
     is_kept = turn.parameters.get("store") is not False and "conversation" not in turn.parameters
     if profile.state == "previous_response_id" and turn.last and is_kept:
         parameters: JsonObject = {**turn.parameters, "previous_response_id": turn.last.response_id}
@@ -51,30 +54,30 @@ def _continue(turn: Turn, profile: Profile, _told: list[str]) -> Turn:
     return turn
 
 
-def _drop_parameters(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+def _drop_parameters(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     parameters = turn.parameters
     for path in profile.drop:
         if holds(parameters, path):
             parameters = without(parameters, path)
-            told.append(f"{path} was left out, as this upstream does not take it{profile.why(path)}")
+            messages.append(f"{path} was left out, as this upstream does not take it{profile.why(path)}")
     if profile.background is False and parameters.get("background"):
         parameters = without(without(parameters, "background"), "background_options")
-        told.append(f"The run is in the foreground, as this upstream has no background{profile.why('background')}")
+        messages.append(f"The run is in the foreground, as this upstream has no background{profile.why('background')}")
     return turn if parameters is turn.parameters else replace(turn, parameters=parameters)
 
 
-def _set_store(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+def _set_store(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     if profile.store is None or turn.parameters.get("store") is profile.store:
         return turn
     if "store" in turn.parameters:
-        told.append(f"store is {encode(profile.store)}, as this upstream takes nothing else{profile.why('store')}")
+        messages.append(f"store is {encode(profile.store)}, as this upstream takes nothing else{profile.why('store')}")
     parameters: JsonObject = {**turn.parameters, "store": profile.store}
-    if not profile.store:  # nothing can be looked up later: reasoning must come whole
+    if not profile.store:  # reasoning cannot be looked up later, so it must come in full, encrypted
         parameters["include"] = [*dict.fromkeys([*_read_include(parameters), SEALED])]
     return replace(turn, parameters=parameters)
 
 
-def _drop_reasoning(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+def _drop_reasoning(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     if profile.reasoning_replay:
         return turn
     include: list[Json] = [name for name in _read_include(turn.parameters) if name != SEALED]
@@ -82,21 +85,26 @@ def _drop_reasoning(turn: Turn, profile: Profile, told: list[str]) -> Turn:
     items = _edit(turn.items, "reasoning", lambda item: None if item.get("type") == "reasoning" else item)
     if len(items) < len(turn.items):
         reason = profile.why("reasoning_replay")
-        told.append(f"Reasoning was not sent back, as this upstream does not take it{reason}")
+        messages.append(f"Reasoning was not sent back, as this upstream does not take it{reason}")
     return replace(turn, parameters=parameters, items=items)
 
 
-def _drop_ids(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+def _drop_ids(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     if profile.item_ids:
         return turn
-    items = _edit(turn.items, "id", _forget_id)
+    items = _edit(turn.items, "id", _strip_id)
     if items != turn.items:
-        told.append(f"Items were sent back without ids, as this upstream does not take them{profile.why('item_ids')}")
+        messages.append(
+            f"Items were sent back without ids, as this upstream does not take them{profile.why('item_ids')}"
+        )
     return replace(turn, items=items)
 
 
-def _forget_id(item: JsonObject) -> JsonObject:
-    """Calls are paired by their `call_id`; an assistant's message without an id is one in the easy form."""
+def _strip_id(item: JsonObject) -> JsonObject:
+    """Remove the id of a call (calls are paired by `call_id`) or of an assistant message.
+
+    An assistant message without an id must have the short form, whose content is plain text.
+    """
     if str(item.get("type")) in CALL_TYPES:
         return without(item, "id")
     if item.get("type") == "message" and item.get("role") == "assistant":
@@ -104,27 +112,27 @@ def _forget_id(item: JsonObject) -> JsonObject:
     return item
 
 
-def _place_instructions(turn: Turn, profile: Profile, told: list[str]) -> Turn:
+def _move_developer_messages(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     match profile.developer_role:
         case "keep":
             return turn
         case "system":
-            items, parameters = _edit(turn.items, "developer", _promote), turn.parameters
-            place = "a system's"
+            items, parameters = _edit(turn.items, "developer", _use_system_role), turn.parameters
+            sent_as = "system messages"
         case "instructions":
             items, parameters = _move_instructions(turn)
-            place = "instructions"
+            sent_as = "instructions"
     if items != turn.items:
-        told.append(f"A developer's messages were sent as {place}{profile.why('developer_role')}")
+        messages.append(f"Developer messages were sent as {sent_as}{profile.why('developer_role')}")
     return replace(turn, parameters=parameters, items=items)
 
 
-def _promote(item: JsonObject) -> JsonObject:
+def _use_system_role(item: JsonObject) -> JsonObject:
     return item | {"role": "system"} if item.get("role") == "developer" else item
 
 
 def _move_instructions(turn: Turn) -> tuple[Sequence[str], Mapping[str, Json]]:
-    """Where a system's message may only be the first, all of them go to the place that becomes the first."""
+    """Move developer and system messages into `instructions`, for upstreams that accept them only at the beginning."""
     said: list[str] = []
 
     def take(item: JsonObject) -> JsonObject | None:
@@ -138,8 +146,8 @@ def _move_instructions(turn: Turn) -> tuple[Sequence[str], Mapping[str, Json]]:
     return items, {**turn.parameters, "instructions": "\n\n".join(filter(None, texts))} if said else turn.parameters
 
 
-def _flatten_outputs(turn: Turn, profile: Profile, told: list[str]) -> Turn:
-    """Call outputs as text, or without their images."""
+def _flatten_outputs(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
+    """Send call outputs as plain text, or without their images."""
     if profile.content_parts and profile.images:
         return turn
 
@@ -147,24 +155,24 @@ def _flatten_outputs(turn: Turn, profile: Profile, told: list[str]) -> Turn:
         output = item.get("output")
         if item.get("type") not in CALL_TYPES.values() or not isinstance(output, list):
             return item
-        shown = list(map(_name_image, output))
+        shown = list(map(_replace_image, output))
         return item | {"output": join_text(shown) if not profile.content_parts else list[Json](shown)}
 
     items = _edit(turn.items, "output", flatten)
     if items != turn.items:
         what, field = ("text", "content_parts") if not profile.content_parts else ("text without images", "images")
-        told.append(f"Outputs of tools were sent as {what}, as this upstream takes no more{profile.why(field)}")
+        messages.append(f"Tool outputs were sent as {what}, as this upstream supports no more{profile.why(field)}")
     return replace(turn, items=items)
 
 
-def _name_image(part: Json) -> Json:
+def _replace_image(part: Json) -> Json:
     if isinstance(part, dict) and part.get("type") == "input_image":
         return {"type": "input_text", "text": describe_image(part)}
     return part
 
 
-def _ask_for_compaction(turn: Turn, profile: Profile, _told: list[str]) -> Turn:
-    """The upstream makes room by itself, near the end of a window whose size is known."""
+def _request_compaction(turn: Turn, profile: Profile, _messages: list[str]) -> Turn:
+    """Have the upstream compact the context when a window of known size is nearly full."""
     if not profile.compaction or profile.context_window is None or "context_management" in turn.parameters:
         return turn
     threshold = max(MIN_THRESHOLD, int(profile.context_window * COMPACTED_AT))
@@ -177,16 +185,19 @@ CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
     _set_store,
     _drop_reasoning,
     _drop_ids,
-    _place_instructions,
+    _move_developer_messages,
     _flatten_outputs,
-    _ask_for_compaction,
+    _request_compaction,
     _drop_parameters,
 )
-"""Each makes a request fit one part of a profile, and adds what there is to tell."""
+"""Each adapts a request to one part of a profile and appends a message for what it changed."""
 
 
 def _edit(items: Sequence[str], key: str, edit: Callable[[JsonObject], JsonObject | None]) -> Sequence[str]:
-    """The items after `edit`, which leaves one out by None; those without `key` in their text are not even read."""
+    """Apply `edit` to each item; an item for which it returns None is dropped.
+
+    Items without `key` in their text are passed on without decoding them.
+    """
     edited: list[str] = []
     for text in items:
         item = decode(text) if f'"{key}"' in text else None
@@ -204,7 +215,7 @@ def _read_include(parameters: Mapping[str, Json]) -> list[Json]:
 
 
 def join_text(content: Json) -> str:
-    """The text of a message's content or of an output, whatever form it has."""
+    """Return the text of a message's content or of an output: a string or a list of parts."""
     if isinstance(content, str):
         return content
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []

@@ -1,4 +1,4 @@
-"""A chat completion where a response was due: some relays declare that shape for `/v1/responses` and send it."""
+"""Chat completions read as responses: some relays return one from `/v1/responses`."""
 
 import secrets
 
@@ -9,7 +9,7 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 
 
 def read_completion(data: JsonObject) -> Response:
-    """The first choice as output items. Its ids are none of the upstream's, so none are made up for it to refuse."""
+    """Convert the first choice to a response. Its message gets no id, as the upstream would refuse an invented one."""
     choices = data.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")
@@ -29,7 +29,7 @@ def read_completion(data: JsonObject) -> Response:
 
 
 def _read_text(message: JsonObject) -> list[JsonObject]:
-    """The assistant's words as one message, in the easy form (a plain text) that needs no id to be sent back."""
+    """Convert the assistant's text to one message in the short form (content as a string), which needs no id."""
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))

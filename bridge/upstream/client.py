@@ -1,4 +1,4 @@
-"""The Responses endpoint: `create` sends one turn in the form that this upstream bears, as often as it takes."""
+"""The client of the Responses endpoint: `create` sends one turn, adapted to the upstream and retried as needed."""
 
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager
@@ -21,16 +21,16 @@ from bridge.upstream.overflow import explain_overflow, is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.profile import Profile, choose_profile
 from bridge.upstream.replies import read_failure
-from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Passing, check_response, explain_tries, find_pause
+from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Transient, check_response, choose_pause, explain_tries
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
 
 PROBE_S = 15.0
-"""How long a probe waits for an answer."""
+"""Seconds that one request of a probe waits for its reply."""
 MAX_LESSONS = 8
-"""How often one request may be adapted to refusals, each time to another one."""
+"""How often one request may be adapted to a refusal, each time to a new one."""
 MAX_LEARNED_MODELS = 100
-"""Callers name models as they like; what was learned is kept for so many."""
+"""Models whose learned profile is kept: callers can name any model."""
 
 
 class Upstream(AbstractAsyncContextManager["Upstream"]):
@@ -46,7 +46,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
     ) -> None:
         self.config = config
         self.profile = choose_profile(config)
-        """What is known of it beforehand."""
+        """The profile before anything was learned."""
         self._learned: dict[str, Profile] = {}
         self._clock = clock
         self._redact = redact or Redactor(filter(is_secret, [config.api_key or ""]))
@@ -58,20 +58,20 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         await self._wire.close()
 
     def profile_of(self, model: str) -> Profile:
-        """What is known of it by now for this model: one takes what another refuses."""
+        """Return the profile learned so far for this model; one model may support what another refuses."""
         return self._learned.get(model, self.profile)
 
     def find_window(self, model: str) -> int | None:
-        """How many tokens this model takes; None where nobody has said so yet, or the upstream makes room by itself."""
+        """Return the model's context window in tokens; None where it is unknown or the upstream compacts by itself."""
         profile = self.profile_of(model)
         return None if profile.compaction else profile.context_window
 
     async def create(self, turn: Turn, *, deadline: float, on_event: OnEvent) -> Response:
-        """Send one turn and return what it came to; its text arrives as events while it streams.
+        """Send one turn and return its response; `on_event` gets the text as it streams.
 
-        What this upstream does not bear is changed beforehand, or when a refusal names it, and kept so for the model
-        once a request has passed; notices in the response tell of it. Raises UpstreamError, or ArgumentError for what
-        no change would make right.
+        Whatever this upstream does not support is changed before sending, or after a refusal that names it. What was
+        learned is kept for the model once a request has succeeded, and notices in the response report it. Raises
+        UpstreamError, or ArgumentError for a request that cannot be adapted.
         """
         model = str(turn.parameters.get("model"))
         known = self.profile_of(model)
@@ -79,21 +79,21 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         profile = self._correct_window(profile, response)
         if profile != known and response["status"] != "failed":
             self._keep(model, profile)
-            response["notices"] = [*response.get("notices", []), *_tell(known, profile)]
+            response["notices"] = [*response.get("notices", []), *_report_changes(known, profile)]
         return response
 
     async def probe(self) -> Verdict:
-        """How it is, what of it works, and what to do about what does not."""
-        level, message, hint = await probe(self._ask, self.config.model)
+        """Check that the upstream is reachable, accepts the key and knows the model."""
+        level, message, hint = await probe(self._send_probe, self.config.model)
         return level, self._redact(message), hint
 
-    async def _ask(self, method: str, path: str, body: bytes | None) -> httpx2.Response:
-        return await self._wire.ask(method, path, body, timeout_s=PROBE_S)
+    async def _send_probe(self, method: str, path: str, body: bytes | None) -> httpx2.Response:
+        return await self._wire.fetch(method, path, body, timeout_s=PROBE_S)
 
     async def _send_adapted(
         self, turn: Turn, profile: Profile, deadline: float, on_event: OnEvent, *, lessons_left: int
     ) -> tuple[Response, Profile]:
-        """What `turn` came to, and the profile under which it did."""
+        """Send `turn`, adapted again after each refusal that teaches something; return the response and its profile."""
         sent, notices = adapt(turn, profile)
         outcome = await self._send_with_retries(sent, profile, deadline, on_event)
         failure = outcome if isinstance(outcome, UpstreamError) else read_failure(outcome[0])
@@ -117,23 +117,26 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
     async def _send_with_retries(
         self, turn: Turn, profile: Profile, deadline: float, on_event: OnEvent
     ) -> tuple[Response, Form] | UpstreamError:
-        """Repeat the request after a passing failure (408, 409, 429 without a quota code, 5xx, refused, cut, silent),
-        as often as `max_retries` says and while a pause fits before `deadline`; a `retry` event comes before each
-        pause, and the text begins anew after it. Its end is a response or, as a value, an error."""
+        """Send the request; repeat it after a transient failure (408, 409, 429 without a quota code, 5xx, a connection
+        that is refused, cut or silent), up to `max_retries` times and while the pause ends before `deadline`.
+
+        A `retry` event precedes each pause; streamed text starts from the beginning after it. Returns an error instead
+        of raising it.
+        """
         tries = 0
         while True:
             tries += 1
             try:
                 response, form = await self._send(turn, profile, on_event)
-                return self._clean(check_response(response)), form
-            except Passing as failure:
-                pause = find_pause(failure, tries)
-                if tries > self.config.max_retries or not self._fits(failure, deadline):
-                    return self._finish(failure.error, explain_tries(tries, failure))
+                return self._redact_response(check_response(response)), form
+            except Transient as failure:
+                pause = choose_pause(failure, tries)
+                if tries > self.config.max_retries or not self._may_wait(failure, deadline):
+                    return self._redact_error(failure.error, explain_tries(tries, failure))
                 on_event(Retrying(pause_s=round(pause, 1), reason=self._redact(str(failure))))
                 await self._clock.sleep(pause)
             except UpstreamError as error:
-                return self._finish(error)
+                return self._redact_error(error)
 
     async def _send(self, turn: Turn, profile: Profile, on_event: OnEvent) -> tuple[Response, Form]:
         form: Form = "json" if profile.stream == "never" else "stream"
@@ -143,8 +146,10 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         return await self._wire.post(turn, stream, form=form)
 
     def _correct_window(self, profile: Profile, response: Response) -> Profile:
-        """The profile without a window that this response was over: what was read from a refusal can be wrong, and
-        would keep every later run too short."""
+        """Return the profile without a learned context window that this response has exceeded.
+
+        A size read from a refusal can be wrong, and would make every later run too short.
+        """
         if profile.context_window is None:
             return profile
         usage = read_usage(response["usage"])
@@ -156,13 +161,13 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         if len(self._learned) > MAX_LEARNED_MODELS:
             self._learned.pop(next(iter(self._learned)))
 
-    def _fits(self, failure: Passing, deadline: float) -> bool:
-        """Whether the pause that the upstream asks for is worth it."""
+    def _may_wait(self, failure: Transient, deadline: float) -> bool:
+        """Tell whether the pause that the upstream asks for is short enough, and ends before the deadline."""
         pause = failure.pause_s or 0.0
         return pause <= LONGEST_RETRY_AFTER_S and self._clock.now() + pause < deadline
 
-    def _finish(self, error: UpstreamError, tried: str = "") -> UpstreamError:
-        """The error as the caller sees it: without secrets, and with what was tried."""
+    def _redact_error(self, error: UpstreamError, tried: str = "") -> UpstreamError:
+        """Return the error without secrets, with `tried` appended to its message."""
         return UpstreamError(
             self._redact(error.message) + tried,
             code=self._redact(error.code),
@@ -171,8 +176,8 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             request_id=error.request_id,
         )
 
-    def _clean(self, response: Response) -> Response:
-        """A failed response is told in the upstream's own words too."""
+    def _redact_response(self, response: Response) -> Response:
+        """Remove secrets from the error of a failed response, which is in the upstream's own words."""
         if error := response["error"]:
             response["error"] = {
                 **error,
@@ -182,13 +187,13 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         return response
 
 
-def _tell(known: Profile, profile: Profile) -> Iterator[Notice]:
-    """What was learned that changes nothing for the caller, told once; all else is told wherever it matters."""
+def _report_changes(known: Profile, profile: Profile) -> Iterator[Notice]:
+    """Report once what was learned about streams and state; `adapt` reports all other changes with each request."""
     if profile.stream != known.stream:
         code, how = "upstream_does_not_stream", "without streaming"
         if profile.stream == "always":
             code, how = "upstream_adapted", "for streams"
-        yield {"code": code, "message": f"The upstream is asked {how} now: {profile.reasons['stream']}"}
+        yield Notice(code=code, message=f"The upstream is now asked {how}: {profile.reasons['stream']}")
     if profile.state != known.state:
-        message = f"The upstream gets the whole history with every request now: {profile.reasons['state']}"
-        yield {"code": "upstream_adapted", "message": message}
+        message = f"The upstream now gets the whole history with every request: {profile.reasons['state']}"
+        yield Notice(code="upstream_adapted", message=message)

@@ -13,10 +13,10 @@ from typing_extensions import override
 from bridge.network import explain_network
 
 IDLE_S = 60.0
-"""How long a connection is kept for the next request."""
+"""Seconds that an idle connection is kept for the next request."""
 MAX_HEAD_BYTES = 262_144
 MAX_WAITING_BYTES = 1 << 20
-"""How much of a reply may wait to be read before no more is taken from the network."""
+"""Bytes of a reply that may be buffered before reading from the network is paused."""
 
 Origin: TypeAlias = tuple[str, str, int]
 """Scheme, host and port."""
@@ -24,7 +24,7 @@ Origin: TypeAlias = tuple[str, str, int]
 
 @dataclass
 class Reply:
-    """What has come of one reply."""
+    """The part of one reply that has arrived."""
 
     status: int = 0
     headers: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
@@ -36,39 +36,42 @@ class Reply:
 
     @property
     def ends_itself(self) -> bool:
-        """Whether it says where it ends; else it ends with the connection."""
+        """Tell whether the reply declares its end; otherwise it ends with the connection."""
         return any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
 
 class Connection(asyncio.Protocol):
-    """One connection, for one request at a time."""
+    """A connection to one origin, for one request at a time."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
         self.reply: Reply | None = None
-        """Of the request that is under way."""
+        """The reply to the current request."""
         self._loop = asyncio.get_running_loop()
         self._parser = HttpResponseParser(self)
-        self._patience_s = math.inf
-        self._news = asyncio.Event()
+        self._timeout_s = math.inf
+        self._changed = asyncio.Event()
         self._error: httpx2.TransportError | None = None
         self._can_be_kept = True
         self._idle_since = 0.0
 
     def is_usable(self) -> bool:
-        """Whether another request can be sent on it."""
+        """Tell whether another request can be sent on it."""
         idle_s = self._loop.time() - self._idle_since
         return self._can_be_kept and not self._transport.is_closing() and (not self._idle_since or idle_s < IDLE_S)
 
     @property
     def has_answered(self) -> bool:
-        """Whether a byte of the reply has come."""
+        """Tell whether any byte of the reply has arrived."""
         return self.reply is not None and self.reply.head_bytes > 0
 
-    async def ask(self, message: bytes, patience_s: float | None) -> Reply:
-        """Send a request and wait for the head of its reply, for so long after the last byte that came."""
+    async def send(self, message: bytes, timeout_s: float | None) -> Reply:
+        """Send a request and wait for the head of its reply.
+
+        `timeout_s` bounds the time between any two bytes of the reply, here and in `read`.
+        """
         self.reply = reply = Reply()
-        self._patience_s = math.inf if patience_s is None else patience_s
+        self._timeout_s = math.inf if timeout_s is None else timeout_s
         self._transport.write(message)
         try:
             while not reply.has_head:
@@ -79,7 +82,7 @@ class Connection(asyncio.Protocol):
         return reply
 
     async def read(self, reply: Reply) -> AsyncIterator[bytes]:
-        """The body as it arrives."""
+        """Yield the body as it arrives."""
         while reply.chunks or not reply.is_complete:
             if not reply.chunks:
                 await self._wait(reply)
@@ -90,7 +93,7 @@ class Connection(asyncio.Protocol):
                 yield chunk
 
     def release(self) -> bool:
-        """Its reply is not wanted any more: whether it can be kept for another; else it is ended."""
+        """Give up the reply; return True if the connection can be used again, else close it."""
         is_read = self.reply is not None and self.reply.is_complete and not self.reply.chunks
         self.reply = None
         self._idle_since = self._loop.time()
@@ -100,31 +103,31 @@ class Connection(asyncio.Protocol):
         return False
 
     def close(self) -> None:
-        """End it at once, whatever is under way."""
+        """Close the connection at once, even with a request in flight."""
         self._can_be_kept = False
         self._transport.abort()
 
     async def _wait(self, reply: Reply) -> None:
-        """Until something has come; raises what keeps it from coming."""
+        """Wait until more has arrived. Raises the connection's error once everything that arrived before it is read."""
         if self._error is None:
-            self._news.clear()
-            silence = self._loop.call_later(self._patience_s, self._fall_silent)
+            self._changed.clear()
+            timer = self._loop.call_later(self._timeout_s, self._time_out)
             try:
-                await self._news.wait()
+                await self._changed.wait()
             finally:
-                silence.cancel()
+                timer.cancel()
         if self._error and not reply.chunks and not reply.is_complete:
             raise self._error
 
-    def _fall_silent(self) -> None:
-        self._fail(httpx2.ReadTimeout(f"nothing came for {self._patience_s} s"))
-        self._news.set()
+    def _time_out(self) -> None:
+        self._fail(httpx2.ReadTimeout(f"nothing came for {self._timeout_s} s"))
+        self._changed.set()
 
     def _fail(self, error: httpx2.TransportError) -> None:
         self._error = self._error or error
         self.close()
 
-    # asyncio's side
+    # called by asyncio
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -132,23 +135,23 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if self.reply is None:  # nobody has asked for it
+        if self.reply is None:  # no request is in flight
             self.close()
             return
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self._fail(httpx2.RemoteProtocolError(f"it does not speak HTTP/1.1: {error}"))
-        self._weigh(self.reply, len(data))
-        self._news.set()
+        self._count_bytes(self.reply, len(data))
+        self._changed.set()
 
-    def _weigh(self, reply: Reply, size: int) -> None:
+    def _count_bytes(self, reply: Reply, size: int) -> None:
         if reply.has_head:
             reply.waiting_bytes += size
             if reply.waiting_bytes > MAX_WAITING_BYTES and reply.chunks:
                 self._transport.pause_reading()
-            elif reply.waiting_bytes > MAX_WAITING_BYTES:  # paused, it would wait for a body that cannot come
-                self._fail(httpx2.RemoteProtocolError(f"over {MAX_WAITING_BYTES:,} bytes of its reply are no body"))
+            elif reply.waiting_bytes > MAX_WAITING_BYTES:  # pausing here would wait forever for a body
+                self._fail(httpx2.RemoteProtocolError(f"over {MAX_WAITING_BYTES:,} bytes of its reply are not a body"))
         else:
             reply.head_bytes += size
             if reply.head_bytes > MAX_HEAD_BYTES:
@@ -161,9 +164,9 @@ class Connection(asyncio.Protocol):
         self._fail(
             httpx2.ReadError(explain_network(exc)) if exc else httpx2.RemoteProtocolError("it closed the connection")
         )
-        self._news.set()
+        self._changed.set()
 
-    # the parser's side
+    # called by the parser
 
     def on_message_begin(self) -> None:
         if self.reply and self.reply.is_complete:  # a second reply to one request
@@ -176,7 +179,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         if self.reply and not self.reply.has_head:
             self.reply.status = self._parser.get_status_code()
-            self.reply.has_head = self.reply.status >= 200  # else an interim one: another follows
+            self.reply.has_head = self.reply.status >= 200  # below 200 it is an interim reply: another follows
 
     def on_body(self, data: bytes) -> None:
         if self.reply and not self.reply.is_complete:

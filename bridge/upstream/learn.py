@@ -1,4 +1,4 @@
-"""What a refusal teaches about an upstream: another profile, under which the same request may pass."""
+"""Learns from a refusal what an upstream does not support: a new profile, with which the request may succeed."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -11,24 +11,25 @@ from bridge.upstream.adapt import holds
 from bridge.upstream.overflow import is_overflow
 from bridge.upstream.profile import Profile
 
-NOT_ABOUT_THE_REQUEST = frozenset((401, 402, 403, 407, 408, 413, 429))
-"""Statuses of refusals that no other form of the request would change."""
-NEEDED = frozenset(("model", "instructions", "text", "text.format", "conversation", "prompt", "moderation"))
-"""Without these an answer would not be one to what was asked."""
+UNRELATED_STATUSES = frozenset((401, 402, 403, 407, 408, 413, 429))
+"""Statuses of refusals that have nothing to do with the form of the request."""
+ESSENTIAL = frozenset(("model", "instructions", "text", "text.format", "conversation", "prompt", "moderation"))
+"""Parameters that are never dropped: without one of these the answer would be to another question."""
 
-ABOUT_THE_FORM = frozenset((400, 406, 415, 422, 501))
-"""Statuses that a refusal of streams may have; in an error without one it is we who speak of a stream."""
+STREAM_REFUSAL_STATUSES = frozenset((400, 406, 415, 422, 501))
+"""Statuses that a refusal of streams may have. Errors without a status are ignored: their text is ours, and may say
+"stream" itself."""
 
 Change: TypeAlias = tuple[str, object]
-"""A field of the profile and its new value."""
+"""A field of the profile, and its new value."""
 
 
 def learn(error: UpstreamError, turn: Turn, profile: Profile) -> Profile | None:
-    """The profile that fits what `error` says of `turn` as it was sent, or None where it says nothing of the kind.
+    """Return the profile that avoids `error`, the refusal of `turn` as it was sent; None where it teaches nothing.
 
-    Only what the request held is given up, so each lesson changes the next request, and there is an end to them.
+    Only what the request contained is given up, so each lesson changes the next request, and their number is limited.
     """
-    if error.status in NOT_ABOUT_THE_REQUEST or is_overflow(error):
+    if error.status in UNRELATED_STATUSES or is_overflow(error):
         return None
     found = next((change for lesson in LESSONS if (change := lesson(error, turn, profile))), None)
     return profile.learn(*found, reason=error.message) if found else None
@@ -38,7 +39,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE | re.DOTALL)
 
 
-_NAME = r"[\"'`]?(?<![a-z_.])([a-z_][a-z_.]*+)[\"'`]?"  # possessive: a hostile text takes no longer than another
+_NAME = r"[\"'`]?(?<![a-z_.])([a-z_][a-z_.]*+)[\"'`]?"  # possessive, so that a hostile text takes linear time
 _NO_PARAMETER = (
     _pattern(
         r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra)(?: request)?"
@@ -47,7 +48,7 @@ _NO_PARAMETER = (
     _pattern(rf"{_NAME}(?: parameter)? (?:is|are) (?:not|only) (?:supported|allowed|permitted|accepted)"),
     _pattern(r'"loc":\s*\["body",\s*"([a-z_]+)"\][^}]*(?:extra|not permitted)'),
 )
-"""As OpenAI, the Codex backend, Go and zod servers, and pydantic (vLLM, LiteLLM) say that they do not take one."""
+"""A refused parameter, as OpenAI, the Codex backend, Go and zod servers, and pydantic (vLLM, LiteLLM) word it."""
 _NO_REASONING = _pattern(
     r"invalid_encrypted_content|encrypted.{0,200}(verif|decrypt|issued)|not issued to this caller|"
     r"\brs_\w++.{0,60}not found"
@@ -65,14 +66,15 @@ _NO_STREAM = _pattern(r"\bstream(ing)?\b")
 
 
 def _about_reasoning(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    """Sealed for another account, or looked up where nothing is kept (openai/codex#8119, sub2api#2863)."""
+    """Learn from refused reasoning: it was encrypted for another account, or looked up where none is stored
+    (openai/codex#8119, sub2api#2863)."""
     if _says(error, _NO_REASONING) and any(item.get("type") == "reasoning" for item in _find(turn, "reasoning")):
         return "reasoning_replay", False
     return None
 
 
 def _about_ids(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    """Relays that make ids of their own, which another account or their own upstream refuses (sub2api#1505)."""
+    """Learn from refused ids: some relays make ids that another account or their upstream refuses (sub2api#1505)."""
     kinds = {"message", *CALL_TYPES}
     if _says(error, _NO_IDS) and any("id" in item and str(item.get("type")) in kinds for item in _find(turn, "id")):
         return "item_ids", False
@@ -90,13 +92,16 @@ def _about_a_parameter(error: UpstreamError, turn: Turn, profile: Profile) -> Ch
             return "background", False
         if name == "context_management" and profile.compaction:
             return "compaction", False
-        if name not in NEEDED and (name != "tool_choice" or turn.parameters[name] == "auto"):
+        if name not in ESSENTIAL and (name != "tool_choice" or turn.parameters[name] == "auto"):
             return "drop", (*profile.drop, name)
     return None
 
 
 def _about_state(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
-    """Only where the history is at hand: an id of the caller's own that nobody knows is the caller's matter."""
+    """Learn from a refused `previous_response_id`, but only from one of ours, whose history can be sent instead.
+
+    An unknown id that the caller gave is the caller's error.
+    """
     if profile.state == "previous_response_id" and turn.last and _says(error, _NO_STATE):
         return "state", "stateless"
     return None
@@ -134,9 +139,9 @@ def _about_the_developer(error: UpstreamError, turn: Turn, profile: Profile) -> 
 
 
 def _about_streams(error: UpstreamError, _turn: Turn, profile: Profile) -> Change | None:
-    if error.code == "chat_stream" and profile.stream == "auto":  # its JSON can be read
+    if error.code == "chat_stream" and profile.stream == "auto":  # the same in JSON can be read
         return "stream", "never"
-    if error.status not in ABOUT_THE_FORM:
+    if error.status not in STREAM_REFUSAL_STATUSES:
         return None
     if profile.stream == "never" and _says(error, _MUST_STREAM):
         return "stream", "always"
@@ -161,7 +166,7 @@ def _says(error: UpstreamError, pattern: re.Pattern[str]) -> bool:
 
 
 def _find(turn: Turn, word: str) -> Iterator[JsonObject]:
-    """The items that have this word as a key or a value; the others are not read."""
+    """Yield the items that contain this word as a key or a value; the others are not decoded."""
     for text in turn.items:
         if f'"{word}"' in text and isinstance(item := decode(text), dict):
             yield item

@@ -1,4 +1,4 @@
-"""Refusals of what is too long for the model, in the words of many upstreams, and what they say about its window."""
+"""Recognises refusals of a request that is too long for the model, and reads the context window from them."""
 
 import re
 
@@ -11,20 +11,21 @@ _TOO_LONG = re.compile(
     r"too many (input |prompt )?tokens",
     re.IGNORECASE | re.DOTALL,
 )
-"""Not of a part of the request, such as `input[3].call_id`: that is too long whatever the window."""
+"""Does not match a field of the request that is too long, such as `input[3].call_id`: no window would fit it."""
 _WINDOW = re.compile(r"(?:maximum|max|limit|window|length|size)[^\d]{0,60}?([\d,]{4,12})", re.IGNORECASE)
-_OTHERWISE = frozenset((401, 402, 403, 404, 429))
+_UNRELATED_STATUSES = frozenset((401, 402, 403, 404, 429))
 MARGIN = 0.9
-"""Of what was refused: how much is taken to fit, where nobody says."""
+"""Share of the refused request's size that is assumed to fit, where the refusal names no number."""
 
 
 def is_overflow(error: UpstreamError) -> bool:
-    """Whether the request was too long for the model (openai: context_length_exceeded; elsewhere only words say so)."""
-    return error.status not in _OTHERWISE and bool(_TOO_LONG.search(f"{error.code}: {error.message}"))
+    """Tell whether the request was too long for the model. OpenAI has a code for it (context_length_exceeded); others
+    say so only in the message."""
+    return error.status not in _UNRELATED_STATUSES and bool(_TOO_LONG.search(f"{error.code}: {error.message}"))
 
 
 def read_window(error: UpstreamError, sent: Turn) -> int:
-    """How many tokens the model takes, by the refusal's own number where it has one."""
+    """Return the model's context window in tokens: the refusal's own number, else an estimate from what was sent."""
     if said := _WINDOW.search(error.message):
         return int(said[1].replace(",", "")) or 1
     size = sum(map(estimate_tokens, (*sent.items, *sent.tools)))
@@ -32,7 +33,7 @@ def read_window(error: UpstreamError, sent: Turn) -> int:
 
 
 def explain_overflow(error: UpstreamError) -> UpstreamError:
-    """The same under the one code that stands for it, whatever the upstream's own."""
+    """Return the error with our one code for an overflow in place of the upstream's own."""
     return UpstreamError(
         error.message, code=CONTEXT_EXCEEDED, who="caller", status=error.status, request_id=error.request_id
     )

@@ -1,4 +1,4 @@
-"""JSON objects from the upstream, made no further than they are read: a response echoes all tools of its request."""
+"""Parses JSON from the upstream, building only the fields that are read: a response echoes all tools of its request."""
 
 from typing import TypeVar, cast
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class _Reply(TypedDict, total=False):
-    """What is read of a response, or of a chat completion or an error in its place."""
+    """The fields that are read of a response, or of a chat completion or an error in its place."""
 
     object: object
     id: object
@@ -25,16 +25,16 @@ class _Reply(TypedDict, total=False):
     choices: object
 
 
-class _Ending(TypedDict):
+class _TerminalEvent(TypedDict):
     response: _Reply
 
 
 _REPLY = TypeAdapter(_Reply)
-_ENDING = TypeAdapter(_Ending)
+_TERMINAL_EVENT = TypeAdapter(_TerminalEvent)
 
 
 def parse(text: str | bytes) -> JsonObject:
-    """The whole object in a text, or an empty one."""
+    """Parse all fields of the object in a text; return an empty object where there is none."""
     try:
         data = decode(text)
     except ValueError:
@@ -43,17 +43,17 @@ def parse(text: str | bytes) -> JsonObject:
 
 
 def parse_reply(body: bytes) -> JsonObject:
-    """What is read of the reply in `body`; nothing where that is no object."""
+    """Parse the fields that are read of a reply; return an empty object where `body` is not one."""
     return _parse_part(_REPLY, body)
 
 
-def parse_ending(data: str) -> JsonObject:
-    """The last event of a stream, with what is read of its response."""
-    return _parse_part(_ENDING, data)
+def parse_terminal_event(data: str) -> JsonObject:
+    """Parse the last event of a stream, with the fields that are read of its response."""
+    return _parse_part(_TERMINAL_EVENT, data)
 
 
 def _parse_part(fields: TypeAdapter[T], text: str | bytes) -> JsonObject:
-    """As `parse` would, which is asked about whatever is out of the ordinary."""
+    """Parse only `fields`; fall back to `parse` for anything out of the ordinary."""
     try:
         part = fields.validate_json(text)
         written = to_json(part)

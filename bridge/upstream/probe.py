@@ -1,4 +1,4 @@
-"""Is the upstream reachable, does it accept the key, does it know the model? Asked without spending a token."""
+"""Checks that the upstream is reachable, accepts the key and knows the model, without spending a token."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -11,19 +11,19 @@ from bridge.json_text import JsonObject
 from bridge.upstream.replies import build_error, read_reply
 
 Verdict: TypeAlias = tuple[Literal["ok", "warning", "error"], str, str | None]
-"""How it is, in words, and what to do about it."""
+"""The level, a message for people, and advice on what to do."""
 
 SendProbe: TypeAlias = Callable[[str, str, bytes | None], Awaitable[httpx2.Response]]
-"""Sends a request: method, path below the base URL, body. Raises UpstreamError when nothing comes back."""
+"""Sends a request: method, path below the base URL, body. Raises UpstreamError where there is no reply."""
 
 
 UNKNOWN_MODEL = "model_not_found"
-"""The API's own code for a model that it does not know or that the key may not use."""
+"""The API's code for a model that it does not know or that the key may not use."""
 
 
 async def probe(send: SendProbe, model: str | None) -> Verdict:
-    """A request that has to be refused (it asks for nothing) shows whether endpoint and key are right; the list of
-    models, where there is one, whether the model is known."""
+    """Check endpoint and key by a request that must be refused (its input is empty), and the model by the list of
+    models, where there is one."""
     body: JsonObject = {"model": model or "none", "input": []}
     try:
         reply = await send("POST", "/responses", json.dumps(body).encode())
@@ -34,7 +34,7 @@ async def probe(send: SendProbe, model: str | None) -> Verdict:
 
 
 async def _find_error(reply: httpx2.Response, model: str | None) -> UpstreamError | None:
-    """What is wrong besides the request itself, whose refusal was to be expected."""
+    """Return what is wrong apart from the request itself, whose refusal is expected."""
     if reply.is_success:
         return await _find_foreign(reply)
     error = build_error(reply.status_code, await reply.aread(), None)
@@ -44,7 +44,7 @@ async def _find_error(reply: httpx2.Response, model: str | None) -> UpstreamErro
 
 
 async def _find_foreign(reply: httpx2.Response) -> UpstreamError | None:
-    """The error for a reply that is no response: some servers answer everything with a page."""
+    """Return the error for a reply that is not a response: some servers answer everything with a page."""
     if reply.headers.get("content-type", "").startswith("text/event-stream"):
         return None
     try:

@@ -1,6 +1,6 @@
-"""What an upstream can and cannot do: presets by name or address, the config's word on top, and what was learned.
+"""Profiles: what an upstream supports, from a preset by name or address, the config, and what was learned.
 
-A profile is data. `adapt.py` makes a request fit it; `lessons.py` makes another profile of what the upstream refused.
+A profile is data. `adapt.py` makes a request fit it; `learn.py` makes a new profile from a refusal.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ MAX_REASON_CHARS = 300
 
 @dataclass(frozen=True)
 class Profile:
-    """One endpoint's ways. What is not said here is as OpenAI has it; each field is also a setting of `upstream`."""
+    """What one endpoint supports. The defaults describe OpenAI; each field is also a setting of `upstream`."""
 
     state: Literal["auto", "stateless", "previous_response_id"] = "auto"
     stream: Literal["auto", "always", "never"] = "auto"
@@ -32,15 +32,15 @@ class Profile:
     compaction: bool = False
     auth: str = "bearer"
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
-    """The upstream's own words on what was learned, by field, or by parameter for `drop`."""
+    """The upstream's own words for each field that was learned (for `drop`: for each parameter)."""
 
     def learn(self, name: str, value: object, *, reason: str) -> "Profile":
-        """The profile with one field changed, because the upstream said so in these words."""
+        """Return the profile with one field changed; `reason` is the upstream's own words."""
         about = str(value[-1]) if name == "drop" and isinstance(value, tuple) else name
         return replace(self, **{name: value}, reasons={**self.reasons, about: reason[:MAX_REASON_CHARS]})
 
     def why(self, about: str) -> str:
-        """The upstream's words on a field or a parameter, to be said last; none where preset or config said so."""
+        """Return the upstream's words on a field or parameter, in parentheses; "" where it was not learned."""
         return f" ({self.reasons[about]})" if about in self.reasons else ""
 
 
@@ -70,12 +70,12 @@ PRESETS: Mapping[ProfileName, Profile] = {
     "vllm": replace(_STATELESS, drop=("prompt",)),
     "xai": Profile(background=False, drop=("service_tier",)),
 }
-"""What is known of each (its documentation, its source, public issues); what is not known is learned.
+"""The presets, from documentation, source code and public issues; what they do not know is learned.
 
 Sources: OpenRouter, Upstage and Sarvam refuse `store: true`; the Codex backend refuses it and `max_output_tokens`
 (ChatMock#103, suna#5124) and only streams; Azure reads keys from `api-key`; DigitalOcean accepts state that it does not
-keep (gradient#96), vLLM leaves calls and outputs out of it (vllm#43244), and a one-api or new-api relay may ask another
-account each time; llama.cpp takes system messages at the beginning only (lemonade#2674) and outputs as text.
+keep (gradient#96), vLLM leaves calls and outputs out of it (vllm#43244), and a one-api or new-api relay may use another
+account each time; llama.cpp accepts system messages only at the beginning (lemonade#2674), and outputs only as text.
 """
 
 _HOSTS: Mapping[str, ProfileName] = {
@@ -98,11 +98,11 @@ _HOSTS: Mapping[str, ProfileName] = {
     "api.x.ai": "xai",
 }
 _LOCAL_PORTS: Mapping[int, ProfileName] = {1234: "lmstudio", 11434: "ollama"}
-"""Ports that these programs listen on unless told otherwise."""
+"""Default ports of these programs."""
 
 
 def choose_profile(config: UpstreamConfig) -> Profile:
-    """The preset that the config names, or else the one that the address shows, with the config's own fields on top."""
+    """Return the preset that the config names, else the one for its address, with the config's own fields on top."""
     name = name_profile(config)
     said = {part.name: getattr(config, part.name, None) for part in fields(Profile)}
     said = {part: value for part, value in said.items() if value is not None and (part, value) != ("stream", "auto")}
@@ -110,12 +110,12 @@ def choose_profile(config: UpstreamConfig) -> Profile:
 
 
 def name_profile(config: UpstreamConfig) -> ProfileName | None:
-    """The preset that is used; None where nothing is known beforehand."""
+    """Return the name of the preset for this config; None where there is none."""
     return recognise(config.base_url) if config.profile == "auto" else config.profile
 
 
 def recognise(base_url: str) -> ProfileName | None:
-    """Whose endpoint this is; None where the address does not show it for sure."""
+    """Recognise whose endpoint this is by its address; None where that is not certain."""
     parts = urlsplit(base_url)
     if is_loopback(base_url):
         return _LOCAL_PORTS.get(parts.port or 0)

@@ -1,4 +1,4 @@
-"""An upstream's reply as a `Response`: the Responses object, a chat completion in its place, or an error in words."""
+"""Reads an upstream's reply as a `Response`, whether it is one, a chat completion or an error."""
 
 import secrets
 
@@ -10,9 +10,9 @@ from bridge.upstream.parse import parse, parse_reply
 
 MAX_NAME_CHARS = 256
 QUOTE_CHARS = 500
-"""How much of an unreadable reply is quoted."""
+"""Characters of an unreadable reply that are quoted."""
 MESSAGE_CHARS = 2000
-"""How much of an upstream's own error message is passed on."""
+"""Characters of an upstream's own error message that are passed on."""
 
 QUOTA_CODES = frozenset(
     (
@@ -23,11 +23,11 @@ QUOTA_CODES = frozenset(
         "organization_usage_limit_exceeded",
     )
 )
-"""A 429 that waiting does not mend: somebody has to pay."""
+"""Codes of a 429 that a retry cannot fix: somebody has to pay."""
 
 
 def read_reply(body: bytes, *, status: int, request_id: str | None) -> Response:
-    """The response in a JSON body of a successful request. Raises UpstreamError for anything else."""
+    """Read the response in the JSON body of a successful request. Raises UpstreamError for anything else."""
     data = parse_reply(body)
     if data.get("object") == "response" or isinstance(data.get("output"), list):
         return read_response(data)
@@ -44,53 +44,58 @@ def read_reply(body: bytes, *, status: int, request_id: str | None) -> Response:
 
 
 def read_response(data: JsonObject) -> Response:
-    """A Responses object; missing and null fields are taken as they come."""
+    """Read a Responses object; any field may be missing or null."""
     details, output = data.get("incomplete_details"), data.get("output")
     reason = details.get("reason") if isinstance(details, dict) else None
     error = data.get("error")
     return {
-        "id": _name(data.get("id")),
-        "model": _name(data.get("model")),
-        "status": _text(data.get("status")) or ("failed" if error else "completed"),
-        "output": [_mend_call(item) for item in output if isinstance(item, dict)] if isinstance(output, list) else [],
+        "id": _read_name(data.get("id")),
+        "model": _read_name(data.get("model")),
+        "status": _read_text(data.get("status")) or ("failed" if error else "completed"),
+        "output": [_repair_call(item) for item in output if isinstance(item, dict)] if isinstance(output, list) else [],
         "usage": usage if isinstance(usage := data.get("usage"), dict) else None,
-        "incomplete_reason": _text(reason),
+        "incomplete_reason": _read_text(reason),
         "error": read_error(error) if error else None,
     }
 
 
-def _mend_call(item: JsonObject) -> JsonObject:
-    """A call as the API defines it, whose arguments are a text and whose `call_id` is there: compatible servers send
-    an object for the one and forget the other, but refuse to get either back. Every other item stays as it is."""
+def _repair_call(item: JsonObject) -> JsonObject:
+    """Return a call as the API defines it: with arguments as JSON text, and with a `call_id`.
+
+    Compatible servers send the arguments as an object or omit the `call_id`, but refuse such a call when it is sent
+    back. Any other item is returned unchanged.
+    """
     if str(item.get("type")) not in CALL_TYPES:
         return item
-    mended: JsonObject = {"call_id": str(item.get("call_id") or item.get("id") or f"call_{secrets.token_hex(12)}")}
+    repaired: JsonObject = {"call_id": str(item.get("call_id") or item.get("id") or f"call_{secrets.token_hex(12)}")}
     if item["type"] == "function_call" and not isinstance(arguments := item.get("arguments"), str):
-        mended["arguments"] = encode({} if arguments is None else arguments)
-    return item | mended
+        repaired["arguments"] = encode({} if arguments is None else arguments)
+    return item | repaired
 
 
 def read_failure(response: Response) -> UpstreamError | None:
-    """The refusal of a request whose response failed before it had any output: as good as a 400."""
+    """Return the error of a response that failed before it had any output: it is treated like a refusal (a 400)."""
     error = response["error"] if response["status"] == "failed" and not response["output"] else None
     return UpstreamError(error["message"], code=error["code"]) if error else None
 
 
 def read_error(error: Json) -> ErrorInfo:
-    """The error of a failed response or an error event, in any of the shapes that exist."""
+    """Read the error of a failed response or an error event, in any of the known shapes."""
     fields = error if isinstance(error, dict) else {"message": error}
-    message = _shorten(_text(fields.get("message")) or encode(error), MESSAGE_CHARS)
+    message = _shorten(_read_text(fields.get("message")) or encode(error), MESSAGE_CHARS)
     code = _read_code(fields) or "upstream_error"
     return {"code": code, "message": message, "who": "upstream", "status": None, "request_id": None}
 
 
 def build_error(status: int, body: bytes, request_id: str | None) -> UpstreamError:
-    """The error for a refused request: its status, the upstream's own words, and what there is to do about it."""
+    """Build the error for a refused request: its status, the upstream's own words, and advice on what to do."""
     error = _find_error(parse(body))
     code = _read_code(error) or f"http_{status}"
-    said = _text(error.get("message")) or _text(error.get("detail"))
+    reason = _read_text(error.get("message")) or _read_text(error.get("detail"))
     hint, who = _advise(status, code)
-    message = f"The upstream answered with status {status}: {_shorten(said, MESSAGE_CHARS) if said else _quote(body)}"
+    message = (
+        f"The upstream answered with status {status}: {_shorten(reason, MESSAGE_CHARS) if reason else _quote(body)}"
+    )
     return UpstreamError(message + hint, code=code, who=who, status=status, request_id=request_id)
 
 
@@ -100,8 +105,8 @@ def _find_error(data: JsonObject) -> JsonObject:
 
 
 def _read_code(error: JsonObject) -> str | None:
-    """`code` or `type`, whichever tells more: a quota code before any other, a word before a number."""
-    codes = [code for field in ("code", "type") if (code := _name(error.get(field)))]
+    """Return `code` or `type`, whichever says more: a quota code before any other, a word before a number."""
+    codes = [code for field in ("code", "type") if (code := _read_name(error.get(field)))]
     return min(codes, key=lambda code: (code not in QUOTA_CODES, code.isdecimal()), default=None)
 
 
@@ -126,11 +131,11 @@ def _shorten(text: str, chars: int) -> str:
     return text if len(text) <= chars else text[:chars] + "…"
 
 
-def _name(value: Json) -> str | None:
-    """An id or a model's name: short ones are sent on with every result."""
-    return name[:MAX_NAME_CHARS] if (name := _text(value)) else None
+def _read_name(value: Json) -> str | None:
+    """Read an id, a code or a model's name, cut to MAX_NAME_CHARS: every result repeats it."""
+    return name[:MAX_NAME_CHARS] if (name := _read_text(value)) else None
 
 
-def _text(value: Json) -> str | None:
-    """`value` as text if it is one or a number (some relays number their error codes), else None."""
+def _read_text(value: Json) -> str | None:
+    """Return a string or an integer (some relays number their error codes) as text, else None."""
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "" else None

@@ -1,7 +1,7 @@
-"""The events of one streamed response, gathered until they make a whole.
+"""Collects the events of a streamed response until it is complete.
 
-Only deltas of text and the terminal event are parsed. Everything between is kept as it came and read only if the
-terminal event lacks its output, which some relays send empty.
+Only text deltas and the terminal event are parsed on arrival. All other events are stored unparsed, and read only if
+the terminal event has no output: some relays leave that empty.
 """
 
 import re
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from bridge.errors import UpstreamError
 from bridge.items import Response
 from bridge.json_text import Json, JsonObject
-from bridge.upstream.parse import parse, parse_ending
+from bridge.upstream.parse import parse, parse_terminal_event
 from bridge.upstream.replies import read_error, read_response
 
 MAX_STREAM_CHARS = 64 << 20
-"""How much of one stream is kept: a response that never ends must not take all memory."""
+"""Characters of one stream that are stored: a response that never ends must not use up the memory."""
 
 _TYPE_FIRST = re.compile(r'\s*\{\s*"type"\s*:\s*"([^"\\]*)"')
-_ENDINGS = ("completed", "incomplete", "failed", "cancelled")
-_TERMINAL = {f"response.{ending}": ending for ending in _ENDINGS}
+_FINAL_STATUSES = ("completed", "incomplete", "failed", "cancelled")
+_TERMINAL = {f"response.{status}": status for status in _FINAL_STATUSES}
 _TEXT_DELTAS = ("response.output_text.delta", "response.refusal.delta")
 _GROWING = {
     "function_call_arguments": "arguments",
@@ -26,16 +26,16 @@ _GROWING = {
     "output_text": "text",
     "refusal": "refusal",
 }
-"""What comes in deltas, and the field that they add up to."""
+"""The kinds of content that arrive in deltas, and the field that the deltas add up to."""
 _MAX_PARTS = 1000
 UNREADABLE_END = "unreadable_end"
-"""The code of the error for a last event that says nothing: relays cut long lines short."""
+"""The code of the error for a terminal event that cannot be read: relays truncate long lines."""
 MAX_OPENING_EVENTS = 3
-"""Among how many the first event stands that names the response."""
+"""How many of the first events are searched for the id of the response."""
 
 
 class StreamAccumulator:
-    """Feed it each event's data; `final` is the response once the terminal event has come."""
+    """One streamed response. Feed it each event's data; after the terminal event, `final` is the response."""
 
     def __init__(self, on_text: Callable[[str], None]) -> None:
         self._on_text = on_text
@@ -43,30 +43,30 @@ class StreamAccumulator:
         self._kept_chars = 0
         self.final: Response | None = None
         self.has_output = False
-        """Whether the upstream has begun to answer."""
+        """True once the upstream has begun to send output."""
         self._resumed_after: int | None = None
 
     def feed(self, data: str) -> None:
-        """Take one event. Raises UpstreamError for an error event, or for events of another API."""
+        """Add one event. Raises UpstreamError for an error event, or for events of another API."""
         kind = _find_type(data)
-        if self._resumed_after is not None and self._has_come(data):
+        if self._resumed_after is not None and self._is_repeated(data):
             return
         if kind in _TERMINAL:
-            self._finish(_TERMINAL[kind], parse_ending(data).get("response"))
+            self._finish(_TERMINAL[kind], parse_terminal_event(data).get("response"))
         elif kind == "error":
             raise _build_error(parse(data))
         elif kind == "":
-            _refuse_stranger(parse(data))
+            _refuse_foreign_event(parse(data))
         elif kind.startswith("response."):
             self._keep(kind, data)
 
     def feed_last(self, data: str) -> None:
-        """Take an event behind which the stream ended, if it is whole."""
+        """Add the event that the stream ended in, if it is complete."""
         if parse(data):
             self.feed(data)
 
-    def find_place(self) -> tuple[str | None, int | None]:
-        """The id of the response, and the number of the last event: what it takes to go on after a cut."""
+    def find_position(self) -> tuple[str | None, int | None]:
+        """Return the id of the response and the number of the last event, which are needed to resume a cut stream."""
         events = [parse(data) for data in (*self._kept[:MAX_OPENING_EVENTS], *self._kept[-1:])]
         responses = (event.get("response") for event in events)
         ids = (response.get("id") for response in responses if isinstance(response, dict))
@@ -75,11 +75,11 @@ class StreamAccumulator:
         return response_id, number if isinstance(number, int) else None
 
     def resume(self) -> "StreamAccumulator":
-        """Itself, ready for the rest of its events; those that come a second time are left out."""
-        self._resumed_after = self.find_place()[1]
+        """Return itself, prepared for the remaining events; repeated ones are ignored."""
+        self._resumed_after = self.find_position()[1]
         return self
 
-    def _has_come(self, data: str) -> bool:
+    def _is_repeated(self, data: str) -> bool:
         number = parse(data).get("sequence_number")
         return isinstance(number, int) and self._resumed_after is not None and number <= self._resumed_after
 
@@ -94,17 +94,17 @@ class StreamAccumulator:
         if kind in _TEXT_DELTAS and isinstance(delta := parse(data).get("delta"), str):
             self._on_text(delta)
 
-    def _finish(self, ending: str, response: Json) -> None:
-        """The event's name tells how it ended where the response in it does not."""
+    def _finish(self, event_status: str, response: Json) -> None:
+        """Set `final`. Its status is the response's own, or else the one in the event's name."""
         if not isinstance(response, dict):
             raise UpstreamError("The upstream ended its stream without a readable response", code=UNREADABLE_END)
-        status = said if (said := response.get("status")) in _ENDINGS else ending
+        status = said if (said := response.get("status")) in _FINAL_STATUSES else event_status
         self.final = read_response(
             response | {"status": status, "output": response.get("output") or self._gather(status)}
         )
 
     def _gather(self, status: Json) -> list[Json]:
-        """The items as the events so far describe them, in their order in the output; complete with the response."""
+        """Build the output items from the stored events, in order; a completed response has only completed items."""
         items: dict[int, JsonObject] = {}
         for event in map(parse, self._kept):
             _apply(items, event)
@@ -116,19 +116,19 @@ class StreamAccumulator:
 
 
 def _find_type(data: str) -> str:
-    """The event's `type`, without parsing where it is the first key, as it nearly always is; "" if there is none."""
+    """Return the event's `type`, "" if it has none. Parsed only where it is not the first key, which is rare."""
     first = _TYPE_FIRST.match(data)
     return first[1] if first else str(parse(data).get("type") or "")
 
 
 def _build_error(event: JsonObject) -> UpstreamError:
-    """Two shapes exist: flat (OpenAI) and nested under `error` (Open Responses)."""
+    """Build the error of an error event, which is flat (OpenAI) or nested under `error` (Open Responses)."""
     error = read_error(event.get("error") or {key: event.get(key) for key in ("code", "message")})
     return UpstreamError(f"The upstream broke off its stream: {error['message']}", code=error["code"])
 
 
-def _refuse_stranger(event: JsonObject) -> None:
-    """Raise for what has no type but a meaning: an error, or the chunks of another API."""
+def _refuse_foreign_event(event: JsonObject) -> None:
+    """Raise UpstreamError for an event without a type that is an error, or a chunk of a chat completion."""
     if event.get("object") == "chat.completion.chunk":
         message = 'The upstream streams chat completions, not responses; set "stream": "never" for it'
         raise UpstreamError(message, code="chat_stream", who="operator")
@@ -137,7 +137,7 @@ def _refuse_stranger(event: JsonObject) -> None:
 
 
 def _apply(items: dict[int, JsonObject], event: JsonObject) -> None:
-    """One event's change to its item; a `done` replaces whatever the deltas before it made."""
+    """Apply one event to its item; a `done` event replaces what the deltas before it built."""
     subject, _, change = str(event.get("type")).removeprefix("response.").rpartition(".")
     index = _find_index(items, event)
     if subject == "output_item" and isinstance(item := event.get("item"), dict):
@@ -156,7 +156,7 @@ def _apply(items: dict[int, JsonObject], event: JsonObject) -> None:
 
 
 def _join_pieces(item: JsonObject) -> JsonObject:
-    """An item whose growing fields are texts: they were gathered as lists, so that a long one takes linear time."""
+    """Join the deltas of each field to one text. They are collected in lists, so that long texts take linear time."""
     content = item.get("content")
     parts = content if isinstance(content, list) else []
     for grown in [item, *(part for part in parts if isinstance(part, dict))]:
@@ -167,25 +167,25 @@ def _join_pieces(item: JsonObject) -> JsonObject:
 
 
 def _find_index(items: dict[int, JsonObject], event: JsonObject) -> int:
-    """Which item an event is about, by its place or its id; a new one if neither is known."""
+    """Return the index of the event's item, by `output_index` or by id; a new index where neither is known."""
     if isinstance(index := event.get("output_index"), int):
         return index
     item_id = item.get("id") if isinstance(item := event.get("item"), dict) else event.get("item_id")
-    return next((place for place, item in items.items() if item_id and item.get("id") == item_id), len(items))
+    return next((index for index, item in items.items() if item_id and item.get("id") == item_id), len(items))
 
 
 def _find_part(item: JsonObject, event: JsonObject) -> JsonObject:
-    """The content part that an event is about, made if no event announced it."""
+    """Return the event's content part; create it where no event announced it."""
     item.setdefault("type", "message")
     item.setdefault("role", "assistant")
     if not isinstance(content := item.get("content"), list):
         item["content"] = content = list[Json]()
-    index = event.get("content_index")
-    place = index if isinstance(index, int) and 0 <= index < _MAX_PARTS else 0
+    number = event.get("content_index")
+    index = number if isinstance(number, int) and 0 <= number < _MAX_PARTS else 0
     kind = "refusal" if "refusal" in str(event["type"]) else "output_text"
-    while len(content) <= place:
+    while len(content) <= index:
         content.append({"type": kind, "annotations": []})
-    part = content[place]
+    part = content[index]
     if not isinstance(part, dict):
-        content[place] = part = dict[str, Json]()
+        content[index] = part = dict[str, Json]()
     return part

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as a transport of httpx2, over connections that are kept.
+"""An HTTP/1.1 transport for httpx2 with keep-alive connections.
 
-httpx2's own (2.16) parses in Python and asks the kernel, for every request, about each connection of its pool that is
-idle: with 64 runs at once that was half of all the time spent. It still serves where a proxy stands between, which
-this one knows nothing of.
+httpx2's own transport (2.16) parses in Python and, for every request, asks the kernel about each idle connection of
+its pool: with 64 runs at once that was half of all the time spent. It is still used where there is a proxy, which this
+one does not support.
 """
 
 import asyncio
@@ -22,13 +22,14 @@ from bridge.network import explain_network
 from bridge.upstream.connection import IDLE_S, Connection, Origin, Reply
 
 MAX_IDLE = 64
-"""How many connections to one origin are kept for the next request."""
+"""Idle connections to one origin that are kept for the next request."""
 
 
 def open_transport(url: str) -> httpx2.AsyncBaseTransport:
-    """For requests to `url`: ours, or httpx2's where the environment names a proxy for it; loopback needs none.
+    """Return the transport for `url`: ours, or httpx2's where the environment names a proxy for it. A proxy is never
+    used for loopback.
 
-    Raises ConfigError for a proxy that cannot be used, in words without its credentials.
+    Raises ConfigError for a proxy that cannot be used; its message does not contain the proxy's credentials.
     """
     parts = httpx2.URL(url)
     proxies = getproxies()
@@ -47,8 +48,8 @@ def open_transport(url: str) -> httpx2.AsyncBaseTransport:
 
 
 class Transport(httpx2.AsyncBaseTransport):
-    """Sends requests over kept connections. A request on one that closes without a byte of a reply is sent again, on
-    another: it was being closed as the request was written.
+    """A transport that reuses connections. If a reused one closes before any byte of the reply, the request is sent
+    again on a new one: the server was closing the connection as the request was written.
 
     Raises httpx2's errors: ConnectTimeout, ConnectError, ReadTimeout, ReadError, RemoteProtocolError.
     """
@@ -62,12 +63,12 @@ class Transport(httpx2.AsyncBaseTransport):
         message = _write_head(request) + await request.aread()
         if kept := self._take_idle(_find_origin(request.url)):
             try:
-                return self._answer(kept, await kept.ask(message, timeouts.get("read")))
+                return self._answer(kept, await kept.send(message, timeouts.get("read")))
             except (httpx2.ReadError, httpx2.RemoteProtocolError):
                 if kept.has_answered:
-                    raise  # else it was closed before a byte came, most likely before the request was read
+                    raise  # otherwise it was closed before any reply, most likely before the request was read
         connection = await self._connect(request.url, timeouts.get("connect"))
-        return self._answer(connection, await connection.ask(message, timeouts.get("read")))
+        return self._answer(connection, await connection.send(message, timeouts.get("read")))
 
     def _answer(self, connection: Connection, reply: Reply) -> httpx2.Response:
         return httpx2.Response(reply.status, headers=reply.headers, stream=_Body(connection, reply, self._keep))
@@ -94,23 +95,23 @@ class Transport(httpx2.AsyncBaseTransport):
         if len(connections) > MAX_IDLE:
             connections.pop(0).close()
 
-    async def _connect(self, url: httpx2.URL, patience_s: float | None) -> Connection:
+    async def _connect(self, url: httpx2.URL, timeout_s: float | None) -> Connection:
         scheme, host, port = origin = _find_origin(url)
         context = self._context if scheme == "https" else None
         try:
-            with anyio.fail_after(patience_s):
+            with anyio.fail_after(timeout_s):
                 _, connection = await asyncio.get_running_loop().create_connection(
                     lambda: Connection(origin), host, port, ssl=context, happy_eyeballs_delay=0.25
                 )
         except TimeoutError as error:
-            raise httpx2.ConnectTimeout(f"no connection within {patience_s} s") from error
-        except (OSError, UnicodeError) as error:  # the latter for a name that cannot be one
+            raise httpx2.ConnectTimeout(f"no connection within {timeout_s} s") from error
+        except (OSError, UnicodeError) as error:  # UnicodeError: the host is not a possible name
             raise httpx2.ConnectError(explain_network(error, host)) from error
         return connection
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
-        """Made for the first connection that needs it: the certificates take 24 ms to load."""
+        """The TLS context, created for the first connection that needs it: loading the certificates takes 24 ms."""
         return httpx2.create_ssl_context()
 
 

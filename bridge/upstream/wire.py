@@ -1,4 +1,4 @@
-"""One HTTP request to the upstream, and its reply whichever form that has."""
+"""One HTTP request to the upstream, and its reply, as JSON or as a stream."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -14,26 +14,28 @@ from bridge.errors import UpstreamError
 from bridge.items import Response, Turn
 from bridge.json_text import encode
 from bridge.network import explain_network
-from bridge.upstream.events import EventSplitter
+from bridge.sse import Event, EventReader
 from bridge.upstream.replies import build_error, read_reply
-from bridge.upstream.retries import RETRIED_CODES, Passing, is_passing, read_retry_after
+from bridge.upstream.retries import RETRIED_CODES, Transient, is_transient, read_retry_after
 from bridge.upstream.stream import UNREADABLE_END, StreamAccumulator
 from bridge.upstream.transport import open_transport
 
 MAX_BODY_BYTES = 64 << 20
 MAX_REFUSAL_BYTES = 1 << 20
-"""How much of a refusal is read: a few words are told, and it may have no end."""
+"""Bytes of a refusal that are read: only a short message is needed, and it may never end."""
 EVENT_BEGINNINGS = (b"event:", b"data:", b":")
+BLANK_LINE = b"\n\n"
+"""Completes the last event of a stream that ended without a blank line."""
 DRAIN_S = 0.1
-"""How long the end of a stream may come after its last event: read to its end, it leaves the connection for reuse."""
+"""Seconds to wait for the end of a stream after its terminal event: only a stream read to its end frees the
+connection for reuse."""
 
 Form = Literal["json", "stream"]
 ACCEPT = {"json": b"application/json", "stream": b"application/json, text/event-stream"}
 
 
 class Wire:
-    """The HTTP client of one upstream. Whatever keeps a request from a response is an UpstreamError, or a Passing one
-    where a later try may not meet it."""
+    """The HTTP client of one upstream. A failed request raises UpstreamError, or Transient if a retry may succeed."""
 
     def __init__(
         self, config: UpstreamConfig, auth: str, *, clock: Clock, transport: httpx2.AsyncBaseTransport | None
@@ -45,15 +47,15 @@ class Wire:
         self._create = httpx2.URL(f"{config.base_url}/responses", params=config.query or None)
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self._transport.aclose()
 
     async def post(self, turn: Turn, stream: StreamAccumulator, *, form: Form) -> tuple[Response, Form]:
-        """Create a response, asked for in this form; it comes in the form that the upstream likes."""
+        """Create a response, asking for it in `form`; return it with the form in which the upstream sent it."""
         return await self._request("POST", self._create, stream, form, join_body(turn, stream=form == "stream"))
 
     async def get(self, response_id: str, stream: StreamAccumulator, *, after: int | None = None) -> Response:
-        """A response as it is by now; or, as a stream, its events `after` this one."""
+        """Return the current state of a response; with `after`, read its events after that number as a stream."""
         url = self._locate(f"/responses/{quote(response_id, safe='')}")
         form: Form = "json" if after is None else "stream"
         if after is not None:
@@ -61,8 +63,8 @@ class Wire:
         response, _ = await self._request("GET", url, stream, form)
         return response
 
-    async def ask(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> httpx2.Response:
-        """A reply whatever it says; only one without an end, or its absence, is an error."""
+    async def fetch(self, method: str, path: str, body: bytes | None, *, timeout_s: float) -> httpx2.Response:
+        """Return the reply, whatever its status. Raises UpstreamError where there is none, or it is too large."""
         try:
             async with self._send(method, self._locate(path), ACCEPT["json"], body, timeout_s) as reply:
                 kind = reply.headers.get("content-type", "")
@@ -78,16 +80,16 @@ class Wire:
     async def _send(
         self, method: str, url: httpx2.URL, accept: bytes, body: bytes | None, idle_timeout_s: float
     ) -> AsyncIterator[httpx2.Response]:
-        """The reply, from its head on.
+        """Send a request and yield its reply once the head has arrived.
 
-        Without httpx2's client around the transport: what that adds (redirects, cookies, hooks) is not wanted here.
+        Uses the transport without httpx2's client: what that adds (redirects, cookies, hooks) is not wanted here.
         """
         headers = [*self._headers, (b"Accept", accept)]
         if body is not None:
             headers.append((b"Content-Length", b"%d" % len(body)))
         timeouts = {"connect": self._config.connect_timeout_s, "read": idle_timeout_s, "write": idle_timeout_s}
         extensions = {"timeout": timeouts}
-        # Not `content=`: for that it works out the same headers anew every time.
+        # Not `content=`, for which httpx2 computes the same headers again each time.
         request = httpx2.Request(
             method, url, headers=headers, stream=httpx2.ByteStream(body or b""), extensions=extensions
         )
@@ -107,35 +109,39 @@ class Wire:
                 if _is_event_stream(reply):
                     return await self._read_stream(reply, _read_chunks(reply), stream), "stream"
                 body = await _read_body(reply)
-                if body.lstrip().startswith(EVENT_BEGINNINGS):  # events under another name
-                    return await self._read_stream(reply, _give(body), stream), "stream"
+                if body.lstrip().startswith(EVENT_BEGINNINGS):  # events with the wrong content type
+                    return await self._read_stream(reply, _yield_once(body), stream), "stream"
                 if _is_cut(body):
-                    raise _cut_short("reply", reply)
+                    raise _build_cut("reply", reply)
                 return read_reply(body, status=reply.status_code, request_id=_request_id(reply)), "json"
         except httpx2.RequestError as error:
-            raise Passing(_explain_transport(error, self._config)) from error
+            raise Transient(_explain_transport(error, self._config)) from error
 
     async def _read_stream(
         self, reply: httpx2.Response, chunks: AsyncIterator[bytes], stream: StreamAccumulator
     ) -> Response:
-        events = EventSplitter(MAX_BODY_BYTES)
+        events = EventReader(MAX_BODY_BYTES)
         try:
             async for chunk in chunks:
-                for data in events.feed(chunk):
+                for event in events.feed(chunk):
+                    data = _read_data(event)
                     if data != "[DONE]" and not stream.final:
                         stream.feed(data)
                 if stream.final:
                     await self._drain(chunks)
                     return stream.final
-            stream.feed_last(events.finish())
+                if events.is_over:
+                    raise _build_overflow()
+            for event in events.feed(BLANK_LINE):
+                stream.feed_last(_read_data(event))
         except UpstreamError as error:
             is_garbled = error.code == UNREADABLE_END
             if is_garbled or (error.code in RETRIED_CODES and not stream.has_output):
-                raise Passing(error) from error
+                raise Transient(error) from error
             raise
         if stream.final:
             return stream.final
-        raise _cut_short("stream", reply)
+        raise _build_cut("stream", reply)
 
     async def _drain(self, chunks: AsyncIterator[bytes]) -> None:
         with self._clock.scope(self._clock.now() + DRAIN_S), suppress(httpx2.RequestError):
@@ -143,10 +149,21 @@ class Wire:
                 pass
 
 
+def _read_data(event: Event) -> str:
+    """Return the event's data as text; invalid UTF-8 becomes U+FFFD."""
+    if isinstance(event.data, bytes):
+        return event.data.decode("utf-8", "replace")
+    raise _build_overflow()
+
+
+def _build_overflow() -> UpstreamError:
+    return UpstreamError(f"An event of the upstream's stream is over {MAX_BODY_BYTES:,} bytes", code="reply_too_large")
+
+
 def join_body(turn: Turn, *, stream: bool) -> bytes:
-    """The request body: a join of texts that are encoded already."""
+    """Build the request body from items and tools that are already encoded."""
     parts = [encode(dict(turn.parameters))[:-1]]
-    if turn.tools:  # before the input, so that the body of one turn is the beginning of the next one's
+    if turn.tools:  # before the input, so that the body of each turn begins with that of the one before
         parts += [',"tools":[', ",".join(turn.tools), "]"]
     parts += [',"input":[', ",".join(turn.items), "]"]
     parts.append(',"stream":true}' if stream else "}")
@@ -154,10 +171,10 @@ def join_body(turn: Turn, *, stream: bool) -> bytes:
 
 
 def _build_headers(config: UpstreamConfig, auth: str) -> list[tuple[bytes, bytes]]:
-    """Those that all requests have."""
+    """Build the headers that all requests share."""
     headers = httpx2.Headers({"Host": httpx2.URL(config.base_url).netloc.decode(), "Content-Type": "application/json"})
     headers["User-Agent"] = f"mcp-responses-bridge/{__version__}"
-    headers["Accept-Encoding"] = "identity"  # what is small on the wire is small in memory
+    headers["Accept-Encoding"] = "identity"  # no compression, so that the size on the wire is the size in memory
     if config.api_key and auth != "none":
         headers |= {"Authorization": f"Bearer {config.api_key}"} if auth == "bearer" else {auth: config.api_key}
     headers |= config.headers
@@ -166,19 +183,19 @@ def _build_headers(config: UpstreamConfig, auth: str) -> list[tuple[bytes, bytes
 
 
 def _is_event_stream(reply: httpx2.Response) -> bool:
-    """By what the reply says it is: relays stream unasked, and answer with JSON when asked for a stream."""
+    """Tell by the content type: relays stream without being asked to, and send JSON when asked for a stream."""
     return reply.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
 async def _refuse(reply: httpx2.Response) -> NoReturn:
     error = build_error(reply.status_code, await _read_refusal(reply), _request_id(reply))
-    if is_passing(reply, error):
-        raise Passing(error, read_retry_after(reply.headers))
+    if is_transient(reply, error):
+        raise Transient(error, read_retry_after(reply.headers))
     raise error
 
 
 def _read_chunks(reply: httpx2.Response) -> AsyncIterator[bytes]:
-    """The body as it arrives; decoded only where it is encoded, which was not asked for."""
+    """Yield the body as it arrives, decoded if it is compressed although that was not asked for."""
     if "Content-Encoding" not in reply.headers and isinstance(reply.stream, httpx2.AsyncByteStream):
         return aiter(reply.stream)
     return reply.aiter_bytes()
@@ -195,17 +212,19 @@ async def _read_body(reply: httpx2.Response) -> bytes:
 
 
 def _is_cut(body: bytes) -> bool:
-    """Whether JSON has begun and not ended: without a length, a connection that is cut looks like one that is done."""
+    """Tell whether a JSON body lacks its end: without a length, a cut connection looks like a complete reply."""
     text = body.strip()
     return text.startswith(b"{") and not text.endswith(b"}")
 
 
-def _cut_short(what: str, reply: httpx2.Response) -> Passing:
+def _build_cut(what: str, reply: httpx2.Response) -> Transient:
     message = f"The upstream's {what} ended before the response did"
-    return Passing(UpstreamError(message, code=f"{what}_cut", status=reply.status_code, request_id=_request_id(reply)))
+    return Transient(
+        UpstreamError(message, code=f"{what}_cut", status=reply.status_code, request_id=_request_id(reply))
+    )
 
 
-async def _give(body: bytes) -> AsyncIterator[bytes]:
+async def _yield_once(body: bytes) -> AsyncIterator[bytes]:
     yield body
 
 
@@ -223,7 +242,7 @@ def _request_id(reply: httpx2.Response) -> str | None:
 
 
 def _explain_transport(error: httpx2.RequestError, config: UpstreamConfig) -> UpstreamError:
-    """Which timeout fired, or what kept the request from an answer."""
+    """Build the error for a timeout, or for a connection that failed or was cut."""
     url = httpx2.URL(config.base_url)
     where = f"{url.scheme}://{url.netloc.decode()}"
     match error:

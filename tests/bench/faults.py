@@ -22,11 +22,11 @@ from mcp import Client, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from typing_extensions import override
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, ServerConfig
 from bridge.hub.hub import Hub
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.items import Call
 from bridge.telemetry import Redactor
 from tests.fakes.bridges import use_hub
@@ -97,15 +97,15 @@ async def connect(arm: Arm, modes: list[str] | None, bombs: Bombs) -> AsyncItera
         wire = {"transport": "stdio" if modes else "http", "protocol": "legacy", "require_approval": "never"}
         server = ServerConfig.model_validate({"key": "far", **how, **wire})
         config = Config(servers=(server,), builtin_tools=False, limits=Limits(message_bytes=CAP))
-        outside = Outside(transport=bombs)
+        connectors = Connectors(transport=bombs)
         async with Hub(
-            config, clock=Clock(), environ=os.environ, redact=Redactor(), in_process={}, outside=outside
+            config, clock=Clock(), environ=os.environ, redact=Redactor(), in_process={}, connectors=connectors
         ) as hub:
             await hub.catalogue()
 
             async def use(tool: str, arguments: Json) -> str:
                 made = Call("1", f"far__{tool}", json.dumps(arguments), {})
-                terms = CallTerms(deadline=anyio.current_time() + PATIENCE_S)
+                terms = CallOptions(deadline=anyio.current_time() + PATIENCE_S)
                 return str((await use_hub(hub, made, terms))["output"])
 
             yield use, lambda: len(hub.snapshot().tools)

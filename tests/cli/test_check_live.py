@@ -127,11 +127,11 @@ async def test_an_endpoint_that_bears_little_is_told_feature_by_feature_and_as_s
             "drop": ["include"],
         }
     }
-    assert "✗ developer's messages: " in done.stderr
+    assert "✗ developer messages: " in done.stderr
     assert "Unexpected message role." in done.stderr
     assert "! parallel calls: 0 of 2 calls were made" in done.stderr
-    assert "✗ structured output: taken, and the answer has not the form" in done.stderr
-    assert "✗ unknown parameters: an unknown parameter is passed over" in done.stderr
+    assert "✗ structured output: accepted, but the answer does not have the form" in done.stderr
+    assert "✗ unknown parameters: an unknown parameter is ignored" in done.stderr
 
 
 async def test_a_relay_that_takes_an_id_and_keeps_nothing_is_stateless(

@@ -128,7 +128,7 @@ async def test_one_tool_is_shown_as_the_model_sees_it_with_what_was_changed_and_
     assert lines[0].endswith(": a.b of hostile")
     assert lines[1].startswith("approval: ask; about ")
     assert "  - called hostile__a_b_" in done.stdout
-    assert "  - #/properties/x/type is taken out, for it is no JSON Schema: " in done.stdout
+    assert "  - #/properties/x/type is removed, it is not valid JSON Schema: " in done.stdout
     assert "  - anyOf beside `properties` became a condition" in done.stdout
     assert json.loads(done.stdout[done.stdout.index("{") :])["parameters"]["properties"] == {"x": {}}
 

@@ -13,9 +13,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from bridge.config.load import find, load
-from bridge.config.settings import NO_UPSTREAM, Config, Notice, ServerConfig, ToolRules
+from bridge.config.settings import EMBEDDED, NO_UPSTREAM, Config, ServerConfig, ToolRules
 from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
+from bridge.items import Notice
 
 Read = Callable[..., Config]
 KEY = {"OPENAI_API_KEY": "sk-of-the-environment"}
@@ -92,8 +93,8 @@ def test_a_file_that_cannot_be_read_is_one_line(complaint: Callable[..., str], t
 
 BAD_ENTRIES: list[tuple[dict[str, object], str]] = [
     ({}, ": has neither command nor url; give command to start a server, or url to reach one"),
-    ({"command": "x", "url": "http://a"}, ".url: stands beside command; keep one of the two"),
-    ({"url": "http://a", "serverUrl": "http://b"}, ".serverUrl: stands beside url; keep one of the two"),
+    ({"command": "x", "url": "http://a"}, ".url: cannot be combined with command; keep one of the two"),
+    ({"url": "http://a", "serverUrl": "http://b"}, ".serverUrl: cannot be combined with url; keep one of the two"),
     ({"comand": "x"}, '.comand: unknown key; did you mean "command"?'),
     ({"command": "x", "requireApproval": "never"}, '.requireApproval: unknown key; did you mean "require_approval"?'),
     ({"command": "x", "URL": "http://a"}, '.URL: unknown key; did you mean "url"?'),
@@ -159,7 +160,7 @@ BAD_ENTRIES: list[tuple[dict[str, object], str]] = [
     ),
     (
         {"command": "x", "cwd": "${workspaceFolder}/a"},
-        ".cwd: ${workspaceFolder} is known to the editor only; write the value itself, or ${env:NAME}",
+        ".cwd: ${workspaceFolder} is only known to the editor; write the value itself, or ${env:NAME}",
     ),
     (
         {"command": "${A:-${B}}"},
@@ -515,8 +516,8 @@ def test_a_credential_of_the_file_is_refused_beside_a_base_url_of_the_environmen
     complaint: Callable[..., str], secret: dict[str, object]
 ) -> None:
     assert complaint({"upstream": secret}, RELAY) == (
-        f"upstream.{next(iter(secret))}: would go to OPENAI_BASE_URL of the environment; "
-        "name the base_url that it is meant for beside it"
+        f"upstream.{next(iter(secret))}: would be sent to OPENAI_BASE_URL of the environment; "
+        "also set the base_url that it is meant for"
     )
 
 
@@ -612,8 +613,8 @@ def test_keys_of_other_programs_are_ignored_with_one_notice(read: Read) -> None:
     assert server(config).command == "x"
     assert config.notices == (
         Notice(
-            "ignored_keys",
-            "Ignored, as settings of another program: globalShortcut, mcpServers.git.autoApprove, "
+            code="ignored_keys",
+            message="Ignored, as settings of another program: globalShortcut, mcpServers.git.autoApprove, "
             "mcpServers.git.envFile, mcpServers.git.timeout.",
         ),
     )
@@ -621,7 +622,7 @@ def test_keys_of_other_programs_are_ignored_with_one_notice(read: Read) -> None:
 
 def test_many_ignored_keys_are_counted(read: Read) -> None:
     (notice,) = read({f"{letter * 3}": 1 for letter in "zyxwqkj"}).notices
-    assert notice.message.endswith("qqq and 2 more.")
+    assert notice["message"].endswith("qqq and 2 more.")
 
 
 @pytest.mark.parametrize(
@@ -714,7 +715,7 @@ OTHERS: list[list[str]] = [
 def test_an_entry_that_starts_this_program_is_left_out_with_a_notice(read: Read, words: list[str]) -> None:
     config = read(entry(command=words[0], args=words[1:], env={"OPENAI_API_KEY": "${NOPE}"}))
     assert config.servers == ()
-    assert config.notices == (Notice("own_entry", "mcpServers.git starts this program and is left out."),)
+    assert config.notices == (Notice(code="own_entry", message="mcpServers.git starts this program and is left out."),)
 
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)
@@ -729,14 +730,14 @@ def test_plain_names_belong_to_the_first_server_that_asks_for_them(read: Read) -
     config = read({"mcpServers": {"off": {**plain, "disabled": True}, "a": {"command": "x"}, "b": plain, "c": plain}})
     assert [(server.key, server.prefix) for server in config.servers] == [("a", True), ("b", False), ("c", True)]
     words = 'Only one server can have plain names: "b" has them, the tools of "c" keep their prefix.'
-    assert config.notices == (Notice("prefix", words),)
+    assert config.notices == (Notice(code="prefix", message=words),)
 
 
 def test_inside_a_bridge_no_server_is_connected(read: Read) -> None:
     content = {"limits": {"max_turns": 3}, **entry(command="x", env={"A": "${NOPE}"})}
     config = read(content, {"MCP_RESPONSES_BRIDGE_DEPTH": "1"})
     assert config.servers == ()
-    assert [notice.code for notice in config.notices] == ["inside_bridge"]
+    assert [notice["code"] for notice in config.notices] == ["inside_bridge"]
     assert config.builtin_tools
     assert config.limits.max_turns == 3
 
@@ -782,7 +783,7 @@ def test_a_dummy_in_place_of_a_key_is_no_secret(read: Read, dummy: str) -> None:
 def test_a_key_that_is_too_short_to_be_blanked_is_noticed(read: Read) -> None:
     config = read({"upstream": {"base_url": "http://a", "api_key": "k"}, "serve": {"token": "1234567"}})
     assert config.secrets() == frozenset()
-    assert [(notice.code, notice.message) for notice in config.notices] == [
+    assert [(notice["code"], notice["message"]) for notice in config.notices] == [
         ("short_key", f"{place}: the key is too short to be blanked in logs.")
         for place in ("upstream.api_key", "serve.token")
     ]
@@ -805,9 +806,9 @@ def test_a_readable_file_with_literal_secrets_is_noticed_once(tmp_path: Path, mo
     path = write(tmp_path / "config.json", CANARIES)
     path.chmod(mode)
     notices = load(path, environ={}).notices
-    assert [notice.code for notice in notices] == ([] if mode == 0o600 else ["readable_secrets"])
-    assert all("canary" not in notice.message for notice in notices)
-    assert all("upstream.api_key, upstream.headers.X-Key" in notice.message for notice in notices)
+    assert [notice["code"] for notice in notices] == ([] if mode == 0o600 else ["readable_secrets"])
+    assert all("canary" not in notice["message"] for notice in notices)
+    assert all("upstream.api_key, upstream.headers.X-Key" in notice["message"] for notice in notices)
 
 
 @posix_only
@@ -838,10 +839,10 @@ def test_only_variables_that_are_named_like_a_secret_count_as_one(tmp_path: Path
     assert bool(load(path, environ={}).notices) is is_secret
 
 
-def test_without_the_upstream_no_key_that_it_names_has_to_be_set(tmp_path: Path) -> None:
+def test_offline_the_embedded_upstream_is_the_one_and_no_key_of_another_has_to_be_set(tmp_path: Path) -> None:
     path = write(tmp_path / "config.json", {"upstream": {"api_key": "${env:NOT_SET}"}, "limits": {"max_turns": 3}})
-    config = load(path, environ={}, with_upstream=False)
-    assert config.upstream is None
+    config = load(path, environ={"OPENAI_API_KEY": "sk-1", "OPENAI_BASE_URL": "no URL"}, offline=True)
+    assert config.upstream == EMBEDDED
     assert config.limits.max_turns == 3
 
 
@@ -876,7 +877,7 @@ def test_every_example_loads(path: Path) -> None:
     config = load(path, environ={**KEY, "RELAY_API_KEY": "sk-of-the-relay"})
     assert config.path == path
     assert config.upstream
-    assert {notice.code for notice in config.notices} <= {"own_entry", "readable_secrets"}
+    assert {notice["code"] for notice in config.notices} <= {"own_entry", "readable_secrets"}
 
 
 @pytest.mark.parametrize("host", ["claude-desktop", "claude-code", "cursor", "vscode"])
@@ -884,7 +885,7 @@ def test_an_entry_for_a_host_is_recognised_as_ours(host: str) -> None:
     path = next(path for path in CONFIGS if path.stem == host)
     config = load(path, environ={})
     assert config.servers == ()
-    assert "own_entry" in {notice.code for notice in config.notices}
+    assert "own_entry" in {notice["code"] for notice in config.notices}
 
 
 def test_the_full_example_shows_what_there_is() -> None:

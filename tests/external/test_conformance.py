@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from bridge.app import Bridge
-from bridge.config.settings import Config
+from bridge.config.settings import EMBEDDED, Config
 from tests.external.conftest import RunNode
 from tests.fakes.service import serving, serving_app
 
@@ -79,7 +79,7 @@ IMPOSTORS: dict[str, Callable[[object], Response]] = {
 
 @asynccontextmanager
 async def open_service() -> AsyncIterator[str]:
-    async with Bridge(Config(), environ=os.environ, offline=True) as bridge, serving(bridge, no_auth=True) as served:
+    async with Bridge(Config(upstream=EMBEDDED), environ=os.environ) as bridge, serving(bridge, no_auth=True) as served:
         yield served.listening.url
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.app import Bridge
-from bridge.config.settings import Config
+from bridge.config.settings import EMBEDDED, Config
 from tests.external.conftest import RunNode
 from tests.fakes.service import TOKEN, serving
 
@@ -23,7 +23,7 @@ async def open_target(transport: str) -> AsyncIterator[list[str]]:
     if transport == "stdio":
         yield [sys.executable, "--", "-m", "bridge", "serve", "--offline"]
         return
-    async with Bridge(Config(), environ=os.environ, offline=True) as bridge, serving(bridge) as served:
+    async with Bridge(Config(upstream=EMBEDDED), environ=os.environ) as bridge, serving(bridge) as served:
         header = ["--header", f"Authorization: Bearer {TOKEN}"]
         yield [f"http://127.0.0.1:{served.port}/{transport}", *header]
 

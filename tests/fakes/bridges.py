@@ -32,7 +32,7 @@ from mcp.client.session import MessageHandlerFnT
 from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.load import load
 from bridge.config.settings import Config
@@ -192,7 +192,7 @@ async def ask(
     return receipt, bridge.requests
 
 
-async def use_hub(hub: Hub, made: Call, terms: CallTerms, catalogue: Catalogue | None = None) -> CallOutput:
+async def use_hub(hub: Hub, made: Call, terms: CallOptions, catalogue: Catalogue | None = None) -> CallOutput:
     """What one call comes to that no run makes; it is asked for by `terms.ask`."""
     send = await hub.prepare(catalogue or hub.snapshot(), made, terms.ask)
     return await send(terms) if callable(send) else send

@@ -21,7 +21,7 @@ from mcp.types import ToolAnnotations
 
 from bridge.app import Bridge
 from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import call, message, new_id, tokens
 from tests.fakes.peers import DELAY_S, MemoryHttp, Peer, Trouble, start_peers
@@ -109,7 +109,7 @@ async def open_hub(
         clock=clock,
         transport=httpx2.MockTransport(lambda request: _play_model(request, report)),
         in_process=in_process,
-        outside=Outside(start_peers(peers), http),
+        connectors=Connectors(start_peers(peers), http),
     )
     ended = anyio.Event()
     async with anyio.create_task_group() as tasks:

@@ -206,7 +206,7 @@ class _Pipe:
 
 
 def start_peers(peers: Mapping[str, Peer]) -> Callable[[ServerConfig, Mapping[str, str], Child | None], Process]:
-    """What `Outside` calls to start a process."""
+    """What `Connectors` calls to start a process."""
     return lambda server, _environ, _child: PipedPeer(peers[server.key], server)
 
 

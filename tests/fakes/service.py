@@ -22,7 +22,8 @@ from starlette.types import ASGIApp
 from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config.settings import ServeConfig
-from bridge.host.http import HEAD_TIMEOUT_S, Listening, build_web, listen, serve_http
+from bridge.host.http import Listening, listen, serve_http
+from bridge.host.web_server import HEAD_TIMEOUT_S, build_web
 from tests.fakes.clock import PATIENCE_S
 
 TOKEN = "a-token-of-the-tests"

@@ -18,10 +18,10 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.config.settings import Config
 from bridge.hub.hub import Hub
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.items import Call, CallOutput
 from bridge.telemetry import Redactor
 from tests.fakes.bridges import use_hub
@@ -94,8 +94,8 @@ async def open_hub(
     servers = tuple(describe_server(key, transport) for key, transport in transports.items())
     config = Config(servers=servers, builtin_tools=False, **limits)
     framed = frozenset(key for key, transport in transports.items() if transport == "http framed")
-    outside = Outside(start_peers(peers), MemoryHttp(peers, framed=framed))
-    hub = Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, outside=outside)
+    connectors = Connectors(start_peers(peers), MemoryHttp(peers, framed=framed))
+    hub = Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, connectors=connectors)
     async with hub:
         yield hub
 
@@ -131,7 +131,7 @@ async def _spend(day: Day, hub: Hub, clock: VirtualClock, chance: random.Random)
 async def call(hub: Hub, name: str, mark: str, deadline: float) -> CallOutput:
     """One call, whose mark comes back if all is well."""
     made = Call(mark, name, json.dumps({"text": mark}), {})
-    return await use_hub(hub, made, CallTerms(deadline=deadline))
+    return await use_hub(hub, made, CallOptions(deadline=deadline))
 
 
 async def _check_calm(day: Day, hub: Hub, clock: VirtualClock) -> None:

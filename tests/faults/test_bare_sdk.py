@@ -119,7 +119,7 @@ async def test_a_small_body_that_is_large_in_memory_is_accepted() -> None:
 
 
 async def test_an_event_over_its_limit_ends_the_connection_of_the_sse_transport() -> None:
-    """`events.EventReader`; the limit cannot be set."""
+    """`sse.EventReader`; the limit cannot be set."""
     peer = Peer("far", VirtualClock(), {"legacy": "", "huge": "2"})
     outgoing = MemoryHttp({"far": peer})
 
@@ -139,7 +139,7 @@ async def test_an_event_over_its_limit_ends_the_connection_of_the_sse_transport(
 
 
 async def test_streams_are_opened_as_fast_as_the_server_ends_them() -> None:
-    """`pace.Pace` (python-sdk#3257)."""
+    """`streams.Backoff` (python-sdk#3257)."""
     bombs = Bombs()
     async with (
         httpx2.AsyncClient(transport=bombs) as http,

@@ -162,7 +162,10 @@ async def test_a_no_is_told_to_the_model_in_words_of_its_own(
     assert '"error":"declined"' in desk.outputs[0]
     assert "the user said no" in desk.outputs[0]
     assert [notice["code"] for notice in receipt["notices"]] == ["declined"]
-    assert "the answer was no (some hosts give it unseen). To allow it: " in receipt["notices"][0]["message"]
+    assert (
+        "the answer was no (some hosts answer without showing the question). To allow it: "
+        in receipt["notices"][0]["message"]
+    )
 
 
 @pytest.mark.parametrize("mode", ERAS)

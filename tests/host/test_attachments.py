@@ -78,7 +78,7 @@ async def test_urls_and_data_urls_are_sent_as_they_are() -> None:
         ("", "give the absolute path"),
         (5, "give the absolute path"),
         ("{folder}/cat\0.png", "give the absolute path"),
-        ("{folder}/report.pdf", "report.pdf is no PNG, JPEG, WebP or GIF image"),
+        ("{folder}/report.pdf", "report.pdf is not a PNG, JPEG, WebP or GIF image"),
         ("{folder}/huge.png", "it is over 20 MiB"),
     ],
 )

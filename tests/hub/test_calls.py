@@ -9,7 +9,7 @@ import anyio
 import pytest
 from mcp.server.mcpserver import Context, MCPServer
 
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.events import CallEnded
 from bridge.items import Call
 from bridge.questions import say_yes
@@ -125,7 +125,7 @@ async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_pa
 
         async def use(tool: str) -> None:
             made = Call(tool, f"single__{tool}", "{}", {})
-            terms = CallTerms(deadline=5, ask=say_yes)
+            terms = CallOptions(deadline=5, ask=say_yes)
             outputs.append((await use_hub(hub, made, terms, catalogue)).get("output"))
 
         tasks.start_soon(use, "sleep_forever")
@@ -182,7 +182,7 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
 
         async def use() -> None:
             made = Call("1", "far__work", "{}", {})
-            terms = CallTerms(deadline=999, on_progress=note, ask=say_yes)
+            terms = CallOptions(deadline=999, on_progress=note, ask=say_yes)
             outputs.append((await use_hub(bridge.hub, made, terms, catalogue)).get("output"))
 
         tasks.start_soon(use)
@@ -217,4 +217,4 @@ async def test_a_secret_in_a_servers_last_words_is_blanked() -> None:
     entry = rogue("exit_at_start=no access with tok-0123456789", env={"TOKEN": "tok-0123456789"})
     async with open_bridge({"sealed": entry}) as bridge:
         [notice] = (await bridge.use()).notices
-    assert "its last words: no access with ***" in notice
+    assert "its last line on stderr: no access with ***" in notice

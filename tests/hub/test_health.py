@@ -76,6 +76,6 @@ def test_a_quarantined_server_has_one_attempt_at_a_time_until_it_is_of_use() -> 
     health.note("lost", 9001, "why")
     assert health.state == "quarantined"
     health.note("opened", 9100)
-    health.serve()
+    health.note_success()
     health.note("lost", 9101, "why")
     assert (health.state, health.pause_s) == ("backing off", 0.25)

@@ -187,9 +187,9 @@ async def test_with_two_runs_at_one_server_only_who_can_be_told_apart_is_asked(t
     [
         ("sample", "legacy", "Sampling not supported"),
         ("list_roots", "legacy", "List roots not supported"),
-        ("open_page", "legacy", "no page is opened for a server here"),
-        ("roots_first", "auto", "shop asks for roots/list, which it cannot have here"),
-        ("ask_for_ever", "auto", "shop came back with questions 10 times"),
+        ("open_page", "legacy", "opening a page for a server is not supported here"),
+        ("roots_first", "auto", "shop requests roots/list, which is not supported here"),
+        ("ask_for_ever", "auto", "shop returned questions instead of a result 10 times"),
         ("nag", "legacy", f"{MAX_QUESTIONS} questions in one run are enough"),
     ],
 )

@@ -101,4 +101,6 @@ async def test_last_words_that_come_after_the_end_of_stdout_are_heard() -> None:
     program = "import os, time; os.close(1); time.sleep(0.05); os.write(2, b'no licence'); os._exit(4)"
     async with open_bridge({"late": {"command": sys.executable, "args": ["-S", "-E", "-c", program]}}) as bridge:
         [notice] = (await bridge.use()).notices
-    assert notice.startswith('server "late" failed: the process exited with status 4; its last words: no licence;')
+    assert notice.startswith(
+        'server "late" failed: the process exited with status 4; its last line on stderr: no licence;'
+    )

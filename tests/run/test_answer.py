@@ -66,6 +66,19 @@ async def test_a_schema_that_cannot_be_used_fetches_nothing_and_judges_nothing(s
     assert (await answer('{"sum": 1}', form(schema)))["output_parsed"] == {"sum": 1}
 
 
+DRAFT_07 = "http://json-schema.org/draft-07/schema#"
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"pattern": "^(?!x)"}, {"$schema": DRAFT_07, "format": "date"}],
+    ids=["a pattern that looks ahead", "a format"],
+)
+async def test_what_others_may_pass_over_is_judged_here(rule: dict[str, Any]) -> None:
+    receipt = await answer('"xyz"', form({"type": "string", **rule}))
+    assert receipt["notices"][0]["code"] == "answer_form"
+
+
 async def test_a_text_that_was_not_asked_for_as_json_is_only_a_text() -> None:
     assert "output_parsed" not in await answer('{"sum": 1}', {})
 
@@ -87,6 +100,13 @@ def double(levels: int) -> dict[str, Any]:
 async def test_a_schema_that_would_take_an_age_is_left_to_the_upstream() -> None:
     receipt = await answer("1", form(double(60)))
     assert receipt["output_parsed"] == 1
+
+
+async def test_a_value_that_would_take_an_age_is_left_to_the_upstream() -> None:
+    """Each level of it can be looked at in two ways."""
+    fork = {"anyOf": [{"properties": {"a": {"$ref": "#"}}, "required": [name]} for name in ("b", "c")]}
+    receipt = await answer('{"a":' * 60 + "{}" + "}" * 60, form(fork))
+    assert "output_parsed" in receipt
 
 
 async def test_of_a_large_schema_it_is_said_that_it_is_broken_and_not_where() -> None:

@@ -88,7 +88,7 @@ async def test_without_a_price_a_limit_on_the_cost_is_an_error_before_anything_i
         [], {"model": "other"}, limits={"cost": 1}, prices={"m": {"input": 1, "output": 1}}
     )
     assert receipt["error"]["message"] == (
-        "model: limits.cost is set, and `prices` in the config has no price of 'other'"
+        "model: limits.cost is set, and `prices` in the config has no price for 'other'"
     )
     assert not requests
 

@@ -137,7 +137,7 @@ async def test_a_custom_tool_and_a_hosted_approval_go_on_too() -> None:
             "input: look_up (call_mine) has no answer; give a function_call_output item for it",
         ),
         ({"input": [output("another")]}, "input: look_up (call_mine) has no answer"),
-        ({"input": [output()], "previous_response_id": "resp_1"}, "previous_response_id: give either it or run_id"),
+        ({"input": [output()], "previous_response_id": "resp_1"}, "previous_response_id: give either this or run_id"),
     ],
 )
 async def test_what_is_missing_is_said_before_anything_is_sent(arguments: Json, words: str) -> None:

@@ -129,7 +129,7 @@ async def test_a_caller_may_not_raise_a_limit_and_is_told_so() -> None:
     receipt, requests = await ask([TIME, TIME, DONE], None, arguments, builtin_tools=True, limits=limits)
     assert len(requests) == 3
     assert [notice["code"] for notice in receipt["notices"]] == ["limit", "limit"]
-    assert "max_turns 50 is over the configured limit, 2 holds" in receipt["notices"][0]["message"]
+    assert "max_turns 50 is over the configured limit of 2, which holds" in receipt["notices"][0]["message"]
 
 
 @pytest.mark.parametrize("name", ["max_turns", "timeout_s"])

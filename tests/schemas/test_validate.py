@@ -14,7 +14,7 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 
 from bridge.arguments import MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS, drop_empty, read_arguments
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.items import Call
 from bridge.schemas.validate import ArgumentValidator
 from tests.fakes.bridges import open_bridge, use_hub
@@ -219,7 +219,7 @@ async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server
     async with open_bridge({"far": {**entry, "keep_empty": True}}) as bridge:
         hub = bridge.hub
         catalogue = await hub.catalogue()
-        forever = CallTerms(deadline=math.inf)
+        forever = CallOptions(deadline=math.inf)
         for number in range(2000):
             text = mutate(seeded.choice(['{"text": "a", "n": 5}', '{"n": 10, "text": "b"}']), seeded)
             output = await use_hub(hub, Call(str(number), "far__judged", text, {}), forever, catalogue)

@@ -179,7 +179,7 @@ async def test_an_account_without_credit_is_not_asked_again(fields: dict[str, An
 
 @pytest.mark.rule("R23")
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
-async def test_a_passing_status_is_tried_three_times_with_growing_pauses(status: int) -> None:
+async def test_a_transient_status_is_tried_three_times_with_growing_pauses(status: int) -> None:
     error, (first, second), tries = await fail(*[api_error(status, "busy")] * 3)
     assert tries == 3
     assert 0.375 <= first <= 0.5

@@ -35,7 +35,7 @@ def test_the_pixels_of_a_photograph_stand_behind_what_the_camera_wrote() -> None
     "data",
     [b"", b"\xff\xd8", b"\xff\xd8" + bytes(100_000), b"\x89PNG\r\n", b"GIF8", draw("WEBP"), b"<svg/>"],
 )
-def test_what_is_no_known_picture_has_no_pixels(data: bytes) -> None:
+def test_what_is_no_known_image_has_no_pixels(data: bytes) -> None:
     assert describe(data) == f"[image, image/jpeg, {len(data):,} bytes: not shown]"
 
 

@@ -250,7 +250,7 @@ async def test_outputs_are_sent_as_the_upstream_takes_them(words: str, text: boo
     (output,) = outputs_of(again)
     said = 'one pixel\n[image, image/png, 68 bytes, 1x1 pixels: not shown]\n{"width":1,"height":1}'
     assert output == said if text else [part["type"] for part in output] == kinds
-    assert notices_of(receipt)[0].startswith("Outputs of tools were sent as text")
+    assert notices_of(receipt)[0].startswith("Tool outputs were sent as text")
 
 
 SYSTEM, DEVELOPER, USER = ({"role": role, "content": f"I am the {role}"} for role in ("system", "developer", "user"))
@@ -320,7 +320,7 @@ async def test_an_upstream_that_has_forgotten_gets_the_whole_history_from_then_o
         *((False, 1), (True, 1), (False, 4), (False, 7)),
     ]
     (notice,) = notices_of(receipt)
-    assert notice.startswith("The upstream gets the whole history with every request now: The upstream answered with")
+    assert notice.startswith("The upstream now gets the whole history with every request: The upstream answered with")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Streams as upstreams and the networks between really send them: every one is an answer or a clear error."""
 
+import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -132,6 +133,12 @@ async def test_an_event_of_three_megabytes_is_read() -> None:
     body = body_of([{"type": "response.completed", "response": finished([story])}])
     pieces = (body[start : start + 65536] for start in range(0, len(body), 65536))
     assert (await receive(pieces))["output"] == [story]
+
+
+async def test_an_event_that_never_ends_is_given_up_before_it_takes_all_memory() -> None:
+    with pytest.raises(UpstreamError, match="over 67,108,864 bytes") as caught:
+        await receive(itertools.chain([b"data: "], itertools.repeat(b"x" * (1 << 20))))
+    assert caught.value.code == "reply_too_large"
 
 
 @pytest.mark.external

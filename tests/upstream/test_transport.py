@@ -185,4 +185,4 @@ async def test_a_reply_of_which_too_much_is_no_body_fails_at_once() -> None:
     async with open_bridge(script=[reply], upstream={"max_retries": 0}) as bridge:
         receipt = await bridge.respond()
     assert receipt["error"]["code"] == "connection_cut"
-    assert "are no body" in receipt["error"]["message"]
+    assert "are not a body" in receipt["error"]["message"]

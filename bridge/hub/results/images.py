@@ -1,4 +1,4 @@
-"""Images as the Responses API takes them: of a kind that it knows, whole, and within a bound."""
+"""Images as the Responses API accepts them: of a known kind, complete, and within a limit."""
 
 import base64
 import binascii
@@ -12,9 +12,9 @@ import anyio.to_thread
 MAX_SIDE = 2048
 """Pixels of the longer side after scaling; the API itself scales what is larger (OpenAI's guide to images)."""
 MAX_PIXELS = 100_000_000
-"""An image of more is not even opened: a file of some kilobytes can hold it."""
+"""An image of more pixels is not decoded: a file of a few kilobytes can hold it."""
 STRIDE_CHARS = 1 << 20
-"""How much is decoded at one go: the event loop waits meanwhile."""
+"""How much is decoded before other tasks get a turn of the event loop."""
 _KINDS: Final = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -25,13 +25,13 @@ CAN_SCALE = importlib.util.find_spec("PIL") is not None
 
 
 class NotShown(ValueError):
-    """Why an image is named only; the text is for the model."""
+    """The reason why an image is only named; the text is for the model."""
 
 
 async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
-    """The `data:` URL of an image in base64, within `limit_bytes`, and what was done to it, if anything.
+    """Return the `data:` URL of a base64 image, scaled to `limit_bytes` if needed, and a note on the scaling, if any.
 
-    Raises NotShown for what the API does not take: it would refuse a whole request over it.
+    Raises NotShown for an image that the API does not accept: it would refuse the whole request.
     """
     try:
         image = await _decode(data)
@@ -40,7 +40,7 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
         image = await _decode(data)
     kind = next((kind for start, kind in _KINDS.items() if image.startswith(start)), None)
     if kind is None:
-        raise NotShown("it is no PNG, JPEG, WebP or GIF")
+        raise NotShown("it is not a PNG, JPEG, WebP or GIF")
     if len(image) <= limit_bytes:
         return f"data:{kind};base64,{data}", None
     if not CAN_SCALE:
@@ -52,7 +52,7 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
 
 
 def _tidy(data: str) -> str:
-    """Base64 as servers write it too: as a `data:` URL, in lines, in the alphabet of URLs or without its padding."""
+    """Normalise base64 that is a `data:` URL, in lines, in the URL-safe alphabet or without padding."""
     head, comma, rest = data.partition(",")
     bare = "".join((rest if comma and head.startswith("data:") else data).split())
     bare = bare.replace("-", "+").replace("_", "/").rstrip("=")
@@ -60,7 +60,7 @@ def _tidy(data: str) -> str:
 
 
 async def _decode(data: str) -> bytes:
-    """The bytes that `data` is the base64 of. Raises NotShown."""
+    """Decode base64. Raises NotShown."""
     pieces = list[bytes]()
     try:
         for start in range(0, len(data), STRIDE_CHARS):
@@ -74,7 +74,7 @@ async def _decode(data: str) -> bytes:
 
 
 def _scale(image: bytes, limit_bytes: int) -> tuple[bytes, str]:
-    """A JPEG that fits, and its size in words. What was transparent becomes white."""
+    """Scale an image to a JPEG within `limit_bytes`, and describe the change of size. Transparency becomes white."""
     from PIL import Image
 
     try:

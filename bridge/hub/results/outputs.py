@@ -1,4 +1,4 @@
-"""A tool result as a call output: what the model reads of what a server said, and nothing dropped in silence."""
+"""A tool result as a call output: the text and images that the model reads; nothing is dropped in silence."""
 
 import base64
 import re
@@ -18,7 +18,7 @@ from bridge.texts import Keep, cut_middle
 
 NO_OUTPUT = "(no output)"
 _TEXTUAL = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|yaml|toml|javascript)\b")
-"""Kinds of files that are read as texts, though they come as bytes."""
+"""Media types of files that come as bytes but are read as text."""
 
 
 async def render_result(
@@ -29,14 +29,15 @@ async def render_result(
     policy: StructuredContent = "both",
     keep: Keep | None = None,
 ) -> tuple[str | list[JsonObject], bool]:
-    """The output for the model and whether the tool reported an error.
+    """Return the output for the model, and whether the tool reported an error.
 
-    Text alone is a plain string, the most widely understood form; with an image it becomes content parts. Texts over
-    the limit are cut, and given to `keep`. Raises ValueError or RecursionError for content that JSON cannot hold.
+    Text alone is a plain string, the most widely understood form; with an image it becomes content parts. A text over
+    the limit is cut, and given to `keep` as a whole. Raises ValueError or RecursionError for content that JSON cannot
+    represent.
     """
     await release_parts(result)
     blocks, structured, left_out = choose_content(result, policy)
-    await anyio.lowlevel.checkpoint()  # a large text was read to compare it
+    await anyio.lowlevel.checkpoint()  # a large text may have been parsed to compare it
     parts = await _render_blocks(blocks, 0 if result.is_error else image_bytes)
     parts += [_text(encode(structured))] if structured is not None else []
     parts += [_text(left_out)] if left_out else []
@@ -81,7 +82,7 @@ async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[Jso
 
 
 def _read_text(kind: str, blob: str) -> str | None:
-    """What a file says that is a text by its kind and by its bytes."""
+    """Decode a file that is text by its media type and its bytes; else return None."""
     if not _TEXTUAL.match(kind):
         return None
     try:
@@ -91,7 +92,7 @@ def _read_text(kind: str, blob: str) -> str | None:
 
 
 async def _render_image(name: str, data: str, limit_bytes: int) -> list[JsonObject]:
-    """The image, and behind it what was done to it; or its name, and why it is not shown."""
+    """Return the image, then a note if it was scaled; or its name and the reason why it is not shown."""
     name = scrub(name)
     if not limit_bytes:
         return [_text(f"[{name}, {_count_bytes(data)}: not shown in an error]")]
@@ -116,7 +117,7 @@ def _join(parts: Sequence[JsonObject]) -> str:
 
 
 def _cut_parts(parts: list[JsonObject], limit_bytes: int, keep: Keep | None) -> list[JsonObject]:
-    """Text parts share the limit, and what a short one leaves is the others'; images do not count."""
+    """Cut the text parts to share the limit; what a short one does not use goes to the others. Images do not count."""
     texts = sorted((part for part in parts if part["type"] == "input_text"), key=lambda part: len(str(part["text"])))
     for number, part in enumerate(texts):
         text = cut_middle(str(part["text"]), limit_bytes // (len(texts) - number), keep)

@@ -1,8 +1,8 @@
-"""The content of a result on its way through the SDK, which would lose all of it over one part that it does not know,
-and read very many parts at one go.
+"""The content of a tool result, mended before the SDK reads it.
 
-The SDK (mcp 2.3) validates, writes and validates again whatever a server answers: 200,000 short texts held up the event
-loop for 1.4 s, fifteen times as long as reading their bytes. So they are put aside, and read here a few at a time.
+The SDK (mcp 2.3) rejects all content over one part that it does not know. It also validates, writes and validates again
+every result: 200,000 short texts blocked the event loop for 1.4 s, fifteen times as long as reading their bytes. So
+many parts are held back from the SDK, and validated here a few at a time.
 """
 
 from typing import Final
@@ -14,13 +14,13 @@ from pydantic import TypeAdapter, ValidationError
 from bridge.json_text import Json, encode
 
 PARTS_AT_ONCE = 200
-"""How many are read at one go: the event loop waits meanwhile."""
+"""How many parts are validated before other tasks get a turn of the event loop."""
 _KEY: Final = "mcp-responses-bridge/parts"
 _BLOCK, _BLOCKS = TypeAdapter[types.ContentBlock](types.ContentBlock), TypeAdapter(list[types.ContentBlock])
 
 
 class Held(str):
-    """Parts behind an empty text, which the SDK passes on as it is. No server can send one."""
+    """An empty text that carries parts; the SDK passes it on as it is. No server can send one."""
 
     __slots__ = ("parts",)
 
@@ -33,7 +33,10 @@ class Held(str):
 
 
 def mend_content(result: dict[str, Json]) -> None:
-    """Make the content of a tool's result, in place, what the SDK takes: what it does not know becomes words."""
+    """Change the content of a tool result, in place, to what the SDK accepts: a part it does not know becomes text.
+
+    More than PARTS_AT_ONCE parts are held back until `release_parts`.
+    """
     if not result.keys() & {"content", "structuredContent"}:
         return
     meta = result.pop("_meta", None)
@@ -51,7 +54,7 @@ def mend_content(result: dict[str, Json]) -> None:
 
 
 async def release_parts(result: types.CallToolResult) -> None:
-    """Bring back what was put aside."""
+    """Put the parts that `mend_content` held back into the content."""
     held = (result.meta or {}).pop(_KEY, None)
     parts = held.parts if isinstance(held, Held) else []
     for start in range(0, len(parts), PARTS_AT_ONCE):
@@ -64,7 +67,7 @@ async def release_parts(result: types.CallToolResult) -> None:
 
 
 def _mend(part: Json) -> Json:
-    """A part as the SDK knows it. Any other is its JSON as a text, without what only a program can read."""
+    """Return a part as the SDK accepts it; an unknown one becomes its JSON as text, with binary data left out."""
     match part:
         case {"type": "text", "text": str(text)}:
             return part if len(part) == 2 or _is_known(part) else _say(text)

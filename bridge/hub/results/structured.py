@@ -1,4 +1,4 @@
-"""Structured content beside the texts of a result: what of both the model reads."""
+"""The choice between the structured content of a result and its texts."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from bridge.json_text import Json, JsonObject
 def choose_content(
     result: types.CallToolResult, policy: StructuredContent
 ) -> tuple[Sequence[types.ContentBlock], JsonObject | None, str | None]:
-    """The blocks that the model gets, the structured content if it does, and what was left out in words.
+    """Return the blocks and the structured content (or None) that the model gets, and a note on what was left out.
 
-    MCP asks a server to write structured content as a text too, which most do: then it is said once. Where the two
-    differ, each host that showed one of them lost the other (github/copilot-cli#3258, MoonshotAI/kimi-code#2554).
+    MCP asks servers to repeat structured content as text, which most do: the model then gets it once. If the two
+    differ, a host that shows only one loses the other (github/copilot-cli#3258, MoonshotAI/kimi-code#2554).
     """
     structured: JsonObject | None = result.structured_content
     texts = [block.text for block in result.content if isinstance(block, types.TextContent)]
@@ -31,8 +31,11 @@ def choose_content(
 
 
 def _says_same(texts: Sequence[str], structured: JsonObject) -> bool:
-    """Whether the texts are this content: as JSON, or as the value of its only field, one text each where it is a
-    list (as the SDK writes what is no object)."""
+    """Tell whether the texts repeat the structured content.
+
+    They may be its JSON, or the value of its only field, with one text for each element of a list: so the SDK writes
+    results that are not objects.
+    """
     wanted: list[Json] = [structured]
     if len(structured) == 1:
         wanted += structured.values()
@@ -48,7 +51,7 @@ def _says_each(texts: Sequence[str], values: list[Json]) -> bool:
 
 
 def _read(text: str) -> Json:
-    """What a text says as JSON; the text itself where it is none, or half an emoji, which is no text to this reader."""
+    """Parse a text as JSON; return the text itself if that fails, as it does for half an emoji."""
     try:
         return from_json(text)
     except (ValueError, TypeError):

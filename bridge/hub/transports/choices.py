@@ -1,4 +1,4 @@
-"""How a server may be spoken to, over which transport and in which era: the likeliest first, then what has worked."""
+"""The transports and handshakes to try with a server: the likeliest first, and later the one that has worked."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -8,55 +8,54 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from bridge.config.settings import ServerConfig
 
-Wire = Literal["stdio", "http", "sse"]
-
 
 @dataclass(frozen=True)
-class Way:
-    """One transport and one handshake; `offer` is the revision to ask for in it, None = the newest."""
+class Choice:
+    """One transport and one handshake."""
 
-    wire: Wire
+    transport: Literal["stdio", "http", "sse"]
     mode: ConnectMode
-    offer: str | None = None
+    revision: str | None = None
+    """The protocol revision to request in the handshake; None = the newest."""
 
 
-class Ways:
-    """The ways to one server, and the one to take now."""
+class Choices:
+    """All choices for one server, and the current one."""
 
     def __init__(self, server: ServerConfig) -> None:
-        self._ways = _list_ways(server)
+        self._choices = _list_choices(server)
         self._number = 0
 
     @property
-    def way(self) -> Way:
-        """The one to take now."""
-        return self._ways[self._number]
+    def current(self) -> Choice:
+        """The choice for the next attempt to connect."""
+        return self._choices[self._number]
 
     def remember(self, era: str) -> None:
-        """The way worked and led to the revision `era`: from now on it comes first, without asking for the era."""
-        way = replace(self.way, mode="legacy") if era in HANDSHAKE_PROTOCOL_VERSIONS else self.way
-        self._ways = [way, *(other for other in self._ways if other != way)]
+        """Put the current choice first: it led to the revision `era`. A handshake-era server is not probed again."""
+        worked = replace(self.current, mode="legacy") if era in HANDSHAKE_PROTOCOL_VERSIONS else self.current
+        self._choices = [worked, *(other for other in self._choices if other != worked)]
         self._number = 0
 
     def try_next(self) -> bool:
-        """Take the next way; False after the last one, and then it is the first again."""
-        self._number = (self._number + 1) % len(self._ways)
+        """Move to the next choice; after the last one, return False and start over."""
+        self._number = (self._number + 1) % len(self._choices)
         return self._number > 0
 
     def start_over(self) -> None:
-        """Take the first way again."""
+        """Move back to the first choice."""
         self._number = 0
 
 
-def _list_ways(server: ServerConfig) -> list[Way]:
-    """A second handshake is for servers that exit on a first message they do not know
+def _list_choices(server: ServerConfig) -> list[Choice]:
+    """List the choices. The second one for stdio is for servers that exit when they do not know the first message
     (modelcontextprotocol/go-sdk#1177)."""
     is_old = server.protocol in HANDSHAKE_PROTOCOL_VERSIONS
-    mode, offer = ("legacy", server.protocol) if is_old else (server.protocol, None)
+    mode, revision = ("legacy", server.protocol) if is_old else (server.protocol, None)
     match server.transport:
         case "auto":
-            return [Way("http", mode, offer), Way("sse", mode, offer)]
+            return [Choice("http", mode, revision), Choice("sse", mode, revision)]
         case "stdio" if mode == "auto":
-            return [Way("stdio", "auto"), Way("stdio", "legacy")]
-        case wire:
-            return [Way(wire, mode, offer)]
+            return [Choice("stdio", "auto"), Choice("stdio", "legacy")]
+        case transport:
+            return [Choice(transport, mode, revision)]

@@ -1,4 +1,4 @@
-"""From a config entry to a transport of the SDK's client that knows when it is lost."""
+"""The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -18,9 +18,9 @@ from typing_extensions import override
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
-from bridge.hub.transports.choices import Way
+from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
-from bridge.hub.transports.large_messages import Detour
+from bridge.hub.transports.large_messages import LargeMessages
 from bridge.hub.transports.replies import SESSION_GONE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
@@ -28,29 +28,29 @@ from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
 
 READ_TIMEOUT_S = 300.0
-"""How long an HTTP server may be silent on an open response that no result is waited for on: the SDK's figure."""
+"""How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
 MAX_QUEUED = 1000
 
 
 @dataclass(frozen=True)
-class Outside:
-    """How servers beyond this process are reached: what starts one, and what HTTP is sent over (None = the network)."""
+class Connectors:
+    """The means to reach servers outside this process: to start one, and to send HTTP (None = over the network)."""
 
     start: Callable[[ServerConfig, Mapping[str, str], Child | None], Process] = Process
     transport: httpx2.AsyncBaseTransport | None = None
 
 
 class WatchedTransport(AbstractAsyncContextManager[Streams]):
-    """A transport for `mcp.Client` that knows when it is lost, and shows every result to `repair` on its way.
+    """A transport for `mcp.Client` that sets `lost` when the stream has ended or the session is gone.
 
-    `lost` is set when the stream has ended or the session is gone.
+    Every result is passed to `repair`, which changes it in place, before the SDK reads it.
     """
 
     def __init__(
         self,
         server: ServerConfig,
-        way: Way,
+        choice: Choice,
         *,
         process: Process | None,
         limit: int,
@@ -60,14 +60,14 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
         self._server = server
-        self._way = way
+        self._choice = choice
         self._process = process
         self._limit = limit
         self._lost = lost
         self._repair = repair
         self._clock = clock
         self._transport = transport
-        self._detour = Detour() if way.wire == "sse" else None
+        self._large_messages = LargeMessages() if choice.transport == "sse" else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -81,11 +81,11 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._repair, self._lost, self._detour)
-            yield watched, _Offer(outgoing, self._way.offer) if self._way.offer else outgoing
+            watched = _Watched(incoming, self._repair, self._lost, self._large_messages)
+            yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
-        match self._way.wire:
+        match self._choice.transport:
             case "stdio":
                 assert self._process
                 return self._process.connect(limit=self._limit, on_end=self._lost.set)
@@ -135,24 +135,26 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             clock=self._clock,
             on_end=self._lost.set,
             # The SDK's SSE transport sends nothing more after one POST that failed.
-            on_failure=self._lost.set if self._way.wire == "sse" else lambda: None,
-            headers={"accept-encoding": "identity"} | (headers or {}),  # what is small on the wire is small in memory
+            on_failure=self._lost.set if self._choice.transport == "sse" else lambda: None,
+            headers={"accept-encoding": "identity"} | (headers or {}),  # a small compressed body could fill the memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
-            detour=self._detour,
+            large_messages=self._large_messages,
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )
 
 
-class _Takes(Protocol):
+class _Sender(Protocol):
     async def send(self, item: SessionMessage, /) -> None: ...
 
 
 @asynccontextmanager
-async def _queue(outgoing: _Takes) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
-    """A stream in front of `outgoing` that takes messages at once. The SDK's HTTP transports send notifications (that
-    for SSE, everything) one after the other, and a call that is cancelled waits, shielded, until its notice is taken.
+async def _queue(outgoing: _Sender) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
+    """Put a queue in front of `outgoing` that accepts messages at once.
+
+    The SDK's HTTP transports send notifications one after the other (the SSE transport: all messages), and a cancelled
+    call waits, shielded, until its notification is accepted.
     """
     to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_queue, queue:
@@ -164,7 +166,7 @@ async def _queue(outgoing: _Takes) -> AsyncIterator[ObjectSendStream[SessionMess
                 tasks.cancel_scope.cancel()
 
 
-async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Takes) -> None:
+async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with queue:
             async for message in queue:
@@ -172,17 +174,17 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Takes)
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result seen by `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
 
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
         repair: Callable[[dict[str, Json]], None],
         lost: anyio.Event,
-        detour: Detour | None,
+        large_messages: LargeMessages | None,
     ) -> None:
         self._inner = inner
-        self._detour = detour
+        self._large_messages = large_messages
         self._repair = repair
         self._lost = lost
         self._is_over = False
@@ -196,8 +198,8 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._lost.set()
             raise anyio.EndOfStream from None
-        if self._detour and isinstance(message, SessionMessage):
-            message.message = self._detour.leave(message.message)
+        if self._large_messages and isinstance(message, SessionMessage):
+            message.message = self._large_messages.restore(message.message)
         reply = message.message if isinstance(message, SessionMessage) else None
         if isinstance(reply, JSONRPCResponse):
             self._repair(reply.result)
@@ -208,11 +210,11 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
 
     @override
     async def aclose(self) -> None:
-        """The transport that `inner` is of closes it."""
+        """Do nothing: the transport closes `inner`."""
 
 
-class _Offer(ObjectSendStream[SessionMessage]):
-    """Passes messages on, and in a handshake asks for `revision`: the SDK (mcp 2.3) asks for its newest one only."""
+class _Handshake(ObjectSendStream[SessionMessage]):
+    """Passes messages on, and requests `revision` in the handshake: the SDK (mcp 2.3) requests only its newest one."""
 
     def __init__(self, inner: ObjectSendStream[SessionMessage], revision: str) -> None:
         self._inner = inner

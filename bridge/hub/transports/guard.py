@@ -1,4 +1,4 @@
-"""An HTTP client that keeps to one call what the SDK's transports (mcp 2.3) let end a whole connection."""
+"""An HTTP client for the SDK's transports (mcp 2.3): errors that would end the whole connection fail only one call."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -13,19 +13,20 @@ from mcp_types import PARSE_ERROR, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.hub.pace import Pace
-from bridge.hub.transports.bodies import UNREACHABLE, EventBody, mend_message, read_body
-from bridge.hub.transports.large_messages import Detour
+from bridge.hub.transports.bodies import mend_message, read_body
+from bridge.hub.transports.large_messages import LargeMessages
 from bridge.hub.transports.replies import (
     NOT_SENT,
+    UNREACHABLE,
     build_failure,
+    describe_status,
     drop_body,
     end_stream,
     explain_refusal,
     read_headers,
-    read_kind,
-    say_status,
+    read_media_type,
 )
+from bridge.hub.transports.streams import ServerStreams
 from bridge.json_text import JsonObject
 from bridge.jsonrpc.lines import Overlong
 from bridge.network import explain_network
@@ -39,23 +40,22 @@ Transmit: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
 
 BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 KEPT_S = 2.0
-"""How long an idle connection is kept. Servers close theirs after five seconds (uvicorn, Node), and a request that
-meets the close is lost; httpx2's own figure is five too."""
+"""How long an idle connection is kept. Servers close theirs after five seconds (uvicorn, Node), and a request sent at
+that moment is lost; httpx2's own figure is five too."""
 NOTIFICATION_S = 5.0
 """How long a server may take to accept a notification: the SDK sends nothing else meanwhile."""
 END_S = 0.5
-"""How long a server may take to hear that a session is over."""
+"""How long a server may take to accept the end of a session."""
 SESSION_HEADERS = ("mcp-session-id", "mcp-protocol-version")
 
 
 class GuardedClient(httpx2.AsyncClient):
-    """An HTTP client for which one refused, cut or failed POST is one failed call, with words that say why.
+    """An HTTP client that turns a refused, cut or failed POST into one failed call, with the reason.
 
-    The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens
-    another session when the server has forgotten its own (python-sdk#1676), opens streams as fast as the server ends
-    them (python-sdk#3257), and keeps no HTTP status to itself. `on_failure` is told of every POST that failed, `on_end`
-    when there is no session any more. With a `detour` it is for the SSE transport, where results come on the stream
-    that GET opened, and not as the reply to their POST.
+    The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens a
+    new session when the server has forgotten the old one (python-sdk#1676), and does not report HTTP statuses.
+    `on_failure` is called for every POST that failed, `on_end` when the session no longer exists. `large_messages` is
+    given for the SSE transport, where results come on the stream that GET opened, not as the reply to their POST.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class GuardedClient(httpx2.AsyncClient):
         headers: dict[str, str],
         timeout: httpx2.Timeout,
         auth: httpx2.Auth | None,
-        detour: Detour | None,
+        large_messages: LargeMessages | None,
         trust_env: bool,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
@@ -78,12 +78,10 @@ class GuardedClient(httpx2.AsyncClient):
         )
         self._limit = limit
         self._clock = clock
-        self._detour = detour
+        self._large_messages = large_messages
         self._on_failure = on_failure
         self._on_end = on_end
-        self._pace = Pace(clock)
-        self._replies: dict[RequestId, EventBody] = {}
-        self._rests: dict[str, RequestId] = {}
+        self._streams = ServerStreams(limit, clock, large_messages)
         self._session: dict[str, str] = {}
 
     @override
@@ -95,8 +93,7 @@ class GuardedClient(httpx2.AsyncClient):
         auth: "AuthTypes | UseClientDefault | None" = USE_CLIENT_DEFAULT,
         follow_redirects: "bool | UseClientDefault" = USE_CLIENT_DEFAULT,
     ) -> httpx2.Response:
-        """The reply; for a POST that failed without a JSON-RPC error of the server's own, one that carries ours."""
-
+        """Send a request and return the reply; if a POST fails without a JSON-RPC error, a reply that carries one."""
         self._session = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
         transmit = partial(super().send, request, stream=True, auth=auth, follow_redirects=follow_redirects)
         response = await (self._post(request, transmit) if request.method == "POST" else self._get(request, transmit))
@@ -105,8 +102,10 @@ class GuardedClient(httpx2.AsyncClient):
         return response
 
     async def end_session(self, url: str) -> None:
-        """Tell the server that nobody needs the session any more (MCP 2025-11-25, session management), whatever it says
-        to that. Not the SDK's own: that is cancelled with its transport, and waits for as long as the server likes."""
+        """Tell the server that the session is no longer needed (MCP 2025-11-25, session management); ignore its reply.
+
+        The SDK's own way is not used: it is cancelled with its transport, and waits without a limit.
+        """
         if "mcp-session-id" not in self._session:
             return
         with (
@@ -121,7 +120,7 @@ class GuardedClient(httpx2.AsyncClient):
         call = cast("RequestId | None", message.get("id") if "method" in message else None)
         if call is None:
             return await self._notify(request, message, transmit)
-        if message["method"] == "tools/call" and not self._detour:
+        if message["method"] == "tools/call" and not self._large_messages:
             _allow_silence(request)
         try:
             response = await transmit()
@@ -134,21 +133,19 @@ class GuardedClient(httpx2.AsyncClient):
         if response.is_error:
             self._on_failure()
             return await explain_refusal(request, call, response)
-        match read_kind(response):
+        match read_media_type(response):
             case "application/json":
                 return await self._read_reply(request, call, response)
             case "text/event-stream":
-                return self._follow(request, call, response)
+                return self._streams.follow(request, call, response)
             case _:
                 return await drop_body(request, response)
 
     async def _notify(self, request: httpx2.Request, message: JsonObject, transmit: Transmit) -> httpx2.Response:
-        """A message that no reply is due for."""
+        """Send a message that has no reply, and do not wait longer than NOTIFICATION_S."""
         params = message.get("params")
         if message.get("method") == "notifications/cancelled" and isinstance(params, dict):
-            given_up = self._replies.get(cast("RequestId", params.get("requestId")))
-            if given_up:
-                given_up.give_up()
+            self._streams.abandon(cast("RequestId", params.get("requestId")))
         with self._clock.scope(self._clock.now() + NOTIFICATION_S):
             try:
                 response = await transmit()
@@ -175,40 +172,16 @@ class GuardedClient(httpx2.AsyncClient):
             )
         data, is_reply = mend_message(body, call)
         if not is_reply:
-            return build_failure(request, call, 200, PARSE_ERROR, "the body holds no reply")
+            return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")
         return httpx2.Response(response.status_code, content=data, headers=read_headers(response), request=request)
 
-    def _follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
-        """A stream, and for that of a call, somebody who knows where the rest of it belongs."""
-
-        def note_rest(last_event: bytes) -> None:
-            if call is not None:
-                self._rests[last_event.decode("utf-8", "replace")] = call
-
-        def forget() -> None:
-            if call is not None:
-                self._replies.pop(call, None)
-
-        body = EventBody(
-            response,
-            self._limit,
-            request=call,
-            on_rest=note_rest,
-            on_message=self._pace.reset,
-            on_close=forget,
-            detour=self._detour,
-        )
-        if call is not None:
-            self._replies[call] = body
-        return httpx2.Response(response.status_code, stream=body, headers=read_headers(response), request=request)
-
     async def _get(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
-        """A stream of what the server says by itself, or the rest of the reply to a call."""
-        call = self._rests.pop(request.headers.get("last-event-id", ""), None)
+        """Open a stream of server-initiated messages, or fetch the rest of the reply to a call."""
+        call = self._streams.take_call(request)
         has_session = "mcp-session-id" in request.headers
-        if call is not None or self._detour:
+        if call is not None or self._large_messages:
             _allow_silence(request)
-        await self._pace.wait()
+        await self._streams.wait()
         try:
             response = await transmit()
         except httpx2.TransportError as error:
@@ -221,10 +194,14 @@ class GuardedClient(httpx2.AsyncClient):
             self._on_end()
         if response.is_error and call is not None:
             await response.aclose()
-            return end_stream(request, call, say_status(response))
-        return self._follow(request, call, response) if read_kind(response) == "text/event-stream" else response
+            return end_stream(request, call, describe_status(response))
+        return (
+            self._streams.follow(request, call, response)
+            if read_media_type(response) == "text/event-stream"
+            else response
+        )
 
 
 def _allow_silence(request: httpx2.Request) -> None:
-    """A result takes as long as it takes: its call has a timeout of its own."""
+    """Remove the read timeout of a request: its call has a timeout of its own."""
     request.extensions["timeout"] = request.extensions.get("timeout", {}) | {"read": None}

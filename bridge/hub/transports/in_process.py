@@ -1,4 +1,4 @@
-"""A server in this very process: whatever its code raises costs the call that it was raised in."""
+"""Servers in this process: an error in their code fails only the call that it was raised in."""
 
 from typing import Any, TypeAlias
 
@@ -9,14 +9,14 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp_types import INTERNAL_ERROR
 
 InProcess: TypeAlias = Server[dict[str, object]] | MCPServer
-"""A server that is reached without a process or a network."""
+"""A server that is called without a child process or a network."""
 
 
 def contain(server: InProcess) -> InProcess:
-    """`server`, with nothing but errors let out of its handlers. Done twice, it is done once.
+    """Add middleware to `server`, unless it has it, that turns a BaseException in a handler into an error result.
 
-    `sys.exit()` in a handler would end the event loop (the SDK, mcp 2.3, takes an Exception for an answer, and asyncio
-    takes SystemExit out of every task), and any other BaseException the task group around all servers.
+    The SDK (mcp 2.3) catches only Exception. `sys.exit()` in a handler would end the event loop, since asyncio lets
+    SystemExit out of every task, and any other BaseException would end the task group around all servers.
     """
     if _contain not in server.middleware:
         server.middleware.append(_contain)

@@ -1,6 +1,6 @@
-"""The way round the SDK's SSE transport for messages that it would end over: a small one goes through in their place.
+"""Messages too large for the SDK's SSE transport: a small placeholder passes through it in their place.
 
-An event of more than 1 MiB ends it (mcp 2.3), and the limit cannot be set.
+An event of more than 1 MiB ends that transport (mcp 2.3), and the limit cannot be configured.
 """
 
 import itertools
@@ -10,29 +10,29 @@ from mcp_types import JSONRPCMessage, JSONRPCNotification
 from bridge.jsonrpc.messages import read_message, write_message
 
 EVENT_BYTES = 1 << 19
-"""What goes through as it is: half of the limit, so that nobody has to know what is counted."""
-STAND_IN = "notifications/mcp-responses-bridge/large"
+"""The largest message that is sent as it is: half of the limit, so that it does not matter what exactly is counted."""
+PLACEHOLDER = "notifications/mcp-responses-bridge/large"
 
 
-class Detour:
-    """The messages of one connection that are on their way round."""
+class LargeMessages:
+    """The large messages of one connection that their placeholders stand for."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
         self._messages: dict[object, bytes] = {}
 
-    def enter(self, message: bytes) -> bytes:
-        """What is sent through the transport for `message`."""
+    def replace(self, message: bytes) -> bytes:
+        """Return what passes through the transport: `message`, or a placeholder for it."""
         if len(message) <= EVENT_BYTES:
             return message
         number = next(self._numbers)
         self._messages[number] = message
-        sent = JSONRPCNotification(jsonrpc="2.0", method=STAND_IN, params={"number": number})
+        sent = JSONRPCNotification(jsonrpc="2.0", method=PLACEHOLDER, params={"number": number})
         return write_message(sent).rstrip()
 
-    def leave(self, message: JSONRPCMessage) -> JSONRPCMessage:
-        """What the message is that came through the transport."""
-        if isinstance(message, JSONRPCNotification) and message.method == STAND_IN:
+    def restore(self, message: JSONRPCMessage) -> JSONRPCMessage:
+        """Return the message that a placeholder stands for; any other message as it is."""
+        if isinstance(message, JSONRPCNotification) and message.method == PLACEHOLDER:
             kept = self._messages.pop((message.params or {}).get("number"), None)
             return message if kept is None else read_message(kept)
         return message

@@ -1,25 +1,25 @@
-"""What the SDK's transports (mcp 2.3) are given instead of replies that they can do nothing with."""
+"""Replacements for HTTP replies that the SDK's transports (mcp 2.3) cannot handle."""
 
 from contextlib import suppress
 
 import httpx2
 from mcp_types import JSONRPCError, RequestId
 
-from bridge.hub.transports.bodies import UNREACHABLE, read_body, write_error
+from bridge.hub.transports.bodies import read_body, write_error
 from bridge.jsonrpc.messages import BadMessage, read_message
 from bridge.sse import Event
 
-SESSION_GONE, REFUSED, NOT_SENT = -32011, -32012, -32013
-"""JSON-RPC error codes for a POST whose session the server has forgotten, one that was answered with an HTTP error
-alone, and one that never left; ours, in the range left to implementations, as is `bodies.UNREACHABLE`."""
+UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT = -32010, -32011, -32012, -32013
+"""Our JSON-RPC error codes, in the range left to implementations, for a POST: no reply came, or only a part of it; the
+server has forgotten the session; the reply was an HTTP error without a message; the request was never sent."""
 ERROR_BYTES = 65_536
-"""How much is read of a body that holds no message."""
+"""How much is read of the body of an error."""
 
 
 async def explain_refusal(request: httpx2.Request, call: RequestId, response: httpx2.Response) -> httpx2.Response:
-    """What an HTTP error means for the call."""
+    """Turn an HTTP error into a JSON-RPC error for the call: the server's own, if the body holds one."""
     try:
-        body = await read_body(response, ERROR_BYTES) if read_kind(response) == "application/json" else b""
+        body = await read_body(response, ERROR_BYTES) if read_media_type(response) == "application/json" else b""
     except (httpx2.TransportError, httpx2.DecodingError):
         body = b""
     finally:
@@ -32,13 +32,13 @@ async def explain_refusal(request: httpx2.Request, call: RequestId, response: ht
             return build_failure(
                 request, call, response.status_code, error.error.code, error.error.message, error.error.data
             )
-    return build_failure(request, call, response.status_code, REFUSED, say_status(response))
+    return build_failure(request, call, response.status_code, REFUSED, describe_status(response))
 
 
 async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
-    """A reply whose body nobody needs."""
+    """Return the reply without its body."""
     try:
-        await read_body(response, ERROR_BYTES)  # what is read to its end leaves a connection that can be used again
+        await read_body(response, ERROR_BYTES)  # once read to its end, the connection can be used again
     except (httpx2.TransportError, httpx2.DecodingError):
         pass
     finally:
@@ -46,31 +46,31 @@ async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx
     return httpx2.Response(response.status_code, headers=read_headers(response), request=request)
 
 
-def read_kind(response: httpx2.Response) -> str:
-    """The media type of the body, without parameters."""
+def read_media_type(response: httpx2.Response) -> str:
+    """Return the media type of the body, without parameters."""
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def read_headers(response: httpx2.Response) -> list[tuple[str, str]]:
-    """The headers, without those that describe a body which is another one now."""
+    """Return the headers without those that describe the original body."""
     framing = ("content-encoding", "content-length", "transfer-encoding")
     return [(name, value) for name, value in response.headers.multi_items() if name not in framing]
 
 
-def say_status(response: httpx2.Response) -> str:
-    """An HTTP status in words for the model."""
+def describe_status(response: httpx2.Response) -> str:
+    """Describe an HTTP status to the model."""
     return f"the server answered with HTTP {response.status_code} {response.reason_phrase}"
 
 
 def build_failure(
     request: httpx2.Request, call: RequestId | None, status: int, code: int, message: str, data: object = None
 ) -> httpx2.Response:
-    """A JSON-RPC error as the reply to `call`, or to a message that no reply is due for."""
+    """Build an HTTP reply with a JSON-RPC error for `call`, or for a notification."""
     content = write_error(call, code, message, data)
     return httpx2.Response(status, content=content, headers={"content-type": "application/json"}, request=request)
 
 
 def end_stream(request: httpx2.Request, call: RequestId, message: str) -> httpx2.Response:
-    """A stream of nothing but the error with which `call` ends."""
+    """Build an event stream that holds only the error for `call`."""
     content = Event(data=write_error(call, UNREACHABLE, message)).encode()
     return httpx2.Response(200, content=content, headers={"content-type": "text/event-stream"}, request=request)

@@ -1,4 +1,4 @@
-"""A connected server as a child process: its pipes as a transport, its stderr as log lines with its name."""
+"""A connected server as a child process: its pipes as a transport, its stderr as log lines under its key."""
 
 import logging
 from collections import deque
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 
 STDERR_LINE_BYTES = 16_384
 STDERR_TAIL_LINES = 20
-LAST_WORDS_S = 0.2
-"""How long the end of stderr is waited for after the end of stdout: a grandchild may hold it open."""
+DRAIN_S = 0.2
+"""How long to wait for the end of stderr after the end of stdout: a grandchild may hold it open."""
 
 
 class Process:
-    """One start of a server's command. `tail` holds the last lines of its stderr, for whoever explains a failure."""
+    """One start of a server's command. `tail` holds the last lines of its stderr, to explain a failure."""
 
     def __init__(self, server: ServerConfig, environ: Mapping[str, str], child: Child | None = None) -> None:
         self._server = server
@@ -31,14 +31,14 @@ class Process:
         self._child = child
         self.tail: deque[str] = deque(maxlen=STDERR_TAIL_LINES)
         self.has_ended = False
-        """Whether it closed the connection by itself."""
-        self._fell_silent = anyio.Event()
+        """True if the child closed the connection."""
+        self._stderr_ended = anyio.Event()
 
     @asynccontextmanager
     async def connect(self, *, limit: int, on_end: Callable[[], None]) -> AsyncIterator[Streams]:
-        """Start the child, unless it was started before the event loop, and talk to it; it is ended with the scope.
+        """Start the child, unless it was started before the event loop, and open its pipes; it is ended on exit.
 
-        Raises OSError when the command cannot be started.
+        Raises OSError if the command cannot be started.
         """
         assert self._server.command
 
@@ -59,11 +59,11 @@ class Process:
                     ) as streams:
                         yield streams
                 finally:
-                    await self._hear_last_words()
+                    await self._drain_stderr()
                     tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                limiter = anyio.CapacityLimiter(1)  # of its own: in the pool of all, the 41st would wait
+                limiter = anyio.CapacityLimiter(1)  # not the default one, where the 41st child would wait
                 await anyio.to_thread.run_sync(end_children, [child], limiter=limiter)
 
     async def _log_stderr(self, fd: int) -> None:
@@ -74,16 +74,16 @@ class Process:
                 text = "".join(c if c.isprintable() else "�" for c in text)
             self.tail.append(text)
             logger.info("%s: %s", self._server.key, text)
-        self._fell_silent.set()
+        self._stderr_ended.set()
 
-    async def _hear_last_words(self) -> None:
-        """The end of stdout can be seen before what was said on stderr is read."""
+    async def _drain_stderr(self) -> None:
+        """Wait for the end of stderr: the end of stdout may be seen before the last lines of stderr are read."""
         if self.has_ended:
-            with anyio.move_on_after(LAST_WORDS_S, shield=True):
-                await self._fell_silent.wait()
+            with anyio.move_on_after(DRAIN_S, shield=True):
+                await self._stderr_ended.wait()
 
     def explain_end(self) -> str:
-        """How the child ended, for people: its exit status and the last thing it said."""
+        """Explain to people how the child ended: its exit status and the last line of its stderr."""
         status = self._child.process.poll() if self._child else None
-        said = f"; its last words: {self.tail[-1]}" if self.tail else ""
+        said = f"; its last line on stderr: {self.tail[-1]}" if self.tail else ""
         return f"the process exited with status {status}{said}" if status is not None else f"connection closed{said}"

@@ -1,4 +1,4 @@
-"""The tools of the run's own: offered beside the servers', answered in the run, seeing nothing but this run."""
+"""The run's own tools: offered beside the servers' tools, answered by the run itself, and confined to it."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,21 +6,19 @@ from functools import cached_property, partial
 from typing import Generic, NamedTuple
 
 from bridge.arguments import read_arguments
-from bridge.call_terms import CallTerms
+from bridge.call_options import CallOptions
 from bridge.items import Call, CallOutput, Notice, fail_call
-from bridge.json_text import JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
 from bridge.questions import Ask
 from bridge.run.protocols import C, Send, Tools
-from bridge.texts import cut_middle
+from bridge.schemas.judge import Judge
 
-MAX_QUOTED_BYTES = 500
-"""How much of a wrong argument is quoted back to the model."""
 BRIDGE = "bridge"
-"""The server that these tools appear with."""
+"""The server name that these tools are shown with."""
 
 
 class Found(NamedTuple):
-    """An answer that brings tools with it."""
+    """An output that adds tools to the offer."""
 
     text: str
     names: Sequence[str]
@@ -29,19 +27,19 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Function:
-    """What the model sees of a tool of the run's own."""
+    """The part of a run's own tool that the model sees."""
 
     name: str
-    """One of `items.OWN_NAMES`, which no server's tool is given."""
+    """One of `items.OWN_NAMES`, which no server's tool can have."""
     description: str
-    parameters: JsonObject
-    """JSON Schema of its arguments; none that do not fit are answered."""
+    parameters: Judge
+    """Judges its arguments by their JSON Schema; a call whose arguments do not fit is refused."""
 
     @cached_property
     def encoded(self) -> str:
-        """The function tool of a request."""
+        """The function tool as a request carries it: JSON text."""
         function: JsonObject = {"type": "function", "name": self.name, "description": self.description}
-        return encode(function | {"parameters": self.parameters, "strict": False})
+        return encode(function | {"parameters": self.parameters.schema, "strict": False})
 
 
 @dataclass(frozen=True)
@@ -50,32 +48,32 @@ class OwnTool:
 
     function: Function
     answer: Callable[[JsonObject, int], Awaitable[str | Found]] = field(repr=False)
-    """What the model reads, in about so many bytes. Raises ValueError with words for it."""
+    """Answers a call from its arguments, in about as many bytes as the second argument says. Raises ValueError with a
+    message for the model."""
     accompanies: Callable[[str], bool] = field(repr=False)
-    """Whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at the
-    beginning of each request stay the same and prompt caches hold."""
+    """Tells whether it is offered wherever a tool of this server is: in every turn from the first, so that the tools at
+    the beginning of each request stay the same and prompt caches hold."""
 
     @property
     def name(self) -> str:
         return self.function.name
 
-    async def call(self, call: Call, terms: CallTerms) -> CallOutput:
-        """What a call came to; whatever is wrong with it is words for the model."""
-        import jsonschema_rs
-
+    async def call(self, call: Call, terms: CallOptions) -> CallOutput:
+        """Answer a call. Whatever is wrong with it becomes an output for the model."""
         try:
-            arguments = read_arguments(call.arguments)
-            jsonschema_rs.validate(self.function.parameters, arguments)
-            answer = await self.answer(arguments, terms.limit_bytes or 0)
+            answer = await self.answer(self._read(call.arguments), terms.limit_bytes or 0)
             if isinstance(answer, Found):
                 return {**self._wrap(answer.text), "found": [*answer.names]}
             return self._wrap(answer)
-        except jsonschema_rs.ValidationError as error:
-            where = ".".join(map(str, error.instance_path)) or "the arguments"
-            wrong = f"{where}: {cut_middle(error.message, MAX_QUOTED_BYTES)}"
         except ValueError as error:
-            wrong = str(error)
-        return fail_call("invalid_arguments", wrong, server=BRIDGE, tool=self.name)
+            return fail_call("invalid_arguments", str(error), server=BRIDGE, tool=self.name)
+
+    def _read(self, arguments: Json) -> JsonObject:
+        """Read the arguments of a call. Raises ValueError with a message for the model where they do not fit."""
+        given = read_arguments(arguments)
+        if fault := self.function.parameters.find_fault(given):
+            raise ValueError(fault.describe("the arguments"))
+        return given
 
     def _wrap(self, output: str) -> CallOutput:
         return {"output": output, "is_error": False, "server": BRIDGE, "tool": self.name}
@@ -83,7 +81,7 @@ class OwnTool:
 
 @dataclass(frozen=True)
 class RunCatalogue(Generic[C]):
-    """What one run can call: the tools of the servers, and its own."""
+    """The tools that one run can call: the servers' and its own."""
 
     servers: C
     own: Mapping[str, OwnTool]
@@ -105,24 +103,24 @@ class RunCatalogue(Generic[C]):
 
     @property
     def notices(self) -> Sequence[Notice]:
-        """What is missing from it, and why."""
+        """The servers and tools that are missing from it, each with the reason."""
         return self.servers.notices
 
     @property
     def polling(self) -> Collection[str]:
-        """The tools that may be called again and again with the same result: the run's own cost nobody anything."""
+        """The tools that may be called again and again with the same result. The run's own may: they are free."""
         return {*self.servers.polling, *self.own}
 
     def rank(self, wish: str) -> Sequence[str]:
-        """The servers' tools that would do what is wished, best first; none where none would."""
+        """List the servers' tools that fit a wish, best first; none where none fits."""
         return self.servers.rank(wish)
 
-    def bring(self, tools: Iterable[OwnTool]) -> "RunCatalogue[C]":
-        """This catalogue with more tools of the run's own."""
+    def extend(self, tools: Iterable[OwnTool]) -> "RunCatalogue[C]":
+        """Return this catalogue with more tools of the run's own."""
         return replace(self, own={**self.own, **{tool.name: tool for tool in tools}})
 
-    def accompany(self, names: Collection[str]) -> dict[str, str]:
-        """The run's own tools that come with an offer of these, by name, as JSON texts."""
+    def find_accompanying(self, names: Collection[str]) -> dict[str, str]:
+        """Find the run's own tools that come with an offer of these names; as JSON texts, by name."""
         owners = set(filter(None, map(self.servers.owners.get, names)))
         missing = [tool for name, tool in self.own.items() if name not in names]
         return {tool.name: tool.function.encoded for tool in missing if any(map(tool.accompanies, owners))}
@@ -140,11 +138,12 @@ class OwnTools(Generic[C]):
         return await self.servers.describe()
 
     def restore(self, described: JsonObject) -> RunCatalogue[C]:
-        """Make the catalogue of a run of what was described."""
+        """Restore the catalogue of a run from what `describe` returned."""
         return RunCatalogue(self.servers.restore(described), {tool.name: tool for tool in self.own})
 
     async def prepare(self, catalogue: RunCatalogue[C], call: Call, ask: Ask) -> Send | CallOutput:
-        """Check a call, and ask where it needs a yes. Returns what sends it, or its output where it must not run."""
+        """Check a call, and ask the person where it needs a yes. Returns the function that sends it, or its output
+        where it must not run."""
         if own := catalogue.own.get(call.name):
             return partial(own.call, call)
         return await self.servers.prepare(catalogue.servers, call, ask)

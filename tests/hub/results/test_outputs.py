@@ -68,10 +68,10 @@ NOTE = types.TextResourceContents(uri="note://1", text="half \ud83d")
         (
             [image("image/svg+xml", "PHN2Zz4=")],
             {},
-            "[image, image/svg+xml, 5 bytes: not shown, it is no PNG, JPEG, WebP or GIF]",
+            "[image, image/svg+xml, 5 bytes: not shown, it is not a PNG, JPEG, WebP or GIF]",
         ),
         ([image("image/png", "no base64!")], {}, "[image, image/png, 7 bytes: not shown, it is not base64]"),
-        ([image("image/png", "")], {}, "[image, image/png, 0 bytes: not shown, it is no PNG, JPEG, WebP or GIF]"),
+        ([image("image/png", "")], {}, "[image, image/png, 0 bytes: not shown, it is not a PNG, JPEG, WebP or GIF]"),
         ([AUDIO], {}, "[audio, audio/wav, 3 bytes: not shown]"),
         ([LINK], {}, '{"type":"resource_link","name":"half \ufffd","uri":"file:///etc/passwd"}'),
         ([resource(NOTE)], {}, "[resource note://1]\nhalf \ufffd"),

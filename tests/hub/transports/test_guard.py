@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from bridge.config.settings import Config, Limits, ServerConfig
 from bridge.hub.hub import Hub
-from bridge.hub.pace import FIRST_PAUSE_S
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
+from bridge.hub.transports.streams import FIRST_PAUSE_S
 from bridge.items import CallOutput
 from bridge.jsonrpc.messages import MENDED_WORDS
 from bridge.telemetry import Redactor
@@ -104,7 +104,7 @@ async def hub_of(transport: httpx2.AsyncBaseTransport, clock: VirtualClock | Non
     config = Config(servers=(server,), builtin_tools=False, limits=Limits(message_bytes=LIMIT))
     clock = clock or VirtualClock()
     async with Hub(
-        config, clock=clock, environ={}, redact=Redactor(), in_process={}, outside=Outside(transport=transport)
+        config, clock=clock, environ={}, redact=Redactor(), in_process={}, connectors=Connectors(transport=transport)
     ) as hub:
         with anyio.fail_after(PATIENCE_S):
             await hub.catalogue()
@@ -232,7 +232,7 @@ async def test_streams_are_opened_ever_less_often_however_fast_the_server_ends_t
         httpx2.AsyncClient(transport=bare) as http,
         Client(streamable_http_client("http://far/mcp", http_client=http), mode="legacy"),
     ):
-        await until(lambda: bare.gets > 50)  # when this fails, `pace.py` can go
+        await until(lambda: bare.gets > 50)  # when this fails, `streams.Backoff` can go
     async with hub_of(guarded, clock) as hub:
         await until(lambda: clock.pending > 1)
         for _ in range(10):
@@ -265,8 +265,8 @@ async def test_a_server_that_accepts_no_notification_holds_up_no_call() -> None:
         key="far", url="http://far/mcp", transport="http", protocol="legacy", require_approval="never"
     )
     config = Config(servers=(server,), builtin_tools=False)
-    outside = Outside(transport=play)
-    async with Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, outside=outside) as hub:
+    connectors = Connectors(transport=play)
+    async with Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, connectors=connectors) as hub:
         await clock.advance(6)
         with anyio.fail_after(PATIENCE_S):
             await hub.catalogue()

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from bridge.config.settings import Config, Limits
 from bridge.hub.hub import Hub
-from bridge.hub.transports.connect import Outside
+from bridge.hub.transports.connect import Connectors
 from bridge.items import CallOutput
 from bridge.telemetry import Redactor
 from tests.fakes.canonical import describe_server, find_modes
@@ -74,9 +74,9 @@ class _TimedBody(httpx2.AsyncByteStream):
 async def open_hub(transport: str, peer: Peer, clock: VirtualClock) -> AsyncIterator[Hub]:
     servers, limits = (describe_server("far", transport),), Limits(call_timeout_s=2 * LONG_S)
     http = MemoryHttp({"far": peer}, framed=["far"] if transport == "http framed" else [])
-    outside = Outside(transport=Timed(http, clock))
+    connectors = Connectors(transport=Timed(http, clock))
     config = Config(servers=servers, builtin_tools=False, limits=limits)
-    async with Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, outside=outside) as hub:
+    async with Hub(config, clock=clock, environ={}, redact=Redactor(), in_process={}, connectors=connectors) as hub:
         await hub.catalogue()
         yield hub
 

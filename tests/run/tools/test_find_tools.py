@@ -4,6 +4,7 @@ import functools
 import json
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from mcp.server.mcpserver import MCPServer
 from openai.types.responses import NamespaceToolParam, ToolSearchToolParam
@@ -57,6 +58,22 @@ async def test_wishes_that_are_none_are_refused_in_few_words() -> None:
     told = [json.loads(output)["message"] for output in outputs_of(again)]
     assert [words.partition(": ")[0] for words in told] == ["query"] * 3
     assert max(map(len, told)) < 700
+
+
+async def test_its_schema_is_compiled_for_one_run_at_the_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+    compile_schema = jsonschema_rs.validator_for
+
+    def note(schema: Any, **options: Any) -> Any:
+        compiled.extend(schema.get("properties", ()))
+        return compile_schema(schema, **options)
+
+    monkeypatch.setattr(jsonschema_rs, "validator_for", note)
+    for _ in range(3):
+        script = [responds(call("find_tools", {"query": "create an invoice"})), DONE]
+        _, (_, again) = await ask(script, office("erp"), {"input": "Hello"}, limits=SMALL, tool_search=FIRST)
+        assert "create_invoice" in outputs_of(again)[0]
+    assert compiled.count("query") <= 1
 
 
 @pytest.mark.rule("R13")

@@ -98,7 +98,7 @@ async def test_a_long_error_is_still_json_and_stays_readable_too() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"id": 2}, "there is no long output 2; kept are: 1"),
+        ({"id": 2}, "there is no long output 2; stored are: 1"),
         ({}, '"id" is a required property'),
         ({"id": "1"}, "is not of type"),
         ({"id": 1, "offset": -1}, "less than the minimum of 0"),
@@ -122,7 +122,7 @@ async def test_an_offset_inside_a_character_or_behind_the_end_breaks_nothing() -
 
 
 async def test_a_run_keeps_its_newest_outputs_and_says_which_it_gave_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bridge.run.tools.read_output.KEPT_BYTES", 5000)
+    monkeypatch.setattr("bridge.run.tools.read_output.MAX_BYTES", 5000)
     books = [[call("lib__book", {"text": letter * 2000})] for letter in "abc"]
     outputs, receipt = await read(*books, [call("read_output", {"id": number}) for number in (1, 2, 3)])
     gone, second, third = outputs[3:]
@@ -148,7 +148,7 @@ async def test_it_is_offered_from_the_first_turn_on_in_the_same_bytes_and_only_b
 async def test_no_run_reads_the_outputs_of_another() -> None:
     await read([call("lib__book")])
     (output,), _ = await read([call("read_output", {"id": 1})])
-    assert "there is no long output 1; kept are: none" in json.loads(output)["message"]
+    assert "there is no long output 1; stored are: none" in json.loads(output)["message"]
 
 
 async def test_pages_share_the_bytes_of_their_turn() -> None:
@@ -171,4 +171,4 @@ async def test_an_id_of_an_earlier_run_of_the_conversation_is_not_given_again() 
     old, new, gone = outputs_of(bridge.requests[-1])
     assert ID in old
     assert "read_output with id 2 has all of it" in new
-    assert "was of an earlier run" in json.loads(gone)["message"]
+    assert "belonged to an earlier run" in json.loads(gone)["message"]

@@ -1,18 +1,18 @@
-"""The signals that end a command, as an exit code."""
+"""Exit codes of the commands, and the signals that end them."""
 
 import signal
 from collections.abc import Callable
 
-import anyio
-
-from bridge.cli.codes import COMPLETED, INTERRUPTED
+COMPLETED, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 async def watch_signals(on_end: Callable[[int], None]) -> None:
-    """Call `on_end` with the exit code for the first signal that ends the process, until cancelled.
+    """Call `on_end` with the exit code at the first signal to end, and ignore later ones, until cancelled.
 
-    Later ones are taken too and change nothing: by their default action they would end the process before its children.
+    Their default action would end the process before its children.
     """
+    import anyio  # not before `serve` has started the servers
+
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     known = [getattr(signal, name) for name in names if hasattr(signal, name)]
     has_ended = False

@@ -1,6 +1,5 @@
-"""`ask --dry-run`: the first request of a run, byte for byte as it would leave; nothing is sent."""
+"""`ask --dry-run`: prints the first request of a run, byte for byte as it would be sent, and sends nothing."""
 
-import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 from bridge.app import Bridge
 from bridge.cli.ask import run_once
-from bridge.cli.codes import COMPLETED, FAILED
+from bridge.cli.exits import COMPLETED, FAILED
 from bridge.config.settings import Config
 from bridge.json_text import JsonObject, decode, encode
 from bridge.processes.children import Child
@@ -20,11 +19,11 @@ from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
 
 NOTHING = b'data: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
-"""An answer that ends the run: with it comes word of what was changed about the request."""
+"""A response that ends the run, so that its receipt has the notices of what was changed in the request."""
 
 
 class FirstRequest(httpx2.AsyncBaseTransport):
-    """Takes the first request and sends none."""
+    """A transport that keeps the first request and sends none."""
 
     url: httpx2.URL | None = None
     body: bytes = b""
@@ -35,12 +34,10 @@ class FirstRequest(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=NOTHING)
 
 
-def show_request(
-    options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
-) -> int:
-    """The body alone on stdout; where it would go, and what each tool costs in it, on stderr."""
+def show_request(config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject) -> int:
+    """Print the body alone on stdout; on stderr its destination and the cost of each tool in it."""
     first = FirstRequest()
-    receipt = anyio.run(_run, options, config, redact, children, arguments, first)
+    receipt = anyio.run(_run, config, redact, children, arguments, first)
     for line in _describe(receipt, first):
         sys.stderr.write(redact(line) + "\n")
     if first.url is None:
@@ -51,22 +48,9 @@ def show_request(
 
 
 async def _run(
-    options: argparse.Namespace,
-    config: Config,
-    redact: Redactor,
-    children: Mapping[str, Child],
-    arguments: JsonObject,
-    first: FirstRequest,
+    config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject, first: FirstRequest
 ) -> JsonObject:
-    bridge = Bridge(
-        config,
-        environ=os.environ,
-        offline=options.offline,
-        children=children,
-        ask=ask_nobody,
-        redact=redact,
-        transport=first,
-    )
+    bridge = Bridge(config, environ=os.environ, children=children, ask=ask_nobody, redact=redact, transport=first)
     return await run_once(bridge, arguments)
 
 

@@ -1,4 +1,4 @@
-"""`check --live`: tries on the real endpoint what a profile says of one, records it, and prints the profile found."""
+"""`check --live`: tries each point of a profile on the real endpoint, records it, and prints the profile found."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ import anyio
 
 from bridge import __version__
 from bridge.cli.check import MARKS
-from bridge.cli.codes import COMPLETED, FAILED, USAGE
+from bridge.cli.exits import COMPLETED, FAILED, USAGE
 from bridge.cli.tools import make_printable
 from bridge.clock import Clock
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
@@ -21,13 +21,13 @@ from bridge.recording.record import RecordingTransport
 from bridge.recording.tape import Line, Tape
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
-from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, Outcome, Trials, unlearn
+from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, LiveCheck, Outcome, unlearn
 from bridge.upstream.transport import open_transport
 
-MOST = 0.05
-"""What it may cost, in the currency of the prices."""
-ASSUMED = Price(input=5, output=20)
-"""Per million tokens, where the config has no price of the model: dearer than most."""
+MAX_COST = 0.05
+"""The most that a check may cost, in the currency of the prices."""
+ASSUMED_PRICE = Price(input=5, output=20)
+"""Per million tokens, for models without a price in the config; more than most cost."""
 FILE = Path("live-check.jsonl")
 VERDICTS = {"works": "ok", "does not": "error", "unknown": "warning"}
 
@@ -53,8 +53,10 @@ class Found(Line):
 
 
 def check_live(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
-    """Say what it costs, and with `--yes` do it. Exit code 1 when there was no answer at all. Raises NotConfigured, or
-    ArgumentError for what must not begin."""
+    """Print the cost, and with `--yes` run the check. Exit code 1 if there was no answer at all.
+
+    Raises NotConfigured without an upstream, and ArgumentError without a model or if it could cost too much.
+    """
     upstream = config.upstream
     if upstream is None:
         raise NotConfigured(NO_UPSTREAM)
@@ -62,19 +64,22 @@ def check_live(options: argparse.Namespace, config: Config, redact: Redactor) ->
         raise ArgumentError(NO_MODEL)
     _tell(redact(_explain_cost(config, upstream, upstream.model)))
     if not options.yes:
-        _tell("Nothing was sent. With --yes it is done.")
+        _tell("Nothing was sent. Add --yes to run the check.")
         return USAGE
-    trials = _try(unlearn(upstream), upstream.model, redact, options)
-    _print(trials, redact, as_json=options.json)
-    return COMPLETED if len(trials.outcomes) > 1 else FAILED
+    check = _try(unlearn(upstream), upstream.model, redact, options)
+    _print(check, redact, as_json=options.json)
+    return COMPLETED if len(check.outcomes) > 1 else FAILED
 
 
 def _explain_cost(config: Config, upstream: UpstreamConfig, model: str) -> str:
     price = config.prices.get(model)
-    cost = _bound(price or ASSUMED)
-    if cost > MOST:
-        raise ArgumentError(f"--live: with {model} it could cost {cost:.2f}, and may cost {MOST:g}; name another model")
-    basis = "by `prices`" if price else f"for a model of up to ${ASSUMED.input:g} and ${ASSUMED.output:g} a million"
+    cost = _bound(price or ASSUMED_PRICE)
+    if cost > MAX_COST:
+        raise ArgumentError(
+            f"--live: with {model} it could cost {cost:.2f}, and may cost {MAX_COST:g}; name another model"
+        )
+    assumed = f"for a model of up to ${ASSUMED_PRICE.input:g} and ${ASSUMED_PRICE.output:g} a million"
+    basis = "by `prices`" if price else assumed
     return (
         f"Asks {model} at {upstream.base_url} at most {ANSWERS} times, for up to {OUTPUT_TOKENS} tokens each and about "
         f"{INPUT_TOKENS:,} of input in all: at most ${cost:.3f} {basis}."
@@ -85,20 +90,20 @@ def _bound(price: Price) -> float:
     return (INPUT_TOKENS * price.input + ANSWERS * OUTPUT_TOKENS * price.output) / 1_000_000
 
 
-def _try(upstream: UpstreamConfig, model: str, redact: Redactor, options: argparse.Namespace) -> Trials:
+def _try(upstream: UpstreamConfig, model: str, redact: Redactor, options: argparse.Namespace) -> LiveCheck:
     file: Path = options.record or FILE
 
-    async def run() -> Trials:
+    async def run() -> LiveCheck:
         with Tape(file, redact) as tape:
             tape.write(Tried(__version__, datetime.now(UTC).isoformat(timespec="seconds"), upstream.base_url, model))
             transport = RecordingTransport(open_transport(upstream.base_url), tape)
             clock = Clock()
             async with Upstream(upstream, clock=clock, redact=redact, transport=transport) as client:
-                trials = Trials(client, model, clock)
-                await trials.run(lambda outcome: _tell(redact(_describe(outcome))))
-            tape.write(Found(_list_outcomes(trials), trials.describe()))
+                check = LiveCheck(client, model, clock)
+                await check.run(lambda outcome: _tell(redact(_describe(outcome))))
+            tape.write(Found(_list_outcomes(check), check.describe()))
         _tell(f"Recorded in {file}.")
-        return trials
+        return check
 
     return anyio.run(run)
 
@@ -107,8 +112,8 @@ def _tell(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def _list_outcomes(trials: Trials) -> list[JsonObject]:
-    return [cast("JsonObject", asdict(outcome)) for outcome in trials.outcomes]
+def _list_outcomes(check: LiveCheck) -> list[JsonObject]:
+    return [cast("JsonObject", asdict(outcome)) for outcome in check.outcomes]
 
 
 def _describe(outcome: Outcome) -> str:
@@ -116,12 +121,12 @@ def _describe(outcome: Outcome) -> str:
     return make_printable(f"{mark} {outcome.feature}: {outcome.words}")
 
 
-def _print(trials: Trials, redact: Redactor, *, as_json: bool) -> None:
-    """The settings alone, ready to be put into `upstream`."""
+def _print(check: LiveCheck, redact: Redactor, *, as_json: bool) -> None:
+    """Print the settings alone, ready to paste into `upstream`."""
     if as_json:
-        report: JsonObject = {"outcomes": [*_list_outcomes(trials)], "upstream": trials.describe()}
+        report: JsonObject = {"outcomes": [*_list_outcomes(check)], "upstream": check.describe()}
         sys.stdout.write(encode(redact.clean(report)) + "\n")
-    elif len(trials.outcomes) > 1:
-        lines = [f"  {encode(name)}: {encode(redact.clean(value))}" for name, value in trials.describe().items()]
+    elif len(check.outcomes) > 1:
+        lines = [f"  {encode(name)}: {encode(redact.clean(value))}" for name, value in check.describe().items()]
         sys.stdout.write('"upstream": {\n' + ",\n".join(lines) + "\n}\n")
     sys.stdout.flush()

@@ -1,0 +1,181 @@
+"""The event streams of one HTTP server, rewritten for the SDK, with a pause before one is opened again.
+
+In mcp 2.3 an over-large event ends the whole stream, a stream that ends leaves its call without a reply, and streams
+are opened as fast as the server ends them (python-sdk#3257).
+"""
+
+import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+import anyio
+import httpx2
+from mcp_types import RequestId
+from typing_extensions import override
+
+from bridge.clock import Clock
+from bridge.hub.transports.bodies import mend_message, write_error
+from bridge.hub.transports.large_messages import LargeMessages
+from bridge.hub.transports.replies import UNREACHABLE, read_headers
+from bridge.network import explain_network
+from bridge.sse import Event, EventReader
+
+FIRST_RETRY_MS, LAST_RETRY_MS = 100, 30_000
+"""Bounds of `retry`, the pause before the rest of a stream is requested; the first is also the default."""
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 5.0
+"""Bounds of the pause before another stream is opened by GET, if the one before brought no message."""
+
+
+class ServerStreams:
+    """The streams of one client, the call that each belongs to, and the pause before another is opened."""
+
+    def __init__(self, limit: int, clock: Clock, large_messages: LargeMessages | None) -> None:
+        self._limit = limit
+        self._large_messages = large_messages
+        self._backoff = Backoff(clock)
+        self._replies: dict[RequestId, EventBody] = {}
+        self._rests: dict[str, RequestId] = {}
+
+    def follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
+        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it is the reply to."""
+
+        def note_rest(last_event: bytes) -> None:
+            if call is not None:
+                self._rests[last_event.decode("utf-8", "replace")] = call
+
+        def forget() -> None:
+            if call is not None:
+                self._replies.pop(call, None)
+
+        body = EventBody(
+            response,
+            self._limit,
+            request=call,
+            on_rest=note_rest,
+            on_message=self._backoff.reset,
+            on_close=forget,
+            large_messages=self._large_messages,
+        )
+        if call is not None:
+            self._replies[call] = body
+        return httpx2.Response(response.status_code, stream=body, headers=read_headers(response), request=request)
+
+    def abandon(self, call: RequestId) -> None:
+        """Stop reading the reply to `call`."""
+        if body := self._replies.get(call):
+            body.abandon()
+
+    def take_call(self, request: httpx2.Request) -> RequestId | None:
+        """Return the call whose reply `request` fetches the rest of, if any, and forget it."""
+        return self._rests.pop(request.headers.get("last-event-id", ""), None)
+
+    async def wait(self) -> None:
+        """Wait until another stream may be opened."""
+        await self._backoff.wait()
+
+
+class EventBody(httpx2.AsyncByteStream):
+    """A server-sent event stream, rewritten: the SDK can read every message, and no event is over the limit.
+
+    With a `request`, it is the reply to that call. If the stream ends without the reply, an error takes its place;
+    but if the rest can be requested, `on_rest` gets the id of the last event instead. With `large_messages`, those are
+    replaced by placeholders.
+    """
+
+    def __init__(
+        self,
+        response: httpx2.Response,
+        limit: int,
+        *,
+        request: RequestId | None = None,
+        on_rest: Callable[[bytes], None] = lambda _: None,
+        on_message: Callable[[], None] = lambda: None,
+        on_close: Callable[[], None] = lambda: None,
+        large_messages: LargeMessages | None = None,
+    ) -> None:
+        self._response = response
+        self._events = EventReader(limit)
+        self._request = request
+        self._on_rest = on_rest
+        self._on_message = on_message
+        self._on_close = on_close
+        self._large_messages = large_messages
+        self._reading = anyio.CancelScope()
+        self._is_abandoned = False
+        self._is_answered = False
+        self._last_id: bytes | None = None
+
+    @override
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._request is not None:
+            yield Event(retry=FIRST_RETRY_MS).encode()
+        reason = "ended without a reply"
+        async with aclosing(self._response.aiter_bytes()) as chunks:
+            while True:
+                try:
+                    chunk = await self._read_next(chunks)
+                except (httpx2.TransportError, httpx2.DecodingError) as error:
+                    reason = f"was cut: {explain_network(error)}"
+                    break
+                if not chunk:
+                    break
+                for event in self._events.feed(chunk):
+                    yield self._mend(event)
+        if self._request is None or self._is_answered:
+            return
+        if self._last_id and not self._is_abandoned:
+            self._on_rest(self._last_id)
+        else:
+            yield Event(data=write_error(self._request, UNREACHABLE, f"the reply {reason}")).encode()
+
+    async def _read_next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        if self._is_abandoned:
+            return None
+        with anyio.CancelScope() as self._reading:
+            return await anext(chunks, None)
+        return None
+
+    def abandon(self) -> None:
+        """Stop reading. In the handshake era the SDK goes on reading the reply to a call that it has cancelled."""
+        self._is_abandoned = True
+        self._reading.cancel()
+
+    def _mend(self, event: Event) -> bytes:
+        retry = event.retry if event.retry is None else min(max(event.retry, FIRST_RETRY_MS), LAST_RETRY_MS)
+        self._last_id = event.id or self._last_id
+        if event.name != "message" or not event.data:
+            return replace(event, retry=retry, data=event.data if isinstance(event.data, bytes) else b"").encode()
+        self._on_message()
+        data, is_reply = mend_message(event.data, self._request)
+        self._is_answered |= is_reply
+        return replace(
+            event, retry=retry, data=self._large_messages.replace(data) if self._large_messages else data
+        ).encode()
+
+    @override
+    async def aclose(self) -> None:
+        self._on_close()
+        await self._response.aclose()
+
+
+class Backoff:
+    """The pause before another stream may be opened; it doubles until `reset`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._next = -math.inf
+        self.reset()
+
+    async def wait(self) -> None:
+        """Wait until the next stream may be opened."""
+        now = self._clock.now()
+        start = max(now, self._next)
+        self._next = start + self._pause_s
+        self._pause_s = min(self._pause_s * 2, LAST_PAUSE_S)
+        if start > now:
+            await self._clock.sleep(start - now)
+
+    def reset(self) -> None:
+        """Return to the shortest pause: a stream has brought a message."""
+        self._pause_s = FIRST_PAUSE_S
