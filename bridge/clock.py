@@ -27,7 +27,7 @@ class Clock:
 
 
 class SteppedClock(Clock):
-    """Time that stands still until it is told how late it is. No pause is waited for."""
+    """Time that moves only by `reach`. A sleep returns at once."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -48,7 +48,7 @@ class SteppedClock(Clock):
         return scope
 
     def reach(self, instant: float) -> None:
-        """Make it this late, and end what had to end before."""
+        """Move to an instant, and cancel the scopes whose deadline has passed."""
         self._now = max(self._now, instant)
         for deadline, scope in self._scopes:
             if deadline <= self._now:

@@ -54,7 +54,7 @@ class Redactor:
                 return value
 
     def clean_stream(self, text: str) -> str:
-        """Clean the text of a reply, also where it is a stream in whose events a secret comes in pieces."""
+        """Blank the secrets in the text of a reply, also those that are split between the deltas of a stream."""
         text = self(text)
         pieces = "".join(match[2] for match in _DELTA.finditer(text))
         return text if self(pieces) == pieces else _DELTA.sub(rf'\1{BLANK}"', text)

@@ -57,7 +57,7 @@ async def _run(
 async def run_once(
     bridge: Bridge, arguments: JsonObject, listener: Listener | None = None, *, run_id: str | None = None
 ) -> JsonObject:
-    """Do one run in a bridge of its own. Returns the whole result."""
+    """Do one run in a bridge of its own, and return the whole result."""
     await bridge.admit(arguments)  # before any server is waited for
     async with bridge:
         run = await bridge.run(arguments, listener, run_id=run_id)

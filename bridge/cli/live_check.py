@@ -34,7 +34,7 @@ VERDICTS = {"works": "ok", "does not": "error", "unknown": "warning"}
 
 @dataclass(frozen=True)
 class Tried(Line):
-    """The first line of its recording, whose exchanges are no run."""
+    """The first line of the recording of a live check."""
 
     program: str
     time: str
@@ -45,7 +45,7 @@ class Tried(Line):
 
 @dataclass(frozen=True)
 class Found(Line):
-    """The last line: what each trial came to, and the settings of `upstream` that follow."""
+    """The last line: the outcome of each trial, and the settings of `upstream` that follow."""
 
     outcomes: list[JsonObject]
     settings: JsonObject

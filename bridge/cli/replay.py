@@ -29,7 +29,7 @@ def replay(options: argparse.Namespace) -> int:
 
 
 async def play(played: Replay) -> JsonObject:
-    """Run it again. Returns its result. Raises ReplayError where anything differs."""
+    """Replay a run, and return its result. Raises ReplayError if anything differs."""
     bridge = Bridge(
         played.start.config,
         environ={},

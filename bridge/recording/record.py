@@ -1,4 +1,4 @@
-"""Writes down one run: each request with its reply, what every other step came to, and all that is told."""
+"""Recording a run: its HTTP exchanges, the outcomes of its other steps, its events, and its result."""
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,12 +24,12 @@ from bridge.run.task import RunTask
 from bridge.telemetry import Redactor
 
 CANCELLED = "cancelled"
-"""In place of an error's name: the run gave it up."""
+"""Stands for the name of the error when the run cancelled a request."""
 _OF_CODING = {"content-encoding", "content-length"}
 
 
 class RecordingTask(RunTask):
-    """The task of a run that is written down; its exchanges are the transport's to write."""
+    """A run that is recorded, except for its exchanges: those are recorded by RecordingTransport."""
 
     def __init__(self, *task: Any, tape: Tape, config: Config, **options: Any) -> None:
         super().__init__(*task, **options)
@@ -57,18 +57,18 @@ class RecordingTask(RunTask):
     @override
     def emit(self, event: Event) -> None:
         super().emit(event)
-        if isinstance(event, Kept):  # not text that arrives: a secret may come in pieces
+        if isinstance(event, Kept):  # text deltas are left out: a secret could be split between them
             self._tape.write(Told(write_event(self.run.events[-1])))
 
 
 def record_runs(tape: Tape, config: Config) -> Callable[..., MemoryEngine]:
-    """Make what builds an engine that writes down its run."""
+    """Return a builder of engines, for `Bridge`, whose run is recorded on this tape."""
     return partial(MemoryEngine, build_task=partial(RecordingTask, tape=tape, config=config))
 
 
 @dataclass
 class RecordingTransport(httpx2.AsyncBaseTransport):
-    """A transport that writes down each request as it leaves, and its reply when it ends."""
+    """A transport that records each request when it is sent, and its reply when that ends."""
 
     inner: httpx2.AsyncBaseTransport
     tape: Tape
@@ -95,8 +95,8 @@ class RecordingTransport(httpx2.AsyncBaseTransport):
 
 @dataclass
 class _RecordedBody(httpx2.AsyncByteStream):
-    """A reply's body, handed on as it comes, and written down when it is closed. Uncompressed: nothing can be looked
-    for in what is compressed, secrets neither."""
+    """The body of a reply: passed on as it arrives, decompressed so that secrets can be found in it, and recorded when
+    it is closed."""
 
     n: int
     reply: httpx2.Response
@@ -125,7 +125,7 @@ class _RecordedBody(httpx2.AsyncByteStream):
 
 
 def _leave_out_secrets(config: Config) -> Config:
-    """Make the config for a replay, where there is no server either."""
+    """Return the part of the config that a replay needs; it has no servers."""
     upstream = config.upstream and config.upstream.model_copy(update={"api_key": None, "headers": {}, "query": {}})
     rest = {name: getattr(config, name) for name in ("limits", "tool_search", "prices")}
     return Config(upstream=upstream, builtin_tools=False, **rest)
@@ -138,7 +138,7 @@ def _describe(error: BaseException) -> list[str]:
 
 
 def _read_text(data: bytes, redact: Redactor) -> tuple[str, Literal["utf-8", "latin-1"]]:
-    """Read a body as text without secrets. Returns also how to make bytes of it again."""
+    """Decode a body and blank its secrets. Return the text, and the encoding that restores its bytes."""
     clean = redact.clean_stream(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     try:
         return clean.decode(), "utf-8"

@@ -1,4 +1,4 @@
-"""Plays a recording to a bridge in place of the world: the same replies, the same outcomes of steps, the same time."""
+"""Replaying a run: the recorded replies, the recorded outcomes of its steps, and the recorded time."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -21,33 +21,33 @@ from bridge.run.memory import MemoryEngine
 from bridge.run.task import RunTask
 
 PATIENCE_S = 30.0
-"""How long one step may wait for another that the recording has before it: only for ever, if they differ."""
+"""How long to wait, in real time, for what the recording says comes first. It never comes if the runs differ."""
 SHOWN_CHARS = 40
 
 
 class Replay(httpx2.AsyncBaseTransport):
-    """All that a bridge needs to do a recorded run again. As its transport it compares each request with the recorded
-    one, and gives that one's reply."""
+    """A recording, ready to be replayed by a bridge. As the transport to the upstream it compares each request with the
+    recorded one and returns the recorded reply."""
 
     def __init__(self, lines: list[Line]) -> None:
         self.start, self._end = find_all(lines, Start)[0], find_all(lines, End)[-1]
         self.clock = SteppedClock()
         self.build_engine = partial(MemoryEngine, build_task=partial(ReplayTask, replay=self, lines=lines))
         self.stop: Callable[[], None] = lambda: None
-        """Ends the run, which need not go on once something differs."""
+        """Stops the run; called at the first difference."""
         self._fault: ReplayError | None = None
         self._sent = {line.n: line for line in find_all(lines, Sent)}
         self._replies = {line.n: line for line in find_all(lines, Replied)}
         self._count = 0
 
     def note(self, message: str) -> ReplayError:
-        """Note a difference. Returns the error that tells the first one."""
+        """Note a difference, and return the error for the first one."""
         self._fault = self._fault or ReplayError(message)
         self.stop()
         return self._fault
 
     def compare(self, what: str, recorded: str, now: str) -> None:
-        """Note where two texts part."""
+        """Note the place where two texts differ, if they do."""
         if recorded != now:
             old, new = recorded.encode(), now.encode()
             pairs = enumerate(zip(old, new, strict=False))
@@ -56,7 +56,7 @@ class Replay(httpx2.AsyncBaseTransport):
             self.note(f"{what} differs from the recorded one at byte {place:,}: {texts}")
 
     def check(self, receipt: JsonObject) -> None:
-        """Raise ReplayError for the first difference, also of the result."""
+        """Raise ReplayError for the first difference, those of the result included."""
         if self._count < len(self._sent):
             self.note(f"{self._count} requests were sent, and {len(self._sent)} are recorded")
         recorded = cast("JsonObject", self._end.receipt)
@@ -87,7 +87,7 @@ class Replay(httpx2.AsyncBaseTransport):
         await self._finish(reply)
 
     async def _finish(self, reply: Replied) -> None:
-        """Do what the network did behind the last byte."""
+        """End the reply as it ended: at its time, with its error."""
         self.clock.reach(reply.at_s)
         name, words = reply.error or ("", "")
         if name == CANCELLED:
@@ -100,8 +100,8 @@ class Replay(httpx2.AsyncBaseTransport):
 
 
 class ReplayTask(RunTask):
-    """The task of a run that is done again. Its steps end as they did, and in the order in which they did; only those
-    that send requests are done."""
+    """A run that is replayed. Steps that send requests are executed; all others return their recorded outcomes, in the
+    recorded order."""
 
     def __init__(self, *task: Any, replay: Replay, lines: list[Line], **options: Any) -> None:
         super().__init__(*task, **options)
@@ -113,7 +113,7 @@ class ReplayTask(RunTask):
         ends = [anyio.Event() for _ in range(len(steps) + 1)]
         ends[0].set()
         self._steps = {step.key: (step, *pair) for step, pair in zip(steps, pairwise(ends), strict=True)}
-        """Each with the end of the one before it, and its own."""
+        """Each step with two events: that the step before it has ended, and that it has."""
 
     @override
     async def step(self, key: str, fn: Callable[[], Awaitable[Any]]) -> Any:

@@ -1,4 +1,4 @@
-"""A recording as a file: JSON lines, private, without secrets, written as things happen; and read again."""
+"""The file of a recording: JSON lines, readable by its owner only and without secrets, written as things happen."""
 
 import os
 from contextlib import suppress
@@ -15,12 +15,12 @@ from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.telemetry import Redactor
 
 VERSION = 2
-"""Of the form of a recording, that of the outcomes of steps included; no other one is read."""
+"""The version of the format, which includes the outcomes of steps. Other versions cannot be read."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: data only, checked when it is read."""
+    """A line, as plain data that is checked when it is read."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
     at_s: float = field(default=0.0, kw_only=True)
@@ -29,24 +29,24 @@ class Line:
 
 @dataclass(frozen=True)
 class Start(Line):
-    """The first line: what it takes to run it again."""
+    """The first line: all that a replay starts from."""
 
     program: str
     """The version of the program."""
     time: str
-    """When it was, ISO 8601."""
+    """The start of the run, ISO 8601."""
     run_id: str
     arguments: dict[str, JsonValue]
     """Those of `respond`."""
     config: Config
-    """Without servers, and without what may be secret."""
+    """Without servers, and without settings that can hold secrets."""
     version: int = VERSION
     kind: Literal["recording"] = "recording"
 
 
 @dataclass(frozen=True)
 class Sent(Line):
-    """A request as it left, without its headers and its query, where keys are."""
+    """A request as it was sent, without its headers and query: they hold keys."""
 
     n: int
     method: str
@@ -57,30 +57,30 @@ class Sent(Line):
 
 @dataclass(frozen=True)
 class Replied(Line):
-    """The reply to a request, once it has ended."""
+    """The reply to a request, written when it has ended."""
 
     n: int
     status: int | None
-    """None where there was none."""
+    """None without a reply."""
     headers: list[tuple[str, str]]
     body: str
-    """As it came, uncompressed."""
+    """Decompressed, with secrets blanked."""
     encoding: Literal["utf-8", "latin-1"]
-    """How `body` is turned into the bytes that came; latin-1 for bytes that are no UTF-8."""
+    """Turns `body` back into bytes; latin-1 for bytes that are not UTF-8."""
     head_s: float | None
-    """When its head was there; `at_s` is its end."""
+    """When its head had arrived; `at_s` is its end."""
     error: list[str] | None
-    """What kept it from its end: the name of the error, and its words."""
+    """The name and message of the error that cut it off."""
     kind: Literal["reply"] = "reply"
 
 
 @dataclass(frozen=True)
 class Step(Line):
-    """A step of the run, as it ended; not one that sends requests, for those are sent again."""
+    """A step that has ended. Steps that send requests are not recorded: a replay executes them."""
 
     key: str
     outcome: dict[str, JsonValue] | None
-    """None where the run ended first."""
+    """None if the run ended before the step did."""
     kind: Literal["step"] = "step"
 
 
@@ -94,7 +94,7 @@ class Told(Line):
 
 @dataclass(frozen=True)
 class End(Line):
-    """The last line: the result."""
+    """The last line: the result of `respond`."""
 
     receipt: dict[str, JsonValue]
     kind: Literal["end"] = "end"
@@ -106,16 +106,16 @@ READER: TypeAdapter[Line] = TypeAdapter(AnyLine)
 
 
 class Tape:
-    """A recording that is written. A line is in the file once `write` has returned, whatever happens then."""
+    """A recording that is being written. Each line is in the file as soon as `write` returns."""
 
     def __init__(self, path: Path, redact: Redactor, clock: Clock | None = None) -> None:
-        """Raises ConfigError where the file cannot be made; an existing one is not overwritten."""
+        """Raises ConfigError if the file exists or cannot be created."""
         self.redact = redact
         self._clock = clock or Clock()
         self._began: float | None = None
         self._path = path
         self._error: OSError | None = None
-        """Why it ends too early. No run is given up for that."""
+        """Why writing has stopped. It is raised at the end: no run is lost because a disk is full."""
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -134,13 +134,13 @@ class Tape:
             raise self._error
 
     def now(self) -> float:
-        """Count the seconds since it was first asked: since the first line."""
+        """Return the seconds since the first line."""
         now = self._clock.now()
         self._began = now if self._began is None else self._began
         return round(now - self._began, 6)
 
     def write(self, line: Line) -> None:
-        """Add a line, at this time and without secrets."""
+        """Add a line with the present time, its secrets blanked."""
         fields = vars(replace(line, at_s=self.now()))
         fields |= {name: value.model_dump(mode="json") for name, value in fields.items() if isinstance(value, Config)}
         cleaned: JsonObject = {name: self.redact.clean(value) for name, value in fields.items()}
@@ -153,7 +153,7 @@ class Tape:
 
 
 def read_tape(path: Path) -> list[Line]:
-    """Read a whole recording, from its Start to its End. Raises ConfigError: one sentence on what is wrong with it."""
+    """Read a complete recording, from Start to End. Raises ConfigError with one sentence about what is wrong."""
     try:
         return _read(path.read_bytes().removesuffix(b"\n").split(b"\n"))
     except OSError as error:
@@ -163,7 +163,7 @@ def read_tape(path: Path) -> list[Line]:
 
 
 def find_all(lines: list[Line], kind: type[L]) -> list[L]:
-    """List the lines of one kind, in order."""
+    """Return the lines of one kind, in order."""
     return [line for line in lines if isinstance(line, kind)]
 
 

@@ -145,7 +145,7 @@ class _OneCall(Generic[C]):
         return output
 
     async def _ask(self, question: Question) -> Answer:
-        """Ask whether the call may run: a step of its own, so that nobody is asked again who has answered."""
+        """Ask whether the call may run: a step of its own, so that nobody has to answer twice."""
         key = f"question:{self._key}"
         return await self._ctx.step(key, partial(self._answerer.ask, question))
 
@@ -156,8 +156,8 @@ class _OneCall(Generic[C]):
             return UNKNOWN
 
     async def _do(self, intend: Intend) -> CallOutput:
-        """Check the call, ask where it needs a yes, and send it: one step, so that its outcome stays the same whatever
-        is connected when the run is taken up or replayed. A call that waits for a yes has not been sent."""
+        """Check the call, ask for approval if it needs one, and send it. It is one step, so that its outcome stays the
+        same whatever is connected when the run is resumed or replayed. Until it is sent, it can be repeated."""
         send = await self._answerer.tools.prepare(self._terms.catalogue, self._call, self._ask)
         if not callable(send):
             return send

@@ -58,8 +58,8 @@ class Context(Protocol):
         ...
 
     async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
-        """Do `fn` as a step that is not done again once it has called what it is given; it may do steps of its own
-        before. Raises OutcomeUnknown where that was called before, and there is no outcome."""
+        """Do `fn` as a step that is not done again once it has called what it is given; `fn` may have steps of its
+        own. Raises OutcomeUnknown where that was called before, and there is no outcome."""
         ...
 
     def begin(self, transcript: Transcript) -> None:

@@ -21,7 +21,7 @@ KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
 """How many runs that have ended are kept, and how much text of theirs in all; the oldest goes first."""
 
 BuildTask: TypeAlias = Callable[..., RunTask]
-"""Called as `RunTask` is."""
+"""Builds the task of a run; called with the arguments of `RunTask`."""
 
 
 class _End(NamedTuple):

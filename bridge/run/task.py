@@ -65,7 +65,7 @@ class RunTask:
         return await fn()
 
     async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
-        """Do `fn`, as any other step."""
+        """Do `fn` as a step like any other."""
         return await self.step(key, partial(fn, _intend))
 
     def begin(self, transcript: Transcript) -> None:
