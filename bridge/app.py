@@ -4,7 +4,6 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from functools import partial
 from typing import Self, TypeAlias
 
 import anyio
@@ -31,7 +30,6 @@ from bridge.run.continuation import find_run
 from bridge.run.engine import Context, Execute, Listener
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.protocols import C, Tools
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
@@ -57,7 +55,6 @@ class Bridge(anyio.AsyncContextManagerMixin):
         transport: httpx2.AsyncBaseTransport | None = None,
         in_process: Mapping[str, InProcess] | None = None,
         connectors: Connectors | None = None,
-        listen_to: Callable[[Hub], Tools[C]] | None = None,
         build_engine: BuildEngine = MemoryEngine,
     ) -> None:
         """`children`: processes started before the event loop, by the key of their server.
@@ -65,7 +62,6 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `transport`: sends the requests to the upstream.
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
-        `listen_to`: wraps the connected servers before the runs get them.
         """
         redact = redact or Redactor(config.secrets())
         self._config = config
@@ -83,9 +79,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             connectors=connectors,
             on_change=self.server.note_change,
         )
-        self.execute: Execute = (
-            partial(self._respond, listen_to(self.hub)) if listen_to else partial(self._respond, self.hub)
-        )
+        self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""
         self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s)
         self._tasks: TaskGroup | None = None
@@ -175,12 +169,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
         return Admission(self._config, self.engine, is_stateless)
 
-    async def _respond(self, servers: Tools[C], ctx: Context, arguments: JsonObject) -> Ending:
+    async def _respond(self, ctx: Context, arguments: JsonObject) -> Ending:
         assert self.upstream
         body = Body(
             self._config,
             self.upstream,
-            servers,
+            self.hub,
             self.engine,
             self._clock,
             self._ask,

@@ -4,6 +4,8 @@ import asyncio
 import time
 
 import anyio
+import anyio.lowlevel
+from typing_extensions import override
 
 
 class Clock:
@@ -22,3 +24,32 @@ class Clock:
 
     def scope(self, deadline: float) -> anyio.CancelScope:
         return anyio.CancelScope(deadline=deadline)  # deadline may be math.inf
+
+
+class SteppedClock(Clock):
+    """Time that moves only by `reach`. A sleep returns at once."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._scopes: list[tuple[float, anyio.CancelScope]] = []
+
+    @override
+    def now(self) -> float:
+        return self._now
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        await anyio.lowlevel.checkpoint()
+
+    @override
+    def scope(self, deadline: float) -> anyio.CancelScope:
+        scope = anyio.CancelScope()
+        self._scopes.append((deadline, scope))
+        return scope
+
+    def reach(self, instant: float) -> None:
+        """Move to an instant, and cancel the scopes whose deadline has passed."""
+        self._now = max(self._now, instant)
+        for deadline, scope in self._scopes:
+            if deadline <= self._now:
+                scope.cancel()

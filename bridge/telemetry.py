@@ -27,6 +27,9 @@ SHORTEST_FORM = 6
 """The shortest encoded form that is blanked, in characters: pieces of base64 of a short secret occur everywhere."""
 
 
+_DELTA = re.compile(r'("delta"\s*:\s*")((?:[^"\\]|\\.)*)"')
+
+
 class Redactor:
     """Replaces known secret values, and their base64, URL and JSON encodings, by `***`."""
 
@@ -49,6 +52,12 @@ class Redactor:
                 return {self(name): self.clean(each) for name, each in value.items()}
             case _:
                 return value
+
+    def clean_stream(self, text: str) -> str:
+        """Blank the secrets in the text of a reply, also those that are split between the deltas of a stream."""
+        text = self(text)
+        pieces = "".join(match[2] for match in _DELTA.finditer(text))
+        return text if self(pieces) == pieces else _DELTA.sub(rf'\1{BLANK}"', text)
 
 
 def _encode_all(secret: str) -> set[str]:

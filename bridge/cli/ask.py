@@ -8,15 +8,17 @@ from contextlib import nullcontext
 
 import anyio
 
-from bridge.app import Bridge, choose_transport, make_run_id
+from bridge.app import Bridge, choose_transport
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import Config
 from bridge.json_text import JsonObject, encode
 from bridge.processes.children import Child
 from bridge.questions import say_yes
-from bridge.recording.record import Recorder
+from bridge.recording.record import RecordingTransport, record_runs
 from bridge.recording.tape import Tape
+from bridge.run.engine import Listener
+from bridge.run.memory import MemoryEngine
 from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
 
@@ -26,9 +28,8 @@ def ask(
 ) -> int:
     """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
     with Tape(options.record, redact) if options.record else nullcontext() as tape:
-        recorder = Recorder(tape) if tape else None
-        receipt = anyio.run(_run, options, config, redact, children, arguments, recorder)
-    return print_result(receipt, as_json=options.json)
+        receipt = anyio.run(_run, options, config, redact, children, arguments, tape)
+        return print_result(receipt, as_json=options.json)
 
 
 async def _run(
@@ -37,31 +38,31 @@ async def _run(
     redact: Redactor,
     children: Mapping[str, Child],
     arguments: JsonObject,
-    recorder: Recorder | None,
+    tape: Tape | None,
 ) -> JsonObject:
     with Terminal() as terminal:
-        upstream = config.upstream
         bridge = Bridge(
             config,
             environ=os.environ,
             children=children,
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
-            transport=recorder.listen_over(choose_transport(upstream)) if recorder and upstream else None,
-            listen_to=recorder.listen_to if recorder else None,
+            transport=RecordingTransport(choose_transport(config.upstream), tape) if tape and config.upstream else None,
+            build_engine=record_runs(tape, config) if tape else MemoryEngine,
         )
-        await bridge.admit(arguments)
-        run_id = make_run_id()
-        async with bridge:
-            terminal.set_status("waiting for the servers")
-            if recorder:
-                recorder.begin(run_id, arguments, config)
-            run = await bridge.run(arguments, terminal.show, run_id=run_id)
+        terminal.set_status("waiting for the servers")
+        return await run_once(bridge, arguments, terminal.show)
+
+
+async def run_once(
+    bridge: Bridge, arguments: JsonObject, listener: Listener | None = None, *, run_id: str | None = None
+) -> JsonObject:
+    """Do one run in a bridge of its own, and return the whole result."""
+    await bridge.admit(arguments)  # before any server is waited for
+    async with bridge:
+        run = await bridge.run(arguments, listener, run_id=run_id)
     assert run.ending
-    receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
-    if recorder:
-        recorder.end(receipt, run.events)
-    return receipt
+    return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
 
 
 def print_result(receipt: JsonObject, *, as_json: bool) -> int:

@@ -9,12 +9,12 @@ import httpx2
 from typing_extensions import override
 
 from bridge.app import Bridge
+from bridge.cli.ask import run_once
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.config.settings import Config
 from bridge.json_text import JsonObject, decode, encode
 from bridge.processes.children import Child
 from bridge.questions import ask_nobody
-from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
 
@@ -51,11 +51,7 @@ async def _run(
     config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject, first: FirstRequest
 ) -> JsonObject:
     bridge = Bridge(config, environ=os.environ, children=children, ask=ask_nobody, redact=redact, transport=first)
-    await bridge.admit(arguments)
-    async with bridge:
-        run = await bridge.run(arguments)
-    assert run.ending
-    return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
+    return await run_once(bridge, arguments)
 
 
 def _describe(receipt: JsonObject, first: FirstRequest) -> Iterator[str]:

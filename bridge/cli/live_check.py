@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
@@ -17,9 +17,8 @@ from bridge.clock import Clock
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
 from bridge.errors import ArgumentError, NotConfigured
 from bridge.json_text import JsonObject, encode
-from bridge.recording.lines import Found, Tried
 from bridge.recording.record import RecordingTransport
-from bridge.recording.tape import Tape
+from bridge.recording.tape import Line, Tape
 from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, LiveCheck, Outcome, unlearn
@@ -31,6 +30,26 @@ ASSUMED_PRICE = Price(input=5, output=20)
 """Per million tokens, for models without a price in the config; more than most cost."""
 FILE = Path("live-check.jsonl")
 VERDICTS = {"works": "ok", "does not": "error", "unknown": "warning"}
+
+
+@dataclass(frozen=True)
+class Tried(Line):
+    """The first line of the recording of a live check."""
+
+    program: str
+    time: str
+    base_url: str
+    model: str
+    kind: str = "live"
+
+
+@dataclass(frozen=True)
+class Found(Line):
+    """The last line: the outcome of each trial, and the settings of `upstream` that follow."""
+
+    outcomes: list[JsonObject]
+    settings: JsonObject
+    kind: str = "profile"
 
 
 def check_live(options: argparse.Namespace, config: Config, redact: Redactor) -> int:

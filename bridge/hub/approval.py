@@ -38,24 +38,24 @@ def decide(server: ServerConfig, tool: types.Tool) -> Approval:
             return "run" if is_free else "ask"
 
 
-async def ask_person(server: ServerConfig, tool: str, arguments: JsonObject, ask: Ask) -> Refusal | None:
-    """Ask the person whether a call may run; return None if it may, else the refusal."""
-    what, hint = f"{tool} of {server.key} was not run", _name_config_line(server, tool)
-    answer = await ask(ask_approval(server.key, tool, arguments))
+async def ask_person(server: str, tool: str, arguments: JsonObject, ask: Ask, *, config_line: str) -> Refusal | None:
+    """Ask the person whether a call may run; return None if it may, else the refusal, which names `config_line`."""
+    what = f"{tool} of {server} was not run"
+    answer = await ask(ask_approval(server, tool, arguments))
     if is_yes(answer):
         return None
     if answer["action"] == "unasked":
-        message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {hint}"
+        message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {config_line}"
         return Refusal("approval_required", message, message)
     note = f" ({answer['reason']})" if answer["reason"] else ""
     return Refusal(
         "declined",
         f"{what}: the user said no to this call. Do not make it again unless they ask for it",
-        f"{what}: the answer was no{note}. To allow it: {hint}",
+        f"{what}: the answer was no{note}. To allow it: {config_line}",
     )
 
 
-def _name_config_line(server: ServerConfig, tool: str) -> str:
+def quote_config_line(server: ServerConfig, tool: str) -> str:
     """Quote the config line that would let a tool run without a question."""
     if server.tools.decision(tool) == "ask":  # overrides `allow`
         return f'take it out of "mcpServers": {{"{server.key}": {{"tools": {{"ask": …}}}}}}'

@@ -12,7 +12,7 @@ import anyio.lowlevel
 from mcp import types
 
 from bridge.config.settings import BUILTIN, BUILTIN_NAMES, UpstreamConfig
-from bridge.hub.approval import Approval, decide
+from bridge.hub.approval import Approval, decide, quote_config_line
 from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
@@ -42,6 +42,10 @@ class BridgedTool:
     """Key of the server that owns it."""
     tool: types.Tool = field(repr=False)
     approval: Approval
+    config_line: str = field(repr=False)
+    """The config line that would let it run without a question."""
+    keeps_empty: bool
+    """True if its server wants empty arguments as the model gave them."""
     is_polling: bool
     """True if it may be called again and again with the same result."""
     encoded: str = field(repr=False)
@@ -85,6 +89,8 @@ class BridgedTool:
             "schema": cast("JsonObject", tool.input_schema),
             "is_harmless": is_harmless(tool),
             "approval": self.approval,
+            "config_line": self.config_line,
+            "keeps_empty": self.keeps_empty,
             "is_polling": self.is_polling,
             "function": self.encoded,
             "notes": list[Json](self.notes),
@@ -243,6 +249,8 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         member.key,
         tool,
         approval,
+        quote_config_line(member.server, tool.name),
+        member.server.keep_empty,
         member.server.tools.polls(tool.name),
         function.encoded,
         (*renamed, *function.notes),
@@ -268,6 +276,8 @@ def _restore(written: JsonObject) -> BridgedTool:
         str(written["server"]),
         tool,
         cast("Approval", written["approval"]),
+        str(written["config_line"]),
+        bool(written["keeps_empty"]),
         bool(written["is_polling"]),
         str(written["function"]),
         tuple(cast("list[str]", written["notes"])),

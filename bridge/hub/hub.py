@@ -112,7 +112,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         return restore_catalogue(described)
 
     async def prepare(self, catalogue: Catalogue, call: Call, ask: Ask) -> Send | CallOutput:
-        """Check a function call, and ask the person if it needs approval.
+        """Check a function call by the catalogue alone, and ask the person if it needs approval.
 
         Return a function that sends it to the tool's owner, or its output if it must not run. Never raises: a failure
         is an output that explains it to the model.
@@ -125,21 +125,21 @@ class Hub(anyio.AsyncContextManagerMixin):
             arguments = read_arguments(call.arguments)
         except ValueError as error:
             return bridged.fail("invalid_arguments", f"the arguments are not a JSON object: {error}")
-        owner = self._owners.get(bridged.server)
-        if owner is None:
-            return bridged.fail("server_unavailable", f"{bridged.server} is not in the config any more")
-        if not owner.server.keep_empty:
+        if not bridged.keeps_empty:
             arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
             return bridged.fail("invalid_arguments", wrong.message, **wrong.details)
-        if bridged.approval != "run" and (refusal := await ask_person(owner.server, bridged.tool.name, arguments, ask)):
-            notices: list[Notice] = [{"code": refusal.code, "message": refusal.notice}]
-            return {**bridged.fail(refusal.code, refusal.message), "notices": notices}
-        return partial(self._send, owner, bridged, arguments)
+        if bridged.approval == "ask":
+            line = bridged.config_line
+            if refusal := await ask_person(bridged.server, bridged.tool.name, arguments, ask, config_line=line):
+                notices = [Notice(code=refusal.code, message=refusal.notice)]
+                return {**bridged.fail(refusal.code, refusal.message), "notices": notices}
+        return partial(self._send, bridged, arguments)
 
-    async def _send(
-        self, owner: Member, bridged: BridgedTool, arguments: JsonObject, options: CallOptions
-    ) -> CallOutput:
+    async def _send(self, bridged: BridgedTool, arguments: JsonObject, options: CallOptions) -> CallOutput:
+        owner = self._owners.get(bridged.server)
+        if owner is None:
+            return bridged.fail("server_unavailable", f"{bridged.server} is not in the config any more")
         try:
             result = await owner.call(bridged.tool, arguments, options)
         except CallFailed as failure:

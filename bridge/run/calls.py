@@ -155,9 +155,8 @@ class _CallInFlight(Generic[C]):
         return await self._ctx.step(key, partial(self._answerer.ask, question))
 
     async def _send_once(self, send: Send) -> CallOutput:
-        key = f"call:{self._key}"
         try:
-            return await self._ctx.step_once(key, partial(self._send, send))
+            return await self._ctx.step_once(f"call:{self._key}", partial(self._send, send))
         except OutcomeUnknown:
             return UNKNOWN
 

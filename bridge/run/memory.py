@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,6 +20,9 @@ KEPT_S = 86_400.0
 KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
 """How many ended runs are kept, and how many characters in all. The oldest is dropped first."""
 
+BuildTask: TypeAlias = Callable[..., RunTask]
+"""Builds the task of a run; called with the arguments of `RunTask`."""
+
 
 class _End(NamedTuple):
     time: float
@@ -32,11 +35,20 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     A run that somebody waited for, and nobody has for `orphan_s` seconds, is stopped.
     """
 
-    def __init__(self, body: Execute, clock: Clock, *, orphan_s: float, kept_chars: int = KEPT_CHARS) -> None:
+    def __init__(
+        self,
+        body: Execute,
+        clock: Clock,
+        *,
+        orphan_s: float,
+        kept_chars: int = KEPT_CHARS,
+        build_task: BuildTask = RunTask,
+    ) -> None:
         self._body = body
         self._clock = clock
         self._orphan_s = orphan_s
         self._kept_chars = kept_chars
+        self._build_task = build_task
         self._runs: dict[str, Run] = {}
         self._live: dict[str, RunTask] = {}
         self._undelivered: dict[str, Run] = {}
@@ -60,7 +72,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         assert self._tasks
         if run_id not in self._runs:
             run = Run(run_id, principal, arguments)
-            task = RunTask(run, self._clock, on_parted=self._note_parting)
+            task = self._build_task(run, self._clock, on_parted=self._note_parting)
             self._runs[run_id], self._live[run_id], self._undelivered[run_id] = run, task, run
             self._tasks.start_soon(self._drive, task, name=f"run {run_id}")
         return self._runs[run_id]

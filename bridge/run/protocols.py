@@ -72,6 +72,6 @@ class Tools(Protocol[C]):
         ...
 
     async def prepare(self, catalogue: C, call: Call, ask: Ask) -> Send | CallOutput:
-        """Check a call, and ask the person where it needs a yes. Returns what sends it, or its output where it must
-        not run. Never raises but for cancellation."""
+        """Check a call by the catalogue alone, and ask the person where it needs a yes. Returns what sends it, or its
+        output where it must not run. Never raises but for cancellation."""
         ...

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -62,9 +63,9 @@ class RunTask:
         """Do `fn`, and record nothing."""
         return await fn()
 
-    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:  # noqa: ARG002
-        """Do `fn`, and record nothing."""
-        return await fn(_intend)
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
+        """Do `fn` as a step like any other."""
+        return await self.step(key, partial(fn, _intend))
 
     def begin(self, transcript: Transcript) -> None:
         """Begin the conversation."""

@@ -1,6 +1,8 @@
 """`ask --record` and `ask --replay` as a person types them."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +46,16 @@ async def test_a_run_is_recorded_without_secrets_and_replayed_without_anything_e
     assert again.code == done.code == 0
     assert again.stdout == done.stdout.replace(SECRET, "***")
     assert "! asking again in" in again.stderr
-    assert again.stderr.count("✓ shop__echo") == 2
+    assert find_ends(again) == find_ends(done)
     [answer] = (await run(capfd, "ask", "--replay", str(file))).stdout.splitlines()
     assert answer == "done, ***"
+
+
+def find_ends(done: Done) -> list[str]:
+    """The lines about the two calls that have ended: each says how long it took."""
+    ends = [line.replace(SECRET, "***") for line in done.stderr.splitlines() if "✓ shop__echo" in line]
+    assert len(ends) == 2
+    return ends
 
 
 async def test_a_changed_recording_is_one_line_that_shows_where_and_exits_1(
@@ -54,7 +63,7 @@ async def test_a_changed_recording_is_one_line_that_shows_where_and_exits_1(
 ) -> None:
     file = tmp_path / "run.jsonl"
     await run(capfd, "ask", "Compute 2 + 3", "--offline", "--record", str(file))
-    file.write_text(file.read_text(encoding="utf-8").replace("2 + 3", "2 + 4", 1), encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8").replace("2 + 3", "2 + 4", 2), encoding="utf-8")
     done = await run(capfd, "ask", "--replay", str(file))
     assert (done.code, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1].startswith("mcp-responses-bridge: request 1 differs from the recorded one at")
@@ -91,3 +100,25 @@ async def test_what_never_began_leaves_no_recording(tmp_path: Path, capfd: pytes
     file = tmp_path / "run.jsonl"
     done = await run(capfd, "ask", "hello", "--previous", "r", "--config", str(config), "--record", str(file))
     assert (done.code, file.exists()) == (2, False)
+
+
+async def test_a_disk_that_is_full_costs_the_recording_and_not_the_answer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, write, lines = tmp_path / "run.jsonl", os.write, list[bytes]()
+
+    def write_little(descriptor: int, data: bytes) -> int:
+        lines.append(bytes(data))
+        if len(lines) > 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", write_little)
+        done = await run(capfd, "ask", "Compute 2 + 3", "--offline", "--record", str(file))
+    assert (done.code, done.stderr.splitlines()[-1].endswith("cannot be written: No space left on device")) == (1, True)
+    assert "5" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert file.read_bytes() == b"".join(lines[:4])
+    again = await run(capfd, "ask", "--replay", str(file))
+    assert "it breaks off at line 4, before its run had ended" in again.stderr

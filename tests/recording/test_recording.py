@@ -13,15 +13,17 @@ import pytest
 from mcp.server.mcpserver import MCPServer
 
 from bridge.app import Bridge
+from bridge.cli.ask import run_once
+from bridge.cli.replay import play
 from bridge.clock import Clock
 from bridge.config.settings import Config, Limits, ServerConfig, ToolSearch, UpstreamConfig
 from bridge.errors import ConfigError, ReplayError
+from bridge.events import RunEnded, read_event
 from bridge.json_text import JsonObject
-from bridge.questions import ask_nobody
-from bridge.recording.record import Recorder
+from bridge.questions import ask_nobody, is_yes, say_yes
+from bridge.recording.record import RecordingTransport, record_runs
 from bridge.recording.replay import Replay
 from bridge.recording.tape import Tape, read_tape
-from bridge.run.receipt import build_receipt
 from bridge.telemetry import Redactor
 from bridge.upstream.transport import open_transport
 from tests.fakes.clock import VirtualClock, until
@@ -104,6 +106,8 @@ CASES = {
     "with equal calls, run one after another": Case(
         responds(*(adding(1, 1, "same") for _ in range(4))), ANSWER, limits={"max_parallel": 2}
     ),
+    "with calls that somebody has approved": Case(responds(*BOTH), ANSWER, ask=say_yes, approval="always"),
+    "with calls that nobody has approved": Case(responds(*BOTH), ANSWER, approval="always"),
     "with an output that is read on": Case(
         responds(call("s__tell", {"length": 500}, call_id="a")),
         responds(call("read_output", {"id": 1, "offset": 3000}, call_id="b")),
@@ -147,7 +151,7 @@ def build_config(base_url: str, options: Mapping[str, Any]) -> Config:
         upstream=UpstreamConfig(
             base_url=base_url, model="m", api_key="sk-key-0123456789", **options.get("upstream", {})
         ),
-        servers=(ServerConfig(key="s", command="in this process", require_approval="never"),),
+        servers=(ServerConfig(key="s", command="in this process", require_approval=options.get("approval", "never")),),
         limits=Limits(**options.get("limits", {})),
         tool_search=ToolSearch(**options.get("tool_search", {})),
         builtin_tools=False,
@@ -160,46 +164,24 @@ async def record(file: Path, script: Sequence[Answer], redact: Redactor, **optio
     clock = options.pop("clock", None) or Clock()
     async with ScriptedUpstream(script) as upstream:
         config = build_config(upstream.base_url, options)
-        assert config.upstream
         with Tape(file, redact, clock) as tape:
-            recorder = Recorder(tape)
             bridge = Bridge(
                 config,
                 environ=os.environ,
                 clock=clock,
-                ask=ask_nobody,
+                ask=options.get("ask", ask_nobody),
                 in_process={"s": build_server()},
-                transport=recorder.listen_over(open_transport(upstream.base_url)),
-                listen_to=recorder.listen_to,
+                transport=RecordingTransport(open_transport(upstream.base_url), tape),
+                build_engine=record_runs(tape, config),
             )
-            async with bridge:
-                recorder.begin("run_1", arguments, config)
-                run = await bridge.run(arguments, run_id="run_1")
-            assert run.ending
-            receipt = build_receipt(run.run_id, run.events, run.ending, limit_chars=10**9)
-            recorder.end(receipt, run.events)
+            receipt = await run_once(bridge, arguments, run_id="run_1")
     return receipt, [request.body.decode() for request in upstream.requests]
 
 
-async def play(file: Path) -> Json:
+async def play_file(file: Path) -> Json:
     """The result of the recorded run; nothing is there but the file."""
-    played = Replay(read_tape(file))
-    bridge = Bridge(
-        played.config,
-        environ={},
-        clock=played.clock,
-        ask=ask_nobody,
-        transport=played.transport,
-        listen_to=lambda _: played.tools,
-    )
     with anyio.fail_after(20):
-        async with bridge:
-            run = await bridge.run(played.arguments, run_id=played.run_id)
-    assert run.ending
-    events = [played.give_back_time(event) for event in run.events]
-    receipt = build_receipt(run.run_id, events, run.ending, limit_chars=10**9)
-    played.check(receipt)
-    return receipt
+        return await play(Replay(read_tape(file)))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -211,7 +193,7 @@ async def test_a_recorded_run_is_run_again_with_the_same_requests_and_the_same_r
     assert receipt["status"] == case.status
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     assert [line["body"] for line in lines if line["kind"] == "request"] == bodies
-    assert await play(file) == receipt
+    assert await play_file(file) == receipt
 
 
 async def test_the_recording_is_private_and_its_lines_are_whole_while_the_run_goes_on(tmp_path: Path) -> None:
@@ -223,8 +205,26 @@ async def test_the_recording_is_private_and_its_lines_are_whole_while_the_run_go
         await until(lambda: file.exists() and file.read_bytes().count(b'"kind":"request"') == 2)
         kinds = [json.loads(line)["kind"] for line in file.read_text(encoding="utf-8").splitlines()]
         held.set()
-    assert kinds == ["recording", "catalogue", "request", "reply", *["call"] * 2, *["result"] * 2, "request"]
+    assert kinds[:6] == ["recording", "step", "step", "event", "request", "reply"]
+    assert sorted(kinds[6:]) == [*["event"] * 6, "request", "step", "step"]
+    assert kinds[-1] == "request"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_the_recording_has_every_event_and_what_the_person_has_answered(tmp_path: Path) -> None:
+    file = tmp_path / "run.jsonl"
+    await record(file, [responds(*BOTH), ANSWER], Redactor(), ask=say_yes, approval="always")
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    events = [line["event"] for line in lines if line["kind"] == "event"]
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    assert isinstance(read_event(events[-1]), RunEnded)
+    steps = {line["key"]: line["outcome"] for line in lines if line["kind"] == "step"}
+    assert steps.keys() == {
+        "input",
+        "begin",
+        *(f"{step}:1:{index}" for step in ("question", "call") for index in (0, 1)),
+    }
+    assert is_yes(steps["question:1:0"])
 
 
 async def test_no_secret_is_in_the_file_and_it_is_run_again_all_the_same(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ async def test_no_secret_is_in_the_file_and_it_is_run_again_all_the_same(tmp_pat
     assert "sk-key" not in text
     assert "canary" not in text
     assert "kumquat" not in text
-    assert (await play(file))["output_text"] == "It is ***."
+    assert (await play_file(file))["output_text"] == "It is ***."
 
 
 def delta(text: str) -> Json:
@@ -265,24 +265,45 @@ def write(file: Path, lines: list[Json]) -> Path:
     return file
 
 
+def find_step(lines: list[Json], key: str) -> Json:
+    return next(line for line in lines if line["kind"] == "step" and line["key"] == key)
+
+
+def find_event(lines: list[Json], **fields: Any) -> Json:
+    events = [line["event"] for line in lines if line["kind"] == "event"]
+    return next(event for event in events if event.items() >= fields.items())
+
+
 CHANGES: dict[str, tuple[Callable[[list[Json]], object], str]] = {
     "another prompt": (
-        lambda lines: lines[0]["arguments"].update(input="subtract them"),
-        r"request 1 differs from the recorded one at byte [\d,]+: recorded .*add them.*, now .*subtract them",
+        lambda lines: find_step(lines, "input")["outcome"]["transcript"].update(items=["{}"]),
+        r"request 1 differs from the recorded one at byte [\d,]+: recorded .*add them.*, now ",
+    ),
+    "another parameter": (
+        lambda lines: lines[0]["arguments"].update(temperature=1),
+        r"request 1 differs from the recorded one at byte [\d,]+: recorded .*, now .*temperature",
     ),
     "another output": (
-        lambda lines: find(lines, "result", 2).update(output="10"),
-        r"request 2 differs from the recorded one at byte [\d,]+: recorded ",
+        lambda lines: find_step(lines, "call:1:1")["outcome"].update(output="10"),
+        r"request 2 differs from the recorded one at byte [\d,]+: recorded '.*9.*', now '.*10",
     ),
     "other arguments of a call": (
-        lambda lines: find(lines, "call", 2).update(arguments='{"a":4,"b":6}'),
-        r"call 2 was s__add\(.*6.*\) \[call_2\] when it was recorded, and is s__add\(.*5.*\) \[call_2\] now",
+        lambda lines: find_event(lines, type="call.started", index=1).update(arguments='{"a":4,"b":6}'),
+        r"call 2 of turn 1 differs from the recorded one at byte \d+: recorded '.*6.*\[call_2]', now '.*5.*\[call_2]'",
+    ),
+    "a call that was not made": (
+        lambda lines: find_event(lines, type="call.started", index=1).update(index=2),
+        r"call 2 of turn 1 differs from the recorded one at byte 0: recorded nothing, now 's__add\(.*",
+    ),
+    "another address": (
+        lambda lines: find(lines, "request", 2).update(path="/v2/responses"),
+        "request 2 differs from the recorded one at byte [\\d,]+: recorded '.*/v2/responses', now '.*/v1/responses'",
     ),
     "another answer": (
         lambda lines: lines[-1]["receipt"].update(output_text="5 and 8"),
-        "the result differs from the recorded one in output_text, at byte 7: recorded .*8.*, now .*9",
+        "output_text of the result differs from the recorded one at byte 7: recorded .*8.*, now .*9",
     ),
-    "a call less": (lambda lines: lines.remove(find(lines, "result", 2)), "call 2 is s__add.* not in the recording"),
+    "a call less": (lambda lines: lines.remove(find_step(lines, "call:1:1")), "step call:1:1 is not in the recording"),
     "a request less": (
         lambda lines: lines.remove(find(lines, "request", 2)),
         "request 2 is sent, and only 1 are recorded",
@@ -302,22 +323,22 @@ async def test_what_comes_out_otherwise_is_an_error_that_shows_where(
     make, words = CHANGES[change]
     make(lines)
     with pytest.raises(ReplayError, match=words):
-        await play(write(tmp_path / "changed.jsonl", lines))
+        await play_file(write(tmp_path / "changed.jsonl", lines))
 
 
 FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut in a line": (lambda data: data[:-200], "it breaks off at line 11, before its run had ended"),
-    "cut between lines": (lambda data: data[: data[:-1].rindex(b"\n") + 1], "it breaks off at line 10, before"),
+    "cut in a line": (lambda data: data[:-200], "it breaks off at line 19, before its run had ended"),
+    "cut between lines": (lambda data: data[: data[:-1].rindex(b"\n") + 1], "it breaks off at line 18, before"),
     "of another version": (
-        lambda data: data.replace(b'"version":1', b'"version":2', 1),
-        "it is a recording of version 2, and only version 1 can be read",
+        lambda data: data.replace(b'"version":2', b'"version":1', 1),
+        "it is a recording of version 1, and only version 2 can be read",
     ),
     "something else": (lambda _: b"hello", "it is not a recording of `ask`"),
     "empty": (lambda _: b"", "it is not a recording of `ask`"),
-    "with a broken line": (lambda data: data.replace(b'"functions"', b'functions"', 1), "line 2 is not one of a recor"),
+    "with a broken line": (lambda data: data.replace(b'"outcome"', b'outcome"', 1), "line 2 is not one of a recording"),
     "with a line of another kind": (
         lambda data: data.replace(b'"status":200', b'"status":"fine"', 1),
-        "line 4 is not one of a recording: status: Input should be a valid integer",
+        "line 6 is not one of a recording: status: Input should be a valid integer",
     ),
     "with a wrong setting": (lambda data: data.replace(b'"max_turns":10', b'"max_turns":0', 1), "limits.max_turns"),
 }
@@ -330,7 +351,7 @@ async def test_a_file_that_cannot_be_played_is_one_sentence_about_it(fault: str,
     broken = tmp_path / "broken.jsonl"
     broken.write_bytes(make((tmp_path / "whole.jsonl").read_bytes()))
     with pytest.raises(ConfigError) as raised:
-        await play(broken)
+        await play_file(broken)
     assert raised.value.message.startswith(f"--replay {broken}: ")
     assert words in raised.value.message
     assert len(raised.value.message.splitlines()) == 1
