@@ -13,7 +13,7 @@ from bridge.cli.exits import FAILED
 from bridge.config.load import load
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config, ServerConfig
 from bridge.errors import ArgumentError, ConfigError, NotConfigured
-from bridge.items import JsonObject
+from bridge.json_text import JsonObject
 from bridge.processes.children import Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
 

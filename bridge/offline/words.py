@@ -1,41 +1,36 @@
-"""Reads a text as tokens: what can be an argument, and words as the concepts that English and Chinese share."""
+"""Reads a message as tokens: what can be an argument, and between those the terms that a search for tools reads."""
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
 from typing import NamedTuple
 from zoneinfo import available_timezones
 
-_LINES = re.findall("(?m)^([^#]+?): (.+)", files("bridge.offline").joinpath("glossary.txt").read_text(encoding="utf-8"))
-_GLOSSARY: dict[str, str] = {word: concept for concept, words in _LINES for word in words.split(", ")}
-_PHRASES = sorted((word for word in _GLOSSARY if not re.fullmatch("[a-z]+", word)), key=len, reverse=True)
+from bridge.search.terms import READER, read_line, stem
+from bridge.search.values import KINDS, compile_kinds
+
+_LINES = re.findall("(?m)^([^#]+?): (.+)", files("bridge.offline").joinpath("values.txt").read_text(encoding="utf-8"))
+_VALUES = {term: value for value, words in _LINES for terms in read_line(words) for term in terms}
+_READER = READER.extend(_VALUES.keys())
 _ZONES = {zone.partition("/")[2]: zone for zone in sorted(available_timezones()) if zone.count("/") == 1}
 """By the last part, which names a place: `Lisbon`."""
-_NUMBER = r"-?\d+(?:\.\d+)?"
 _KINDS = {
-    "quoted": r"\"[^\"]+\"|`[^`]+`|“[^”]+”|「[^」]+」|《[^》]+》|\B'[^']+'\B",
-    "url": r"https?://[^\s\"'<>,。;)，；）]+",
-    "email": r"[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64})+",
-    "date": r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?)?",
-    "time": r"\d{1,2}:\d\d",
-    "timezone": r"\b[A-Z][a-z]+/[A-Z]\w+|\bUTC\b",
-    "path": r"(?:~|\.{1,2}|(?<![\w/]))/[\w./-]*\w|\b\w[\w./-]{0,99}\.[A-Za-z]\w{0,4}\b",
-    "stop": r"[\n;。!?；！？]+(?:\s*\d{1,2}[.、)）](?!\d))?|\.(?!\S)|\bthen\b|然后",
     "code": r"\b[A-Za-z]+-?\d[\w-]*",
-    "min": rf"{_NUMBER}(?=[-~–]\d|\s*(?:to|and|到|至|和)\s*\d)",
-    "max": rf"(?:(?<=\d[-~–到至和])|(?<=\d [到至和] )|(?<=\d to )|(?<=\d and )){_NUMBER}",
-    "number": rf"(?<![\w.]){_NUMBER}",
+    "stop": r"[\n;。!?；！？]+(?:\s*\d{1,2}[.、)）](?!\d))?|\.(?!\S)|\bthen\b|然后",
+    "min": r"-?\d+(?:\.\d+)?(?=[-~–]\d|\s*(?:to|and|到|至|和)\s*\d)",
+    "max": r"(?:(?<=\d[-~–到至和])|(?<=\d [到至和] )|(?<=\d to )|(?<=\d and ))-?\d+(?:\.\d+)?",
+    "number": r"(?<![\w.])-?\d+(?:\.\d+)?",
     "comma": r"[,、，]|\band\b|并且?|和|以及",
-    "phrase": rf"(?i:{'|'.join(map(re.escape, _PHRASES))})(?![A-Za-z])",
+    "word": r"\*\*|[+×÷^]| [-*/] ",
     "name": r"(?<=[a-z,:] )[A-Z][\w'-]*(?: [A-Z][\w'-]*)*",
-    "word": r"[A-Za-z]+|[\u3400-\u9fff]",
 }
-"""What a token can be, the first that fits. A phrase is what the glossary knows and is not one English word."""
-_TOKEN = re.compile("(?a)" + "|".join(f"(?P<{kind}>{pattern})" for kind, pattern in _KINDS.items()))
+"""Besides the values of a search: numbers and names, looser codes, and what ends a part."""
+_KIND = compile_kinds(KINDS | _KINDS)
 
 
 class Token(NamedTuple):
-    """A stretch of text: its kind, what is written (without quotes), its concept or stem, and which one it is."""
+    """A stretch of text: its kind, what is written (without quotes), its term or value, and which one it is."""
 
     kind: str
     text: str
@@ -43,27 +38,32 @@ class Token(NamedTuple):
     place: int
 
 
-def read(text: str) -> tuple[Token, ...]:
+def read(text: str) -> list[Token]:
     """All tokens of `text` but the words that mean nothing by themselves."""
     unquoted = re.sub(r"([\"'`])([^\s\"'`]*(?:[/@]|\.[a-z])[^\s\"'`]*)\1", r"\2", text)
-    tokens = [_token(match, place) for place, match in enumerate(_TOKEN.finditer(unquoted))]
-    return tuple(token for token in tokens if token.term != "-")
+    return [Token(*_read(*part), place) for place, part in enumerate(_split(f"{unquoted}\n"))]
 
 
 @lru_cache(maxsize=4096)
 def terms(text: str) -> frozenset[str]:
-    """The concepts and stems in `text`; an identifier is read as the words it is made of."""
-    spaced = re.sub(r"[_-]+|(?<=[a-z])(?=[A-Z])", " ", text)
-    return frozenset(token.term for token in read(spaced.lower()) if token.kind != "number")
+    """The terms and values in `text`."""
+    return frozenset(_VALUES.get(term, term) for term in _READER.read(text))
 
 
-def _token(match: re.Match[str], place: int) -> Token:
-    kind, text = str(match.lastgroup), match.group().strip("\"'`“”「」《》")
-    if kind not in ("phrase", "name", "word"):
-        return Token("number" if kind in ("min", "max") else kind, text, f"~{kind}", place)
-    word = text.lower()
-    stem = re.sub("(?<=[a-z]{3})(?:ing|ed|es|s|e)$", "", word)
-    term = _GLOSSARY.get(word) or _GLOSSARY.get(re.sub("[sd]$", "", word)) or _GLOSSARY.get(stem, stem)
-    term = _ZONES.get(text.replace(" ", "_"), term) if kind == "name" else term
+def _split(text: str) -> Iterator[tuple[str, str]]:
+    """Kind and text of all that there is up to the last stop."""
+    end = 0
+    for match in _KIND.finditer(text):
+        yield from (("word", term) for term in _READER.read(text[end : match.start()]))
+        yield str(match.lastgroup), match[0]
+        end = match.end()
+
+
+def _read(kind: str, text: str) -> tuple[str, str, str]:
+    """Kind, text and term of one part."""
+    if kind not in ("word", "name"):
+        return "number" if kind in ("min", "max") else kind, text.strip("\"'`“”「」《》"), f"~{kind}"
+    stems = " ".join(map(stem, re.findall(r"\w+", text))) if kind == "name" else text.strip()
+    term = _ZONES.get(text.replace(" ", "_")) or _VALUES.get(stems, stems)
     kind = "number" if term.isdigit() else "timezone" if "/" in term else kind
-    return Token(kind, term if kind == "number" else text, term, place)
+    return kind, term if kind == "number" else text, term

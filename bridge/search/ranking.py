@@ -1,4 +1,4 @@
-"""Ranks tools by how well they fit a wish (a search query), and decides when none does."""
+"""Ranks tools by how well they fit a wish in words; can say that none does."""
 
 import math
 import re
@@ -11,67 +11,72 @@ from typing import NamedTuple
 from bridge.search.terms import find_alternatives, is_chinese, read_terms, read_wish
 
 FIELDS = {"name": 3.0, "owner": 3.0, "title": 1.5, "lead": 2.5, "rest": 0.4, "arguments": 0.6}
-"""The weight of a word in each field; `lead` is the first sentence of a description."""
+"""How much a word counts by where it stands; `lead` is the first sentence of a description."""
 LEAD_CHARS, REST_CHARS = 200, 150
-"""Characters of a description that are read: of its first sentence, and of what follows."""
+"""How much of a description is read."""
 K1, B = 1.0, 0.4
-"""Parameters of BM25: `K1` limits the gain of repeated words, `B` is the penalty for long fields."""
-REPEAT_GAIN = 0.2
-"""The share of its score that a second word of the same meaning adds."""
+"""BM25: how soon a word said again adds nothing, and how much a long field is held against a tool."""
+MORE = 0.2
+"""What a second word of the same meaning adds."""
 NAME_BONUS = 0.6
-"""The bonus of a tool whose whole name is in the wish: it ranks `create_issue` before `create_issue_note`."""
+"""What a tool gains whose whole name is in the wish: `create_issue` before `create_issue_note`."""
 OWNER_BONUS = 0.4
-"""The bonus of a tool whose owner is named in the wish: "GitHub" does not mean GitLab."""
-MAX_WEIGHT, UNKNOWN, UNKNOWN_PAIR = 3.5, 4.0, 2.8
-"""Weights in a wish: of the rarest word (the maximum), of a word that no tool has, and of such a pair of Chinese
-characters, which is about half a word."""
-THRESHOLD = 1.08
-"""The least that the best tool must cover of a wish: the weight of the covered words, divided by the square root of the
-wish's whole weight. That is half of a short wish, a smaller share of a long one, and never a single common word. Below
-it, no tool fits."""
+"""What a tool gains whose owner is named: who says GitHub does not mean GitLab."""
+HEAVIEST, UNKNOWN, UNKNOWN_PAIR = 3.5, 4.0, 2.8
+"""What the rarest word of a wish weighs, one that no tool has, and a pair of Chinese characters, being half a word."""
+ENOUGH = 1.08
+"""What the best tool must cover of a wish, by weight and over the root of the weight of all of it: half of a short
+wish, a smaller share of a long one, never a single common word. Below it none fits."""
 
-ASSUMED_TOOLS = 500
-"""The least number of tools assumed when the rarity of a word is computed: in a catalogue of two tools, no word would
-be rare."""
+MANY = 500
+"""Tools in a catalogue from which the commonness of its words can be told: of two tools one in two has every word."""
 
 _SENTENCE_END = re.compile(r"\.\s|\n|。")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A tool, as it is indexed."""
+    """What is known of one tool."""
 
     name: str
-    """The model name, which a search returns."""
+    """The model name: what a search answers with."""
     owner: str
     plain_name: str
     title: str
     description: str
     arguments: Sequence[str]
-    """The names of its arguments."""
+    """Names of its arguments."""
 
     @cached_property
     def terms(self) -> Mapping[str, Sequence[str]]:
-        """The terms of each field. Reading them is most of the work of making an index, and can be done beforehand."""
-        lead, rest = _split_description(self.description)
+        """By field. Most of the time that an index takes is this, and it can be done before."""
+        lead, rest = _split(self.description)
         texts = (self.plain_name, self.owner, self.title, lead, rest, " ".join(self.arguments))
         return {field: list(read_terms(text)) for field, text in zip(FIELDS, texts, strict=True)}
 
 
+class Fit(NamedTuple):
+    """How well a tool fits a wish."""
+
+    score: float
+    share: float
+    """What it covers of the wish, as `ENOUGH` has it."""
+
+
 class _Hits(NamedTuple):
-    """The tools that contain a word of a wish or a synonym of it, by index."""
+    """The tools that have a word of a wish, or another word for it, by their places."""
 
     scores: Mapping[int, float]
     names: Mapping[int, float]
-    """How well a word of each tool's name matches."""
+    """How well a part of their names says it."""
     spread: float
-    """The number of these tools; one that has only a synonym counts for less than one."""
+    """How many they are, those counting less that have another word for it."""
 
 
 class Index:
-    """A search index over tools: BM25 over weighted fields, with synonyms.
+    """Tools that can be ranked: BM25 over weighted fields, where words that mean the same count as one.
 
-    Made once for a catalogue, and from nothing else, so that a search gives the same result everywhere.
+    Made once for a catalogue and from it alone, so that a search is the same everywhere.
     """
 
     def __init__(self, entries: Iterable[Entry]) -> None:
@@ -79,54 +84,61 @@ class Index:
         brands = _find_brands(entries)
         fields = [_read_fields(entry, brands[entry.owner]) for entry in entries]
         self._names = [entry.name for entry in entries]
-        self._name_terms = [_join_phrases(each["name"]) for each in fields]
+        self._said = [_find_parts(each["name"]) for each in fields]
         self._owners = [frozenset(each["owner"]) for each in fields]
-        self._postings = _build_postings(fields)
+        self._postings = _count(fields)
 
     def rank(self, wish: str) -> list[str]:
-        """Return the names of the tools that fit, best first; none where no tool covers enough of the wish."""
-        terms = read_wish(wish, self._postings)
+        """The names of the tools that fit, best first; none where no tool covers enough of the wish."""
+        fits = self.weigh(read_wish(wish, self._postings))
+        return list(fits) if fits and next(iter(fits.values())).share >= ENOUGH else []
+
+    def knows(self, term: str) -> bool:
+        """Whether it is said of a tool."""
+        return term in self._postings
+
+    def weigh(self, terms: Sequence[str]) -> dict[str, Fit]:
+        """The tools that have to do with a wish of these terms, by name, best first."""
         scores: dict[int, float] = defaultdict(float)
         covered: dict[int, float] = defaultdict(float)
         named: dict[int, float] = defaultdict(float)
         whole = 0.0
         for term in terms:
             hits = self._find(term)
-            idf = math.log(1 + (max(len(self._names), ASSUMED_TOOLS) - hits.spread + 0.5) / (hits.spread + 0.5))
-            weight = min(idf, MAX_WEIGHT) if hits.scores else UNKNOWN_PAIR if is_chinese(term) else UNKNOWN
+            idf = math.log(1 + (max(len(self._names), MANY) - hits.spread + 0.5) / (hits.spread + 0.5))
+            weight = min(idf, HEAVIEST) if hits.scores else UNKNOWN_PAIR if is_chinese(term) else UNKNOWN
             whole += weight
-            for index, score in hits.scores.items():
-                scores[index] += idf * score
-                covered[index] += weight * score
-            for index, share in hits.names.items():
-                named[index] += share
-        for index in scores:
-            share = min(1, named[index] / max(1, len(self._name_terms[index])))
-            covered[index] *= 1 + NAME_BONUS / 2 * share
-            scores[index] *= (1 + NAME_BONUS * share) * (1 + OWNER_BONUS * self._is_owned(index, terms))
-        ranked = sorted(scores, key=lambda index: (-scores[index], self._names[index]))
-        fits = bool(ranked) and covered[ranked[0]] >= THRESHOLD * math.sqrt(whole)
-        return [self._names[index] for index in ranked] if fits else []
+            for place, score in hits.scores.items():
+                scores[place] += idf * score
+                covered[place] += weight * score
+            for place, share in hits.names.items():
+                named[place] += share
+        for place in scores:
+            share = min(1, named[place] / max(1, len(self._said[place])))
+            covered[place] *= 1 + NAME_BONUS / 2 * share
+            scores[place] *= (1 + NAME_BONUS * share) * (1 + OWNER_BONUS * self._is_owned(place, terms))
+        ranked = sorted(scores, key=lambda place: (-scores[place], self._names[place]))
+        return {self._names[place]: Fit(scores[place], covered[place] / math.sqrt(whole)) for place in ranked}
 
-    def _is_owned(self, index: int, terms: Iterable[str]) -> bool:
-        return not self._owners[index].isdisjoint(terms)
+    def _is_owned(self, place: int, terms: Iterable[str]) -> bool:
+        return not self._owners[place].isdisjoint(terms)
 
     def _find(self, term: str) -> _Hits:
         scores: dict[int, float] = {}
         names: dict[int, float] = {}
         nearest: dict[int, float] = {}
         for other, weight in find_alternatives(term).items():
-            for index, count in self._postings.get(other, {}).items():
-                score, before = weight * count, scores.get(index, 0.0)
-                scores[index] = max(score, before) + REPEAT_GAIN * min(score, before)
-                nearest[index] = max(weight, nearest.get(index, 0.0))
-                if other in self._name_terms[index]:
-                    names[index] = max(weight, names.get(index, 0.0))
+            for place, count in self._postings.get(other, {}).items():
+                score, before = weight * count, scores.get(place, 0.0)
+                scores[place] = max(score, before) + MORE * min(score, before)
+                nearest[place] = max(weight, nearest.get(place, 0.0))
+                if other in self._said[place]:
+                    names[place] = max(weight, names.get(place, 0.0))
         return _Hits(scores, names, sum(nearest.values()))
 
 
 def _find_brands(entries: Iterable[Entry]) -> Mapping[str, frozenset[str]]:
-    """Find the words that name an owner, such as `jira`: many of its tools' names begin with them, few others do."""
+    """By owner, the words that many of its names begin with and hardly another's do: `jira` names the owner."""
     firsts: dict[str, Counter[str]] = defaultdict(Counter)
     for entry in entries:
         firsts[entry.owner].update(entry.terms["name"][:1])
@@ -139,35 +151,35 @@ def _find_brands(entries: Iterable[Entry]) -> Mapping[str, frozenset[str]]:
 
 
 def _read_fields(entry: Entry, brands: frozenset[str]) -> Mapping[str, Sequence[str]]:
-    """Return the terms of a tool by field, with a brand at the beginning of its name moved to `owner`."""
+    """The terms of a tool, what names the owner counted as such."""
     name = entry.terms["name"]
     owner = [*entry.terms["owner"], *(name[:1] if brands.intersection(name[:1]) else [])]
     return {**entry.terms, "name": [term for term in name if term not in owner], "owner": owner}
 
 
-def _split_description(description: str) -> tuple[str, str]:
-    """Split off the first sentence of a description."""
+def _split(description: str) -> tuple[str, str]:
+    """The first sentence, and what follows."""
     text = description.strip()
     end = _SENTENCE_END.search(text, 0, LEAD_CHARS)
     cut = end.start() if end else LEAD_CHARS
     return text[:cut], text[cut : cut + REST_CHARS]
 
 
-def _join_phrases(name: Sequence[str]) -> frozenset[str]:
-    """Return the words of a name; a phrase such as `pull request` counts as one word."""
+def _find_parts(name: Sequence[str]) -> frozenset[str]:
+    """What a name says: its words, a phrase such as `pull request` being one."""
     return frozenset(name) - {word for term in name if " " in term for word in term.split()}
 
 
-def _build_postings(tools: Sequence[Mapping[str, Sequence[str]]]) -> Mapping[str, Mapping[int, float]]:
-    """Build the BM25 score, between 0 and 1, of each tool for each term."""
+def _count(tools: Sequence[Mapping[str, Sequence[str]]]) -> Mapping[str, Mapping[int, float]]:
+    """By term, each tool that has it with how much: between 0 and 1, as BM25 has it."""
     lengths = {field: sum(len(tool[field]) for tool in tools) / max(1, len(tools)) or 1 for field in FIELDS}
     postings: dict[str, dict[int, float]] = {}
-    for index, tool in enumerate(tools):
+    for place, tool in enumerate(tools):
         counts: dict[str, float] = {}
         for field, weight in FIELDS.items():
             share = weight / (1 - B + B * len(tool[field]) / lengths[field])
             for term in tool[field]:
                 counts[term] = counts.get(term, 0.0) + share
         for term, count in counts.items():
-            postings.setdefault(term, {})[index] = count / (K1 + count)
+            postings.setdefault(term, {})[place] = count / (K1 + count)
     return postings

@@ -17,7 +17,7 @@ DATA = Path(__file__).parent.parent / "data"
 CORPUS: Json = json.loads((DATA / "questions.json").read_text(encoding="utf-8"))
 EXAMPLE: Json = json.loads((DATA.parent.parent / "bridge" / "example.json").read_text(encoding="utf-8"))
 
-FLOORS = {"tuned": (26, 8), "held-out": (16, 8)}
+FLOORS = {"tuned": (26, 8), "held-out": (16, 9)}
 """What is reached: questions that want calls, of 26 and 29, and questions that no tool fits, of 8 and 9. The held-out
 questions are measured and never tuned on: what is missed there stays missed until other questions ask for it too."""
 
