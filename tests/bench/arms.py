@@ -1,4 +1,7 @@
-"""The three ways to do a workload: the floor, a bridge in this process, and `respond` of a bridge in its own."""
+"""The three ways to do a workload: the floor, a bridge in this process, and `respond` of a bridge in its own.
+
+The hop is a fourth arm that does none of it: what a call of `respond` costs when nothing is behind it.
+"""
 
 import json
 import os
@@ -30,16 +33,17 @@ class Arm(Protocol):
 def write_config(
     folder: Path, base_url: str, servers: dict[str, list[str]], *, builtin_tools: bool = False, stream: str = "never"
 ) -> Path:
-    """The config of a bridge in front of these Python scripts, whose tools keep their names and need no yes."""
+    """The config of a bridge in front of these Python scripts, whose tools need no yes; those of the first keep their
+    names."""
     entries = {
         key: {
             "command": sys.executable,
             "args": args,
             "require_approval": "never",
-            "prefix": False,
+            "prefix": number > 0,
             "tools": {"repeat": ["*"]},  # ten turns make the same call ten times
         }
-        for key, args in servers.items()
+        for number, (key, args) in enumerate(servers.items())
     }
     path = folder / "config.json"
     content = {
@@ -71,7 +75,7 @@ def start_module(*arguments: str) -> StdioServerParameters:
 
 @asynccontextmanager
 async def open_arms(setup: Setup, base_url: str, folder: Path) -> AsyncIterator[dict[str, Arm]]:
-    """All three for a setup, each with its own far end. The floor has the built-in tools over stdio."""
+    """All of them for a setup, the three with a far end each. The floor has the built-in tools over stdio."""
     is_builtin = setup == "builtin"
     script = far_end(MANY if setup == "many" else FEW)
     config = write_config(
@@ -85,9 +89,10 @@ async def open_arms(setup: Setup, base_url: str, folder: Path) -> AsyncIterator[
     async with (
         open_floor(base_url, server) as floor,
         open_direct(config) as direct,
-        open_respond(config) as respond,
+        open_respond(start_bridge(config)) as respond,
+        open_respond(start_module("tests.bench.bare_server", "stdio")) as hop,
     ):
-        yield {"floor": floor.run, "direct": direct, "respond": respond}
+        yield {"floor": floor.run, "direct": direct, "respond": respond, "hop": hop}
 
 
 @asynccontextmanager
@@ -109,9 +114,9 @@ async def open_direct(config: Path) -> AsyncIterator[Arm]:
 
 
 @asynccontextmanager
-async def open_respond(config: Path) -> AsyncIterator[Arm]:
-    """A bridge over stdio. Streamed text is asked for as progress; without text nobody asks for any."""
-    async with Client(start_bridge(config)) as client:
+async def open_respond(server: StdioServerParameters) -> AsyncIterator[Arm]:
+    """A server with the tool, over stdio. Streamed text is asked for as progress; without it nobody asks for any."""
+    async with Client(server) as client:
 
         async def run(workload: Workload, hear: Hear | None = None) -> None:
             async def note(_progress: float, _total: float | None, message: str | None) -> None:

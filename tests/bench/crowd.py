@@ -7,7 +7,6 @@ server gives back what it gets. Clients are connected beforehand, and call all a
 import asyncio
 import random
 import statistics
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,8 +15,9 @@ from pathlib import Path
 import psutil
 from mcp import Client
 
+from tests.bench.processes import open_module
+from tests.bench.progress import tell
 from tests.bench.table import Row
-from tests.bench.workloads import ROOT
 from tests.fakes.service import connect, start_service
 
 CLIENTS = 200
@@ -31,6 +31,7 @@ async def measure_crowd(rounds: int) -> list[Row]:
     kinds = {"floor": open_bare, "respond": lambda: start_service("--offline")}
     bursts: dict[str, list[list[float]]] = {name: [] for name in kinds}
     async with AsyncExitStack() as stack:
+        stack.enter_context(tell(f"{CLIENTS} clients at once over HTTP"))
         services = {name: await stack.enter_async_context(start()) for name, start in kinds.items()}
         crowds = {name: await stack.enter_async_context(gather_clients(service)) for name, service in services.items()}
         for clients in crowds.values():
@@ -78,15 +79,9 @@ async def gather_clients(service: Service) -> AsyncIterator[list[Client]]:
 @asynccontextmanager
 async def open_bare() -> AsyncIterator[Service]:
     """The bare server."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.bench.bare_http", cwd=ROOT, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout
-    try:
+    async with open_module("tests.bench.bare_server", "http", stdout=asyncio.subprocess.PIPE) as process:
+        assert process.stdout
         yield process.pid, int(await process.stdout.readline())
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 def find_peak(pid: int) -> float:

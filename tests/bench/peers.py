@@ -31,11 +31,10 @@ async def _open_agents(base_url: str, script: list[str]) -> AsyncIterator[Arm]:
     from openai import AsyncOpenAI
 
     set_tracing_disabled(True)
-    client = AsyncOpenAI(base_url=base_url, api_key="none")
     server = MCPServerStdio(
         {"command": sys.executable, "args": script}, cache_tools_list=True, client_session_timeout_seconds=60
     )
-    async with server:
+    async with AsyncOpenAI(base_url=base_url, api_key="none") as client, server:
 
         async def run(workload: Workload, hear: Hear | None = None) -> None:  # noqa: ARG001
             model = OpenAIResponsesModel(workload.key, client)
@@ -47,13 +46,15 @@ async def _open_agents(base_url: str, script: list[str]) -> AsyncIterator[Arm]:
 
 @asynccontextmanager
 async def _open_pydantic_ai(base_url: str, script: list[str]) -> AsyncIterator[Arm]:
+    from openai import AsyncOpenAI
     from pydantic_ai import Agent
     from pydantic_ai.mcp import MCPToolset, StdioTransport
     from pydantic_ai.models.openai import OpenAIResponsesModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    provider = OpenAIProvider(base_url=base_url, api_key="none")
-    async with MCPToolset(StdioTransport(command=sys.executable, args=script)) as tools:
+    toolset = MCPToolset(StdioTransport(command=sys.executable, args=script))
+    async with AsyncOpenAI(base_url=base_url, api_key="none") as client, toolset as tools:
+        provider = OpenAIProvider(openai_client=client)
 
         async def run(workload: Workload, hear: Hear | None = None) -> None:  # noqa: ARG001
             model = OpenAIResponsesModel(workload.key, provider=provider)

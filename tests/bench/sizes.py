@@ -11,6 +11,7 @@ from mcp import StdioServerParameters
 
 from tests.bench.arms import Arm, far_end, open_direct, write_config
 from tests.bench.floor import open_floor
+from tests.bench.progress import tell
 from tests.bench.starts import fetch_requests
 from tests.bench.table import Row
 from tests.bench.workloads import BY_KEY, Json, count_tokens, encode
@@ -22,14 +23,17 @@ async def measure_sizes(base_url: str) -> list[Row]:
 
 
 async def _measure_tokens(base_url: str, tools: int) -> Row:
-    async with _open_two(base_url, tools) as arms:
-        floor, direct = [count_tokens(map(encode, await record(base_url, arm, "one"))) for arm in arms]
-    return Row(f"input tokens of one tool's task, {tools} tools offered", floor, direct, None)
+    title = f"input tokens of one tool's task, {tools} tools offered"
+    with tell(title):
+        async with _open_two(base_url, tools) as arms:
+            floor, direct = [count_tokens(map(encode, await record(base_url, arm, "one"))) for arm in arms]
+    return Row(title, floor, direct, None)
 
 
 async def _measure_prefix(base_url: str) -> list[Row]:
-    async with _open_two(base_url, 10) as arms:
-        floor, direct = [await record(base_url, arm, "ten") for arm in arms]
+    with tell("% of a request that the next begins with"):
+        async with _open_two(base_url, 10) as arms:
+            floor, direct = [await record(base_url, arm, "ten") for arm in arms]
     forms: dict[str, Callable[[Json], bytes]] = {
         "% of a request that the next begins with, as sent": encode,
         "% of it as the model reads it: tools, then items": _as_read,

@@ -1,6 +1,7 @@
 """What it takes to start: time until the tools are listed and until the first call, and memory after it."""
 
 import asyncio
+import compileall
 import json
 import os
 import random
@@ -17,6 +18,8 @@ from mcp import Client, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
 from tests.bench.arms import FEW, HERE, far_end, start_bridge, start_module, write_config
+from tests.bench.processes import open_module
+from tests.bench.progress import tell
 from tests.bench.table import Row
 from tests.bench.workloads import BY_KEY, ROOT, Goal, Json
 
@@ -25,7 +28,12 @@ ONE = BY_KEY["one"]
 
 
 async def measure_starts(base_url: str, rounds: int) -> list[Row]:
-    """A row each for listing, the first call with three slow servers, and memory."""
+    """A row each for listing, the first call with three slow servers, and memory.
+
+    Bytecode is made beforehand. An installed bridge has it, a checkout has none where PYTHONDONTWRITEBYTECODE is set.
+    """
+    for package in ("bridge", "builtin_tools", "tests/bench"):
+        compileall.compile_dir(ROOT / package, quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         return [
             await measure_listing(base_url, Path(folder), rounds * 2),
@@ -44,14 +52,15 @@ async def measure_listing(base_url: str, folder: Path, rounds: int) -> Row:
             await client.list_tools()
             return (time.perf_counter() - began) * 1000
 
+    title = "spawn to `tools/list`, against a bare server"
     medians = await alternate(
+        title,
         {
             "floor": lambda: list_tools(start_module("builtin_tools")),
             "respond": lambda: list_tools(start_bridge(config)),
         },
         rounds,
     )
-    title = "spawn to `tools/list`, against a bare server"
     return Row(title, medians["floor"], None, medians["respond"], Goal(None, 1.15))
 
 
@@ -64,15 +73,9 @@ async def measure_first_call(base_url: str, folder: Path, rounds: int) -> Row:
     config = write_config(folder, base_url, {"bench": [slow], "second": [slow], "third": [slow]})
 
     async def run_module(*arguments: str) -> None:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            *arguments,
-            cwd=ROOT,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        assert await process.wait() == 0
+        nowhere = asyncio.subprocess.DEVNULL
+        async with open_module(*arguments, stdout=nowhere, stderr=nowhere) as process:
+            assert await process.wait() == 0
 
     async def respond() -> None:
         async with Client(start_bridge(config)) as client:
@@ -86,7 +89,9 @@ async def measure_first_call(base_url: str, folder: Path, rounds: int) -> Row:
 
     floor = ("tests.bench.floor", base_url, ONE.key, slow, slow, slow)
     ask = ("bridge", "ask", "--config", str(config), "--model", ONE.key, "the same")
+    title = "start to first call, three servers of 500 ms"
     medians = await alternate(
+        title,
         {
             "floor": lambda: time_call(lambda: run_module(*floor)),
             "direct": lambda: time_call(lambda: run_module(*ask)),
@@ -94,7 +99,6 @@ async def measure_first_call(base_url: str, folder: Path, rounds: int) -> Row:
         },
         rounds,
     )
-    title = "start to first call, three servers of 500 ms"
     return Row(title, medians["floor"], medians["direct"], medians["respond"], Goal(1000, 1000, in_units=True))
 
 
@@ -113,17 +117,19 @@ async def measure_memory(base_url: str, folder: Path, rounds: int) -> Row:
     bare = StdioServerParameters(
         command=sys.executable, args=[str(HERE / "bare.py"), *far_end(FEW)], env=dict(os.environ)
     )
-    medians = await alternate({"floor": lambda: weigh(bare), "respond": lambda: weigh(start_bridge(config))}, rounds)
     title = "memory after start, MB, against a bare client and server"
+    arms = {"floor": lambda: weigh(bare), "respond": lambda: weigh(start_bridge(config))}
+    medians = await alternate(title, arms, rounds)
     return Row(title, medians["floor"], None, medians["respond"], Goal(None, 1.04))
 
 
-async def alternate(arms: Arms, rounds: int) -> dict[str, float]:
+async def alternate(title: str, arms: Arms, rounds: int) -> dict[str, float]:
     """The median of each arm, which take turns in shuffled order."""
     samples: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
-        for name in random.sample(list(arms), len(arms)):
-            samples[name].append(await arms[name]())
+    with tell(title):
+        for _ in range(rounds):
+            for name in random.sample(list(arms), len(arms)):
+                samples[name].append(await arms[name]())
     return {name: statistics.median(values) for name, values in samples.items()}
 
 

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from mcp import StdioServerParameters
+from mcp import Client, StdioServerParameters
+from mcp.types import TextContent
 
 from bridge.items import OWN_NAMES
-from tests.bench.arms import FEW, Arm, far_end, open_direct, write_config
+from tests.bench.arms import FEW, Arm, far_end, open_direct, start_module, write_config
 from tests.bench.floor import open_floor
 from tests.bench.sizes import record
 from tests.bench.upstream import open_upstream
-from tests.bench.workloads import BY_KEY, Json
+from tests.bench.workloads import BY_KEY, PROMPT, Json
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
@@ -54,3 +55,9 @@ async def test_floor_and_bridge_send_equal_calls_and_as_many_items(witnesses: li
         assert [sent["tools"] for sent in floor_requests] == offered
         types = [item.get("type", "message") for item in requests[-1]["input"]]
         assert types == ["message", *["function_call", "function_call_output"] * workload.turns]
+
+
+async def test_the_hop_is_one_call_of_respond_that_is_answered_at_once() -> None:
+    async with Client(start_module("tests.bench.bare_server", "stdio")) as client:
+        result = await client.call_tool("respond", BY_KEY["text"].arguments)
+        assert (result.is_error, result.content) == (False, [TextContent(type="text", text=PROMPT)])

@@ -16,7 +16,8 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from tests.bench.workloads import COUNTED, MANY, ROOT, WORKLOADS, Json, Workload, build_function, encode
+from tests.bench.processes import open_module
+from tests.bench.workloads import COUNTED, MANY, WORKLOADS, Json, Workload, build_function, encode
 
 KEPT_REQUESTS = 64
 PACE_S = 0.01
@@ -141,21 +142,10 @@ REPLIES = {workload.key: _build_reply(workload) for workload in WORKLOADS}
 @asynccontextmanager
 async def open_upstream() -> AsyncIterator[str]:
     """A running one; its base URL."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tests.bench.upstream",
-        cwd=ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdin
-    assert process.stdout
-    try:
+    pipe = asyncio.subprocess.PIPE
+    async with open_module("tests.bench.upstream", stdin=pipe, stdout=pipe) as process:
+        assert process.stdout
         yield f"http://127.0.0.1:{int(await process.stdout.readline())}/v1"
-    finally:
-        process.stdin.close()
-        await process.wait()
 
 
 async def main() -> None:

@@ -1,15 +1,17 @@
-"""What any MCP service must cost: a low-level mcp server over Streamable HTTP, with one tool that answers at once.
+"""What any MCP service must cost: a low-level mcp server with one tool that answers at once, `bare_server stdio|http`.
 
-It prints its port.
+Over Streamable HTTP it prints its port.
 """
 
 import socket
 import sys
 from typing import Any
 
+import anyio
 import uvicorn
 from mcp import types
 from mcp.server import Server, ServerRequestContext
+from mcp.server.stdio import stdio_server
 
 TOOL = types.Tool(name="respond", input_schema={"type": "object", "properties": {"input": {"type": "string"}}})
 
@@ -29,8 +31,20 @@ async def call_tool(
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)])
 
 
+async def serve_stdio() -> None:
+    """Serve until the end of stdin."""
+    async with stdio_server() as (incoming, outgoing):
+        await server.run(incoming, outgoing, server.create_initialization_options())
+
+
+def serve_http() -> None:
+    """Serve until the process is ended."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    sys.stdout.write(f"{listening.getsockname()[1]}\n")
+    sys.stdout.flush()
+    uvicorn.Server(uvicorn.Config(server.streamable_http_app(), http="h11", log_level="critical")).run([listening])
+
+
 server: Server[dict[str, Any]] = Server("bare", on_list_tools=list_tools, on_call_tool=call_tool)
-listening = socket.create_server(("127.0.0.1", 0))
-sys.stdout.write(f"{listening.getsockname()[1]}\n")
-sys.stdout.flush()
-uvicorn.Server(uvicorn.Config(server.streamable_http_app(), http="h11", log_level="critical")).run([listening])
+if __name__ == "__main__":
+    anyio.run(serve_stdio) if sys.argv[1] == "stdio" else serve_http()
