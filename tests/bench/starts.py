@@ -1,6 +1,7 @@
 """What it takes to start: time until the tools are listed and until the first call, and memory after it."""
 
 import asyncio
+import compileall
 import json
 import os
 import random
@@ -20,14 +21,19 @@ from tests.bench.arms import FEW, HERE, far_end, start_bridge, start_module, wri
 from tests.bench.processes import open_module
 from tests.bench.progress import tell
 from tests.bench.table import Row
-from tests.bench.workloads import BY_KEY, Goal, Json
+from tests.bench.workloads import BY_KEY, ROOT, Goal, Json
 
 Arms = Mapping[str, Callable[[], Awaitable[float]]]
 ONE = BY_KEY["one"]
 
 
 async def measure_starts(base_url: str, rounds: int) -> list[Row]:
-    """A row each for listing, the first call with three slow servers, and memory."""
+    """A row each for listing, the first call with three slow servers, and memory.
+
+    Bytecode is made beforehand. An installed bridge has it, a checkout has none where PYTHONDONTWRITEBYTECODE is set.
+    """
+    for package in ("bridge", "builtin_tools", "tests/bench"):
+        compileall.compile_dir(ROOT / package, quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         return [
             await measure_listing(base_url, Path(folder), rounds * 2),
