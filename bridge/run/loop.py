@@ -11,7 +11,7 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
-from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
+from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
 from bridge.events import TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls
 from bridge.json_text import Json, JsonObject
@@ -39,8 +39,6 @@ from bridge.run.window import Window, open_window
 
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
 """Found in a refusal of `tool_choice: none`."""
-_ABOUT_COMPACTION = re.compile(r"compaction|encrypted|decrypt", re.IGNORECASE)
-"""Found in a refusal of a compaction that the upstream itself has made."""
 
 
 class _BeginOutcome(TypedDict):
@@ -132,25 +130,25 @@ class Loop(Generic[C]):
     async def _ask(self, n: int, request: Request, window: Window, terms: Terms[C], *, is_last: bool) -> Response:
         """Get the n-th response.
 
-        A refused request is sent once more, changed: with less history where it was too long for the model, with more
-        where the upstream refuses its own compaction, without tools where it is the last and the upstream refuses
-        `tool_choice: none`.
+        A refused request is sent again, changed: with less history where it was too long for the model, with more where
+        the upstream refuses a compaction, without tools where it is the last and the upstream refuses
+        `tool_choice: none`. Each change takes something away, so there is an end to them.
         """
         self._make_room(window)
-        turn = _build_turn(n, request, window, terms.offer, is_last)
-        try:
-            return await self._create(n, f"turn:{n}", turn, terms)
-        except UpstreamError as error:
-            is_refused = error.status in (400, 422)
-            if error.code == CONTEXT_EXCEEDED and self._make_room(window, is_over=True):
-                turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}:short"
-            elif is_refused and _ABOUT_COMPACTION.search(error.message) and window.begin_earlier():
-                turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}:whole"
-            elif is_last and turn.tools and is_refused and _ABOUT_TOOLS.search(error.message):
-                turn, key = _remove_tools(turn), f"turn:{n}:bare"
-            else:
-                raise
-        return await self._create(n, key, turn, terms)
+        turn, key = _build_turn(n, request, window, terms.offer, is_last), f"turn:{n}"
+        while True:
+            try:
+                return await self._create(n, key, turn, terms)
+            except UpstreamError as error:
+                if error.code == CONTEXT_EXCEEDED and self._make_room(window, is_over=True):
+                    turn, key = _build_turn(n, request, window, terms.offer, is_last), f"{key}:short"
+                elif error.code == COMPACTION_REFUSED and window.begin_earlier():
+                    self._tell([_report_compaction(error)])
+                    turn, key = _build_turn(n, request, window, terms.offer, is_last), f"{key}:whole"
+                elif is_last and turn.tools and error.status in (400, 422) and _ABOUT_TOOLS.search(error.message):
+                    turn, key = _remove_tools(turn), f"{key}:bare"
+                else:
+                    raise
 
     def _make_room(self, window: Window, *, is_over: bool = False) -> bool:
         if self.window is None:
@@ -226,7 +224,13 @@ def _build_turn(n: int, request: Request, window: Window, offer: Offer, is_last:
         parameters["tool_choice"] = _relax(parameters["tool_choice"])
     if base := window.find_base():
         parameters["previous_response_id"] = base
-    return Turn(parameters, tuple(window.list_items()), offer.texts, window.find_last())
+    items, last = tuple(window.list_items()), window.find_last()
+    return Turn(parameters, items, offer.texts, last, window.transcript.has_odd_calls)
+
+
+def _report_compaction(error: UpstreamError) -> Notice:
+    message = f"A compaction was not sent back, and what it stands for was, as far as it is known ({error.message})"
+    return Notice(code="upstream_adapted", message=message)
 
 
 def _remove_tools(turn: Turn) -> Turn:

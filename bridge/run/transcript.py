@@ -9,7 +9,7 @@ from typing import cast
 
 from bridge.errors import ArgumentError
 from bridge.events import CallEnded, Event, TurnEnded
-from bridge.items import CALL_TYPES, find_calls
+from bridge.items import CALL_TYPES, find_calls, is_call, is_odd_call
 from bridge.json_text import Json, JsonObject, decode, encode
 
 ANSWERS = CALL_TYPES | {"mcp_approval_request": "mcp_approval_response"}
@@ -34,6 +34,10 @@ class Transcript:
     """Places of the compactions that the upstream has made; each stands for all items before it."""
     turn: int = 0
     """Where the items of the last turn begin."""
+    call_ids: set[str] = field(default_factory=set[str])
+    """Those of all calls."""
+    has_odd_calls: bool = False
+    """True where a call cannot be sent back as it came, or has the id of another."""
     outputs: dict[int, str] = field(default_factory=dict[int, str])
     """What the calls of the last turn came to, each by its index in the turn."""
 
@@ -63,7 +67,16 @@ class Transcript:
             if item.get("type") == "compaction":
                 self.compactions.append(len(self.items))
             self.items.append(encode(item))
+        self.note_calls(event.output)
         self.response_id, self.seen = event.response_id, len(self.items)
+
+    def note_calls(self, items: Iterable[Json]) -> None:
+        """Look at the calls among new items: here, once, so that no request has to look for odd ones."""
+        for item in items:
+            if isinstance(item, dict) and is_call(item):
+                call_id = str(item.get("call_id"))
+                self.has_odd_calls |= call_id in self.call_ids or is_odd_call(item)
+                self.call_ids.add(call_id)
 
     def find_pending(self) -> list[JsonObject]:
         """List the items of the last turn that wait for the caller: calls of its own functions, and requests for its
@@ -81,8 +94,16 @@ class Transcript:
         texts = [encode(item) for item in given]
         if self.is_kept:  # the upstream has the rest
             return _begin([*self.list_items()[self.seen :], *texts], base=self.response_id)
-        begun = _begin([*self.list_items(), *texts], base=self.base)
-        return replace(begun, response_id=self.response_id, seen=self.seen, compactions=list(self.compactions))
+        begun = replace(
+            _begin([*self.list_items(), *texts], base=self.base),
+            response_id=self.response_id,
+            seen=self.seen,
+            compactions=list(self.compactions),
+            call_ids=set(self.call_ids),
+            has_odd_calls=self.has_odd_calls,
+        )
+        begun.note_calls(given)
+        return begun
 
     def require_answers(self, answers: Json) -> Sequence[Json]:
         """Read the caller's `input` as items. Raises ArgumentError where an answer is missing that is waited for."""
@@ -106,12 +127,17 @@ class Transcript:
             "seen": self.seen,
             "base": self.base,
             "compactions": list[Json](self.compactions),
+            "call_ids": list[Json](sorted(self.call_ids)),
+            "has_odd_calls": self.has_odd_calls,
         }
 
 
 def begin_transcript(given: Json, *, base: str | None) -> Transcript:
     """Begin a conversation with the caller's `input`; `base` is a response that only the upstream knows."""
-    return _begin([encode(item) for item in read_input(given)], base=base)
+    items = read_input(given)
+    begun = _begin([encode(item) for item in items], base=base)
+    begun.note_calls(items)
+    return begun
 
 
 def read_transcript(stored: JsonObject, *, is_kept: bool) -> Transcript:
@@ -123,6 +149,8 @@ def read_transcript(stored: JsonObject, *, is_kept: bool) -> Transcript:
         seen=cast("int", stored["seen"]),
         is_kept=is_kept,
         compactions=list(cast("list[int]", stored["compactions"])),
+        call_ids=set(cast("list[str]", stored["call_ids"])),
+        has_odd_calls=bool(stored["has_odd_calls"]),
     )
 
 
