@@ -104,7 +104,7 @@ def refuses_compaction(error: UpstreamError, turn: Turn) -> bool:
     if error.status not in ITEM_STATUSES or not has_any:
         return False
     named = find_named(error, turn)
-    return says(error, _SEALED) or (named is not None and named.str(item.get("type")) in COMPACTIONS)
+    return says(error, _SEALED) or (named is not None and str(named.item.get("type")) in COMPACTIONS)
 
 
 def about_arguments(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:

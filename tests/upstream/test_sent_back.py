@@ -1,0 +1,519 @@
+"""What an upstream has made and then refuses to take back: the conversation goes on, and every call runs once.
+
+Each variant is one conversation with real tools behind, streamed and in JSON. The public reports are named beside them.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import MCPServer
+
+from tests.fakes.bridges import ask, outputs_of
+from tests.fakes.clock import VirtualClock
+from tests.fakes.items import Json, call, message, reasoning
+from tests.fakes.upstream import Reply, Request, api_error, http_error, responds
+
+pytestmark = pytest.mark.anyio
+
+LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
+Refuse = Callable[[Json], Reply | None]
+ADD = {"a": 1, "b": 2}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A conversation: what the model says turn by turn (then "done"), and what its upstream refuses."""
+
+    turns: Sequence[Sequence[Json]]
+    refuses: Refuse = lambda _: None
+    requests: int = 0
+    """0: one for each turn, and no refusal."""
+    executed: int = 0
+    told: str = ""
+    """In the notices."""
+    shown: str = ""
+    """In the output of the first call."""
+    arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+async def play(case: Case, *, as_json: bool) -> list[Json]:
+    """Play a conversation to its end; returns the bodies that were sent."""
+    executed: list[tuple[int, int]] = []
+    server = MCPServer("c")
+
+    @server.tool()
+    async def add(a: int, b: int) -> str:
+        executed.append((a, b))
+        return str(a + b)
+
+    @server.tool()
+    async def ping(count: int = 1) -> str:
+        executed.append((count, 0))
+        return "pong"
+
+    said = iter([*case.turns, [message("done")]])
+
+    def answer(request: Request) -> Reply:
+        return case.refuses(request.json) or responds(*next(said), as_json=as_json)
+
+    clock = VirtualClock(autojump=True)
+    settings = {**case.settings, **({"stream": "never"} if as_json else {})}
+    receipt, requests = await ask(answer, {"c": server}, case.arguments, clock=clock, upstream=settings)
+    bodies = [request.json for request in requests]
+    assert (receipt["status"], receipt["output_text"]) == ("completed", "done"), receipt
+    assert len(executed) == case.executed
+    assert len(bodies) == (case.requests or len(case.turns) + 1), [body["input"] for body in bodies]
+    notices = " ".join(notice["message"] for notice in receipt["notices"])
+    assert case.told in notices if case.told else not receipt["notices"], notices
+    if case.shown:
+        assert case.shown in outputs_of(requests[-1])[0]
+    check_pairs(bodies[-1])
+    return bodies
+
+
+def check_pairs(body: Json) -> None:
+    """Every call has a legal name and an id of its own, and one output after it."""
+    made = [item for item in body["input"] if item.get("type") == "function_call"]
+    answered = [item["call_id"] for item in body["input"] if item.get("type") == "function_call_output"]
+    ids = [item["call_id"] for item in made]
+    assert all(LEGAL.fullmatch(name) for item in made for name in (item["name"], item["call_id"])), made
+    assert len(set(ids)) == len(ids)
+    assert "previous_response_id" in body or sorted(ids) == sorted(answered)
+
+
+def calls_of(body: Json) -> list[Json]:
+    return [item for item in body["input"] if item.get("type") == "function_call"]
+
+
+def refuses_where(found: Callable[[Json], bool], words: str | Json, status: int = 400, **error: Any) -> Refuse:
+    """Refuses a request in which something is found."""
+    reply = http_error(status, words) if isinstance(words, dict) else api_error(status, words, **error)
+    return lambda body: reply if found(body) else None
+
+
+def streams_where(found: Callable[[Json], bool], words: str) -> Refuse:
+    """The same in the stream."""
+    event = {"type": "error", "code": "invalid_request_error", "message": words, "param": None}
+    return lambda body: responds(events=[event], as_sse=True) if found(body) else None
+
+
+# Arguments
+
+
+def is_malformed(body: Json) -> bool:
+    return any(not is_object(item["arguments"]) for item in calls_of(body))
+
+
+def is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict) and "NaN" not in text
+    except ValueError:
+        return False
+
+
+PING = [call("c__ping", "")]
+BLANK = {
+    "empty": Case([PING], refuses_where(is_malformed, "no"), executed=1),
+    "blank": Case([[call("c__ping", " \n\t")]], refuses_where(is_malformed, "no"), executed=1),
+    "null": Case([[call("c__ping", "null")]], refuses_where(is_malformed, "no"), executed=1),
+    "null with space": Case([[call("c__ping", " null ")]], refuses_where(is_malformed, "no"), executed=1),
+    "empty in the second turn": Case([[call("c__add", ADD)], PING], refuses_where(is_malformed, "no"), executed=2),
+    "null where some are required": Case(
+        [[call("c__add", "null")]], refuses_where(is_malformed, "no"), shown="invalid_arguments"
+    ),
+    "two at once": Case(
+        [[call("c__ping", ""), call("c__ping", "null")]], refuses_where(is_malformed, "no"), executed=2
+    ),
+}
+
+
+def bad(arguments: str, words: str | Json, status: int = 400, requests: int = 3, **error: Any) -> Case:
+    return Case(
+        [[call("c__add", arguments)]],
+        refuses_where(is_malformed, words, status, **error),
+        requests,
+        told="no JSON object",
+        shown=json.dumps(arguments[:40])[1:-1],
+    )
+
+
+BAD_ARGUMENTS = {
+    "vllm-project/vllm#33268": bad('{"a": 1, "b"', "Expecting value: line 1 column 13 (char 12)"),
+    "vllm-project/vllm#19419": bad('{"a": "1', "Unterminated string starting at: line 1 column 7 (char 6)"),
+    "extra data": bad('{"a": 1}{"b": 2}', "Extra data: line 1 column 9 (char 8)"),
+    "aliyun": bad("a=1", "The function.arguments parameter of the code model must be in JSON format."),
+    "sgl-project/sglang#28035": bad('[{"a": 1}]', "'list object' has no attribute 'items'"),
+    "invalid tool call arguments": bad('{"a": 1,,}', "invalid tool call arguments", status=422),
+    "by its place": bad("7", "Invalid 'input[1].arguments': expected a JSON object"),
+    "Anthropic": bad('"x"', "messages.1.content.0.tool_use.input: Input should be a valid dictionary"),
+    "pydantic": bad("[1]", {"detail": [{"loc": ["body", "input", 1, "arguments"], "msg": "Input should be a valid"}]}),
+    "Gemini": bad("true", "Invalid value at 'contents[1].parts[0].function_call.args' (type.googleapis.com/Struct)"),
+    "Go": bad("{a: 1}", "invalid character 'a' looking for beginning of object key string"),
+    "without a reason": bad('{"a": NaN}', "Bad Request"),
+    "as an error of the server": bad("{'a': 1}", "Expecting property name enclosed in double quotes", 500, 5),
+    "in the second turn": Case(
+        [[call("c__add", ADD)], [call("c__add", '{"a":')], [call("c__add", ADD)]],
+        refuses_where(is_malformed, "Expecting value: line 1 column 6 (char 5)"),
+        5,
+        executed=2,
+        told="no JSON object",
+    ),
+    "cut off": Case(
+        [[call("c__add", '{"a":', status="incomplete")]],
+        refuses_where(is_malformed, "unexpected end of JSON input"),
+        3,
+        told="no JSON object",
+    ),
+    "in the stream": Case(
+        [[call("c__add", '{"a":')]],
+        streams_where(is_malformed, "Failed to parse arguments"),
+        3,
+        told="no JSON object",
+    ),
+}
+
+
+# Names
+
+MADE_UP = {
+    "a dot": "c.add",
+    "a prefix": "functions.c__add",
+    "a space": "c add",
+    "nothing": "",
+    "blank": "  ",
+    "130 characters": "x" * 130,
+    "another script": "加法",
+    "a colon": "c:add:0",
+    "a slash": "c/add",
+    "markup": "c__add<|channel|>json",
+    "several at once": "multi_tool_use.parallel",
+}
+
+
+def has_illegal_names(body: Json) -> bool:
+    return any(not LEGAL.fullmatch(item["name"]) for item in calls_of(body))
+
+
+def made_up(name: str) -> Case:
+    refuse = refuses_where(has_illegal_names, "Invalid 'input[1].name': string does not match pattern.")
+    return Case([[call(name, ADD)], [call("c__add", ADD)]], refuse, executed=1, shown="unknown_tool")
+
+
+NAMES = {name: made_up(name) for name in MADE_UP.values()}
+
+
+# Ids
+
+
+def has_illegal_ids(body: Json) -> bool:
+    ids = [item["call_id"] for item in calls_of(body)]
+    return len(set(ids)) < len(ids) or not all(map(LEGAL.fullmatch, ids))
+
+
+def with_ids(*ids: str) -> Case:
+    turns = [[call("c__add", {"a": n, "b": n}, call_id=call_id)] for n, call_id in enumerate(ids)]
+    return Case(turns, refuses_where(has_illegal_ids, "Invalid 'input[1].call_id'"), executed=len(ids))
+
+
+CALL_IDS = {
+    "openai/gpt-oss#309": with_ids("call_0", "call_0"),
+    "three times the same": with_ids("call_0", "call_0", "call_0"),
+    "the next is taken": with_ids("a", "a_2", "a"),
+    "900 characters": with_ids("call_" + "x" * 900),
+    "900 characters that begin alike": with_ids("x" * 900, "x" * 901),
+    "64 characters twice": with_ids("x" * 64, "x" * 64),
+    "dots and a colon": with_ids("functions.c__add:0", "functions.c__add:1"),
+    "other characters that come to the same": with_ids("a.b", "a:b", "a_b"),
+    "a signature": with_ids("call_1__thought__" + "Qw+/=" * 40),
+    "at once": Case(
+        [[call("c__add", ADD, call_id="a b"), call("c__add", ADD, call_id="a.b")]],
+        refuses_where(has_illegal_ids, "Invalid 'input[1].call_id'"),
+        executed=2,
+    ),
+}
+
+
+# Fields of items
+
+
+def holds(name: str, *kinds: str) -> Callable[[Json], bool]:
+    """Finds a field in items of these kinds, or of any."""
+    return lambda body: any(
+        name in item for item in body["input"] if "type" in item and (not kinds or item["type"] in kinds)
+    )
+
+
+SEARCH: Json = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search"}}
+THOUGHT = reasoning("hm", status="completed")
+CALLED = [call("c__add", ADD)]
+
+
+def unknown(items: Sequence[Json], name: str, words: str | Json, *kinds: str, requests: int = 3) -> Case:
+    found = holds(name, *kinds)
+    executed = sum(item["type"] == "function_call" for item in items)
+    return Case([items], refuses_where(found, words), requests, executed, f"{name} was left out")
+
+
+FIELDS = {
+    "openai/openai-python#2357": unknown(
+        [THOUGHT, *CALLED], "status", "Unknown parameter: 'input[1].status'.", "reasoning"
+    ),
+    "of calls": unknown(CALLED, "status", "Unknown parameter: 'input[1].status'.", "function_call"),
+    "of searches": unknown([SEARCH, *CALLED], "status", "Unknown parameter: 'input[1].status'.", "web_search_call"),
+    "of messages": unknown(
+        [message("Let me see"), *CALLED], "status", "Unknown parameter: 'input[1].status'.", "message"
+    ),
+    "phase": unknown(
+        [message("Let me see", phase="commentary"), *CALLED], "phase", "Unknown parameter: 'input[1].phase'."
+    ),
+    "namespace": unknown([CALLED[0] | {"namespace": "c"}], "namespace", "Unknown parameter: 'input[1].namespace'."),
+    "by its name alone": unknown(CALLED, "status", 'json: unknown field "status"'),
+    "by zod": unknown([message("Hm", phase="commentary"), *CALLED], "phase", "Unrecognized key(s) in object: 'phase'"),
+    "by a JSON schema": unknown(CALLED, "status", "Additional properties are not allowed ('status' was unexpected)"),
+    "with dots": unknown(CALLED, "status", "input.1.status: Extra inputs are not permitted"),
+    "by pydantic": unknown(
+        CALLED,
+        "status",
+        {
+            "detail": [
+                {"type": "extra_forbidden", "loc": ["body", "input", 1, "FunctionCall", "status"], "msg": "Extra"}
+            ]
+        },
+    ),
+    "as a pointer": unknown(CALLED, "status", "/input/1/status: unknown property"),
+    "its value": unknown(CALLED, "status", "Invalid value at 'input[1].status': null"),
+}
+
+
+def has_logprobs(body: Json) -> bool:
+    return "logprobs" in json.dumps(body["input"])
+
+
+FIELDS["in the parts of a message"] = Case(
+    [[message("Hm"), *CALLED]],
+    refuses_where(has_logprobs, "Unknown parameter: 'input[1].content[0].logprobs'."),
+    3,
+    1,
+    "content.logprobs was left out",
+)
+
+
+def refuses_each_status(body: Json) -> Reply | None:
+    """One item at a time, as OpenAI does."""
+    places = [place for place, item in enumerate(body["input"]) if "type" in item and "status" in item]
+    return api_error(400, f"Unknown parameter: 'input[{places[0]}].status'.") if places else None
+
+
+def double_ids(body: Json) -> list[str]:
+    ids = [item["id"] for item in body["input"] if "id" in item]
+    return [item_id for item_id in ids if ids.count(item_id) > 1]
+
+
+def refuses_double_ids(body: Json) -> Reply | None:
+    double = double_ids(body)
+    return api_error(400, f"Duplicate item found with id {double[0]}. Remove it and try again.") if double else None
+
+
+COMMENT = message("Hm", id="msg_1")
+FIELDS |= {
+    "of all items, one by one": Case(
+        [[THOUGHT, message("Hm"), *CALLED], CALLED], refuses_each_status, 5, 2, "input[].status was left out"
+    ),
+    "message ids that repeat": Case(
+        [[COMMENT, *CALLED], [COMMENT, call("c__add", ADD)]], refuses_double_ids, 4, 2, "sent back without ids"
+    ),
+    "reasoning ids that repeat": Case(
+        [[reasoning("hm", id="rs_1"), *CALLED], [reasoning("hm", id="rs_1"), call("c__add", ADD)]],
+        refuses_double_ids,
+        4,
+        2,
+        "input[reasoning].id was left out",
+    ),
+    "ids that are too long": Case(
+        [[call("c__add", ADD, id="fc_" + "x" * 900)]],
+        refuses_where(holds("id", "function_call"), "Invalid 'input[1].id': string too long."),
+        3,
+        1,
+        "sent back without ids",
+    ),
+}
+
+
+# Include
+
+
+def asks_for_sealed(body: Json) -> bool:
+    return "reasoning.encrypted_content" in body.get("include", [])
+
+
+INCLUDE_WORDS = [
+    "Encrypted content is not supported with this model.",
+    "Invalid value: 'reasoning.encrypted_content'. Supported values are: 'file_search_call.results'.",
+    "Unsupported parameter: 'include'",
+    "include[0]: unknown value",
+    "'reasoning.encrypted_content' is only supported for reasoning models",
+    "Reasoning is not supported by this model",
+    "body.include: Extra inputs are not permitted",
+]
+INCLUDE = {
+    words: Case(
+        [CALLED], refuses_where(asks_for_sealed, words), 3, 1, "left out", arguments=arguments, settings=settings
+    )
+    for words in INCLUDE_WORDS
+    for arguments, settings in [({"store": False}, {})]
+} | {
+    "added for the upstream": Case(
+        [CALLED],
+        refuses_where(asks_for_sealed, INCLUDE_WORDS[0]),
+        3,
+        1,
+        "include.reasoning.encrypted_content was left out",
+        settings={"store": False},
+    ),
+}
+
+
+# Reasoning and compactions
+
+
+def has(kind: str) -> Callable[[Json], bool]:
+    return lambda body: any(item.get("type") == kind for item in body["input"])
+
+
+SEALED = reasoning("hm", encrypted="gAAAA", id="rs_1")
+REASONING_WORDS: dict[str, tuple[int, str]] = {
+    "another model": (400, "The encrypted content was generated by a different model."),
+    "another account": (400, "Encrypted content organization_id did not match the target organization."),
+    "could not decrypt": (400, "could not decrypt"),
+    "its content is too long": (
+        400,
+        "Invalid 'input[1].content': array too long. Expected an array with maximum length 0, but got 1.",
+    ),
+    "nothing follows it": (400, "Item 'rs_1' of type 'reasoning' was provided without its required following item."),
+    "a type that is unknown": (422, "unknown variant `reasoning`, expected one of `message`, `function_call`"),
+    "a value that is unknown": (400, "Invalid value: 'reasoning'. Supported values are: 'message'."),
+    "by its place alone": (400, "input[1] is not valid"),
+    "a signature": (400, "messages.1.content.0: Invalid `signature` in `thinking` block"),
+    "it is not found": (404, "Item with id 'rs_1' not found."),
+    "an item that is not supported": (400, "Input item type 'reasoning' is not supported"),
+}
+REASONING = {
+    name: Case(
+        [[SEALED, *CALLED]],
+        refuses_where(has("reasoning"), words, status),
+        3,
+        1,
+        "Reasoning was not sent back",
+        arguments={"reasoning_effort": "low"},
+    )
+    for name, (status, words) in REASONING_WORDS.items()
+} | {
+    "in the second turn": Case(
+        [CALLED, [SEALED, call("c__add", ADD)]],
+        refuses_where(has("reasoning"), "could not decrypt"),
+        4,
+        2,
+        "Reasoning was not sent back",
+    ),
+    "in the stream": Case(
+        [[SEALED, *CALLED]],
+        streams_where(has("reasoning"), "could not decrypt"),
+        3,
+        1,
+        "Reasoning was not sent back",
+    ),
+}
+
+BLOB: Json = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}
+COMPACTION = {
+    words: Case(
+        [CALLED, [BLOB, call("c__add", ADD)]], refuses_where(has("compaction"), words, status), 4, 2, "compaction"
+    )
+    for status, words in [
+        (400, "The encrypted content could not be decrypted"),
+        (400, "Invalid 'input[0]': unknown item"),
+        (400, "compaction items are not supported"),
+        (404, "Item with id 'cmp_1' not found."),
+        (422, "unknown variant `compaction`, expected one of `message`, `function_call`"),
+    ]
+} | {
+    "two of them": Case(
+        [CALLED, [BLOB, call("c__add", ADD)], [BLOB | {"id": "cmp_2"}, call("c__ping")]],
+        lambda body: (
+            api_error(400, "could not decrypt") if len(body["input"]) > 3 and has("compaction")(body) else None
+        ),
+        6,
+        3,
+        "compaction",
+    ),
+    "beside reasoning": Case(
+        [CALLED, [BLOB, SEALED, call("c__add", ADD)]],
+        lambda body: api_error(400, "could not decrypt") if "gAAAA" in str(body) else None,
+        6,
+        2,
+        "compaction",
+    ),
+}
+
+
+# A response that is lost
+
+LOST = {"state": "previous_response_id"}
+
+
+def goes_on(body: Json) -> bool:
+    return "previous_response_id" in body
+
+
+STATE = {
+    words: Case([CALLED], refuses_where(goes_on, words, status, **error), 3, 1, "whole history", settings=LOST)
+    for words, status, error in [
+        ("Response with id 'resp_1' not found.", 404, {}),
+        ("No tool output found for function call call_1.", 400, {}),
+        ("No tool call found for function call output with call_id call_1.", 400, {}),
+        ("Could not find the prediction history node", 400, {}),
+        ("It is gone", 400, {"type": "not_found_error"}),
+        ("No.", 404, {}),
+        ("The conversation has expired", 400, {}),
+        ("previous response cannot be used", 400, {}),
+    ]
+} | {
+    "as an error of the server": Case(
+        [CALLED],
+        refuses_where(goes_on, "Prediction history node is missing", 500),
+        5,
+        1,
+        "whole history",
+        settings=LOST,
+    ),
+    "in the stream": Case(
+        [CALLED], streams_where(goes_on, "Response with id 'resp_x' not found"), 3, 1, "whole history", settings=LOST
+    ),
+}
+
+CASES: dict[str, Case] = {
+    f"{kind}: {name or 'nothing'}": case
+    for kind, cases in {
+        "blank arguments": BLANK,
+        "malformed arguments": BAD_ARGUMENTS,
+        "names": NAMES,
+        "call ids": CALL_IDS,
+        "fields": FIELDS,
+        "include": INCLUDE,
+        "reasoning": REASONING,
+        "compaction": COMPACTION,
+        "state": STATE,
+    }.items()
+    for name, case in cases.items()
+}
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["stream", "json"])
+@pytest.mark.parametrize("case", CASES.values(), ids=[name[:60] for name in CASES])
+async def test_what_an_upstream_does_not_take_back_costs_at_most_a_request(case: Case, as_json: bool) -> None:
+    await play(case, as_json=as_json)
