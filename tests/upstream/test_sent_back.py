@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from mcp.server.mcpserver import MCPServer
+from pydantic import Field, create_model
 
-from tests.fakes.bridges import ask, outputs_of
+from tests.fakes.bridges import ask, open_bridge, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import Json, call, message, reasoning
 from tests.fakes.upstream import Reply, Request, api_error, http_error, responds
@@ -361,11 +362,8 @@ INCLUDE_WORDS = [
     "body.include: Extra inputs are not permitted",
 ]
 INCLUDE = {
-    words: Case(
-        [CALLED], refuses_where(asks_for_sealed, words), 3, 1, "left out", arguments=arguments, settings=settings
-    )
+    words: Case([CALLED], refuses_where(asks_for_sealed, words), 3, 1, "left out", arguments={"store": False})
     for words in INCLUDE_WORDS
-    for arguments, settings in [({"store": False}, {})]
 } | {
     "added for the upstream": Case(
         [CALLED],
@@ -429,6 +427,14 @@ REASONING = {
     ),
 }
 
+
+def refuses_both(body: Json) -> Reply | None:
+    """The second compaction, and then the first."""
+    begun, text = body["input"][0], json.dumps(body["input"])
+    is_refused = "cmp_2" in text or (begun.get("id") == "cmp_1" and "c__ping" in text)
+    return api_error(400, "could not decrypt") if is_refused else None
+
+
 BLOB: Json = {"type": "compaction", "id": "cmp_1", "encrypted_content": "gAAAA"}
 COMPACTION = {
     words: Case(
@@ -444,9 +450,7 @@ COMPACTION = {
 } | {
     "two of them": Case(
         [CALLED, [BLOB, call("c__add", ADD)], [BLOB | {"id": "cmp_2"}, call("c__ping")]],
-        lambda body: (
-            api_error(400, "could not decrypt") if len(body["input"]) > 3 and has("compaction")(body) else None
-        ),
+        refuses_both,
         6,
         3,
         "compaction",
@@ -517,3 +521,151 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("case", CASES.values(), ids=[name[:60] for name in CASES])
 async def test_what_an_upstream_does_not_take_back_costs_at_most_a_request(case: Case, as_json: bool) -> None:
     await play(case, as_json=as_json)
+
+
+async def test_what_wraps_several_calls_is_answered_with_the_names_of_the_tools() -> None:
+    uses = [{"recipient_name": "functions.c__add", "parameters": ADD}, {"recipient_name": "c.ping", "parameters": {}}]
+    wrapper = call("multi_tool_use.parallel", {"tool_uses": uses})
+    bodies = await play(Case([[wrapper], CALLED], executed=1, shown="call each tool directly"), as_json=False)
+    output = json.loads(bodies[1]["input"][-1]["output"])
+    assert {"c__add", "c__ping"} <= set(output["near_names"])
+    assert "multi_tool_use.parallel" in output["message"]
+
+
+# The caller's own functions
+
+MINE: Json = {"type": "function", "name": "mine", "parameters": {"type": "object", "properties": {}}, "strict": False}
+
+
+@pytest.mark.parametrize("call_id", ["functions.mine:0", "x" * 100, "a b", "call_0"])
+async def test_a_caller_answers_by_the_ids_that_it_was_shown(call_id: str) -> None:
+    script = [
+        responds(call("mine", call_id=call_id)),
+        responds(call("mine", call_id=call_id)),
+        responds(message("done")),
+    ]
+    async with open_bridge(script=script) as bridge:
+        receipt = await bridge.respond(tools=[MINE])
+        for _ in range(2):
+            (pending,) = receipt["pending"]
+            assert pending["call_id"] == call_id
+            answer = {"type": "function_call_output", "call_id": pending["call_id"], "output": "7"}
+            receipt = await bridge.respond([answer], run_id=receipt["run_id"], tools=[MINE])
+    assert receipt["output_text"] == "done"
+    sent = bridge.requests[-1].json
+    check_pairs(sent)
+    made = [item["call_id"] for item in sent["input"] if item.get("type") == "function_call"]
+    assert made == [item["call_id"] for item in sent["input"] if item.get("type") == "function_call_output"]
+
+
+async def test_a_history_that_the_caller_gives_is_legal_too() -> None:
+    history = [
+        {"role": "user", "content": "Hi"},
+        call("functions.x", "", call_id="a b"),
+        {"type": "function_call_output", "call_id": "a b", "output": "?"},
+    ]
+    async with open_bridge(script=[responds(message("done"))]) as bridge:
+        await bridge.respond(history)
+    sent = bridge.requests[0].json
+    check_pairs(sent)
+    assert calls_of(sent)[0]["arguments"] == "{}"
+
+
+async def test_the_name_of_a_callers_own_function_stays_whatever_it_is() -> None:
+    script = [responds(call("my.own")), responds(message("done"))]
+    mine = MINE | {"name": "my.own"}
+    async with open_bridge(script=script) as bridge:
+        receipt = await bridge.respond(tools=[mine])
+        answer = {"type": "function_call_output", "call_id": receipt["pending"][0]["call_id"], "output": "7"}
+        await bridge.respond([answer], run_id=receipt["run_id"], tools=[mine])
+    assert calls_of(bridge.requests[1].json)[0]["name"] == "my.own"
+
+
+async def test_a_compaction_that_the_caller_gives_and_nobody_takes_is_left_out() -> None:
+    refusal = api_error(400, "The encrypted content could not be decrypted")
+    async with open_bridge(script=[refusal, responds(message("done"))]) as bridge:
+        receipt = await bridge.respond([BLOB, {"role": "user", "content": "Hi"}])
+    assert receipt["output_text"] == "done"
+    assert bridge.requests[1].json["input"] == [{"role": "user", "content": "Hi"}]
+    assert "compaction" in receipt["notices"][0]["message"]
+
+
+async def test_a_refused_effort_is_no_refusal_of_reasoning() -> None:
+    words = "Unsupported value: 'reasoning.effort' does not support 'low' with this model. Reasoning takes 'high'."
+    script = [responds(SEALED, *CALLED), api_error(400, words)]
+    receipt, requests = await ask(script, None, {"reasoning_effort": "low"}, builtin_tools=True)
+    assert (receipt["status"], len(requests)) == ("failed", 2)
+
+
+# Tools
+
+
+async def test_no_tools_and_no_choice_of_one_are_the_same() -> None:
+    _, (asked,) = await ask([responds(message("done"))], None, {"tool_choice": "none"})
+    assert "tool_choice" not in asked.json
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"parallel_tool_calls": True}, "'parallel_tool_calls' is only allowed when 'tools' are specified."),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls requires tools"),
+        ({"tool_choice": "auto"}, "When using `tool_choice`, `tools` must be set."),
+        ({"tool_choice": "auto"}, "Tool choice: tool_choice may only be specified while providing tools."),
+        ({"extra": {"max_tool_calls": 3}}, "Unsupported parameter: max_tool_calls"),
+    ],
+)
+async def test_what_is_learned_without_tools_holds_only_there(arguments: Json, words: str) -> None:
+    (name,) = arguments.get("extra", arguments)
+
+    def answer(request: Request) -> Reply:
+        is_refused = name in request.json and "tools" not in request.json
+        return api_error(400, words) if is_refused else responds(message("done"))
+
+    async with open_bridge(script=answer, builtin_tools=True) as bridge:
+        without = [await bridge.respond(tools=[], **arguments) for _ in range(2)]
+        receipt = await bridge.respond(**arguments)
+    assert [name in request.json for request in bridge.requests] == [True, False, False, True]
+    assert [len(receipt["notices"]) for receipt in without] == [1, 1]
+    assert receipt["notices"] == []
+
+
+def with_key(key: str, *, deep: bool) -> MCPServer:
+    server = MCPServer("k")
+    top = Annotated[str, Field(alias=key)]
+    inner = create_model("Inner", value=(str, Field(alias=key)))
+
+    @server.tool()
+    async def good(text: str) -> str:
+        return text
+
+    async def odd(value: Any) -> str:
+        return str(value)
+
+    odd.__annotations__["value"] = inner if deep else top
+    server.add_tool(odd)
+    return server
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["at the top", "inside"])
+@pytest.mark.parametrize("key", ["filter[x]", "a b", "$top", "x" * 65, "名"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "tools.{n}.custom.input_schema.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{{1,64}}$'",
+        "tools[{n}]: property names must match the pattern ^[a-zA-Z0-9_.-]{{1,64}}$",
+        "Property keys should match pattern '^[a-zA-Z0-9_.-]{{1,64}}$'",
+    ],
+)
+async def test_a_tool_with_a_key_that_is_refused_is_left_out_alone(key: str, deep: bool, words: str) -> None:
+    def answer(request: Request) -> Reply:
+        names = [tool["name"] for tool in request.json["tools"]]
+        if "k__odd" in names:
+            return api_error(400, words.format(n=names.index("k__odd")))
+        return responds(message("done"))
+
+    receipt, requests = await ask(answer, {"k": with_key(key, deep=deep)})
+    assert receipt["output_text"] == "done"
+    offered = [[tool["name"] for tool in request.json["tools"]] for request in requests]
+    assert offered == [["k__good", "k__odd", "read_output"], ["k__good", "read_output"]]
+    assert receipt["notices"][0]["message"].startswith("k__odd was left out of the tools")
