@@ -1,7 +1,7 @@
 """Learns from a refusal what an upstream does not support: a new profile, with which the request may succeed."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bridge.errors import UpstreamError
 from bridge.items import Turn
@@ -47,7 +47,8 @@ _NO_STATE = compile_words(
     r"\bno tool (output|call)|\b(response|conversation|history)\b.{0,80}(not found|exist|expired|deleted|unknown)"
 )
 _NO_MODEL = compile_words(r"\bmodel\b")
-_NO_SEALED = compile_words(r"\binclude\b|encrypted|\breasoning\b.{0,40}(not|un)[ _-]?(support|available|allow)")
+_NO_INCLUDE = compile_words(r"\binclude\b")
+_NO_SEALED = compile_words(r"encrypted|\breasoning\b.{0,40}(not|un)[ _-]?(support|available|allow)")
 _NO_KEY = compile_words(r"\bpropert(y|ies)\b.{0,120}(pattern|match)|\binvalid (property|parameter) (key|name)")
 _TOOL_PLACE = compile_words(r"\btools?(?:\[|\.)(\d{1,4})")
 _LEGAL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -65,9 +66,11 @@ def _about_include(error: UpstreamError, turn: Turn, profile: Profile) -> Change
     """Learn from a refusal of encrypted reasoning, which is asked for here where nothing is stored: models that do not
     reason refuse it."""
     include = turn.parameters.get("include")
-    if isinstance(include, list) and SEALED in include and says(error, _NO_SEALED):
-        return "drop", (*profile.drop, f"include.{SEALED}")
-    return None
+    if not isinstance(include, list) or SEALED not in include:
+        return None
+    has_reasoning = any(item.get("type") == "reasoning" for item in find_items(turn, "reasoning"))
+    is_refused = says(error, _NO_INCLUDE) or (says(error, _NO_SEALED) and not has_reasoning)
+    return ("drop", (*profile.drop, f"include.{SEALED}")) if is_refused else None
 
 
 def _about_tool_parameters(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
@@ -94,24 +97,33 @@ def _about_a_parameter(error: UpstreamError, turn: Turn, profile: Profile) -> Ch
 
 
 def _about_a_tool(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
-    """Learn from a refused key of a tool's schema, such as `filter[x]`: tools with such keys are left out, or the one
-    at the place that the refusal names. One that the caller forces stays."""
+    """Learn from a refused key of a tool's schema, such as `filter[x]` (beautyfree/appstore-connect-mcp#2): tools with
+    such keys are left out, or the one at the place that the refusal names. One that the caller forces stays."""
     if not says(error, _NO_KEY):
         return None
     tools = [tool for tool in map(decode, turn.tools) if isinstance(tool, dict)]
     places = [int(match[1]) for match in _TOOL_PLACE.finditer(error.message)]
-    refused = [tool for tool in tools if any(not _LEGAL_KEY.fullmatch(key) for key in _list_keys(tool))]
+    refused = [tool for tool in tools if _has_illegal(_read_keys(tool.get("parameters")))]
+    refused = refused or [tool for tool in tools if _has_illegal(_list_keys(tool))]
     refused = refused or [tools[place] for place in places[:1] if place < len(tools)]
     names = [str(tool.get("name")) for tool in refused]
     is_forced = any(name in str(turn.parameters.get("tool_choice")) for name in names)
     return ("drop", (*profile.drop, *(f"tools[{name}]" for name in names))) if names and not is_forced else None
 
 
+def _has_illegal(keys: Iterable[str]) -> bool:
+    return not all(map(_LEGAL_KEY.fullmatch, keys))
+
+
+def _read_keys(schema: Json) -> Iterable[str]:
+    """Return the names of the properties that a schema names first; most relays look no deeper."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    return properties if isinstance(properties, dict) else ()
+
+
 def _list_keys(schema: Json) -> Iterator[str]:
     """Yield the names of all properties in a schema."""
-    if isinstance(schema, dict):
-        properties = schema.get("properties")
-        yield from properties if isinstance(properties, dict) else ()
+    yield from _read_keys(schema)
     for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
         yield from _list_keys(inner)
 

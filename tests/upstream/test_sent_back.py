@@ -5,8 +5,10 @@ Each variant is one conversation with real tools behind, streamed and in JSON. T
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -186,7 +188,6 @@ MADE_UP = {
     "a prefix": "functions.c__add",
     "a space": "c add",
     "nothing": "",
-    "blank": "  ",
     "130 characters": "x" * 130,
     "another script": "加法",
     "a colon": "c:add:0",
@@ -205,7 +206,7 @@ def made_up(name: str) -> Case:
     return Case([[call(name, ADD)], [call("c__add", ADD)]], refuse, executed=1, shown="unknown_tool")
 
 
-NAMES = {name: made_up(name) for name in MADE_UP.values()}
+NAMES = {words: made_up(name) for words, name in MADE_UP.items()}
 
 
 # Ids
@@ -261,9 +262,7 @@ def unknown(items: Sequence[Json], name: str, words: str | Json, *kinds: str, re
 
 
 FIELDS = {
-    "openai/openai-python#2357": unknown(
-        [THOUGHT, *CALLED], "status", "Unknown parameter: 'input[1].status'.", "reasoning"
-    ),
+    "of reasoning": unknown([THOUGHT, *CALLED], "status", "Unknown parameter: 'input[1].status'.", "reasoning"),
     "of calls": unknown(CALLED, "status", "Unknown parameter: 'input[1].status'.", "function_call"),
     "of searches": unknown([SEARCH, *CALLED], "status", "Unknown parameter: 'input[1].status'.", "web_search_call"),
     "of messages": unknown(
@@ -475,16 +474,16 @@ def goes_on(body: Json) -> bool:
 
 
 STATE = {
-    words: Case([CALLED], refuses_where(goes_on, words, status, **error), 3, 1, "whole history", settings=LOST)
-    for words, status, error in [
-        ("Response with id 'resp_1' not found.", 404, {}),
-        ("No tool output found for function call call_1.", 400, {}),
-        ("No tool call found for function call output with call_id call_1.", 400, {}),
-        ("Could not find the prediction history node", 400, {}),
-        ("It is gone", 400, {"type": "not_found_error"}),
-        ("No.", 404, {}),
-        ("The conversation has expired", 400, {}),
-        ("previous response cannot be used", 400, {}),
+    words: Case([CALLED], refuses_where(goes_on, words, status, type=kind), 3, 1, "whole history", settings=LOST)
+    for words, status, kind in [
+        ("Response with id 'resp_1' not found.", 404, "invalid_request_error"),
+        ("No tool output found for function call call_1.", 400, "invalid_request_error"),
+        ("No tool call found for function call output with call_id call_1.", 400, "invalid_request_error"),
+        ("Could not find the prediction history node", 400, "invalid_request_error"),
+        ("It is gone", 400, "not_found_error"),
+        ("No.", 404, "invalid_request_error"),
+        ("The conversation has expired", 400, "invalid_request_error"),
+        ("previous response cannot be used", 400, "invalid_request_error"),
     ]
 } | {
     "as an error of the server": Case(
@@ -501,30 +500,45 @@ STATE = {
 }
 
 CASES: dict[str, Case] = {
-    f"{kind}: {name or 'nothing'}": case
+    f"{kind}: {name.strip()[:80] or 'nothing'}": case
     for kind, cases in {
         "blank arguments": BLANK,
         "malformed arguments": BAD_ARGUMENTS,
-        "names": NAMES,
-        "call ids": CALL_IDS,
-        "fields": FIELDS,
-        "include": INCLUDE,
-        "reasoning": REASONING,
-        "compaction": COMPACTION,
-        "state": STATE,
+        "a made-up name (NousResearch/hermes-agent#31666)": NAMES,
+        "call ids (decolua/9router#393)": CALL_IDS,
+        "a field of an item": FIELDS,
+        "`include`": INCLUDE,
+        "reasoning (musistudio/claude-code-router#1783)": REASONING,
+        "a compaction": COMPACTION,
+        "a lost response (lmstudio-ai/lmstudio-bug-tracker#1188)": STATE,
     }.items()
     for name, case in cases.items()
 }
 
 
+BEGIN, END = "<!-- sent back -->\n", "\n<!-- end of sent back -->"
+
+
+def render() -> str:
+    rows = ["| what is refused | outcome | requests |", "|---|---|---|"]
+    rows += [f"| {name} | answered | {case.requests or len(case.turns) + 1} |" for name, case in CASES.items()]
+    return "\n".join(rows)
+
+
+def test_the_page_shows_the_table(repository: Path) -> None:
+    page = (repository / "docs" / "track-record.md").read_text(encoding="utf-8")
+    assert page.partition(BEGIN)[2].partition(END)[0] == render()
+
+
+@pytest.mark.rule("R5", "R17", "R40")
 @pytest.mark.parametrize("as_json", [False, True], ids=["stream", "json"])
-@pytest.mark.parametrize("case", CASES.values(), ids=[name[:60] for name in CASES])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_what_an_upstream_does_not_take_back_costs_at_most_a_request(case: Case, as_json: bool) -> None:
     await play(case, as_json=as_json)
 
 
 async def test_what_wraps_several_calls_is_answered_with_the_names_of_the_tools() -> None:
-    uses = [{"recipient_name": "functions.c__add", "parameters": ADD}, {"recipient_name": "c.ping", "parameters": {}}]
+    uses: list[Json] = [{"recipient_name": "functions.c__add", "parameters": ADD}, {"recipient_name": "c.ping"}]
     wrapper = call("multi_tool_use.parallel", {"tool_uses": uses})
     bodies = await play(Case([[wrapper], CALLED], executed=1, shown="call each tool directly"), as_json=False)
     output = json.loads(bodies[1]["input"][-1]["output"])
@@ -669,3 +683,7 @@ async def test_a_tool_with_a_key_that_is_refused_is_left_out_alone(key: str, dee
     offered = [[tool["name"] for tool in request.json["tools"]] for request in requests]
     assert offered == [["k__good", "k__odd", "read_output"], ["k__good", "read_output"]]
     assert receipt["notices"][0]["message"].startswith("k__odd was left out of the tools")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render() + "\n")
