@@ -3,19 +3,29 @@
 import json
 from typing import NoReturn
 
+from bridge.items import is_blank
 from bridge.json_text import Json, JsonObject, encode, read_float
 
 MAX_ARGUMENT_CHARS, MAX_ARGUMENT_LEVELS = 262_144, 64
+MAX_QUOTED_CHARS = 500
+"""Characters of unreadable arguments that the model is shown again."""
 
 
 def read_arguments(arguments: Json) -> JsonObject:
     """Parse the arguments of a call to an object. Raises ValueError, with the reason, if they are not one.
 
-    Nothing is repaired by guessing. Missing or empty arguments are {}; an object instead of JSON text is taken as it
-    is. Half an emoji becomes U+FFFD: it would end the connection that it is written to.
+    Nothing is repaired by guessing. Missing, blank or null arguments are {}; an object instead of JSON text is taken as
+    it is. Half an emoji becomes U+FFFD: it would end the connection that it is written to.
     """
-    if arguments is None or arguments == "":
+    if is_blank(arguments):
         return {}
+    try:
+        return _parse(arguments)
+    except ValueError as error:  # quoted: where the upstream takes back no such call, only its output shows them
+        raise ValueError(f"{error}; they were: {_quote(arguments)}") from None
+
+
+def _parse(arguments: Json) -> JsonObject:
     try:
         text = arguments if isinstance(arguments, str) else encode(arguments)
         if len(text) > MAX_ARGUMENT_CHARS:
@@ -29,6 +39,11 @@ def read_arguments(arguments: Json) -> JsonObject:
     except RecursionError:
         raise ValueError(f"it is nested more than {MAX_ARGUMENT_LEVELS} levels deep") from None
     return scrubbed
+
+
+def _quote(arguments: Json) -> str:
+    text = arguments if isinstance(arguments, str) else "no text"
+    return text if len(text) <= MAX_QUOTED_CHARS else f"{text[:MAX_QUOTED_CHARS]}…"
 
 
 def _is_deeper(value: Json, levels: int) -> bool:

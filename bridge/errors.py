@@ -17,6 +17,9 @@ Who = Literal["operator", "upstream", "caller"]
 CONTEXT_EXCEEDED = "context_length_exceeded"
 """The code of an UpstreamError for a request that is too long for the model."""
 
+COMPACTION_REFUSED = "compaction_refused"
+"""The code of an UpstreamError for a compaction that the upstream does not take back."""
+
 
 class BridgeError(Exception):
     """An error with one clear sentence for people, and a stable `code` for programs."""

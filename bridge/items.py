@@ -1,9 +1,11 @@
 """The vocabulary of the Responses API that the bridge reads: items, calls, responses, outputs. Data only.
 
 Only fields that the bridge reads are named here. All others pass unchanged: an item is encoded once, when it arrives,
-and sent back as that JSON text, so `phase`, `encrypted_content`, `caller` and fields of the future survive.
+and sent back as that JSON text, so `phase`, `encrypted_content`, `caller` and fields of the future survive. The few
+exceptions are in docs/rules.md, R5.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NotRequired
@@ -14,6 +16,12 @@ from bridge.json_text import Json, JsonObject, encode
 
 CALL_TYPES = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
 """The types of items that need a call output, and the type of that output."""
+
+COMPACTIONS = frozenset(("compaction", "compaction_summary"))
+"""Types of items that stand for all items before them."""
+
+LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A name, or a call id, that every API takes back."""
 
 OWN_NAMES = ("read_output", "find_tools")
 """Names reserved for the run's own tools: no server's tool gets one of them as its model name."""
@@ -103,6 +111,8 @@ class Turn:
     """The tools, each as its JSON text; the same texts in the same order every turn, so that prompt caches hold."""
     last: Last | None = None
     """The response to continue, for an upstream that stores responses; any other gets all items."""
+    has_odd_calls: bool = False
+    """True where some calls among the items cannot be sent back as they came: see `is_odd_call`."""
 
 
 def find_calls(output: Iterable[JsonObject]) -> list[Call]:
@@ -117,6 +127,24 @@ def find_calls(output: Iterable[JsonObject]) -> list[Call]:
         for item in output
         if str(item.get("type")) in CALL_TYPES
     ]
+
+
+def is_call(item: Json) -> bool:
+    """Tell whether an item is a call that needs a call output."""
+    return isinstance(item, dict) and str(item.get("type")) in CALL_TYPES
+
+
+def is_odd_call(call: JsonObject) -> bool:
+    """Tell whether a call has a name, an id or arguments that an API refuses to take back, its own maker included."""
+    names = (call.get("call_id"), call.get("name"))
+    if not all(isinstance(name, str) and LEGAL.fullmatch(name) for name in names):
+        return True
+    return call["type"] == "function_call" and is_blank(call.get("arguments"))
+
+
+def is_blank(arguments: Json) -> bool:
+    """Tell whether the arguments of a call say nothing: they mean {}."""
+    return arguments is None or (isinstance(arguments, str) and arguments.strip() in ("", "null"))
 
 
 def answer_call(call: Call, output: str | list[JsonObject]) -> JsonObject:

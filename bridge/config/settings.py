@@ -209,7 +209,11 @@ class UpstreamConfig(_Section):
     background: Flag | None = None
     """False: the endpoint has no background mode."""
     drop: Strings | None = None
-    """Parameters that the endpoint does not accept, or fields of them, such as `reasoning.summary`."""
+    """Parameters that the endpoint does not accept, or fields of them, such as `reasoning.summary`; values of `include`
+    (`include.message.output_text.logprobs`), fields of items that are sent back (`input[reasoning].status`,
+    `input[].status` of all types) and tools (`tools[NAME]`)."""
+    drop_without_tools: Strings | None = None
+    """Parameters that the endpoint does not accept in requests without tools, such as `parallel_tool_calls`."""
     developer_role: Literal["keep", "system", "instructions"] | None = None
     """How developer messages are sent: unchanged, as system messages, or in `instructions` (system messages too)."""
     content_parts: Flag | None = None
@@ -220,6 +224,8 @@ class UpstreamConfig(_Section):
     """Send reasoning items back."""
     item_ids: Flag | None = None
     """Send calls and messages back with their ids."""
+    odd_arguments: Flag | None = None
+    """Send calls back whose arguments are no JSON object; false: with `{}` in their place."""
     context_window: Count | None = None
     """The most tokens that a request and its response may have together."""
     compaction: Flag | None = None

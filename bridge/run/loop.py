@@ -11,7 +11,7 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
-from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
+from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
 from bridge.events import TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls
 from bridge.json_text import Json, JsonObject
@@ -39,8 +39,6 @@ from bridge.run.window import Window, open_window
 
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
 """Found in a refusal of `tool_choice: none`."""
-_ABOUT_COMPACTION = re.compile(r"compaction|encrypted|decrypt", re.IGNORECASE)
-"""Found in a refusal of a compaction that the upstream itself has made."""
 
 
 class _BeginOutcome(TypedDict):
@@ -148,13 +146,13 @@ class Loop(Generic[C]):
                 is_bare = is_bare or remedy == "bare"
 
     def _find_remedy(self, error: UpstreamError, turn: Turn, window: Window, *, is_last: bool) -> str | None:
-        """Do something about a refusal; returns a name for it, or None where there is nothing to do."""
-        is_refused = error.status in (400, 422)
+        """Do something about a refusal; return a name for it, or None where there is nothing to do."""
         if error.code == CONTEXT_EXCEEDED and self._make_room(window, is_over=True):
             return "short"
-        if is_refused and _ABOUT_COMPACTION.search(error.message) and window.begin_earlier():
+        if error.code == COMPACTION_REFUSED and window.begin_earlier():
+            self._tell([_report_compaction(error)])
             return f"from {window.start}"
-        if is_last and turn.tools and is_refused and _ABOUT_TOOLS.search(error.message):
+        if is_last and turn.tools and error.status in (400, 422) and _ABOUT_TOOLS.search(error.message):
             return "bare"
         return None
 
@@ -232,7 +230,13 @@ def _build_turn(n: int, request: Request, window: Window, offer: Offer, is_last:
         parameters["tool_choice"] = _relax(parameters["tool_choice"])
     if base := window.find_base():
         parameters["previous_response_id"] = base
-    return Turn(parameters, tuple(window.list_items()), offer.texts, window.find_last())
+    items, last = tuple(window.list_items()), window.find_last()
+    return Turn(parameters, items, offer.texts, last, window.transcript.has_odd_calls)
+
+
+def _report_compaction(error: UpstreamError) -> Notice:
+    message = f"A compaction was not sent back, and what it stands for was, as far as it is known ({error.message})"
+    return Notice(code="upstream_adapted", message=message)
 
 
 def _remove_tools(turn: Turn) -> Turn:

@@ -2,9 +2,10 @@
 
 import fnmatch
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bridge.arguments import read_arguments
 from bridge.config.settings import Limits, ToolSearch
 from bridge.errors import ArgumentError
 from bridge.items import Call, CallOutput, Notice, fail_call
@@ -18,6 +19,9 @@ from bridge.search.near import MAX_NAME_CHARS, find_near
 
 OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_use", "computer_use_preview"}
 """Types of tools that only look hosted: whoever makes the request has to execute their calls."""
+WRAPPER = "multi_tool_use"
+"""In the name of a tool that models make up to call several at once (`multi_tool_use.parallel`)."""
+MAX_NEAR = 5
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,30 @@ class Offer:
         if is_over:
             return fail_call("limit_reached", "the run has reached its limit; it was not run")
         if call.name not in self.owned:
-            near: list[Json] = [*find_near(call.name, self.owned, 5)]
-            return fail_call("unknown_tool", f"no tool {call.name[:MAX_NAME_CHARS]!r} is offered", near_names=near)
+            return _refuse_unknown(call, self.owned)
         return None
+
+
+def _refuse_unknown(call: Call, names: Collection[str]) -> CallOutput:
+    """Return the output of a call whose name the model made up, with similar names: of the tools that it wraps, where
+    it is the wrapper that some models make of several calls."""
+    message = f"no tool {call.name[:MAX_NAME_CHARS]!r} is offered"
+    wanted = [call.name]
+    if WRAPPER in call.name:
+        message += "; call each tool directly: all calls of one response run at the same time"
+        wanted = _read_wrapped(call.arguments) or wanted
+    bare = [name.rpartition(".")[2] for name in wanted]  # `functions.add`
+    near = dict.fromkeys(found for name in (*bare, *wanted) for found in find_near(name, names, MAX_NEAR))
+    return fail_call("unknown_tool", message, near_names=list[Json](list(near)[:MAX_NEAR]))
+
+
+def _read_wrapped(arguments: Json) -> list[str]:
+    try:
+        uses = read_arguments(arguments).get("tool_uses")
+    except ValueError:
+        return []
+    named = uses[:MAX_NEAR] if isinstance(uses, list) else []
+    return [str(use.get("recipient_name")) for use in named if isinstance(use, dict)]
 
 
 def make_offer(

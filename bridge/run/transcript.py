@@ -9,7 +9,7 @@ from typing import cast
 
 from bridge.errors import ArgumentError
 from bridge.events import CallEnded, Event, TurnEnded
-from bridge.items import CALL_TYPES, find_calls
+from bridge.items import CALL_TYPES, find_calls, is_call, is_odd_call
 from bridge.json_text import Json, JsonObject, decode, encode
 
 ANSWERS = CALL_TYPES | {"mcp_approval_request": "mcp_approval_response"}
@@ -39,6 +39,10 @@ class Transcript:
     compaction that cannot be sent back."""
     turn: int = 0
     """Where the items of the last turn begin."""
+    call_ids: set[str] = field(default_factory=set[str])
+    """Those of all calls."""
+    has_odd_calls: bool = False
+    """True where a call cannot be sent back as it came, or has the id of another."""
     outputs: dict[int, str] = field(default_factory=dict[int, str])
     """What the calls of the last turn came to, each by its index in the turn."""
 
@@ -76,9 +80,18 @@ class Transcript:
                 self.compactions.append(len(self.items))
             has_calls |= str(item.get("type")) in CALL_TYPES
             self.items.append(encode(item))
+        self.note_calls(event.output)
         self.response_id, self.seen = event.response_id, len(self.items)
         if self.is_kept:
             self.first = self.seen
+
+    def note_calls(self, items: Iterable[Json]) -> None:
+        """Look at the calls among new items: here, once, so that no request has to look for odd ones."""
+        for item in items:
+            if isinstance(item, dict) and is_call(item):
+                call_id = str(item.get("call_id"))
+                self.has_odd_calls |= call_id in self.call_ids or is_odd_call(item)
+                self.call_ids.add(call_id)
 
     def find_pending(self) -> list[JsonObject]:
         """List the items of the last turn that wait for the caller: calls of its own functions, and requests for its
@@ -101,7 +114,9 @@ class Transcript:
         begun = replace(self, items=items, is_kept=is_kept, compactions=list(self.compactions), instead=instead)
         begun = replace(begun, turn=len(items), outputs={}, response_id=None if is_other else self.response_id)
         if self.is_kept and not is_kept:
-            return replace(begun, base=self.response_id, first=self.first if self.response_id else 0)
+            begun = replace(begun, base=self.response_id, first=self.first if self.response_id else 0)
+        begun = replace(begun, call_ids=set(self.call_ids))
+        begun.note_calls(rest)
         return begun
 
     def require_answers(self, answers: Json) -> None:
@@ -133,6 +148,8 @@ class Transcript:
             "is_kept": self.is_kept,
             "compactions": list[Json](self.compactions),
             "instead": dict[str, Json]((str(place), text) for place, text in self.instead.items()),
+            "call_ids": list[Json](sorted(self.call_ids)),
+            "has_odd_calls": self.has_odd_calls,
         }
 
 
@@ -149,6 +166,8 @@ def read_transcript(stored: JsonObject) -> Transcript:
         compactions=list(cast("list[int]", stored["compactions"])),
         instead={int(place): text for place, text in cast("dict[str, str | None]", stored["instead"]).items()},
         turn=len(items),
+        call_ids=set(cast("list[str]", stored["call_ids"])),
+        has_odd_calls=bool(stored["has_odd_calls"]),
     )
 
 

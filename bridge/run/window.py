@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bridge.items import CALL_TYPES, Last
+from bridge.items import CALL_TYPES, COMPACTIONS, Last
 from bridge.json_text import JsonObject, decode, encode
 from bridge.run.transcript import Transcript
 from bridge.texts import Keep, estimate_tokens
@@ -55,11 +55,16 @@ class Window:
 
     def begin_earlier(self) -> bool:
         """Leave out the last compaction, which the upstream has refused, and begin at the one before it or with the
-        first item. False where there is none to leave out."""
+        first item; then those that the caller gave. False where there is none to leave out."""
         start = self.start
-        if start not in self.transcript.compactions:
+        items, instead = self.transcript.items, self.transcript.instead
+        if start in self.transcript.compactions:
+            refused = [start]
+        else:
+            refused = [place for place, text in enumerate(items) if place not in instead and is_compaction(text)]
+        if not refused:
             return False
-        self.transcript.instead[start] = None
+        instead.update(dict.fromkeys(refused))
         self._changed = self.transcript.seen
         self.count(0, self.list_items())
         return True
@@ -94,6 +99,12 @@ class Window:
                 if place < self.transcript.seen:
                     self._changed = self.transcript.seen
         return moved
+
+
+def is_compaction(text: str) -> bool:
+    """Tell whether an item is a compaction, from its JSON text."""
+    item = decode(text) if '"compaction' in text else None
+    return isinstance(item, dict) and str(item.get("type")) in COMPACTIONS
 
 
 def open_window(transcript: Transcript) -> Window:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bridge.errors import ArgumentError
 from bridge.items import CALL_TYPES, Notice, Turn
 from bridge.json_text import Json, JsonObject, decode, encode
+from bridge.upstream.calls_back import empty_odd_arguments, make_calls_legal
 from bridge.upstream.image_text import describe_image
 from bridge.upstream.profile import Profile
 
@@ -26,18 +28,22 @@ def adapt(turn: Turn, profile: Profile) -> tuple[Turn, list[Notice]]:
 
 
 def holds(parameters: Mapping[str, Json], path: str) -> bool:
-    """Tell whether a parameter is set; `path` may name a field of one, such as `reasoning.effort`."""
+    """Tell whether a parameter is set; `path` may name a field of one (`reasoning.effort`), or one of its values."""
     name, _, inner = path.partition(".")
     part = parameters.get(name)
-    return name in parameters if not inner else isinstance(part, dict) and holds(part, inner)
+    if not inner:
+        return name in parameters
+    return holds(part, inner) if isinstance(part, dict) else isinstance(part, list) and inner in part
 
 
 def without(parameters: Mapping[str, Json], path: str) -> JsonObject:
-    """Copy the parameters (or an item) without the one at `path`, which may be a field of one."""
+    """Copy the parameters (or an item) without the one at `path`, which may be a field of one, or one of its values."""
     name, _, inner = path.partition(".")
     part = parameters.get(name)
     if inner and isinstance(part, dict) and (left := without(part, inner)):
         return {**parameters, name: left}
+    if inner and isinstance(part, list) and (values := [value for value in part if value != inner]):
+        return {**parameters, name: values}
     return {other: value for other, value in parameters.items() if other != name}
 
 
@@ -56,7 +62,7 @@ def _continue(turn: Turn, profile: Profile, _messages: list[str]) -> Turn:
 
 def _drop_parameters(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     parameters = turn.parameters
-    for path in profile.drop:
+    for path in (*profile.drop, *(() if turn.tools else profile.drop_without_tools)):
         if holds(parameters, path):
             parameters = without(parameters, path)
             messages.append(f"{path} was left out, as this upstream does not take it{profile.why(path)}")
@@ -110,6 +116,71 @@ def _strip_id(item: JsonObject) -> JsonObject:
     if item.get("type") == "message" and item.get("role") == "assistant":
         return without(without(item, "id"), "status") | {"content": join_text(item.get("content"))}
     return item
+
+
+def _drop_fields(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
+    """Leave out fields of items: `input[TYPE].FIELD`, `input[].FIELD`."""
+    items = turn.items
+    for entry in (entry for entry in profile.drop if entry.startswith("input[")):
+        kind, _, path = entry.removeprefix("input[").partition("].")
+        edited = _edit(items, path.rpartition(".")[2], partial(_drop_field, kind=kind, path=path))
+        if edited != items:
+            messages.append(f"{entry} was left out, as this upstream does not take it{profile.why(entry)}")
+        items = edited
+    return turn if items is turn.items else replace(turn, items=items)
+
+
+def _drop_field(item: JsonObject, *, kind: str, path: str) -> JsonObject:
+    """Remove a field, and what that makes of an assistant message: without id and status it has the short form."""
+    if kind not in ("", item.get("type", "message")) or item.get("role") in ("user", "developer", "system"):
+        return item
+    stripped = _strip(item, path)
+    if not isinstance(stripped, dict) or stripped == item:
+        return item
+    return _strip_id(stripped) if item.get("role") == "assistant" and path in ("id", "status") else stripped
+
+
+def _strip(value: Json, path: str) -> Json:
+    """Copy an item, or a part of one, without the field at `path`: of a list, in each of its parts."""
+    if isinstance(value, list):
+        return [_strip(part, path) for part in value]
+    name, _, inner = path.partition(".")
+    if not isinstance(value, dict) or name not in value:
+        return value
+    return {**value, name: _strip(value[name], inner)} if inner else without(value, name)
+
+
+def _make_calls_legal(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
+    """Send calls back in a form that every upstream takes, or in the one that this upstream takes."""
+    items = make_calls_legal(turn.items, turn.tools) if turn.has_odd_calls else turn.items
+    if not profile.odd_arguments:
+        emptied = _edit(items, "arguments", empty_odd_arguments)
+        if emptied != items:
+            reason = profile.why("odd_arguments")
+            messages.append(f"Calls were sent back without arguments that are no JSON object{reason}")
+        items = emptied
+    return turn if items is turn.items else replace(turn, items=items, has_odd_calls=False)
+
+
+def _drop_tools(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
+    """Leave out tools: `tools[NAME]`."""
+    names = [entry.removeprefix("tools[").removesuffix("]") for entry in profile.drop if entry.startswith("tools[")]
+    refused = {tool: name for tool in turn.tools for name in names if _is_named(tool, name)}
+    for name in refused.values():
+        reason = profile.why(f"tools[{name}]")
+        messages.append(f"{name} was left out of the tools, as this upstream does not take its schema{reason}")
+    return replace(turn, tools=tuple(tool for tool in turn.tools if tool not in refused)) if refused else turn
+
+
+def _is_named(tool: str, name: str) -> bool:
+    read = decode(tool) if f'"name":{encode(name)}' in tool else None
+    return isinstance(read, dict) and read.get("name") == name
+
+
+def _drop_idle_choice(turn: Turn, _profile: Profile, _messages: list[str]) -> Turn:
+    """Leave out `tool_choice: none` where there are no tools: it is refused then, and says nothing."""
+    is_idle = not turn.tools and turn.parameters.get("tool_choice") == "none"
+    return replace(turn, parameters=without(turn.parameters, "tool_choice")) if is_idle else turn
 
 
 def _move_developer_messages(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
@@ -185,9 +256,13 @@ CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
     _set_store,
     _drop_reasoning,
     _drop_ids,
+    _drop_fields,
+    _make_calls_legal,
     _move_developer_messages,
     _flatten_outputs,
     _request_compaction,
+    _drop_tools,
+    _drop_idle_choice,
     _drop_parameters,
 )
 """Each adapts a request to one part of a profile and appends a message for what it changed."""

@@ -10,14 +10,15 @@ import httpx2
 from bridge.clock import Clock
 from bridge.config.settings import UpstreamConfig
 from bridge.config.values import is_secret
-from bridge.errors import UpstreamError
+from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, UpstreamError
 from bridge.events import OnEvent, Retrying, TextArrived
 from bridge.items import Notice, Response, Turn, read_usage
 from bridge.telemetry import Redactor
 from bridge.upstream.adapt import adapt
 from bridge.upstream.background import Background
+from bridge.upstream.item_lessons import refuses_compaction
 from bridge.upstream.learn import learn
-from bridge.upstream.overflow import explain_overflow, is_overflow, read_window
+from bridge.upstream.overflow import is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.profile import Profile, choose_profile
 from bridge.upstream.replies import read_failure
@@ -105,7 +106,9 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             self._keep(
                 str(turn.parameters.get("model")), profile.learn("context_window", window, reason=failure.message)
             )
-            raise explain_overflow(failure)
+            raise rename_error(failure, CONTEXT_EXCEEDED)
+        if failure and refuses_compaction(failure, sent):
+            raise rename_error(failure, COMPACTION_REFUSED)
         if isinstance(outcome, UpstreamError):
             raise outcome
         response, form = outcome
@@ -185,6 +188,11 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
                 "message": self._redact(error["message"]),
             }
         return response
+
+
+def rename_error(error: UpstreamError, code: str) -> UpstreamError:
+    """Return the error with one of our codes, which the run knows, in place of the upstream's own."""
+    return UpstreamError(error.message, code=code, who="caller", status=error.status, request_id=error.request_id)
 
 
 def _report_changes(known: Profile, profile: Profile) -> Iterator[Notice]:

@@ -1,27 +1,34 @@
 """Learns from a refusal what an upstream does not support: a new profile, with which the request may succeed."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from bridge.errors import UpstreamError
-from bridge.items import CALL_TYPES, Turn
-from bridge.json_text import JsonObject, decode
-from bridge.upstream.adapt import holds
+from bridge.items import Turn
+from bridge.json_text import Json, decode
+from bridge.upstream.adapt import SEALED, holds
+from bridge.upstream.item_lessons import (
+    about_a_field,
+    about_any_reasoning,
+    about_anything,
+    about_arguments,
+    about_ids,
+    about_reasoning,
+)
 from bridge.upstream.overflow import is_overflow
 from bridge.upstream.profile import Profile
+from bridge.upstream.refusals import Change, compile_words, find_items, find_parameters, says
 
 UNRELATED_STATUSES = frozenset((401, 402, 403, 407, 408, 413, 429))
 """Statuses of refusals that have nothing to do with the form of the request."""
+TOOL_PARAMETERS = ("parallel_tool_calls", "tool_choice", "max_tool_calls")
+"""Parameters that OpenAI and others refuse in a request without tools."""
 ESSENTIAL = frozenset(("model", "instructions", "text", "text.format", "conversation", "prompt", "moderation"))
 """Parameters that are never dropped: without one of these the answer would be to another question."""
 
 STREAM_REFUSAL_STATUSES = frozenset((400, 406, 415, 422, 501))
 """Statuses that a refusal of streams may have. Errors without a status are ignored: their text is ours, and may say
 "stream" itself."""
-
-Change: TypeAlias = tuple[str, object]
-"""A field of the profile, and its new value."""
 
 
 def learn(error: UpstreamError, turn: Turn, profile: Profile) -> Profile | None:
@@ -35,55 +42,47 @@ def learn(error: UpstreamError, turn: Turn, profile: Profile) -> Profile | None:
     return profile.learn(*found, reason=error.message) if found else None
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text, re.IGNORECASE | re.DOTALL)
-
-
-_NAME = r"[\"'`]?(?<![a-z_.])([a-z_][a-z_.]*+)[\"'`]?"  # possessive, so that a hostile text takes linear time
-_NO_PARAMETER = (
-    _pattern(
-        r"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|extra)(?: request)?"
-        rf" (?:parameter|argument|field|key|property)s?(?:\(s\))?(?: supplied| in \w+)?\s*:?\s*{_NAME}"
-    ),
-    _pattern(rf"{_NAME}(?: parameter)? (?:is|are) (?:not|only) (?:supported|allowed|permitted|accepted)"),
-    _pattern(r'"loc":\s*\["body",\s*"([a-z_]+)"\][^}]*(?:extra|not permitted)'),
+_NO_STATE = compile_words(
+    r"previous[_ ]response|prediction history|not_found_error|response_not_found|"
+    r"\bno tool (output|call)|\b(response|conversation|history)\b.{0,80}(not found|exist|expired|deleted|unknown)"
 )
-"""A refused parameter, as OpenAI, the Codex backend, Go and zod servers, and pydantic (vLLM, LiteLLM) word it."""
-_NO_REASONING = _pattern(
-    r"invalid_encrypted_content|encrypted.{0,200}(verif|decrypt|issued)|not issued to this caller|"
-    r"\brs_\w++.{0,60}not found"
-)
-_NO_IDS = _pattern(r"expected an id that begins with|without its required|\b(fc|msg)_\w++.{0,60}not found")
-_NO_STATE = _pattern(r"previous[_ ]response")
-_NO_BACKGROUND = _pattern(r"\bbackground\b")
-_NO_STORE = _pattern(r"\bstore\b.{0,60}\b(false|not supported|unsupported|disabled)\b")
-_NO_PARTS = _pattern(r"output.{0,120}\b(string|str|text)\b|\b(string|str|text)\b.{0,120}(array|list|sequence)")
-_NO_IMAGES = _pattern(r"\bimages?\b|image_url|\bvision\b|multimodal")
-_NO_DEVELOPER = _pattern(r"\bdeveloper\b|(unexpected|invalid|unknown|unsupported) (message )?role")
-_SYSTEM_FIRST = _pattern(r"system (message|role|prompt).{0,40}(beginning|first|start)")
-_MUST_STREAM = _pattern(r"\bstream\b.{0,30}\b(must|required|true)\b|\bonly\b.{0,30}\bstream(ing)?\b")
-_NO_STREAM = _pattern(r"\bstream(ing)?\b")
+_NO_MODEL = compile_words(r"\bmodel\b")
+_NO_INCLUDE = compile_words(r"\binclude\b")
+_NO_SEALED = compile_words(r"encrypted|\breasoning\b.{0,40}(not|un)[ _-]?(support|available|allow)")
+_NO_KEY = compile_words(r"\bpropert(y|ies)\b.{0,120}(pattern|match)|\binvalid (property|parameter) (key|name)")
+_TOOL_PLACE = compile_words(r"\btools?(?:\[|\.)(\d{1,4})")
+_LEGAL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_NO_BACKGROUND = compile_words(r"\bbackground\b")
+_NO_STORE = compile_words(r"\bstore\b.{0,60}\b(false|not supported|unsupported|disabled)\b")
+_NO_PARTS = compile_words(r"output.{0,120}\b(string|str|text)\b|\b(string|str|text)\b.{0,120}(array|list|sequence)")
+_NO_IMAGES = compile_words(r"\bimages?\b|image_url|\bvision\b|multimodal")
+_NO_DEVELOPER = compile_words(r"\bdeveloper\b|(unexpected|invalid|unknown|unsupported) (message )?role")
+_SYSTEM_FIRST = compile_words(r"system (message|role|prompt).{0,40}(beginning|first|start)")
+_MUST_STREAM = compile_words(r"\bstream\b.{0,30}\b(must|required|true)\b|\bonly\b.{0,30}\bstream(ing)?\b")
+_NO_STREAM = compile_words(r"\bstream(ing)?\b")
 
 
-def _about_reasoning(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    """Learn from refused reasoning: it was encrypted for another account, or looked up where none is stored
-    (openai/codex#8119, sub2api#2863)."""
-    if _says(error, _NO_REASONING) and any(item.get("type") == "reasoning" for item in _find(turn, "reasoning")):
-        return "reasoning_replay", False
-    return None
+def _about_include(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
+    """Learn from a refusal of encrypted reasoning, which is asked for here where nothing is stored: models that do not
+    reason refuse it."""
+    include = turn.parameters.get("include")
+    if not isinstance(include, list) or SEALED not in include:
+        return None
+    has_reasoning = any(item.get("type") == "reasoning" for item in find_items(turn, "reasoning"))
+    is_refused = says(error, _NO_INCLUDE) or (says(error, _NO_SEALED) and not has_reasoning)
+    return ("drop", (*profile.drop, f"include.{SEALED}")) if is_refused else None
 
 
-def _about_ids(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    """Learn from refused ids: some relays make ids that another account or their upstream refuses (sub2api#1505)."""
-    kinds = {"message", *CALL_TYPES}
-    if _says(error, _NO_IDS) and any("id" in item and str(item.get("type")) in kinds for item in _find(turn, "id")):
-        return "item_ids", False
-    return None
+def _about_tool_parameters(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
+    """Learn from a refused parameter that is only taken with tools. Requests with tools keep it."""
+    names = [name for name in TOOL_PARAMETERS if name in turn.parameters and name in error.message]
+    if turn.tools or not names or turn.parameters.get("tool_choice", "auto") not in ("auto", "none"):
+        return None
+    return "drop_without_tools", (*profile.drop_without_tools, *names)
 
 
 def _about_a_parameter(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
-    for match in (match for pattern in _NO_PARAMETER for match in pattern.finditer(error.message)):
-        name = match[1].rstrip(".")
+    for name in find_parameters(error):
         if not holds(turn.parameters, name):
             continue
         if name == "previous_response_id":
@@ -97,43 +96,78 @@ def _about_a_parameter(error: UpstreamError, turn: Turn, profile: Profile) -> Ch
     return None
 
 
+def _about_a_tool(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
+    """Learn from a refused key of a tool's schema, such as `filter[x]` (beautyfree/appstore-connect-mcp#2): tools with
+    such keys are left out, or the one at the place that the refusal names. One that the caller forces stays."""
+    if not says(error, _NO_KEY):
+        return None
+    tools = [tool for tool in map(decode, turn.tools) if isinstance(tool, dict)]
+    places = [int(match[1]) for match in _TOOL_PLACE.finditer(error.message)]
+    refused = [tool for tool in tools if _has_illegal(_read_keys(tool.get("parameters")))]
+    refused = refused or [tool for tool in tools if _has_illegal(_list_keys(tool))]
+    refused = refused or [tools[place] for place in places[:1] if place < len(tools)]
+    names = [str(tool.get("name")) for tool in refused]
+    is_forced = any(name in str(turn.parameters.get("tool_choice")) for name in names)
+    return ("drop", (*profile.drop, *(f"tools[{name}]" for name in names))) if names and not is_forced else None
+
+
+def _has_illegal(keys: Iterable[str]) -> bool:
+    return not all(map(_LEGAL_KEY.fullmatch, keys))
+
+
+def _read_keys(schema: Json) -> Iterable[str]:
+    """Return the names of the properties that a schema names first; most relays look no deeper."""
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    return properties if isinstance(properties, dict) else ()
+
+
+def _list_keys(schema: Json) -> Iterator[str]:
+    """Yield the names of all properties in a schema."""
+    yield from _read_keys(schema)
+    for inner in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _list_keys(inner)
+
+
 def _about_state(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
     """Learn from a refused `previous_response_id`, but only from one of ours, whose history can be sent instead.
 
     An unknown id that the caller gave is the caller's error.
     """
-    if profile.state == "previous_response_id" and turn.last and _says(error, _NO_STATE):
-        return "state", "stateless"
-    return None
+    is_ours = profile.state == "previous_response_id" and turn.last and "previous_response_id" in turn.parameters
+    if not is_ours or not turn.last:
+        return None
+    is_lost = says(error, _NO_STATE) or turn.last.response_id in error.message
+    is_lost = is_lost or (error.status == 404 and not says(error, _NO_MODEL))
+    return ("state", "stateless") if is_lost else None
 
 
 def _about_background(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    if turn.parameters.get("background") and _says(error, _NO_BACKGROUND):
+    if turn.parameters.get("background") and says(error, _NO_BACKGROUND):
         return "background", False
     return None
 
 
 def _about_the_store(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
-    if turn.parameters.get("store") is not False and profile.store is None and _says(error, _NO_STORE):
+    if turn.parameters.get("store") is not False and profile.store is None and says(error, _NO_STORE):
         return "store", False
     return None
 
 
 def _about_outputs(error: UpstreamError, turn: Turn, _profile: Profile) -> Change | None:
-    outputs = [output for item in _find(turn, "output") if isinstance(output := item.get("output"), list)]
+    outputs = [output for item in find_items(turn, "output") if isinstance(output := item.get("output"), list)]
     kinds = {str(part.get("type")) for output in outputs for part in output if isinstance(part, dict)}
-    if "input_image" in kinds and _says(error, _NO_IMAGES):
+    if "input_image" in kinds and says(error, _NO_IMAGES):
         return "images", False
-    if outputs and _says(error, _NO_PARTS):
+    if outputs and says(error, _NO_PARTS):
         return "content_parts", False
     return None
 
 
 def _about_the_developer(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
-    roles = {str(item.get("role")) for item in _find(turn, "role")}
-    if "developer" in roles and profile.developer_role == "keep" and _says(error, _NO_DEVELOPER):
+    roles = {str(item.get("role")) for item in find_items(turn, "role")}
+    if "developer" in roles and profile.developer_role == "keep" and says(error, _NO_DEVELOPER):
         return "developer_role", "system"
-    if roles & {"developer", "system"} and _says(error, _SYSTEM_FIRST):
+    if roles & {"developer", "system"} and says(error, _SYSTEM_FIRST):
         return "developer_role", "instructions"
     return None
 
@@ -143,30 +177,27 @@ def _about_streams(error: UpstreamError, _turn: Turn, profile: Profile) -> Chang
         return "stream", "never"
     if error.status not in STREAM_REFUSAL_STATUSES:
         return None
-    if profile.stream == "never" and _says(error, _MUST_STREAM):
+    if profile.stream == "never" and says(error, _MUST_STREAM):
         return "stream", "always"
-    return ("stream", "never") if profile.stream == "auto" and _says(error, _NO_STREAM) else None
+    return ("stream", "never") if profile.stream == "auto" and says(error, _NO_STREAM) else None
 
 
 LESSONS: Sequence[Callable[[UpstreamError, Turn, Profile], Change | None]] = (
-    _about_reasoning,
-    _about_ids,
-    _about_a_parameter,
     _about_state,
+    about_ids,
+    about_reasoning,
+    _about_tool_parameters,
+    _about_include,
+    _about_a_parameter,
+    about_a_field,
+    _about_a_tool,
+    about_any_reasoning,
     _about_background,
     _about_the_store,
     _about_outputs,
     _about_the_developer,
+    about_arguments,
     _about_streams,
+    about_anything,
 )
-
-
-def _says(error: UpstreamError, pattern: re.Pattern[str]) -> bool:
-    return bool(pattern.search(f"{error.code}: {error.message}"))
-
-
-def _find(turn: Turn, word: str) -> Iterator[JsonObject]:
-    """Yield the items that contain this word as a key or a value; the others are not decoded."""
-    for text in turn.items:
-        if f'"{word}"' in text and isinstance(item := decode(text), dict):
-            yield item
+"""The first that applies is learned: those that know what is refused by its name come before those that guess."""

@@ -2,7 +2,7 @@
 
 import re
 
-from bridge.errors import CONTEXT_EXCEEDED, UpstreamError
+from bridge.errors import UpstreamError
 from bridge.items import Turn
 from bridge.texts import estimate_tokens
 
@@ -30,10 +30,3 @@ def read_window(error: UpstreamError, sent: Turn) -> int:
         return int(said[1].replace(",", "")) or 1
     size = sum(map(estimate_tokens, (*sent.items, *sent.tools)))
     return max(1, int(size * MARGIN))
-
-
-def explain_overflow(error: UpstreamError) -> UpstreamError:
-    """Return the error with our one code for an overflow in place of the upstream's own."""
-    return UpstreamError(
-        error.message, code=CONTEXT_EXCEEDED, who="caller", status=error.status, request_id=error.request_id
-    )

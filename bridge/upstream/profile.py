@@ -23,21 +23,24 @@ class Profile:
     store: bool | None = None
     background: bool | None = None
     drop: tuple[str, ...] = ()
+    drop_without_tools: tuple[str, ...] = ()
     developer_role: Literal["keep", "system", "instructions"] = "keep"
     content_parts: bool = True
     images: bool = True
     reasoning_replay: bool = True
     item_ids: bool = True
+    odd_arguments: bool = True
     context_window: int | None = None
     compaction: bool = False
     auth: str = "bearer"
     reasons: Mapping[str, str] = field(default_factory=dict[str, str])
-    """The upstream's own words for each field that was learned (for `drop`: for each parameter)."""
+    """The upstream's own words for each field that was learned (for `drop`: for each entry)."""
 
     def learn(self, name: str, value: object, *, reason: str) -> "Profile":
         """Return the profile with one field changed; `reason` is the upstream's own words."""
-        about = str(value[-1]) if name == "drop" and isinstance(value, tuple) else name
-        return replace(self, **{name: value}, reasons={**self.reasons, about: reason[:MAX_REASON_CHARS]})
+        about = [str(path) for path in value if path not in getattr(self, name)] if isinstance(value, tuple) else [name]
+        reasons = dict.fromkeys(about, reason[:MAX_REASON_CHARS])
+        return replace(self, **{name: value}, reasons={**self.reasons, **reasons})
 
     def why(self, about: str) -> str:
         """Return the upstream's words on a field or parameter, in parentheses; "" where it was not learned."""

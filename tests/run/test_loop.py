@@ -90,7 +90,7 @@ async def test_every_failure_of_a_call_is_an_output_that_describes_it_and_the_ru
 
 
 @pytest.mark.rule("R4")
-@pytest.mark.parametrize("arguments", ["", None, {}])
+@pytest.mark.parametrize("arguments", ["", None, {}, " \n", "null"])
 async def test_missing_arguments_are_an_empty_object(arguments: object) -> None:
     server, executed = counting_server()
     await ask([responds(call("c__add") | {"arguments": arguments}), DONE], {"c": server})
@@ -98,7 +98,7 @@ async def test_missing_arguments_are_an_empty_object(arguments: object) -> None:
 
 
 @pytest.mark.rule("R4")
-@pytest.mark.parametrize("arguments", ["[]", "7", '"a"', "null", '{"a":1,"a":2}', '{"a":NaN}', '{"a":', "[" * 100_000])
+@pytest.mark.parametrize("arguments", ["[]", "7", '"a"', '{"a":1,"a":2}', '{"a":NaN}', '{"a":', "[" * 100_000])
 async def test_arguments_that_are_no_json_object_are_refused_and_not_repaired(arguments: str) -> None:
     server, executed = counting_server()
     _, (_, again) = await ask([responds(call("c__add", arguments)), DONE], {"c": server}, upstream={"stream": "never"})
