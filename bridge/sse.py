@@ -5,6 +5,7 @@ that uses it. Their limit can be set for Streamable HTTP; for the SSE transport 
 """
 
 import codecs
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bridge.jsonrpc.lines import KEPT_BYTES, LineSplitter, Overlong
@@ -32,10 +33,12 @@ class Event:
 class EventReader:
     """A parser that turns chunks into events, by the rules of HTML's "event stream interpretation".
 
-    Of an event of more than `limit` bytes, only the beginning and the end are kept.
+    Of an event of more than `limit` bytes, only the beginning and the end are kept. `on_stray` gets each line that is
+    neither a known field nor a comment.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, on_stray: Callable[[bytes], None] = lambda _: None) -> None:
+        self._on_stray = on_stray
         self._blocks = LineSplitter(limit, b"\n\n")
         self._is_first = True
         self._after_cr = False
@@ -94,7 +97,9 @@ class EventReader:
                     event.id = value
                 case b"retry" if value.isdigit():
                     event.retry = int(value[:9])
-                case _:  # a comment, or an unknown field
+                case b"" | b"id" | b"retry":  # a comment, or a value that is to be ignored
                     pass
+                case _:
+                    self._on_stray(line)
         event.data = b"\n".join(data)
         return event

@@ -120,13 +120,13 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
     async def _send_with_retries(
         self, turn: Turn, profile: Profile, deadline: float, on_event: OnEvent
     ) -> tuple[Response, Form] | UpstreamError:
-        """Send the request; repeat it after a transient failure (408, 409, 429 without a quota code, 5xx, a connection
-        that is refused, cut or silent), up to `max_retries` times and while the pause ends before `deadline`.
+        """Send the request; repeat it after a transient failure (see `retries.py`; a connection that is refused, cut or
+        silent), up to `max_retries` times and while the pause ends before `deadline`.
 
         A `retry` event precedes each pause; streamed text starts from the beginning after it. Returns an error instead
         of raising it.
         """
-        tries = 0
+        tries, form = 0, _choose_form(profile)
         while True:
             tries += 1
             try:
@@ -135,14 +135,15 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             except Transient as failure:
                 pause = choose_pause(failure, tries)
                 if tries > self.config.max_retries or not self._may_wait(failure, deadline):
-                    return self._redact_error(failure.error, explain_tries(tries, failure))
+                    error = self._redact_error(failure.error, explain_tries(tries, failure))
+                    return (_put_error(failure.response, error), form) if failure.response else error
                 on_event(Retrying(pause_s=round(pause, 1), reason=self._redact(str(failure))))
                 await self._clock.sleep(pause)
             except UpstreamError as error:
                 return self._redact_error(error)
 
     async def _send(self, turn: Turn, profile: Profile, on_event: OnEvent) -> tuple[Response, Form]:
-        form: Form = "json" if profile.stream == "never" else "stream"
+        form = _choose_form(profile)
         stream = StreamAccumulator(lambda delta: on_event(TextArrived(delta=delta)))
         if turn.parameters.get("background"):
             return await Background(self._wire, self._clock, stream, on_event).create(turn, form)
@@ -193,6 +194,16 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
 def rename_error(error: UpstreamError, code: str) -> UpstreamError:
     """Return the error with one of our codes, which the run knows, in place of the upstream's own."""
     return UpstreamError(error.message, code=code, who="caller", status=error.status, request_id=error.request_id)
+
+
+def _choose_form(profile: Profile) -> Form:
+    return "json" if profile.stream == "never" else "stream"
+
+
+def _put_error(response: Response, error: UpstreamError) -> Response:
+    """Return a failed response with its error as it is told after the last try."""
+    known = response["error"]
+    return {**response, "error": {**known, "code": error.code, "message": error.message} if known else None}
 
 
 def _report_changes(known: Profile, profile: Profile) -> Iterator[Notice]:

@@ -53,10 +53,23 @@ def parse_terminal_event(data: str) -> JsonObject:
 
 
 def _parse_part(fields: TypeAdapter[T], text: str | bytes) -> JsonObject:
-    """Parse only `fields`; fall back to `parse` for anything out of the ordinary."""
+    """Parse only `fields`; fall back to `parse` for anything out of the ordinary.
+
+    Numbers that are none (NaN, Infinity) cost the usage that they are in; anywhere else nothing can be read.
+    """
     try:
-        part = fields.validate_json(text)
+        part = cast("JsonObject", fields.validate_json(text))
         written = to_json(part)
     except ValueError:
         return parse(text)
-    return parse(text) if b"NaN" in written or b"Infinity" in written else cast("JsonObject", part)
+    return part if _is_finite(written) or _is_finite(to_json(_remove_usage(part))) else parse(text)
+
+
+def _is_finite(written: bytes) -> bool:
+    return b"NaN" not in written and b"Infinity" not in written
+
+
+def _remove_usage(part: JsonObject) -> JsonObject:
+    reply = part.get("response")
+    (reply if isinstance(reply, dict) else part).pop("usage", None)
+    return part

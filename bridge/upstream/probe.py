@@ -8,7 +8,8 @@ import httpx2
 
 from bridge.errors import UpstreamError
 from bridge.json_text import JsonObject
-from bridge.upstream.replies import build_error, read_reply
+from bridge.upstream.errors import build_error
+from bridge.upstream.replies import read_reply
 
 Verdict: TypeAlias = tuple[Literal["ok", "warning", "error"], str, str | None]
 """The level, a message for people, and advice on what to do."""

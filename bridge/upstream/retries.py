@@ -1,48 +1,92 @@
 """Decides which failures are transient, and how long to back off."""
 
 import random
+import re
 import time
+from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 
 import httpx2
 
 from bridge.errors import UpstreamError
-from bridge.items import Response
-from bridge.upstream.replies import QUOTA_CODES
+from bridge.items import CALL_TYPES, Response
+from bridge.json_text import Json
+from bridge.upstream.errors import PASSING_STATUSES, find_status, is_unpaid, normalise
+from bridge.upstream.times import read_pause
 
-RETRIED_STATUSES = frozenset((408, 409, 429))
-RETRIED_CODES = frozenset(("server_error", "rate_limit_exceeded", "slow_down"))
-"""Codes of a response that failed before it had any output, which is treated like a status of 500 or 429."""
+_PASSING = re.compile(
+    r"overload|rate_limit|too_many_request|slow_down|server_error|internal|upstream_error|unavailable|bad_gateway|"
+    r"time_?out|timed_out|throttl|capacity|conversation_locked|try_again|resource_exhausted|concurren|stream_error|busy|"
+    r"gateway|connection|deadline_exceeded|bad_response|^(api|server|stream)_error$"
+)
+"""Codes of errors inside a successful reply that a retry may mend, and their kin."""
+_PASSING_AT_400 = re.compile(r"conversation_locked|overload|rate_limit|too_many_request")
+"""The same of a refusal with status 400: most others with a code of those above would come again."""
+_LASTING = re.compile(r"invalid|auth|permission|forbidden|denied|not_found|unsupported|policy|content|context|prompt")
+_PASSING_WORDS = re.compile(
+    r"overloaded|rate.?limit|too many requests|temporar|try again|retry (your|the|this) request|at capacity|"
+    r"timed? ?out|unavailable|internal (server )?error|bad gateway|负载|繁忙|稍后",
+    re.IGNORECASE,
+)
+_HOSTED = re.compile(r"\w+_call")
 FIRST_BACKOFF_S, LAST_BACKOFF_S, LONGEST_RETRY_AFTER_S = 0.5, 8.0, 120.0
 """The same as in the openai package. If the upstream asks for more than the longest pause, there is no retry."""
 
 
 class Transient(Exception):
-    """A transient failure: a retry may succeed. `pause_s` is the pause that the upstream asked for, if any."""
+    """A transient failure: a retry may succeed. `pause_s` is the pause that the upstream asked for, if any; `response`
+    is the response that failed, if there was one."""
 
-    def __init__(self, error: UpstreamError, pause_s: float | None = None) -> None:
+    def __init__(self, error: UpstreamError, pause_s: float | None = None, response: Response | None = None) -> None:
         super().__init__(str(error))
         self.error = error
         self.pause_s = pause_s
+        self.response = response
 
 
 def check_response(response: Response) -> Response:
-    """Return `response`. Raises Transient where it failed with a transient error before it had any output."""
+    """Return `response`. Raises Transient where it failed with a transient error, and nothing was done for it that a
+    retry would do twice."""
     error = response["error"]
-    if response["status"] == "failed" and error and error["code"] in RETRIED_CODES and not response["output"]:
-        raise Transient(UpstreamError(f"The response failed: {error['message']}", code=error["code"]))
-    return response
+    if response["status"] != "failed" or not error or not passes(error["code"], error["message"]):
+        return response
+    if response["output"]:
+        if has_hosted(item.get("type") for item in response["output"]):
+            return response
+        raise Transient(UpstreamError(error["message"], code=error["code"]), read_pause(error["message"]), response)
+    words = f"The response failed: {error['message']}"
+    raise Transient(UpstreamError(words, code=error["code"]), read_pause(error["message"]))
+
+
+def passes(code: str, message: str) -> bool:
+    """Tell whether an error inside a successful reply is transient: by its code, else by its words."""
+    status = find_status(code)
+    if is_unpaid(status or 200, code, message):
+        return False
+    if status and code != "http_200":
+        return status in PASSING_STATUSES
+    name = normalise(code)
+    if _PASSING.search(name):
+        return True
+    return not _LASTING.search(name) and bool(_PASSING_WORDS.search(message))
+
+
+def has_hosted(types: Iterable[Json]) -> bool:
+    """Tell whether one of these types of items is the call of a tool that runs at the upstream."""
+    return any(isinstance(kind, str) and _HOSTED.fullmatch(kind) and kind not in CALL_TYPES for kind in types)
 
 
 def is_transient(reply: httpx2.Response, error: UpstreamError) -> bool:
     """Tell whether a retry may succeed. The upstream's own `x-should-retry` header decides where it is present,
     except that a used-up quota is never transient."""
-    if error.code in QUOTA_CODES:
+    if is_unpaid(reply.status_code, error.code, error.message):
         return False
     said = reply.headers.get("x-should-retry")
     if said in ("true", "false"):
         return said == "true"
-    return reply.status_code in RETRIED_STATUSES or reply.status_code >= 500
+    if reply.status_code == 400:
+        return bool(_PASSING_AT_400.search(normalise(error.code)))
+    return reply.status_code in PASSING_STATUSES or reply.status_code >= 600
 
 
 def read_retry_after(headers: httpx2.Headers) -> float | None:
@@ -56,6 +100,12 @@ def read_retry_after(headers: httpx2.Headers) -> float | None:
         return max(0.0, parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
     except (KeyError, ValueError):
         return None
+
+
+def find_pause(headers: httpx2.Headers, message: str) -> float | None:
+    """Return the seconds that the upstream asks to wait in a header, else in the words of its error."""
+    said = read_retry_after(headers)
+    return read_pause(message) if said is None else said
 
 
 def choose_pause(failure: Transient, tries: int) -> float:

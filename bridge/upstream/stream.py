@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 from bridge.errors import UpstreamError
 from bridge.items import Response
-from bridge.json_text import Json, JsonObject
+from bridge.json_text import Json, JsonObject, encode
+from bridge.upstream.errors import build_event_error
 from bridge.upstream.parse import parse, parse_terminal_event
-from bridge.upstream.replies import read_error, read_response
+from bridge.upstream.replies import read_response
+from bridge.upstream.retries import has_hosted
 
 MAX_STREAM_CHARS = 64 << 20
 """Characters of one stream that are stored: a response that never ends must not use up the memory."""
@@ -19,6 +21,7 @@ MAX_STREAM_CHARS = 64 << 20
 _TYPE_FIRST = re.compile(r'\s*\{\s*"type"\s*:\s*"([^"\\]*)"')
 _FINAL_STATUSES = ("completed", "incomplete", "failed", "cancelled")
 _TERMINAL = {f"response.{status}": status for status in _FINAL_STATUSES}
+_ERRORS = ("error", "response.error")
 _TEXT_DELTAS = ("response.output_text.delta", "response.refusal.delta")
 _GROWING = {
     "function_call_arguments": "arguments",
@@ -42,28 +45,49 @@ class StreamAccumulator:
         self._kept: list[str] = []
         self._kept_chars = 0
         self.final: Response | None = None
-        self.has_output = False
-        """True once the upstream has begun to send output."""
+        self._odd: list[str] = []
+        self._strays: list[str] = []
         self._resumed_after: int | None = None
 
-    def feed(self, data: str) -> None:
-        """Add one event. Raises UpstreamError for an error event, or for events of another API."""
+    def feed(self, data: str, name: str = "") -> None:
+        """Add one event; `name` is that of its `event:` line. Raises UpstreamError for an error event, or for events
+        of another API."""
         kind = _find_type(data)
         if self._resumed_after is not None and self._is_repeated(data):
             return
         if kind in _TERMINAL:
-            self._finish(_TERMINAL[kind], parse_terminal_event(data).get("response"))
-        elif kind == "error":
-            raise _build_error(parse(data))
-        elif kind == "":
-            _refuse_foreign_event(parse(data))
+            self._finish(_TERMINAL[kind], data)
+        elif kind in _ERRORS:
+            raise build_event_error(parse(data))
         elif kind.startswith("response."):
             self._keep(kind, data)
+        else:
+            self._feed_odd(kind, data, name)
 
-    def feed_last(self, data: str) -> None:
+    def feed_last(self, data: str, name: str = "") -> None:
         """Add the event that the stream ended in, if it is complete."""
-        if parse(data):
-            self.feed(data)
+        if parse(data) or name == "error":
+            self.feed(data, name)
+
+    def feed_stray(self, line: bytes) -> None:
+        """Keep a line that belongs to no event. Raises UpstreamError for an `error:` field."""
+        text = line.decode("utf-8", "replace")
+        if text.startswith("error:"):
+            raise build_event_error(_read_words(text.removeprefix("error:")))
+        self._count(text)
+        self._strays.append(text)
+
+    def list_rest(self) -> list[str]:
+        """Return what was not understood: events of no known type, JSON in the place of events, and JSON that was put
+        behind an event that had not ended (sub2api#1471)."""
+        last = self._kept[-1].rpartition("\n")[2] if self._kept and "\n" in self._kept[-1] else ""
+        return [text for text in (*self._odd, last if parse(last) else "", "\n".join(self._strays)) if text]
+
+    def has_hosted(self) -> bool:
+        """Tell whether the upstream has begun to run a tool of its own."""
+        items = (event.get("item") for event in map(parse, self._kept))
+        subjects = (_find_type(data).split(".")[1] for data in self._kept)
+        return has_hosted([*subjects, *(item.get("type") for item in items if isinstance(item, dict))])
 
     def find_position(self) -> tuple[str | None, int | None]:
         """Return the id of the response and the number of the last event, which are needed to resume a cut stream."""
@@ -85,17 +109,39 @@ class StreamAccumulator:
 
     def _keep(self, kind: str, data: str) -> None:
         self._kept.append(data)
+        self._count(data)
+        if kind in _TEXT_DELTAS and isinstance(delta := parse(data).get("delta"), str):
+            self._on_text(delta)
+
+    def _count(self, data: str) -> None:
         self._kept_chars += len(data)
         if self._kept_chars > MAX_STREAM_CHARS:
             raise UpstreamError(
                 f"The upstream's stream is over {MAX_STREAM_CHARS:,} characters", code="reply_too_large"
             )
-        self.has_output |= kind.startswith("response.output_")
-        if kind in _TEXT_DELTAS and isinstance(delta := parse(data).get("delta"), str):
-            self._on_text(delta)
 
-    def _finish(self, event_status: str, response: Json) -> None:
+    def _feed_odd(self, kind: str, data: str, name: str) -> None:
+        """Add an event whose type is unknown, or stands only on its `event:` line."""
+        event = parse(data)
+        if name == "error":
+            raise build_event_error(_read_words(data))
+        if kind == "" and name.startswith("response."):
+            return self.feed(encode({"type": name} | event))
+        if event.get("object") == "chat.completion.chunk":
+            message = 'The upstream streams chat completions, not responses; set "stream": "never" for it'
+            raise UpstreamError(message, code="chat_stream", who="operator")
+        if kind == "" and event.get("error") and "object" not in event:
+            raise build_event_error(event)
+        self._count(data)
+        return self._odd.append(data)
+
+    def _finish(self, event_status: str, data: str) -> None:
         """Set `final`. Its status is the response's own, or else the one in the event's name."""
+        event = parse_terminal_event(data) if event_status != "failed" else parse(data)
+        response = event.get("response")
+        event = event or parse(data.rpartition("\n")[2])
+        if not isinstance(response, dict) and event.get("error"):
+            raise build_event_error(event)
         if not isinstance(response, dict):
             raise UpstreamError("The upstream ended its stream without a readable response", code=UNREADABLE_END)
         status = said if (said := response.get("status")) in _FINAL_STATUSES else event_status
@@ -121,19 +167,8 @@ def _find_type(data: str) -> str:
     return first[1] if first else str(parse(data).get("type") or "")
 
 
-def _build_error(event: JsonObject) -> UpstreamError:
-    """Build the error of an error event, which is flat (OpenAI) or nested under `error` (Open Responses)."""
-    error = read_error(event.get("error") or {key: event.get(key) for key in ("code", "message")})
-    return UpstreamError(f"The upstream broke off its stream: {error['message']}", code=error["code"])
-
-
-def _refuse_foreign_event(event: JsonObject) -> None:
-    """Raise UpstreamError for an event without a type that is an error, or a chunk of a chat completion."""
-    if event.get("object") == "chat.completion.chunk":
-        message = 'The upstream streams chat completions, not responses; set "stream": "never" for it'
-        raise UpstreamError(message, code="chat_stream", who="operator")
-    if event.get("error"):
-        raise _build_error(event)
+def _read_words(text: str) -> Json:
+    return parse(text) or text
 
 
 def _apply(items: dict[int, JsonObject], event: JsonObject) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Literal, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote as quote_url
 
 import httpx2
 
@@ -15,15 +15,18 @@ from bridge.items import Response, Turn
 from bridge.json_text import encode
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
-from bridge.upstream.replies import build_error, read_reply
-from bridge.upstream.retries import RETRIED_CODES, Transient, is_transient, read_retry_after
+from bridge.upstream.decoding import decode_body
+from bridge.upstream.errors import build_error, quote
+from bridge.upstream.parse import parse
+from bridge.upstream.replies import UNREADABLE, read_reply
+from bridge.upstream.retries import Transient, find_pause, is_transient, passes
 from bridge.upstream.stream import UNREADABLE_END, StreamAccumulator
 from bridge.upstream.transport import open_transport
 
 MAX_BODY_BYTES = 64 << 20
 MAX_REFUSAL_BYTES = 1 << 20
 """Bytes of a refusal that are read: only a short message is needed, and it may never end."""
-EVENT_BEGINNINGS = (b"event:", b"data:", b":")
+EVENT_BEGINNINGS = (b"event:", b"data:", b"id:", b"retry:", b"error:", b":")
 BLANK_LINE = b"\n\n"
 """Completes the last event of a stream that ended without a blank line."""
 DRAIN_S = 0.1
@@ -56,7 +59,7 @@ class Wire:
 
     async def get(self, response_id: str, stream: StreamAccumulator, *, after: int | None = None) -> Response:
         """Return the current state of a response; with `after`, read its events after that number as a stream."""
-        url = self._locate(f"/responses/{quote(response_id, safe='')}")
+        url = self._locate(f"/responses/{quote_url(response_id, safe='')}")
         form: Form = "json" if after is None else "stream"
         if after is not None:
             url = url.copy_merge_params({"stream": "true", "starting_after": str(after)})
@@ -105,43 +108,46 @@ class Wire:
         try:
             async with self._send(method, url, ACCEPT[form], body, self._config.idle_timeout_s) as reply:
                 if not reply.is_success:
-                    await _refuse(reply)
-                if _is_event_stream(reply):
-                    return await self._read_stream(reply, _read_chunks(reply), stream), "stream"
-                body = await _read_body(reply)
-                if body.lstrip().startswith(EVENT_BEGINNINGS):  # events with the wrong content type
-                    return await self._read_stream(reply, _yield_once(body), stream), "stream"
-                if _is_cut(body):
-                    raise _build_cut("reply", reply)
-                return read_reply(body, status=reply.status_code, request_id=_request_id(reply)), "json"
+                    await _refuse(reply, url)
+                return await self._read_success(reply, stream)
         except httpx2.RequestError as error:
             raise Transient(_explain_transport(error, self._config)) from error
 
-    async def _read_stream(
-        self, reply: httpx2.Response, chunks: AsyncIterator[bytes], stream: StreamAccumulator
-    ) -> Response:
-        events = EventReader(MAX_BODY_BYTES)
+    async def _read_success(self, reply: httpx2.Response, stream: StreamAccumulator) -> tuple[Response, Form]:
+        """Read the reply to a request that was not refused. An error in it is transient by its code or its words, but
+        not where a retry would do twice what a tool at the upstream has done."""
         try:
-            async for chunk in chunks:
-                for event in events.feed(chunk):
-                    data = _read_data(event)
-                    if data != "[DONE]" and not stream.final:
-                        stream.feed(data)
-                if stream.final:
-                    await self._drain(chunks)
-                    return stream.final
-                if events.is_over:
-                    raise _build_overflow()
-            for event in events.feed(BLANK_LINE):
-                stream.feed_last(_read_data(event))
+            if _is_event_stream(reply):
+                return await self._read_stream(reply, _read_chunks(reply), stream)
+            body = await _read_body(reply)
+            if body.lstrip().startswith(EVENT_BEGINNINGS):  # events with the wrong content type
+                return await self._read_stream(reply, _yield_once(body), stream)
+            if _is_cut(body):
+                raise _build_cut("reply", reply)
+            return read_reply(body, status=reply.status_code, request_id=_request_id(reply)), "json"
         except UpstreamError as error:
             is_garbled = error.code == UNREADABLE_END
-            if is_garbled or (error.code in RETRIED_CODES and not stream.has_output):
-                raise Transient(error) from error
+            if is_garbled or (passes(error.code, error.message) and not stream.has_hosted()):
+                raise Transient(error, find_pause(reply.headers, error.message)) from error
             raise
-        if stream.final:
-            return stream.final
-        raise _build_cut("stream", reply)
+
+    async def _read_stream(
+        self, reply: httpx2.Response, chunks: AsyncIterator[bytes], stream: StreamAccumulator
+    ) -> tuple[Response, Form]:
+        events = EventReader(MAX_BODY_BYTES, stream.feed_stray)
+        async for chunk in chunks:
+            for event in events.feed(chunk):
+                data = _read_data(event)
+                if data != "[DONE]" and not stream.final:
+                    stream.feed(data, event.name)
+            if stream.final:
+                await self._drain(chunks)
+                return stream.final, "stream"
+            if events.is_over:
+                raise _build_overflow()
+        for event in events.feed(BLANK_LINE):
+            stream.feed_last(_read_data(event), event.name)
+        return (stream.final, "stream") if stream.final else (_read_rest(reply, stream), "stream")
 
     async def _drain(self, chunks: AsyncIterator[bytes]) -> None:
         with self._clock.scope(self._clock.now() + DRAIN_S), suppress(httpx2.RequestError):
@@ -187,18 +193,46 @@ def _is_event_stream(reply: httpx2.Response) -> bool:
     return reply.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 
 
-async def _refuse(reply: httpx2.Response) -> NoReturn:
-    error = build_error(reply.status_code, await _read_refusal(reply), _request_id(reply))
+def _read_rest(reply: httpx2.Response, stream: StreamAccumulator) -> Response:
+    """Read what a stream without an end held beside its events: a response or an error as JSON. Raises Transient with
+    a quotation of anything else."""
+    rest = stream.list_rest()
+    for text in rest:
+        try:
+            return read_reply(text.encode(), status=reply.status_code, request_id=_request_id(reply))
+        except UpstreamError as error:
+            if error.code != UNREADABLE:
+                raise
+    unknown = " ".join(text for text in rest if not parse(text).get("type"))
+    raise _build_cut("stream", reply, f"; it sent: {quote(unknown.encode())}" if unknown else "")
+
+
+async def _refuse(reply: httpx2.Response, url: httpx2.URL) -> NoReturn:
+    body = await _read_refusal(reply)
+    error = build_error(reply.status_code, body, _request_id(reply), _explain_redirect(reply, url))
     if is_transient(reply, error):
-        raise Transient(error, read_retry_after(reply.headers))
+        raise Transient(error, find_pause(reply.headers, error.message))
     raise error
+
+
+def _explain_redirect(reply: httpx2.Response, url: httpx2.URL) -> str:
+    """Return where a reply redirects to and what to set, without credentials and parameters; "" where it does not."""
+    try:
+        target = url.join(reply.headers["location"]) if reply.is_redirect else None
+    except (KeyError, httpx2.InvalidURL):
+        return ""
+    if target is None:
+        return ""
+    place = f"{target.scheme}://{target.netloc.decode()}{target.path}".rstrip("/")
+    base = place.removesuffix("/responses")
+    return f" (it redirects to {place}; " + (f"set base_url to {base})" if base != place else "check base_url)")
 
 
 def _read_chunks(reply: httpx2.Response) -> AsyncIterator[bytes]:
     """Yield the body as it arrives, decoded if it is compressed although that was not asked for."""
     if "Content-Encoding" not in reply.headers and isinstance(reply.stream, httpx2.AsyncByteStream):
         return aiter(reply.stream)
-    return reply.aiter_bytes()
+    return decode_body(reply)
 
 
 async def _read_body(reply: httpx2.Response) -> bytes:
@@ -217,8 +251,8 @@ def _is_cut(body: bytes) -> bool:
     return text.startswith(b"{") and not text.endswith(b"}")
 
 
-def _build_cut(what: str, reply: httpx2.Response) -> Transient:
-    message = f"The upstream's {what} ended before the response did"
+def _build_cut(what: str, reply: httpx2.Response, sent: str = "") -> Transient:
+    message = f"The upstream's {what} ended before the response did{sent}"
     return Transient(
         UpstreamError(message, code=f"{what}_cut", status=reply.status_code, request_id=_request_id(reply))
     )

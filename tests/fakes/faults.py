@@ -154,6 +154,21 @@ def bare(body: bytes, kind: str = "application/json") -> Reply:
     return raw(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: %b\r\n\r\n%b" % (kind.encode(), body))
 
 
+def named_stream(body: bytes) -> Reply:
+    """A body under the name of a stream."""
+    return bare(body, "text/event-stream")
+
+
+def told(error: Json) -> Reply:
+    """A response that begins, and then an error event."""
+    return responds(events=lambda events: [*events[:2], {"type": "error", **error}], as_sse=True)
+
+
+def untyped(events: list[Any]) -> Iterable[Event]:
+    """The types of the events only on their `event:` lines."""
+    return [f"event: {event['type']}\ndata: {json.dumps(without_key(event, 'type'))}\n\n" for event in events]
+
+
 def compressed(body: bytes) -> Reply:
     packed = gzip.compress(body, mtime=0)
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n"
@@ -199,6 +214,12 @@ def as_chat(items: list[Json]) -> Reply:
 
 FLAT = {"type": "error", "code": "bad", "message": "The model is tired", "param": None, "sequence_number": 2}
 NESTED = {"type": "error", "error": {"type": "invalid_request_error", "code": "bad", "message": "The model is tired"}}
+OVERLOADED: Json = {"code": "server_is_overloaded", "message": "Not now"}
+TIRED = encode({"error": {"code": "bad", "message": "The model is tired"}})
+PASSING = encode({"error": OVERLOADED})
+RAW = encode({"error": {"message": "Streaming is not supported", "type": "invalid_request_error"}}).decode()
+BEHIND: Json = {"message": "Provider returned error", "code": 400, "metadata": {"raw": RAW}}
+SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "x"}}
 VENDOR = {"type": "vendor:thing", "id": "v_1", "payload": {"big": 2**60}}
 
 FAULTS: tuple[Fault, ...] = (
@@ -259,6 +280,72 @@ FAULTS: tuple[Fault, ...] = (
     Fault("an `error` event, nested", only(responds(events=[NESTED])), "bad", 1, ()),
     Fault("an `error` event that passes", once(responds(events=[FLAT | {"code": "server_error"}])), requests=6),
     Fault("a response that failed and passes", once(responds(status="failed")), requests=6),
+    *(
+        Fault(f"`{code}` in an `error` event ({report})", once(told({"code": code, "message": "Not now"})), requests=6)
+        for code, report in (
+            ("server_is_overloaded", "router-for-me/CLIProxyAPI#2712"),
+            ("overloaded_error", "Soju06/codex-lb#1313"),
+            ("rate_limit_error", "lsdefine/GenericAgent#753"),
+            ("too_many_requests", "lsdefine/GenericAgent#753"),
+            ("upstream_error", "Wei-Shaw/sub2api#1471"),
+            ("internal_server_error", "justrach/codegraff#748"),
+            (429, "open-webui/computer#293"),
+            ("503", "open-webui/computer#293"),
+        )
+    ),
+    Fault(
+        "a response that failed behind its calls, and passes (tailcallhq/forgecode#3040)",
+        lambda items: [responds(*items, status="failed", error=OVERLOADED), responds(*items)],
+        requests=6,
+    ),
+    Fault("JSON of an error that passes", once(http_error(200, {"error": OVERLOADED})), requests=6),
+    Fault(
+        "a pause told in words (openai/codex#2131)",
+        once(told({"code": "rate_limit_exceeded", "message": "Please try again in 1.5s."})),
+        requests=6,
+    ),
+    Fault(
+        "an error that passes behind a search of the upstream's own",
+        only(responds(SEARCH, events=lambda events: [*events[:-1], {"type": "error", **OVERLOADED}])),
+        "server_is_overloaded",
+        1,
+        (),
+    ),
+    Fault(
+        "a plan's limit, with the time of its end (earendil-works/pi#4172)",
+        only(told({"code": "usage_limit_reached", "message": "No more", "resets_in_seconds": 9568})),
+        "usage_limit_reached",
+        1,
+        (),
+    ),
+    Fault("an error as JSON under the name of a stream", only(named_stream(TIRED)), "bad", 1, ()),
+    Fault("the same behind a comment", only(named_stream(b": hi\n\n" + TIRED)), "bad", 1, ()),
+    Fault("an `error:` field (justrach/codegraff#748)", only(named_stream(b"error: " + TIRED)), "bad", 1, ()),
+    Fault("an `error` event without a type", only(named_stream(b"event: error\ndata: " + TIRED)), "bad", 1, ()),
+    Fault("an `error` event of words", only(named_stream(b"event: error\ndata: No")), "unnamed_error", 1, ()),
+    Fault("a detail in place of an event", only(named_stream(b'data: {"detail":"No"}')), "http_200", 1, ()),
+    Fault("`response.error`", only(named_stream(b'data: {"type":"response.error",' + TIRED[1:])), "bad", 1, ()),
+    Fault(
+        "an error within an event that had not ended (Wei-Shaw/sub2api#1471)",
+        once(named_stream(b'data: {"type":"response.completed","resp\ndata: {"type":"error",' + PASSING[1:])),
+        requests=6,
+    ),
+    Fault("a response as JSON under the name of a stream", lambda items: [named_stream(as_json(items))]),
+    Fault("types on the `event:` lines alone", streamed(untyped)),
+    Fault(
+        "a reason in `metadata.raw` (diegosouzapw/OmniRoute#3044)",
+        at_first(http_error(400, {"error": BEHIND})),
+        requests=4,
+    ),
+    Fault(
+        "the same in a stream, where it lasts (open-webui/computer#293)",
+        only(told({"error": BEHIND})),
+        "invalid_request_error",
+        1,
+        (),
+    ),
+    Fault("usage that is NaN", lambda items: [bare(as_json(items)[:-1] + b',"usage":{"input_tokens":NaN}}')]),
+    Fault("a redirect", only(http_error(308, "", {"location": "/v2/responses"})), "http_308", 1, ()),
     Fault("a last event that is cut short", once(responds(events=garbled)), requests=6),
     Fault("no end at all", once(responds(events=lambda events: events[:-1])), requests=6),
     Fault("a response cut short in a call", streamed(status="incomplete"), "max_output_tokens", 1, ()),

@@ -89,7 +89,7 @@ async def fail(*script: Reply, **options: Any) -> tuple[dict[str, Any], list[flo
         (http_error(400, {"error": "just words"}), 400, "http_400", "caller", "just words"),
         (http_error(400, {"code": 7, "message": "bare"}), 400, "7", "caller", "bare"),
         (http_error(400, {"error": {"code": 400, "type": "oops", "message": "m"}}), 400, "oops", "caller", "m"),
-        (http_error(307, "", {"location": "https://elsewhere.invalid/"}), 307, "http_307", "upstream", "307"),
+        (http_error(307, "", {"location": "https://elsewhere.invalid/"}), 307, "http_307", "operator", "elsewhere"),
         (json_reply(b'{"error":{"message":"200 but no","code":"odd"}}'), 200, "odd", "upstream", "200 but no"),
         (json_reply(b'{"error":"200 but no"}'), 200, "http_200", "upstream", "200 but no"),
         (json_reply(b"<html>login</html>"), 200, "unreadable_reply", "upstream", "<html>login</html>"),
@@ -270,11 +270,11 @@ async def test_the_upstreams_own_word_on_retrying_counts_most() -> None:
     assert receipt["status"] == "completed"
 
 
-async def test_a_failed_response_that_had_output_is_not_asked_for_again() -> None:
-    reply = responds(message("half a"), status="failed")
+async def test_a_response_that_failed_for_good_keeps_its_output_and_is_not_asked_for_again() -> None:
+    reply = responds(message("half a"), status="failed", error={"code": "invalid_prompt", "message": "No."})
     receipt, requests = await ask([reply])
     assert (receipt["status"], receipt["output_text"]) == ("failed", "half a")
-    assert receipt["error"]["code"] == "server_error"
+    assert receipt["error"]["code"] == "invalid_prompt"
     assert len(requests) == 1
 
 
