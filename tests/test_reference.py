@@ -1,4 +1,4 @@
-"""docs/reference.md says what the code says. `python tests/test_reference.py > docs/reference.md` writes it anew."""
+"""docs/reference.md says what the code says. `python -m tests.test_reference > docs/reference.md` writes it anew."""
 
 import argparse
 import ast

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from bridge.search.ranking import Entry, Index
 
 TOOLS_AT_ONCE = 16
-"""How many tools are built before other tasks get a turn of the event loop."""
+"""Number of tools that are converted before other tasks get a turn of the event loop."""
 INDEXED_ABOVE = 128
-"""Above this many tools, each is indexed for searches when it is built; else only at the first search."""
+"""With more tools than this, each is indexed for searches when it is converted; else at the first search."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class BridgedTool:
     config_line: str = field(repr=False)
     """The config line that would let it run without a question."""
     keeps_empty: bool
-    """True if its server wants empty arguments as the model gave them."""
+    """True if empty arguments go to its server as the model gave them."""
     is_polling: bool
     """True if it may be called again and again with the same result."""
     encoded: str = field(repr=False)
@@ -112,9 +112,9 @@ class Catalogue:
 
     tools: Mapping[str, BridgedTool]
     notices: tuple[Notice, ...] = ()
-    """One for each server that is missing and each tool that had to be left out."""
+    """One per server that is missing and per tool that had to be left out."""
     left_out: tuple[LeftOut, ...] = ()
-    """The tools that had to be left out, without those that are denied."""
+    """The tools that had to be left out; denied ones are not among them."""
 
     @cached_property
     def functions(self) -> Mapping[str, str]:

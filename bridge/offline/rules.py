@@ -12,16 +12,16 @@ from bridge.search.ranking import ENOUGH, Entry, Index
 from bridge.search.terms import means_same, measure_likeness, stem
 
 _FAR = 8
-"""Tokens between a value and a word beyond which the word says nothing about the value."""
+"""The distance in tokens from which on a word says nothing about a value."""
 
 _index = lru_cache(maxsize=16)(Index)
-"""The tools are the same in every turn."""
+"""Makes an index once for the same tools: they do not change from turn to turn."""
 
 _TYPED = ("timezone", "email", "url", "date", "time", "path")
 
 
 def plan(message: str, tools: list[Tool], forced: bool) -> list[tuple[str, JsonObject]]:
-    """The calls that `message` asks for, in its order; none where no tool fits, unless one is `forced`."""
+    """Return the calls that `message` asks for, in its order; none where no tool fits, unless one is `forced`."""
     # A message is read up to a length: the rules cost more than linear time.
     tokens, calls, index = read(message[:4000]), list[tuple[str, JsonObject]](), _index(tuple(map(_describe, tools)))
     paths = [token for token in tokens if token.kind == "path"][:1]
@@ -34,7 +34,10 @@ def plan(message: str, tools: list[Tool], forced: bool) -> list[tuple[str, JsonO
 
 
 def _find_requests(tokens: list[Token], tools: list[Tool], index: Index) -> Iterator[tuple[list[Tool], list[Token]]]:
-    """The tools that a part of a sentence may ask for, best first, with that part and what follows it."""
+    """Yield each request: the tools that fit it, best first, and its tokens.
+
+    A part of a sentence for which no new tool fits belongs to the request before it.
+    """
     for sentence in _split(tokens, "stop"):
         asked: list[tuple[list[Tool], list[Token]]] = []
         for part in _split(sentence, "comma"):
@@ -47,7 +50,7 @@ def _find_requests(tokens: list[Token], tools: list[Tool], index: Index) -> Iter
 
 
 def _rank(said: list[Token], tools: list[Tool], index: Index, at_least: float = 0) -> list[Tool]:
-    """The tools that have to do with what is said, best first; arguments that it fills speak for a tool."""
+    """Return the tools that fit what is said, best first; the more arguments it fills, the better a tool fits."""
     words = (t.term for t in said if t.kind == "word" or (t.kind == "name" and index.knows(t.term)))
     fits = index.weigh([term for term in dict.fromkeys(words) if term[0] != "~"])
     fitting = [tool for tool in tools if tool.name in fits and fits[tool.name].share >= at_least]
@@ -64,13 +67,13 @@ def _split(tokens: Iterable[Token], kind: str) -> list[list[Token]]:
 
 
 def _fill(schema: Schema, free: list[Token]) -> JsonObject:
-    """The arguments that the tokens give, each token used once."""
+    """Fill arguments from the tokens, each of which is used once."""
     found = {name: _take(name, slot, free, name in schema.required) for name, slot in schema.properties.items()}
     return {name: value for name, value in found.items() if value not in (None, [], {})}
 
 
 def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
-    """The value that is nearest to the words for the slot."""
+    """Take the value that is nearest to the words for the slot, and remove its token from `free`."""
     if slot.properties:
         return _fill(slot, free)
     if items := slot.items:
@@ -81,18 +84,20 @@ def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
     cues = _read_cues(name, slot)
     near = [token.place for token in free if measure_likeness(token.term, cues) or means_same(stem(token.kind), cues)]
     gaps = {token: min([_FAR, *(abs(token.place - place - 0.2) for place in near)]) for token in free}
-    fitting = [token for token in free if _value(name, slot, token) is not None and (required or gaps[token] < _FAR)]
+    fitting = [
+        token for token in free if _read_value(name, slot, token) is not None and (required or gaps[token] < _FAR)
+    ]
     if not fitting:
         default = re.search("Use '([^']+)'", slot.description)
         return default[1] if default and required else None
     token = min(fitting, key=lambda token: gaps[token])
     free.remove(token)
-    return _value(name, slot, token)
+    return _read_value(name, slot, token)
 
 
-def _value(name: str, slot: Schema, token: Token) -> Json:
-    """What the token means to the slot; None if it cannot be meant for it."""
-    if choices := _choices(slot):
+def _read_value(name: str, slot: Schema, token: Token) -> Json:
+    """Read the token as a value of the slot; None if it cannot be one."""
+    if choices := _list_choices(slot):
         nearest = max(choices, key=lambda choice: measure_likeness(token.term, terms(str(choice))))
         return nearest if measure_likeness(token.term, terms(str(nearest))) else None
     if slot.type in ("number", "integer"):
@@ -105,10 +110,10 @@ def _value(name: str, slot: Schema, token: Token) -> Json:
 
 
 def _read_cues(name: str, slot: Schema) -> frozenset[str]:
-    """The terms that tell what the slot is for."""
+    """Read the terms that tell the purpose of the slot."""
     return terms(f"{name} {slot.format} {re.sub('[(（].*?[)）]|Use .*', ' ', slot.description)}")
 
 
-def _choices(slot: Schema) -> list[Json]:
+def _list_choices(slot: Schema) -> list[Json]:
     listed = re.search(r"[:：] *(\w+(?:[,，、] *\w+)+)", slot.description)
     return slot.enum or (re.split(r"\W+", listed[1]) if listed and slot.type == "string" else [])

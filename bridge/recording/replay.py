@@ -1,4 +1,4 @@
-"""Replaying a run: the recorded replies, the recorded outcomes of its steps, and the recorded time."""
+"""A recorded run, done again with the recorded replies, the recorded outcomes of its steps and the recorded time."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -21,8 +21,9 @@ from bridge.run.memory import MemoryEngine
 from bridge.run.task import RunTask
 
 PATIENCE_S = 30.0
-"""How long to wait, in real time, for what the recording says comes first. It never comes if the runs differ."""
+"""Real seconds to wait for what came first when it was recorded; it never comes if the runs differ."""
 SHOWN_CHARS = 40
+"""Characters that are shown after a difference; half as many are shown before it."""
 
 
 class Replay(httpx2.AsyncBaseTransport):
@@ -56,7 +57,7 @@ class Replay(httpx2.AsyncBaseTransport):
             self.note(f"{what} differs from the recorded one at byte {place:,}: {texts}")
 
     def check(self, receipt: JsonObject) -> None:
-        """Raise ReplayError for the first difference, those of the result included."""
+        """Compare the result too, and raise ReplayError for the first difference of all."""
         if self._count < len(self._sent):
             self.note(f"{self._count} requests were sent, and {len(self._sent)} are recorded")
         recorded = cast("JsonObject", self._end.receipt)
@@ -113,7 +114,7 @@ class ReplayTask(RunTask):
         ends = [anyio.Event() for _ in range(len(steps) + 1)]
         ends[0].set()
         self._steps = {step.key: (step, *pair) for step, pair in zip(steps, pairwise(ends), strict=True)}
-        """Each step with two events: that the step before it has ended, and that it has."""
+        """Each step with two events: the end of the step before it, and its own end."""
 
     @override
     async def step(self, key: str, fn: Callable[[], Awaitable[Any]]) -> Any:
@@ -129,7 +130,7 @@ class ReplayTask(RunTask):
             end.set()
             if step.outcome is not None:
                 return step.outcome
-            await anyio.sleep_forever()  # it ends with the run
+            await anyio.sleep_forever()  # it had no outcome: the run ended first
         self._replay.note(f"the step {key} does not end where it did when it was recorded")
         return await anyio.sleep_forever()
 

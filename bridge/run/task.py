@@ -32,7 +32,7 @@ INTERNAL_ERROR: ErrorInfo = {
 
 
 class RunTask:
-    """Drives one run, and is its `Context`. It records no steps: nobody could resume a run that is kept in memory."""
+    """One run that goes on, and its `Context`. It records no steps: a run that is kept in memory cannot be resumed."""
 
     used_s = 0.0
 
@@ -48,7 +48,7 @@ class RunTask:
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
         self._waiters: list[Callable[[], bool]] = []
-        """For each waiting caller, tells whether its host has given it up: it may not have noticed yet."""
+        """One function per waiting caller; true once its host has given it up, which the caller may notice later."""
 
     @property
     def principal(self) -> str | None:
@@ -56,15 +56,15 @@ class RunTask:
 
     @property
     def is_awaited(self) -> bool:
-        """True while a caller waits for the run that was not given up."""
+        """True while a caller waits whose host has not given it up."""
         return any(not is_gone() for is_gone in self._waiters)
 
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002
-        """Do `fn`, and record nothing."""
+        """Call `fn` and record nothing."""
         return await fn()
 
     async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
-        """Do `fn` as a step like any other."""
+        """Call `fn` as any other step; the intent that it notes is not kept."""
         return await self.step(key, partial(fn, _intend))
 
     def begin(self, transcript: Transcript) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bridge.search.values import KINDS, compile_kinds
 
 _HAN = "\u3400"
-"""The first of the Chinese characters; nothing that is read as a term stands behind them."""
+"""The first Chinese character. A token from here on is Chinese, since `_TOKEN` finds no other signs so high."""
 _TOKEN = re.compile(
     "[A-Za-z]+[0-9]+[a-z]+|[A-Za-z]{1,2}[0-9]|[0-9][Dd](?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[\u3400-\u9fff]+"
 )
@@ -18,21 +18,21 @@ _PROPER = re.compile(r"(?<=[a-z,] )[A-Z][a-z]+\b")
 """A name in the middle of a sentence."""
 _VALUE = compile_kinds(KINDS)
 _QUOTED = re.compile('\\s*["“「]([^"”」]*)["”」]\\s*')
-_ENDING_OF_FILE = re.compile(r"\.([a-z][a-z0-9]{1,4})$")
+_FILE_KIND = re.compile(r"\.([a-z][a-z0-9]{1,4})$")
 _PLURAL = re.compile("(?:(?<=[a-z]{2}[hxsz])es|(?<=[a-z]{2}[^siu])s)$")
 _ENDING = re.compile("(?:(?<=[a-z]{3})ing|(?<=[a-z]{2})ed)$")
 _WHOLE = frozenset(
     ("news", "aws", "string", "spring", "thing", "nothing", "morning", "evening", "speed", "feed", "need")
 )
-"""Words that end so without having an ending."""
+"""Words whose last letters only look like an ending."""
 TRANSLATED = 0.9
-"""How well a translation says the same."""
+"""The likeness of a term and its translation."""
 _LONGEST = 6
 """Characters of the longest Chinese word."""
 
 
 class Line(NamedTuple):
-    """Terms that mean nearly the same; the first of each language says it most plainly."""
+    """Terms that mean nearly the same; the first of each language is the plainest."""
 
     english: tuple[str, ...]
     chinese: tuple[str, ...]
@@ -40,7 +40,7 @@ class Line(NamedTuple):
 
 @lru_cache(maxsize=16384)
 def stem(word: str) -> str:
-    """`word` in lower case without its ending, so that create, creates, creating and created are one term."""
+    """Cut the ending of `word`, in lower case, so that create, creates, creating and created are one term."""
     word = word.lower()
     if len(word) > 4 and word.endswith("ies"):
         return f"{word[:-3]}y"
@@ -51,14 +51,14 @@ def stem(word: str) -> str:
 
 
 def read_line(text: str) -> Line:
-    """`english, terms; chinese, terms`."""
+    """Read a line of the vocabulary: `english, terms; chinese, terms`."""
     english, _, chinese = text.partition(";")
     words = (" ".join(map(stem, re.findall("[a-z0-9]+", word.lower()))) for word in english.split(","))
     return Line(tuple(dict.fromkeys(words)), tuple(filter(None, map(str.strip, chinese.split(",")))))
 
 
 class Reader:
-    """Reads texts as terms: the words and phrases it knows, and between them whatever else there is."""
+    """A reader of texts as terms: the words and phrases that it knows, and all other words but noise."""
 
     def __init__(self, known: Set[str], noise: Set[str]) -> None:
         self._known = known
@@ -66,12 +66,12 @@ class Reader:
         self._pairs = frozenset(" ".join(term.split()[:2]) for term in known if " " in term)
 
     def extend(self, terms: Set[str]) -> "Reader":
-        """One that knows these terms too, though they be noise here."""
+        """Return a reader that knows these terms too; none of them is noise to it."""
         return Reader(self._known | terms, self._noise - terms)
 
     def read(self, text: str) -> Iterator[str]:
-        """The terms of `text` in order: stems, known phrases, Chinese words, and where none is known each pair of
-        characters."""
+        """Yield the terms of `text` in order: stems, known phrases, known Chinese words, and of other Chinese each pair
+        of characters."""
         before, pair = "", ""
         for token in _TOKEN.findall(text):
             if token >= _HAN:
@@ -91,22 +91,22 @@ class Reader:
             before = term
 
     def _read_chinese(self, run: str) -> Iterator[str]:
-        """The longest words that are known, from the left; between them pairs of characters."""
+        """Yield the longest known words, from the left, and pairs of the characters between them."""
         unknown, start = "", 0
         while start < len(run):
             lengths = range(min(_LONGEST, len(run) - start), 0, -1)
             word = next((run[start : start + n] for n in lengths if run[start : start + n] in self._known), "")
             if word or run[start] in self._noise:
-                yield from _pair(unknown)
+                yield from _split_in_pairs(unknown)
                 yield from [word] if word else []
                 unknown = ""
             else:
                 unknown += run[start]
             start += len(word) or 1
-        yield from _pair(unknown)
+        yield from _split_in_pairs(unknown)
 
 
-def _pair(run: str) -> list[str]:
+def _split_in_pairs(run: str) -> list[str]:
     return [run[n : n + 2] for n in range(len(run) - 1)] if len(run) > 2 else [run] * bool(run)
 
 
@@ -117,13 +117,15 @@ for _line in _LINES:
     for _term in (*_line.english, *_line.chinese):
         _KNOWN.setdefault(_term, []).append(_line)
 READER = Reader(_KNOWN.keys(), frozenset((*_NOISE.english, *_NOISE.chinese)))
-"""Knows the vocabulary."""
+"""The reader that knows the vocabulary."""
 read_terms = READER.read
 
 
 def read_wish(text: str, known: Container[str]) -> list[str]:
-    """The terms of what somebody wants done, each once. A name such as GitHub is one term where it is `known`.
-    A wish that is a quotation as a whole is what it quotes."""
+    """Read a wish as terms, each once.
+
+    A name such as GitHub is one term where it is `known`. A wish in quotation marks is read without them.
+    """
     text = quoted[1] if (quoted := _QUOTED.fullmatch(text)) else text
     text = _BRAND.sub(lambda match: match[0].lower() if stem(match[0]) in known else match[0], text)
     text = _PROPER.sub(lambda match: match[0] if stem(match[0]) in known else " ", text)
@@ -132,14 +134,14 @@ def read_wish(text: str, known: Container[str]) -> list[str]:
 
 
 def _name_value(match: re.Match[str]) -> str:
-    """What there is to say of a value: an address is one, and a file has a kind."""
+    """Return the words in place of a value: `url` for an address, the kind of a file, and none for most others."""
     match match.lastgroup:
         case "quoted" if match[0][0] in "`'《":  # a command, or a title
             return match[0]
         case "url":
             return " url "
         case "path":
-            return f" file {ending[1]} " if (ending := _ENDING_OF_FILE.search(match[0])) else " "
+            return f" file {ending[1]} " if (ending := _FILE_KIND.search(match[0])) else " "
         case _:
             return " "
 
@@ -150,7 +152,7 @@ def is_chinese(term: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def find_alternatives(term: str) -> Mapping[str, float]:
-    """Terms that may say the same as `term`, each with how well it does: 1 for itself."""
+    """Find the terms that may mean the same as `term`, each with its likeness: 1 for `term` itself."""
     near = {term: 1.0}
     for line in _KNOWN.get(term, ()):
         plain, other = (TRANSLATED, 0.7) if is_chinese(term) else (0.7, 0.55)
@@ -163,10 +165,10 @@ def find_alternatives(term: str) -> Mapping[str, float]:
 
 
 def means_same(term: str, words: Container[str]) -> bool:
-    """Whether one of `words` is `term`, or its translation."""
+    """Tell if one of `words` is `term` or its translation."""
     return measure_likeness(term, words) >= TRANSLATED
 
 
 def measure_likeness(term: str, words: Container[str]) -> float:
-    """How well the most alike of `words` says the same as `term`: 0 where none does."""
+    """Measure how alike `term` and the nearest of `words` are: 1 for the same term, 0 where none is alike."""
     return max((weight for other, weight in find_alternatives(term).items() if other in words), default=0.0)

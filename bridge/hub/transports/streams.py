@@ -22,7 +22,7 @@ from bridge.network import explain_network
 from bridge.sse import Event, EventReader
 
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 30_000
-"""Bounds of `retry`, the pause before the rest of a stream is requested; the first is also the default."""
+"""Bounds of `retry`, the pause before the SDK requests the rest of a stream; the first is also the default."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 5.0
 """Bounds of the pause before another stream is opened by GET, if the one before brought no message."""
 
@@ -38,7 +38,7 @@ class ServerStreams:
         self._rests: dict[str, RequestId] = {}
 
     def follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
-        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it is the reply to."""
+        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it answers, if any."""
 
         def note_rest(last_event: bytes) -> None:
             if call is not None:
@@ -67,7 +67,7 @@ class ServerStreams:
             body.abandon()
 
     def take_call(self, request: httpx2.Request) -> RequestId | None:
-        """Return the call whose reply `request` fetches the rest of, if any, and forget it."""
+        """Forget and return the call to whose reply `request` asks for the rest; None for any other request."""
         return self._rests.pop(request.headers.get("last-event-id", ""), None)
 
     async def wait(self) -> None:
@@ -78,9 +78,9 @@ class ServerStreams:
 class EventBody(httpx2.AsyncByteStream):
     """A server-sent event stream, rewritten: the SDK can read every message, and no event is over the limit.
 
-    With a `request`, it is the reply to that call. If the stream ends without the reply, an error takes its place;
-    but if the rest can be requested, `on_rest` gets the id of the last event instead. With `large_messages`, those are
-    replaced by placeholders.
+    With a `request`, the stream answers that call. If it ends without an answer, an error becomes the answer; but if
+    the rest can be requested, `on_rest` gets the id of the last event instead. With `large_messages`, placeholders
+    replace large messages.
     """
 
     def __init__(
