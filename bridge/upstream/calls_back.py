@@ -28,6 +28,8 @@ class _Renaming:
     def __init__(self, tools: Sequence[str]) -> None:
         self._tools = tools
         self._taken: set[str] = set()
+        self._tries: defaultdict[str, int] = defaultdict(lambda: 1)
+        """How often an id was taken, so that many calls with one id do not begin to count anew."""
         self._waiting: defaultdict[str, deque[str]] = defaultdict(deque)
         """The new ids of calls without an output so far, by the old ones."""
 
@@ -44,13 +46,21 @@ class _Renaming:
         return text if changed == item else encode(changed)
 
     def _change_call(self, call: JsonObject, call_id: str) -> JsonObject:
-        new_id = _find_free(call_id if LEGAL.fullmatch(call_id) else _make_legal(call_id), self._taken)
-        self._taken.add(new_id)
+        new_id = self._find_free(call_id if LEGAL.fullmatch(call_id) else _make_legal(call_id))
         self._waiting[call_id].append(new_id)
         changed = call | {"call_id": new_id, "name": self._change_name(str(call.get("name") or ""))}
         if call["type"] == "function_call" and is_blank(call.get("arguments")):
             changed["arguments"] = "{}"
         return changed
+
+    def _find_free(self, wanted: str) -> str:
+        found = wanted
+        while found in self._taken:
+            self._tries[wanted] += 1
+            end = f"_{self._tries[wanted]}"
+            found = wanted[: MAX_NAME_CHARS - len(end)] + end
+        self._taken.add(found)
+        return found
 
     def _change_name(self, name: str) -> str:
         if LEGAL.fullmatch(name) or any(f'"name":{encode(name)}' in tool for tool in self._tools):
@@ -60,14 +70,6 @@ class _Renaming:
 
 def _make_legal(name: str) -> str:
     return _ILLEGAL.sub("_", name)[:MAX_NAME_CHARS] or NAMELESS
-
-
-def _find_free(wanted: str, taken: set[str]) -> str:
-    found, n = wanted, 1
-    while found in taken:
-        n += 1
-        found = f"{wanted[: MAX_NAME_CHARS - len(str(n)) - 1]}_{n}"
-    return found
 
 
 def empty_odd_arguments(call: JsonObject) -> JsonObject:

@@ -13,8 +13,8 @@ CALLERS_ROLES = frozenset(("user", "system", "developer"))
 NEEDED = frozenset(("type", "role", "content", "call_id", "name", "arguments", "input", "output", "summary", "action"))
 NEEDED |= {"encrypted_content", "text", "refusal", "queries", "code", "result"}
 """Fields without which an item would not say the same, or nothing."""
-ITEM_STATUSES = frozenset((None, 400, 404, 409, 422))
-"""Statuses of refusals of an item. None is an error in the stream."""
+ITEM_STATUSES = frozenset((None, 400, 404, 409, 422, 500))
+"""Statuses of refusals of an item. None is an error in the stream; relays wrap others in a 500."""
 
 _NO_IDS = compile_words(
     r"expected an id that begins with|without its required [\"'`]?reasoning|\b(fc|msg)_\w++.{0,60}not found"
@@ -25,8 +25,10 @@ _NO_REASONING = compile_words(
     r"\brs_\w++.{0,60}not found|\breasoning[\"'`]? (items?|blocks?)\b|"
     r"\b(items?|types?|variants?|kinds?)\b[^a-z]{0,4}reasoning\b(?![._])"
 )
+_MESSAGE_FIELD = compile_words(r"\b(?:messages|items|contents)(?:\[\d+\]|\.\d+)\.(\w{1,64})")
+"""Of a relay that counts what it has made of the items: only the name of the field says something."""
 _ABOUT_REASONING = compile_words(r"encrypted|decrypt|reasoning|thinking|thought|\bsignature")
-_ABOUT_EFFORT = compile_words(r"\beffort\b|\breasoning[._](?!content|item)\w")
+_ABOUT_EFFORT = compile_words(r"\beffort\b|\breasoning[._](?!content|item|encrypted)\w")
 _ABOUT_COMPACTION = compile_words(r"\bcompact|\bcmp_")
 _SEALED = compile_words(r"\bcompact|\bcmp_|encrypted|decrypt")
 _ABOUT_ARGUMENTS = compile_words(
@@ -46,9 +48,10 @@ def about_ids(error: UpstreamError, turn: Turn, profile: Profile) -> Change | No
 
 def about_a_field(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
     """Learn from a refused field of an item that the upstream itself has made, named by its place or by its name."""
-    if named := find_named(error, turn):
-        return _drop_field(named.item, named.path, profile) if named.path else None
-    for name in find_parameters(error):
+    named = find_named(error, turn)
+    if named and named.path:
+        return _drop_field(named.item, named.path, profile)
+    for name in (*find_parameters(error), *_MESSAGE_FIELD.findall(error.message)):
         holders = (item for item in find_items(turn, name) if name in item and _is_models(item))
         if name not in turn.parameters and name not in NEEDED and any(holders):
             return "drop", (*profile.drop, f"input[].{name}")

@@ -47,9 +47,11 @@ _NO_STATE = compile_words(
     r"\bno tool (output|call)|\b(response|conversation|history)\b.{0,80}(not found|exist|expired|deleted|unknown)"
 )
 _NO_MODEL = compile_words(r"\bmodel\b")
-_NO_INCLUDE = compile_words(r"\binclude\b")
+_NO_INCLUDE = compile_words(r"\binclude\b|reasoning\.encrypted_content")
 _NO_SEALED = compile_words(r"encrypted|\breasoning\b.{0,40}(not|un)[ _-]?(support|available|allow)")
-_NO_KEY = compile_words(r"\bpropert(y|ies)\b.{0,120}(pattern|match)|\binvalid (property|parameter) (key|name)")
+_NO_KEY = compile_words(
+    r"\bpropert(y|ies)\b.{0,120}(pattern|match|(invalid|illegal) (key|name|char))|\binvalid property (key|name)"
+)
 _TOOL_PLACE = compile_words(r"\btools?(?:\[|\.)(\d{1,4})")
 _LEGAL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NO_BACKGROUND = compile_words(r"\bbackground\b")

@@ -20,6 +20,9 @@ WORDS = [
     *("function_call_output", "developer", "system", "assistant", "input_image", "stream", "store", "background"),
     *("previous_response_id", "context_management", "unsupported parameter: ", "is not supported", "rs_1 not found"),
     *("must be true", "encrypted content could not be verified", "expected an id that begins with", "image", "false"),
+    *("input[0].status", "input[1].content[0].id", "status", "arguments", "call_id", "name", "summary", "compaction"),
+    *("unknown parameter: status", "duplicate item", "parallel_tool_calls", "tool_choice", "none", "[", "a.b", "null"),
+    *("reasoning.encrypted_content", "json", "(phase was unexpected)", "could not decrypt", "phase", "input"),
     *("invalid type for output: expected a string, got an array", "system message must be at the beginning", " "),
 ]
 words = st.sampled_from(WORDS)
@@ -32,7 +35,7 @@ objects = st.dictionaries(words, values, max_size=5)
 
 
 def build_turn(parameters: Json, items: list[Any], last: Last | None) -> Turn:
-    return Turn(parameters, tuple(map(encode, items)), (), last)
+    return Turn(parameters, tuple(map(encode, items)), (), last, has_odd_calls=True)
 
 
 def switch(preset: Profile, changes: Json) -> Profile:
@@ -48,7 +51,7 @@ turns = st.builds(build_turn, objects, st.lists(objects | values, max_size=5), l
 switches = st.fixed_dictionaries(
     {},
     optional={
-        **dict.fromkeys(("reasoning_replay", "item_ids", "content_parts", "images"), st.just(False)),
+        **dict.fromkeys(("reasoning_replay", "item_ids", "content_parts", "images", "odd_arguments"), st.just(False)),
         "state": st.sampled_from(["auto", "stateless", "previous_response_id"]),
         "developer_role": st.sampled_from(["keep", "system", "instructions"]),
         "drop": st.lists(words, max_size=3).map(tuple),

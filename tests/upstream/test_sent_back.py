@@ -286,6 +286,7 @@ FIELDS = {
         },
     ),
     "as a pointer": unknown(CALLED, "status", "/input/1/status: unknown property"),
+    "of a message as the relay counts": unknown(CALLED, "status", "messages.3.status: Extra inputs are not permitted"),
     "its value": unknown(CALLED, "status", "Invalid value at 'input[1].status': null"),
 }
 
@@ -410,6 +411,21 @@ REASONING = {
     )
     for name, (status, words) in REASONING_WORDS.items()
 } | {
+    "while it is asked for too": Case(
+        [[SEALED, *CALLED]],
+        refuses_where(has("reasoning"), "Encrypted content is not supported."),
+        3,
+        1,
+        "Reasoning was not sent back",
+        arguments={"store": False},
+    ),
+    "as an error of the server": Case(
+        [[SEALED, *CALLED]],
+        refuses_where(has("reasoning"), "Could not decrypt the provided encrypted_content", 500),
+        5,
+        1,
+        "Reasoning was not sent back",
+    ),
     "in the second turn": Case(
         [CALLED, [SEALED, call("c__add", ADD)]],
         refuses_where(has("reasoning"), "could not decrypt"),
