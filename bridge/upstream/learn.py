@@ -9,7 +9,7 @@ from bridge.items import CALL_TYPES, Turn
 from bridge.json_text import JsonObject, decode
 from bridge.upstream.adapt import holds
 from bridge.upstream.overflow import is_overflow
-from bridge.upstream.profile import Profile
+from bridge.upstream.profile import NEUTRAL_INSTRUCTIONS, Profile
 
 UNRELATED_STATUSES = frozenset((401, 402, 403, 407, 408, 413, 429))
 """Statuses of refusals that have nothing to do with the form of the request."""
@@ -60,7 +60,12 @@ _NO_STORE = _pattern(r"\bstore\b.{0,60}\b(false|not supported|unsupported|disabl
 _NO_PARTS = _pattern(r"output.{0,120}\b(string|str|text)\b|\b(string|str|text)\b.{0,120}(array|list|sequence)")
 _NO_IMAGES = _pattern(r"\bimages?\b|image_url|\bvision\b|multimodal")
 _NO_DEVELOPER = _pattern(r"\bdeveloper\b|(unexpected|invalid|unknown|unsupported) (message )?role")
-_SYSTEM_FIRST = _pattern(r"system (message|role|prompt).{0,40}(beginning|first|start)")
+_SYSTEM_MOVED = _pattern(
+    r"system (message|role|prompt).{0,40}(beginning|first|start)|system messages? (are|is) not allowed"
+)
+_NEEDS_INSTRUCTIONS = _pattern(
+    r"\binstructions\b.{0,20}\b(required|missing)\b|\b(required|missing)\b.{0,20}\binstructions\b"
+)
 _MUST_STREAM = _pattern(r"\bstream\b.{0,30}\b(must|required|true)\b|\bonly\b.{0,30}\bstream(ing)?\b")
 _NO_STREAM = _pattern(r"\bstream(ing)?\b")
 
@@ -133,8 +138,14 @@ def _about_the_developer(error: UpstreamError, turn: Turn, profile: Profile) -> 
     roles = {str(item.get("role")) for item in _find(turn, "role")}
     if "developer" in roles and profile.developer_role == "keep" and _says(error, _NO_DEVELOPER):
         return "developer_role", "system"
-    if roles & {"developer", "system"} and _says(error, _SYSTEM_FIRST):
+    if roles & {"developer", "system"} and _says(error, _SYSTEM_MOVED):
         return "developer_role", "instructions"
+    return None
+
+
+def _about_instructions(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
+    if profile.instructions is None and not turn.parameters.get("instructions") and _says(error, _NEEDS_INSTRUCTIONS):
+        return "instructions", NEUTRAL_INSTRUCTIONS
     return None
 
 
@@ -157,6 +168,7 @@ LESSONS: Sequence[Callable[[UpstreamError, Turn, Profile], Change | None]] = (
     _about_the_store,
     _about_outputs,
     _about_the_developer,
+    _about_instructions,
     _about_streams,
 )
 
