@@ -47,8 +47,10 @@ _NO_PARAMETER = (
     ),
     _pattern(rf"{_NAME}(?: parameter)? (?:is|are) (?:not|only) (?:supported|allowed|permitted|accepted)"),
     _pattern(r'"loc":\s*\["body",\s*"([a-z_]+)"\][^}]*(?:extra|not permitted)'),
+    _pattern(rf"{_NAME}: extra inputs are not permitted"),
 )
-"""A refused parameter, as OpenAI, the Codex backend, Go and zod servers, and pydantic (vLLM, LiteLLM) word it."""
+"""A refused parameter, as OpenAI, the Codex backend, Go and zod servers, pydantic (vLLM, LiteLLM) and Anthropic word
+it."""
 _NO_REASONING = _pattern(
     r"invalid_encrypted_content|encrypted.{0,200}(verif|decrypt|issued)|not issued to this caller|"
     r"\brs_\w++.{0,60}not found"

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.fakes.faults import as_chat
 from tests.fakes.items import Json, call, message, reasoning
+from tests.fakes.legality import find_faults
 from tests.fakes.upstream import Reply, Request, api_error, http_error, responds
 
 ANSWER = "一个 pixel, and 7 😀"
@@ -141,6 +142,36 @@ def _extra(name: str) -> Refuse:
     return lambda body: http_error(422, {"detail": detail}) if name in body else None
 
 
+def _keeps_to_the_documentation(body: Json) -> Reply | None:
+    found = next(find_faults(body), None)
+    return api_error(400, found[1], param="input") if found else None
+
+
+def _takes_no_pictures_at_all(body: Json) -> Reply | None:
+    words = "At most 0 image(s) may be provided in one prompt."
+    return api_error(400, words, type="BadRequestError") if "input_image" in str(body["input"]) else None
+
+
+def _wants_outputs_behind_their_calls(body: Json) -> Reply | None:
+    """As Anthropic's API: the outputs of all calls that were made at once follow at once."""
+    waiting: list[str] = []
+    for item in body["input"]:
+        if item.get("type") == "function_call":
+            waiting.append(item["call_id"])
+        elif item.get("type") == "function_call_output" and item["call_id"] in waiting:
+            waiting.remove(item["call_id"])
+        elif waiting:
+            words = "`tool_use` ids were found without `tool_result` blocks immediately after"
+            return api_error(400, f"messages.1: {words}: {waiting[0]}")
+    return None
+
+
+def _knows_no_signature(body: Json) -> Reply | None:
+    if any(item.get("type") == "reasoning" for item in body["input"]):
+        return api_error(400, "messages.1.content.0: Invalid `encrypted_content`: it could not be verified")
+    return None
+
+
 def without_ids(items: list[Json]) -> Reply:
     return responds(*({key: value for key, value in item.items() if key != "id"} for item in items))
 
@@ -188,6 +219,25 @@ RELAYS: dict[str, Relay] = {
     "one-api over several accounts": Relay("one-api", (_asks_another_account,), requests=(4, 4)),
     "Sarvam": Relay("sarvam", (_stores, refuses("previous_response_id")), requests=(3, 4)),
     "Together": Relay("together", (refuses("previous_response_id"),)),
+    "strict as OpenAI's documentation": Relay("auto", (_keeps_to_the_documentation,)),
+    "strict as vLLM": Relay(
+        "vllm",
+        (_extra("metadata"), _extra("prompt"), _knows_no_developer, _takes_no_pictures_at_all, _knows_no_response),
+        without_ids,
+        (6, 6),
+    ),
+    "strict as a relay to Anthropic": Relay(
+        "auto",
+        (
+            _keeps_to_the_documentation,
+            _wants_outputs_behind_their_calls,
+            _knows_no_signature,
+            _wants_the_system_first,
+            refuses("truncation", "truncation: Extra inputs are not permitted"),
+            _knows_no_response,
+        ),
+        requests=(8, 8),
+    ),
     "a relay of chat completions": Relay("auto", (), as_chat),
     "a relay that only streams": Relay("auto", (), lambda items: responds(*items, as_sse=True)),
     "a relay that never streams": Relay("auto", (), lambda items: responds(*items, as_json=True)),
