@@ -216,6 +216,8 @@ class UpstreamConfig(_Section):
     """Parameters that the endpoint does not accept in requests without tools, such as `parallel_tool_calls`."""
     developer_role: Literal["keep", "system", "instructions"] | None = None
     """How developer messages are sent: unchanged, as system messages, or in `instructions` (system messages too)."""
+    instructions: Text | None = None
+    """Instructions for requests that would have none, where the endpoint refuses those."""
     content_parts: Flag | None = None
     """Send call outputs as lists of parts; false: as text."""
     images: Flag | None = None

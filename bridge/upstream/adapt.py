@@ -217,6 +217,14 @@ def _move_instructions(turn: Turn) -> tuple[Sequence[str], Mapping[str, Json]]:
     return items, {**turn.parameters, "instructions": "\n\n".join(filter(None, texts))} if said else turn.parameters
 
 
+def _give_instructions(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
+    if profile.instructions is None or turn.parameters.get("instructions"):
+        return turn
+    reason = profile.why("instructions")
+    messages.append(f'instructions are "{profile.instructions}", as this upstream takes no request without{reason}')
+    return replace(turn, parameters={**turn.parameters, "instructions": profile.instructions})
+
+
 def _flatten_outputs(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     """Send call outputs as plain text, or without their images."""
     if profile.content_parts and profile.images:
@@ -259,6 +267,7 @@ CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
     _drop_fields,
     _make_calls_legal,
     _move_developer_messages,
+    _give_instructions,
     _flatten_outputs,
     _request_compaction,
     _drop_tools,

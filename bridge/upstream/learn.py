@@ -16,7 +16,7 @@ from bridge.upstream.item_lessons import (
     about_reasoning,
 )
 from bridge.upstream.overflow import is_overflow
-from bridge.upstream.profile import Profile
+from bridge.upstream.profile import NEUTRAL_INSTRUCTIONS, Profile
 from bridge.upstream.refusals import Change, compile_words, find_items, find_parameters, says
 
 UNRELATED_STATUSES = frozenset((401, 402, 403, 407, 408, 413, 429))
@@ -59,7 +59,12 @@ _NO_STORE = compile_words(r"\bstore\b.{0,60}\b(false|not supported|unsupported|d
 _NO_PARTS = compile_words(r"output.{0,120}\b(string|str|text)\b|\b(string|str|text)\b.{0,120}(array|list|sequence)")
 _NO_IMAGES = compile_words(r"\b(input_)?images?\b|image_url|\bvision\b|multimodal")
 _NO_DEVELOPER = compile_words(r"\bdeveloper\b|(unexpected|invalid|unknown|unsupported) (message )?role")
-_SYSTEM_FIRST = compile_words(r"system (message|role|prompt).{0,40}(beginning|first|start)")
+_SYSTEM_MOVED = compile_words(
+    r"system (message|role|prompt).{0,40}(beginning|first|start)|system messages? (are|is) not allowed"
+)
+_NEEDS_INSTRUCTIONS = compile_words(
+    r"\binstructions\b.{0,20}\b(required|missing)\b|\b(required|missing)\b.{0,20}\binstructions\b"
+)
 _MUST_STREAM = compile_words(r"\bstream\b.{0,30}\b(must|required|true)\b|\bonly\b.{0,30}\bstream(ing)?\b")
 _NO_STREAM = compile_words(r"\bstream(ing)?\b")
 
@@ -169,8 +174,15 @@ def _about_the_developer(error: UpstreamError, turn: Turn, profile: Profile) -> 
     roles = {str(item.get("role")) for item in find_items(turn, "role")}
     if "developer" in roles and profile.developer_role == "keep" and says(error, _NO_DEVELOPER):
         return "developer_role", "system"
-    if roles & {"developer", "system"} and says(error, _SYSTEM_FIRST):
+    if roles & {"developer", "system"} and says(error, _SYSTEM_MOVED):
         return "developer_role", "instructions"
+    return None
+
+
+def _about_instructions(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
+    """Learn that every request needs `instructions`, as the Codex backend does."""
+    if profile.instructions is None and not turn.parameters.get("instructions") and says(error, _NEEDS_INSTRUCTIONS):
+        return "instructions", NEUTRAL_INSTRUCTIONS
     return None
 
 
@@ -198,6 +210,7 @@ LESSONS: Sequence[Callable[[UpstreamError, Turn, Profile], Change | None]] = (
     _about_the_store,
     _about_outputs,
     _about_the_developer,
+    _about_instructions,
     about_arguments,
     _about_streams,
     about_anything,

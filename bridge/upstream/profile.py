@@ -25,6 +25,7 @@ class Profile:
     drop: tuple[str, ...] = ()
     drop_without_tools: tuple[str, ...] = ()
     developer_role: Literal["keep", "system", "instructions"] = "keep"
+    instructions: str | None = None
     content_parts: bool = True
     images: bool = True
     reasoning_replay: bool = True
@@ -49,37 +50,61 @@ class Profile:
 
 _STATELESS = Profile(state="stateless", background=False)
 
+NEUTRAL_INSTRUCTIONS = "You are a helpful assistant."
+
 PRESETS: Mapping[ProfileName, Profile] = {
+    # platform.openai.com/docs/api-reference/responses
     "openai": Profile(background=True),
+    # learn.microsoft.com/azure/ai-foundry/openai/how-to/responses: the key is sent as `api-key`
     "azure": Profile(background=True, auth="api-key"),
+    # docs.aws.amazon.com/bedrock/latest/userguide/inference-responses-api.html
     "bedrock": Profile(),
-    "codex": replace(_STATELESS, store=False, stream="always", drop=("max_output_tokens",)),
+    # RayBytes/ChatMock#51, #103: no store, only streams, no `max_output_tokens`; earendil-works/pi#4184: instructions
+    "codex": replace(
+        _STATELESS,
+        store=False,
+        stream="always",
+        instructions=NEUTRAL_INSTRUCTIONS,
+        drop=("max_output_tokens",),
+    ),
+    # help.aliyun.com/zh/model-studio/compatibility-with-openai-responses-api
     "dashscope": Profile(),
+    # docs.rs/openai-interface (responses) on DeepSeek's guide: no `store`, no `previous_response_id`
     "deepseek": replace(_STATELESS, store=False),
+    # digitalocean/gradient-python#96: takes `store`, and knows no response afterwards
     "digitalocean": _STATELESS,
+    # developer.furiosa.ai/latest/en/furiosa_llm/responses-api.html: the store is off unless it is asked for
     "furiosa": _STATELESS,
+    # console.groq.com/docs/responses-api: no stateful conversations
     "groq": _STATELESS,
+    # huggingface.co/docs/inference-providers/guides/responses-api: made of chat completions
     "huggingface": _STATELESS,
+    # docs.litellm.ai/docs/response_api_native_passthrough
     "litellm": Profile(),
+    # lemonade-sdk/lemonade#2674: system messages only at the beginning; ggml-org/llama.cpp#23465: outputs as text
     "llama.cpp": replace(_STATELESS, developer_role="instructions", content_parts=False),
+    # lmstudio.ai/docs/developer/openai-compat/responses
     "lmstudio": Profile(background=False),
+    # QuantumNous/new-api#1216: no stored responses; any request may go to another account
     "new-api": _STATELESS,
+    # docs.ollama.com/api/openai-compatibility: stateless, no `truncation`
     "ollama": replace(_STATELESS, drop=("truncation",)),
+    # songquanpeng/one-api#2203: its forks have the endpoint, and accounts as new-api has
     "one-api": _STATELESS,
+    # openrouter.ai/docs/api_reference/responses/error-handling: refuses `store: true`
     "openrouter": replace(_STATELESS, store=False),
+    # docs.sarvam.ai/api-reference/open-source/responses: refuses `store: true`
     "sarvam": replace(_STATELESS, store=False),
+    # docs.together.ai/docs/inference/responses-api: no stored responses
     "together": _STATELESS,
+    # console.upstage.ai/docs (responses): refuses `store: true`
     "upstage": replace(_STATELESS, store=False),
+    # vllm-project/vllm#22137, #43244: no store by default, and one without calls and outputs
     "vllm": replace(_STATELESS, drop=("prompt",)),
+    # docs.x.ai, and its types in reference.langchain.com (XAIResponsesCreateParams): neither is supported
     "xai": Profile(background=False, drop=("service_tier",)),
 }
-"""The presets, from documentation, source code and public issues; what they do not know is learned.
-
-Sources: OpenRouter, Upstage and Sarvam refuse `store: true`; the Codex backend refuses it and `max_output_tokens`
-(ChatMock#103, suna#5124) and only streams; Azure reads keys from `api-key`; DigitalOcean accepts state that it does not
-keep (gradient#96), vLLM leaves calls and outputs out of it (vllm#43244), and a one-api or new-api relay may use another
-account each time; llama.cpp accepts system messages only at the beginning (lemonade#2674), and outputs only as text.
-"""
+"""The presets, each under the documentation or public issue that it rests on; what they leave open is learned."""
 
 _HOSTS: Mapping[str, ProfileName] = {
     "api.openai.com": "openai",

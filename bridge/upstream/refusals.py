@@ -25,6 +25,7 @@ _NO_PARAMETER = (
     ),
     compile_words(rf"{_NAME}(?: parameter)? (?:is|are) (?:not|only) (?:supported|allowed|permitted|accepted)"),
     compile_words(r'"loc":\s*\["body",\s*"([a-z_]+)"\][^}]*(?:extra|not permitted)'),
+    compile_words(rf"{_NAME}: extra inputs are not permitted"),
     compile_words(rf"\({_NAME} (?:was|were) unexpected\)"),
     compile_words(rf"\bpropert(?:y|ies) {_NAME} should not exist"),
 )

@@ -9,9 +9,11 @@ from typing import Any
 
 from tests.fakes.faults import as_chat
 from tests.fakes.items import Json, call, message, reasoning
+from tests.fakes.legality import find_faults
 from tests.fakes.upstream import Reply, Request, api_error, http_error, responds
 
 ANSWER = "一个 pixel, and 7 😀"
+GO_ON, LAST_ANSWER = "And 5 and 6?", "11, 再见"
 Refuse = Callable[[Json], Reply | None]
 
 
@@ -28,30 +30,40 @@ class Relay:
 
     def answer(self, request: Request) -> Reply:
         """Its reply to a request of the conversation: by how many calls have been answered."""
+        return self.refuse(request) or self.replies(turns()[_find_turn(request.json)])
+
+    def greet(self, request: Request) -> Reply:
+        """Its reply to a request that needs no tool."""
+        return self.refuse(request) or self.replies([message(ANSWER)])
+
+    def refuse(self, request: Request) -> Reply | None:
+        """Its refusal of what it does not bear, or of a request that lacks what it demands."""
         if any(request.headers.get(name) != value for name, value in self.headers.items()):
             return api_error(401, "Access denied due to invalid subscription key")
         body = request.json
         refusals = (refuse(body) for refuse in self.refuses)
-        if refusal := next((refusal for refusal in refusals if refusal), None):
-            return refusal
-        return self.replies(turns()[_count_outputs(body)])
+        return next((refusal for refusal in refusals if refusal), None)
 
 
-def _count_outputs(body: Json) -> int:
+def _find_turn(body: Json) -> int:
     """Which turn it is. Every call has its output, or the API would refuse the request."""
     made = [item["call_id"] for item in body["input"] if item.get("type") == "function_call"]
     answered = [item["call_id"] for item in body["input"] if item.get("type") == "function_call_output"]
     assert sorted(made) == sorted(answered), "a call without an output, or an output without a call"
-    return {0: 0, 2: 1, 3: 2}[len(answered)]
+    goes_on = any(item.get("content") == GO_ON for item in body["input"])
+    return {0: 0, 2: 1, 3: 3 if goes_on else 2, 4: 4}[len(answered)]
 
 
 def turns() -> list[list[Json]]:
-    """A thought and two calls at once, one of which comes to an image; one more; the answer."""
+    """A thought and two calls at once, one of which comes to an image; one more; the answer. Then, in a second run that
+    goes on from it, another call and the last answer."""
     thought = reasoning("hm", encrypted="gAAAA")
     return [
         [thought, call("image__draw", call_id="call_1"), call("c__add", {"a": 1, "b": 2}, call_id="call_2")],
         [call("c__add", {"a": 3, "b": 4}, call_id="call_3")],
         [message(ANSWER)],
+        [call("c__add", {"a": 5, "b": 6}, call_id="call_4")],
+        [message(LAST_ANSWER)],
     ]
 
 
@@ -64,6 +76,26 @@ def refuses(name: str, *words: str) -> Refuse:
 def needs(name: str, value: Any, words: str) -> Refuse:
     """One value of a parameter, and no other."""
     return lambda body: None if body.get(name) == value else http_error(400, {"detail": words})
+
+
+def _needs_instructions(body: Json) -> Reply | None:
+    return None if body.get("instructions") else http_error(400, {"detail": "Instructions are required"})
+
+
+def _needs_a_list(body: Json) -> Reply | None:
+    return None if isinstance(body["input"], list) else http_error(400, {"detail": "Input must be a list"})
+
+
+def _takes_no_system_messages(body: Json) -> Reply | None:
+    if any(item.get("role") == "system" for item in body["input"]):
+        return http_error(400, {"detail": "System messages are not allowed"})
+    return None
+
+
+def _knows_no_response(body: Json) -> Reply | None:
+    if "previous_response_id" in body:
+        return api_error(404, "Response not found", type="not_found_error")
+    return None
 
 
 def _stores(body: Json) -> Reply | None:
@@ -110,22 +142,54 @@ def _extra(name: str) -> Refuse:
     return lambda body: http_error(422, {"detail": detail}) if name in body else None
 
 
+def _keeps_to_the_documentation(body: Json) -> Reply | None:
+    found = next(find_faults(body), None)
+    return api_error(400, found[1], param="input") if found else None
+
+
+def _takes_no_pictures_at_all(body: Json) -> Reply | None:
+    words = "At most 0 image(s) may be provided in one prompt."
+    return api_error(400, words, type="BadRequestError") if "input_image" in str(body["input"]) else None
+
+
+def _wants_outputs_behind_their_calls(body: Json) -> Reply | None:
+    """As Anthropic's API: the outputs of all calls that were made at once follow at once."""
+    waiting: list[str] = []
+    for item in body["input"]:
+        if item.get("type") == "function_call":
+            waiting.append(item["call_id"])
+        elif item.get("type") == "function_call_output" and item["call_id"] in waiting:
+            waiting.remove(item["call_id"])
+        elif waiting:
+            words = "`tool_use` ids were found without `tool_result` blocks immediately after"
+            return api_error(400, f"messages.1: {words}: {waiting[0]}")
+    return None
+
+
+def _knows_no_signature(body: Json) -> Reply | None:
+    if any(item.get("type") == "reasoning" for item in body["input"]):
+        return api_error(400, "messages.1.content.0: Invalid `encrypted_content`: it could not be verified")
+    return None
+
+
 def without_ids(items: list[Json]) -> Reply:
     return responds(*({key: value for key, value in item.items() if key != "id"} for item in items))
 
 
+CODEX: tuple[Refuse, ...] = (
+    _needs_instructions,
+    _needs_a_list,
+    _takes_no_system_messages,
+    needs("store", False, "Store must be set to false"),
+    needs("stream", True, "Stream must be set to true"),
+    refuses("max_output_tokens"),
+    refuses("previous_response_id"),
+)
+
 RELAYS: dict[str, Relay] = {
     "OpenAI": Relay("openai"),
     "Azure": Relay("azure", headers={"api-key": "sk-1"}),
-    "Codex backend": Relay(
-        "codex",
-        (
-            needs("store", False, "Store must be set to false"),
-            refuses("max_output_tokens"),
-            refuses("previous_response_id"),
-        ),
-        requests=(3, 5),
-    ),
+    "Codex backend": Relay("codex", CODEX, requests=(3, 6)),
     "OpenRouter": Relay(
         "openrouter",
         (_stores,),
@@ -140,11 +204,40 @@ RELAYS: dict[str, Relay] = {
     "new-api over several accounts": Relay("new-api", (_asks_another_account,), requests=(4, 4)),
     "a pool of Codex accounts": Relay(
         "codex",
-        (needs("store", False, "Store must be set to false"), _makes_other_ids),
-        requests=(4, 5),
+        (*CODEX, _makes_other_ids),
+        requests=(4, 7),
     ),
     "xAI": Relay("xai", (refuses("service_tier"),), requests=(3, 4)),
     "Upstage": Relay("upstage", (_stores,), requests=(3, 4)),
+    "Bedrock": Relay("bedrock", (refuses("background"),)),
+    "DashScope": Relay("dashscope", (_takes_no_images,), requests=(4, 4)),
+    "DeepSeek": Relay("deepseek", (_stores, refuses("previous_response_id")), requests=(3, 4)),
+    "DigitalOcean": Relay("digitalocean", (_knows_no_response,)),
+    "Furiosa": Relay("furiosa", (_knows_no_response,)),
+    "Groq": Relay("groq", (refuses("previous_response_id"), refuses("service_tier")), requests=(4, 4)),
+    "Hugging Face": Relay("huggingface", (refuses("previous_response_id"),), without_ids),
+    "one-api over several accounts": Relay("one-api", (_asks_another_account,), requests=(4, 4)),
+    "Sarvam": Relay("sarvam", (_stores, refuses("previous_response_id")), requests=(3, 4)),
+    "Together": Relay("together", (refuses("previous_response_id"),)),
+    "strict as OpenAI's documentation": Relay("auto", (_keeps_to_the_documentation,)),
+    "strict as vLLM": Relay(
+        "vllm",
+        (_extra("metadata"), _extra("prompt"), _knows_no_developer, _takes_no_pictures_at_all, _knows_no_response),
+        without_ids,
+        (6, 6),
+    ),
+    "strict as a relay to Anthropic": Relay(
+        "auto",
+        (
+            _keeps_to_the_documentation,
+            _wants_outputs_behind_their_calls,
+            _knows_no_signature,
+            _wants_the_system_first,
+            refuses("truncation", "truncation: Extra inputs are not permitted"),
+            _knows_no_response,
+        ),
+        requests=(8, 8),
+    ),
     "a relay of chat completions": Relay("auto", (), as_chat),
     "a relay that only streams": Relay("auto", (), lambda items: responds(*items, as_sse=True)),
     "a relay that never streams": Relay("auto", (), lambda items: responds(*items, as_json=True)),

@@ -404,6 +404,7 @@ async def test_what_is_known_beforehand_needs_no_refusal() -> None:
     assert "max_output_tokens" not in sent
     assert notices_of(receipt) == [
         "store is false, as this upstream takes nothing else",
+        'instructions are "You are a helpful assistant.", as this upstream takes no request without',
         "max_output_tokens was left out, as this upstream does not take it",
     ]
 

@@ -1,0 +1,72 @@
+"""Long runs on upstreams that misbehave in another way in each turn."""
+
+from typing import Any
+
+import pytest
+from mcp.server.mcpserver import MCPServer
+
+from tests.fakes.bridges import ask
+from tests.fakes.clock import VirtualClock
+from tests.fakes.misbehaviour import ANSWER, KINDS, WAITING, Kind, Model
+
+pytestmark = pytest.mark.anyio
+
+BORNE = [kind for kind in KINDS if kind.words not in WAITING]
+EACH = [
+    pytest.param(k, id=k.words, marks=[pytest.mark.xfail(strict=True)] if k.words in WAITING else []) for k in KINDS
+]
+LEARNED = {"arguments", "id", "twice", "part"}
+"""Rules that a history may break once: what is sent back is changed when it was refused (R5)."""
+
+
+async def play(model: Model) -> dict[str, Any]:
+    """The receipt of a run, in which every call is executed once and every history is legal."""
+    executed: list[tuple[int, str]] = []
+    server = MCPServer("c")
+
+    @server.tool()
+    async def add(a: int, note: str) -> str:
+        executed.append((a, note))
+        return f"{a} {note}"
+
+    arguments = {"input": "Add", "store": False}
+    receipt, _ = await ask(
+        model.answer,
+        {"c": server},
+        arguments,
+        clock=VirtualClock(autojump=True),
+        upstream={"stream": "always"},
+        limits={"max_turns": 200, "max_tool_calls": 1000, "tokens": 100_000_000},
+    )
+    assert receipt["status"] == "completed", (
+        receipt["error"],
+        receipt["incomplete_details"],
+        model.drawn,
+        model.refused,
+    )
+    assert receipt["output_text"] == ANSWER
+    assert sorted(executed) == model.expected, model.drawn
+    assert set(model.refused) <= LEARNED, (model.refused, model.drawn)
+    assert len(set(model.refused)) == len(model.refused), "what was refused once is not sent again"
+    return receipt
+
+
+@pytest.mark.parametrize("kind", EACH)
+async def test_an_upstream_that_misbehaves_in_one_way_costs_no_call(kind: Kind) -> None:
+    await play(Model(1, [kind], turns=4))
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_thirty_turns_of_misbehaviour_cost_no_call_and_no_illegal_history(seed: int) -> None:
+    await play(Model(seed, BORNE))
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("seed", range(10, 300))
+async def test_thirty_turns_of_misbehaviour_cost_nothing_whatever_the_seed(seed: int) -> None:
+    await play(Model(seed, BORNE))
+
+
+def test_every_kind_has_a_name_of_its_own() -> None:
+    assert len({kind.words for kind in KINDS}) == len(KINDS)
+    assert {kind.words for kind in KINDS} >= WAITING
