@@ -12,8 +12,8 @@ import anyio
 from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.events import TurnEnded, TurnStarted, tell_notice
-from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls
+from bridge.events import Retrying, TurnEnded, TurnStarted, tell_notice
+from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls, is_empty
 from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
 from bridge.run.budget import Budget
@@ -39,6 +39,7 @@ from bridge.run.window import Window, open_window
 
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
 """Found in a refusal of `tool_choice: none`."""
+EMPTY = "The upstream's answer is empty"
 _ABOUT_COMPACTION = re.compile(r"compaction|encrypted|decrypt", re.IGNORECASE)
 """Found in a refusal of a compaction that the upstream itself has made."""
 
@@ -134,12 +135,12 @@ class Loop(Generic[C]):
 
         A refused request is sent once more, changed: with less history where it was too long for the model, with more
         where the upstream refuses its own compaction, without tools where it is the last and the upstream refuses
-        `tool_choice: none`.
+        `tool_choice: none`. An empty answer is asked for once more.
         """
         self._make_room(window)
         turn = _build_turn(n, request, window, terms.offer, is_last)
         try:
-            return await self._create(n, f"turn:{n}", turn, terms)
+            return await self._create_answer(n, f"turn:{n}", turn, terms)
         except UpstreamError as error:
             is_refused = error.status in (400, 422)
             if error.code == CONTEXT_EXCEEDED and self._make_room(window, is_over=True):
@@ -150,7 +151,7 @@ class Loop(Generic[C]):
                 turn, key = _remove_tools(turn), f"turn:{n}:bare"
             else:
                 raise
-        return await self._create(n, key, turn, terms)
+        return await self._create_answer(n, key, turn, terms)
 
     def _make_room(self, window: Window, *, is_over: bool = False) -> bool:
         if self.window is None:
@@ -163,6 +164,16 @@ class Loop(Generic[C]):
             )
             self._tell([{"code": "context", "message": message}])
         return bool(moved)
+
+    async def _create_answer(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
+        """Get a response; where it is empty, another one. Raises UpstreamError where that is empty too."""
+        response = await self._create(n, key, turn, terms)
+        if is_empty(response):
+            self.ctx.emit(Retrying(pause_s=0, reason=EMPTY))
+            response = await self._create(n, f"turn:{n}:again", turn, terms)
+        if is_empty(response):
+            raise UpstreamError(f"{EMPTY}, twice: it has no text, no call and nothing else", code="empty_answer")
+        return response
 
     async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
         self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
@@ -179,7 +190,7 @@ class Loop(Generic[C]):
                 response_id=response["id"],
                 model=response["model"],
                 usage=response["usage"],
-                output=response["output"],
+                output=[] if is_empty(response) else response["output"],  # reasoning alone cannot be sent back
                 tokens=spent.tokens,
                 cost=spent.cost,
                 is_estimated=spent.is_estimated,

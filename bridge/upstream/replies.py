@@ -6,7 +6,9 @@ from bridge.errors import UpstreamError, Who
 from bridge.items import CALL_TYPES, ErrorInfo, Response
 from bridge.json_text import Json, JsonObject, encode
 from bridge.upstream.chat import read_completion
+from bridge.upstream.output import read_output
 from bridge.upstream.parse import parse, parse_reply
+from bridge.upstream.statuses import read_status
 
 MAX_NAME_CHARS = 256
 QUOTE_CHARS = 500
@@ -29,7 +31,7 @@ QUOTA_CODES = frozenset(
 def read_reply(body: bytes, *, status: int, request_id: str | None) -> Response:
     """Read the response in the JSON body of a successful request. Raises UpstreamError for anything else."""
     data = parse_reply(body)
-    if data.get("object") == "response" or isinstance(data.get("output"), list):
+    if data.get("object") == "response" or isinstance(data.get("output"), list) or data.get("output_text"):
         return read_response(data)
     if isinstance(data.get("choices"), list):
         return read_completion(data)
@@ -45,14 +47,14 @@ def read_reply(body: bytes, *, status: int, request_id: str | None) -> Response:
 
 def read_response(data: JsonObject) -> Response:
     """Read a Responses object; any field may be missing or null."""
-    details, output = data.get("incomplete_details"), data.get("output")
+    details = data.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     error = data.get("error")
     return {
         "id": _read_name(data.get("id")),
         "model": _read_name(data.get("model")),
-        "status": _read_text(data.get("status")) or ("failed" if error else "completed"),
-        "output": [_repair_call(item) for item in output if isinstance(item, dict)] if isinstance(output, list) else [],
+        "status": _read_text(read_status(data.get("status"))) or ("failed" if error else "completed"),
+        "output": list(map(_repair_call, read_output(data))),
         "usage": usage if isinstance(usage := data.get("usage"), dict) else None,
         "incomplete_reason": _read_text(reason),
         "error": read_error(error) if error else None,
