@@ -177,6 +177,24 @@ def _read_content(content: Json) -> Iterator[str]:
             yield str(part.get("text") or part.get("refusal") or "")
 
 
+def is_empty(response: Response) -> bool:
+    """Tell whether a completed response says nothing: it has no item, or only reasoning and messages without content.
+    An item of any other type, or a part of another type in a message, is something."""
+    return response["status"] == "completed" and not any(map(_says_something, response["output"]))
+
+
+def _says_something(item: JsonObject) -> bool:
+    kind, content = item.get("type", "message"), item.get("content")
+    if kind == "message":
+        has_other = isinstance(content, list) and any(_is_other(part) for part in content)
+        return has_other or bool(read_text([item]).strip())
+    return kind not in ("reasoning", "compaction")
+
+
+def _is_other(part: Json) -> bool:
+    return isinstance(part, dict) and part.get("type") not in ("output_text", "refusal", None)
+
+
 def read_usage(usage: JsonObject | None) -> dict[str, int]:
     """Read the input, output and total tokens of a response; fields may be missing, null or named as in chat
     completions."""

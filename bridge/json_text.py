@@ -1,5 +1,6 @@
 """JSON texts: decoding those from outside, and encoding values as compact text."""
 
+import codecs
 import json
 import math
 import re
@@ -11,6 +12,9 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 JsonObject: TypeAlias = dict[str, Json]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BYTES = re.compile("[\udc80-\udcff]+")
+"""Bytes that were no UTF-8 by themselves, as "surrogateescape" decodes them."""
+_TAIL = re.compile("(?:[\ud800-\udbff]|[\udc80-\udcff]+)\\Z")
 
 MAX_DEPTH = 100
 """Levels of nesting that are accepted; the SDK cannot write values deeper than about 200 to a host."""
@@ -71,14 +75,42 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=read_float)
 
 
 def scrub(text: str) -> str:
-    """Replace every lone surrogate in `text` by U+FFFD."""
+    """Replace every lone surrogate in `text` by U+FFFD; two halves that stand together are one character."""
     if text.isascii():
         return text
     try:
         text.encode()  # takes a quarter of the time of a search with the pattern
     except UnicodeEncodeError:
-        return _SURROGATE.sub("\ufffd", text)
+        return _SURROGATE.sub("\ufffd", join_halves(text))
     return text
+
+
+def join_halves(text: str) -> str:
+    """Join the halves of characters that were split: surrogates, and the bytes of UTF-8 that was cut."""
+    if not _SURROGATE.search(text):
+        return text
+    return _BYTES.sub(lambda found: _to_bytes(found[0]).decode("utf-8", "replace"), _pair(text))
+
+
+def split_half(text: str) -> tuple[str, str]:
+    """Split `text` before the half of a character at its end; the first part is free of surrogates."""
+    paired = _pair(text)
+    tail = _TAIL.search(paired)
+    if tail is None:
+        return scrub(paired), ""
+    if tail[0] < "\udc00":
+        return scrub(paired[:-1]), tail[0]
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    whole = decoder.decode(_to_bytes(tail[0]))
+    return scrub(paired[: tail.start()]) + whole, decoder.getstate()[0].decode("utf-8", "surrogateescape")
+
+
+def _pair(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def _to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def is_deep(value: Json) -> bool:

@@ -18,7 +18,8 @@ from bridge.questions import ask_nobody
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
 
-NOTHING = b'data: {"type":"response.completed","response":{"status":"completed","output":[]}}\n\n'
+SAID = b'{"status":"completed","output":[{"type":"message","content":"-"}]}'
+NOTHING = b'data: {"type":"response.completed","response":%b}\n\n' % SAID
 """A response that ends the run, so that its receipt has the notices of what was changed in the request."""
 
 

@@ -12,8 +12,8 @@ import anyio
 from bridge.clock import Clock
 from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.events import TurnEnded, TurnStarted, tell_notice
-from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls
+from bridge.events import Retrying, TurnEnded, TurnStarted, tell_notice
+from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls, is_empty
 from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
 from bridge.run.budget import Budget
@@ -39,6 +39,7 @@ from bridge.run.window import Window, open_window
 
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
 """Found in a refusal of `tool_choice: none`."""
+EMPTY = "The upstream's answer is empty"
 
 
 class _BeginOutcome(TypedDict):
@@ -137,7 +138,7 @@ class Loop(Generic[C]):
             turn = _build_turn(n, request, window, terms.offer, is_last)
             turn = _remove_tools(turn) if is_bare else turn
             try:
-                return await self._create(n, keys[-1], turn, terms)
+                return await self._create_answer(n, keys[-1], turn, terms)
             except UpstreamError as error:
                 remedy = self._find_remedy(error, turn, window, is_last=is_last)
                 if remedy is None or (key := f"turn:{n}:{remedy}") in keys:
@@ -168,6 +169,16 @@ class Loop(Generic[C]):
             self._tell([{"code": "context", "message": message}])
         return bool(moved)
 
+    async def _create_answer(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
+        """Get a response; where it is empty, another one. Raises UpstreamError where that is empty too."""
+        response = await self._create(n, key, turn, terms)
+        if is_empty(response):
+            self.ctx.emit(Retrying(pause_s=0, reason=EMPTY))
+            response = await self._create(n, f"turn:{n}:again", turn, terms)
+        if is_empty(response):
+            raise UpstreamError(f"{EMPTY}, twice: it has no text, no call and nothing else", code="empty_answer")
+        return response
+
     async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
         self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
         outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline))
@@ -183,7 +194,7 @@ class Loop(Generic[C]):
                 response_id=response["id"],
                 model=response["model"],
                 usage=response["usage"],
-                output=response["output"],
+                output=[] if is_empty(response) else response["output"],  # reasoning alone cannot be sent back
                 tokens=spent.tokens,
                 cost=spent.cost,
                 is_estimated=spent.is_estimated,

@@ -4,6 +4,7 @@ import secrets
 
 from bridge.items import Response
 from bridge.json_text import Json, JsonObject, encode
+from bridge.upstream.output import distinguish
 
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
@@ -21,7 +22,7 @@ def read_completion(data: JsonObject) -> Response:
         "id": ident if isinstance(ident, str) else None,
         "model": model if isinstance(model, str) else None,
         "status": "incomplete" if reason else "completed",
-        "output": [*_read_text(fields), *_read_calls(fields)],
+        "output": distinguish([*_read_text(fields), *_read_calls(fields)]),
         "usage": usage if isinstance(usage, dict) else None,
         "incomplete_reason": reason,
         "error": None,

@@ -114,7 +114,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         response, form = outcome
         if form == "json" and profile.stream == "auto":
             profile = profile.learn("stream", "never", reason="it answers with JSON when asked for a stream")
-        response["notices"] = notices
+        response["notices"] = [*notices, *response.get("notices", [])]
         return response, profile
 
     async def _send_with_retries(

@@ -19,6 +19,7 @@ class _Reply(TypedDict, total=False):
     model: object
     status: object
     output: object
+    output_text: object
     usage: object
     incomplete_details: object
     error: object

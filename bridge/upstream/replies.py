@@ -7,7 +7,9 @@ from bridge.items import CALL_TYPES, Response
 from bridge.json_text import JsonObject, encode
 from bridge.upstream.chat import read_completion
 from bridge.upstream.errors import build_error, is_error, quote, read_error, read_name, read_text
+from bridge.upstream.output import read_output
 from bridge.upstream.parse import parse, parse_reply
+from bridge.upstream.statuses import read_status
 
 UNREADABLE = "unreadable_reply"
 """The code of the error for a successful reply that is nothing known."""
@@ -16,7 +18,7 @@ UNREADABLE = "unreadable_reply"
 def read_reply(body: bytes, *, status: int, request_id: str | None) -> Response:
     """Read the response in the JSON body of a successful request. Raises UpstreamError for anything else."""
     data = parse_reply(body)
-    if data.get("object") == "response" or isinstance(data.get("output"), list):
+    if data.get("object") == "response" or isinstance(data.get("output"), list) or data.get("output_text"):
         return read_response(parse(body) or data if data.get("error") else data)
     if isinstance(data.get("choices"), list) and not data.get("error"):
         return read_completion(data)
@@ -40,14 +42,14 @@ def _read_odd(data: JsonObject, body: bytes, status: int, request_id: str | None
 
 def read_response(data: JsonObject) -> Response:
     """Read a Responses object; any field may be missing or null."""
-    details, output = data.get("incomplete_details"), data.get("output")
+    details = data.get("incomplete_details")
     reason = details.get("reason") if isinstance(details, dict) else None
     error = data.get("error")
     return {
         "id": read_name(data.get("id")),
         "model": read_name(data.get("model")),
-        "status": read_text(data.get("status")) or ("failed" if error else "completed"),
-        "output": [_repair_call(item) for item in output if isinstance(item, dict)] if isinstance(output, list) else [],
+        "status": read_text(read_status(data.get("status"))) or ("failed" if error else "completed"),
+        "output": list(map(_repair_call, read_output(data))),
         "usage": usage if isinstance(usage := data.get("usage"), dict) else None,
         "incomplete_reason": read_text(reason),
         "error": read_error({"error": error, "metadata": data.get("metadata")}) if error else None,

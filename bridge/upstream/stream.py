@@ -1,36 +1,33 @@
 """Collects the events of a streamed response until it is complete.
 
 Only text deltas and the terminal event are parsed on arrival. All other events are stored unparsed, and read only if
-the terminal event has no output: some relays leave that empty.
+they may have told more than the terminal event: some relays leave its output empty, or parts of it.
 """
 
 import re
 from collections.abc import Callable
 
 from bridge.errors import UpstreamError
-from bridge.items import Response
-from bridge.json_text import Json, JsonObject, encode
+from bridge.items import Notice, Response
+from bridge.json_text import Json, JsonObject, encode, scrub, split_half
 from bridge.upstream.errors import build_event_error
+from bridge.upstream.gathering import gather
+from bridge.upstream.output import read_items
 from bridge.upstream.parse import parse, parse_terminal_event
 from bridge.upstream.replies import read_response
 from bridge.upstream.retries import has_hosted
+from bridge.upstream.statuses import is_final, read_status
+from bridge.upstream.witnesses import Tally, close, merge
 
 MAX_STREAM_CHARS = 64 << 20
 """Characters of one stream that are stored: a response that never ends must not use up the memory."""
 
 _TYPE_FIRST = re.compile(r'\s*\{\s*"type"\s*:\s*"([^"\\]*)"')
-_FINAL_STATUSES = ("completed", "incomplete", "failed", "cancelled")
-_TERMINAL = {f"response.{status}": status for status in _FINAL_STATUSES}
+_TERMINAL = {f"response.{status}": status for status in ("completed", "incomplete", "failed", "cancelled")}
+_TERMINAL |= dict.fromkeys(("response.done", "response.complete", "response.finished"), "")
+"""The types of the events that end a response, and the status that each names."""
 _ERRORS = ("error", "response.error")
 _TEXT_DELTAS = ("response.output_text.delta", "response.refusal.delta")
-_GROWING = {
-    "function_call_arguments": "arguments",
-    "custom_tool_call_input": "input",
-    "output_text": "text",
-    "refusal": "refusal",
-}
-"""The kinds of content that arrive in deltas, and the field that the deltas add up to."""
-_MAX_PARTS = 1000
 UNREADABLE_END = "unreadable_end"
 """The code of the error for a terminal event that cannot be read: relays truncate long lines."""
 MAX_OPENING_EVENTS = 3
@@ -44,7 +41,13 @@ class StreamAccumulator:
         self._on_text = on_text
         self._kept: list[str] = []
         self._kept_chars = 0
+        self._tally = Tally()
+        self._chars = 0
+        self._half = ""
+        """The beginning of a character that was split over two deltas."""
         self.final: Response | None = None
+        self.has_output = False
+        """True once the upstream has begun to send output."""
         self._odd: list[str] = []
         self._strays: list[str] = []
         self._resumed_after: int | None = None
@@ -110,8 +113,16 @@ class StreamAccumulator:
     def _keep(self, kind: str, data: str) -> None:
         self._kept.append(data)
         self._count(data)
-        if kind in _TEXT_DELTAS and isinstance(delta := parse(data).get("delta"), str):
-            self._on_text(delta)
+        if kind in _TEXT_DELTAS:
+            self.has_output = True
+            if isinstance(delta := parse(data).get("delta"), str):
+                self._chars += len(delta)
+                if self._half or "\ud800" <= delta[-1:] <= "\udfff":
+                    delta, self._half = split_half(self._half + delta)  # half a character waits for its other half
+                self._on_text(delta)
+        elif kind.startswith("response.output_"):
+            self.has_output = True
+            self._tally.count(kind, data)
 
     def _count(self, data: str) -> None:
         self._kept_chars += len(data)
@@ -138,27 +149,35 @@ class StreamAccumulator:
     def _finish(self, event_status: str, data: str) -> None:
         """Set `final`. Its status is the response's own, or else the one in the event's name."""
         event = parse_terminal_event(data) if event_status != "failed" else parse(data)
-        response = event.get("response")
         event = event or parse(data.rpartition("\n")[2])
+        is_bare = not event_status and self.has_output and "response" not in event and "type" in event
+        response: Json = {} if is_bare else event.get("response")
         if not isinstance(response, dict) and event.get("error"):
             raise build_event_error(event)
         if not isinstance(response, dict):
             raise UpstreamError("The upstream ended its stream without a readable response", code=UNREADABLE_END)
-        status = said if (said := response.get("status")) in _FINAL_STATUSES else event_status
-        self.final = read_response(
-            response | {"status": status, "output": response.get("output") or self._gather(status)}
-        )
+        said = read_status(response.get("status"))
+        status = said if is_final(said) else event_status or _infer_status(response)
+        if self._half:
+            self._on_text(scrub(self._half))
+        output, notices = self._complete(response.get("output"), status)
+        self.final = read_response(response | {"status": status, "output": output})
+        if notices:
+            self.final["notices"] = notices
 
-    def _gather(self, status: Json) -> list[Json]:
-        """Build the output items from the stored events, in order; a completed response has only completed items."""
-        items: dict[int, JsonObject] = {}
-        for event in map(parse, self._kept):
-            _apply(items, event)
-        gathered = [_join_pieces(items[index]) for index in sorted(items) if "type" in items[index]]
-        open_ended = [item for item in gathered if item.get("status") == "in_progress"]
-        for item in open_ended if status == "completed" else ():
-            item["status"] = "completed"
-        return list(gathered)
+    def _complete(self, output: Json, status: Json) -> tuple[Json, list[Notice]]:
+        """Return the items of the terminal event, with what only the other events told; and notices."""
+        said = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
+        if said and not self._tally.is_over(said, self._chars, self._kept):
+            return output, []
+        told = gather((_find_type(data), data) for data in self._kept)
+        items, notices = merge(said, told, status) if (said := read_items(output)) else close(told, status)
+        return list[Json](items), notices
+
+
+def _infer_status(response: JsonObject) -> str:
+    """Tell the status of a response that ended, and does not say how."""
+    return "failed" if response.get("error") else "incomplete" if response.get("incomplete_details") else "completed"
 
 
 def _find_type(data: str) -> str:
@@ -169,58 +188,3 @@ def _find_type(data: str) -> str:
 
 def _read_words(text: str) -> Json:
     return parse(text) or text
-
-
-def _apply(items: dict[int, JsonObject], event: JsonObject) -> None:
-    """Apply one event to its item; a `done` event replaces what the deltas before it built."""
-    subject, _, change = str(event.get("type")).removeprefix("response.").rpartition(".")
-    index = _find_index(items, event)
-    if subject == "output_item" and isinstance(item := event.get("item"), dict):
-        items[index] = item
-    elif subject == "content_part" and isinstance(part := event.get("part"), dict):
-        _find_part(items.setdefault(index, {}), event).update(part)
-    elif field := _GROWING.get(subject):
-        item = items.setdefault(index, {})
-        grown = _find_part(item, event) if field in ("text", "refusal") else item
-        if change == "delta":
-            pieces = grown.get(field)
-            grown[field] = pieces = pieces if isinstance(pieces, list) else [pieces or ""]
-            pieces.append(event.get("delta") or "")
-        elif field in event:
-            grown[field] = event[field]
-
-
-def _join_pieces(item: JsonObject) -> JsonObject:
-    """Join the deltas of each field to one text. They are collected in lists, so that long texts take linear time."""
-    content = item.get("content")
-    parts = content if isinstance(content, list) else []
-    for grown in [item, *(part for part in parts if isinstance(part, dict))]:
-        for field in _GROWING.values():
-            if isinstance(pieces := grown.get(field), list):
-                grown[field] = "".join(map(str, pieces))
-    return item
-
-
-def _find_index(items: dict[int, JsonObject], event: JsonObject) -> int:
-    """Return the index of the event's item, by `output_index` or by id; a new index where neither is known."""
-    if isinstance(index := event.get("output_index"), int):
-        return index
-    item_id = item.get("id") if isinstance(item := event.get("item"), dict) else event.get("item_id")
-    return next((index for index, item in items.items() if item_id and item.get("id") == item_id), len(items))
-
-
-def _find_part(item: JsonObject, event: JsonObject) -> JsonObject:
-    """Return the event's content part; create it where no event announced it."""
-    item.setdefault("type", "message")
-    item.setdefault("role", "assistant")
-    if not isinstance(content := item.get("content"), list):
-        item["content"] = content = list[Json]()
-    number = event.get("content_index")
-    index = number if isinstance(number, int) and 0 <= number < _MAX_PARTS else 0
-    kind = "refusal" if "refusal" in str(event["type"]) else "output_text"
-    while len(content) <= index:
-        content.append({"type": kind, "annotations": []})
-    part = content[index]
-    if not isinstance(part, dict):
-        content[index] = part = dict[str, Json]()
-    return part

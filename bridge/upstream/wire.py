@@ -156,9 +156,10 @@ class Wire:
 
 
 def _read_data(event: Event) -> str:
-    """Return the event's data as text; invalid UTF-8 becomes U+FFFD."""
+    """Return the event's data as text; bytes that are no UTF-8 are kept as surrogates: the next event may go on with
+    the same character."""
     if isinstance(event.data, bytes):
-        return event.data.decode("utf-8", "replace")
+        return event.data.decode("utf-8", "surrogateescape")
     raise _build_overflow()
 
 

@@ -4,7 +4,7 @@
     ...  # a run with `model.answer` as its script
     assert sorted(executed) == sorted(model.expected)
 
-Each kind is one line of KINDS, with the public report that it comes from. WAITING has those that are not borne yet.
+Each kind is one line of KINDS, with the public report that it comes from.
 """
 
 import json
@@ -352,60 +352,3 @@ KINDS: tuple[Kind, ...] = (
 )
 """The kinds, in the order of the list that they are taken from. Two of the list are not here: an upstream that keeps
 responses (12), and presets (15), which tests/upstream/test_relays.py has."""
-
-WAITING: frozenset[str] = frozenset(
-    {
-        "empty arguments at the end",
-        "null for arguments at the end",
-        "no arguments at the end",
-        "an end without the last item",
-        "empty arguments in `output_item.done`",
-        "an item twice, in JSON",
-        "an item twice, in a stream",
-        "two ids of one item",
-        "one call id for two calls",
-        "arguments cut short",
-        "arguments in words",
-        "arguments as a list",
-        "arguments with more behind them",
-        "blank arguments",
-        "null for arguments",
-        "a name with dots",
-        "a name with spaces",
-        "no name",
-        "a name of 130 characters",
-        "a name behind `functions.`",
-        "`multi_tool_use.parallel`",
-        "call ids that repeat",
-        "call ids of 90 characters",
-        "call ids with other characters",
-        "item ids that repeat",
-        "`status` is refused",
-        "`namespace` is refused",
-        "no encrypted content",
-        "no such `include`",
-        "reasoning that is not decrypted",
-        "reasoning that is too long",
-        "server_is_overloaded in a stream",
-        "overloaded_error in JSON",
-        "rate_limit_error in an `error` event",
-        "too_many_requests in JSON without a response",
-        "upstream_error in a stream",
-        "internal_server_error in an `error` event",
-        "429 in JSON without a response",
-        "503 in JSON",
-        "JSON under the name of a stream",
-        "a comment before JSON",
-        "types only on `event:` lines",
-        "`response.done`",
-        "the status `complete`",
-        "reasoning alone",
-        "an empty message",
-        "no item",
-        "parts of the type `text`",
-        "content as one object",
-        "an emoji in two halves",
-        "NaN in usage",
-    }
-)
-"""Kinds, by their words, that the bridge does not bear yet; a long run leaves them out."""

@@ -131,9 +131,9 @@ async def test_call_ids_that_repeat_between_turns_and_within_one_do_no_harm() ->
     assert outputs_of(requests[2]) == ["2", "3", "2", "3"]
     assert [(made["turn"], made["call_id"]) for made in receipt["tool_calls"]] == [
         (1, "call_0"),
-        (1, "call_0"),
+        (1, "call_0_2"),
         (2, "call_0"),
-        (2, "call_0"),
+        (2, "call_0_2"),
     ]
 
 

@@ -36,9 +36,10 @@ def message_of(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
         [responds(message("x"), status="incomplete")],
         [api_error(400, "Bad")],
         [responds(call("mine"))],
-        [responds(usage={}, model=None, id=None)],
+        [responds(message("x"), usage={}, model=None, id=None)],
+        [responds(usage={}, model=None, id=None)] * 2,
     ],
-    ids=["completed", "incomplete", "failed", "the caller's own", "nothing"],
+    ids=["completed", "incomplete", "failed", "the caller's own", "text alone", "nothing"],
 )
 async def test_every_result_is_as_the_declared_schema_says(mode: ConnectMode, script: list[Reply]) -> None:
     async with open_bridge(script=script, builtin_tools=True, mode=mode) as bridge:
@@ -127,11 +128,8 @@ async def test_notices_are_in_the_text_too() -> None:
         ([message("thinking", phase="commentary")], "thinking"),
         ([message_of({"type": "refusal", "refusal": "I would rather not."})], "I would rather not."),
         ([message_of({"type": "output_text", "text": None}, {"type": "output_text"}, {"type": "x", "text": "y"})], ""),
-        ([message("", content=None)], ""),
         ([message("", content="plain")], "plain"),
-        ([message("", content=[None, "x", 7])], ""),
-        ([reasoning("not this")], ""),
-        ([], ""),
+        ([reasoning("not this"), message("this")], "this"),
     ],
 )
 async def test_the_text_of_the_answer_is_that_of_its_messages(items: list[dict[str, Any]], text: str) -> None:

@@ -9,10 +9,13 @@ from mcp.server.mcpserver import MCPServer
 
 from tests.fakes.bridges import ask, outputs_of
 from tests.fakes.clock import VirtualClock
-from tests.fakes.faults import ANSWER, FAULTS, Fault, script
+from tests.fakes.faults import ANSWER, Fault, script
+from tests.fakes.faults import FAULTS as NAMED
+from tests.fakes.witnesses import WITNESSES
 
 pytestmark = pytest.mark.anyio
 
+FAULTS = NAMED + WITNESSES
 BEGIN, END = "<!-- faults -->\n", "\n<!-- end -->"
 
 

@@ -456,7 +456,7 @@ async def test_calls_of_a_chat_completion_are_run_and_sent_back_as_items_that_th
         ({"content": None}, "content_filter", "incomplete", "content_filter", ""),
         ({"content": None, "refusal": "No."}, "stop", "completed", None, "No."),
         ({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "stop", "completed", None, "ab"),
-        ({}, "stop", "completed", None, ""),
+        ({"content": "", "refusal": ""}, "length", "incomplete", "max_output_tokens", ""),
     ],
 )
 async def test_what_a_chat_completion_says_of_its_end_is_kept(
