@@ -81,7 +81,8 @@ def build_error(status: int, body: bytes, request_id: str | None, redirect: str 
     code = said.code or f"http_{status}"
     reason = said.reason and _shorten(said.reason, MESSAGE_CHARS)
     hint, who = _advise((find_status(code) or status) if status < 300 else status, code, reason)
-    message = f"The upstream answered with status {status}: {reason or quote(body)}{redirect or hint}{_tell_times(said, reason)}"
+    advice = f"{redirect or hint}{_tell_times(said, reason)}"
+    message = f"The upstream answered with status {status}: {reason or quote(body)}{advice}"
     return UpstreamError(message, code=code, who="operator" if redirect else who, status=status, request_id=request_id)
 
 

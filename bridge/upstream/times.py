@@ -29,7 +29,7 @@ _BARE_UNIT = re.sub(r"\?P<\w+>", "?:", _UNIT)
 _DURATION = rf"((?:\d{{1,12}}(?:\.\d{{1,9}})?\s?(?:{_BARE_UNIT})(?![a-z])(?:,? and |, |\s)?){{1,5}})"
 _AGAIN = r"(?:again|retry(?:ing)?|wait|available|resets?|重试|再试)"
 _TOLD = re.compile(
-    rf"\b{_AGAIN}\b[^\d.;]{{0,30}}?{_DURATION}|{_DURATION}[^\d.;]{{0,30}}?{_AGAIN}|"
+    rf"\b{_AGAIN}\b[^\d.;]{{0,30}}?{_DURATION}|(?<![\d.]){_DURATION}[^\d.;]{{0,30}}?{_AGAIN}|"
     r"\bretry[ _-]after\W{1,4}(\d{1,12}(?:\.\d{1,9})?)(?![\d.]*\s?[a-z])",
     re.IGNORECASE,
 )
