@@ -22,8 +22,9 @@ from bridge.upstream.overflow import is_overflow, read_window
 from bridge.upstream.probe import Verdict, probe
 from bridge.upstream.profile import Profile, choose_profile
 from bridge.upstream.replies import read_failure
-from bridge.upstream.retries import LONGEST_RETRY_AFTER_S, Transient, check_response, choose_pause, explain_tries
+from bridge.upstream.retries import Transient, check_response, choose_pause, explain_tries
 from bridge.upstream.stream import StreamAccumulator
+from bridge.upstream.times import LONGEST_RETRY_AFTER_S
 from bridge.upstream.wire import Form, Wire
 
 PROBE_S = 15.0

@@ -8,7 +8,7 @@ from bridge.errors import UpstreamError, Who
 from bridge.items import ErrorInfo
 from bridge.json_text import Json, JsonObject, encode
 from bridge.upstream.parse import parse
-from bridge.upstream.times import read_pause, tell_times
+from bridge.upstream.times import LONGEST_RETRY_AFTER_S, read_pause, tell_times
 
 MAX_NAME_CHARS = 256
 QUOTE_CHARS = 500
@@ -20,7 +20,7 @@ MAX_LEVELS = 8
 UNNAMED = "unnamed_error"
 """The code of an error that has none."""
 
-_REASONS = ("message", "detail", "msg", "error_description", "error_message", "error_msg", "reason", "title")
+_REASONS = ("message", "detail", "msg", "error_description", "error_message", "error_msg", "reason", "title", "Message")
 _CODES = ("code", "type", "error_type", "error_code", "status", "status_code", "statusCode")
 _WRAPPERS = ("error", "errors", "response")
 _VAGUE = frozenset(("api_error", "invalid_request_error", "new_api_error", "openai_error", "upstream_error"))
@@ -35,7 +35,7 @@ _UNPAID = re.compile(
 _OF_A_RATE = re.compile(r"throttl|rate_?(limit|quota)|per_minute|concurren")
 _UNPAID_WORDS = re.compile(
     r"credit balance|insufficient (balance|credit|quota|fund)|exceeded your current quota|out of credit|"
-    r"quota (is )?(not enough|insufficient|exhausted|used up)|(额度|余额)(不足|已用尽|已用完)|欠费",
+    r"quota (is )?(not enough|insufficient|exhausted|used up)|usage limit|(额度|余额)(不足|已用尽|已用完)|欠费",
     re.IGNORECASE,
 )
 _UNPAID_STATUSES = frozenset((200, 400, 402, 403, 429))
@@ -63,7 +63,7 @@ def read_error(error: Json) -> ErrorInfo:
     code = said.code or UNNAMED
     reason = _shorten(said.reason or encode(error), MESSAGE_CHARS)
     hint, who = _advise(find_status(code) or 200, code, reason)
-    message = reason + hint + said.times
+    message = reason + hint + _tell_times(said, reason)
     return {"code": code, "message": message, "who": who, "status": None, "request_id": None}
 
 
@@ -81,7 +81,8 @@ def build_error(status: int, body: bytes, request_id: str | None, redirect: str 
     code = said.code or f"http_{status}"
     reason = said.reason and _shorten(said.reason, MESSAGE_CHARS)
     hint, who = _advise((find_status(code) or status) if status < 300 else status, code, reason)
-    message = f"The upstream answered with status {status}: {reason or quote(body)}{redirect or hint}{said.times}"
+    advice = f"{redirect or hint}{_tell_times(said, reason)}"
+    message = f"The upstream answered with status {status}: {reason or quote(body)}{advice}"
     return UpstreamError(message, code=code, who="operator" if redirect else who, status=status, request_id=request_id)
 
 
@@ -104,13 +105,14 @@ def normalise(code: str) -> str:
 def is_unpaid(status: int, code: str, message: str) -> bool:
     """Tell whether somebody has to pay, or to wait for a period's end, before a request can succeed.
 
-    By words alone it is not where they name a pause: Google calls the requests of a minute a quota.
+    By words alone it is not where they name a pause that can be made: Google calls the requests of a minute a quota.
     """
     name = normalise(code)
     if status == 402 or (_UNPAID.search(name) and not _OF_A_RATE.search(name)):
         return True
     is_said = status in _UNPAID_STATUSES and bool(_UNPAID_WORDS.search(message))
-    return is_said and read_pause(message) is None
+    pause = read_pause(message)
+    return is_said and (pause is None or pause > LONGEST_RETRY_AFTER_S)
 
 
 def quote(body: bytes) -> str:
@@ -153,7 +155,7 @@ def _read_inside(text: str, level: int = 0) -> Said | None:
     if not inner.reason:
         return None
     before, behind = text[:begin], text[end:]
-    if _FIELD.match(before):  # an event
+    if _FIELD.match(before) or before.strip() == "[":  # an event, or a list
         before = behind = ""
     return Said(_clean(f"{before}{inner.reason}{behind}"), inner.codes, inner.times)
 
@@ -196,9 +198,14 @@ def _read_wrapper(fields: JsonObject, name: str, level: int) -> Said:
 def _join(reason: str, provider: str | None, behind: str) -> str:
     """Join a gateway's own words, the name of who is behind it, and that one's words."""
     by = f" ({provider})" if provider and reason and provider not in reason else ""
-    if behind in reason or reason in behind:
+    if behind in reason or (reason and reason in behind):
         return f"{max(reason, behind, key=len)}{by}"
-    return f"{reason}{by}: {behind}"
+    return f"{reason or provider}{by}: {behind}" if reason or provider else behind
+
+
+def _tell_times(said: Said, reason: str) -> str:
+    """Return what the fields say of the time to try again, where the reason itself names none."""
+    return said.times if read_pause(reason) is None else ""
 
 
 def _rank(code: str) -> int:
@@ -216,7 +223,7 @@ def _rank(code: str) -> int:
 
 def _advise(status: int, code: str, message: str) -> tuple[str, Who]:
     if is_unpaid(status, code, message):
-        is_period = "usage_" in normalise(code)
+        is_period = "usage_" in normalise(code) or "usage limit" in message.lower()
         what = "its plan's usage limit is reached" if is_period else "the account has no credit left"
         return f" ({what})", "operator"
     if status in (401, 403):

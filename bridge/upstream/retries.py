@@ -12,7 +12,7 @@ from bridge.errors import UpstreamError
 from bridge.items import CALL_TYPES, Response
 from bridge.json_text import Json
 from bridge.upstream.errors import PASSING_STATUSES, find_status, is_unpaid, normalise
-from bridge.upstream.times import read_pause
+from bridge.upstream.times import LONGEST_RETRY_AFTER_S, read_pause
 
 _PASSING = re.compile(
     r"overload|rate_limit|too_many_request|slow_down|server_error|internal|upstream_error|unavailable|bad_gateway|"
@@ -29,8 +29,8 @@ _PASSING_WORDS = re.compile(
     re.IGNORECASE,
 )
 _HOSTED = re.compile(r"\w+_call")
-FIRST_BACKOFF_S, LAST_BACKOFF_S, LONGEST_RETRY_AFTER_S = 0.5, 8.0, 120.0
-"""The same as in the openai package. If the upstream asks for more than the longest pause, there is no retry."""
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.5, 8.0
+"""The same as in the openai package."""
 
 
 class Transient(Exception):

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 
 from bridge.json_text import Json, JsonObject
 
+LONGEST_RETRY_AFTER_S = 120.0
+"""The same as in the openai package: if the upstream asks for a longer pause, there is no retry."""
+
 _PAUSES = {"retry_after": 1, "retry_after_seconds": 1, "retry_after_ms": 1000, "retrydelay": 1, "retry_delay": 1}
 """Fields that tell a pause, and what its number is to be divided by."""
 _RESETS = ("resets_at", "reset_at", "resets_in_seconds", "resets_in", "resets_after_seconds", "x_ratelimit_reset")
@@ -26,7 +29,7 @@ _BARE_UNIT = re.sub(r"\?P<\w+>", "?:", _UNIT)
 _DURATION = rf"((?:\d{{1,12}}(?:\.\d{{1,9}})?\s?(?:{_BARE_UNIT})(?![a-z])(?:,? and |, |\s)?){{1,5}})"
 _AGAIN = r"(?:again|retry(?:ing)?|wait|available|resets?|重试|再试)"
 _TOLD = re.compile(
-    rf"\b{_AGAIN}\b[^\d.;]{{0,30}}?{_DURATION}|{_DURATION}[^\d.;]{{0,30}}?{_AGAIN}|"
+    rf"\b{_AGAIN}\b[^\d.;]{{0,30}}?{_DURATION}|(?<![\d.]){_DURATION}[^\d.;]{{0,30}}?{_AGAIN}|"
     r"\bretry[ _-]after\W{1,4}(\d{1,12}(?:\.\d{1,9})?)(?![\d.]*\s?[a-z])",
     re.IGNORECASE,
 )
@@ -49,7 +52,7 @@ def tell_times(fields: JsonObject) -> str:
         seconds = _read_number(told.get(name))
         if name in told and (moment := _read_moment(told[name], seconds)):
             return f" (it resets in {_describe(moment - time.time())}, at {_name(moment)})"
-        if seconds is not None and 0 < seconds < _A_MOMENT:
+        if seconds is not None and 0 < seconds < _A_MOMENT and not name.endswith("_at"):
             return f" (it resets in {_describe(seconds)})"
     for name, divisor in _PAUSES.items():
         if (seconds := _read_number(told.get(name))) is not None and 0 <= seconds < _A_MOMENT:

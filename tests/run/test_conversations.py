@@ -160,7 +160,7 @@ async def test_each_goes_on_with_its_own_where_the_upstream_gives_every_response
 @pytest.mark.parametrize("status", ["incomplete", "failed"])
 async def test_a_run_that_ended_with_calls_can_be_gone_on_with(by: str, status: str) -> None:
     script = [responds(call("current_time", status=status), status=status), DONE]
-    async with open_bridge(script=script, builtin_tools=True) as bridge:
+    async with open_bridge(script=script, builtin_tools=True, upstream={"max_retries": 0}) as bridge:
         first = await bridge.respond()
         receipt = await bridge.respond("Go on.", **{by: first["run_id" if by == "run_id" else "response_id"]})
     assert receipt["status"] == "completed"
