@@ -11,13 +11,14 @@ MAX_QUOTED_CHARS = 500
 """Characters of unreadable arguments that the model is shown again."""
 
 
-def read_arguments(arguments: Json) -> JsonObject:
+def read_arguments(arguments: Json, *, may_be_null: bool = False) -> JsonObject:
     """Parse the arguments of a call to an object. Raises ValueError, with the reason, if they are not one.
 
-    Nothing is repaired by guessing. Missing, blank or null arguments are {}; an object instead of JSON text is taken as
-    it is. Half an emoji becomes U+FFFD: it would end the connection that it is written to.
+    Nothing is repaired by guessing. Missing or blank arguments are {}, and so is null where it may be; an object
+    instead of JSON text is taken as it is. Half an emoji becomes U+FFFD: it would end the connection that it is written
+    to.
     """
-    if is_blank(arguments):
+    if is_blank(arguments) and (may_be_null or arguments is None or str(arguments).strip() == ""):
         return {}
     try:
         return _parse(arguments)

@@ -122,7 +122,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             near: list[Json] = list(catalogue.find_near(call.name))
             return fail_call("unknown_tool", f"there is no tool {call.name!r}", near_names=near)
         try:
-            arguments = read_arguments(call.arguments)
+            may_be_null = not bridged.tool.input_schema.get("required")
+            arguments = read_arguments(call.arguments, may_be_null=may_be_null)
         except ValueError as error:
             return bridged.fail("invalid_arguments", f"the arguments are not a JSON object: {error}")
         if not bridged.keeps_empty:

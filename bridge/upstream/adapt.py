@@ -177,12 +177,6 @@ def _is_named(tool: str, name: str) -> bool:
     return isinstance(read, dict) and read.get("name") == name
 
 
-def _drop_idle_choice(turn: Turn, _profile: Profile, _messages: list[str]) -> Turn:
-    """Leave out `tool_choice: none` where there are no tools: it is refused then, and says nothing."""
-    is_idle = not turn.tools and turn.parameters.get("tool_choice") == "none"
-    return replace(turn, parameters=without(turn.parameters, "tool_choice")) if is_idle else turn
-
-
 def _move_developer_messages(turn: Turn, profile: Profile, messages: list[str]) -> Turn:
     match profile.developer_role:
         case "keep":
@@ -271,7 +265,6 @@ CHANGES: tuple[Callable[[Turn, Profile, list[str]], Turn], ...] = (
     _flatten_outputs,
     _request_compaction,
     _drop_tools,
-    _drop_idle_choice,
     _drop_parameters,
 )
 """Each adapts a request to one part of a profile and appends a message for what it changed."""

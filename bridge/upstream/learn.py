@@ -47,6 +47,7 @@ _NO_STATE = compile_words(
     r"\bno tool (output|call)|\b(response|conversation|history)\b.{0,80}(not found|exist|expired|deleted|unknown)"
 )
 _NO_MODEL = compile_words(r"\bmodel\b")
+_NEEDS_TOOLS = compile_words(r"\btools\b")
 _NO_INCLUDE = compile_words(r"\binclude\b|reasoning\.encrypted_content")
 _NO_SEALED = compile_words(r"encrypted|\breasoning\b.{0,40}(not|un)[ _-]?(support|available|allow)")
 _NO_KEY = compile_words(
@@ -82,10 +83,11 @@ def _about_include(error: UpstreamError, turn: Turn, profile: Profile) -> Change
 
 def _about_tool_parameters(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
     """Learn from a refused parameter that is only taken with tools. Requests with tools keep it."""
+    choice = turn.parameters.get("tool_choice", "auto")
+    is_idle = choice == "auto" or (choice == "none" and says(error, _NEEDS_TOOLS))
     names = [name for name in TOOL_PARAMETERS if name in turn.parameters and name in error.message]
-    if turn.tools or not names or turn.parameters.get("tool_choice", "auto") not in ("auto", "none"):
-        return None
-    return "drop_without_tools", (*profile.drop_without_tools, *names)
+    names = [name for name in names if name != "tool_choice" or is_idle]
+    return ("drop_without_tools", (*profile.drop_without_tools, *names)) if names and not turn.tools else None
 
 
 def _about_a_parameter(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:

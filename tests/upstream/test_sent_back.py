@@ -630,11 +630,6 @@ async def test_a_refused_effort_is_no_refusal_of_reasoning() -> None:
 # Tools
 
 
-async def test_no_tools_and_no_choice_of_one_are_the_same() -> None:
-    _, (asked,) = await ask([responds(message("done"))], None, {"tool_choice": "none"})
-    assert "tool_choice" not in asked.json
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -642,6 +637,8 @@ async def test_no_tools_and_no_choice_of_one_are_the_same() -> None:
         ({"parallel_tool_calls": False}, "parallel_tool_calls requires tools"),
         ({"tool_choice": "auto"}, "When using `tool_choice`, `tools` must be set."),
         ({"tool_choice": "auto"}, "Tool choice: tool_choice may only be specified while providing tools."),
+        ({"tool_choice": "none"}, "tool_choice is only allowed when 'tools' are specified."),
+        ({"tool_choice": "none"}, "Invalid value for 'tool_choice': no tools were given."),
         ({"extra": {"max_tool_calls": 3}}, "Unsupported parameter: max_tool_calls"),
     ],
 )

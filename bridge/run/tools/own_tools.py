@@ -70,7 +70,7 @@ class OwnTool:
 
     def _read(self, arguments: Json) -> JsonObject:
         """Read the arguments of a call. Raises ValueError with a message for the model where they do not fit."""
-        given = read_arguments(arguments)
+        given = read_arguments(arguments, may_be_null=not self.function.parameters.schema.get("required"))
         if fault := self.function.parameters.find_fault(given):
             raise ValueError(fault.describe("the arguments"))
         return given
