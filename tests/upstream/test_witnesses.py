@@ -53,6 +53,7 @@ def codes_of(receipt: Json) -> list[str]:
 # What the end lacks
 
 
+@pytest.mark.rule("R17")
 async def test_a_finished_call_that_the_end_lacks_is_run_without_a_word() -> None:
     echo, thought = Echo(), reasoning("hm")
     receipt, (_, again) = await echo.run(
@@ -63,6 +64,7 @@ async def test_a_finished_call_that_the_end_lacks_is_run_without_a_word() -> Non
     assert (receipt["output_text"], codes_of(receipt)) == ("done", [])
 
 
+@pytest.mark.rule("R17")
 async def test_a_call_that_was_never_finished_and_that_the_end_lacks_is_kept_and_not_run() -> None:
     echo = Echo()
     change = both(dropped("item.done", "arguments.done"), only(lambda item: not is_call(item)))
@@ -110,6 +112,7 @@ async def test_the_end_counts_where_both_say_something_else() -> None:
     assert echo.said == ["z", "z"]
 
 
+@pytest.mark.rule("R5")
 async def test_items_that_were_only_streamed_are_at_their_places() -> None:
     echo, items = Echo(), [reasoning("hm", encrypted="gAAAA"), message("So"), say("a"), say("b")]
     for left in items:
@@ -122,6 +125,7 @@ async def test_items_that_were_only_streamed_are_at_their_places() -> None:
 # Calls that are said twice
 
 
+@pytest.mark.rule("R17")
 @pytest.mark.parametrize("form", [{}, {"empty_final": True}, {"as_json": True}], ids=str)
 async def test_two_calls_with_one_call_id_are_two_calls_with_two_ids(form: Json) -> None:
     echo, taken = Echo(), say("c", call_id="call_0_2")
@@ -239,6 +243,7 @@ async def test_what_is_no_text_is_something(items: list[Json]) -> None:
     assert (receipt["status"], len(requests)) == ("completed", 1)
 
 
+@pytest.mark.rule("R5")
 async def test_an_empty_answer_is_asked_for_once_more_and_leaves_nothing_in_the_conversation() -> None:
     echo, empty = Echo(), responds(reasoning("hm", encrypted="gAAAA"), message(""))
     receipt, requests = await echo.run(empty, responds(say("a")), empty, responds(message("done")))
@@ -249,6 +254,7 @@ async def test_an_empty_answer_is_asked_for_once_more_and_leaves_nothing_in_the_
     assert [item["type"] for item in receipt["output"]] == ["function_call", "function_call_output", "message"]
 
 
+@pytest.mark.rule("R18")
 async def test_a_run_whose_answer_is_empty_twice_fails_in_one_clear_sentence() -> None:
     echo, empty = Echo(), responds()
     receipt, _ = await echo.run(responds(message("Let me see"), say("a")), empty, empty)
