@@ -230,8 +230,8 @@ def _share(one: JsonObject, other: JsonObject) -> bool:
 def _agree(one: JsonObject, other: JsonObject) -> bool:
     """Tell whether two accounts can be of the same item: neither says what the other contradicts."""
     if key := ARGUMENTS.get(str(one.get("type"))):
-        names = {item["name"] for item in (one, other) if item.get("name")}
-        return len(names) < 2 and _fit(one.get(key), other.get(key))
+        has_names = one.get("name") and other.get("name")
+        return not (has_names and one["name"] != other["name"]) and _fit(one.get(key), other.get(key))
     if "content" in one or "content" in other:
         return _fit(read_text([one]), read_text([other]))
     return True
