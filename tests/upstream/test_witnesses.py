@@ -313,9 +313,9 @@ def test_events_that_are_spoilt_at_random_are_read_or_told_in_an_error(seed: int
     true = lifecycle({"status": "completed", "output": items})
     for _ in range(100):
         stream = StreamAccumulator(lambda _: None)
-        spoilt: list[Any] = [spoil_at_random(event, dice) for event in dice.sample(true[:-1], len(true) - 1)]
+        spoilt = [spoil_at_random(event, dice) for event in dice.sample(true[:-1], len(true) - 1)]
         with suppress(UpstreamError):
-            for event in [*spoilt, spoil_at_random(true[-1], dice), true[-1]]:
+            for event in cast("list[Any]", [*spoilt, spoil_at_random(true[-1], dice), true[-1]]):
                 if not stream.final:
                     stream.feed(encode(event).decode())
             assert stream.final
