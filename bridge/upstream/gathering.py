@@ -3,13 +3,13 @@
 No later event wipes what an earlier one has told: some relays finish an item with empty text or empty arguments.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bridge.json_text import Json, JsonObject, encode, join_halves
 from bridge.upstream.output import repair
 from bridge.upstream.parse import parse
-from bridge.upstream.witnesses import ARGUMENTS, Told, fill, is_poor, share_id
+from bridge.upstream.witnesses import ARGUMENTS, MAX_LOOKED_AT, Told, fill, is_poor, share_id
 
 _GROWING = {
     "function_call_arguments": "arguments",
@@ -58,6 +58,9 @@ class _Gathering:
     def __init__(self) -> None:
         self._items: dict[int, list[Streamed]] = {}
         """By their places; some relays give every item the same."""
+        self._in_order: list[Streamed] = []
+        self._last = -1
+        """The last place that an item has."""
 
     def apply(self, event: JsonObject) -> None:
         """Apply one event to its item."""
@@ -86,7 +89,7 @@ class _Gathering:
         return [one for one in told if "type" in one.item]
 
     def _tell_item(self, event: JsonObject, item: JsonObject, *, is_done: bool) -> None:
-        near = list(self._list_near(event))
+        near = self._list_near(event)
         same = (known for known in near if _is_same(known, item))
         unfinished = (known for known in near if is_done and not known.is_done and _is_alike(known.grown, item))
         streamed = (
@@ -101,12 +104,12 @@ class _Gathering:
         """Return the call that was announced at another place, with the same call id, and is not finished there."""
         if near or not (call_id := item.get("call_id")):
             return None
-        known = (streamed for items in self._items.values() for streamed in items if not streamed.is_done)
+        known = (streamed for streamed in self._list_near({}) if not streamed.is_done)
         return next((streamed for streamed in known if streamed.grown.get("call_id") == call_id), None)
 
     def _find_grown(self, event: JsonObject, subject: str) -> Streamed:
         """Return the item that an event adds to: the one it names, else the last of its type that is not finished."""
-        near, item_id = list(self._list_near(event)), event.get("item_id")
+        near, item_id = self._list_near(event), event.get("item_id")
         if named := next((known for known in near if item_id and known.grown.get("id") == item_id), None):
             return named
         types = [kind for kind, key in ARGUMENTS.items() if key == _GROWING.get(subject)] or ["message"]
@@ -114,18 +117,19 @@ class _Gathering:
         at_place = near[0] if near and isinstance(event.get("output_index"), int) else None
         return next(is_open, at_place) or self._add(event)
 
-    def _list_near(self, event: JsonObject) -> Iterator[Streamed]:
-        """List the items at the event's place, or all where it names none; the last one first."""
+    def _list_near(self, event: JsonObject) -> list[Streamed]:
+        """List the last items at the event's place, or of all where it names none; the last one first."""
         index = event.get("output_index")
-        if isinstance(index, int):
-            return reversed(self._items.get(index, []))
-        return reversed([streamed for items in self._items.values() for streamed in items])
+        near = self._items.get(index, []) if isinstance(index, int) else self._in_order
+        return near[: -MAX_LOOKED_AT - 1 : -1]
 
     def _add(self, event: JsonObject) -> Streamed:
         index = event.get("output_index")
-        place = index if isinstance(index, int) else max(self._items, default=-1) + 1
+        place = index if isinstance(index, int) else self._last + 1
+        self._last = max(self._last, place)
         streamed = Streamed(place)
         self._items.setdefault(place, []).append(streamed)
+        self._in_order.append(streamed)
         return streamed
 
 

@@ -4,15 +4,17 @@ The last event counts. What it lacks is taken from the events: arguments, text, 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import islice, zip_longest
 
 from bridge.items import CALL_TYPES, Notice, read_text
 from bridge.json_text import Json, JsonObject
 
 ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
 """The field with the arguments of each type of call."""
+MAX_LOOKED_AT = 200
+"""Items that are compared with one, at most: a response may have very many."""
 _EMPTY = ("", "{}", "null")
 _NO_ARGUMENTS = re.compile(r'"(?:arguments|delta)"\s*:\s*"(?:\{\})?"')
 _OF_EVENT = ("status", "content")
@@ -69,10 +71,11 @@ def merge(output: Sequence[JsonObject], told: Sequence[Told], status: Json) -> t
     ]
     notices = [_explain("had no text", merged[index]) for index in pairs if _is_mute(output[index], merged[index])]
     places = {n: index for index, n in pairs.items()}
+    known = _Candidates([Told(-1, item, is_done=True) for item in merged])
     lacking, behind = dict[int, list[JsonObject]](), -1
     for n, one in enumerate(told):
         behind = places.get(n, behind)
-        if n in places or any(_share(one.item, item) and _agree(one.item, item) for item in merged):
+        if n in places or known.take(-1, one.item, _PAIRINGS[1]) is not None:
             continue
         if found := _rescue(one, status):
             item, notice = found
@@ -193,34 +196,42 @@ def _is_confirmed(call: JsonObject, events: Sequence[str]) -> bool:
 # Which items are the same
 
 
+class _Candidates:
+    """The items that the events told and that have no pair yet, by what they may be known by."""
+
+    def __init__(self, told: Sequence[Told]) -> None:
+        self._told = told
+        self._by_key: dict[Hashable, dict[int, None]] = {}
+        for n, one in enumerate(told):
+            for key in (*_list_keys(one.item), one.place):
+                self._by_key.setdefault(key, {})[n] = None
+
+    def take(self, index: int, item: JsonObject, is_one: "_IsOne") -> int | None:
+        """Take the first that is one with an item of the last event; None where there is none."""
+        for key in (*_list_keys(item), index):
+            for n in islice(self._by_key.get(key, ()), MAX_LOOKED_AT):
+                one = self._told[n]
+                if one.item.get("type") == item.get("type") and is_one(one.item, item, one.place == index):
+                    for known in (*_list_keys(one.item), one.place):
+                        del self._by_key[known][n]
+                    return n
+        return None
+
+
+def _list_keys(item: JsonObject) -> list[Hashable]:
+    """List what an item may be known by: its ids, and its type with a name."""
+    ids = {(key, str(item[key])) for key in ("id", "call_id") if item.get(key)}
+    return [*ids, (str(item.get("type")), str(item.get("name") or ""))]
+
+
 def _pair(output: Sequence[JsonObject], told: Sequence[Told]) -> dict[int, int]:
     """Find for each item of the last event the one that the events told of it; the surest pairs first."""
-    pairs = dict[int, int]()
+    pairs, candidates = dict[int, int](), _Candidates(told)
     for is_one in _PAIRINGS:
-        taken = set(pairs.values())
-        indices, numbers = (
-            [index for index in range(len(output)) if index not in pairs],
-            [n for n in range(len(told)) if n not in taken],
-        )
-        pairs.update(_match(output, told, indices, numbers, is_one))
+        for index, item in enumerate(output):
+            if index not in pairs and (n := candidates.take(index, item, is_one)) is not None:
+                pairs[index] = n
     return pairs
-
-
-def _match(
-    output: Sequence[JsonObject],
-    told: Sequence[Told],
-    indices: Sequence[int],
-    numbers: list[int],
-    is_one: Callable[[JsonObject, JsonObject, bool], bool],
-) -> Iterator[tuple[int, int]]:
-    for index in indices:
-        item = output[index]
-        for n in numbers:
-            one = told[n]
-            if one.item.get("type") == item.get("type") and is_one(one.item, item, one.place == index):
-                numbers.remove(n)
-                yield index, n
-                break
 
 
 def _share(one: JsonObject, other: JsonObject) -> bool:
@@ -247,7 +258,8 @@ def _is_message(item: JsonObject) -> bool:
     return item.get("type") == "message"
 
 
-_PAIRINGS: tuple[Callable[[JsonObject, JsonObject, bool], bool], ...] = (
+_IsOne = Callable[[JsonObject, JsonObject, bool], bool]
+_PAIRINGS: tuple[_IsOne, ...] = (
     lambda one, item, is_near: is_near and _share(one, item) and _agree(one, item),
     lambda one, item, _: _share(one, item) and _agree(one, item),
     lambda one, item, _: _share(one, item),

@@ -1,20 +1,38 @@
 """What the events of a stream told, and what its end says: nothing is lost, nothing runs twice, and what is sent back
 is legal. The variants, one by one, are in tests/fakes/witnesses.py."""
 
+import json
+import random
+import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 from mcp.server.mcpserver import MCPServer
 
+from bridge.errors import UpstreamError
+from bridge.json_text import encode as write_json
 from bridge.upstream.stream import StreamAccumulator
 from tests.fakes.bridges import ask, outputs_of
-from tests.fakes.events import Event
+from tests.fakes.events import Event, lifecycle
 from tests.fakes.items import Json
 from tests.fakes.upstream import Reply, call, message, raw, reasoning, responds
 from tests.fakes.validation import validate_request
 from tests.fakes.wire import encode, http
-from tests.fakes.witnesses import BLANK, DONES, EMPTY_END, blank_item, both, dropped, each, is_call, of_messages, only
+from tests.fakes.witnesses import (
+    BLANK,
+    DONES,
+    EMPTY_END,
+    blank_item,
+    both,
+    dropped,
+    each,
+    is_call,
+    of_messages,
+    only,
+    renamed,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -273,3 +291,47 @@ async def test_a_last_answer_that_is_empty_twice_leaves_the_limit_as_the_reason(
     receipt, _ = await ask(script, {"c": echo.server}, {"max_turns": 1})
     assert (receipt["status"], receipt["incomplete_details"]) == ("incomplete", {"reason": "max_turns"})
     assert codes_of(receipt)[:1] == ["no_last_answer"]
+
+
+# Whatever comes
+
+ODD: list[Any] = [None, "", 0, -1, [], {}, [1], {"a": 1}, "function_call", "message", True, "{}", ["x"], "\ud83d"]
+
+
+def spoil_at_random(value: Any, dice: random.Random) -> Any:
+    if dice.random() < 0.04:
+        return dice.choice(ODD)
+    if isinstance(value, dict):
+        return {key: spoil_at_random(inner, dice) for key, inner in value.items() if dice.random() > 0.02}
+    return [spoil_at_random(inner, dice) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_events_that_are_spoilt_at_random_are_read_or_told_in_an_error(seed: int) -> None:
+    dice = random.Random(seed)
+    items = [message(f"Hi {FACE}"), say("a"), reasoning("hm"), call("c__say", "{}")]
+    true = lifecycle({"status": "completed", "output": items})
+    for _ in range(100):
+        stream = StreamAccumulator(lambda _: None)
+        spoilt = [spoil_at_random(event, dice) for event in dice.sample(true[:-1], len(true) - 1)]
+        with suppress(UpstreamError):
+            for event in cast("list[Any]", [*spoilt, spoil_at_random(true[-1], dice), true[-1]]):
+                if not stream.final:
+                    stream.feed(encode(event).decode())
+            assert stream.final
+            json.loads(write_json(cast("Any", stream.final)))
+
+
+def test_a_response_of_very_many_calls_is_merged_in_linear_time() -> None:
+    def time_for(count: int) -> float:
+        items = [say(str(n)) for n in range(count)]
+        *events, end = lifecycle({"status": "completed", "output": items})
+        other = [renamed(item) | {"arguments": "", "call_id": "x" + item["call_id"]} for item in items]
+        stream, began = StreamAccumulator(lambda _: None), time.process_time()
+        for event in [*events, cast("Json", end) | {"response": {"output": other}}]:
+            stream.feed(encode(cast("Json", event)).decode())
+        assert stream.final
+        assert [item["arguments"] for item in stream.final["output"]] == [item["arguments"] for item in items]
+        return time.process_time() - began
+
+    assert time_for(2000) < 24 * time_for(250)  # linear is 8 times, quadratic 64
