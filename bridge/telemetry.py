@@ -55,9 +55,17 @@ class Redactor:
 
     def clean_stream(self, text: str) -> str:
         """Blank the secrets in the text of a reply, also those that are split between the deltas of a stream."""
-        text = self(text)
-        pieces = "".join(match[2] for match in _DELTA.finditer(text))
-        return text if self(pieces) == pieces else _DELTA.sub(rf'\1{BLANK}"', text)
+        text, end = self(text), 0
+        joined = "".join(match[2] for match in _DELTA.finditer(text))
+        secrets = [match.span() for match in self._pattern.finditer(joined)] if self._pattern else []
+
+        def blank(match: re.Match[str]) -> str:
+            nonlocal end
+            start, end = end, end + len(match[2])
+            has_part = any(first < end and start < last for first, last in secrets)
+            return f'{match[1]}{BLANK}"' if has_part else match[0]
+
+        return _DELTA.sub(blank, text) if secrets else text
 
 
 def _encode_all(secret: str) -> set[str]:

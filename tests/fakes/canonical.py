@@ -171,7 +171,7 @@ CALLS = [("subject", "echo"), ("subject", "read"), ("neighbour", "echo"), ("neig
 
 
 def _call(prompt: str, turn: int, server: str, tool: str) -> Json:
-    mark = f"{prompt} {turn} {server} {tool}"
+    mark = f"{prompt}_{turn}_{server}_{tool}"
     return call(f"{server}__{tool}", {"text": mark}, call_id=mark)
 
 

@@ -201,7 +201,7 @@ class _Planner:
         return [self._call(index, "look_up", {}) | self._chance.choice(({}, custom)) for index in count]
 
     def _call(self, index: int, name: str, arguments: Json) -> Json:
-        call_id = f"call_{index % 2}" if self._repeats_ids else self._id("call")
+        call_id = f"{name}_{index}" if self._repeats_ids else self._id("call")
         return call(name, arguments, call_id=call_id, id=self._id("fc"))
 
     def _id(self, kind: str) -> str:

@@ -103,14 +103,14 @@ async def test_changed_tools_are_seen_by_the_next_run_and_told_to_the_host(era: 
             async for change in changes:
                 told.append(change)
 
-    log, grow = tmp_path / "log", call("shop__grow")
+    log, grow = tmp_path / "log", [call("shop__grow"), call("shop__grow")]
     async with open_bridge({"shop": rogue("list_changed", era, f"log={log}")}, mode=host, hear=hear) as bridge:
         await bridge.hub.catalogue()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bridge.server.tell_changes)
             if host == "auto":
                 tasks.start_soon(listen)
-            first = await bridge.run([[grow, grow], [call("shop__grown_1")]])
+            first = await bridge.run([grow, [call("shop__grown_1")]])
             await until(lambda: len(bridge.member("shop").tools) == 8)
             told.clear()
             await until(lambda: bool(told))

@@ -90,7 +90,8 @@ class Case:
 
 
 STREAM = {"content-type": "text/event-stream"}
-DONE = b'data: {"type":"response.completed","response":{"id":"r","status":"completed","output":[]}}\n\n'
+SAID = b'[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"done"}]}]'
+DONE = b'data: {"type":"response.completed","response":{"id":"r","status":"completed","output":' + SAID + b"}}\n\n"
 ANSWER = responds(message("5 and 9, 完 😀"))
 BOTH = [adding(2, 3, "call_1"), adding(4, 5, "call_2")]
 CASES = {
