@@ -38,6 +38,7 @@ class _OfCall:
     index: int
     """Its place among the calls of the turn, from 0 on. `call_id` may repeat, this pair does not."""
     call_id: str
+    """As the upstream wrote it."""
     name: str
     """The model name of the tool."""
 
@@ -48,8 +49,9 @@ class TurnStarted(_Kept):
 
     type: ClassVar[str] = "turn.started"
     turn: int
-    """From 1 on."""
+    """Its number, from 1 on; the same again where a refused request is sent in another form."""
     model: str
+    """The model that is asked."""
     tools: int
     """How many tools it carries."""
 
@@ -60,7 +62,9 @@ class TurnEnded(_Kept):
 
     type: ClassVar[str] = "turn.ended"
     turn: int
+    """Number of the turn, from 1 on."""
     response_id: str | None
+    """As the upstream wrote it; null where it wrote none."""
     model: str | None
     """Model that the upstream says it used."""
     usage: JsonObject | None
@@ -68,9 +72,9 @@ class TurnEnded(_Kept):
     tokens: int
     """Input and output tokens of the turn."""
     cost: float | None
-    """In the unit of the config's `prices`; null without a price."""
+    """Money, in the unit of the config's `prices`; null without a price."""
     is_estimated: bool
-    """True where the upstream counted no tokens."""
+    """True where the upstream counted no tokens, and `tokens` is an estimate."""
     output: list[JsonObject]
     """Items of the response, in order."""
 
@@ -98,8 +102,9 @@ class CallEnded(_OfCall, _Kept):
     tool: str | None
     """The tool's own name on its server."""
     is_error: bool
+    """True for one that failed, and for one that was not run."""
     duration_ms: float
-    """From `call.started` to the output."""
+    """Milliseconds from its place among those in flight to its output."""
     item: JsonObject
     """Item that answers the call."""
 
@@ -110,7 +115,9 @@ class Retrying(_Kept):
 
     type: ClassVar[str] = "retry"
     pause_s: float
+    """Seconds until then."""
     reason: str
+    """Why it is sent again, for people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +126,7 @@ class InBackground(_Kept):
 
     type: ClassVar[str] = "background"
     response_id: str
+    """As the upstream wrote it."""
     what: str
     """What the bridge does: it is "waited for", or "resumed" after the connection was cut."""
 
@@ -131,6 +139,7 @@ class Notified(_Kept):
     code: str
     """Stable, for programs."""
     message: str
+    """For people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +152,7 @@ class QuestionAsked(_Kept):
     server: str
     """Key of the server that it is about."""
     message: str
+    """What the person is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,14 +161,16 @@ class AnswerParsed(_Kept):
 
     type: ClassVar[str] = "answer"
     value: Json
+    """The answer, read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutOff(_Kept):
-    """A turn was cut off."""
+    """A turn was cut off while the model was saying something."""
 
     type: ClassVar[str] = "cut_off"
     text: str
+    """The text that had come by then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +179,7 @@ class RunEnded(_Kept):
 
     type: ClassVar[str] = "run.ended"
     status: Status
+    """How it ended; "in_progress" is not an end, and is never here."""
     reason: str | None
     """Why it is incomplete or needs input; else null."""
     error: ErrorInfo | None
@@ -179,6 +192,7 @@ class TextArrived(_Event):
 
     type: ClassVar[str] = "text"
     delta: str
+    """What is added to the text so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +203,9 @@ class CallProgressed(_OfCall, _Event):
     progress: float
     """In the tool's own unit."""
     total: float | None
+    """In the same; null where it is not known."""
     message: str | None
+    """The server's words, if it has any."""
 
 
 Kept: TypeAlias = (
@@ -238,7 +254,11 @@ def write_event(event: Event) -> JsonObject:
 def read_event(value: JsonObject) -> Event:
     """Return the event of a JSON form. Raises ValueError for a kind or a set of fields that is not known."""
     kind = KINDS.get(str(value.get("type")))
-    given = value.keys() - {"type"}
-    if kind is None or given != {field.name for field in fields(kind)}:
-        raise ValueError(f"not an event of a run: {value.get('type')} with {', '.join(sorted(given)) or 'nothing'}")
+    if kind is None:
+        raise ValueError(f"no kind of event is called {value.get('type')!r}")
+    given, known = value.keys() - {"type"}, {field.name for field in fields(kind)}
+    wrong = [f"{name} is missing" for name in sorted(known - given)]
+    wrong += [f"{name} is not known" for name in sorted(given - known)]
+    if wrong:
+        raise ValueError(f"in an event {kind.type!r} {', '.join(wrong)}")
     return kind(**{name: value[name] for name in given})  # type: ignore[arg-type]

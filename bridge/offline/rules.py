@@ -51,8 +51,8 @@ def _find_requests(tokens: list[Token], tools: list[Tool], index: Index) -> Iter
 
 def _rank(said: list[Token], tools: list[Tool], index: Index, at_least: float = 0) -> list[Tool]:
     """Return the tools that fit what is said, best first; the more arguments it fills, the better a tool fits."""
-    words = (t.term for t in said if t.kind == "word" or (t.kind == "name" and index.knows(t.term)))
-    fits = index.weigh([term for term in dict.fromkeys(words) if term[0] != "~"])
+    words = dict.fromkeys(t.term for t in said if t.kind == "word" or (t.kind == "name" and index.knows(t.term)))
+    fits = index.weigh([term for term in words if term[0] != "~"])
     fitting = [tool for tool in tools if tool.name in fits and fits[tool.name].share >= at_least]
     return sorted(fitting, key=lambda tool: -fits[tool.name].score * (4 + len(_fill(tool.parameters, list(said)))))
 
@@ -84,15 +84,13 @@ def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
     cues = _read_cues(name, slot)
     near = [token.place for token in free if measure_likeness(token.term, cues) or means_same(stem(token.kind), cues)]
     gaps = {token: min([_FAR, *(abs(token.place - place - 0.2) for place in near)]) for token in free}
-    fitting = [
-        token for token in free if _read_value(name, slot, token) is not None and (required or gaps[token] < _FAR)
-    ]
+    close = free if required else [token for token in free if gaps[token] < _FAR]
+    fitting = [token for token in close if _read_value(name, slot, token) is not None]
     if not fitting:
         default = re.search("Use '([^']+)'", slot.description)
         return default[1] if default and required else None
-    token = min(fitting, key=lambda token: gaps[token])
-    free.remove(token)
-    return _read_value(name, slot, token)
+    free.remove(nearest := min(fitting, key=lambda token: gaps[token]))
+    return _read_value(name, slot, nearest)
 
 
 def _read_value(name: str, slot: Schema, token: Token) -> Json:
@@ -103,8 +101,8 @@ def _read_value(name: str, slot: Schema, token: Token) -> Json:
     if slot.type in ("number", "integer"):
         return (float if "." in token.text else int)(token.text) if token.kind == "number" else None
     cues = _read_cues(name, slot)
-    kind = next((kind for kind in _TYPED if means_same(stem(kind), cues)), "text")
-    fits = token.kind != "word" if kind == "text" else token.kind == kind
+    kind = next((kind for kind in _TYPED if means_same(stem(kind), cues)), None)
+    fits = token.kind == kind if kind else token.kind != "word"
     value = token.term if kind == "timezone" and "/" in token.term else token.text
     return value if fits and slot.type == "string" else None
 
@@ -115,5 +113,5 @@ def _read_cues(name: str, slot: Schema) -> frozenset[str]:
 
 
 def _list_choices(slot: Schema) -> list[Json]:
-    listed = re.search(r"[:：] *(\w+(?:[,，、] *\w+)+)", slot.description)
-    return slot.enum or (re.split(r"\W+", listed[1]) if listed and slot.type == "string" else [])
+    listed = re.search(r"[:：] *(\w+(?:[,，、] *\w+)+)", slot.description) if slot.type == "string" else None
+    return slot.enum or (re.split(r"\W+", listed[1]) if listed else [])

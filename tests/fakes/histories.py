@@ -98,7 +98,6 @@ class _Planner:
         self._chance = chance
         self._numbers = itertools.count(1)
         self._left: list[Json] = []
-        self._repeats_ids = chance.random() < 0.2
 
     def plan(self, seed: int) -> Plan:
         chance = self._chance
@@ -157,7 +156,7 @@ class _Planner:
                 items = [*mine, *theirs, *words]
             case "call":
                 mine = self._chance.choice((mine, mine[:0]))
-                items = [*mine, *theirs, *words, self._call(0, "desk__hold", {})]
+                items = [*mine, *theirs, *words, self._call("desk__hold", {})]
             case "incomplete" | "failed" | "limit":
                 items = [*mine, *theirs, *words]
             case _:
@@ -192,17 +191,16 @@ class _Planner:
             ("nobody__knows", {}),
             ("read_output", {"id": self._chance.randint(1, 3)}),
         ]
-        return [self._call(index, *self._chance.choice(tools)) for index in range(self._chance.choice((1, 1, 2, 4)))]
+        return [self._call(*self._chance.choice(tools)) for _ in range(self._chance.choice((1, 1, 2, 4)))]
 
     def _plan_own_calls(self) -> list[Json]:
         """Up to three calls of the caller's own functions."""
         count = range(self._chance.randint(1, 3))
         custom = {"type": "custom_tool_call", "name": "shell", "input": "ls"}
-        return [self._call(index, "look_up", {}) | self._chance.choice(({}, custom)) for index in count]
+        return [self._call("look_up", {}) | self._chance.choice(({}, custom)) for _ in count]
 
-    def _call(self, index: int, name: str, arguments: Json) -> Json:
-        call_id = f"{name}_{index}" if self._repeats_ids else self._id("call")
-        return call(name, arguments, call_id=call_id, id=self._id("fc"))
+    def _call(self, name: str, arguments: Json) -> Json:
+        return call(name, arguments, call_id=self._id("call"), id=self._id("fc"))
 
     def _id(self, kind: str) -> str:
         return f"{kind}_{next(self._numbers)}"

@@ -57,7 +57,7 @@ RICH = [
     responds(message('{"answer": 42}'), id="resp_5"),
 ]
 """Outputs that are cut and read again, questions, an error, a window that is learned, a compaction, JSON."""
-FORM = {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}
+FORM: Json = {"format": {"type": "json_schema", "name": "n", "schema": {"type": "object"}}}
 
 
 async def run_rich() -> tuple[Json, list[Json]]:
