@@ -72,9 +72,9 @@ _NO_STREAM = compile_words(r"\bstream(ing)?\b")
 
 def _about_include(error: UpstreamError, turn: Turn, profile: Profile) -> Change | None:
     """Learn from a refusal of encrypted reasoning, which is asked for here where nothing is stored: models that do not
-    reason refuse it."""
+    reason refuse it. Where `include` itself is refused, all of it is left out."""
     include = turn.parameters.get("include")
-    if not isinstance(include, list) or SEALED not in include:
+    if not isinstance(include, list) or SEALED not in include or "include" in find_parameters(error):
         return None
     has_reasoning = any(item.get("type") == "reasoning" for item in find_items(turn, "reasoning"))
     is_refused = says(error, _NO_INCLUDE) or (says(error, _NO_SEALED) and not has_reasoning)
