@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 import anyio
 from anyio.abc import TaskGroup
@@ -51,6 +52,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._build_task = build_task
         self._runs: dict[str, Run] = {}
         self._live: dict[str, RunTask] = {}
+        self._attended = WeakValueDictionary[str, RunTask]()
+        """The tasks of runs that go on or have just ended: whoever attends one still holds it."""
         self._undelivered: dict[str, Run] = {}
         self._ended: dict[str, _End] = {}
         """Ended runs, in the order in which they ended."""
@@ -74,6 +77,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             run = Run(run_id, principal, arguments)
             task = self._build_task(run, self._clock, on_parted=self._note_parting)
             self._runs[run_id], self._live[run_id], self._undelivered[run_id] = run, task, run
+            self._attended[run_id] = task
             self._tasks.start_soon(self._drive, task, name=f"run {run_id}")
         return self._runs[run_id]
 
@@ -139,9 +143,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         return live.attend(listener, after, audience, is_gone) if live else nullcontext()
 
     def is_awaited(self, run: Run) -> bool:
-        """Tell whether somebody waits for the run who was not given up."""
-        live = self._live.get(run.run_id)
-        return live is not None and live.is_awaited
+        """Tell whether somebody waits for the run, or for its result, who was not given up."""
+        task = self._attended.get(run.run_id)
+        return task is not None and task.is_awaited
 
     async def _drive(self, task: RunTask) -> None:
         try:

@@ -202,3 +202,19 @@ async def test_of_equal_ids_the_newest_is_gone_on_from() -> None:
         receipt = await bridge.respond("Three", previous_response_id="resp_1")
     assert receipt["status"] == "completed"
     assert bridge.requests[-1].json["input"][0]["content"] == "Two"
+
+
+async def test_an_equal_call_does_not_take_the_result_of_one_that_is_still_being_given_it() -> None:
+    arguments: JsonObject = {"input": "Hello"}
+
+    async def converse(_ctx: Context, _arguments: JsonObject) -> Ending:
+        return COMPLETED
+
+    async with MemoryEngine(converse, VirtualClock(), orphan_s=1) as engine:
+        run = await engine.start("run_1", arguments, principal=None)
+        with engine.attend(run):
+            await engine.wait(run, news=0, until=math.inf)
+            await anyio.wait_all_tasks_blocked()
+            assert run.ending
+            assert await engine.find_lost(arguments, principal=None) is None
+        assert await engine.find_lost(arguments, principal=None) is run
