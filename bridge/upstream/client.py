@@ -108,7 +108,7 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
                 str(turn.parameters.get("model")), profile.learn("context_window", window, reason=failure.message)
             )
             raise rename_error(failure, CONTEXT_EXCEEDED)
-        if failure and refuses_compaction(failure, sent):
+        if failure and refuses_compaction(failure, turn, sent):
             raise rename_error(failure, COMPACTION_REFUSED)
         if isinstance(outcome, UpstreamError):
             raise outcome

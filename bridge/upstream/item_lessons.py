@@ -100,13 +100,16 @@ def _may_drop_reasoning(error: UpstreamError, turn: Turn) -> bool:
     )
 
 
-def refuses_compaction(error: UpstreamError, turn: Turn) -> bool:
-    """Tell whether a compaction among the items was refused. Only the run can do without it: it has what the
-    compaction stands for."""
+def refuses_compaction(error: UpstreamError, turn: Turn, sent: Turn) -> bool:
+    """Tell whether a compaction among the items of `turn` was refused. Only the run can do without it: it has what the
+    compaction stands for.
+
+    The upstream may keep the compaction itself: then it is not among the items of `sent`, which the refusal counts.
+    """
     has_any = any(str(item.get("type")) in COMPACTIONS for kind in COMPACTIONS for item in find_items(turn, kind))
     if error.status not in ITEM_STATUSES or not has_any:
         return False
-    named = find_named(error, turn)
+    named = find_named(error, sent)
     return says(error, _SEALED) or (named is not None and str(named.item.get("type")) in COMPACTIONS)
 
 
