@@ -128,7 +128,7 @@ class InBackground(_Kept):
     response_id: str
     """As the upstream wrote it."""
     what: str
-    """What the bridge does: it is "waited for", or "resumed" after the connection was cut."""
+    """State of the response: it is "waited for", or "resumed" after the connection was cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +152,7 @@ class QuestionAsked(_Kept):
     server: str
     """Key of the server that it is about."""
     message: str
-    """What the person is shown."""
+    """Text that the person is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class TextArrived(_Event):
 
     type: ClassVar[str] = "text"
     delta: str
-    """What is added to the text so far."""
+    """Text that is added to what came before."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ class References:
 
     environ: Mapping[str, str]
     bare: Literal["fill", "refuse", "keep"]
-    """What to do with `${NAME}`: fill it in (servers), refuse it (our own sections) or keep it as text (free text)."""
+    """Handling of `${NAME}`: fill it in (servers), refuse it (our own sections) or keep it as text (free text)."""
     own: frozenset[str] = frozenset()
     """Names that the server's own `env` sets. A `${NAME}` of one (in `args`, for example) that is not set in our
     environment is left to the server to fill in, as mcp-remote does."""

@@ -152,8 +152,8 @@ class ServerConfig(_Section):
     keep_empty: Flag = False
     """Pass on empty strings and nulls that a model gives for optional arguments; by default they are left out."""
     structured_content: StructuredContent = "both"
-    """What the model reads of a result with structured content. "both": the structured content, and the texts unless
-    they say the same; "unless_text": the texts, where there are any; "prefer": the structured content instead of the
+    """Parts that the model reads of a result with structured content. "both": that content, and the texts unless they
+    say the same; "unless_text": the texts, where there are any; "prefer": the structured content instead of the
     texts; "only": the structured content and nothing else."""
     disabled: Flag = False
     """Ignore this entry."""
@@ -264,8 +264,8 @@ class Limits(_Section):
     soft_deadline_s: Seconds = 45
     """Seconds after which `respond` returns while the run goes on: hosts cut long calls, the strictest after 60."""
     on_cancel: Literal["auto", "stop", "detach"] = "auto"
-    """What a cancelled call of `respond` means for its run. "auto": the run goes on if the call timed out, was over
-    30 s old, or its HTTP request was closed; otherwise the run is stopped."""
+    """Fate of a run whose call of `respond` is cancelled. "auto": it goes on if the call timed out, was over 30 s old,
+    or its HTTP request was closed; otherwise it is stopped."""
     orphan_s: Seconds = 600
     """Seconds that a run goes on while no call waits for it."""
     call_timeout_s: Seconds = 60
@@ -291,7 +291,7 @@ class Limits(_Section):
 
 
 class ToolSearch(_Section):
-    """Which tools a request carries where all of them would be too many: see `limits.tool_tokens`."""
+    """Choice of the tools that a request carries where all of them would be too many: see `limits.tool_tokens`."""
 
     pinned: Strings = ()
     """Tools that every request carries: globs over the names that the model sees."""

@@ -37,7 +37,7 @@ class Start(Line):
     """The start of the run, ISO 8601."""
     run_id: str
     arguments: dict[str, JsonValue]
-    """Those of `respond`."""
+    """Arguments of the recorded call of `respond`."""
     config: Config
     """Without servers, and without settings that can hold secrets."""
     version: int = VERSION

@@ -14,7 +14,7 @@ from bridge.json_text import Json, JsonObject
 from bridge.run.asking import Audience
 from bridge.run.engine import Execute, ForeignResponse, Listener, Message, Stop, never
 from bridge.run.run import Run
-from bridge.run.task import RunTask
+from bridge.run.task import RunTask, tell
 
 KEPT_S = 86_400.0
 """How long after its end a run can be found, and continued."""
@@ -139,8 +139,11 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         is_gone: Callable[[], bool] = never,
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, and hear its events behind number `after`."""
-        live = self._live.get(run.run_id)
-        return live.attend(listener, after, audience, is_gone) if live else nullcontext()
+        if live := self._live.get(run.run_id):
+            return live.attend(listener, after, audience, is_gone)
+        if listener:
+            tell(run, listener, run.events[after + 1 :])
+        return nullcontext()
 
     def is_awaited(self, run: Run) -> bool:
         """Tell whether somebody waits for the run, or for its result, who was not given up."""

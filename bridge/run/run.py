@@ -1,7 +1,7 @@
 """One run as plain data: its arguments, everything it has told, and how it ended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bridge.events import CutOff, Event, Kept, Retrying, TextArrived, TurnEnded, TurnStarted, stamp
 from bridge.json_text import JsonObject
@@ -49,7 +49,10 @@ class Run:
         return [*self.events, CutOff(text="".join(self.saying))] if self.saying else self.events
 
     def add(self, event: Event, at: float) -> Event:
-        """Add an event that happened at this wall-clock time. Returns it, with its number and time where it is kept."""
+        """Add an event that happened at this wall-clock time.
+
+        Returns it with its time and, where it is kept, its number.
+        """
         match event:
             case TextArrived():
                 self.saying.append(event.delta)
@@ -58,7 +61,7 @@ class Run:
             case _:
                 pass
         if not isinstance(event, Kept):
-            return event
+            return replace(event, at=at)
         kept = stamp(event, seq=len(self.events), at=at)
         self.events.append(kept)
         if self.transcript:

@@ -1,7 +1,7 @@
 """A run that goes on in this process: its context, the callers that wait for it, and its end."""
 
 import logging
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
@@ -75,7 +75,8 @@ class RunTask:
         """Keep an event, and pass it to the listeners."""
         kept = self.run.add(event, self._clock.time())
         for listener in list(self._listeners):
-            self._tell(listener, kept)
+            if not tell(self.run, listener, [kept]):
+                self._listeners.remove(listener)
 
     async def ask(self, question: Question) -> Answer:
         """Ask the person at the host. The run waits for the answer; a caller that waits for the run need not."""
@@ -105,10 +106,8 @@ class RunTask:
         """Count as a waiting caller while entered, and pass events to `listener`."""
         if audience:
             self._questions.attend(audience)
-        if listener:
+        if listener and tell(self.run, listener, self.run.events[after + 1 :]):
             self._listeners.append(listener)
-            for event in self.run.events[after + 1 :]:
-                self._tell(listener, event)
         self._waiters.append(is_gone)
         self.joined.set()
         try:
@@ -141,13 +140,6 @@ class RunTask:
         self.joined.set()
         self._wake()
 
-    def _tell(self, listener: Listener, event: Event) -> None:
-        try:
-            listener(event)
-        except Exception:
-            logger.exception("run %s: a listener broke and hears no more", self.run.run_id)
-            self._listeners.remove(listener)
-
     def _note_question(self, key: str, question: Question) -> None:
         self.run.questions[key] = question
         self.emit(QuestionAsked(question=key, server=question.server, message=question.message))
@@ -161,6 +153,17 @@ class RunTask:
         self.run.news += 1
         self._news.set()
         self._news = anyio.Event()
+
+
+def tell(run: Run, listener: Listener, events: Iterable[Event]) -> bool:
+    """Pass events of a run to a listener. Returns False if it broke: it must not be called again."""
+    try:
+        for event in events:
+            listener(event)
+    except Exception:
+        logger.exception("run %s: a listener broke and hears no more", run.run_id)
+        return False
+    return True
 
 
 async def _intend() -> None:
