@@ -173,3 +173,15 @@ def error_server() -> MCPServer:
         raise MCPError(-32050, "the server refuses the request")
 
     return server
+
+
+def adding_server() -> tuple[MCPServer, list[tuple[int, int]]]:
+    """Tool `add(a, b)`, and the arguments of each of its executions."""
+    server, executed = MCPServer("adding"), list[tuple[int, int]]()
+
+    @server.tool()
+    async def add(a: int, b: int) -> str:
+        executed.append((a, b))
+        return str(a + b)
+
+    return server, executed

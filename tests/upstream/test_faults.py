@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp.server.mcpserver import MCPServer
 
 from tests.fakes.bridges import ask, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.faults import ANSWER, Fault, script
 from tests.fakes.faults import FAULTS as NAMED
+from tests.fakes.servers import adding_server
 from tests.fakes.witnesses import WITNESSES
 
 pytestmark = pytest.mark.anyio
@@ -28,13 +28,7 @@ def render() -> str:
 @pytest.mark.external
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.words for fault in FAULTS])
 async def test_every_fault_is_survived_or_told_in_one_clear_error(fault: Fault) -> None:
-    executed: list[tuple[int, int]] = []
-    server = MCPServer("c")
-
-    @server.tool()
-    async def add(a: int, b: int) -> str:
-        executed.append((a, b))
-        return str(a + b)
+    server, executed = adding_server()
 
     receipt, requests = await ask(
         script(fault), {"c": server}, clock=VirtualClock(autojump=True), upstream=fault.settings

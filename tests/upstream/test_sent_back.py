@@ -18,6 +18,7 @@ from pydantic import Field, create_model
 from tests.fakes.bridges import ask, open_bridge, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import Json, call, message, reasoning
+from tests.fakes.servers import adding_server
 from tests.fakes.upstream import Reply, Request, api_error, http_error, responds
 
 pytestmark = pytest.mark.anyio
@@ -46,13 +47,7 @@ class Case:
 
 async def play(case: Case, *, as_json: bool) -> list[Json]:
     """Play a conversation to its end; returns the bodies that were sent."""
-    executed: list[tuple[int, int]] = []
-    server = MCPServer("c")
-
-    @server.tool()
-    async def add(a: int, b: int) -> str:
-        executed.append((a, b))
-        return str(a + b)
+    server, executed = adding_server()
 
     @server.tool()
     async def ping(count: int = 1) -> str:

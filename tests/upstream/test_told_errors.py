@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
-from mcp.server.mcpserver import MCPServer
 
 from tests.fakes.bridges import ask, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.faults import ANSWER, bare, turns
 from tests.fakes.items import Json
+from tests.fakes.servers import adding_server
 from tests.fakes.upstream import Reply, Request, api_error, call, http_error, message, raw, responds, validate_request
 
 pytestmark = pytest.mark.anyio
@@ -29,13 +29,7 @@ async def converse(
 
     Comes to the result, the requests, the executions of the tool and the pauses that were made.
     """
-    executed: list[tuple[int, int]] = []
-    server = MCPServer("c")
-
-    @server.tool()
-    async def add(a: int, b: int) -> str:
-        executed.append((a, b))
-        return str(a + b)
+    server, executed = adding_server()
 
     good = [responds(*turn) for turn in turns()]
     script = iter([*good[:at], *bad, *good[at:]])
