@@ -6,7 +6,7 @@ conversation are renderings of the list; stores and other programs read its JSON
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Literal, TypeAlias, TypeVar, get_args
+from typing import ClassVar, Literal, TypeAlias, get_args
 
 from bridge.items import ErrorInfo, Notice
 from bridge.json_text import Json, JsonObject
@@ -227,7 +227,6 @@ Moment: TypeAlias = TextArrived | CallProgressed
 Event: TypeAlias = Kept | Moment
 OnEvent: TypeAlias = Callable[[Event], None]
 
-AnyEvent = TypeVar("AnyEvent", bound=Event)
 KINDS: dict[str, type[Event]] = {kind.type: kind for kind in (*get_args(Kept), *get_args(Moment))}
 
 
@@ -239,11 +238,6 @@ def stamp(event: Kept, *, seq: int, at: float) -> Kept:
 def tell_notice(notice: Notice) -> Notified:
     """Make the event that tells a notice."""
     return Notified(code=notice["code"], message=notice["message"])
-
-
-def find_all(events: "list[Kept]", kind: type[AnyEvent]) -> list[AnyEvent]:
-    """The events of one kind, in order."""
-    return [event for event in events if isinstance(event, kind)]
 
 
 def write_event(event: Event) -> JsonObject:

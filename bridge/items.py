@@ -188,7 +188,7 @@ def _says_something(item: JsonObject) -> bool:
     if kind == "message":
         has_other = isinstance(content, list) and any(_is_other(part) for part in content)
         return has_other or bool(read_text([item]).strip())
-    return kind not in ("reasoning", "compaction")
+    return kind != "reasoning" and str(kind) not in COMPACTIONS
 
 
 def _is_other(part: Json) -> bool:

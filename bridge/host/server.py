@@ -212,7 +212,8 @@ class BridgeServer(Server[dict[str, object]]):
             await engine.send(run, Stop())
 
     async def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
-        await self._runner.engine.note_delivery(run, is_delivered=run.ending is not None)
+        if run.ending:
+            await self._runner.engine.note_delivery(run, is_delivered=True)
         detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
         limit, events = self._runner.limits.result_chars, [*run.told, *notices]
         return _render(build_receipt(run.run_id, events, run.ending or IN_PROGRESS, detail=detail, limit_chars=limit))

@@ -26,7 +26,7 @@ class Admission:
             raise ArgumentError("previous_response_id: give either this or run_id")
         earlier = await find_earlier(self.engine, arguments, principal=principal)
         if earlier:
-            history = await find_history(self.engine, arguments, principal=principal)
+            history = await find_history(self.engine, arguments, earlier, principal=principal)
             history.require_answers(arguments["input"])
         else:
             self._check_previous(arguments)

@@ -35,6 +35,8 @@ class _Pending:
 
     deadline: float = 0.0
     answer: Answer | None = None
+    shown_by: Audience | None = None
+    """The host that showed it last: nobody else is blamed if it stays unanswered."""
     shown: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
 
@@ -86,6 +88,7 @@ class Questions:
         """Note that a host shows the question, and give the person at least this many seconds from now to answer."""
         if pending := self._pending.get(key):
             pending.deadline = max(pending.deadline, self._clock.now() + seconds)
+            pending.shown_by = self.audience
             pending.shown.set()
 
     def settle(self, key: str, answer: Answer) -> None:
@@ -103,7 +106,7 @@ class Questions:
             with self._clock.scope(deadline):
                 await pending.settled.wait()
             if pending.answer is None and pending.deadline == deadline:  # it was not shown again meanwhile
-                assert self.audience
-                self.audience.note_silence()
+                if pending.shown_by:
+                    pending.shown_by.note_silence()
                 return leave_unasked(SILENCE)
         return pending.answer

@@ -13,7 +13,7 @@ from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.questions import Ask
 from bridge.run.answer import read_answer
-from bridge.run.continuation import find_history
+from bridge.run.continuation import find_earlier, find_history
 from bridge.run.engine import Context, Engine
 from bridge.run.limits import Ending, describe_error, fail_with, lower_limits
 from bridge.run.loop import Loop
@@ -64,7 +64,8 @@ class Body(Generic[C]):
     async def _open(self, arguments: JsonObject, principal: str | None, is_kept: bool) -> _Opened:
         try:
             arguments = await self.attach(arguments)
-            history = await find_history(self.engine, arguments, principal=principal)
+            earlier = await find_earlier(self.engine, arguments, principal=principal)
+            history = await find_history(self.engine, arguments, earlier, principal=principal)
             transcript = history.go_on(arguments["input"], is_kept=is_kept)
         except ArgumentError as error:
             return {"error": describe_error(error)}

@@ -57,12 +57,16 @@ async def find_earlier(engine: Engine, arguments: JsonObject, *, principal: str 
     return None
 
 
-async def find_history(engine: Engine, arguments: JsonObject, *, principal: str | None) -> Transcript:
-    """Find the conversation that these arguments go on from; an empty one where they begin it. Raises ArgumentError as
-    `find_earlier` does."""
-    earlier = await find_earlier(engine, arguments, principal=principal)
+async def find_history(
+    engine: Engine, arguments: JsonObject, earlier: Run | None, *, principal: str | None
+) -> Transcript:
+    """Find the conversation that these arguments go on from; an empty one where they begin it.
+
+    `earlier` is the run that `find_earlier` found for them. Raises ArgumentError as that does.
+    """
     if earlier is None:
         return Transcript([], base=cast("str | None", arguments.get("previous_response_id")))
     if earlier.transcript is None:  # it ended before it had read its own input
-        return await find_history(engine, earlier.arguments, principal=principal)
+        before = await find_earlier(engine, earlier.arguments, principal=principal)
+        return await find_history(engine, earlier.arguments, before, principal=principal)
     return earlier.transcript

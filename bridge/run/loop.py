@@ -152,7 +152,7 @@ class Loop(Generic[C]):
             return "short"
         if error.code == COMPACTION_REFUSED and window.begin_earlier():
             self._tell([_report_compaction(error)])
-            return f"from {window.start}"
+            return f"without {len(window.transcript.instead)}"
         if is_last and turn.tools and error.status in (400, 422) and _ABOUT_TOOLS.search(error.message):
             return "bare"
         return None
@@ -174,7 +174,7 @@ class Loop(Generic[C]):
         response = await self._create(n, key, turn, terms)
         if is_empty(response):
             self.ctx.emit(Retrying(pause_s=0, reason=EMPTY))
-            response = await self._create(n, f"turn:{n}:again", turn, terms)
+            response = await self._create(n, f"{key}:again", turn, terms)
         if is_empty(response):
             raise UpstreamError(f"{EMPTY}, twice: it has no text, no call and nothing else", code="empty_answer")
         return response

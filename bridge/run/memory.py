@@ -123,7 +123,6 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     async def note_delivery(self, run: Run, *, is_delivered: bool) -> None:
         """Note that a caller was given the result of a run, or was given up before it got it."""
-        run.is_delivered = is_delivered
         if is_delivered:
             self._undelivered.pop(run.run_id, None)
         elif run.run_id in self._runs:
@@ -194,6 +193,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         joined = task.joined
         with self._clock.scope(self._clock.now() + self._orphan_s):
             await joined.wait()
+        if joined.is_set():  # also by a caller that came just as the time was over
             return
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
         task.emit(Notified(code="orphan", message=message))

@@ -29,8 +29,6 @@ class Run:
     """The questions that wait for an answer, by id."""
     news: int = 0
     """Counts the questions, the answers to them, and the end: it has grown when a caller that waits must look again."""
-    is_delivered: bool = False
-    """True once its result was given to a caller."""
     is_stopped: bool = False
     """True once somebody has stopped it."""
     saying: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ from typing import cast
 
 from bridge.errors import ArgumentError
 from bridge.events import CallEnded, Event, TurnEnded
-from bridge.items import CALL_TYPES, find_calls, is_call, is_odd_call
+from bridge.items import CALL_TYPES, COMPACTIONS, find_calls, is_call, is_odd_call
 from bridge.json_text import Json, JsonObject, decode, encode
 
 ANSWERS = CALL_TYPES | {"mcp_approval_request": "mcp_approval_response"}
@@ -74,9 +74,10 @@ class Transcript:
         self.turn = len(self.items)
         has_calls = False
         for item in event.output:
-            if item.get("type") == "compaction" and has_calls:  # a call that it stands for would get no output
+            is_compaction = str(item.get("type")) in COMPACTIONS
+            if is_compaction and has_calls:  # a call that it stands for would get no output
                 self.instead[len(self.items)] = None
-            elif item.get("type") == "compaction":
+            elif is_compaction:
                 self.compactions.append(len(self.items))
             has_calls |= str(item.get("type")) in CALL_TYPES
             self.items.append(encode(item))

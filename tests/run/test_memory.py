@@ -9,7 +9,8 @@ import pytest
 
 from bridge.events import Event, Kept, Notified, RunEnded, TextArrived, TurnEnded
 from bridge.json_text import JsonObject
-from bridge.run.engine import Context, ForeignResponse, Stop
+from bridge.questions import Answer, Question
+from bridge.run.engine import Context, ForeignResponse, Show, Stop
 from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
@@ -186,3 +187,61 @@ async def test_a_run_that_goes_on_hears_that_it_is_to_stop_and_one_that_has_ende
     assert going_on.ending["status"] == "cancelled"
     ends = [[event for event in run.events if isinstance(event, RunEnded)] for run in (ended, going_on)]
     assert [[event.status for event in each] for each in ends] == [["completed"], ["cancelled"]]
+
+
+async def test_a_caller_that_comes_as_the_time_of_an_orphan_is_over_gets_its_result() -> None:
+    script, clock = Script(), VirtualClock()
+    async with MemoryEngine(script.execute, clock, orphan_s=600) as engine, anyio.create_task_group() as tasks:
+        run = await begin(engine, "a")
+
+        async def come_back() -> None:
+            await clock.sleep(600)
+            with engine.attend(run):
+                script.end("a")
+                await engine.wait(run, news=0, until=math.inf)
+
+        tasks.start_soon(come_back)
+        await anyio.wait_all_tasks_blocked()
+        with engine.attend(run):
+            pass
+        await anyio.wait_all_tasks_blocked()
+        await clock.advance(600)
+    assert run.ending == COMPLETED
+    assert not [event for event in run.events if isinstance(event, Notified)]
+
+
+class Host:
+    """A host that shows questions; `blamed` once it has left one unanswered."""
+
+    blamed = False
+
+    def find_obstacle(self) -> None:
+        """It can ask."""
+
+    def note_silence(self) -> None:
+        """It is not asked again."""
+        self.blamed = True
+
+
+async def test_a_question_that_stays_unanswered_is_held_against_the_host_that_showed_it() -> None:
+    clock, showing, passing = VirtualClock(), Host(), Host()
+    answers = list[Answer]()
+
+    async def ask(ctx: Context, _arguments: JsonObject) -> Ending:
+        await started.wait()
+        answers.append(await ctx.ask(Question("desk", "May I?", {})))
+        return COMPLETED
+
+    started = anyio.Event()
+    async with MemoryEngine(ask, clock, orphan_s=600) as engine:
+        run = await engine.start("a", {}, principal=None)
+        with engine.attend(run, audience=showing):
+            started.set()
+            await anyio.wait_all_tasks_blocked()
+            [key] = run.questions
+            await engine.send(run, Show(key, 30))
+            with engine.attend(run, audience=passing):
+                pass
+            await clock.advance(30)
+    assert answers
+    assert (showing.blamed, passing.blamed) == (True, False)

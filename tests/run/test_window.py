@@ -117,3 +117,14 @@ async def test_the_ids_of_long_outputs_are_not_given_twice_in_a_conversation_tha
         await bridge.respond("Go on.", run_id=first["run_id"])
     pointers = [outputs_of(bridge.requests[number])[0] for number in (1, 3)]
     assert ["with id 1 has" in pointers[0], "with id 2 has" in pointers[1]] == [True, True]
+
+
+async def test_a_compaction_of_the_caller_is_left_out_too_once_that_of_the_upstream_was_refused() -> None:
+    script = [responds(compaction(2), recite(3, id="fc_1")), REFUSED, REFUSED, DONE]
+    async with open_bridge({"r": reciter()}, script=script) as bridge:
+        receipt = await bridge.respond([compaction(1), {"role": "user", "content": "Hello"}])
+    assert receipt["status"] == "completed"
+    latest, earlier, whole = map(marks, bridge.requests[1:])
+    assert latest == ["cmp_2", "fc_1", "xxx"]
+    assert earlier == ["cmp_1", "Hello", "fc_1", "xxx"]
+    assert whole == ["Hello", "fc_1", "xxx"]
