@@ -72,8 +72,8 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
         """Send one turn and return its response; `on_event` gets the text as it streams.
 
         Whatever this upstream does not support is changed before sending, or after a refusal that names it. What was
-        learned is kept for the model once a request has succeeded, and notices in the response report it. Raises
-        UpstreamError, or ArgumentError for a request that cannot be adapted.
+        learned is kept for the model once a request has succeeded, or was only too long, and notices in the response
+        report it. Raises UpstreamError, or ArgumentError for a request that cannot be adapted.
         """
         model = str(turn.parameters.get("model"))
         known = self.profile_of(model)

@@ -30,7 +30,7 @@ _MESSAGE_FIELD = compile_words(r"\b(?:messages|items|contents)(?:\[\d+\]|\.\d+)\
 _ABOUT_REASONING = compile_words(r"encrypted|decrypt|reasoning|thinking|thought|\bsignature")
 _ABOUT_EFFORT = compile_words(r"\beffort\b|\breasoning[._](?!content|item|encrypted)\w")
 _ABOUT_COMPACTION = compile_words(r"\bcompact|\bcmp_")
-_SEALED = compile_words(r"\bcompact|\bcmp_|encrypted|decrypt")
+_SEALED = compile_words(rf"{_ABOUT_COMPACTION.pattern}|encrypted|decrypt")
 _ABOUT_ARGUMENTS = compile_words(
     r"\bjson|arguments?\b|expecting (value|property|')|unterminated|extra data|has no attribute|\bpars(e|ing)\b|"
     r"\bdict|\bmapping\b|tool_use|\bstruct\b|deseriali[sz]|unexpected (end|token|character)|\bEOF\b"

@@ -27,8 +27,10 @@ ESSENTIAL = frozenset(("model", "instructions", "text", "text.format", "conversa
 """Parameters that are never dropped: without one of these the answer would be to another question."""
 
 STREAM_REFUSAL_STATUSES = frozenset((400, 406, 415, 422, 501))
-"""Statuses that a refusal of streams may have. Errors without a status are ignored: their text is ours, and may say
+"""Statuses that a refusal of streams may have. Errors without a status are ignored: their text may be ours, and say
 "stream" itself."""
+_CUTS = frozenset(("stream_cut", "reply_cut"))
+"""Codes of replies without an end: nothing was refused, and part of the text is ours."""
 
 
 def learn(error: UpstreamError, turn: Turn, profile: Profile) -> Profile | None:
@@ -36,19 +38,29 @@ def learn(error: UpstreamError, turn: Turn, profile: Profile) -> Profile | None:
 
     Only what the request contained is given up, so each lesson changes the next request, and their number is limited.
     """
-    if error.status in UNRELATED_STATUSES or is_overflow(error):
+    if error.status in UNRELATED_STATUSES or error.code in _CUTS or is_overflow(error):
         return None
-    found = next((change for lesson in LESSONS if (change := lesson(error, turn, profile))), None)
+    said = _leave_out_model(error, turn)
+    found = next((change for lesson in LESSONS if (change := lesson(said, turn, profile))), None)
     return profile.learn(*found, reason=error.message) if found else None
 
 
+def _leave_out_model(error: UpstreamError, turn: Turn) -> UpstreamError:
+    """Return the error with "model" in place of the model's name, which may hold a word that a lesson looks for:
+    kimi-k2-thinking."""
+    name = re.escape(str(turn.parameters.get("model")))
+    message = re.sub(rf"(?<![\w.-]){name}(?![\w-])", "model", error.message)
+    return UpstreamError(message, code=error.code, who=error.who, status=error.status, request_id=error.request_id)
+
+
 _NO_STATE = compile_words(
-    r"previous[_ ]response|prediction history|not_found_error|response_not_found|"
+    r"previous[_ ]response|prediction history|response_not_found|"
     r"\bno tool (output|call)|\b(response|conversation|history)\b.{0,80}(not found|exist|expired|deleted|unknown)"
 )
 _NO_MODEL = compile_words(r"\bmodel\b")
 _NEEDS_TOOLS = compile_words(r"\btools\b")
-_NO_INCLUDE = compile_words(r"\binclude\b|reasoning\.encrypted_content")
+_NO_INCLUDE = compile_words(r"(?<![\w ])include\b|\binclude[\[.\"'`]|reasoning\.encrypted_content")
+"""Not the verb: "supported values include 'system'"."""
 _NO_SEALED = compile_words(r"encrypted|\breasoning\b.{0,40}(not|un)[ _-]?(support|available|allow)")
 _NO_KEY = compile_words(
     r"\bpropert(y|ies)\b.{0,120}(pattern|match|(invalid|illegal) (key|name|char))|\binvalid property (key|name)"
@@ -57,7 +69,10 @@ _TOOL_PLACE = compile_words(r"\btools?(?:\[|\.)(\d{1,4})")
 _LEGAL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _NO_BACKGROUND = compile_words(r"\bbackground\b")
 _NO_STORE = compile_words(r"\bstore\b.{0,60}\b(false|not supported|unsupported|disabled)\b")
-_NO_PARTS = compile_words(r"output.{0,120}\b(string|str|text)\b|\b(string|str|text)\b.{0,120}(array|list|sequence)")
+_NO_PARTS = compile_words(
+    r"(\b|call_)outputs?\b.{0,120}\b(string|str|text)\b|\b(string|str|text)\b.{0,120}(array|list|sequence)"
+)
+_ABOUT_SCHEMA = compile_words(r"\bschema\b|\btools?[\[.]")
 _NO_IMAGES = compile_words(r"\b(input_)?images?\b|image_url|\bvision\b|multimodal")
 _NO_DEVELOPER = compile_words(r"\bdeveloper\b|(unexpected|invalid|unknown|unsupported) (message )?role")
 _SYSTEM_MOVED = compile_words(
@@ -146,7 +161,8 @@ def _about_state(error: UpstreamError, turn: Turn, profile: Profile) -> Change |
     if not is_ours or not turn.last:
         return None
     is_lost = says(error, _NO_STATE) or turn.last.response_id in error.message
-    is_lost = is_lost or (error.status == 404 and not says(error, _NO_MODEL))
+    is_unknown = error.status == 404 or error.code == "not_found_error"
+    is_lost = is_lost or (is_unknown and not says(error, _NO_MODEL))
     return ("state", "stateless") if is_lost else None
 
 
@@ -167,7 +183,7 @@ def _about_outputs(error: UpstreamError, turn: Turn, _profile: Profile) -> Chang
     kinds = {str(part.get("type")) for output in outputs for part in output if isinstance(part, dict)}
     if "input_image" in kinds and says(error, _NO_IMAGES):
         return "images", False
-    if outputs and says(error, _NO_PARTS):
+    if outputs and says(error, _NO_PARTS) and not says(error, _ABOUT_SCHEMA):
         return "content_parts", False
     return None
 

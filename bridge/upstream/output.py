@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import count
 
-from bridge.items import CALL_TYPES, read_text
+from bridge.items import CALL_TYPES, is_call, read_text
 from bridge.json_text import Json, JsonObject, decode
 from bridge.upstream.statuses import read_status
 
@@ -59,24 +59,20 @@ def distinguish(items: Sequence[JsonObject]) -> list[JsonObject]:
         kept.append(item)
     for _, *others in places.values():
         for index in others:
-            if _is_call(kept[index]):
+            if is_call(kept[index]):
                 kept[index] = kept[index] | {"call_id": _find_free(_read_id(kept[index]), taken)}
     return kept
 
 
-def _is_call(item: JsonObject) -> bool:
-    return str(item.get("type")) in CALL_TYPES
-
-
 def _read_id(item: JsonObject) -> str:
     """Read what tells an item from others; "" where nothing does, or nobody knows what it is."""
-    if _is_call(item):
+    if is_call(item):
         return str(item.get("call_id") or item.get("id") or "")
     return str(item.get("id") or "") if item.get("type", "message") in _ONCE else ""
 
 
 def _is_repeated(one: JsonObject, other: JsonObject) -> bool:
-    if not _is_call(one):
+    if not is_call(one):
         return one == other
     if one.get("type") != other.get("type") or (one.get("name") or "") != (other.get("name") or ""):
         return False
@@ -97,7 +93,7 @@ def _read_arguments(call: JsonObject) -> Json:
 
 def _choose(one: JsonObject, other: JsonObject) -> JsonObject:
     """Choose of two accounts of one item; of a call, the one that has arguments and is finished."""
-    if not _is_call(one):
+    if not is_call(one):
         return one
     return max((one, other), key=lambda call: (_read_arguments(call) is not None, call.get("status") != "incomplete"))
 

@@ -12,7 +12,7 @@ _TOO_LONG = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Does not match a field of the request that is too long, such as `input[3].call_id`: no window would fit it."""
-_WINDOW = re.compile(r"(?:maximum|max|limit|window|length|size)[^\d]{0,60}?([\d,]{4,12})", re.IGNORECASE)
+_WINDOW = re.compile(r"(?:maximum|max|limit|window|length|size)[^\d]{0,60}?(\d[\d,]{3,11})", re.IGNORECASE)
 _UNRELATED_STATUSES = frozenset((401, 402, 403, 404, 429))
 MARGIN = 0.9
 """Share of the refused request's size that is assumed to fit, where the refusal names no number."""

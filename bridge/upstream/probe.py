@@ -10,6 +10,7 @@ from bridge.errors import UpstreamError
 from bridge.json_text import JsonObject
 from bridge.upstream.errors import build_error
 from bridge.upstream.replies import read_reply
+from bridge.upstream.wire import is_event_stream
 
 Verdict: TypeAlias = tuple[Literal["ok", "warning", "error"], str, str | None]
 """The level, a message for people, and advice on what to do."""
@@ -46,7 +47,7 @@ async def _find_error(reply: httpx2.Response, model: str | None) -> UpstreamErro
 
 async def _find_foreign(reply: httpx2.Response) -> UpstreamError | None:
     """Return the error for a reply that is not a response: some servers answer everything with a page."""
-    if reply.headers.get("content-type", "").startswith("text/event-stream"):
+    if is_event_stream(reply):
         return None
     try:
         read_reply(await reply.aread(), status=reply.status_code, request_id=None)

@@ -50,12 +50,10 @@ def check_response(response: Response) -> Response:
     error = response["error"]
     if response["status"] != "failed" or not error or not passes(error["code"], error["message"]):
         return response
-    if response["output"]:
-        if has_hosted(item.get("type") for item in response["output"]):
-            return response
-        raise Transient(UpstreamError(error["message"], code=error["code"]), read_pause(error["message"]), response)
-    words = f"The response failed: {error['message']}"
-    raise Transient(UpstreamError(words, code=error["code"]), read_pause(error["message"]))
+    if has_hosted(item.get("type") for item in response["output"]):
+        return response
+    failure = UpstreamError(error["message"], code=error["code"])
+    raise Transient(failure, read_pause(error["message"]), response if response["output"] else None)
 
 
 def passes(code: str, message: str) -> bool:

@@ -137,7 +137,7 @@ class StreamAccumulator:
         if name == "error":
             raise build_event_error(_read_words(data))
         if kind == "" and name.startswith("response."):
-            return self.feed(encode({"type": name} | event))
+            return self.feed(encode({"type": name} | event | {"type": name}))
         if event.get("object") == "chat.completion.chunk":
             message = 'The upstream streams chat completions, not responses; set "stream": "never" for it'
             raise UpstreamError(message, code="chat_stream", who="operator")

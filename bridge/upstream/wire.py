@@ -117,7 +117,7 @@ class Wire:
         """Read the reply to a request that was not refused. An error in it is transient by its code or its words, but
         not where a retry would do twice what a tool at the upstream has done."""
         try:
-            if _is_event_stream(reply):
+            if is_event_stream(reply):
                 return await self._read_stream(reply, _read_chunks(reply), stream)
             body = await _read_body(reply)
             if body.lstrip().startswith(EVENT_BEGINNINGS):  # events with the wrong content type
@@ -189,7 +189,7 @@ def _build_headers(config: UpstreamConfig, auth: str) -> list[tuple[bytes, bytes
     return headers.raw
 
 
-def _is_event_stream(reply: httpx2.Response) -> bool:
+def is_event_stream(reply: httpx2.Response) -> bool:
     """Tell by the content type: relays stream without being asked to, and send JSON when asked for a stream."""
     return reply.headers.get("content-type", "").partition(";")[0].strip().lower() == "text/event-stream"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 
-from bridge.items import CALL_TYPES, Notice, read_text
+from bridge.items import Notice, is_call, read_text
 from bridge.json_text import Json, JsonObject
 
 ARGUMENTS = {"function_call": "arguments", "custom_tool_call": "input"}
@@ -51,7 +51,7 @@ class Tally:
 
         No event is parsed for it: nearly every stream ends with all that it told.
         """
-        calls = [item for item in output if _is_call(item)]
+        calls = [item for item in output if is_call(item)]
         if any(len(told) > len(output) or sum(told) > len(calls) for told in (self.added, self.done)):
             return True
         if not all(_is_whole(call) or _is_confirmed(call, events) for call in calls):
@@ -95,7 +95,7 @@ def close(told: Iterable[Told], status: Json) -> tuple[list[JsonObject], list[No
     items, notices = list[JsonObject](), list[Notice]()
     for one in told:
         item = one.item
-        if _is_call(item) and not one.is_done and is_poor(item.get(ARGUMENTS[str(item["type"])])):
+        if is_call(item) and not one.is_done and is_poor(item.get(ARGUMENTS[str(item["type"])])):
             item |= {"status": "incomplete"}
             notices.append(_explain("had no end and no arguments", item))
         elif status == "completed" and item.get("status") == "in_progress":
@@ -171,10 +171,6 @@ def _read_part(part: JsonObject) -> str:
 def _is_mute(item: JsonObject, merged: JsonObject) -> bool:
     """Tell whether a message was given text that it lacked."""
     return item is not merged and item.get("type") == "message" and item.get("content") != merged.get("content")
-
-
-def _is_call(item: JsonObject) -> bool:
-    return str(item.get("type")) in CALL_TYPES
 
 
 def _is_whole(call: JsonObject) -> bool:
@@ -276,7 +272,7 @@ _PAIRINGS: tuple[_IsOne, ...] = (
 def _rescue(one: Told, status: Json) -> tuple[JsonObject, Notice | None] | None:
     """Return an item that only the events told of, as it is to be kept, with a notice; None for what cannot be."""
     item = one.item
-    if _is_call(item):
+    if is_call(item):
         if not item.get("name"):
             return None
         if one.is_done and status == "completed":
@@ -288,6 +284,6 @@ def _rescue(one: Told, status: Json) -> tuple[JsonObject, Notice | None] | None:
 
 
 def _explain(fault: str, item: JsonObject) -> Notice:
-    what = f"the call of {item.get('name')}" if _is_call(item) else "a message"
-    outcome = "it was not run" if _is_call(item) else "its text is that of the stream"
+    what = f"the call of {item.get('name')}" if is_call(item) else "a message"
+    outcome = "it was not run" if is_call(item) else "its text is that of the stream"
     return Notice(code="stream_differs", message=f"The upstream's stream and its end differ: {what} {fault}; {outcome}")

@@ -474,6 +474,7 @@ WHOLE = {
     "as data, and DONE": "data: {}\n\ndata: [DONE]\n\n",
     "in an event": '{"type": "response.completed", "response": {}}',
     "with the type on the line": 'event: response.completed\ndata: {"response": {}}\n\n',
+    "with the type on the line, and null in it": 'event: response.completed\ndata: {"type": null, "response": {}}\n\n',
 }
 
 
