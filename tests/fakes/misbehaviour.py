@@ -22,6 +22,7 @@ from tests.fakes.relays import Refuse
 from tests.fakes.upstream import Reply, Request, api_error, http_error, responds
 from tests.fakes.wire import Send, encode, http
 
+NOBODY = Request("POST", "/v1/responses", {}, b"")
 ANSWER = "All sums are done, 再见 😀"
 Play = Callable[[list[Json]], Sequence[Reply]]
 
@@ -57,6 +58,8 @@ class Model:
     def answer(self, request: Request) -> Reply:
         body = request.json
         for rule, words in find_faults(body):
+            if rule == "pair" and "previous_response_id" in body:
+                continue  # the call is in the response that this upstream keeps
             self.refused.append(rule)
             return api_error(400, words, param="input")
         refusals = (refuse(body) for refuse in self._refuses)
@@ -240,6 +243,37 @@ def nan_in_usage(items: list[Json]) -> Sequence[Reply]:
 # What is refused from then on
 
 
+def behind(refuse: Refuse, *, as_text: bool) -> Refuse:
+    """The same refusal as a relay passes it on: its reason behind a message that says nothing."""
+
+    def pass_on(body: Json) -> Reply | None:
+        reply = refuse(body)
+        if reply is None:
+            return None
+        told = json.loads(b"".join(s.data for s in reply.steps(NOBODY) if isinstance(s, Send)).split(b"\r\n\r\n", 1)[1])
+        raw = {"metadata": {"raw": json.dumps(told) if as_text else told, "provider_name": "Azure"}}
+        error = {"message": "Provider returned error", "code": 400}
+        return http_error(400, {"error": error | raw} if as_text else {"error": error, **raw})
+
+    return pass_on
+
+
+def lost(words: str, status: int = 400, **fields: Any) -> Refuse:
+    """A response that was kept, and is no more."""
+    return lambda body: api_error(status, words, **fields) if "previous_response_id" in body else None
+
+
+def offered(words: str) -> Refuse:
+    """A tool whose schema has a key with brackets; `{place}` is the tool's."""
+
+    def refuse(body: Json) -> Reply | None:
+        tools = enumerate(body.get("tools", []))
+        place = next((n for n, tool in tools if "filter[x]" in tool.get("parameters", {}).get("properties", {})), None)
+        return None if place is None else api_error(400, words.format(place=place))
+
+    return refuse
+
+
 def field(name: str, words: str = "Unknown parameter: 'input[{place}].{name}'.") -> Refuse:
     """A field of a function call."""
 
@@ -332,6 +366,15 @@ KINDS: tuple[Kind, ...] = (
             (503, "json", "JSON"),
         )
     ),
+    # 9: the reason is behind the message
+    Kind(9, "the reason as text, inside", good, "open-webui/computer#293", behind(field("status"), as_text=True)),
+    Kind(9, "the reason as JSON, beside", good, "open-webui/computer#293", behind(field("id"), as_text=False)),
+    Kind(
+        9,
+        "reasoning refused behind the message",
+        good,
+        refuses=behind(thoughts("could not decrypt the reasoning item"), as_text=True),
+    ),
     # 10: replies in another form than their name says
     Kind(10, "JSON under the name of a stream", under_the_name_of_a_stream()),
     Kind(10, "a comment before JSON", under_the_name_of_a_stream(b": PROCESSING\n\n")),
@@ -349,6 +392,24 @@ KINDS: tuple[Kind, ...] = (
     # 14 and 16
     Kind(14, "an emoji in two halves", streamed(halved)),
     Kind(16, "NaN in usage", nan_in_usage),
+    Kind(
+        16,
+        "a key with brackets, told with its place",
+        good,
+        "beautyfree/appstore-connect-mcp#2",
+        offered("tools.{place}.custom.input_schema.properties: Property keys should match pattern '^[a-z]{{1,64}}$'"),
+    ),
+    Kind(16, "a key with brackets, told without it", good, refuses=offered("Property keys should match pattern")),
 )
-"""The kinds, in the order of the list that they are taken from. Two of the list are not here: an upstream that keeps
-responses (12), and presets (15), which tests/upstream/test_relays.py has."""
+"""The kinds, in the order of the list that they are taken from. Presets (15) are not here, but in
+tests/upstream/test_relays.py; some of 16 end a run and are in tests/upstream/test_told_errors.py."""
+
+KEPT_KINDS: tuple[Kind, ...] = (
+    # 12: a response that was kept, and is no more
+    Kind(12, "no such response", good, refuses=lost("Response with id 'resp_1' not found.", 404)),
+    Kind(12, "calls without outputs", good, refuses=lost("No tool output found for function call call_1.")),
+    Kind(12, "outputs without calls", good, refuses=lost("No tool call found for function call output call_1.")),
+    Kind(12, "no history node", good, refuses=lost("Could not find the prediction history node", 500)),
+    Kind(12, "`not_found_error`", good, refuses=lost("It is gone", type="not_found_error")),
+)
+"""Further kinds, of an upstream that keeps responses."""
