@@ -17,6 +17,9 @@ from bridge.errors import ConfigError
 
 HEAD_TIMEOUT_S = 10.0
 """Seconds that a connection may take to send the head of its first request, or after a reply that of the next."""
+NEVER_S = 86_400
+"""For uvicorn's own limit on idle connections: it would close one whose next request has arrived and is not read yet,
+and the client would get a reset. Ours looks once more."""
 STOP_S = 1
 """Seconds that open streams may take to end when the service stops; uvicorn takes whole seconds."""
 
@@ -46,6 +49,7 @@ def build_web(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -> uvicor
             access_log=False,
             server_header=False,
             lifespan="off",
+            timeout_keep_alive=NEVER_S,
             timeout_graceful_shutdown=STOP_S,
         )
     )
@@ -83,7 +87,11 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _close_without_request_after(self, last: RequestResponseCycle | None) -> None:
-        self._timer = self.loop.call_later(self.patience_s, self._close_if_last, last)
+        self._timer = self.loop.call_later(self.patience_s, self._look_again, last)
+
+    def _look_again(self, last: RequestResponseCycle | None) -> None:
+        """Let a busy loop read first what has arrived since it last looked."""
+        self._timer = self.loop.call_later(0, self._close_if_last, last)
 
     def _close_if_last(self, last: RequestResponseCycle | None) -> None:
         if self.cycle is last:

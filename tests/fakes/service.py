@@ -139,10 +139,10 @@ async def serving(
 
 
 @asynccontextmanager
-async def serving_app(app: ASGIApp) -> AsyncIterator[str]:
+async def serving_app(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -> AsyncIterator[str]:
     """Serve any application; the address of its root."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        web = build_web(app)
+        web = build_web(app, head_timeout_s=head_timeout_s)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(web.serve, [listening])
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
