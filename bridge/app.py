@@ -221,4 +221,6 @@ def choose_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
 def _describe_member(member: Member) -> str:
     if member.key == BUILTIN:
         return ", ".join(tool.name for tool in member.tools) or "built-in tools"
-    return f"{member.key} ({len(member.tools)} tools)" if member.tools else f"{member.key} ({member.state})"
+    if member.tools:
+        return f"{member.key} ({len(member.tools)} tools)"
+    return f"{member.key} ({'no tools' if member.state == 'ready' else member.state})"

@@ -11,6 +11,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from bridge.clock import Clock
+from bridge.hub.toolless import NO_ANSWER_S, announces_tools, describe_toolless, has_no_tools
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ class Listing:
         self.tools: tuple[types.Tool, ...] = ()
         self.skipped: Mapping[str, str] = {}
         """Tools that had to be left out of the last listing, each with the reason."""
+        self.note: str | None = None
+        """What the server has instead, if it has no tools."""
         self._key = key
         self._clock = clock
         self._on_change = on_change
@@ -36,7 +39,25 @@ class Listing:
         self._changed = anyio.Event()
 
     async def read(self, client: Client) -> None:
-        """List all pages."""
+        """List the tools on a new connection; a server that has none lists none."""
+        try:
+            if announces_tools(client.server_capabilities):
+                await self._read_pages(client)
+            else:
+                with self._clock.scope(self._clock.now() + NO_ANSWER_S) as patience:
+                    await self._read_pages(client)
+                if patience.cancelled_caught:
+                    self._set((), {})
+        except MCPError as error:
+            if not has_no_tools(error, client.server_capabilities):
+                raise
+            self._set((), {})
+        self.note = None if self.tools or self.skipped else describe_toolless(client.server_capabilities)
+
+    def _set(self, tools: tuple[types.Tool, ...], skipped: Mapping[str, str]) -> None:
+        self.tools, self.skipped, self.note = tools, skipped, None
+
+    async def _read_pages(self, client: Client) -> None:
         self._skipping = {}
         tools: dict[str, types.Tool] = {}
         cursor: str | None = None
@@ -52,7 +73,7 @@ class Listing:
                 break
         else:
             self._skipping[f"every page after {MAX_PAGES}"] = "a list must end"
-        self.tools, self.skipped = tuple(tools.values()), self._skipping
+        self._set(tuple(tools.values()), self._skipping)
 
     def repair(self, result: Mapping[str, object]) -> None:
         """Remove the tools from a result that the SDK would refuse: it rejects the whole list over one of them."""
@@ -107,7 +128,7 @@ class Listing:
     async def _read_again(self, client: Client) -> None:
         before = self.tools, self.skipped
         try:
-            await self.read(client)
+            await self._read_pages(client)
         except Exception as error:  # noqa: BLE001 - boundary: the old list stays, the connection goes on
             logger.warning("%s: its changed tools could not be listed: %s", self._key, error)
         if (self.tools, self.skipped) != before:

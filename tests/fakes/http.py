@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Self
 
@@ -158,3 +158,23 @@ def build_altered(method: str, alter: Callable[[Json, Json], None]) -> Starlette
         return Response(reply, media_type="application/json")
 
     return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+def build_answering(
+    answer: Callable[[Json], Json | Response | None], modes: Mapping[str, str] | None = None
+) -> Starlette:
+    """An obedient server in these modes of the rogue, but for the messages that `answer` answers itself: with a reply,
+    or with the result or error of one."""
+    server = Rogue(dict(modes or {}))
+
+    async def reply(request: Request) -> Response:
+        message = await request.json()
+        found = answer(message)
+        if isinstance(found, Response):
+            return found
+        if "id" not in message or "method" not in message:
+            return Response(status_code=202)
+        found = found or server.answer(message["method"], message.get("params") or {}, message) or {}
+        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
+
+    return Starlette(routes=[Route("/mcp", reply, methods=["POST"])])

@@ -33,6 +33,8 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     flood_at_end        at the end of stdin: writes to stdout until it is killed
     slow_end            ends 0.3 s after its stdin
     stops_reading       reads nothing more behind the first call that it has answered
+    no_tools=CODE:WORDS announces prompts and resources alone, and refuses `tools/list` so; without CODE it never answers
+    tools_come=PORT     has no tools until `servers.Gate` opens, and says then that they have changed
     grandchild          starts a child that holds its stdout open and never ends
     list_changed        tool `grow`: adds a tool `grown_N` and notifies
     progress            tool `progress`: three progress notifications, then the result
@@ -104,6 +106,9 @@ class Rogue:
             return {"result": {}}
         if method == "subscriptions/listen" and not self.legacy:
             return self.listen(message)
+        if method == "tools/list" and "no_tools" in self.modes:
+            code, _, words = self.modes["no_tools"].partition(":")
+            return error(int(code), words) if code else None
         if method == "tools/list":
             return self.complete(self.page(params.get("cursor")), cached=True)
         if method == "tools/call":
@@ -111,6 +116,8 @@ class Rogue:
         return error(METHOD_NOT_FOUND, f"Method not found: {method}")
 
     def capabilities(self) -> "Json":
+        if "no_tools" in self.modes:
+            return {"prompts": {}, "resources": {}}
         return {"tools": {"listChanged": "list_changed" in self.modes}}
 
     def complete(self, result: "Json", *, cached: bool = False) -> "Json":
@@ -308,6 +315,18 @@ def wait_for_gate(port: str) -> None:
         gate.recv(1)
 
 
+def let_tools_come(rogue: Rogue) -> None:
+    import threading
+
+    def wait() -> None:
+        wait_for_gate(rogue.modes["tools_come"])
+        del rogue.modes["no_tools"]
+        for listener in rogue.listeners or [None]:
+            rogue.notify("tools/list_changed", {}, listener)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def start_grandchild() -> None:
     """Start it and wait until it has signed in: it closes its end of the pipe then."""
     import subprocess
@@ -368,6 +387,8 @@ def main(modes: "dict[str, str]") -> None:
         start_grandchild()
     rogue = Rogue(modes)
     rogue.disturb()
+    if "tools_come" in modes:
+        let_tools_come(rogue)
     rogue.serve()
     end(rogue)
     if modes.keys() & {"outlives_eof", "ignores_eof"}:

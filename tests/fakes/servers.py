@@ -49,7 +49,8 @@ class Gate:
         self._held: list[asyncio.StreamWriter] = []
         self._reached = anyio.Event()
         self._server = await asyncio.start_server(self._hold, "127.0.0.1", 0)
-        self.mode = f"slow_start={self._server.sockets[0].getsockname()[1]}"
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.mode = f"slow_start={self.port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
