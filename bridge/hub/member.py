@@ -6,18 +6,20 @@ from functools import partial
 
 import anyio
 from mcp import Client, MCPError, types
+from mcp_types import JSONRPCRequest
 
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed, describe, flatten
+from bridge.hub.handshake import mend_handshake
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.results.parts import mend_content
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
-from bridge.hub.transports.connect import Connectors, WatchedTransport
+from bridge.hub.transports.connect import CALL, Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
 from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
 from bridge.hub.transports.stdio import Process
@@ -168,6 +170,8 @@ class Member:
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
+                    if lost.is_set() and not self.listing.is_whole:
+                        raise ConnectionError("the connection was lost")
                     self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
@@ -199,14 +203,27 @@ class Member:
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
+            prepare=self._prepare,
             repair=self._repair,
             clock=self._clock,
             transport=self._connectors.transport,
         )
 
-    def _repair(self, result: dict[str, Json]) -> None:
-        self.listing.repair(result)
-        mend_content(result)
+    def _prepare(self, request: JSONRPCRequest) -> None:
+        """Put into a request what the SDK (mcp 2.3) cannot: an older revision, a cursor that is no text."""
+        revision = self._choices.current.revision
+        if request.method == "initialize" and request.params is not None and revision:
+            request.params["protocolVersion"] = revision
+        elif request.method == "tools/list":
+            self.listing.prepare(request.params)
+
+    def _repair(self, method: str, result: dict[str, Json]) -> None:
+        if method == CALL:
+            mend_content(result)
+        elif method == "tools/list":
+            self.listing.repair(result)
+        elif odd := mend_handshake(method, result, self._choices.current.revision):
+            logger.info("%s: its answer to %s is read all the same: %s", self.key, method, "; ".join(odd))
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link

@@ -16,6 +16,8 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     hangs_once          the first process answers no call of `read`, those after it do (with $ROGUE_PIDS)
     crash_mid_call      tool `crash`: exits with code 3
     bad_tool            lists a tool `broken` whose inputSchema is null
+    answers=JSON        by method: a list of results, one for each request, the last for all that follow; {"error": …} for
+                        an error
     pages               one tool per page, five pages
     endless_pages       a page after each page
     bad_utf8            tool `bad_utf8`: a byte that is not UTF-8 in the result
@@ -42,6 +44,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     log=FILE            appends each line received to FILE
     env                 tool `environment`: its environment as JSON
     schema=JSON         tool `judged` with this inputSchema
+    tools=JSON          lists these definitions too, as they are; each that has a name can be called
 """
 
 import json
@@ -71,6 +74,7 @@ class Rogue:
         self.legacy = bool(modes.keys() & {"legacy", "exits_on_discover", "ignores_discover"})
         self.listeners: list[str] = []
         self.grown = 0
+        self.answers: "dict[str, list[Json]]" = json.loads(modes.get("answers") or "{}")
 
     def serve(self) -> None:
         """Answer line by line until the end of stdin."""
@@ -94,6 +98,8 @@ class Rogue:
 
     def answer(self, method: str, params: "Json", message: "Json") -> "Json | None":
         """The `result` or `error` of a request; None where it is answered by hand or never."""
+        if told := self.answers.get(method):
+            return read_told(told[0] if len(told) == 1 else told.pop(0))
         if method == "server/discover" and not self.legacy:
             return self.complete({"supportedVersions": [MODERN], "capabilities": self.capabilities()}, cached=True)
         if method == "initialize" and "modern" in self.modes:
@@ -146,11 +152,12 @@ class Rogue:
         names += [f"grown_{number + 1}" for number in range(self.grown)]
         broken = [{**describe("broken"), "inputSchema": None}] if "bad_tool" in self.modes else []
         judged = [{"name": "judged", "inputSchema": json.loads(self.modes.get("schema") or "{}")}]
-        return [*map(describe, names), *broken, *(judged if "schema" in self.modes else [])]
+        odd = json.loads(self.modes.get("tools") or "[]")
+        return [*map(describe, names), *broken, *(judged if "schema" in self.modes else []), *odd]
 
     def call(self, params: "Json", message: "Json") -> "Json | None":
         name = params["name"]
-        if name not in {tool["name"] for tool in self.tools()}:
+        if name not in [tool.get("name") for tool in self.tools() if isinstance(tool, dict)]:
             return error(INVALID_PARAMS, f"Unknown tool: {name}")
         self.note("counts", name)
         if name == "read" and "hangs_once" in self.modes and self.is_first():
@@ -186,6 +193,10 @@ class Rogue:
         if mode in self.modes:
             with open(self.modes[mode], "a", encoding="utf-8") as file:  # noqa: PTH123  pathlib costs start-up time
                 file.write(line + "\n")
+
+
+def read_told(answer: "Any") -> "Json":
+    return answer if isinstance(answer, dict) and "error" in answer else {"result": answer}
 
 
 def error(code: int, message: str, data: object = None) -> "Json":

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol, TypeAlias
 
 import anyio
 import httpx2
@@ -12,7 +12,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -31,6 +31,9 @@ READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
 MAX_QUEUED = 1000
+CALL: Final = "tools/call"
+Repair: TypeAlias = Callable[[str, dict[str, Json]], None]
+"""Changes a result, in place; it gets the method that the result answers."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Connectors:
 class WatchedTransport(AbstractAsyncContextManager[Streams]):
     """A transport for `mcp.Client` that sets `lost` when the stream has ended or the session is gone.
 
-    Every result is passed to `repair`, which changes it in place, before the SDK reads it.
+    Every request but a call is passed to `prepare` before it is sent, and every result to `repair`, with the method
+    that it answers, before the SDK reads it; both change what they get in place.
     """
 
     def __init__(
@@ -55,7 +59,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         process: Process | None,
         limit: int,
         lost: anyio.Event,
-        repair: Callable[[dict[str, Json]], None],
+        prepare: Callable[[JSONRPCRequest], None],
+        repair: Repair,
         clock: Clock,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
@@ -64,6 +69,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._process = process
         self._limit = limit
         self._lost = lost
+        self._prepare = prepare
         self._repair = repair
         self._clock = clock
         self._transport = transport
@@ -81,8 +87,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._repair, self._lost, self._large_messages)
-            yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
+            asking = _Asking(outgoing, self._prepare)
+            yield _Watched(incoming, asking, self._repair, self._lost, self._large_messages), asking
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
         match self._choice.transport:
@@ -179,11 +185,13 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
-        repair: Callable[[dict[str, Json]], None],
+        asking: "_Asking",
+        repair: Repair,
         lost: anyio.Event,
         large_messages: LargeMessages | None,
     ) -> None:
         self._inner = inner
+        self._asking = asking
         self._large_messages = large_messages
         self._repair = repair
         self._lost = lost
@@ -202,7 +210,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             message.message = self._large_messages.restore(message.message)
         reply = message.message if isinstance(message, SessionMessage) else None
         if isinstance(reply, JSONRPCResponse):
-            self._repair(reply.result)
+            self._repair(self._asking.find_method(reply.id), reply.result)
         elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
             self._is_over = True
             self._lost.set()
@@ -213,19 +221,25 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         """Do nothing: the transport closes `inner`."""
 
 
-class _Handshake(ObjectSendStream[SessionMessage]):
-    """Passes messages on, and requests `revision` in the handshake: the SDK (mcp 2.3) requests only its newest one."""
+class _Asking(ObjectSendStream[SessionMessage]):
+    """Passes messages on, each request but a call after `prepare`, and remembers what was asked."""
 
-    def __init__(self, inner: ObjectSendStream[SessionMessage], revision: str) -> None:
+    def __init__(self, inner: ObjectSendStream[SessionMessage], prepare: Callable[[JSONRPCRequest], None]) -> None:
         self._inner = inner
-        self._revision = revision
+        self._prepare = prepare
+        self._methods: dict[str, str] = {}
 
     @override
     async def send(self, item: SessionMessage) -> None:
         request = item.message
-        if isinstance(request, JSONRPCRequest) and request.method == "initialize" and request.params is not None:
-            request.params["protocolVersion"] = self._revision
+        if isinstance(request, JSONRPCRequest) and request.method != CALL:
+            self._methods[str(request.id)] = request.method
+            self._prepare(request)
         await self._inner.send(item)
+
+    def find_method(self, id: RequestId) -> str:
+        """Find the method that a reply with this id answers; each is found once. What is not known is a call."""
+        return self._methods.pop(str(id), CALL) if self._methods else CALL
 
     @override
     async def aclose(self) -> None:
