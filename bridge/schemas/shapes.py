@@ -54,7 +54,8 @@ def _unwrap(schema: Json, add_note: AddNote) -> JsonObject:
     """Find the root in a schema that is none: as JSON text, in a list, under another name, or only its properties."""
     found = _find_root(schema)
     if found is not schema:
-        add_note(f"its inputSchema, {_quote(schema)}, is {_tell(found)}")
+        meant = f"read as {_quote(found)}" if found else "no schema: any arguments are let through"
+        add_note(f"its inputSchema, {_quote(schema)}, is {meant}")
     return {**found}
 
 

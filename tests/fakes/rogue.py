@@ -16,8 +16,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     hangs_once          the first process answers no call of `read`, those after it do (with $ROGUE_PIDS)
     crash_mid_call      tool `crash`: exits with code 3
     bad_tool            lists a tool `broken` whose inputSchema is null
-    answers=JSON        by method: a list of results, one for each request, the last for all that follow; {"error": …} for
-                        an error
+    answers=JSON        by method: its results, one for each request and the last for all that follow, or {"error": …}
     pages               one tool per page, five pages
     endless_pages       a page after each page
     bad_utf8            tool `bad_utf8`: a byte that is not UTF-8 in the result
@@ -74,7 +73,7 @@ class Rogue:
         self.legacy = bool(modes.keys() & {"legacy", "exits_on_discover", "ignores_discover"})
         self.listeners: list[str] = []
         self.grown = 0
-        self.answers: "dict[str, list[Json]]" = json.loads(modes.get("answers") or "{}")
+        self.answers: dict[str, list[Json]] = json.loads(modes.get("answers") or "{}")
 
     def serve(self) -> None:
         """Answer line by line until the end of stdin."""

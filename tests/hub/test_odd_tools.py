@@ -1,18 +1,14 @@
 """One odd tool costs its oddity alone: it stays and can be called, and its notes say what was odd."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 
 from tests.fakes.bridges import open_bridge
-from tests.fakes.http import HttpServer, build_answering, build_sse
 from tests.fakes.items import Json
-from tests.fakes.servers import rogue
+from tests.fakes.servers import rogue, serve_rogue
 from tests.fakes.upstream import call
 
 pytestmark = pytest.mark.anyio
@@ -162,16 +158,6 @@ def find_name(kind: str) -> str:
     return f"s__{tool.get('name') or tool['function']['name']}"
 
 
-@asynccontextmanager
-async def serve(wire: str, *modes: str) -> AsyncIterator[Json]:
-    """An entry for the rogue in these modes, over this transport."""
-    told = {mode: argument for mode, _, argument in (word.partition("=") for word in modes)}
-    build = partial(build_sse, told) if wire == "sse" else partial(build_answering, lambda _: None, told)
-    server = HttpServer(build, "sse" if wire == "sse" else "http")
-    async with nullcontext() if wire == "stdio" else server:
-        yield rogue(*modes) if wire == "stdio" else {"url": server.url, "transport": wire}
-
-
 async def gather() -> dict[str, Json]:
     """Each tool by its model name: its parameters, its description and its notes."""
     async with open_bridge({"s": rogue("legacy", f"tools={json.dumps([*NAMED.values()])}")}) as bridge:
@@ -213,7 +199,7 @@ def test_a_description_is_read_to_the_model_whatever_it_is(shown: dict[str, Json
 @pytest.mark.parametrize("wire", WIRES)
 async def test_every_odd_tool_is_offered_and_called_on_every_way(wire: str, era: str) -> None:
     names = [find_name(kind) for kind, tool in NAMED.items() if "name" in tool]
-    async with serve(wire, era, f"tools={json.dumps([*NAMED.values()])}") as entry:
+    async with serve_rogue(wire, era, f"tools={json.dumps([*NAMED.values()])}") as entry:
         allowed = entry | {"require_approval": "never"}
         async with open_bridge({"s": allowed}, limits={"max_turn_calls": 500, "max_tool_calls": 500}) as bridge:
             outcome = await bridge.use(*(call(name, {"text": "x"}) for name in names))
