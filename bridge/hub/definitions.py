@@ -16,8 +16,10 @@ ALIASES = {"inputSchema": ("input_schema", "parameters"), "outputSchema": ("outp
 
 
 def list_definitions(tools: Json) -> list[Json]:
-    """List the definitions in `tools`: a list, or an object that holds them by name or is the only one."""
+    """List the definitions in `tools`: a list, also one in another, or an object that holds them or is the only one."""
     match tools:
+        case [list(inner)]:
+            return inner
         case list():
             return tools
         case {"name": str()}:

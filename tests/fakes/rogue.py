@@ -17,6 +17,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     crash_mid_call      tool `crash`: exits with code 3
     bad_tool            lists a tool `broken` whose inputSchema is null
     answers=JSON        by method: its results, one for each request and the last for all that follow, or {"error": …}
+                        ("never" for no answer)
     pages               one tool per page, five pages
     endless_pages       a page after each page
     bad_utf8            tool `bad_utf8`: a byte that is not UTF-8 in the result
@@ -194,7 +195,9 @@ class Rogue:
                 file.write(line + "\n")
 
 
-def read_told(answer: "Any") -> "Json":
+def read_told(answer: "Any") -> "Json | None":
+    if answer == {"error": "never"}:
+        return None
     return answer if isinstance(answer, dict) and "error" in answer else {"result": answer}
 
 
