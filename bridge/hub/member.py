@@ -14,14 +14,13 @@ from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
-from bridge.hub.results.parts import mend_content
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
 from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
 from bridge.hub.transports.stdio import Process
-from bridge.json_text import Json, JsonObject
+from bridge.json_text import JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 
@@ -168,7 +167,7 @@ class Member:
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
-                    self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
+                    self._open(_link(client, lost, target))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
@@ -199,14 +198,10 @@ class Member:
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
-            repair=self._repair,
+            repair=self.listing.repair,
             clock=self._clock,
             transport=self._connectors.transport,
         )
-
-    def _repair(self, result: dict[str, Json]) -> None:
-        self.listing.repair(result)
-        mend_content(result)
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
@@ -268,6 +263,12 @@ class Member:
             settled.set()
             self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
             self._on_change()
+
+
+def _link(client: Client, lost: anyio.Event, target: WatchedTransport | InProcess) -> Link:
+    if isinstance(target, WatchedTransport):
+        return Link(client, lost, complain=target.complain)
+    return Link(client, lost, target if isinstance(target, DirectServer) else None)
 
 
 def _has_answered(error: BaseException) -> bool:

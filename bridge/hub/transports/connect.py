@@ -1,5 +1,6 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing_extensions import override
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
+from bridge.hub.results.carried import carry_result
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import LargeMessages
@@ -25,6 +27,7 @@ from bridge.hub.transports.replies import SESSION_GONE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
 from bridge.jsonrpc.pipes import Streams
+from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
 
 READ_TIMEOUT_S = 300.0
@@ -44,7 +47,7 @@ class Connectors:
 class WatchedTransport(AbstractAsyncContextManager[Streams]):
     """A transport for `mcp.Client` that sets `lost` when the stream has ended or the session is gone.
 
-    Every result is passed to `repair`, which changes it in place, before the SDK reads it.
+    Every result but those of calls is passed to `repair`, which changes it in place, before the SDK reads it.
     """
 
     def __init__(
@@ -68,6 +71,11 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._clock = clock
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
+        self._requests = OpenRequests()
+
+    def complain(self) -> str | None:
+        """Say what was wrong with the last reply, if it could not be given to a call."""
+        return self._requests.complaint
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -81,8 +89,9 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._repair, self._lost, self._large_messages)
-            yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
+            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._large_messages)
+            sent = _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
+            yield watched, _Sent(sent, self._requests)
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
         match self._choice.transport:
@@ -174,43 +183,83 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each reply with the id of its request, until the stream has ended or the session is gone.
+
+    The result of a call is carried past the SDK, and any other is changed by `repair`.
+    """
 
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
+        requests: OpenRequests,
         repair: Callable[[dict[str, Json]], None],
         lost: anyio.Event,
         large_messages: LargeMessages | None,
     ) -> None:
         self._inner = inner
+        self._requests = requests
         self._large_messages = large_messages
         self._repair = repair
         self._lost = lost
         self._is_over = False
+        self._replies: deque[SessionMessage] = deque()
 
     @override
     async def receive(self) -> SessionMessage | Exception:
+        while not self._replies:
+            message = await self._receive()
+            reply = message.message if isinstance(message, SessionMessage) else None
+            if not isinstance(reply, JSONRPCResponse | JSONRPCError):
+                return message
+            for method, answer in self._requests.take(reply):
+                self._prepare(method, answer)
+                self._replies.append(SessionMessage(answer))
+        return self._replies.popleft()
+
+    async def _receive(self) -> SessionMessage | Exception:
         if self._is_over:
             raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._requests.end()
             self._lost.set()
             raise anyio.EndOfStream from None
         if self._large_messages and isinstance(message, SessionMessage):
             message.message = self._large_messages.restore(message.message)
-        reply = message.message if isinstance(message, SessionMessage) else None
-        if isinstance(reply, JSONRPCResponse):
-            self._repair(reply.result)
-        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-            self._is_over = True
-            self._lost.set()
         return message
+
+    def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
+        if isinstance(reply, JSONRPCError):
+            if reply.error.code == SESSION_GONE:
+                self._is_over = True
+                self._lost.set()
+        elif method == CALL:
+            carry_result(reply.result)
+        else:
+            self._repair(reply.result)
 
     @override
     async def aclose(self) -> None:
         """Do nothing: the transport closes `inner`."""
+
+
+class _Sent(ObjectSendStream[SessionMessage]):
+    """Passes messages on, and notes the requests among them."""
+
+    def __init__(self, inner: ObjectSendStream[SessionMessage], requests: OpenRequests) -> None:
+        self._inner = inner
+        self._requests = requests
+
+    @override
+    async def send(self, item: SessionMessage) -> None:
+        await self._requests.wait_turn(item.message)
+        self._requests.note_sent(item.message)
+        await self._inner.send(item)
+
+    @override
+    async def aclose(self) -> None:
+        await self._inner.aclose()
 
 
 class _Handshake(ObjectSendStream[SessionMessage]):
