@@ -9,7 +9,7 @@ from mcp import types
 
 from bridge.config.settings import StructuredContent
 from bridge.hub.results.carried import release_result
-from bridge.hub.results.images import NotShown, fit_image
+from bridge.hub.results.images import NotShown, fit_image, tidy
 from bridge.hub.results.parts import PARTS_AT_ONCE
 from bridge.hub.results.structured import choose_content
 from bridge.items import encode_error
@@ -82,13 +82,15 @@ async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[Jso
 
 
 def _read_text(kind: str, blob: str) -> str | None:
-    """Decode a file that is text by its media type and its bytes; else return None."""
+    """Decode a file that is text by its media type and its bytes; else return None. Some write the text as it is."""
     if not _TEXTUAL.match(kind):
         return None
     try:
-        return base64.b64decode(blob, validate=True).decode()
-    except ValueError:
+        return base64.b64decode(tidy(blob), validate=True).decode()
+    except UnicodeDecodeError:
         return None
+    except ValueError:
+        return blob
 
 
 async def _render_image(name: str, data: str, limit_bytes: int) -> list[JsonObject]:

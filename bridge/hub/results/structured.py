@@ -10,6 +10,9 @@ from bridge.config.settings import StructuredContent
 from bridge.hub.results.base64_values import KnownData, may_hold_base64, name_data
 from bridge.json_text import Json, JsonObject, write
 
+MAX_TEXTS = 20
+"""Among how many texts one is looked for that says the structured content."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -61,9 +64,13 @@ def _shorten(block: types.ContentBlock, known: KnownData) -> types.ContentBlock:
     """Name the base64 in a text that repeats structured content."""
     if not isinstance(block, types.TextContent):
         return block
-    value = _read(block.text) if may_hold_base64(block.text) else None
+    text = known.blank(block.text)
+    if not may_hold_base64(text):
+        return _say(text)
+    before, json_text, after = _split_json(text)
+    value = _read(json_text)
     shorter = known.shorten(value) if isinstance(value, (list, dict)) else value
-    return _say(known.blank(block.text) if shorter is value else write(shorter))
+    return _say(text if shorter is value else f"{before}{write(shorter)}{after}")
 
 
 def _say(text: str) -> types.TextContent:
@@ -77,14 +84,27 @@ def _says_same(content: Sequence[types.ContentBlock], texts: Sequence[str], stru
     writes results that are not objects. Or either holds the parts themselves (neka-nat/freecad-mcp#102).
     """
     wanted = [structured, *_inside(structured)]
-    if len(texts) == 1:
-        said: list[Json] = [texts[0], _read(texts[0])]
-        if any(value in (*said, *_inside(said[1])) for value in wanted):
-            return True
+    if len(texts) <= MAX_TEXTS and any(value in said for said in map(_find_said, texts) for value in wanted):
+        return True
     lists = [value for value in wanted if isinstance(value, list)]
     return any(_says_each(texts, values) or _is_content(content, values) for values in lists) or any(
         len(content) == 1 and _is_part(content[0], value) for value in wanted
     )
+
+
+def _find_said(text: str) -> list[Json]:
+    """Return the values that a text says: itself, the JSON that it is or holds, and what is in its only field."""
+    value = _read(text)
+    if value is text and (json_text := _split_json(text)[1]) != text:
+        value = _read(json_text)
+    return [text, value, *_inside(value)]
+
+
+def _split_json(text: str) -> tuple[str, str, str]:
+    """Split a text into the JSON in it, from the first bracket to the last, and the words around it."""
+    start = min((place for place in (text.find("{"), text.find("[")) if place >= 0), default=0)
+    end = max(text.rfind("}"), text.rfind("]")) + 1
+    return (text[:start], text[start:end], text[end:]) if start < end else ("", text, "")
 
 
 def _inside(value: Json) -> Iterable[Json]:
