@@ -16,10 +16,9 @@ from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.handshake import mend_handshake
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
-from bridge.hub.results.parts import mend_content
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
-from bridge.hub.transports.connect import CALL, Connectors, WatchedTransport
+from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
 from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
 from bridge.hub.transports.stdio import Process
@@ -172,7 +171,7 @@ class Member:
                     await self.listing.read(client)
                     if lost.is_set() and not self.listing.is_whole:
                         raise ConnectionError("the connection was lost")
-                    self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
+                    self._open(_link(client, lost, target))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
@@ -218,9 +217,7 @@ class Member:
             self.listing.prepare(request.params)
 
     def _repair(self, method: str, result: dict[str, Json]) -> None:
-        if method == CALL:
-            mend_content(result)
-        elif method == "tools/list":
+        if method == "tools/list":
             self.listing.repair(result)
         elif odd := mend_handshake(method, result, self._choices.current.revision):
             logger.info("%s: its answer to %s is read all the same: %s", self.key, method, "; ".join(odd))
@@ -285,6 +282,12 @@ class Member:
             settled.set()
             self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
             self._on_change()
+
+
+def _link(client: Client, lost: anyio.Event, target: WatchedTransport | InProcess) -> Link:
+    if isinstance(target, WatchedTransport):
+        return Link(client, lost, complain=target.complain)
+    return Link(client, lost, target if isinstance(target, DirectServer) else None)
 
 
 def _has_answered(error: BaseException) -> bool:

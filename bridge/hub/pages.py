@@ -5,6 +5,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.hub.definitions import is_sound, list_definitions, mend_definition
 from bridge.json_text import Json, JsonObject, encode
+from bridge.jsonrpc.messages import BARE
 
 MAX_PAGES = 50
 
@@ -31,7 +32,7 @@ class Pages:
         _complete(result)
         self._keep_cursor(result)
         self._given = []
-        for tool in list_definitions(result.get("tools")):
+        for tool in list_definitions(result.get("tools", result.pop(BARE, None))):
             self._places += 1
             try:
                 self._given.append(tool if is_sound(tool) else self._mend(tool))

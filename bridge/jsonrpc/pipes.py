@@ -6,7 +6,6 @@ and its reading thread keeps a process with an open stdin from exiting.
 
 import logging
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,7 +29,7 @@ from mcp_types import (
 from typing_extensions import override
 
 from bridge.jsonrpc.descriptors import CHUNK_BYTES, Sink, read_chunk
-from bridge.jsonrpc.lines import KEPT_BYTES, LineSplitter, Overlong
+from bridge.jsonrpc.lines import LineSplitter, Overlong
 from bridge.jsonrpc.messages import BadMessage, read_message, write_message
 
 logger = logging.getLogger(__name__)
@@ -45,8 +44,8 @@ async def open_pipes(
     """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
     `on_end` is called when `source` ends or `sink` breaks. A line that is not a message, or is over `limit` bytes, is
-    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error as the reply
-    to the call that waits for it (for a connected server).
+    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error in its place
+    if it was a reply (for a connected server).
     """
     requests = _Requests()
     writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
@@ -129,19 +128,17 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         try:
             message = read_message(line)
         except BadMessage as bad:
-            return await self._take_bad(bad, line)
+            return await self._take_bad(bad)
         self._requests.note_received(message)
         return message
 
-    async def _take_bad(self, bad: BadMessage, line: bytes | Overlong) -> JSONRPCError | None:
+    async def _take_bad(self, bad: BadMessage) -> JSONRPCError | None:
         logger.warning("%s: skipped a line that is not a message: %s", self._name, bad)
-        if bad.id is None and looks_like_reply(line):
-            bad.id = self._requests.find_only_one()
         if self._answer:
             await self._answer(write_message(bad.to_error()))
             return None
         bad.code = PARSE_ERROR  # the reply is unreadable; it is not an error that the server sent
-        return bad.to_error() if bad.id is not None else None
+        return bad.to_error() if bad.id is not None or bad.is_reply else None
 
 
 class _Outgoing(ObjectSendStream[SessionMessage]):
@@ -158,7 +155,6 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
             raise anyio.ClosedResourceError
         if self._sink.is_broken:
             raise anyio.BrokenResourceError
-        self._requests.note_sent(item.message)
         try:
             await self._sink.write(write_message(item.message))
         finally:
@@ -172,29 +168,16 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
 
 @dataclass
 class _Requests:
-    """The requests that wait for a reply: the session's and the other side's."""
+    """The requests of the other side that wait for a reply."""
 
-    _sent: set[RequestId] = field(default_factory=set[RequestId])
     _received: set[RequestId] = field(default_factory=set[RequestId])
     _all_answered: anyio.Event = field(default_factory=anyio.Event)
 
-    def note_sent(self, message: JSONRPCMessage) -> None:
-        if isinstance(message, JSONRPCRequest):
-            self._sent.add(message.id)
-        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            self._sent.discard((message.params or {}).get("requestId"))
-
     def note_received(self, message: JSONRPCMessage) -> None:
-        if isinstance(message, JSONRPCResponse | JSONRPCError):
-            self._sent.discard(message.id)  # type: ignore[arg-type]
-        elif isinstance(message, JSONRPCRequest):
+        if isinstance(message, JSONRPCRequest):
             self._received.add(message.id)
-        elif message.method == "notifications/cancelled":
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             self.settle((message.params or {}).get("requestId"))
-
-    def find_only_one(self) -> RequestId | None:
-        """Return the session's only open request, to which any reply must belong; None if there is not exactly one."""
-        return next(iter(self._sent)) if len(self._sent) == 1 else None
 
     def settle(self, request: object) -> None:
         """Note that a request of the other side has been answered, or never will be."""
@@ -207,10 +190,3 @@ class _Requests:
         while self._received:
             self._all_answered = anyio.Event()
             await self._all_answered.wait()
-
-
-def looks_like_reply(line: bytes | Overlong) -> bool:
-    """Tell whether an unreadable line was meant as a reply and not as a log line."""
-    start = (line.head if isinstance(line, Overlong) else line)[:KEPT_BYTES].lstrip()
-    is_object = re.match(rb'\{\s*"(?:jsonrpc|result|error|id)"', start)
-    return bool(is_object) and b'"method"' not in start

@@ -167,7 +167,7 @@ def test_an_answer_to_discover_with_anything_in_any_place_is_read(change: tuple[
 
 async def use_odd(era: str, answers: Json) -> Outcome:
     """A run that calls a tool of a server with these answers."""
-    modes = {era: "", "answers": json.dumps(answers), "tools": json.dumps([PLAIN])}
+    modes = {era: "", "results": json.dumps(answers), "tools": json.dumps([PLAIN])}
     async with (
         HttpServer(lambda: build_answering(lambda _: None, modes)) as served,
         open_bridge({"s": {"url": served.url, "require_approval": "never"}}) as bridge,

@@ -128,7 +128,7 @@ DISCOVER: Mapping[str, Any] = {
 
 
 def answer(method: str, result: Any, era: str) -> list[str]:
-    return [era, f"answers={json.dumps({method: [result]})}"]
+    return [era, f"results={json.dumps({method: [result]})}"]
 
 
 @asynccontextmanager

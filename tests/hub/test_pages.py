@@ -29,7 +29,7 @@ def page(*tools: Any, **fields: Any) -> Json:
 
 def listing(*pages: Any) -> str:
     """The mode of a rogue whose `tools/list` is answered with these pages, the last again and again."""
-    return f"answers={json.dumps({'tools/list': list(pages)})}"
+    return f"results={json.dumps({'tools/list': list(pages)})}"
 
 
 async def list_tools(*modes: str) -> Outcome:
@@ -125,8 +125,6 @@ FAILING: dict[str, Any] = {
     "an invalid cursor": {"error": {"code": -32602, "message": "Invalid cursor"}},
     "an error of the server": {"error": {"code": -32603, "message": "Internal error"}},
     "an error with the code of a closed connection": {"error": {"code": -32000, "message": "try later"}},
-    "no result": None,
-    "a text": "tools",
 }
 
 
@@ -176,6 +174,9 @@ SHAPES: dict[str, tuple[Any, list[str]]] = {
     "false": ({"tools": False}, []),
     "a list with null (cognizant-ai-lab/neuro-san#1341)": ({"tools": [None, tool("one")]}, ["one"]),
     "a list of lists": ({"tools": [[tool("one"), tool("two")]]}, ["one", "two"]),
+    "the list itself": ([tool("one"), tool("two")], ["one", "two"]),
+    "an empty list itself, as PHP writes an object": ([], []),
+    "no result at all": (None, []),
     "_meta is a list": (page("one", _meta=[]), ["one"]),
     "_meta is null": (page("one", _meta=None), ["one"]),
     "no resultType": (page("one"), ["one"]),

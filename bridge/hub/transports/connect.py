@@ -1,10 +1,11 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import anyio
 import httpx2
@@ -12,12 +13,13 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
+from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
+from bridge.hub.results.carried import carry_result
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import LargeMessages
@@ -25,13 +27,13 @@ from bridge.hub.transports.replies import SESSION_GONE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
 from bridge.jsonrpc.pipes import Streams
+from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
 MAX_QUEUED = 1000
-CALL: Final = "tools/call"
 Repair: TypeAlias = Callable[[str, dict[str, Json]], None]
 """Changes a result, in place; it gets the method that the result answers."""
 
@@ -47,8 +49,8 @@ class Connectors:
 class WatchedTransport(AbstractAsyncContextManager[Streams]):
     """A transport for `mcp.Client` that sets `lost` when the stream has ended or the session is gone.
 
-    Every request but a call is passed to `prepare` before it is sent, and every result to `repair`, with the method
-    that it answers, before the SDK reads it; both change what they get in place.
+    Every request but a call is passed to `prepare` before it is sent, and every result but those of calls to `repair`,
+    with the method that it answers, before the SDK reads it; both change what they get in place.
     """
 
     def __init__(
@@ -74,6 +76,11 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._clock = clock
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
+        self._requests = OpenRequests()
+
+    def complain(self) -> str | None:
+        """Say what was wrong with the last reply, if it could not be given to a call."""
+        return self._requests.complaint
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -87,8 +94,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            asking = _Asking(outgoing, self._prepare)
-            yield _Watched(incoming, asking, self._repair, self._lost, self._large_messages), asking
+            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._large_messages)
+            yield watched, _Sent(outgoing, self._requests, self._prepare)
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
         match self._choice.transport:
@@ -180,66 +187,88 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each reply with the id of its request, until the stream has ended or the session is gone.
+
+    The result of a call is carried past the SDK, and any other is changed by `repair`.
+    """
 
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
-        asking: "_Asking",
+        requests: OpenRequests,
         repair: Repair,
         lost: anyio.Event,
         large_messages: LargeMessages | None,
     ) -> None:
         self._inner = inner
-        self._asking = asking
+        self._requests = requests
         self._large_messages = large_messages
         self._repair = repair
         self._lost = lost
         self._is_over = False
+        self._replies: deque[SessionMessage] = deque()
 
     @override
     async def receive(self) -> SessionMessage | Exception:
+        while not self._replies:
+            message = await self._receive()
+            reply = message.message if isinstance(message, SessionMessage) else None
+            if not isinstance(reply, JSONRPCResponse | JSONRPCError):
+                return message
+            for method, answer in self._requests.take(reply):
+                self._prepare(method, answer)
+                self._replies.append(SessionMessage(answer))
+        return self._replies.popleft()
+
+    async def _receive(self) -> SessionMessage | Exception:
         if self._is_over:
             raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._requests.end()
             self._lost.set()
             raise anyio.EndOfStream from None
         if self._large_messages and isinstance(message, SessionMessage):
             message.message = self._large_messages.restore(message.message)
-        reply = message.message if isinstance(message, SessionMessage) else None
-        if isinstance(reply, JSONRPCResponse):
-            self._repair(self._asking.find_method(reply.id), reply.result)
-        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-            self._is_over = True
-            self._lost.set()
         return message
+
+    def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
+        if isinstance(reply, JSONRPCError):
+            if reply.error.code == SESSION_GONE:
+                self._is_over = True
+                self._lost.set()
+        elif method == CALL:
+            carry_result(reply.result)
+        else:
+            self._repair(method, reply.result)
 
     @override
     async def aclose(self) -> None:
         """Do nothing: the transport closes `inner`."""
 
 
-class _Asking(ObjectSendStream[SessionMessage]):
-    """Passes messages on, each request but a call after `prepare`, and remembers what was asked."""
+class _Sent(ObjectSendStream[SessionMessage]):
+    """Passes messages on, each request but a call after `prepare`, and notes the requests among them."""
 
-    def __init__(self, inner: ObjectSendStream[SessionMessage], prepare: Callable[[JSONRPCRequest], None]) -> None:
+    def __init__(
+        self,
+        inner: ObjectSendStream[SessionMessage],
+        requests: OpenRequests,
+        prepare: Callable[[JSONRPCRequest], None],
+    ) -> None:
         self._inner = inner
+        self._requests = requests
         self._prepare = prepare
-        self._methods: dict[str, str] = {}
 
     @override
     async def send(self, item: SessionMessage) -> None:
-        request = item.message
-        if isinstance(request, JSONRPCRequest) and request.method != CALL:
-            self._methods[str(request.id)] = request.method
-            self._prepare(request)
+        message = item.message
+        if isinstance(message, JSONRPCRequest) and message.method != CALL:
+            self._prepare(message)
+        await self._requests.wait_turn(message)
+        self._requests.note_sent(message)
         await self._inner.send(item)
-
-    def find_method(self, id: RequestId) -> str:
-        """Find the method that a reply with this id answers; each is found once. What is not known is a call."""
-        return self._methods.pop(str(id), CALL) if self._methods else CALL
 
     @override
     async def aclose(self) -> None:
