@@ -4,6 +4,8 @@ The SDK (mcp 2.3) rejects a whole list over one tool with a part of the wrong ty
 is said in notes, which `tools NAME` shows.
 """
 
+from typing import TypeGuard
+
 from mcp import types
 from pydantic import ValidationError
 
@@ -32,7 +34,7 @@ def list_definitions(tools: Json) -> list[Json]:
             return []
 
 
-def is_sound(tool: Json) -> bool:
+def is_sound(tool: Json) -> TypeGuard[JsonObject]:
     """Tell whether the SDK accepts a definition, in every revision."""
     if not (isinstance(tool, dict) and is_root(tool.get("inputSchema"))):
         return False

@@ -8,6 +8,7 @@ from mcp import Client, MCPError, types
 from mcp.client.session import IncomingMessage
 from mcp_types import METHOD_NOT_FOUND
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from bridge.clock import Clock
 from bridge.hub.failures import describe
@@ -97,7 +98,13 @@ class Listing:
         return None
 
     async def _fetch(self, client: Client, cursor: str | None) -> types.ListToolsResult:
-        page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+        try:
+            page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+        except (ValueError, RecursionError) as error:  # the SDK cannot read what is nested too deeply
+            if self._pages.cuts_levels or isinstance(error, ValidationError):
+                raise
+            self._pages.cuts_levels = True
+            return await self._fetch(client, cursor)
         if is_mended(page):
             logger.warning("%s: in its list of tools, %s", self._key, MENDED_WORDS)
         return page

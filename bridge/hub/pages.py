@@ -1,10 +1,12 @@
 """One listing of a server's tools in progress: its pages, mended before the SDK reads them, and merged."""
 
+from typing import cast
+
 from mcp import types
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.hub.definitions import is_sound, list_definitions, mend_definition
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, cut_levels, decode, encode, write
 from bridge.jsonrpc.messages import BARE
 
 MAX_PAGES = 50
@@ -22,23 +24,28 @@ class Pages:
         self.count = 0
         self.is_whole = True
         """False if a page behind this could not be read."""
-        self._places = 0
-        self._given: list[Json] = []
+        self.cuts_levels = False
+        """True once the SDK could not read a page that is nested too deeply: what is too deep is cut from then on."""
+        self._places = self._listed = 0
+        self._given: list[JsonObject] = []
         self._cursors: dict[str, Json] = {}
         self._seen = set[str]()
 
     def repair(self, result: JsonObject) -> None:
         """Change a page, in place, to what the SDK accepts: it rejects the whole page over one odd part."""
+        if self.cuts_levels:
+            result |= cast("JsonObject", decode(cut_levels(write(result))))
         _complete(result)
         self._keep_cursor(result)
+        definitions = list_definitions(result.get("tools", result.pop(BARE, None)))
         self._given = []
-        for tool in list_definitions(result.get("tools", result.pop(BARE, None))):
-            self._places += 1
+        for place, tool in enumerate(definitions, self._places + 1):
             try:
-                self._given.append(tool if is_sound(tool) else self._mend(tool))
+                self._given.append(self._mend(tool))
             except ValueError as error:
-                self.skipped[f"tool {self._places} of its list"] = str(error)
-        result["tools"] = self._given
+                self.skipped[f"tool {place} of its list"] = str(error)
+        result["tools"] = list[Json](self._given)
+        self._listed = len(definitions)
 
     def prepare(self, params: JsonObject) -> None:
         """Put the cursor into a request as the server gave it, if it was no text."""
@@ -48,6 +55,7 @@ class Pages:
     def add(self, page: types.ListToolsResult, era: str) -> str | None:
         """Add a page; return the cursor of the next one."""
         self.count += 1
+        self._places += self._listed
         for tool in page.tools:
             known = self.tools.setdefault(tool.name, tool)
             if known is not tool and known != tool:
@@ -66,6 +74,8 @@ class Pages:
         self.skipped[f"every page after {self.count}"] = reason
 
     def _mend(self, tool: Json) -> JsonObject:
+        if is_sound(tool):
+            return tool
         mended, notes = mend_definition(tool)
         if notes:
             self.notes.setdefault(str(mended["name"]), tuple(notes))
@@ -101,7 +111,7 @@ class Pages:
 
         kept = {tool.name for tool in page.tools}
         for tool in self._given:
-            if isinstance(tool, dict) and (name := str(tool["name"])) not in kept:
+            if (name := str(tool["name"])) not in kept:
                 self.skipped[name] = find_invalid_x_mcp_header(tool["inputSchema"]) or "the SDK refuses it"
 
 

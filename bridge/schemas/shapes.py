@@ -10,6 +10,17 @@ from bridge.schemas.refs import AddNote
 from bridge.schemas.walk import HOLDERS
 
 TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
+OTHER_WORDS = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "double": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+    "map": "object",
+}
+"""Types as programming languages call them."""
 WRAPPERS = ("json", "schema", "jsonSchema", "json_schema", "parameters", "inputSchema", "input_schema")
 """Names under which a whole schema stands alone, as in the APIs of models."""
 _ABOUT = ("title", "description", "$schema")
@@ -30,6 +41,12 @@ def is_root(schema: Json) -> bool:
         and isinstance(required, list)
         and _hold(required, (str,))
     )
+
+
+def read_type(word: str) -> str | None:
+    """Return the type that a word means, in any case."""
+    word = word.strip().lower()
+    return word if word in TYPES else OTHER_WORDS.get(word)
 
 
 def shape_root(schema: Json, add_note: AddNote) -> JsonObject:
@@ -121,7 +138,7 @@ def _shape_type(root: JsonObject, add_note: AddNote) -> None:
     if said == "object":
         return
     add_note(f'its type, {_quote(said)}, is read as "object": arguments are always one')
-    is_other = isinstance(said, str) and said.strip().lower() in TYPES and said.strip().lower() != "object"
+    is_other = isinstance(said, str) and read_type(said) not in (None, "object")
     if is_other and not isinstance(root.get("properties"), dict):
         for keyword in root.keys() - {"type", *_ABOUT}:
             del root[keyword]
@@ -156,8 +173,8 @@ def _shape_argument(said: Json) -> Json:
     match said:
         case dict() | bool():
             return said
-        case str() if said in TYPES:
-            return {"type": said}
+        case str() if kind := read_type(said):
+            return {"type": kind}
         case str():
             return {"description": said}
         case [*kinds] if kinds and all(kind in TYPES for kind in kinds):

@@ -176,7 +176,8 @@ def build_answering(
         if "id" not in message or "method" not in message:
             return Response(status_code=202)
         found = found or server.answer(message["method"], message.get("params") or {}, message) or {}
-        return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
+        text = json.dumps({"jsonrpc": "2.0", "id": message["id"], **found})
+        return Response(text, media_type="application/json")
 
     return Starlette(routes=[Route("/mcp", reply, methods=["POST"])])
 

@@ -217,3 +217,16 @@ async def test_what_cannot_be_called_is_left_out_by_name(era: str) -> None:
     assert outcome.notices == [
         f"s: tool {number} of its list is left out: {reason}" for number, (_, reason) in enumerate(LEFT_OUT.values(), 6)
     ]
+
+
+@pytest.mark.parametrize(("wire", "era"), [("stdio", "legacy"), ("stdio", "modern"), ("http", "modern")])
+@pytest.mark.parametrize("levels", [60, 150, 400])
+async def test_a_tool_that_is_nested_too_deeply_costs_itself_at_most(levels: int, wire: str, era: str) -> None:
+    nested: Json = {"type": "object"}
+    for _ in range(levels):
+        nested = {"type": "object", "properties": {"a": nested}}
+    deep = [{"name": "deep", "inputSchema": nested}, {"name": "by_meta", "_meta": nested, **schema()}]
+    async with serve_rogue(wire, era, f"tools={json.dumps(deep)}") as entry, open_bridge({"s": entry}) as bridge:
+        outcome = await bridge.use()
+    assert {"s__echo", "s__by_meta"} <= set(outcome.offered)
+    assert "s__deep" in outcome.offered or "nested more than 100 levels deep" in str(outcome.notices)
