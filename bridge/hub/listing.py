@@ -11,7 +11,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from bridge.clock import Clock
-from bridge.hub.toolless import NO_ANSWER_S, announces_tools, describe_toolless, has_no_tools
+from bridge.hub.toolless import NO_ANSWER_S, describe_toolless, has_no_tools, may_have_tools
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Listing:
     async def read(self, client: Client) -> None:
         """List the tools on a new connection; a server that has none lists none."""
         try:
-            if announces_tools(client.server_capabilities):
+            if may_have_tools(client.server_capabilities):
                 await self._read_pages(client)
             else:
                 with self._clock.scope(self._clock.now() + NO_ANSWER_S) as patience:

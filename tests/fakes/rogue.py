@@ -33,7 +33,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     flood_at_end        at the end of stdin: writes to stdout until it is killed
     slow_end            ends 0.3 s after its stdin
     stops_reading       reads nothing more behind the first call that it has answered
-    no_tools=CODE:WORDS announces prompts and resources alone, and refuses `tools/list` so; without CODE it never answers
+    no_tools=CODE:WORDS announces prompts and resources alone, and refuses `tools/list` so; without them it is silent
     tools_come=PORT     has no tools until `servers.Gate` opens, and says then that they have changed
     grandchild          starts a child that holds its stdout open and never ends
     list_changed        tool `grow`: adds a tool `grown_N` and notifies

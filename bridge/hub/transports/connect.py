@@ -68,6 +68,12 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._clock = clock
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
+        self._client: GuardedClient | None = None
+
+    @property
+    def refused_with(self) -> int | None:
+        """The HTTP status of the last refusal, if there was one."""
+        return self._client.refused_with if self._client else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -130,7 +136,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         auth: httpx2.Auth | None = None,
     ) -> GuardedClient:
         assert self._server.url
-        return GuardedClient(
+        self._client = GuardedClient(
             limit=self._limit,
             clock=self._clock,
             on_end=self._lost.set,
@@ -143,6 +149,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )
+        return self._client
 
 
 class _Sender(Protocol):
