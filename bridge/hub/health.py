@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 State = Literal["starting", "late", "ready", "backing off", "failed", "quarantined"]
-Trigger = Literal["overdue", "opened", "lost", "refused"]
+Trigger = Literal["overdue", "opened", "lost", "refused", "flooded"]
 
 TRANSITIONS: Mapping[Trigger, Mapping[State, State]] = {
     # not ready within its connect timeout: it may still become ready, but runs no longer wait for it
@@ -16,6 +16,8 @@ TRANSITIONS: Mapping[Trigger, Mapping[State, State]] = {
     "lost": {"ready": "backing off"},
     # an attempt to connect failed
     "refused": dict.fromkeys(("starting", "late", "backing off", "failed"), "failed"),
+    # it sent more than can be answered
+    "flooded": dict.fromkeys(("starting", "late", "ready", "backing off", "failed", "quarantined"), "quarantined"),
 }
 """The state that each trigger leads to from each state; a pair that is not listed changes nothing.
 
@@ -63,7 +65,7 @@ class Health:
             self._note_failure(trigger, now)
             self._longest_pause_s = longest_pause_s
         state = TRANSITIONS[trigger].get(self.state)
-        if trigger in ("lost", "refused") and self._must_quarantine(now):
+        if trigger == "flooded" or (trigger in ("lost", "refused") and self._must_quarantine(now)):
             state, reason = "quarantined", self._explain_quarantine(reason)
             self._is_on_trial = True
         if state:
@@ -106,4 +108,5 @@ class Health:
         again = (
             f"at growing pauses of up to {self._longest_pause_s / 60:g} min" if is_growing else f"every {PROBE_S:g} s"
         )
-        return f"it failed {self._failed_in_row} times, the last time: {reason}; it is tried again {again}"
+        often = f"it failed {self._failed_in_row} times, the last time: " if self._failed_in_row > 1 else ""
+        return f"{often}{reason}; it is tried again {again}"

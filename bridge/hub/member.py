@@ -14,7 +14,7 @@ from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed, describe, flatten
 from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
-from bridge.hub.outlook import LATER_S, judge
+from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
 from bridge.hub.results.parts import mend_content
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
@@ -124,9 +124,11 @@ class Member:
             while True:
                 try:
                     await self._connect_once()
-                    self._note("lost", self._explain_loss(), LATER_S)
+                    self._note_loss()
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
-                    if self._try_next_choice(error):
+                    if self._has_flooded():
+                        self._note_loss()
+                    elif self._try_next_choice(error):
                         continue
                 finally:
                     if self._was_lost:
@@ -259,6 +261,15 @@ class Member:
         self._complaints.clear()
         self._outlooks.clear()
         return False
+
+    def _has_flooded(self) -> bool:
+        return self._transport is not None and self._transport.flood is not None
+
+    def _note_loss(self) -> None:
+        if self._transport and self._transport.flood:
+            self._note("flooded", self._transport.flood, MENDED_FIRST_S)
+        else:
+            self._note("lost", self._explain_loss(), LATER_S)
 
     def _explain_loss(self) -> str:
         return self._process.explain_end() if self._process else "the connection was lost"
