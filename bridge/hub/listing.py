@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from bridge.clock import Clock
 from bridge.hub.failures import describe
 from bridge.hub.pages import Pages
-from bridge.hub.toolless import NO_ANSWER_S, announces_tools, describe_toolless, has_no_tools
+from bridge.hub.settling import Settling
+from bridge.hub.toolless import NO_ANSWER_S, describe_toolless, has_no_tools, may_have_tools
 from bridge.json_text import JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 
@@ -21,10 +22,9 @@ logger = logging.getLogger(__name__)
 
 PAGE_S = 30.0
 """How long each page after the first may take."""
-SETTLE_CHANGES_S = 0.2
-"""How long to wait after a change before listing again, so that a storm of changes costs one listing."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 2.0, 60.0
-"""Bounds of the pause between two attempts to subscribe to changes."""
+"""Bounds of the pause between two attempts to subscribe to changes; a subscription that lasts for the last one is a
+good one."""
 
 
 class Listing:
@@ -45,11 +45,12 @@ class Listing:
         self._on_change = on_change
         self._pages = Pages()
         self._changed = anyio.Event()
+        self._settling = Settling(clock)
 
     async def read(self, client: Client) -> None:
         """List the tools on a new connection; a server that has none lists none."""
         try:
-            if announces_tools(client.server_capabilities):
+            if may_have_tools(client.server_capabilities):
                 self._take(await self._list(client))
             else:
                 with self._clock.scope(self._clock.now() + NO_ANSWER_S) as patience:
@@ -121,23 +122,26 @@ class Listing:
                 tasks.start_soon(self._subscribe, client)
             while True:
                 await self._changed.wait()
-                await self._clock.sleep(SETTLE_CHANGES_S)
+                await self._settling.wait()
                 self._changed = anyio.Event()
                 await self._read_again(client)
+                self._settling.note_listed()
 
     async def _subscribe(self, client: Client) -> None:
         """Note changes that are announced on a subscription, as in the modern era; renew it when it is lost."""
         pause = FIRST_PAUSE_S
         while True:
+            began = self._clock.now()
             try:
                 async with client.listen(tools_list_changed=True) as changes:
-                    pause = FIRST_PAUSE_S
                     async for _ in changes:
                         self._changed.set()
             except Exception as error:  # noqa: BLE001 - boundary: however a server ends it, calls go on without it
                 logger.debug("%s: the subscription to changed tools ended: %s", self._key, error)
                 if isinstance(error, MCPError) and error.code == METHOD_NOT_FOUND:
                     return
+            if self._clock.now() - began >= LAST_PAUSE_S:
+                pause = FIRST_PAUSE_S
             await self._clock.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)
             self._changed.set()  # changes in the meantime were not announced

@@ -35,7 +35,9 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     flood_at_end        at the end of stdin: writes to stdout until it is killed
     slow_end            ends 0.3 s after its stdin
     stops_reading       reads nothing more behind the first call that it has answered
-    no_tools=CODE:WORDS announces prompts and resources alone, and refuses `tools/list` so; without CODE it never answers
+    floods=METHOD       behind its list of tools, sends requests or notifications of METHOD without end, and reads no
+                        more; `noise`: lines that are no messages; `noise:N`: N of them, and then it serves on
+    no_tools=CODE:WORDS announces prompts and resources alone, and refuses `tools/list` so; without them it is silent
     tools_come=PORT     has no tools until `servers.Gate` opens, and says then that they have changed
     grandchild          starts a child that holds its stdout open and never ends
     list_changed        tool `grow`: adds a tool `grown_N` and notifies
@@ -92,6 +94,8 @@ class Rogue:
                 self.receive(json.loads(line))
             if "stops_reading" in self.modes and b'"tools/call"' in line:
                 sleep_on()
+            if "floods" in self.modes and b'"tools/list"' in line:
+                flood(self, self.modes["floods"])
 
     def receive(self, message: "Json") -> None:
         method, params = message.get("method"), message.get("params") or {}
@@ -420,6 +424,33 @@ def sleep_on() -> None:
 
     while True:
         signal.pause()
+
+
+QUESTION = {"message": "Are you there?", "requestedSchema": {"type": "object", "properties": {}}}
+FLOODS: "dict[str, Json]" = {
+    "elicitation/create": QUESTION,
+    "sampling/createMessage": {"messages": [], "maxTokens": 5},
+    "notifications/message": {"level": "info", "data": "x" * 200},
+    "notifications/progress": {"progressToken": 1, "progress": 1},
+}
+
+
+def flood(rogue: Rogue, method: str) -> None:
+    number, limit = 0, int(method.partition(":")[2] or 0)
+    while number < limit:
+        number += 1
+        rogue.write(b"INFO listening on port %d" % number)
+    if limit:
+        return
+    while True:
+        number += 1
+        message = {"jsonrpc": "2.0", "method": method, "params": FLOODS.get(method, {})}
+        if method == "noise":
+            rogue.write(b"INFO listening on port %d" % number)
+        elif method.startswith("notifications/"):
+            rogue.send(message)
+        else:
+            rogue.send(message | {"id": number})
 
 
 def end(rogue: Rogue) -> None:

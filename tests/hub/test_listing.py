@@ -1,6 +1,9 @@
 """What a server lists, page by page and again after changes; a bad tool costs itself alone."""
 
+import itertools
 import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,12 @@ import anyio
 import anyio.lowlevel
 import pytest
 from mcp import types
+from mcp.server import Server
 from mcp.server.mcpserver import MCPServer
 
+from bridge.hub.settling import LAST_SETTLE_S, SETTLE_CHANGES_S
 from tests.fakes.bridges import open_bridge, open_without_host
-from tests.fakes.clock import until
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.http import HttpServer, build_altered
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
@@ -122,3 +127,81 @@ async def test_changed_tools_are_seen_by_the_next_run_and_told_to_the_host(era: 
     assert second.outputs == ["(no output)"]
     assert [name for name in second.offered if name not in first.offered] == ["shop__grown_1", "shop__grown_2"]
     assert log.read_text(encoding="utf-8").count('"tools/list"') == 2  # one at the start, one for both changes
+
+
+class Restless:
+    """A server whose tools the test decides, list by list. `asked` counts them; `listed` is called with each."""
+
+    def __init__(self, lists: Iterator[list[str]]) -> None:
+        self._lists = lists
+        self.asked = 0
+        self.listed = anyio.lowlevel.checkpoint
+        self.server = Server[dict[str, object]]("restless", on_list_tools=self._list)
+
+    async def _list(self, *_: object) -> types.ListToolsResult:
+        self.asked += 1
+        await self.listed()
+        names = next(self._lists)
+        return types.ListToolsResult(tools=[types.Tool(name=name, input_schema={"type": "object"}) for name in names])
+
+
+CHANGED = types.ToolListChangedNotification(method="notifications/tools/list_changed")
+STORMS: dict[str, tuple[list[list[str]], float, int]] = {
+    "after every list, and nothing changes (microsoft/aspire#14375)": ([["a"]], 0, 1),
+    "three a second, and nothing changes (browseros-ai/BrowserOS#1005)": ([["a"]], 0.3, 1),
+    "tools that come and go with every list": ([["a"], ["a", "b"]], 0, 35),
+    "tools that come and go every five seconds": ([["a"], ["a", "b"]], 5, 35),
+}
+
+
+@pytest.mark.external
+@pytest.mark.parametrize(("lists", "pause_s", "told_at_most"), STORMS.values(), ids=STORMS)
+async def test_a_storm_of_changes_costs_a_listing_a_minute(
+    lists: list[list[str]], pause_s: float, told_at_most: int
+) -> None:
+    clock, told = VirtualClock(), list[object]()
+    server = Restless(itertools.cycle(lists))
+
+    async def hear(message: object) -> None:
+        if isinstance(message, types.ToolListChangedNotification):
+            told.append(message)
+            await bridge.client.list_tools(cache_mode="bypass")
+
+    async with (
+        open_bridge({"shop": server.server}, clock=clock, mode="legacy", hear=hear) as bridge,
+        anyio.create_task_group() as tasks,
+    ):
+        await bridge.use()
+        await bridge.client.list_tools(cache_mode="bypass")
+        tasks.start_soon(bridge.server.tell_changes)
+        change = partial(bridge.member("shop").listing.handle_notification, CHANGED)
+        began = server.asked
+
+        async def storm() -> None:
+            while True:
+                await change()
+                await clock.sleep(pause_s)
+
+        if pause_s:
+            tasks.start_soon(storm)
+        else:
+            server.listed = change
+            await change()
+        await clock.advance(1200)
+        tasks.cancel_scope.cancel()
+    assert 20 <= server.asked - began <= 35
+    assert len(told) <= told_at_most
+
+
+async def test_a_change_after_a_quiet_minute_is_seen_at_once() -> None:
+    clock, names = VirtualClock(), ["a"]
+    server = Restless(itertools.repeat(names))
+    async with open_bridge({"shop": server.server}, clock=clock) as bridge:
+        await bridge.use()
+        listing = bridge.member("shop").listing
+        for number in range(12):
+            names.append(f"grown_{number}")
+            await listing.handle_notification(CHANGED)
+            await clock.advance(SETTLE_CHANGES_S)
+            assert len(listing.tools) == len(names)
+            await clock.advance(LAST_SETTLE_S if number > 1 else 1)

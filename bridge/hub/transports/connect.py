@@ -26,6 +26,8 @@ from bridge.hub.transports.large_messages import LargeMessages
 from bridge.hub.transports.replies import SESSION_GONE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
+from bridge.jsonrpc.backlog import Backlog, Flooded
+from bridge.jsonrpc.messages import write_message
 from bridge.jsonrpc.pipes import Streams
 from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
@@ -66,6 +68,9 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         clock: Clock,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
+        self.flood: str | None = None
+        """Why the server was given up, if it sent more than can be answered."""
+        self._backlog = Backlog(is_bounded=True)
         self._server = server
         self._choice = choice
         self._process = process
@@ -77,10 +82,16 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
         self._requests = OpenRequests()
+        self._client: GuardedClient | None = None
 
     def complain(self) -> str | None:
         """Say what was wrong with the last reply, if it could not be given to a call."""
         return self._requests.complaint
+
+    @property
+    def refused_with(self) -> int | None:
+        """The HTTP status of the last refusal, if there was one."""
+        return self._client.refused_with if self._client else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -94,14 +105,20 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._large_messages)
+            backlog = None if self._process else self._backlog  # the pipes have their own
+            flood = (backlog, self._note_flood)
+            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._large_messages, *flood)
             yield watched, _Sent(outgoing, self._requests, self._prepare)
+
+    def _note_flood(self, reason: str) -> None:
+        self.flood = reason
+        self._lost.set()
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
         match self._choice.transport:
             case "stdio":
                 assert self._process
-                return self._process.connect(limit=self._limit, on_end=self._lost.set)
+                return self._process.connect(limit=self._limit, on_end=self._lost.set, on_flood=self._note_flood)
             case "http":
                 return self._open_http()
             case "sse":
@@ -116,7 +133,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
                     streamable_http_client(
                         self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
                     ) as (incoming, outgoing),
-                    _queue(outgoing) as to_queue,
+                    _queue(outgoing, self._backlog) as to_queue,
                 ):
                     yield incoming, to_queue  # type: ignore[misc]
             finally:
@@ -132,7 +149,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
                 sse_read_timeout=READ_TIMEOUT_S,
                 httpx_client_factory=self._build_client,
             ) as (incoming, outgoing),
-            _queue(outgoing) as to_queue,
+            _queue(outgoing, self._backlog) as to_queue,
         ):
             yield incoming, to_queue  # type: ignore[misc]
 
@@ -143,7 +160,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         auth: httpx2.Auth | None = None,
     ) -> GuardedClient:
         assert self._server.url
-        return GuardedClient(
+        self._client = GuardedClient(
             limit=self._limit,
             clock=self._clock,
             on_end=self._lost.set,
@@ -156,6 +173,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )
+        return self._client
 
 
 class _Sender(Protocol):
@@ -163,7 +181,7 @@ class _Sender(Protocol):
 
 
 @asynccontextmanager
-async def _queue(outgoing: _Sender) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
+async def _queue(outgoing: _Sender, backlog: Backlog) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
     """Put a queue in front of `outgoing` that accepts messages at once.
 
     The SDK's HTTP transports send notifications one after the other (the SSE transport: all messages), and a cancelled
@@ -172,18 +190,20 @@ async def _queue(outgoing: _Sender) -> AsyncIterator[ObjectSendStream[SessionMes
     to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_queue, queue:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_send_on, queue, outgoing)
+            tasks.start_soon(_send_on, queue, outgoing, backlog)
             try:
                 yield to_queue
             finally:
                 tasks.cancel_scope.cancel()
 
 
-async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender) -> None:
+async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender, backlog: Backlog) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with queue:
             async for message in queue:
                 await outgoing.send(message)
+                if isinstance(message.message, JSONRPCResponse | JSONRPCError):
+                    backlog.settle(message.message.id)
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
@@ -199,7 +219,11 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         repair: Repair,
         lost: anyio.Event,
         large_messages: LargeMessages | None,
+        backlog: Backlog | None,
+        on_flood: Callable[[str], None],
     ) -> None:
+        self._backlog = backlog
+        self._on_flood = on_flood
         self._inner = inner
         self._requests = requests
         self._large_messages = large_messages
@@ -231,6 +255,9 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             raise anyio.EndOfStream from None
         if self._large_messages and isinstance(message, SessionMessage):
             message.message = self._large_messages.restore(message.message)
+        reply = message.message if isinstance(message, SessionMessage) else None
+        if isinstance(reply, JSONRPCRequest) and self._backlog:
+            self._note_request(reply, self._backlog)
         return message
 
     def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
@@ -242,6 +269,13 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             carry_result(reply.result)
         else:
             self._repair(method, reply.result)
+
+    def _note_request(self, request: JSONRPCRequest, backlog: Backlog) -> None:
+        try:
+            backlog.add(request.id, len(write_message(request)))
+        except Flooded as flood:
+            self._is_over = True
+            self._on_flood(str(flood))
 
     @override
     async def aclose(self) -> None:
