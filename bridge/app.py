@@ -77,11 +77,13 @@ class Bridge(anyio.AsyncContextManagerMixin):
             in_process=_build_builtin(config) | dict(in_process or {}),
             children=children,
             connectors=connectors,
-            on_change=self.server.note_change,
+            on_change=self._note_change,
         )
         self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""
         self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s)
+        self._shown = set[str]()
+        """The descriptions that a host may have."""
         self._tasks: TaskGroup | None = None
         self._admission = self._build_admission(self.upstream) if self.upstream else None
 
@@ -105,6 +107,18 @@ class Bridge(anyio.AsyncContextManagerMixin):
     def describe(self) -> str:
         """Describe `respond`: the model it asks and the tools this can use, so that a host's model knows when to call
         it."""
+        described = self._describe()
+        self._shown.add(described)
+        return described
+
+    def _note_change(self) -> None:
+        """Have the hosts told if what one of them may have been shown has changed: most changes are not seen there."""
+        described = self._describe()
+        if self._shown != {described}:
+            self._shown = {described}
+            self.server.note_change()
+
+    def _describe(self) -> str:
         if self.upstream is None:
             return f"Ask another model. {NO_UPSTREAM}"
         model = self.upstream.config.model or "a model behind the Responses API (name it in `model`)"
@@ -221,4 +235,6 @@ def choose_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
 def _describe_member(member: Member) -> str:
     if member.key == BUILTIN:
         return ", ".join(tool.name for tool in member.tools) or "built-in tools"
-    return f"{member.key} ({len(member.tools)} tools)" if member.tools else f"{member.key} ({member.state})"
+    if member.tools:
+        return f"{member.key} ({len(member.tools)} tools)"
+    return f"{member.key} ({'no tools' if member.state == 'ready' else member.state})"

@@ -89,7 +89,8 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     if member.state != "ready":
         said = member.stderr_tail()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
-    findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
+    count = member.listing.note or f"{len(member.tools)} tools"
+    findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
     for tool in hub.snapshot().left_out:
         if tool.server == member.key:
             words = f"{tool.tool} is left out: {tool.reason}"

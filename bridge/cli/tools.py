@@ -64,7 +64,8 @@ def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
             tools.append(_leave_out(member, tool.name, catalogue))
     for name, reason in member.listing.skipped.items():
         tools.append(_tool(None, name, 0, "left out", reason))
-    return {"name": member.key, "state": member.state, "reason": member.reason, "era": member.era, "tools": tools}
+    reason = member.reason or member.listing.note
+    return {"name": member.key, "state": member.state, "reason": reason, "era": member.era, "tools": tools}
 
 
 def _leave_out(member: Member, name: str, catalogue: Catalogue) -> JsonObject:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 State = Literal["starting", "late", "ready", "backing off", "failed", "quarantined"]
-Trigger = Literal["overdue", "opened", "lost", "refused"]
+Trigger = Literal["overdue", "opened", "lost", "refused", "flooded"]
 
 TRANSITIONS: Mapping[Trigger, Mapping[State, State]] = {
     # not ready within its connect timeout: it may still become ready, but runs no longer wait for it
@@ -16,6 +16,8 @@ TRANSITIONS: Mapping[Trigger, Mapping[State, State]] = {
     "lost": {"ready": "backing off"},
     # an attempt to connect failed
     "refused": dict.fromkeys(("starting", "late", "backing off", "failed"), "failed"),
+    # it sent more than can be answered
+    "flooded": dict.fromkeys(("starting", "late", "ready", "backing off", "failed", "quarantined"), "quarantined"),
 }
 """The state that each trigger leads to from each state; a pair that is not listed changes nothing.
 
@@ -24,11 +26,14 @@ a failed attempt out of quarantine.
 """
 
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.25, 30.0
+"""Bounds of the pause between two attempts, which doubles; a failure may come with another upper bound."""
 BREAKER_FAILURES, BREAKER_WINDOW_S = 5, 60.0
 PROBE_S = 30.0
-"""Pause before the next attempt to connect a quarantined server."""
+"""The shortest pause before the next attempt to connect a quarantined server."""
 STABLE_S = 10.0
 """A connection that lasted longer counts as a success, even without a call."""
+LOSSES, LOSSES_WINDOW_S = 5, 300.0
+"""From so many losses within so many seconds on, each is a failure, however long the connection lasted."""
 
 
 class Health:
@@ -38,43 +43,70 @@ class Health:
         self.state: State = "starting"
         self.reason: str | None = None
         self._failures: deque[float] = deque(maxlen=BREAKER_FAILURES)
+        self._losses: deque[float] = deque(maxlen=LOSSES)
+        self._longest_pause_s = LAST_BACKOFF_S
+        self._last_failure: str | None = None
         self._failed_in_row = 0
         self._is_on_trial = False
         self._opened = 0.0
 
-    def note(self, trigger: Trigger, now: float, reason: str | None = None) -> bool:
-        """Apply a trigger; return True if the state or the reason has changed."""
-        before = self.state, self.reason
+    def note(
+        self, trigger: Trigger, now: float, reason: str | None = None, *, longest_pause_s: float = LAST_BACKOFF_S
+    ) -> bool:
+        """Apply a trigger; return True if the state or the reason has changed. How often it failed is no news.
+
+        `longest_pause_s`: how long the pauses may become after this failure.
+        """
+        before = self.state, self._last_failure
+        failure = reason
         if trigger == "opened":
             self._opened = now
-        elif trigger == "lost" and now - self._opened > STABLE_S:
-            self.note_success()
-        elif trigger in ("lost", "refused"):
-            self._failures.append(now)
-            self._failed_in_row += 1
+        elif trigger != "overdue":
+            self._note_failure(trigger, now)
+            self._longest_pause_s = longest_pause_s
         state = TRANSITIONS[trigger].get(self.state)
-        if trigger in ("lost", "refused") and self._must_quarantine(now):
+        if trigger == "flooded" or (trigger in ("lost", "refused") and self._must_quarantine(now)):
             state, reason = "quarantined", self._explain_quarantine(reason)
             self._is_on_trial = True
         if state:
-            self.state, self.reason = state, reason
-        return (self.state, self.reason) != before
+            self.state, self.reason, self._last_failure = state, reason, failure
+        return (self.state, self._last_failure) != before
+
+    def _note_failure(self, trigger: Trigger, now: float) -> None:
+        if trigger == "lost" and now - self._opened > STABLE_S and not self._is_lost_often(now):
+            self._forget_failures()
+        else:
+            self._failures.append(now)
+            self._failed_in_row += 1
+
+    def _is_lost_often(self, now: float) -> bool:
+        self._losses.append(now)
+        return len(self._losses) == LOSSES and now - self._losses[0] <= LOSSES_WINDOW_S
 
     def note_success(self) -> None:
-        """Forget earlier failures: a call was answered, or the connection has lasted."""
+        """Forget earlier failures: a call was answered."""
+        self._losses.clear()
+        self._forget_failures()
+
+    def _forget_failures(self) -> None:
         self._failures.clear()
         self._failed_in_row, self._is_on_trial = 0, False
 
     @property
     def pause_s(self) -> float:
         """Seconds until the next attempt to connect."""
-        if self.state == "quarantined":
-            return PROBE_S
-        return min(FIRST_BACKOFF_S * 2 ** (self._failed_in_row - 1), LAST_BACKOFF_S) if self._failed_in_row else 0.0
+        doublings = min(self._failed_in_row - 1, 20)
+        pause = min(FIRST_BACKOFF_S * 2**doublings, self._longest_pause_s) if self._failed_in_row else 0.0
+        return max(pause, PROBE_S) if self.state == "quarantined" else pause
 
     def _must_quarantine(self, now: float) -> bool:
         is_full = len(self._failures) == BREAKER_FAILURES and now - self._failures[0] <= BREAKER_WINDOW_S
         return is_full or self._is_on_trial
 
     def _explain_quarantine(self, reason: str | None) -> str:
-        return f"it failed {self._failed_in_row} times, the last time: {reason}; it is tried again every {PROBE_S:g} s"
+        is_growing = self._longest_pause_s > PROBE_S
+        again = (
+            f"at growing pauses of up to {self._longest_pause_s / 60:g} min" if is_growing else f"every {PROBE_S:g} s"
+        )
+        often = f"it failed {self._failed_in_row} times, the last time: " if self._failed_in_row > 1 else ""
+        return f"{often}{reason}; it is tried again {again}"

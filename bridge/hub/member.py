@@ -6,15 +6,17 @@ from functools import partial
 
 import anyio
 from mcp import Client, MCPError, types
+from mcp_types import JSONRPCRequest
 
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed, describe, flatten
-from bridge.hub.health import Health, State, Trigger
+from bridge.hub.handshake import mend_handshake
+from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
-from bridge.hub.results.parts import mend_content
+from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
@@ -75,6 +77,8 @@ class Member:
         self._was_lost = False
         self._choices = Choices(server)
         self._complaints: list[str] = []
+        self._outlooks: list[float] = []
+        self._transport: WatchedTransport | None = None
         self._requests = ServerRequests(self.key, clock, redact)
         self._calls = CallSender(
             server,
@@ -121,9 +125,11 @@ class Member:
             while True:
                 try:
                     await self._connect_once()
-                    self._note("lost", self._explain_loss())
+                    self._note_loss()
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
-                    if self._try_next_choice(error):
+                    if self._has_flooded():
+                        self._note_loss()
+                    elif self._try_next_choice(error):
                         continue
                 finally:
                     if self._was_lost:
@@ -168,7 +174,9 @@ class Member:
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
-                    self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
+                    if lost.is_set() and not self.listing.is_whole:
+                        raise ConnectionError("the connection was lost")
+                    self._open(_link(client, lost, target))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
@@ -193,25 +201,38 @@ class Member:
         is_child = choice.transport == "stdio"
         self._process = self._connectors.start(self.server, self._environ, self._child) if is_child else None
         self._child = None
-        return WatchedTransport(
+        self._transport = WatchedTransport(
             self.server,
             choice,
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
+            prepare=self._prepare,
             repair=self._repair,
             clock=self._clock,
             transport=self._connectors.transport,
         )
+        return self._transport
 
-    def _repair(self, result: dict[str, Json]) -> None:
-        self.listing.repair(result)
-        mend_content(result)
+    def _prepare(self, request: JSONRPCRequest) -> None:
+        """Put into a request what the SDK (mcp 2.3) cannot: an older revision, a cursor that is no text."""
+        revision = self._choices.current.revision
+        if request.method == "initialize" and request.params is not None and revision:
+            request.params["protocolVersion"] = revision
+        elif request.method == "tools/list":
+            self.listing.prepare(request.params)
+
+    def _repair(self, method: str, result: dict[str, Json]) -> None:
+        if method == "tools/list":
+            self.listing.repair(result)
+        elif odd := mend_handshake(method, result, self._choices.current.revision):
+            logger.info("%s: its answer to %s is read all the same: %s", self.key, method, "; ".join(odd))
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
         self._choices.remember(link.client.protocol_version)
         self._complaints.clear()
+        self._outlooks.clear()
         self._note("opened")
         self.settled.set()
 
@@ -243,19 +264,34 @@ class Member:
         causes = flatten(error)
         ended = self._process.explain_end() if self._process and self._process.has_ended else None
         self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
+        status = self._transport.refused_with if self._transport else None
+        was_ready = self.era is not None
+        self._outlooks.append(judge(causes, status, has_exited=ended is not None, was_ready=was_ready))
         if any(map(_has_answered, causes)) and self._choices.try_next():
             return True
         self._choices.start_over()
-        self._note("lost" if self.state == "ready" else "refused", "; ".join(dict.fromkeys(self._complaints)))
+        reason = "; ".join(dict.fromkeys(self._complaints))
+        self._note("lost" if self.state == "ready" else "refused", reason, min(self._outlooks))
         self._complaints.clear()
+        self._outlooks.clear()
         return False
+
+    def _has_flooded(self) -> bool:
+        return self._transport is not None and self._transport.flood is not None
+
+    def _note_loss(self) -> None:
+        if self._transport and self._transport.flood:
+            self._note("flooded", self._transport.flood, MENDED_FIRST_S)
+        else:
+            self._note("lost", self._explain_loss(), LATER_S)
 
     def _explain_loss(self) -> str:
         return self._process.explain_end() if self._process else "the connection was lost"
 
-    def _note(self, trigger: Trigger, reason: str | None = None) -> None:
+    def _note(self, trigger: Trigger, reason: str | None = None, longest_pause_s: float = LAST_BACKOFF_S) -> None:
         """Update the state; a change is logged and reported to the hub."""
-        if not self._health.note(trigger, self._clock.now(), self._redact(reason) if reason else None):
+        words = self._redact(reason) if reason else None
+        if not self._health.note(trigger, self._clock.now(), words, longest_pause_s=longest_pause_s):
             return
         level = logging.INFO if self.state == "ready" else logging.WARNING
         logger.log(level, "%s: %s%s", self.key, self.state, f" ({self.reason})" if self.reason else "")
@@ -268,6 +304,12 @@ class Member:
             settled.set()
             self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
             self._on_change()
+
+
+def _link(client: Client, lost: anyio.Event, target: WatchedTransport | InProcess) -> Link:
+    if isinstance(target, WatchedTransport):
+        return Link(client, lost, complain=target.complain)
+    return Link(client, lost, target if isinstance(target, DirectServer) else None)
 
 
 def _has_answered(error: BaseException) -> bool:

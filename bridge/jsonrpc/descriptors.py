@@ -67,6 +67,8 @@ class Sink:
         """Write all of `data`. If it is cancelled meanwhile, `finish` writes the rest."""
         while self._rest:
             await self._drained.wait()
+        if self.is_broken:
+            return
         self._rest = memoryview(data)
         if sys.platform != "win32":  # on Windows a write may block
             self._write_now()
@@ -101,6 +103,11 @@ class Sink:
             pass
         except OSError:
             self._break()
+
+    def abandon(self) -> None:
+        """Write nothing more, and let everybody go on who waits for that; tell that the other side is gone."""
+        self._break()
+        self._drained.set()
 
     def _break(self) -> None:
         self._rest, self.is_broken = memoryview(b""), True

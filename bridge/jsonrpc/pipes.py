@@ -4,14 +4,12 @@ Not the SDK's own transport (mcp 2.3): one invalid UTF-8 byte ends it, it never 
 and its reading thread keeps a process with an open stdin from exiting.
 """
 
-import logging
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 import anyio
@@ -25,38 +23,52 @@ from mcp_types import (
     JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
-    RequestId,
 )
 from typing_extensions import override
 
+from bridge.jsonrpc.backlog import Backlog, Flooded
 from bridge.jsonrpc.descriptors import CHUNK_BYTES, Sink, read_chunk
-from bridge.jsonrpc.lines import KEPT_BYTES, LineSplitter, Overlong
+from bridge.jsonrpc.lines import LineSplitter, Overlong
 from bridge.jsonrpc.messages import BadMessage, read_message, write_message
-
-logger = logging.getLogger(__name__)
+from bridge.jsonrpc.noise import Noise
 
 Streams: TypeAlias = tuple[ObjectReceiveStream[SessionMessage | Exception], ObjectSendStream[SessionMessage]]
 
 
 @asynccontextmanager
 async def open_pipes(
-    name: str, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
+    name: str,
+    source: int,
+    sink: int,
+    *,
+    limit: int,
+    on_end: Callable[[], None],
+    answer_bad: bool,
+    on_flood: Callable[[str], None] | None = None,
 ) -> AsyncIterator[Streams]:
     """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
     `on_end` is called when `source` ends or `sink` breaks. A line that is not a message, or is over `limit` bytes, is
-    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error as the reply
-    to the call that waits for it (for a connected server).
+    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error in its place
+    if it was a reply (for a connected server). With `on_flood`, the other side's open requests are bounded: over the
+    bound it is called with the reason, and the stream ends.
     """
-    requests = _Requests()
+    requests = _Requests(Backlog(is_bounded=on_flood is not None))
     writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
     answer = writer.write if answer_bad else None
-    incoming = _Incoming(name, source, requests, limit=limit, on_end=on_end, answer=answer)
+
+    def give_up(reason: str) -> None:
+        assert on_flood
+        on_flood(reason)
+        writer.abandon()
+
+    incoming = _Incoming(name, source, requests, limit=limit, on_end=on_end, answer=answer, on_flood=give_up)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(writer.finish)
         try:
             yield incoming, _Outgoing(writer, requests)
         finally:
+            incoming.noise.tell()
             tasks.cancel_scope.cancel()
 
 
@@ -73,8 +85,10 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         limit: int,
         on_end: Callable[[], None],
         answer: Callable[[bytes], Awaitable[None]] | None,
+        on_flood: Callable[[str], None],
     ) -> None:
-        self._name = name
+        self.noise = Noise(name)
+        self._on_flood = on_flood
         self._source = source
         self._requests = requests
         self._on_end = on_end
@@ -116,7 +130,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         """End the stream: for a pipe at once, since its writer has gone; for a file after all requests are answered."""
         with anyio.CancelScope() as self._reading:
             if not self._is_stopped and stat.S_ISREG(os.fstat(self._source).st_mode):
-                await self._requests.wait_answered()
+                await self._requests.received.wait_answered()
         self.stop()
         raise anyio.EndOfStream
 
@@ -128,20 +142,23 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
             return None
         try:
             message = read_message(line)
+            assert isinstance(line, bytes)
+            self._requests.note_received(message, len(line))
         except BadMessage as bad:
-            return await self._take_bad(bad, line)
-        self._requests.note_received(message)
+            return await self._take_bad(bad)
+        except Flooded as flood:
+            self._lines.clear()
+            self._on_flood(str(flood))
+            return None
         return message
 
-    async def _take_bad(self, bad: BadMessage, line: bytes | Overlong) -> JSONRPCError | None:
-        logger.warning("%s: skipped a line that is not a message: %s", self._name, bad)
-        if bad.id is None and looks_like_reply(line):
-            bad.id = self._requests.find_only_one()
+    async def _take_bad(self, bad: BadMessage) -> JSONRPCError | None:
+        self.noise.note(bad)
         if self._answer:
             await self._answer(write_message(bad.to_error()))
             return None
         bad.code = PARSE_ERROR  # the reply is unreadable; it is not an error that the server sent
-        return bad.to_error() if bad.id is not None else None
+        return bad.to_error() if bad.id is not None or bad.is_reply else None
 
 
 class _Outgoing(ObjectSendStream[SessionMessage]):
@@ -158,12 +175,11 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
             raise anyio.ClosedResourceError
         if self._sink.is_broken:
             raise anyio.BrokenResourceError
-        self._requests.note_sent(item.message)
         try:
             await self._sink.write(write_message(item.message))
         finally:
             if isinstance(item.message, JSONRPCResponse | JSONRPCError):
-                self._requests.settle(item.message.id)
+                self._requests.received.settle(item.message.id)
 
     @override
     async def aclose(self) -> None:
@@ -172,45 +188,12 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
 
 @dataclass
 class _Requests:
-    """The requests that wait for a reply: the session's and the other side's."""
+    """The requests of the other side that wait for a reply."""
 
-    _sent: set[RequestId] = field(default_factory=set[RequestId])
-    _received: set[RequestId] = field(default_factory=set[RequestId])
-    _all_answered: anyio.Event = field(default_factory=anyio.Event)
+    received: Backlog
 
-    def note_sent(self, message: JSONRPCMessage) -> None:
+    def note_received(self, message: JSONRPCMessage, size: int) -> None:
         if isinstance(message, JSONRPCRequest):
-            self._sent.add(message.id)
+            self.received.add(message.id, size)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            self._sent.discard((message.params or {}).get("requestId"))
-
-    def note_received(self, message: JSONRPCMessage) -> None:
-        if isinstance(message, JSONRPCResponse | JSONRPCError):
-            self._sent.discard(message.id)  # type: ignore[arg-type]
-        elif isinstance(message, JSONRPCRequest):
-            self._received.add(message.id)
-        elif message.method == "notifications/cancelled":
-            self.settle((message.params or {}).get("requestId"))
-
-    def find_only_one(self) -> RequestId | None:
-        """Return the session's only open request, to which any reply must belong; None if there is not exactly one."""
-        return next(iter(self._sent)) if len(self._sent) == 1 else None
-
-    def settle(self, request: object) -> None:
-        """Note that a request of the other side has been answered, or never will be."""
-        if isinstance(request, str | int):
-            self._received.discard(request)
-        if not self._received:
-            self._all_answered.set()
-
-    async def wait_answered(self) -> None:
-        while self._received:
-            self._all_answered = anyio.Event()
-            await self._all_answered.wait()
-
-
-def looks_like_reply(line: bytes | Overlong) -> bool:
-    """Tell whether an unreadable line was meant as a reply and not as a log line."""
-    start = (line.head if isinstance(line, Overlong) else line)[:KEPT_BYTES].lstrip()
-    is_object = re.match(rb'\{\s*"(?:jsonrpc|result|error|id)"', start)
-    return bool(is_object) and b'"method"' not in start
+            self.received.settle((message.params or {}).get("requestId"))

@@ -7,6 +7,7 @@ from bridge.schemas.dialects import drop_ignored, modernise, read_draft
 from bridge.schemas.judge import find_schema_fault
 from bridge.schemas.refs import AddNote, References
 from bridge.schemas.roots import repair_root
+from bridge.schemas.shapes import read_type
 from bridge.schemas.strict import find_obstacle
 from bridge.schemas.walk import fill, follow, list_slots, read, walk, write_pointer
 
@@ -73,6 +74,7 @@ def repair_schema(schema: JsonObject, add_note: AddNote) -> JsonObject:
     _spell_out_booleans(root)
     references = References(root, draft, add_note)
     modernise(root, draft)
+    _read_types(root, add_note)
     _drop_faults(root, add_note)
     repair_root(root, references, add_note)
     nodes = walk(root)
@@ -103,6 +105,14 @@ def _complete(node: JsonObject, has_unevaluated: bool) -> None:
         if has_unevaluated:
             raise ValueError("an array without `items` beside `unevaluatedItems`, which cannot be repaired")
         node["items"] = JsonObject()
+
+
+def _read_types(root: JsonObject, add_note: AddNote) -> None:
+    """Write the types in the words of JSON Schema: some servers have those of a language, or capitals."""
+    for node in walk(root):
+        if isinstance(word := node.get("type"), str) and (kind := read_type(word)) and kind != word:
+            node["type"] = kind
+            add_note(f'the type "{word}" is read as "{kind}"')
 
 
 def _drop_faults(root: JsonObject, add_note: AddNote) -> None:

@@ -1,8 +1,9 @@
 """A server on a loopback port, which can be stopped in the middle of a call and started again."""
 
+import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Self
 
@@ -158,3 +159,47 @@ def build_altered(method: str, alter: Callable[[Json, Json], None]) -> Starlette
         return Response(reply, media_type="application/json")
 
     return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+def build_answering(
+    answer: Callable[[Json], Json | Response | None], modes: Mapping[str, str] | None = None
+) -> Starlette:
+    """An obedient server in these modes of the rogue, but for the messages that `answer` answers itself: with a reply,
+    or with the result or error of one."""
+    server = Rogue(dict(modes or {}))
+
+    async def reply(request: Request) -> Response:
+        message = await request.json()
+        found = answer(message)
+        if isinstance(found, Response):
+            return found
+        if "id" not in message or "method" not in message:
+            return Response(status_code=202)
+        found = found or server.answer(message["method"], message.get("params") or {}, message) or {}
+        text = json.dumps({"jsonrpc": "2.0", "id": message["id"], **found})
+        return Response(text, media_type="application/json")
+
+    return Starlette(routes=[Route("/mcp", reply, methods=["POST"])])
+
+
+def build_sse(modes: Mapping[str, str]) -> Starlette:
+    """The rogue in these modes behind the HTTP+SSE transport, for one client at a time."""
+    server = Rogue(dict(modes))
+    outbox = asyncio.Queue[str]()
+
+    async def stream(_: Request) -> Response:
+        async def events() -> AsyncIterator[str]:
+            yield "event: endpoint\ndata: /messages\n\n"
+            while True:
+                yield f"event: message\ndata: {await outbox.get()}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def take(request: Request) -> Response:
+        message = await request.json()
+        if "id" in message and "method" in message:
+            found = server.answer(message["method"], message.get("params") or {}, message) or {}
+            outbox.put_nowait(json.dumps({"jsonrpc": "2.0", "id": message["id"], **found}))
+        return Response(status_code=202)
+
+    return Starlette(routes=[Route("/sse", stream), Route("/messages", take, methods=["POST"])])

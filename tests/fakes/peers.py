@@ -117,7 +117,9 @@ class PipedPeer(Process):
 
     @override
     @asynccontextmanager
-    async def connect(self, *, limit: int, on_end: Callable[[], None]) -> AsyncIterator[Streams]:
+    async def connect(
+        self, *, limit: int, on_end: Callable[[], None], on_flood: Callable[[str], None]
+    ) -> AsyncIterator[Streams]:
         trouble = self._peer.begin()
         if trouble and trouble.fault == "error":
             raise FileNotFoundError(2, "No such file", "peer")
@@ -132,7 +134,13 @@ class PipedPeer(Process):
                 tasks.start_soon(self._serve, theirs, ours, trouble)
                 try:
                     async with open_pipes(
-                        self._peer.key, ours.source, theirs.sink, limit=limit, on_end=note_end, answer_bad=False
+                        self._peer.key,
+                        ours.source,
+                        theirs.sink,
+                        limit=limit,
+                        on_end=note_end,
+                        answer_bad=False,
+                        on_flood=on_flood,
                     ) as streams:
                         yield streams
                 finally:

@@ -282,6 +282,17 @@ def test_a_property_that_is_called_like_a_keyword_is_a_property() -> None:
     assert sent["parameters"] == {"type": "object", "properties": properties}
 
 
+def test_types_in_other_words_are_read_and_said() -> None:
+    notes: list[str] = []
+    words = {"a": "STRING", "b": "int", "c": "Boolean", "d": "list", "e": "float", "f": "string"}
+    properties: Json = {name: {"type": word} for name, word in words.items()}
+    repaired = repair_schema({"type": "object", "properties": properties}, notes.append)
+    types = {name: found["type"] for name, found in repaired["properties"].items()}  # type: ignore[union-attr]
+    assert types == {"a": "string", "b": "integer", "c": "boolean", "d": "array", "e": "number", "f": "string"}
+    assert notes[:2] == ['the type "STRING" is read as "string"', 'the type "int" is read as "integer"']
+    assert len(notes) == 5
+
+
 def test_what_means_nothing_is_not_sent() -> None:
     sent = send({"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "x", "properties": {"a": STRING}})
     assert sent["parameters"] == {"type": "object", "properties": {"a": STRING}}

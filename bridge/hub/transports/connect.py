@@ -1,10 +1,11 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import anyio
 import httpx2
@@ -18,19 +19,25 @@ from typing_extensions import override
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
+from bridge.hub.results.carried import carry_result
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import LargeMessages
 from bridge.hub.transports.replies import SESSION_GONE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
+from bridge.jsonrpc.backlog import Backlog, Flooded
+from bridge.jsonrpc.messages import write_message
 from bridge.jsonrpc.pipes import Streams
+from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
 MAX_QUEUED = 1000
+Repair: TypeAlias = Callable[[str, dict[str, Json]], None]
+"""Changes a result, in place; it gets the method that the result answers."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,8 @@ class Connectors:
 class WatchedTransport(AbstractAsyncContextManager[Streams]):
     """A transport for `mcp.Client` that sets `lost` when the stream has ended or the session is gone.
 
-    Every result is passed to `repair`, which changes it in place, before the SDK reads it.
+    Every request but a call is passed to `prepare` before it is sent, and every result but those of calls to `repair`,
+    with the method that it answers, before the SDK reads it; both change what they get in place.
     """
 
     def __init__(
@@ -55,19 +63,35 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         process: Process | None,
         limit: int,
         lost: anyio.Event,
-        repair: Callable[[dict[str, Json]], None],
+        prepare: Callable[[JSONRPCRequest], None],
+        repair: Repair,
         clock: Clock,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
+        self.flood: str | None = None
+        """Why the server was given up, if it sent more than can be answered."""
+        self._backlog = Backlog(is_bounded=True)
         self._server = server
         self._choice = choice
         self._process = process
         self._limit = limit
         self._lost = lost
+        self._prepare = prepare
         self._repair = repair
         self._clock = clock
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
+        self._requests = OpenRequests()
+        self._client: GuardedClient | None = None
+
+    def complain(self) -> str | None:
+        """Say what was wrong with the last reply, if it could not be given to a call."""
+        return self._requests.complaint
+
+    @property
+    def refused_with(self) -> int | None:
+        """The HTTP status of the last refusal, if there was one."""
+        return self._client.refused_with if self._client else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -81,14 +105,20 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._repair, self._lost, self._large_messages)
-            yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
+            backlog = None if self._process else self._backlog  # the pipes have their own
+            flood = (backlog, self._note_flood)
+            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._large_messages, *flood)
+            yield watched, _Sent(outgoing, self._requests, self._prepare)
+
+    def _note_flood(self, reason: str) -> None:
+        self.flood = reason
+        self._lost.set()
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
         match self._choice.transport:
             case "stdio":
                 assert self._process
-                return self._process.connect(limit=self._limit, on_end=self._lost.set)
+                return self._process.connect(limit=self._limit, on_end=self._lost.set, on_flood=self._note_flood)
             case "http":
                 return self._open_http()
             case "sse":
@@ -103,7 +133,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
                     streamable_http_client(
                         self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
                     ) as (incoming, outgoing),
-                    _queue(outgoing) as to_queue,
+                    _queue(outgoing, self._backlog) as to_queue,
                 ):
                     yield incoming, to_queue  # type: ignore[misc]
             finally:
@@ -119,7 +149,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
                 sse_read_timeout=READ_TIMEOUT_S,
                 httpx_client_factory=self._build_client,
             ) as (incoming, outgoing),
-            _queue(outgoing) as to_queue,
+            _queue(outgoing, self._backlog) as to_queue,
         ):
             yield incoming, to_queue  # type: ignore[misc]
 
@@ -130,7 +160,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         auth: httpx2.Auth | None = None,
     ) -> GuardedClient:
         assert self._server.url
-        return GuardedClient(
+        self._client = GuardedClient(
             limit=self._limit,
             clock=self._clock,
             on_end=self._lost.set,
@@ -143,6 +173,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )
+        return self._client
 
 
 class _Sender(Protocol):
@@ -150,7 +181,7 @@ class _Sender(Protocol):
 
 
 @asynccontextmanager
-async def _queue(outgoing: _Sender) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
+async def _queue(outgoing: _Sender, backlog: Backlog) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
     """Put a queue in front of `outgoing` that accepts messages at once.
 
     The SDK's HTTP transports send notifications one after the other (the SSE transport: all messages), and a cancelled
@@ -159,72 +190,118 @@ async def _queue(outgoing: _Sender) -> AsyncIterator[ObjectSendStream[SessionMes
     to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_queue, queue:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_send_on, queue, outgoing)
+            tasks.start_soon(_send_on, queue, outgoing, backlog)
             try:
                 yield to_queue
             finally:
                 tasks.cancel_scope.cancel()
 
 
-async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender) -> None:
+async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender, backlog: Backlog) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with queue:
             async for message in queue:
                 await outgoing.send(message)
+                if isinstance(message.message, JSONRPCResponse | JSONRPCError):
+                    backlog.settle(message.message.id)
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each reply with the id of its request, until the stream has ended or the session is gone.
+
+    The result of a call is carried past the SDK, and any other is changed by `repair`.
+    """
 
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
-        repair: Callable[[dict[str, Json]], None],
+        requests: OpenRequests,
+        repair: Repair,
         lost: anyio.Event,
         large_messages: LargeMessages | None,
+        backlog: Backlog | None,
+        on_flood: Callable[[str], None],
     ) -> None:
+        self._backlog = backlog
+        self._on_flood = on_flood
         self._inner = inner
+        self._requests = requests
         self._large_messages = large_messages
         self._repair = repair
         self._lost = lost
         self._is_over = False
+        self._replies: deque[SessionMessage] = deque()
 
     @override
     async def receive(self) -> SessionMessage | Exception:
+        while not self._replies:
+            message = await self._receive()
+            reply = message.message if isinstance(message, SessionMessage) else None
+            if not isinstance(reply, JSONRPCResponse | JSONRPCError):
+                return message
+            for method, answer in self._requests.take(reply):
+                self._prepare(method, answer)
+                self._replies.append(SessionMessage(answer))
+        return self._replies.popleft()
+
+    async def _receive(self) -> SessionMessage | Exception:
         if self._is_over:
             raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._requests.end()
             self._lost.set()
             raise anyio.EndOfStream from None
         if self._large_messages and isinstance(message, SessionMessage):
             message.message = self._large_messages.restore(message.message)
         reply = message.message if isinstance(message, SessionMessage) else None
-        if isinstance(reply, JSONRPCResponse):
-            self._repair(reply.result)
-        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-            self._is_over = True
-            self._lost.set()
+        if isinstance(reply, JSONRPCRequest) and self._backlog:
+            self._note_request(reply, self._backlog)
         return message
+
+    def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
+        if isinstance(reply, JSONRPCError):
+            if reply.error.code == SESSION_GONE:
+                self._is_over = True
+                self._lost.set()
+        elif method == CALL:
+            carry_result(reply.result)
+        else:
+            self._repair(method, reply.result)
+
+    def _note_request(self, request: JSONRPCRequest, backlog: Backlog) -> None:
+        try:
+            backlog.add(request.id, len(write_message(request)))
+        except Flooded as flood:
+            self._is_over = True
+            self._on_flood(str(flood))
 
     @override
     async def aclose(self) -> None:
         """Do nothing: the transport closes `inner`."""
 
 
-class _Handshake(ObjectSendStream[SessionMessage]):
-    """Passes messages on, and requests `revision` in the handshake: the SDK (mcp 2.3) requests only its newest one."""
+class _Sent(ObjectSendStream[SessionMessage]):
+    """Passes messages on, each request but a call after `prepare`, and notes the requests among them."""
 
-    def __init__(self, inner: ObjectSendStream[SessionMessage], revision: str) -> None:
+    def __init__(
+        self,
+        inner: ObjectSendStream[SessionMessage],
+        requests: OpenRequests,
+        prepare: Callable[[JSONRPCRequest], None],
+    ) -> None:
         self._inner = inner
-        self._revision = revision
+        self._requests = requests
+        self._prepare = prepare
 
     @override
     async def send(self, item: SessionMessage) -> None:
-        request = item.message
-        if isinstance(request, JSONRPCRequest) and request.method == "initialize" and request.params is not None:
-            request.params["protocolVersion"] = self._revision
+        message = item.message
+        if isinstance(message, JSONRPCRequest) and message.method != CALL:
+            self._prepare(message)
+        await self._requests.wait_turn(message)
+        self._requests.note_sent(message)
         await self._inner.send(item)
 
     @override

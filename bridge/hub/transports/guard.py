@@ -83,6 +83,8 @@ class GuardedClient(httpx2.AsyncClient):
         self._on_end = on_end
         self._streams = ServerStreams(limit, clock, large_messages)
         self._session: dict[str, str] = {}
+        self.refused_with: int | None = None
+        """The status of the last POST that was answered with an error."""
 
     @override
     async def send(
@@ -131,6 +133,7 @@ class GuardedClient(httpx2.AsyncClient):
         if response.next_request is not None:  # a redirect is the SDK's to judge
             return response
         if response.is_error:
+            self.refused_with = response.status_code
             self._on_failure()
             return await explain_refusal(request, call, response)
         match read_media_type(response):

@@ -35,7 +35,9 @@ class Process:
         self._stderr_ended = anyio.Event()
 
     @asynccontextmanager
-    async def connect(self, *, limit: int, on_end: Callable[[], None]) -> AsyncIterator[Streams]:
+    async def connect(
+        self, *, limit: int, on_end: Callable[[], None], on_flood: Callable[[str], None]
+    ) -> AsyncIterator[Streams]:
         """Start the child, unless it was started before the event loop, and open its pipes; it is ended on exit.
 
         Raises OSError if the command cannot be started.
@@ -55,7 +57,13 @@ class Process:
                 tasks.start_soon(self._log_stderr, child.stderr)
                 try:
                     async with open_pipes(
-                        self._server.key, child.stdout, child.stdin, limit=limit, on_end=note_end, answer_bad=False
+                        self._server.key,
+                        child.stdout,
+                        child.stdin,
+                        limit=limit,
+                        on_end=note_end,
+                        answer_bad=False,
+                        on_flood=on_flood,
                     ) as streams:
                         yield streams
                 finally:
