@@ -33,6 +33,8 @@ _LAST_ID = re.compile(_ID + rb"[^{}\[\]]*\}\s*\Z")
 not followed by a comma or a brace may be only the beginning of an id."""
 
 
+NOT_A_MESSAGE = "JSON, but not a JSON-RPC 2.0 message"
+NO_BATCHES = "a batch is none either, send each message by itself"
 MENDED = "mcp-responses-bridge/mended"
 """The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
 MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
@@ -76,7 +78,8 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     try:
         return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(value, by_name=False), line)
     except (ValueError, RecursionError):
-        raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
+        reason = f"{NOT_A_MESSAGE}; {NO_BATCHES}" if isinstance(value, list) else NOT_A_MESSAGE
+        raise BadMessage(reason, line, code=INVALID_REQUEST) from None
 
 
 def _mark_mended(message: Json) -> None:
