@@ -1,6 +1,6 @@
 """A host that says what a test tells it, in its own JSON, over each transport: for the first words of a connection.
 
-async with open_wire("sse", served) as wire:
+async with show(bridge) as faces, faces.open("sse") as wire:
     [answer] = await wire.say(discover(1))
     assert answer["result"]["supportedVersions"]
 """
@@ -10,6 +10,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -18,12 +19,13 @@ import httpx2
 from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY, PROTOCOL_VERSION_META_KEY
 from typing_extensions import override
 
+from bridge.app import Bridge
 from bridge.host.server import BridgeServer
 from bridge.host.stdio import serve_stdio
 from bridge.jsonrpc.descriptors import read_lines
 from tests.fakes.clock import PATIENCE_S
 from tests.fakes.items import Json
-from tests.fakes.service import TOKEN, Served
+from tests.fakes.service import TOKEN, serving
 
 Transport: TypeAlias = Literal["stdio", "http", "sse"]
 TRANSPORTS: tuple[Transport, ...] = ("stdio", "http", "sse")
@@ -190,21 +192,34 @@ def _read_refusal(answer: httpx2.Response) -> Json:
         return {"error": {"code": answer.status_code, "message": answer.text}}
 
 
+@dataclass(frozen=True)
+class Faces:
+    """One bridge, over every transport."""
+
+    server: BridgeServer
+    http: httpx2.AsyncClient
+
+    @asynccontextmanager
+    async def open(self, transport: Transport, *early: Any) -> AsyncIterator[Wire]:
+        """A connection over this transport. What is said `early` on stdio is there before anybody reads."""
+        match transport:
+            case "stdio":
+                async with _open_pipes(self.server, early) as wire:
+                    yield wire
+            case "http":
+                yield StreamableHttp(self.http, "/mcp")
+            case "sse":
+                async with _open_sse(self.http) as wire:
+                    yield wire
+
+
 @asynccontextmanager
-async def open_wire(transport: Transport, served: Served, *early: Any) -> AsyncIterator[Wire]:
-    """A connection to the service over this transport. What is said `early` on stdio is there before anybody reads."""
-    if transport == "stdio":
-        async with _open_pipes(served.server, early) as wire:
-            yield wire
-        return
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    base = f"http://127.0.0.1:{served.port}"
-    async with httpx2.AsyncClient(base_url=base, headers=headers, timeout=PATIENCE_S, verify=False) as http:
-        if transport == "http":
-            yield StreamableHttp(http, "/mcp")
-            return
-        async with _open_sse(http) as wire:
-            yield wire
+async def show(bridge: Bridge) -> AsyncIterator[Faces]:
+    """Serve a bridge over every transport."""
+    async with serving(bridge) as served:
+        url, headers = f"http://127.0.0.1:{served.port}", {"Authorization": f"Bearer {TOKEN}"}
+        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE_S, verify=False) as http:
+            yield Faces(bridge.server, http)
 
 
 @asynccontextmanager

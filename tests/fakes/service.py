@@ -23,7 +23,6 @@ from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config.settings import ServeConfig
 from bridge.host.http import Listening, listen, serve_http
-from bridge.host.server import BridgeServer
 from bridge.host.web_server import HEAD_TIMEOUT_S, build_web
 from tests.fakes.clock import PATIENCE_S
 
@@ -41,10 +40,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Served:
-    """A service that runs, of `server`; `port` is where."""
+    """A service that runs; `port` is where."""
 
     listening: Listening
-    server: BridgeServer
 
     @property
     def port(self) -> int:
@@ -136,7 +134,7 @@ async def serving(
             await serve_http(bridge.server, listening, clock or Clock(), stop, head_timeout_s=head_timeout_s)
 
         tasks.start_soon(serve)
-        yield Served(listening, bridge.server)
+        yield Served(listening)
         stop.set()
 
 

@@ -16,16 +16,16 @@ from tests.fakes.items import Json
 from tests.fakes.openings import (
     INITIALIZED,
     TRANSPORTS,
+    Faces,
     Transport,
     Wire,
     discover,
     envelope,
     initialize,
     notice,
-    open_wire,
     request,
+    show,
 )
-from tests.fakes.service import Served, serving
 from tests.fakes.upstream import ScriptedUpstream, message, responds
 
 pytestmark = pytest.mark.anyio
@@ -150,13 +150,13 @@ OPENINGS = {
 
 
 @pytest.fixture(scope="module")
-async def served() -> AsyncIterator[Served]:
+async def faces() -> AsyncIterator[Faces]:
     async with (
         ScriptedUpstream(lambda _: responds(message("Hi."))) as upstream,
         open_without_host(upstream) as bridge,
-        serving(bridge) as served,
+        show(bridge) as faces,
     ):
-        yield served
+        yield faces
 
 
 async def open_as(opening: Opening, wire: Wire) -> bool:
@@ -194,18 +194,14 @@ async def go_on(wire: Wire, era: Era, is_open: bool) -> None:
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
-async def test_a_host_gets_in_however_it_begins(
-    served: Served, opening: Opening, transport: Transport, era: Era
-) -> None:
-    async with open_wire(transport, served) as wire:
+async def test_a_host_gets_in_however_it_begins(faces: Faces, opening: Opening, transport: Transport, era: Era) -> None:
+    async with faces.open(transport) as wire:
         await go_on(wire, era, await open_as(opening, wire))
 
 
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("opening", OPENINGS.values(), ids=OPENINGS)
-async def test_a_host_gets_in_whatever_it_said_while_we_were_starting(
-    served: Served, opening: Opening, era: Era
-) -> None:
+async def test_a_host_gets_in_whatever_it_said_while_we_were_starting(faces: Faces, opening: Opening, era: Era) -> None:
     """As a host whose patience with the first answers has run out: all that it said is read at once, later."""
-    async with open_wire("stdio", served, *itertools.chain(*opening.steps)) as wire:
+    async with faces.open("stdio", *itertools.chain(*opening.steps)) as wire:
         await go_on(wire, era, is_open=False)
