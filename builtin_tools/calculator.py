@@ -15,7 +15,7 @@ from fractions import Fraction
 from typing import Annotated, Literal
 
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import override
 
 Operation = Literal["add", "subtract", "multiply", "divide", "power"]
@@ -32,12 +32,12 @@ _DIGITS = decimal.Context(prec=60, Emax=5000, Emin=-5000)
 class Calculation(BaseModel):
     """A result that survives any JSON reader."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
-    result: Annotated[int | float, WithJsonSchema({"type": "number"})]
-    """The number."""
-    exact: str | None
-    """Every digit of an integer beyond 2**53, which some JSON readers would round; otherwise null."""
+    result: Annotated[int | float, WithJsonSchema({"type": "number"})] = Field(description="The number.")
+    exact: str | None = Field(
+        description="Every digit of an integer beyond 2**53, which some JSON readers would round; otherwise null."
+    )
 
     @override
     def __str__(self) -> str:

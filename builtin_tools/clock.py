@@ -8,7 +8,7 @@ from collections.abc import Callable, Set
 from datetime import UTC, datetime
 
 from mcp.server.mcpserver.exceptions import ToolError
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 LONGEST_NAME = 64
@@ -18,18 +18,15 @@ LONGEST_NAME = 64
 class CurrentTime(BaseModel):
     """One instant, written for people and for programs. All fields are whole seconds."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
-    local: str
-    """The wall clock in `timezone`: ISO 8601 with the offset from UTC."""
-    utc: str
-    """The same instant in UTC: ISO 8601."""
-    epoch: int
-    """The same instant in seconds since 1970-01-01T00:00:00Z."""
-    timezone: str
-    """The IANA name that was asked for, otherwise what this machine calls its own zone."""
-    weekday: str
-    """The day of the week in `timezone`, in English."""
+    local: str = Field(description="The wall clock in `timezone`: ISO 8601 with the offset from UTC.")
+    utc: str = Field(description="The same instant in UTC: ISO 8601.")
+    epoch: int = Field(description="The same instant in seconds since 1970-01-01T00:00:00Z.")
+    timezone: str = Field(
+        description="The IANA name that was asked for, otherwise what this machine calls its own zone."
+    )
+    weekday: str = Field(description="The day of the week in `timezone`, in English.")
 
     @override
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import psutil
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
 GIB = 2**30
@@ -16,30 +16,21 @@ GIB = 2**30
 class SystemInfo(BaseModel):
     """The only facts that are ever told. One that this platform does not provide is null."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid")
 
-    os: str | None
-    """Linux, Darwin or Windows."""
-    os_version: str | None
-    """The release of the operating system's kernel."""
-    architecture: str | None
-    """Such as x86_64 or arm64."""
+    os: str | None = Field(description="Linux, Darwin or Windows.")
+    os_version: str | None = Field(description="The release of the operating system's kernel.")
+    architecture: str | None = Field(description="Such as x86_64 or arm64.")
     python_version: str | None
-    cpu_count: int | None
-    """Logical CPUs."""
-    cpu_percent: float | None
-    """Use of all CPUs since the last call, 0 to 100."""
-    load_average: float | None
-    """Runnable processes over the last minute; null on Windows."""
+    cpu_count: int | None = Field(description="Logical CPUs.")
+    cpu_percent: float | None = Field(description="Use of all CPUs since the last call, 0 to 100.")
+    load_average: float | None = Field(description="Runnable processes over the last minute; null on Windows.")
     memory_total_bytes: int | None
     memory_used_bytes: int | None
     memory_available_bytes: int | None
-    disk_total_bytes: int | None
-    """Of the file system that holds the root folder."""
-    disk_free_bytes: int | None
-    """Of the same file system, as far as ordinary users may fill it."""
-    boot_time: str | None
-    """ISO 8601 in UTC, to the minute."""
+    disk_total_bytes: int | None = Field(description="Of the file system that holds the root folder.")
+    disk_free_bytes: int | None = Field(description="Of the same file system, as far as ordinary users may fill it.")
+    boot_time: str | None = Field(description="ISO 8601 in UTC, to the minute.")
 
     @override
     def __str__(self) -> str:

@@ -111,7 +111,7 @@ class Service:
         routes = [
             Route("/mcp", endpoint=MalformedFilter(StreamableHTTPASGIApp(self._sessions))),
             Route("/sse", self._serve_sse, methods=["GET"]),
-            Mount("/messages/", app=self._sse.handle_post_message),
+            Mount("/messages/", app=MalformedFilter(self._sse.handle_post_message)),
             Route(OPEN_PATH, self._tell_health),
         ]
         self.app = Endable(Starlette(routes=routes, middleware=[Middleware(Gate, access, clock)]))

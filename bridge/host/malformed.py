@@ -1,15 +1,21 @@
-"""Replies to malformed messages over Streamable HTTP, without the SDK internals that its transport would reveal."""
+"""Replies to malformed messages over Streamable HTTP and SSE, in the protocol's words.
+
+The SDK's transports (mcp 2.3) would reveal their internals, or say no more than a few words in plain text.
+"""
 
 from mcp_types import INVALID_REQUEST
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MALFORMED = b'"message":"Validation error: '
-"""After this, mcp 2.3 appends the validator's report, with class names and the values they were given."""
+from bridge.jsonrpc.messages import NO_BATCHES, NOT_A_MESSAGE
+
+MALFORMED = (b'"message":"Validation error: ', b"Could not parse message")
+"""What the bodies of these replies say, over Streamable HTTP and SSE. After the first, the validator's report follows,
+with class names and the values they were given."""
 REFUSAL = {
     "jsonrpc": "2.0",
     "id": None,
-    "error": {"code": INVALID_REQUEST, "message": "JSON, but not a JSON-RPC 2.0 message"},
+    "error": {"code": INVALID_REQUEST, "message": f"{NOT_A_MESSAGE}; {NO_BATCHES}"},
 }
 
 
@@ -28,7 +34,7 @@ class MalformedFilter:
                 held = message  # until its body is here, which the SDK sends in one piece
                 return
             head, held = held, None
-            if head and MALFORMED in message.get("body", b""):
+            if head and any(words in message.get("body", b"") for words in MALFORMED):
                 await JSONResponse(REFUSAL, 400)(scope, receive, send)
                 return
             if head:

@@ -11,6 +11,8 @@ from mcp import MCPError, types
 from mcp.server import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ToolsListChanged
+from mcp.shared._stream_protocols import ReadStream, WriteStream
+from mcp.shared.message import SessionMessage
 from typing_extensions import override
 
 from bridge import __version__
@@ -20,6 +22,7 @@ from bridge.errors import BridgeError
 from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation, is_modern, name_host, read_answer
 from bridge.host.cancellation import Cancellations, HostRequest, decide
+from bridge.host.eras import serve_both_eras
 from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import find_principal
 from bridge.host.schema import clean_arguments
@@ -112,6 +115,18 @@ class BridgeServer(Server[dict[str, object]]):
         """Return the SDK's options with `tools.listChanged` announced; the SDK has no other hook for that."""
         options = notification_options or NotificationOptions(tools_changed=True)
         return super().create_initialization_options(options, experimental_capabilities, extensions)
+
+    @override
+    async def run(
+        self,
+        read_stream: ReadStream[SessionMessage | Exception],
+        write_stream: WriteStream[SessionMessage],
+        initialization_options: InitializationOptions,
+        raise_exceptions: bool = False,
+    ) -> None:
+        """Serve one connection in both eras, until its read side closes."""
+        async with self.lifespan(self) as state:
+            await serve_both_eras(self, read_stream, write_stream, initialization_options, state)
 
     def describe_servers(self) -> list[JsonObject]:
         """List `{name, state, reason}` of each connected server, and of the built-in one."""

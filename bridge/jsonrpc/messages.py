@@ -34,6 +34,8 @@ not followed by a comma or a brace may be only the beginning of an id."""
 
 _REPLY_START = re.compile(rb'\{\s*"(?:jsonrpc|result|error|id)"')
 
+NOT_A_MESSAGE = "JSON, but not a JSON-RPC 2.0 message"
+NO_BATCHES = "a batch is none either, send each message by itself"
 MENDED = "mcp-responses-bridge/mended"
 """The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
 MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
@@ -82,7 +84,8 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     try:
         return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend_reply(value), by_name=False), line)
     except (ValueError, RecursionError):
-        raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
+        reason = f"{NOT_A_MESSAGE}; {NO_BATCHES}" if isinstance(value, list) else NOT_A_MESSAGE
+        raise BadMessage(reason, line, code=INVALID_REQUEST) from None
 
 
 def _mend_reply(message: Json) -> Json:

@@ -20,6 +20,7 @@ from starlette.routing import Mount
 
 from bridge.host.gate import BODY_TIMEOUT_S, UNAUTHORIZED, Access, Gate
 from bridge.host.http import MAX_BODY_BYTES, Service
+from bridge.host.malformed import REFUSAL
 from bridge.telemetry import Redactor, configure_logging
 from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import PATIENCE_S, VirtualClock
@@ -428,7 +429,7 @@ async def test_a_body_that_is_no_message_is_one_error_inside_a_session_too(
         assert not INSIDE.search(reply.body), (body[:80], reply)
     assert "Traceback" not in caplog.text
     reply = await served.send("POST", "/mcp", session, b"{}")
-    assert json.loads(reply.body)["error"] == {"code": -32600, "message": "JSON, but not a JSON-RPC 2.0 message"}
+    assert json.loads(reply.body) == REFUSAL
 
 
 @pytest.fixture

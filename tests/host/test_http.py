@@ -280,6 +280,14 @@ async def test_every_loopback_address_is_known_by_its_own_name(host: str) -> Non
     assert url.netloc.decode() in {f"{name}:{port}" for name, port in listening.access.hosts}
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_reply_is_sent_at_once(host: str) -> None:
+    """Without TCP_NODELAY, the body of every reply waits 40 ms for the client to acknowledge its head."""
+    listening = listen(ServeConfig(host=host, port=0), no_auth=True).socket
+    with listening, socket.create_connection(listening.getsockname()[:2]), listening.accept()[0] as accepted:
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_clients_leave_out_port_80() -> None:
     assert {("127.0.0.1", None), ("127.0.0.1", 80)} <= set(_name_loopback("127.0.0.1", 80))
     assert ("127.0.0.1", None) not in _name_loopback("127.0.0.1", 8787)
