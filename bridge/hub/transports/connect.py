@@ -1,8 +1,9 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -21,16 +22,21 @@ from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import LargeMessages
-from bridge.hub.transports.replies import SESSION_GONE
+from bridge.hub.transports.replies import SAID_CLOSED, SESSION_GONE
+from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
+from bridge.jsonrpc.messages import BadMessage, read_message
 from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
+from bridge.telemetry import Redactor
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
 MAX_QUEUED = 1000
+SDKS_OWN = "SSE stream "
+"""How the SDK begins its words for an error -32000 that it puts into the stream itself."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         lost: anyio.Event,
         repair: Callable[[dict[str, Json]], None],
         clock: Clock,
+        renewals: Renewals,
+        redact: Redactor,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
         self._server = server
@@ -66,6 +74,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._lost = lost
         self._repair = repair
         self._clock = clock
+        self._renewals = renewals
+        self._redact = redact
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
 
@@ -112,34 +122,41 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        async with (
-            sse_client(
-                self._server.url,
-                headers=dict(self._server.headers),
-                sse_read_timeout=READ_TIMEOUT_S,
-                httpx_client_factory=self._build_client,
-            ) as (incoming, outgoing),
-            _queue(outgoing) as to_queue,
-        ):
-            yield incoming, to_queue  # type: ignore[misc]
+        send, receive = anyio.create_memory_object_stream[SessionMessage | Exception]()
+        with send, receive:
+            async with (
+                sse_client(
+                    self._server.url,
+                    headers=dict(self._server.headers),
+                    sse_read_timeout=READ_TIMEOUT_S,
+                    httpx_client_factory=partial(self._build_client, deliver=partial(_deliver, send)),
+                ) as (incoming, outgoing),
+                _queue(outgoing) as to_queue,
+                _joining(incoming, send),  # type: ignore[arg-type]
+            ):
+                yield receive, to_queue  # type: ignore[misc]
 
     def _build_client(
         self,
         headers: dict[str, str] | None = None,
         timeout: httpx2.Timeout | None = None,
         auth: httpx2.Auth | None = None,
+        *,
+        deliver: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> GuardedClient:
         assert self._server.url
+        is_stream = deliver is not None
         return GuardedClient(
             limit=self._limit,
             clock=self._clock,
+            session=Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set),
             on_end=self._lost.set,
-            # The SDK's SSE transport sends nothing more after one POST that failed.
-            on_failure=self._lost.set if self._choice.transport == "sse" else lambda: None,
+            on_failure=self._lost.set if is_stream else lambda: None,
             headers={"accept-encoding": "identity"} | (headers or {}),  # a small compressed body could fill the memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
             large_messages=self._large_messages,
+            deliver=deliver,
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )
@@ -173,8 +190,38 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
                 await outgoing.send(message)
 
 
+@asynccontextmanager
+async def _joining(
+    incoming: ObjectReceiveStream[SessionMessage | Exception], joined: ObjectSendStream[SessionMessage | Exception]
+) -> AsyncIterator[None]:
+    """Pass on what comes in; others may put messages into `joined` too."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_pass_on, incoming, joined)
+        try:
+            yield
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def _pass_on(
+    incoming: ObjectReceiveStream[SessionMessage | Exception], joined: ObjectSendStream[SessionMessage | Exception]
+) -> None:
+    async with joined:
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            async for message in incoming:
+                await joined.send(message)
+
+
+async def _deliver(joined: ObjectSendStream[SessionMessage | Exception], reply: bytes) -> None:
+    """Put the reply to a call where the SDK reads; drop it if it is to nothing, or nobody reads any more."""
+    with suppress(BadMessage, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        message = read_message(reply)
+        if isinstance(message, JSONRPCError) and message.id is not None:
+            await joined.send(SessionMessage(message))
+
+
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each result after `repair`, and tells when the stream has ended or the session is gone."""
 
     def __init__(
         self,
@@ -187,12 +234,9 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         self._large_messages = large_messages
         self._repair = repair
         self._lost = lost
-        self._is_over = False
 
     @override
     async def receive(self) -> SessionMessage | Exception:
-        if self._is_over:
-            raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -203,10 +247,15 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         reply = message.message if isinstance(message, SessionMessage) else None
         if isinstance(reply, JSONRPCResponse):
             self._repair(reply.result)
-        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-            self._is_over = True
-            self._lost.set()
+        elif isinstance(reply, JSONRPCError):
+            self._note(reply.error)
         return message
+
+    def _note(self, error: ErrorData) -> None:
+        if error.code == SESSION_GONE:
+            self._lost.set()
+        elif error.code == CONNECTION_CLOSED and not error.message.startswith(SDKS_OWN):
+            error.code = SAID_CLOSED
 
     @override
     async def aclose(self) -> None:
