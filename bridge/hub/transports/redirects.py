@@ -71,8 +71,9 @@ def _find_place(sent: httpx2.Request, response: httpx2.Response) -> httpx2.URL:
 def _advise(here: httpx2.URL, there: httpx2.URL) -> str:
     if (here.scheme, there.scheme, here.host) == ("https", "http", there.host):
         right = here.copy_with(path=there.path)
-        return f'a proxy in front of it may hide that it is reached over https: try {_name(right)} as its "url"'
-    return f'if it is the right server, make {_name(there)} its "url" in the config'
+        return f'; a proxy in front of it may hide that it is reached over https: try {_name(right)} as its "url"'
+    is_web = there.scheme in ("http", "https")
+    return f'; if it is the right server, make {_name(there)} its "url" in the config' if is_web else ""
 
 
 def _send_to(place: httpx2.URL, request: httpx2.Request) -> httpx2.Request:
