@@ -187,8 +187,13 @@ async def visit(
     """A hub whose only server is `far`."""
     url = url or f"http://far/{'sse' if wire == 'sse' else 'mcp'}"
     server = ServerConfig(
-        key="far", url=url, transport=wire, protocol=protocol, headers={"x-key": "ours"}, require_approval="never"
-    )  # type: ignore[arg-type]
+        key="far",
+        url=url,
+        transport=wire,  # type: ignore[arg-type]
+        protocol=protocol,
+        headers={"x-key": "ours"},
+        require_approval="never",
+    )
     clock = VirtualClock()
     async with Hub(
         Config(servers=(server,), builtin_tools=False),
