@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,10 +33,18 @@ class Far(httpx2.AsyncBaseTransport):
     sessions that are open are refused with `lost`; a call whose text begins with "slow" is answered once it is let go.
     """
 
-    def __init__(self, *, era: str = LEGACY, lost: Callable[[Json], httpx2.Response] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        era: str = LEGACY,
+        lost: Callable[[Json], httpx2.Response] | None = None,
+        names_sessions: bool = True,
+    ) -> None:
         self.lost = lost or (lambda _: httpx2.Response(404))
         self.refuse: Refuse = lambda _: None
-        self.get: Callable[[httpx2.Request], httpx2.Response] = lambda _: httpx2.Response(405)
+        self.get: Callable[[httpx2.Request], httpx2.Response | Awaitable[httpx2.Response]] = lambda _: httpx2.Response(
+            405
+        )
         self.opened = 0
         """How many sessions were opened."""
         self.executed = Counter[str]()
@@ -45,25 +53,36 @@ class Far(httpx2.AsyncBaseTransport):
         """Every request, by method and path, and with what the message wants."""
         self.slow = anyio.Event()
         self._is_modern = era == MODERN
+        self._names_sessions = names_sessions
         self._rogue = Rogue({"good" if self._is_modern else "legacy": ""})
         self._known = set[str]()
+        self._nameless = ""
         self._streams = dict[str, _Stream]()
 
     def forget(self) -> None:
         """Lose every session."""
         self._known.clear()
 
+    def age(self) -> None:
+        """Go back to the era of the handshake."""
+        self._is_modern = False
+        self._rogue = Rogue({"legacy": ""})
+
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         if request.method != "POST":
             self.asked.append(f"{request.method} {request.url.path}")
-            return self._open_stream() if request.url.path == "/sse" else self.get(request)
+            if request.method == "DELETE":
+                return httpx2.Response(204)
+            answer = self._open_stream() if request.url.path == "/sse" else self.get(request)
+            return answer if isinstance(answer, httpx2.Response) else await answer
         message: Json = json.loads(request.content)
         self.asked.append(f"POST {request.url.path} {message.get('method')}")
         if "id" not in message:
             return httpx2.Response(202)
         is_sse = request.url.path == "/messages"
         session = request.url.params["session"] if is_sse else request.headers.get("mcp-session-id", "")
+        session = session or self._nameless
         if message["method"] in OPENING and not is_sse:
             session = self._open_session()
         elif session not in self._known and not self._is_modern:
@@ -75,6 +94,7 @@ class Far(httpx2.AsyncBaseTransport):
     def _open_session(self) -> str:
         self.opened += 1
         self._known.add(session := f"session-{self.opened}")
+        self._nameless = "" if self._names_sessions else session
         return session
 
     def _open_stream(self) -> httpx2.Response:
@@ -89,7 +109,7 @@ class Far(httpx2.AsyncBaseTransport):
             self.executed[text] += 1
         found = self._rogue.answer(message["method"], message.get("params") or {}, message)
         reply = json.dumps({"jsonrpc": "2.0", "id": message["id"], **(found or {})}).encode()
-        headers = {} if self._is_modern else {"mcp-session-id": session}
+        headers = {"mcp-session-id": session} if self._names_sessions and not self._is_modern else {}
         if stream:
             stream.send(b"event: message\ndata: " + reply + b"\n\n")
             return httpx2.Response(202)

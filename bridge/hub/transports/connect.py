@@ -22,11 +22,11 @@ from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import LargeMessages
+from bridge.hub.transports.mailbox import Mailbox
 from bridge.hub.transports.replies import SAID_CLOSED, SESSION_GONE
 from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
-from bridge.jsonrpc.messages import BadMessage, read_message
 from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
@@ -122,19 +122,18 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        send, receive = anyio.create_memory_object_stream[SessionMessage | Exception]()
-        with send, receive:
+        with Mailbox() as mailbox:
             async with (
                 sse_client(
                     self._server.url,
                     headers=dict(self._server.headers),
                     sse_read_timeout=READ_TIMEOUT_S,
-                    httpx_client_factory=partial(self._build_client, deliver=partial(_deliver, send)),
+                    httpx_client_factory=partial(self._build_client, deliver=mailbox.deliver),
                 ) as (incoming, outgoing),
                 _queue(outgoing) as to_queue,
-                _joining(incoming, send),  # type: ignore[arg-type]
+                mailbox.collect(incoming),  # type: ignore[arg-type]
             ):
-                yield receive, to_queue  # type: ignore[misc]
+                yield mailbox.messages, to_queue  # type: ignore[misc]
 
     def _build_client(
         self,
@@ -188,36 +187,6 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
         async with queue:
             async for message in queue:
                 await outgoing.send(message)
-
-
-@asynccontextmanager
-async def _joining(
-    incoming: ObjectReceiveStream[SessionMessage | Exception], joined: ObjectSendStream[SessionMessage | Exception]
-) -> AsyncIterator[None]:
-    """Pass on what comes in; others may put messages into `joined` too."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_pass_on, incoming, joined)
-        try:
-            yield
-        finally:
-            tasks.cancel_scope.cancel()
-
-
-async def _pass_on(
-    incoming: ObjectReceiveStream[SessionMessage | Exception], joined: ObjectSendStream[SessionMessage | Exception]
-) -> None:
-    async with joined:
-        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
-            async for message in incoming:
-                await joined.send(message)
-
-
-async def _deliver(joined: ObjectSendStream[SessionMessage | Exception], reply: bytes) -> None:
-    """Put the reply to a call where the SDK reads; drop it if it is to nothing, or nobody reads any more."""
-    with suppress(BadMessage, anyio.BrokenResourceError, anyio.ClosedResourceError):
-        message = read_message(reply)
-        if isinstance(message, JSONRPCError) and message.id is not None:
-            await joined.send(SessionMessage(message))
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):

@@ -39,13 +39,15 @@ class Redirects:
         response = await transmit(sent)
         for _ in range(MAX_REDIRECTS):
             if response.next_request is None:
-                self._remember(asked, sent, response)
-                return response
+                break
             await response.aclose()
             sent = _send_to(_find_place(sent, response), request)
             response = await transmit(sent)
-        await response.aclose()
-        raise Elsewhere(f"redirects again and again, the last time to {_name(sent.url)}")
+        if response.next_request is not None:
+            await response.aclose()
+            raise Elsewhere(f"redirects again and again, the last time to {_name(response.next_request.url)}")
+        self._remember(asked, sent, response)
+        return response
 
     def _remember(self, asked: tuple[str, httpx2.URL], sent: httpx2.Request, response: httpx2.Response) -> None:
         if response.status_code in _GONE:

@@ -13,6 +13,7 @@ from bridge.hub.transports.bodies import ERROR_BYTES, read_start
 from bridge.hub.transports.replies import read_media_type
 from bridge.hub.transports.words import find_words, fold, shorten
 from bridge.jsonrpc.messages import BadMessage, read_message
+from bridge.sse import EventReader
 from bridge.telemetry import Redactor
 
 BODY_S = 2.0
@@ -47,8 +48,11 @@ async def read_refusal(response: httpx2.Response, clock: Clock, redact: Redactor
         body = await read_start(response, ERROR_BYTES, clock.scope(clock.now() + BODY_S))
     finally:
         await response.aclose()
+    media_type = read_media_type(response)
+    if media_type == "text/event-stream":
+        body, media_type = _read_event(body), "application/json"
     error = _read_error(body)
-    words = error.error.message if error else find_words(body, read_media_type(response), response.charset_encoding)
+    words = error.error.message if error else find_words(body, media_type, response.charset_encoding)
     words = redact(fold(words))
     pause_s = read_pause(response.headers.get("retry-after", ""), clock.time())
     notes = [] if pause_s is None else [f"try again in {math.ceil(pause_s):,} s"]
@@ -76,6 +80,12 @@ def read_pause(value: str, now: float) -> float | None:
         moment = parsedate_to_datetime(value)
         return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     return None
+
+
+def _read_event(body: bytes) -> bytes:
+    """Return what the first event of a stream says."""
+    events = EventReader(ERROR_BYTES).feed(body.rstrip() + b"\n\n")
+    return next((event.data for event in events if isinstance(event.data, bytes) and event.data), b"")
 
 
 def _read_error(body: bytes) -> JSONRPCError | None:

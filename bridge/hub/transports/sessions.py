@@ -146,8 +146,7 @@ def _is_lost(request: httpx2.Request, message: JsonObject, refusal: Refusal, *, 
     is_told = speaks_of_session(refusal.words)
     if refusal.status == 404 and (is_stream or SESSION_HEADER in request.headers):
         return is_told or not is_own
-    is_plain = refusal.error is not None or 400 <= refusal.status < 500
-    return is_plain and is_told and not is_own and (is_stream or _has_sessions(request))
+    return is_told and not is_own and (refusal.error is not None or 400 <= refusal.status < 500)
 
 
 def _is_doubtful(request: httpx2.Request, message: JsonObject, refusal: Refusal) -> bool:

@@ -1,14 +1,21 @@
 """A session that the server has lost: however it says so, it is opened anew once, and what was refused is repeated."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import anyio
 import httpx2
 import pytest
+from typing_extensions import override
 
 from bridge.hub.transports.sessions import RENEWAL_S, speaks_of_session
-from tests.fakes.sessions import MODERN, Far, visit
+from tests.fakes.clock import VirtualClock
+from tests.fakes.peers import Peer
+from tests.fakes.rogue import Rogue
+from tests.fakes.sessions import LEGACY, MODERN, Far, visit
+from tests.fakes.simulation import call, open_hub
+from tests.hub.transports.test_guard import Body
 
 pytestmark = pytest.mark.anyio
 
@@ -61,6 +68,11 @@ TOLD: dict[str, Lost] = {
     ),
     "400, no Content-Type": lambda _: httpx2.Response(400, content=b'{"error": "missing session id"}'),
     "400, Chinese": text(400, "会话不存在或已过期"),
+    "a framed refusal": lambda _: httpx2.Response(
+        503,
+        content=b'event: message\ndata: {"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no session"}}',
+        headers=EVENTS,
+    ),
     "422": text(422, "Unexpected message, expect initialize request"),
     "an error in a reply": its_own(200, "Session not found", -32600),
     "an error in a stream": lambda asked: framed(
@@ -201,6 +213,25 @@ async def test_in_the_era_without_sessions_the_words_are_the_servers() -> None:
     assert output["message"] == "far answered with error -32000: Session not found"
 
 
+async def test_a_server_without_session_ids_has_sessions_all_the_same() -> None:
+    far = Far(lost=TOLD["mcp-use/mcp-use#1133"], names_sessions=False)
+    async with visit(far) as it:
+        assert await it.call("before") == "before"
+        far.forget()
+        assert await it.call_all("after") == ["after"]
+    assert far.opened == 2
+
+
+async def test_a_server_that_goes_back_to_an_older_era_is_used_in_that() -> None:
+    far = Far(era=MODERN, lost=TOLD["anthropics/claude-code#27425"])
+    async with visit(far, protocol="auto") as it:
+        assert await it.call("before") == "before"
+        far.age()
+        assert await it.call_all("after") == ["after"]
+        assert it.hub.members[0].era == LEGACY
+    assert far.executed == {"before": 1, "after": 1}
+
+
 @pytest.mark.parametrize("wire", ["http", "sse"])
 async def test_a_servers_own_error_32000_is_not_the_end_of_the_connection(wire: str) -> None:
     far = Far()
@@ -223,6 +254,76 @@ async def test_a_get_that_opens_no_stream_says_nothing_of_the_session(status: in
         assert it.state == "ready"
     assert far.opened == 1
     assert far.executed == {"a": 1, "b": 1, "c": 1}
+
+
+async def test_calls_in_flight_while_a_get_is_refused_have_their_results() -> None:
+    """modelcontextprotocol/typescript-sdk#1969: what was executed is not reported as lost."""
+    far, answered = Far(), anyio.Event()
+
+    async def refuse_late(_: httpx2.Request) -> httpx2.Response:
+        await answered.wait()
+        return httpx2.Response(404)
+
+    far.get = refuse_late
+    texts = ["slow 1", "slow 2", "slow 3"]
+    async with visit(far) as it:
+
+        def refuse_and_let_go() -> None:
+            answered.set()
+            far.slow.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(it.spend, lambda: len(far.executed) == len(texts) and not refuse_and_let_go())
+            assert await it.call_all(*texts) == texts
+        assert it.state == "ready"
+    assert far.opened == 1
+    assert far.executed == dict.fromkeys(texts, 1)
+
+
+@pytest.mark.parametrize("body", [b"", b": bye\n\n", b"data: {not json\n\n", b"event: x\nretry: 0\ndata: 1\n\n"])
+@pytest.mark.parametrize("end", ["end", "cut", "silence"])
+async def test_a_stream_that_ends_or_says_nothing_costs_nothing(body: bytes, end: str) -> None:
+    far = Far()
+    far.get = lambda _: httpx2.Response(200, headers=EVENTS, stream=Body(body, end=end))
+    async with visit(far) as it:
+        await it.spend(lambda: "GET /mcp" in far.asked)
+        assert await it.call_all("a", "b") == ["a", "b"]
+        assert it.state == "ready"
+    assert far.opened == 1
+
+
+async def test_a_get_that_is_never_answered_holds_nothing_up() -> None:
+    far = Far()
+
+    async def hang(_: httpx2.Request) -> httpx2.Response:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    far.get = hang
+    async with visit(far) as it:
+        await it.spend(lambda: "GET /mcp" in far.asked)
+        assert await it.call_all("a", "b") == ["a", "b"]
+        far.forget()
+        assert await it.call_all("c") == ["c"]
+    assert far.opened == 2
+
+
+class Busy(Peer):
+    """A server on stdio whose calls come to an error -32000."""
+
+    @override
+    def answer(self, rogue: Rogue, message: Json) -> Json | None:
+        if message["method"] != "tools/call":
+            return super().answer(rogue, message)
+        return {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32000, "message": "overloaded"}}
+
+
+async def test_a_childs_own_error_32000_is_not_its_end() -> None:
+    clock = VirtualClock()
+    async with open_hub({"far": "stdio"}, {"far": Busy("far", clock, {"legacy": ""})}, clock) as hub:
+        await hub.catalogue()
+        output = await call(hub, "far__echo", "hello", math.inf)
+    assert "far answered with error -32000: overloaded" in str(output["output"])
 
 
 @pytest.mark.parametrize(
