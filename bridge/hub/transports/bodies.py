@@ -6,8 +6,11 @@ its place, so that its call fails at once.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import aclosing, suppress
+from typing import TypeAlias
 
+import anyio
 import httpx2
 from mcp_types import (
     PARSE_ERROR,
@@ -19,11 +22,18 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 
+from bridge.hub.transports.words import find_words, shorten
 from bridge.json_text import cut_levels
 from bridge.jsonrpc.lines import Overlong
 from bridge.jsonrpc.messages import BadMessage, read_message, write_message
 
 logger = logging.getLogger(__name__)
+
+ERROR_BYTES = 65_536
+"""How much is read of the body of an error."""
+
+Revise: TypeAlias = Callable[[JSONRPCError], JSONRPCError]
+"""Returns an error, or another in its place."""
 
 
 async def read_body(response: httpx2.Response, limit: int) -> bytes | Overlong:
@@ -38,18 +48,35 @@ async def read_body(response: httpx2.Response, limit: int) -> bytes | Overlong:
     return b"".join(parts)
 
 
-def mend_message(data: bytes | Overlong, request: RequestId | None) -> tuple[bytes, bool]:
+async def read_start(response: httpx2.Response, limit: int, scope: anyio.CancelScope) -> bytes:
+    """Read the decoded body, up to `limit` bytes, until it is cut, or until `scope` is over."""
+    body = bytearray()
+    with scope, suppress(httpx2.TransportError, httpx2.DecodingError):
+        async with aclosing(response.aiter_bytes()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) >= limit:
+                    break
+    return bytes(body[:limit])
+
+
+def mend_message(data: bytes | Overlong, request: RequestId | None, revise: Revise | None = None) -> tuple[bytes, bool]:
     """Return `data` as one message that the SDK can read, and whether it is a reply. `request`: the call it belongs to.
 
     It is unchanged if possible; else scrubbed, given the id of its call, or replaced by an error. It is empty if `data`
-    is not a message and no call can be told so.
+    is not a message and no call can be told so. `revise` may replace an error.
     """
     try:
         message, is_plain = _read(data)
     except BadMessage as bad:
         logger.warning("a reply is not a message: %s", bad)
         bad.id, bad.code = bad.id if request is None else request, PARSE_ERROR
-        return (write_message(bad.to_error()).rstrip(), True) if bad.id is not None or bad.is_reply else (b"", False)
+        if bad.id is None and not bad.is_reply:
+            return b"", False
+        message, is_plain = _add_words(bad.to_error(), data), False
+    if revise and isinstance(message, JSONRPCError):
+        revised = revise(message)
+        message, is_plain = revised, is_plain and revised is message
     is_reply = isinstance(message, JSONRPCResponse | JSONRPCError)
     if is_reply and request is not None and message.id != request:
         message, is_plain = message.model_copy(update={"id": request}), False
@@ -68,6 +95,13 @@ def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
     except ValueError:
         return read_message(cut_levels(written.decode()).encode()), False
     return message, False
+
+
+def _add_words(error: JSONRPCError, data: bytes | Overlong) -> JSONRPCError:
+    """Add what a body says that has an `error`, but is no message."""
+    if isinstance(data, bytes) and len(data) < ERROR_BYTES and b'"error"' in data and b'"result"' not in data:
+        error.error.message += f": {shorten(find_words(data, 'application/json'))}"
+    return error
 
 
 def write_error(request: RequestId | None, code: int, message: str, data: object = None) -> bytes:

@@ -1,9 +1,10 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
@@ -13,7 +14,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -23,7 +24,9 @@ from bridge.hub.results.carried import carry_result
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import LargeMessages
-from bridge.hub.transports.replies import SESSION_GONE
+from bridge.hub.transports.mailbox import Mailbox
+from bridge.hub.transports.replies import SAID_CLOSED, SESSION_GONE
+from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
 from bridge.jsonrpc.backlog import Backlog, Flooded
@@ -31,6 +34,7 @@ from bridge.jsonrpc.messages import write_message
 from bridge.jsonrpc.pipes import Streams
 from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
+from bridge.telemetry import Redactor
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
@@ -38,6 +42,8 @@ READ_TIMEOUT_S = 300.0
 MAX_QUEUED = 1000
 Repair: TypeAlias = Callable[[str, dict[str, Json]], None]
 """Changes a result, in place; it gets the method that the result answers."""
+SDKS_OWN = "SSE stream "
+"""How the SDK begins its words for an error -32000 that it puts into the stream itself."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         prepare: Callable[[JSONRPCRequest], None],
         repair: Repair,
         clock: Clock,
+        renewals: Renewals,
+        redact: Redactor,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
         self.flood: str | None = None
@@ -79,6 +87,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._prepare = prepare
         self._repair = repair
         self._clock = clock
+        self._renewals = renewals
+        self._redact = redact
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
         self._requests = OpenRequests()
@@ -142,34 +152,40 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        async with (
-            sse_client(
-                self._server.url,
-                headers=dict(self._server.headers),
-                sse_read_timeout=READ_TIMEOUT_S,
-                httpx_client_factory=self._build_client,
-            ) as (incoming, outgoing),
-            _queue(outgoing, self._backlog) as to_queue,
-        ):
-            yield incoming, to_queue  # type: ignore[misc]
+        with Mailbox() as mailbox:
+            async with (
+                sse_client(
+                    self._server.url,
+                    headers=dict(self._server.headers),
+                    sse_read_timeout=READ_TIMEOUT_S,
+                    httpx_client_factory=partial(self._build_client, deliver=mailbox.deliver),
+                ) as (incoming, outgoing),
+                _queue(outgoing, self._backlog) as to_queue,
+                mailbox.collect(incoming),  # type: ignore[arg-type]
+            ):
+                yield mailbox.messages, to_queue  # type: ignore[misc]
 
     def _build_client(
         self,
         headers: dict[str, str] | None = None,
         timeout: httpx2.Timeout | None = None,
         auth: httpx2.Auth | None = None,
+        *,
+        deliver: Callable[[bytes], Awaitable[None]] | None = None,
     ) -> GuardedClient:
         assert self._server.url
+        is_stream = deliver is not None
         self._client = GuardedClient(
             limit=self._limit,
             clock=self._clock,
+            session=Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set),
             on_end=self._lost.set,
-            # The SDK's SSE transport sends nothing more after one POST that failed.
-            on_failure=self._lost.set if self._choice.transport == "sse" else lambda: None,
+            on_failure=self._lost.set if is_stream else lambda: None,
             headers={"accept-encoding": "identity"} | (headers or {}),  # a small compressed body could fill the memory
             timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
             auth=auth,
             large_messages=self._large_messages,
+            deliver=deliver,
             trust_env=not is_loopback(self._server.url),
             transport=self._transport,
         )
@@ -207,9 +223,10 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each reply with the id of its request, until the stream has ended or the session is gone.
+    """Passes messages on, each reply with the id of its request, until the stream has ended or the server floods.
 
-    The result of a call is carried past the SDK, and any other is changed by `repair`.
+    The result of a call is carried past the SDK, and any other is changed by `repair`. It tells when the session is
+    gone: calls that are still running go on all the same.
     """
 
     def __init__(
@@ -262,13 +279,17 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
 
     def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
         if isinstance(reply, JSONRPCError):
-            if reply.error.code == SESSION_GONE:
-                self._is_over = True
-                self._lost.set()
+            self._note_error(reply.error)
         elif method == CALL:
             carry_result(reply.result)
         else:
             self._repair(method, reply.result)
+
+    def _note_error(self, error: ErrorData) -> None:
+        if error.code == SESSION_GONE:
+            self._lost.set()
+        elif error.code == CONNECTION_CLOSED and not error.message.startswith(SDKS_OWN):
+            error.code = SAID_CLOSED
 
     def _note_request(self, request: JSONRPCRequest, backlog: Backlog) -> None:
         try:

@@ -13,19 +13,21 @@ from mcp_types import PARSE_ERROR, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.hub.transports.bodies import mend_message, read_body
+from bridge.hub.transports.bodies import Revise, mend_message, read_body
 from bridge.hub.transports.large_messages import LargeMessages
+from bridge.hub.transports.redirects import Elsewhere, Redirects
+from bridge.hub.transports.refusals import describe_status
 from bridge.hub.transports.replies import (
     NOT_SENT,
+    REFUSED,
     UNREACHABLE,
     build_failure,
-    describe_status,
     drop_body,
     end_stream,
-    explain_refusal,
     read_headers,
     read_media_type,
 )
+from bridge.hub.transports.sessions import SESSION_HEADER, Session
 from bridge.hub.transports.streams import ServerStreams
 from bridge.json_text import JsonObject
 from bridge.jsonrpc.lines import Overlong
@@ -35,8 +37,8 @@ if TYPE_CHECKING:  # private names, needed to state the signature that is overri
     from httpx2._client import UseClientDefault
     from httpx2._types import AuthTypes
 
-Transmit: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
-"""Sends the request at hand."""
+Send: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
+"""Sends the request at hand, on to where the server wants it."""
 
 BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 KEPT_S = 2.0
@@ -46,7 +48,7 @@ NOTIFICATION_S = 5.0
 """How long a server may take to accept a notification: the SDK sends nothing else meanwhile."""
 END_S = 0.5
 """How long a server may take to accept the end of a session."""
-SESSION_HEADERS = ("mcp-session-id", "mcp-protocol-version")
+SESSION_HEADERS = (SESSION_HEADER, "mcp-protocol-version")
 
 
 class GuardedClient(httpx2.AsyncClient):
@@ -54,8 +56,9 @@ class GuardedClient(httpx2.AsyncClient):
 
     The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens a
     new session when the server has forgotten the old one (python-sdk#1676), and does not report HTTP statuses.
-    `on_failure` is called for every POST that failed, `on_end` when the session no longer exists. `large_messages` is
-    given for the SSE transport, where results come on the stream that GET opened, not as the reply to their POST.
+    `on_failure` is called for every POST that may not have reached the server, `on_end` when the server is gone. For
+    the SSE transport, where results come on the stream that GET opened, `large_messages` is given, and `deliver` gets
+    the errors of POSTs that failed: the SDK sends nothing more after one that it sees.
     """
 
     def __init__(
@@ -63,12 +66,14 @@ class GuardedClient(httpx2.AsyncClient):
         *,
         limit: int,
         clock: Clock,
+        session: Session,
         on_failure: Callable[[], None],
         on_end: Callable[[], None],
         headers: dict[str, str],
         timeout: httpx2.Timeout,
         auth: httpx2.Auth | None,
         large_messages: LargeMessages | None,
+        deliver: Callable[[bytes], Awaitable[None]] | None,
         trust_env: bool,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
@@ -78,11 +83,14 @@ class GuardedClient(httpx2.AsyncClient):
         )
         self._limit = limit
         self._clock = clock
+        self._session = session
         self._large_messages = large_messages
+        self._deliver = deliver
         self._on_failure = on_failure
         self._on_end = on_end
         self._streams = ServerStreams(limit, clock, large_messages)
-        self._session: dict[str, str] = {}
+        self._redirects = Redirects()
+        self._session_headers: dict[str, str] = {}
         self.refused_with: int | None = None
         """The status of the last POST that was answered with an error."""
 
@@ -96,9 +104,13 @@ class GuardedClient(httpx2.AsyncClient):
         follow_redirects: "bool | UseClientDefault" = USE_CLIENT_DEFAULT,
     ) -> httpx2.Response:
         """Send a request and return the reply; if a POST fails without a JSON-RPC error, a reply that carries one."""
-        self._session = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
-        transmit = partial(super().send, request, stream=True, auth=auth, follow_redirects=follow_redirects)
-        response = await (self._post(request, transmit) if request.method == "POST" else self._get(request, transmit))
+        self._session_headers = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
+        transmit = partial(super().send, stream=True, auth=auth, follow_redirects=False)
+        send = partial(self._redirects.follow, request, transmit)
+        response = await (self._post(request, send) if request.method == "POST" else self._get(request, send))
+        if self._deliver and request.method == "POST" and not response.is_success:
+            await self._deliver(response.content)
+            return httpx2.Response(202, request=request)
         if not stream:
             await response.aread()
         return response
@@ -108,53 +120,52 @@ class GuardedClient(httpx2.AsyncClient):
 
         The SDK's own way is not used: it is cancelled with its transport, and waits without a limit.
         """
-        if "mcp-session-id" not in self._session:
+        if SESSION_HEADER not in self._session_headers:
             return
+        request = self.build_request("DELETE", url, headers=self._session_headers)
         with (
             anyio.CancelScope(shield=True),
             self._clock.scope(self._clock.now() + END_S),
-            suppress(httpx2.TransportError),
+            suppress(httpx2.TransportError, Elsewhere),
         ):
-            await (await super().send(self.build_request("DELETE", url, headers=self._session), stream=True)).aclose()
+            await (await self._redirects.follow(request, partial(super().send, stream=True))).aclose()
 
-    async def _post(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
+    async def _post(self, request: httpx2.Request, send: Send) -> httpx2.Response:
         message = cast("JsonObject", json.loads(request.content))
         call = cast("RequestId | None", message.get("id") if "method" in message else None)
         if call is None:
-            return await self._notify(request, message, transmit)
+            return await self._notify(request, message, send)
         if message["method"] == "tools/call" and not self._large_messages:
             _allow_silence(request)
         try:
-            response = await transmit()
+            response = await send()
         except httpx2.TransportError as error:
             self._on_failure()
             code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
             return build_failure(request, call, 503, code, f"the server cannot be reached: {explain_network(error)}")
-        if response.next_request is not None:  # a redirect is the SDK's to judge
-            return response
-        if response.is_error:
+        except Elsewhere as error:
+            return build_failure(request, call, 502, REFUSED, f"the server {error}")
+        if not response.is_success:
             self.refused_with = response.status_code
-            self._on_failure()
-            return await explain_refusal(request, call, response)
+            return await self._session.explain(request, message, response)
         match read_media_type(response):
             case "application/json":
-                return await self._read_reply(request, call, response)
+                return await self._read_reply(request, call, response, partial(self._session.revise, request, message))
             case "text/event-stream":
-                return self._streams.follow(request, call, response)
+                return self._streams.follow(request, call, response, partial(self._session.revise, request, message))
             case _:
                 return await drop_body(request, response)
 
-    async def _notify(self, request: httpx2.Request, message: JsonObject, transmit: Transmit) -> httpx2.Response:
+    async def _notify(self, request: httpx2.Request, message: JsonObject, send: Send) -> httpx2.Response:
         """Send a message that has no reply, and do not wait longer than NOTIFICATION_S."""
         params = message.get("params")
         if message.get("method") == "notifications/cancelled" and isinstance(params, dict):
             self._streams.abandon(cast("RequestId", params.get("requestId")))
         with self._clock.scope(self._clock.now() + NOTIFICATION_S):
             try:
-                response = await transmit()
-                if response.is_error:
-                    self._on_failure()
-                return await drop_body(request, response)
+                return await drop_body(request, await send())
+            except Elsewhere as error:
+                return build_failure(request, None, 502, REFUSED, f"the server {error}")
             except httpx2.TransportError as error:
                 self._on_failure()
                 return build_failure(
@@ -162,7 +173,9 @@ class GuardedClient(httpx2.AsyncClient):
                 )
         return httpx2.Response(202, request=request)
 
-    async def _read_reply(self, request: httpx2.Request, call: RequestId, response: httpx2.Response) -> httpx2.Response:
+    async def _read_reply(
+        self, request: httpx2.Request, call: RequestId, response: httpx2.Response, revise: Revise
+    ) -> httpx2.Response:
         try:
             body = await read_body(response, self._limit)
         except (httpx2.TransportError, httpx2.DecodingError) as error:
@@ -173,36 +186,40 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(
                 request, call, 200, PARSE_ERROR, f"the reply is over the limit of {self._limit:,} bytes"
             )
-        data, is_reply = mend_message(body, call)
+        data, is_reply = mend_message(body, call, revise)
         if not is_reply:
             return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")
         return httpx2.Response(response.status_code, content=data, headers=read_headers(response), request=request)
 
-    async def _get(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
+    async def _get(self, request: httpx2.Request, send: Send) -> httpx2.Response:
         """Open a stream of server-initiated messages, or fetch the rest of the reply to a call."""
         call = self._streams.take_call(request)
-        has_session = "mcp-session-id" in request.headers
         if call is not None or self._large_messages:
             _allow_silence(request)
         await self._streams.wait()
         try:
-            response = await transmit()
+            response = await send()
         except httpx2.TransportError as error:
-            if has_session and isinstance(error, httpx2.ConnectError):
+            if SESSION_HEADER in request.headers and isinstance(error, httpx2.ConnectError):
                 self._on_end()
             if call is None:
                 raise
             return end_stream(request, call, f"the server cannot be reached: {explain_network(error)}")
-        if response.status_code == 404 and has_session:
-            self._on_end()
-        if response.is_error and call is not None:
-            await response.aclose()
-            return end_stream(request, call, describe_status(response))
-        return (
-            self._streams.follow(request, call, response)
-            if read_media_type(response) == "text/event-stream"
-            else response
-        )
+        except Elsewhere as error:
+            if self._large_messages:
+                raise ConnectionError(f"the server {error}") from None
+            return _lack(request, call, f"the server {error}")
+        if response.is_success and read_media_type(response) == "text/event-stream":
+            return self._streams.follow(request, call, response)
+        if self._large_messages:
+            return response
+        await response.aclose()
+        return _lack(request, call, describe_status(response))
+
+
+def _lack(request: httpx2.Request, call: RequestId | None, words: str) -> httpx2.Response:
+    """Return a reply that says that there is no stream here; that tells nothing of the session."""
+    return httpx2.Response(405, request=request) if call is None else end_stream(request, call, words)
 
 
 def _allow_silence(request: httpx2.Request) -> None:

@@ -1,38 +1,18 @@
 """Replacements for HTTP replies that the SDK's transports (mcp 2.3) cannot handle."""
 
-from contextlib import suppress
-
 import httpx2
-from mcp_types import JSONRPCError, RequestId
+from mcp_types import RequestId
 
-from bridge.hub.transports.bodies import read_body, write_error
-from bridge.jsonrpc.messages import BadMessage, read_message
+from bridge.hub.transports.bodies import ERROR_BYTES, read_body, write_error
 from bridge.sse import Event
 
-UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT = -32010, -32011, -32012, -32013
+UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT, NOT_EXECUTED, SAID_CLOSED = range(-32010, -32016, -1)
 """Our JSON-RPC error codes, in the range left to implementations, for a POST: no reply came, or only a part of it; the
-server has forgotten the session; the reply was an HTTP error without a message; the request was never sent."""
-ERROR_BYTES = 65_536
-"""How much is read of the body of an error."""
-
-
-async def explain_refusal(request: httpx2.Request, call: RequestId, response: httpx2.Response) -> httpx2.Response:
-    """Turn an HTTP error into a JSON-RPC error for the call: the server's own, if the body holds one."""
-    try:
-        body = await read_body(response, ERROR_BYTES) if read_media_type(response) == "application/json" else b""
-    except (httpx2.TransportError, httpx2.DecodingError):
-        body = b""
-    finally:
-        await response.aclose()
-    if response.status_code == 404 and "mcp-session-id" in request.headers:
-        return build_failure(request, call, 404, SESSION_GONE, "the server has forgotten the session")
-    with suppress(BadMessage):
-        error = read_message(body)
-        if isinstance(error, JSONRPCError):
-            return build_failure(
-                request, call, response.status_code, error.error.code, error.error.message, error.error.data
-            )
-    return build_failure(request, call, response.status_code, REFUSED, describe_status(response))
+server has forgotten the session; the reply was an HTTP error without a message; the request was never sent; the HTTP
+error says that the request was not executed. The last one is for the error -32000 of a server's own: in the SDK, that
+code means that the connection was closed."""
+PAUSE = "mcp-responses-bridge/pause"
+"""The key in `data` of a failure for the seconds that the server asks to wait."""
 
 
 async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
@@ -55,11 +35,6 @@ def read_headers(response: httpx2.Response) -> list[tuple[str, str]]:
     """Return the headers without those that describe the original body."""
     framing = ("content-encoding", "content-length", "transfer-encoding")
     return [(name, value) for name, value in response.headers.multi_items() if name not in framing]
-
-
-def describe_status(response: httpx2.Response) -> str:
-    """Describe an HTTP status to the model."""
-    return f"the server answered with HTTP {response.status_code} {response.reason_phrase}"
 
 
 def build_failure(

@@ -15,7 +15,7 @@ from mcp_types import RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.hub.transports.bodies import mend_message, write_error
+from bridge.hub.transports.bodies import Revise, mend_message, write_error
 from bridge.hub.transports.large_messages import LargeMessages
 from bridge.hub.transports.replies import UNREACHABLE, read_headers
 from bridge.network import explain_network
@@ -37,8 +37,17 @@ class ServerStreams:
         self._replies: dict[RequestId, EventBody] = {}
         self._rests: dict[str, RequestId] = {}
 
-    def follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
-        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it answers, if any."""
+    def follow(
+        self,
+        request: httpx2.Request,
+        call: RequestId | None,
+        response: httpx2.Response,
+        revise: Revise | None = None,
+    ) -> httpx2.Response:
+        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it answers, if any.
+
+        `revise` may replace an error that answers it.
+        """
 
         def note_rest(last_event: bytes) -> None:
             if call is not None:
@@ -55,6 +64,7 @@ class ServerStreams:
             on_rest=note_rest,
             on_message=self._backoff.reset,
             on_close=forget,
+            revise=revise,
             large_messages=self._large_messages,
         )
         if call is not None:
@@ -92,6 +102,7 @@ class EventBody(httpx2.AsyncByteStream):
         on_rest: Callable[[bytes], None] = lambda _: None,
         on_message: Callable[[], None] = lambda: None,
         on_close: Callable[[], None] = lambda: None,
+        revise: Revise | None = None,
         large_messages: LargeMessages | None = None,
     ) -> None:
         self._response = response
@@ -100,6 +111,7 @@ class EventBody(httpx2.AsyncByteStream):
         self._on_rest = on_rest
         self._on_message = on_message
         self._on_close = on_close
+        self._revise = revise
         self._large_messages = large_messages
         self._reading = anyio.CancelScope()
         self._is_abandoned = False
@@ -147,7 +159,7 @@ class EventBody(httpx2.AsyncByteStream):
         if event.name != "message" or not event.data:
             return replace(event, retry=retry, data=event.data if isinstance(event.data, bytes) else b"").encode()
         self._on_message()
-        data, is_reply = mend_message(event.data, self._request)
+        data, is_reply = mend_message(event.data, self._request, self._revise)
         self._is_answered |= is_reply
         return replace(
             event, retry=retry, data=self._large_messages.replace(data) if self._large_messages else data
