@@ -3,8 +3,9 @@
 import math
 import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, nullcontext
-from typing import Self, TypeAlias
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -25,16 +26,16 @@ from bridge.json_text import JsonObject
 from bridge.processes.children import Child
 from bridge.questions import Ask
 from bridge.run.admission import Admission
-from bridge.run.body import Body
 from bridge.run.continuation import find_run
 from bridge.run.engine import Context, Execute, Listener
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
-from bridge.upstream.client import Upstream
-from bridge.upstream.transport import open_transport
 from builtin_tools.server import build_server as build_builtin_server
+
+if TYPE_CHECKING:
+    from bridge.upstream.client import Upstream
 
 BuildEngine: TypeAlias = Callable[..., MemoryEngine]
 """Builds the engine; called with the arguments of `MemoryEngine`."""
@@ -63,11 +64,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
         """
-        redact = redact or Redactor(config.secrets())
+        self._redact = redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
         self._ask = ask
-        self.upstream = _build_upstream(config, self._clock, redact, transport)
+        self._transport = transport
+        self._closing = AsyncExitStack()
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
             config,
@@ -85,12 +87,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._shown = set[str]()
         """The descriptions that a host may have."""
         self._tasks: TaskGroup | None = None
-        self._admission = self._build_admission(self.upstream) if self.upstream else None
+        self._admission = Admission(config, self.engine, self._is_stateless) if config.upstream else None
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         async with (
-            self.upstream or nullcontext(),
+            self._closing,
             self.hub,
             self.engine,
             anyio.create_task_group() as self._tasks,
@@ -98,6 +100,19 @@ class Bridge(anyio.AsyncContextManagerMixin):
             yield self
             self._tasks.cancel_scope.cancel()
         self._tasks = None
+
+    @cached_property
+    def upstream(self) -> "Upstream | None":
+        """The upstream; None where none is configured. It is imported by the first run: a host that starts the bridge
+        lists its tools first, and need not wait for this too."""
+        if self._config.upstream is None:
+            return None
+        from bridge.upstream.client import Upstream
+
+        transport = self._transport or choose_transport(self._config.upstream)
+        upstream = Upstream(self._config.upstream, clock=self._clock, redact=self._redact, transport=transport)
+        self._closing.push_async_exit(upstream)
+        return upstream
 
     @property
     def limits(self) -> Limits:
@@ -119,9 +134,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
             self.server.note_change()
 
     def _describe(self) -> str:
-        if self.upstream is None:
+        if self._config.upstream is None:
             return f"Ask another model. {NO_UPSTREAM}"
-        model = self.upstream.config.model or "a model behind the Responses API (name it in `model`)"
+        model = self._config.upstream.model or "a model behind the Responses API (name it in `model`)"
         return (
             f"Ask {model} and get its answer. Use it when the user wants another model's answer or opinion, or wants "
             f"that model to do work with these tools: {', '.join(map(_describe_member, self.hub.members)) or 'none'}. "
@@ -177,13 +192,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if self._tasks:
             self._tasks.start_soon(do, *arguments)
 
-    def _build_admission(self, upstream: Upstream) -> Admission:
-        def is_stateless(model: str) -> bool:
-            return upstream.profile_of(model).state == "stateless"
-
-        return Admission(self._config, self.engine, is_stateless)
+    def _is_stateless(self, model: str) -> bool:
+        return self.upstream is not None and self.upstream.profile_of(model).state == "stateless"
 
     async def _respond(self, ctx: Context, arguments: JsonObject) -> Ending:
+        from bridge.run.body import Body  # with the loop and all of its tools, like the upstream
+
         assert self.upstream
         body = Body(
             self._config,
@@ -213,22 +227,14 @@ def _build_builtin(config: Config) -> dict[str, InProcess]:
     return {BUILTIN: build_builtin_server()} if config.builtin_tools else {}
 
 
-def _build_upstream(
-    config: Config, clock: Clock, redact: Redactor, transport: httpx2.AsyncBaseTransport | None
-) -> Upstream | None:
-    if config.upstream is None:
-        return None
-    return Upstream(
-        config.upstream, clock=clock, redact=redact, transport=transport or choose_transport(config.upstream)
-    )
-
-
 def choose_transport(upstream: UpstreamConfig) -> httpx2.AsyncBaseTransport:
     """Choose the transport for requests to `upstream`."""
     if upstream.is_embedded:
         from bridge.offline.app import OfflineTransport  # no other upstream needs it
 
         return OfflineTransport()
+    from bridge.upstream.transport import open_transport
+
     return open_transport(upstream.base_url)
 
 

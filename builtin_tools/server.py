@@ -61,7 +61,7 @@ async def random_generator(
 async def system_info() -> Annotated[CallToolResult, SystemInfo]:
     """Describe the machine this runs on: operating system, Python version, CPU, memory and disk.
     获取当前系统的基本信息,包括操作系统、Python版本、内存使用情况等"""
-    return _answer(read_system())
+    return _answer(await anyio.to_thread.run_sync(read_system))
 
 
 async def math_calculator(

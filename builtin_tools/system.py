@@ -1,12 +1,12 @@
 """A short, fixed list of facts about this machine; none identifies it or its owner."""
 
 import functools
+import itertools
 import os
 import platform
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-import psutil
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import override
 
@@ -23,7 +23,9 @@ class SystemInfo(BaseModel):
     architecture: str | None = Field(description="Such as x86_64 or arm64.")
     python_version: str | None
     cpu_count: int | None = Field(description="Logical CPUs.")
-    cpu_percent: float | None = Field(description="Use of all CPUs since the last call, 0 to 100.")
+    cpu_percent: float | None = Field(
+        description="Use of all CPUs since the last call, 0 to 100; at first, over a tenth of a second."
+    )
     load_average: float | None = Field(description="Runnable processes over the last minute; null on Windows.")
     memory_total_bytes: int | None
     memory_used_bytes: int | None
@@ -47,14 +49,23 @@ class SystemInfo(BaseModel):
 Readers = Mapping[str, Callable[[], object]]
 
 
-def _boot_minute() -> str:
+_INTERVALS_S = itertools.chain((0.1,), itertools.repeat(None))
+"""What the use of the CPUs is told over: at first a moment, and from then on the time since the last call."""
+
+
+def _boot_minute(boot_time: float) -> str:
     # To the second, the time of boot would tell machines apart.
-    return datetime.fromtimestamp(round(psutil.boot_time() / 60) * 60, UTC).isoformat()
+    return datetime.fromtimestamp(round(boot_time / 60) * 60, UTC).isoformat()
 
 
 def build_readers() -> Readers:
-    """Build the function that reads each field of `SystemInfo`. None of them waits; fields with a common source are
-    read from it at once."""
+    """Build the function that reads each field of `SystemInfo`; fields with a common source are read from it at once.
+
+    Call it in a thread, with what it returns: the first call loads psutil, which nothing else needs, and waits for the
+    CPUs to do something.
+    """
+    import psutil
+
     memory, disk = functools.cache(psutil.virtual_memory), functools.partial(psutil.disk_usage, os.sep)
     return {
         "os": platform.system,
@@ -62,15 +73,14 @@ def build_readers() -> Readers:
         "architecture": platform.machine,
         "python_version": platform.python_version,
         "cpu_count": psutil.cpu_count,
-        # interval=None compares with the last call; any other value would sleep.
-        "cpu_percent": lambda: psutil.cpu_percent(interval=None),
+        "cpu_percent": lambda: psutil.cpu_percent(interval=next(_INTERVALS_S)),
         "load_average": lambda: round(os.getloadavg()[0], 2),
         "memory_total_bytes": lambda: memory().total,
         "memory_used_bytes": lambda: memory().used,
         "memory_available_bytes": lambda: memory().available,
         "disk_total_bytes": lambda: disk().total,
         "disk_free_bytes": lambda: disk().free,
-        "boot_time": _boot_minute,
+        "boot_time": lambda: _boot_minute(psutil.boot_time()),
     }
 
 

@@ -80,7 +80,7 @@ class _Eras:
     async def _answer_modern(self, dctx: Context, method: str, params: Params) -> dict[str, Any]:
         route = classify_inbound_request({"method": method, "params": params})
         if not isinstance(route, InboundModernRoute):
-            raise MCPError(route.code, route.message, _name_all_revisions(route.code, route.data))
+            raise MCPError(route.code, route.message, name_all_revisions(route.code, route.data))
         connection = Connection.from_envelope(
             route.protocol_version, route.client_info, route.client_capabilities, outbound=self._dispatcher
         )
@@ -105,8 +105,12 @@ def _names_revision(params: Params) -> bool:
     return isinstance(meta, Mapping) and PROTOCOL_VERSION_META_KEY in meta
 
 
-def _name_all_revisions(code: int, data: Any) -> Any:
-    """Add the handshake's revisions to those that a refusal names: a host that knows only these then goes on."""
+def name_all_revisions(code: int, data: Any) -> Any:
+    """Add the handshake's revisions to those that a refusal of an unknown one names.
+
+    The SDK's own list holds only the modern ones, and a host that knows another modern one and the handshake then takes
+    us for a server without.
+    """
     if code != UNSUPPORTED_PROTOCOL_VERSION:
         return data
     return {**data, "supported": [*data["supported"], *reversed(HANDSHAKE_PROTOCOL_VERSIONS)]}

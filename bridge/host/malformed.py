@@ -1,18 +1,22 @@
-"""Replies to malformed messages over Streamable HTTP and SSE, in the protocol's words.
+"""Refusals over Streamable HTTP and SSE, in the protocol's words.
 
-The SDK's transports (mcp 2.3) would reveal their internals, or say no more than a few words in plain text.
+To a malformed message, the SDK's transports (mcp 2.3) would reveal their internals, or say no more than a few words in
+plain text; to an unknown revision, they name only those of the modern era.
 """
 
-from mcp_types import INVALID_REQUEST
+from mcp_types import INVALID_REQUEST, UNSUPPORTED_PROTOCOL_VERSION
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bridge.host.eras import name_all_revisions
+from bridge.json_text import Json, JsonObject, decode
 from bridge.jsonrpc.messages import NO_BATCHES, NOT_A_MESSAGE
 
 MALFORMED = (b'"message":"Validation error: ', b"Could not parse message")
 """What the bodies of these replies say, over Streamable HTTP and SSE. After the first, the validator's report follows,
 with class names and the values they were given."""
-REFUSAL = {
+UNSUPPORTED = b'"code":%d' % UNSUPPORTED_PROTOCOL_VERSION
+REFUSAL: JsonObject = {
     "jsonrpc": "2.0",
     "id": None,
     "error": {"code": INVALID_REQUEST, "message": f"{NOT_A_MESSAGE}; {NO_BATCHES}"},
@@ -20,7 +24,7 @@ REFUSAL = {
 
 
 class MalformedFilter:
-    """ASGI middleware that replaces a reply with that report by `REFUSAL`."""
+    """ASGI middleware that says refusals with the status 400 in better words."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -34,11 +38,24 @@ class MalformedFilter:
                 held = message  # until its body is here, which the SDK sends in one piece
                 return
             head, held = held, None
-            if head and any(words in message.get("body", b"") for words in MALFORMED):
-                await JSONResponse(REFUSAL, 400)(scope, receive, send)
+            if head and (refusal := _reword(message.get("body", b""))):
+                await JSONResponse(refusal, 400)(scope, receive, send)
                 return
             if head:
                 await send(head)
             await send(message)
 
         await self._app(scope, receive, send_reworded)
+
+
+def _reword(body: bytes) -> Json:
+    """Return what to say in place of `body`; None where nothing is better."""
+    if any(words in body for words in MALFORMED):
+        return REFUSAL
+    if UNSUPPORTED in body:
+        refusal = decode(body)
+        error = refusal.get("error") if isinstance(refusal, dict) else None
+        if isinstance(error, dict):
+            error["data"] = name_all_revisions(UNSUPPORTED_PROTOCOL_VERSION, error["data"])
+            return refusal
+    return None
