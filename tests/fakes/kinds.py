@@ -24,6 +24,7 @@ SILENCE = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YQAAAAA="
 
 _TEXT = TextContent(type="text", text="a text")
 _IMAGE = ImageContent(type="image", data=PIXEL, mime_type="image/png")
+_MIRROR = {"content": [_IMAGE.model_dump(by_alias=True)]}
 _NOTE = TextResourceContents(uri="test://note", mime_type="text/plain", text="a note")
 _ARCHIVE = BlobResourceContents(uri="test://archive", mime_type="application/zip", blob="UEsFBg==")
 _PICTURE = BlobResourceContents(uri="test://picture", mime_type="image/png", blob=PIXEL)
@@ -55,9 +56,7 @@ RESULTS = {
     "structured content, said as text too": _return(TextContent(type="text", text='{"n": 1}'), structured={"n": 1}),
     "structured content and another text": _return(_TEXT, structured={"n": 1}),
     "structured content that is no object": _return(_TEXT, structured=[1]),
-    "structured content that repeats an image": _return(
-        _IMAGE, structured={"content": [_IMAGE.model_dump(by_alias=True)]}
-    ),
+    "structured content that repeats an image": _return(_IMAGE, structured=_MIRROR),
     "structured content with a file in it": _return(structured={"name": "a.zip", "file": _FILE}),
     "error": _return(_TEXT, fails=True),
     "error with an image": _return(_TEXT, _IMAGE, fails=True),
