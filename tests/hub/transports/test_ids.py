@@ -19,6 +19,7 @@ REPORTS = {
     "zero": "radareorg/radare2-mcp#68",
     "null": "helidon-io/helidon-mcp#65",
     "same": "",
+    "spelled": "",
     "none": "",
     "foreign": "",
     "list": "",
@@ -41,7 +42,7 @@ async def test_a_reply_whose_id_is_odd_finds_its_call(kind: str, wire: str, era:
 
 
 @pytest.mark.parametrize("wire", ["stdio", "sse"])
-@pytest.mark.parametrize("kind", ["float", "text"])
+@pytest.mark.parametrize("kind", ["float", "text", "spelled"])
 async def test_ids_in_another_form_find_their_calls_among_others(kind: str, wire: str) -> None:
     async with serve_rogue(wire, f"ids={kind}", "holds=3") as entry, open_bridge({"odd": entry}) as bridge:
         outcome = await bridge.use(*echoes("one", "two", "three"))
@@ -102,3 +103,22 @@ async def test_a_late_reply_to_a_call_that_was_given_up_is_not_the_next_ones() -
     assert "two" not in second
     assert "nobody can tell which belongs to which call" in second
     assert third == "three"
+
+
+async def test_a_call_that_gets_none_of_the_replies_is_told_what_came() -> None:
+    entry = rogue("call_ids=third") | {"call_timeout_s": 0.3}
+    idle = rogue("call_ids=third") | {"idle_timeout_s": 0.3}
+    async with open_bridge({"odd": entry, "idle": idle}) as bridge:
+        outcome = await bridge.run([[call(f"{key}__echo", {"text": "x"}) for key in ("odd", "idle")]] * 2)
+    assert outcome.outputs[:2] == ["x", "x"]
+    for output in outcome.outputs[2:]:
+        assert ", but a reply came with the id 3, which belongs to an earlier request; it may have been" in output
+
+
+async def test_a_reply_that_could_be_two_calls_is_given_to_the_one_that_is_left() -> None:
+    """`sleep_forever` is never answered, `echo` by an id of nobody's; then the other one is given up."""
+    entry = rogue("call_ids=foreign") | {"call_timeout_s": 0.3}
+    async with open_bridge({"odd": entry}) as bridge:
+        outcome = await bridge.use(call("odd__sleep_forever"), *echoes("one"))
+    for output in outcome.outputs:
+        assert "no result in time, but a reply came with the id" in output
