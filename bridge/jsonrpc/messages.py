@@ -17,6 +17,7 @@ from mcp_types import (
     JSONRPCError,
     JSONRPCMessage,
     JSONRPCNotification,
+    JSONRPCRequest,
     RequestId,
     Result,
     jsonrpc_message_adapter,
@@ -73,7 +74,9 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         raise BadMessage(f"a message of {line.size:,} bytes is over the limit of {line.limit:,}", line.head, line.tail)
     with suppress(ValueError):
         # Not `validate_json`: that copies every text once more, and blocks the event loop twice as long.
-        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(from_json(line), by_name=False), line)
+        message = jsonrpc_message_adapter.validate_python(from_json(line), by_name=False)
+        if not may_be_reply(message, line):
+            return _refuse_invalid_ids(message, line)
     try:
         text = encode(read_leniently(line.decode("utf-8-sig", "replace")))
         value = json.loads(text)
@@ -88,9 +91,16 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         raise BadMessage(reason, line, code=INVALID_REQUEST) from None
 
 
+def may_be_reply(message: JSONRPCMessage, line: bytes) -> bool:
+    """Tell whether what was read as a request may be a reply that repeats the request."""
+    return isinstance(message, JSONRPCRequest) and (b'"result"' in line or b'"error"' in line)
+
+
 def _mend_reply(message: Json) -> Json:
     """Return a reply in the form that JSON-RPC asks for; any other message as it is."""
-    if not isinstance(message, dict) or message.get("method") or not message.keys() & {"result", "error"}:
+    if not isinstance(message, dict) or not message.keys() & {"result", "error"}:
+        return message
+    if "method" in message and "id" not in message:
         return message
     mended: JsonObject = {"jsonrpc": "2.0", "id": _mend_id(message.get("id"))}
     if error := message.get("error"):

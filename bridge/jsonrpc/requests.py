@@ -180,7 +180,8 @@ def _is_call(message: JSONRPCMessage) -> bool:
 def _read_id(id: RequestId | None) -> RequestId | None:
     """Return an id as it was sent: a number; None for none."""
     if isinstance(id, str):
-        return None if id == NO_ID else int(id) if id.isdecimal() else id
+        digits = id.strip().removesuffix(".0")
+        return None if id == NO_ID else int(digits) if digits.isdecimal() else id
     return id
 
 

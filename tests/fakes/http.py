@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Literal, Self
 
 import anyio
@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from tests.fakes.items import Json
 from tests.fakes.rogue import Rogue, describe
+from tests.fakes.servers import rogue
 
 
 class HttpServer:
@@ -97,6 +98,72 @@ class _Uvicorn(uvicorn.Server):
         for listener in sockets or ():
             listener.close()
         self.is_down.set()
+
+
+WIRES = ("stdio", "json", "stream", "sse")
+"""How a rogue is reached: as a child process, by HTTP with JSON or a stream for each reply, or by SSE."""
+
+
+@asynccontextmanager
+async def serve_rogue(wire: str, *modes: str) -> AsyncIterator[Json]:
+    """A rogue (see rogue.py), in these modes: its entry in `mcpServers`."""
+    if wire == "stdio":
+        yield rogue(*modes) | {"require_approval": "never"}
+        return
+    told = {name: argument for name, _, argument in (mode.partition("=") for mode in modes)}
+    async with HttpServer(lambda: build_rogue(told, wire), "sse" if wire == "sse" else "http") as served:
+        yield {"url": served.url, "require_approval": "never"}
+
+
+class _Heard(Rogue):
+    """A rogue whose lines are kept."""
+
+    def __init__(self, modes: dict[str, str]) -> None:
+        super().__init__(modes)
+        self.lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    @override
+    def write(self, line: bytes) -> None:
+        self.lines.put_nowait(line)
+
+    @override
+    def listen(self, message: Json) -> None:
+        self.send({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32601, "message": "no subscriptions"}})
+
+    async def tell(self) -> AsyncIterator[bytes]:
+        """Its lines as events."""
+        yield b"event: endpoint\ndata: /messages\n\n"
+        while True:
+            yield b"data: " + await self.lines.get() + b"\n\n"
+
+
+def build_rogue(modes: dict[str, str], wire: str) -> Starlette:
+    """A rogue on the network."""
+    server = _Heard(modes)
+
+    async def open_stream(_: Request) -> Response:
+        return StreamingResponse(server.tell(), media_type="text/event-stream")
+
+    async def accept(request: Request) -> Response:
+        server.receive(await request.json())
+        return Response(status_code=202)
+
+    async def answer(request: Request) -> Response:
+        server.receive(await request.json())
+        lines = [server.lines.get_nowait() for _ in range(server.lines.qsize())]
+        if not lines:
+            return Response(status_code=202)
+        if wire == "json":
+            return Response(lines[0], media_type="application/json")
+        return Response(b"".join(b"data: " + line + b"\n\n" for line in lines), media_type="text/event-stream")
+
+    return Starlette(
+        routes=[
+            Route("/mcp", answer, methods=["POST"]),
+            Route("/sse", open_stream),
+            Route("/messages", accept, methods=["POST"]),
+        ]
+    )
 
 
 FAULTS: dict[str, Callable[[str], Response]] = {

@@ -1,5 +1,6 @@
 """A server with one tool for each kind of result: those of MCP's conformance suite, and those it has no fixture for."""
 
+from base64 import b64encode
 from collections.abc import Callable
 
 from mcp import MCPError
@@ -23,9 +24,11 @@ SILENCE = "UklGRiQAAABXQVZFZm10IBAAAAABAAEAQB8AAIA+AAACABAAZGF0YQAAAAA="
 
 _TEXT = TextContent(type="text", text="a text")
 _IMAGE = ImageContent(type="image", data=PIXEL, mime_type="image/png")
+_MIRROR = {"content": [_IMAGE.model_dump(by_alias=True)]}
 _NOTE = TextResourceContents(uri="test://note", mime_type="text/plain", text="a note")
 _ARCHIVE = BlobResourceContents(uri="test://archive", mime_type="application/zip", blob="UEsFBg==")
 _PICTURE = BlobResourceContents(uri="test://picture", mime_type="image/png", blob=PIXEL)
+_FILE = b64encode(b"PK\x03\x04" + bytes(5000)).decode()
 _LINK = ResourceLink(type="resource_link", uri="test://note", name="note", mime_type="text/plain")
 
 
@@ -33,7 +36,7 @@ def _embed(resource: TextResourceContents | BlobResourceContents) -> EmbeddedRes
     return EmbeddedResource(type="resource", resource=resource)
 
 
-def _return(*content: ContentBlock, structured: dict[str, object] | None = None, fails: bool = False) -> CallToolResult:
+def _return(*content: ContentBlock, structured: object = None, fails: bool = False) -> CallToolResult:
     return CallToolResult(content=list(content), structured_content=structured, is_error=fails)
 
 
@@ -52,6 +55,9 @@ RESULTS = {
     "structured content": _return(structured={"n": 1}),
     "structured content, said as text too": _return(TextContent(type="text", text='{"n": 1}'), structured={"n": 1}),
     "structured content and another text": _return(_TEXT, structured={"n": 1}),
+    "structured content that is no object": _return(_TEXT, structured=[1]),
+    "structured content that repeats an image": _return(_IMAGE, structured=_MIRROR),
+    "structured content with a file in it": _return(structured={"name": "a.zip", "file": _FILE}),
     "error": _return(_TEXT, fails=True),
     "error with an image": _return(_TEXT, _IMAGE, fails=True),
 }

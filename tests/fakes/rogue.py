@@ -48,7 +48,8 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     ids=KIND            answers with other ids: float text zero same null none foreign (see IDS)
     call_ids=KIND       the same, for calls only
     holds=N             answers no call before there were N of them; the last first
-    answers=FILE        tool `answer`: line number `line` of FILE is the result, whatever is there
+    answers=FILE        tool `answer`: line number `line` of FILE is the result, whatever is there; or, if there is a
+                        $ID in it, the whole reply
     twice               sends each reply twice, with the right id
     chatty=KIND         answers notifications too: an empty result with `null`, an error with `zero`
     schema=JSON         tool `judged` with this inputSchema
@@ -238,6 +239,8 @@ IDS: "dict[str, Callable[[Any], Json]]" = {
     "text": lambda id: {"id": str(id)},
     "zero": lambda _: {"id": 0},
     "same": lambda _: {"id": 1},
+    "third": lambda _: {"id": 3},
+    "spelled": lambda id: {"id": f"{id}.0"},
     "null": lambda _: {"id": None},
     "none": lambda _: {},
     "foreign": lambda id: {"id": f"reply to {id}"},
@@ -263,7 +266,9 @@ def describe(name: str) -> "Json":
 def answer(rogue: Rogue, arguments: "Json", message: "Json") -> None:
     with open(rogue.modes["answers"], encoding="utf-8") as file:  # noqa: PTH123  pathlib costs start-up time
         result = list(file)[int(arguments["arguments"]["line"])]
-    rogue.write(f'{{"jsonrpc": "2.0", "id": {message["id"]}, "result": {result.strip()}}}'.encode())
+    if "$ID" not in result:
+        result = f'{{"jsonrpc": "2.0", "id": $ID, "result": {result.strip()}}}'
+    rogue.write(result.strip().replace("$ID", str(message["id"])).encode())
 
 
 def echo(_: Rogue, arguments: "Json", __: "Json") -> "Json":

@@ -4,17 +4,20 @@ The SDK (mcp 2.3) rejects all content over one part that it does not know.
 """
 
 from collections.abc import Iterator
+from typing import Annotated, TypeAlias
 
 import anyio.lowlevel
 from mcp import types
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from bridge.hub.results.base64_values import name_data
 from bridge.json_text import Json, JsonObject, write
 
 PARTS_AT_ONCE = 200
 """How many parts are validated before other tasks get a turn of the event loop."""
-_BLOCK, _BLOCKS = TypeAdapter[types.ContentBlock](types.ContentBlock), TypeAdapter(list[types.ContentBlock])
+_Block: TypeAlias = Annotated[types.ContentBlock, Field(discriminator="type")]
+"""A part that says its kind: the SDK takes one that says none for a text or an image."""
+_BLOCK, _BLOCKS = TypeAdapter[types.ContentBlock](_Block), TypeAdapter(list[_Block])
 _KINDS = {"text", "image", "audio", "resource", "resource_link"}
 _PLAIN = {"type", "text", "annotations", "_meta", "mimeType"}
 """The fields of a part that is nothing but a text."""
@@ -33,17 +36,10 @@ async def read_parts(content: Json) -> list[types.ContentBlock]:
 
 
 def _read_all(parts: list[Json]) -> list[types.ContentBlock] | None:
-    if not all(map(_says_kind, parts)):
-        return None
     try:
         return _BLOCKS.validate_python(parts, by_name=False)
     except (ValidationError, RecursionError):
         return None
-
-
-def _says_kind(part: Json) -> bool:
-    """Tell whether a part says a kind that the SDK knows: it takes one that says none for a text or an image."""
-    return isinstance(part, dict) and isinstance(kind := part.get("type"), str) and kind in _KINDS
 
 
 def _list_parts(content: Json) -> list[Json]:
@@ -123,8 +119,6 @@ def _reduce(part: JsonObject) -> JsonObject:
 
 
 def _read(part: JsonObject) -> types.ContentBlock | None:
-    if not _says_kind(part):
-        return None
     try:
         return _BLOCK.validate_python(part, by_name=False)
     except (ValidationError, RecursionError):

@@ -1,7 +1,7 @@
 """The choice between the structured content of a result and the parts of its content."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mcp import types
 from pydantic_core import from_json
@@ -14,8 +14,7 @@ MAX_TEXTS = 20
 """Among how many texts one is looked for that says the structured content."""
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """What the model gets of a result: the blocks, the structured content (or None), and a note on what was left out.
 
     `known` are the data of its parts, which are shown nowhere else.

@@ -25,7 +25,7 @@ from mcp_types import (
 from bridge.hub.transports.words import find_words, shorten
 from bridge.json_text import cut_levels
 from bridge.jsonrpc.lines import Overlong
-from bridge.jsonrpc.messages import BadMessage, read_message, write_message
+from bridge.jsonrpc.messages import BadMessage, may_be_reply, read_message, write_message
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
     """Read a message, and tell whether the SDK can read it from `data` itself. Raises BadMessage."""
     if isinstance(data, bytes):
         with suppress(ValueError):
-            return jsonrpc_message_adapter.validate_json(data, by_name=False), True
+            message = jsonrpc_message_adapter.validate_json(data, by_name=False)
+            if not may_be_reply(message, data):
+                return message, True
     message = read_message(data)
     written = write_message(message)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import open_bridge
+from tests.fakes.http import WIRES, serve_rogue
 from tests.fakes.servers import PIXEL, rogue
 from tests.fakes.upstream import call
 
@@ -143,6 +144,59 @@ RESULTS: dict[str, tuple[str, Any]] = {
         '{"error":"tool_error","message":"hello\\ndisk full"}',
     ),
 }  # fmt: skip
+
+
+REPLIES: dict[str, tuple[str, str]] = {
+    "no jsonrpc": (f'{{"id": $ID, "result": {{"content": [{HELLO}]}}}}', "hello"),
+    "jsonrpc 1.0": (f'{{"jsonrpc": "1.0", "id": $ID, "result": {{"content": [{HELLO}]}}, "error": null}}', "hello"),
+    "jsonrpc a number": (f'{{"jsonrpc": 2.0, "id": $ID, "result": {{"content": [{HELLO}]}}}}', "hello"),
+    "an error that is null": (
+        f'{{"jsonrpc": "2.0", "id": $ID, "error": null, "result": [{HELLO}]}}',
+        "hello",
+    ),
+    "the method again": (
+        f'{{"jsonrpc": "2.0", "id": $ID, "method": "tools/call", "result": {{"content": [{HELLO}]}}}}',
+        "hello",
+    ),
+    "the whole request again": (
+        '{"jsonrpc": "2.0", "id": $ID, "method": "tools/call", "params": {"name": "x"}, '
+        f'"result": {{"content": [{HELLO}]}}}}',
+        "hello",
+    ),
+    "a result beside an error": (
+        '{"jsonrpc": "2.0", "id": $ID, "result": null, "error": {"code": -32050, "message": "no disk"}}',
+        "-32050: no disk",
+    ),
+    "an error that is a text": ('{"jsonrpc": "2.0", "id": $ID, "error": "no disk"}', "-32603: no disk"),
+    "an error that is a list": ('{"jsonrpc": "2.0", "id": $ID, "error": ["no disk"]}', "no disk"),
+    "an error without a code": ('{"jsonrpc": "2.0", "id": $ID, "error": {"message": "no disk"}}', "no disk"),
+    "an error with a code in words": (
+        '{"jsonrpc": "2.0", "id": $ID, "error": {"code": "ENOSPC", "message": "no disk"}}',
+        "no disk",
+    ),
+    "an error without a message": ('{"jsonrpc": "2.0", "id": $ID, "error": {"code": 5, "why": "no disk"}}', "no disk"),
+    "an error whose message is null": (
+        '{"jsonrpc": "2.0", "id": $ID, "error": {"code": 5, "message": null, "data": "no disk"}}',
+        "no disk",
+    ),
+    "an error with NaN": (
+        '{"jsonrpc": "2.0", "id": $ID, "error": {"code": 5, "message": "no disk", "data": NaN}}',
+        "no disk",
+    ),
+}
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_a_reply_says_is_read_whatever_its_envelope(wire: str, era: str, tmp_path: Path) -> None:
+    (tmp_path / "replies").write_text("\n".join(reply for reply, _ in REPLIES.values()), encoding="utf-8")
+    calls = [call("odd__answer", {"line": line}) for line in range(len(REPLIES))]
+    modes = (era, f"answers={tmp_path / 'replies'}")
+    async with serve_rogue(wire, *modes) as entry, open_bridge({"odd": entry}) as bridge:
+        outcome = await bridge.use(*calls)
+    assert outcome.receipt["status"] == "completed"
+    wrong = {n: o for n, o in zip(REPLIES, outcome.outputs, strict=True) if REPLIES[n][1] not in str(o)}
+    assert wrong == {}
 
 
 @pytest.mark.parametrize("era", ERAS)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import open_bridge
+from tests.fakes.http import WIRES, serve_rogue
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
@@ -18,6 +19,7 @@ REPORTS = {
     "zero": "radareorg/radare2-mcp#68",
     "null": "helidon-io/helidon-mcp#65",
     "same": "",
+    "spelled": "",
     "none": "",
     "foreign": "",
     "list": "",
@@ -29,30 +31,36 @@ def echoes(*texts: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("kind", REPORTS, ids=[f"{kind} {report}".strip() for kind, report in REPORTS.items()])
-async def test_a_reply_whose_id_is_odd_finds_its_call(kind: str, era: str) -> None:
-    async with open_bridge({"odd": rogue(era, f"ids={kind}")}) as bridge:
-        outcome = await bridge.run([echoes("one"), echoes("two"), [call("odd__gone")], echoes("three")])
-    assert [outcome.outputs[place] for place in (0, 1, 3)] == ["one", "two", "three"]
+async def test_a_reply_whose_id_is_odd_finds_its_call(kind: str, wire: str, era: str) -> None:
+    async with serve_rogue(wire, era, f"ids={kind}") as entry, open_bridge({"odd": entry}) as bridge:
+        outcome = await bridge.run(
+            [echoes("one"), echoes("two"), [call("odd__add", {"a": 1, "b": 2})], echoes("three")]
+        )
+    assert outcome.outputs == ["one", "two", "3", "three"]
 
 
-@pytest.mark.parametrize("kind", ["float", "text"])
-async def test_ids_in_another_form_find_their_calls_among_others(kind: str) -> None:
-    async with open_bridge({"odd": rogue(f"ids={kind}", "holds=3")}) as bridge:
+@pytest.mark.parametrize("wire", ["stdio", "sse"])
+@pytest.mark.parametrize("kind", ["float", "text", "spelled"])
+async def test_ids_in_another_form_find_their_calls_among_others(kind: str, wire: str) -> None:
+    async with serve_rogue(wire, f"ids={kind}", "holds=3") as entry, open_bridge({"odd": entry}) as bridge:
         outcome = await bridge.use(*echoes("one", "two", "three"))
     assert outcome.outputs == ["one", "two", "three"]
 
 
+@pytest.mark.parametrize("wire", WIRES)
 @pytest.mark.parametrize("kind", ["zero", "null", "none", "foreign"])
-async def test_a_server_that_mixes_up_its_ids_from_the_start_gets_one_call_at_a_time(kind: str) -> None:
-    async with open_bridge({"odd": rogue("legacy", f"ids={kind}")}) as bridge:
+async def test_a_server_that_mixes_up_its_ids_from_the_start_gets_one_call_at_a_time(kind: str, wire: str) -> None:
+    async with serve_rogue(wire, "legacy", f"ids={kind}") as entry, open_bridge({"odd": entry}) as bridge:
         outcome = await bridge.use(*echoes("one", "two", "three"))
     assert outcome.outputs == ["one", "two", "three"]
 
 
+@pytest.mark.parametrize("wire", ["stdio", "sse"])
 @pytest.mark.parametrize("kind", ["zero", "null", "none", "foreign", "same"])
-async def test_replies_that_cannot_be_told_apart_are_given_to_no_call_and_said_at_once(kind: str) -> None:
-    async with open_bridge({"odd": rogue(f"call_ids={kind}", "holds=2")}) as bridge:
+async def test_replies_that_cannot_be_told_apart_are_given_to_no_call_and_said_at_once(kind: str, wire: str) -> None:
+    async with serve_rogue(wire, f"call_ids={kind}", "holds=2") as entry, open_bridge({"odd": entry}) as bridge:
         first = await bridge.use(*echoes("one", "two"))
         later = await bridge.use(*echoes("three", "four"))
     for output in map(json.loads, first.outputs):
@@ -64,8 +72,10 @@ async def test_replies_that_cannot_be_told_apart_are_given_to_no_call_and_said_a
 
 
 @pytest.mark.parametrize("era", ERAS)
-async def test_a_reply_that_comes_twice_is_taken_once(era: str) -> None:
-    async with open_bridge({"odd": rogue(era, "twice", "holds=2")}) as bridge:
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_reply_that_comes_twice_is_taken_once(wire: str, era: str) -> None:
+    holds = ["holds=2"] if wire in ("stdio", "sse") else []
+    async with serve_rogue(wire, era, "twice", *holds) as entry, open_bridge({"odd": entry}) as bridge:
         outcome = await bridge.run([echoes("one", "two"), echoes("three"), echoes("four", "five")])
     assert outcome.outputs == ["one", "two", "three", "four", "five"]
 
@@ -93,3 +103,22 @@ async def test_a_late_reply_to_a_call_that_was_given_up_is_not_the_next_ones() -
     assert "two" not in second
     assert "nobody can tell which belongs to which call" in second
     assert third == "three"
+
+
+async def test_a_call_that_gets_none_of_the_replies_is_told_what_came() -> None:
+    entry = rogue("call_ids=third") | {"call_timeout_s": 0.3}
+    idle = rogue("call_ids=third") | {"idle_timeout_s": 0.3}
+    async with open_bridge({"odd": entry, "idle": idle}) as bridge:
+        outcome = await bridge.run([[call(f"{key}__echo", {"text": "x"}) for key in ("odd", "idle")]] * 2)
+    assert outcome.outputs[:2] == ["x", "x"]
+    for output in outcome.outputs[2:]:
+        assert ", but a reply came with the id 3, which belongs to an earlier request; it may have been" in output
+
+
+async def test_a_reply_that_could_be_two_calls_is_given_to_the_one_that_is_left() -> None:
+    """`sleep_forever` is never answered, `echo` by an id of nobody's; then the other one is given up."""
+    entry = rogue("call_ids=foreign") | {"call_timeout_s": 0.3}
+    async with open_bridge({"odd": entry}) as bridge:
+        outcome = await bridge.use(call("odd__sleep_forever"), *echoes("one"))
+    for output in outcome.outputs:
+        assert "no result in time, but a reply came with the id" in output
