@@ -18,6 +18,7 @@ _TAIL = re.compile("(?:[\ud800-\udbff]|[\udc80-\udcff]+)\\Z")
 
 MAX_DEPTH = 100
 """Levels of nesting that are accepted; the SDK cannot write values deeper than about 200 to a host."""
+TOO_DEEP = f"[more than {MAX_DEPTH} levels deep: not shown]"
 
 
 def encode(value: Json) -> str:
@@ -47,6 +48,26 @@ def _encode_slowly(value: Json) -> str:
     return scrub(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
 
 
+def write(value: Json) -> str:
+    """Write any value: as `encode` does, and what JSON cannot hold as words in its place."""
+    try:
+        return encode(value)
+    except (ValueError, RecursionError):
+        return encode(_put_in_words(value, MAX_DEPTH))
+
+
+def _put_in_words(value: Json, levels: int) -> Json:
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(value)
+    if isinstance(value, (list, dict)) and not levels:
+        return TOO_DEEP
+    if isinstance(value, list):
+        return [_put_in_words(item, levels - 1) for item in value]
+    if isinstance(value, dict):
+        return {key: _put_in_words(item, levels - 1) for key, item in value.items()}
+    return value
+
+
 def decode(text: str | bytes) -> Json:
     """Decode a JSON text from outside.
 
@@ -61,6 +82,45 @@ def decode(text: str | bytes) -> Json:
         raise ValueError("it is nested too deeply") from None
 
 
+def read_leniently(text: str) -> Json:
+    """Read a JSON text in which numbers may be none, which become words, and levels too many, which are left out.
+
+    Raises ValueError. Python's `json` is slower than pydantic's reader, but reads surrogates, depth and long integers.
+    """
+    try:
+        return _LENIENT.decode(text)
+    except RecursionError:
+        return _LENIENT.decode(cut_levels(text))
+
+
+def cut_levels(text: str) -> str:
+    """Replace what is nested over MAX_DEPTH levels in a JSON text by words."""
+    pieces, depth, start = list[str](), 0, 0
+    for token in _TOKEN.finditer(text):
+        if token[0] in ("[", "{"):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                pieces += [text[start : token.start()], json.dumps(TOO_DEEP)]
+        elif token[0] in ("]", "}"):
+            depth -= 1
+            start = token.end() if depth == MAX_DEPTH else start
+    if depth:
+        raise ValueError("it is nested too deeply, and cut")
+    return "".join([*pieces, text[start:]])
+
+
+def _read_long_int(digits: str) -> int | str:
+    try:
+        return int(digits)
+    except ValueError:  # more digits than Python reads
+        return digits
+
+
+def _read_any_float(digits: str) -> float | str:
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
 def read_float(digits: str) -> float:
     """Read a number of a JSON text. Raises ValueError for one that is infinite as a float, such as 1e999."""
     number = float(digits)
@@ -71,6 +131,8 @@ def _refuse(literal: str) -> NoReturn:
     raise ValueError(f"{literal} is not a JSON number")
 
 
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_LENIENT = json.JSONDecoder(parse_constant=str, parse_float=_read_any_float, parse_int=_read_long_int)
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=read_float)
 
 

@@ -39,6 +39,8 @@ class Link:
     lost: anyio.Event
     direct: DirectServer | None = None
     """The server itself, if calls can bypass `client`."""
+    complain: Callable[[], str | None] = lambda: None
+    """Says what was wrong with the last reply, if it could not be given to a call."""
     over: anyio.Event = field(default_factory=anyio.Event)
 
 
@@ -73,6 +75,7 @@ class CallSender:
         """
         await self._wait_for_slot(options.deadline)
         advice = "it was not sent"
+        link: Link | None = None
         try:
             with self._clock.scope(min(options.deadline, self._clock.now() + self._timeout_s)):
                 link = await self._find_link()
@@ -85,7 +88,7 @@ class CallSender:
                 return await self._send_again(link, tool, params, options)
         finally:
             self._slots.release()
-        raise CallFailed("timeout", f"no result in time; {advice}")
+        raise CallFailed("timeout", f"no result in time{_complain(link)}; {advice}")
 
     async def _wait_for_slot(self, deadline: float) -> None:
         if self._slots.value:
@@ -118,8 +121,7 @@ class CallSender:
         if self._idle_timeout_s is None:
             return await self._send_once(link, tool, params, options)
         silence = _Silence(self._clock, self._idle_timeout_s, options.on_progress)
-        words = f"neither a result nor progress for {self._idle_timeout_s:g} s; {advise_repeat(tool)}"
-        outcome: Result | CallFailed = CallFailed("timeout", words)
+        outcome: Result | CallFailed | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(silence.end, tasks.cancel_scope)
             try:
@@ -127,6 +129,9 @@ class CallSender:
             except CallFailed as failure:
                 outcome = failure
             tasks.cancel_scope.cancel()
+        if outcome is None:
+            silence_s = f"{self._idle_timeout_s:g} s{_complain(link)}"
+            raise CallFailed("timeout", f"neither a result nor progress for {silence_s}; {advise_repeat(tool)}")
         if isinstance(outcome, CallFailed):
             raise outcome
         return outcome
@@ -147,6 +152,11 @@ class CallSender:
             raise explain_call(self._key, tool, error) from error
         self._on_answer()
         return result
+
+
+def _complain(link: Link | None) -> str:
+    complaint = link.complain() if link else None
+    return f", but {complaint}" if complaint else ""
 
 
 class _Silence:

@@ -253,7 +253,7 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         member.server.keep_empty,
         member.server.tools.polls(tool.name),
         function.encoded,
-        (*renamed, *function.notes),
+        (*renamed, *member.listing.notes.get(tool.name, ()), *function.notes),
     )
 
 

@@ -145,8 +145,6 @@ class Hub(anyio.AsyncContextManagerMixin):
             result = await owner.call(bridged.tool, arguments, options)
         except CallFailed as failure:
             return bridged.fail(failure.code, str(failure))
-        if is_mended(result):
-            logger.warning("%s: in a result of %s, %s", bridged.server, bridged.tool.name, MENDED_WORDS)
         try:
             output, is_error = await render_result(
                 result,
@@ -155,8 +153,11 @@ class Hub(anyio.AsyncContextManagerMixin):
                 policy=owner.server.structured_content,
                 keep=options.keep,
             )
-        except (ValueError, RecursionError) as error:
+        except Exception as error:  # boundary: no result of any shape ends a run
+            logger.warning("%s: a result of %s cannot be read", bridged.server, bridged.tool.name, exc_info=True)
             return bridged.fail("unreadable_result", f"it was executed, but its result cannot be read: {error}")
+        if is_mended(result):
+            logger.warning("%s: in a result of %s, %s", bridged.server, bridged.tool.name, MENDED_WORDS)
         return {
             "output": output,
             "is_error": is_error,

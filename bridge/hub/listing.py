@@ -8,16 +8,19 @@ from mcp import Client, MCPError, types
 from mcp.client.session import IncomingMessage
 from mcp_types import METHOD_NOT_FOUND
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
-from pydantic import ValidationError
 
 from bridge.clock import Clock
+from bridge.hub.failures import describe
+from bridge.hub.pages import Pages
 from bridge.hub.settling import Settling
 from bridge.hub.toolless import NO_ANSWER_S, describe_toolless, has_no_tools, may_have_tools
+from bridge.json_text import JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 
 logger = logging.getLogger(__name__)
 
-MAX_PAGES = 50
+PAGE_S = 30.0
+"""How long each page after the first may take."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 2.0, 60.0
 """Bounds of the pause between two attempts to subscribe to changes; a subscription that lasts for the last one is a
 good one."""
@@ -30,12 +33,16 @@ class Listing:
         self.tools: tuple[types.Tool, ...] = ()
         self.skipped: Mapping[str, str] = {}
         """Tools that had to be left out of the last listing, each with the reason."""
+        self.notes: Mapping[str, tuple[str, ...]] = {}
+        """What was odd in the definitions of tools that were not left out, by their names."""
         self.note: str | None = None
         """What the server has instead, if it has no tools."""
+        self.is_whole = True
+        """False if a page could not be read, so that tools are missing."""
         self._key = key
         self._clock = clock
         self._on_change = on_change
-        self._skipping: dict[str, str] = {}
+        self._pages = Pages()
         self._changed = anyio.Event()
         self._settling = Settling(clock)
 
@@ -43,55 +50,58 @@ class Listing:
         """List the tools on a new connection; a server that has none lists none."""
         try:
             if may_have_tools(client.server_capabilities):
-                await self._read_pages(client)
+                self._take(await self._list(client))
             else:
                 with self._clock.scope(self._clock.now() + NO_ANSWER_S) as patience:
-                    await self._read_pages(client)
-                if patience.cancelled_caught:
-                    self._set((), {})
+                    await self._list(client)
+                if patience.cancelled_caught and self._pages.count:
+                    self._pages.fail("the next one did not come")
+                self._take(self._pages)
         except MCPError as error:
             if not has_no_tools(error, client.server_capabilities):
                 raise
-            self._set((), {})
+            self._take(Pages())
         self.note = None if self.tools or self.skipped else describe_toolless(client.server_capabilities)
+        if not self.is_whole:
+            self._changed.set()  # the page that failed is asked for once more
 
-    def _set(self, tools: tuple[types.Tool, ...], skipped: Mapping[str, str]) -> None:
-        self.tools, self.skipped, self.note = tools, skipped, None
+    def prepare(self, params: JsonObject | None) -> None:
+        """Change a request for a page, in place, as its server wants it."""
+        if params is not None:
+            self._pages.prepare(params)
 
-    async def _read_pages(self, client: Client) -> None:
-        self._skipping = {}
-        tools: dict[str, types.Tool] = {}
-        cursor: str | None = None
-        for _ in range(MAX_PAGES):
-            page = await client.list_tools(cursor=cursor, cache_mode="bypass")
-            if is_mended(page):
-                logger.warning("%s: in its list of tools, %s", self._key, MENDED_WORDS)
-            for tool in page.tools:
-                if tools.setdefault(tool.name, tool) is not tool:
-                    self._skipping[f"a second {tool.name}"] = "a name can be called for one tool only"
-            cursor = page.next_cursor
-            if not cursor:
-                break
-        else:
-            self._skipping[f"every page after {MAX_PAGES}"] = "a list must end"
-        self._set(tuple(tools.values()), self._skipping)
+    def repair(self, result: JsonObject) -> None:
+        """Change a page, in place, to what the SDK accepts."""
+        self._pages.repair(result)
 
-    def repair(self, result: Mapping[str, object]) -> None:
-        """Remove the tools from a result that the SDK would refuse: it rejects the whole list over one of them."""
-        tools = result.get("tools")
-        if not isinstance(tools, list):
-            return
-        kept: list[object] = []
-        for tool in tools:
+    def _take(self, pages: Pages) -> None:
+        self.tools, self.skipped, self.notes = tuple(pages.tools.values()), pages.skipped, pages.notes
+        self.note, self.is_whole = None, pages.is_whole
+
+    async def _list(self, client: Client) -> Pages:
+        """List all pages. Raises what the first one raises; a later one that fails costs what comes from there on."""
+        pages = self._pages = Pages()
+        cursor = pages.add(await self._fetch(client, None), client.protocol_version)
+        while cursor is not None:
+            cursor = await self._add_next(client, pages, cursor)
+        return pages
+
+    async def _add_next(self, client: Client, pages: Pages, cursor: str) -> str | None:
+        """Add the page at `cursor`; return the cursor of the next one."""
+        reason = f"the next one did not come within {PAGE_S:g} s"
+        with self._clock.scope(self._clock.now() + PAGE_S):
             try:
-                types.Tool.model_validate(_complete(tool), by_name=False)
-                kept.append(tool)
-            except ValidationError as error:
-                name = str(tool.get("name", "?")) if isinstance(tool, dict) else "?"
-                first = error.errors()[0]
-                where = ".".join(map(str, first["loc"])) or "its root"
-                self._skipping[name] = f"its definition is not valid at {where}: {first['msg']}"
-        tools[:] = kept
+                return pages.add(await self._fetch(client, cursor), client.protocol_version)
+            except Exception as error:  # noqa: BLE001 - boundary: whatever a page raises, those before it stay
+                reason = f"the next one failed: {describe(error)}"
+        pages.fail(reason)
+        return None
+
+    async def _fetch(self, client: Client, cursor: str | None) -> types.ListToolsResult:
+        page = await client.list_tools(cursor=cursor, cache_mode="bypass")
+        if is_mended(page):
+            logger.warning("%s: in its list of tools, %s", self._key, MENDED_WORDS)
+        return page
 
     async def handle_notification(self, message: IncomingMessage) -> None:
         """Note a change that is announced by a notification, as in the handshake era."""
@@ -130,27 +140,21 @@ class Listing:
             self._changed.set()  # changes in the meantime were not announced
 
     async def _read_again(self, client: Client) -> None:
+        """List again; the old list stays if the new one cannot be read, or only a part of it."""
         before = self.tools, self.skipped
         try:
-            await self._read_pages(client)
-        except Exception as error:  # noqa: BLE001 - boundary: the old list stays, the connection goes on
+            pages = await self._list(client)
+        except Exception as error:  # noqa: BLE001 - boundary: the connection goes on
             logger.warning("%s: its changed tools could not be listed: %s", self._key, error)
+            return
+        if self.is_whole and not pages.is_whole:
+            logger.warning(
+                "%s: its changed tools could not be listed: %s", self._key, "; ".join(pages.skipped.values())
+            )
+            return
+        self._take(pages)
         if (self.tools, self.skipped) != before:
             self._on_change()
-
-
-def _complete(tool: object) -> object:
-    """Make `tool` valid in both protocol eras, in place: its schemas must have the type "object".
-
-    An output schema of another type is dropped; an input schema without a type gets it.
-    """
-    if isinstance(tool, dict):
-        output, arguments = tool.get("outputSchema"), tool.get("inputSchema")
-        if not (isinstance(output, dict) and output.get("type") == "object"):
-            tool.pop("outputSchema", None)
-        if isinstance(arguments, dict):
-            arguments.setdefault("type", "object")
-    return tool
 
 
 def _announces_changes(client: Client) -> bool:

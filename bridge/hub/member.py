@@ -6,16 +6,17 @@ from functools import partial
 
 import anyio
 from mcp import Client, MCPError, types
+from mcp_types import JSONRPCRequest
 
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed, describe, flatten
+from bridge.hub.handshake import mend_handshake
 from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
-from bridge.hub.results.parts import mend_content
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
@@ -173,7 +174,9 @@ class Member:
                     anyio.create_task_group() as inside,
                 ):
                     await self.listing.read(client)
-                    self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
+                    if lost.is_set() and not self.listing.is_whole:
+                        raise ConnectionError("the connection was lost")
+                    self._open(_link(client, lost, target))
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
@@ -204,15 +207,26 @@ class Member:
             process=self._process,
             limit=self._message_bytes,
             lost=lost,
+            prepare=self._prepare,
             repair=self._repair,
             clock=self._clock,
             transport=self._connectors.transport,
         )
         return self._transport
 
-    def _repair(self, result: dict[str, Json]) -> None:
-        self.listing.repair(result)
-        mend_content(result)
+    def _prepare(self, request: JSONRPCRequest) -> None:
+        """Put into a request what the SDK (mcp 2.3) cannot: an older revision, a cursor that is no text."""
+        revision = self._choices.current.revision
+        if request.method == "initialize" and request.params is not None and revision:
+            request.params["protocolVersion"] = revision
+        elif request.method == "tools/list":
+            self.listing.prepare(request.params)
+
+    def _repair(self, method: str, result: dict[str, Json]) -> None:
+        if method == "tools/list":
+            self.listing.repair(result)
+        elif odd := mend_handshake(method, result, self._choices.current.revision):
+            logger.info("%s: its answer to %s is read all the same: %s", self.key, method, "; ".join(odd))
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
@@ -290,6 +304,12 @@ class Member:
             settled.set()
             self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
             self._on_change()
+
+
+def _link(client: Client, lost: anyio.Event, target: WatchedTransport | InProcess) -> Link:
+    if isinstance(target, WatchedTransport):
+        return Link(client, lost, complain=target.complain)
+    return Link(client, lost, target if isinstance(target, DirectServer) else None)
 
 
 def _has_answered(error: BaseException) -> bool:

@@ -23,7 +23,7 @@ from mcp_types import (
 )
 from pydantic_core import from_json
 
-from bridge.json_text import Json, encode
+from bridge.json_text import Json, JsonObject, encode, read_leniently
 from bridge.jsonrpc.lines import KEPT_BYTES, Overlong
 
 _ID = rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.){0,256}")(?=\s*[,}])'
@@ -32,11 +32,16 @@ _LAST_ID = re.compile(_ID + rb"[^{}\[\]]*\}\s*\Z")
 """The id of a message stands outside its nested objects: before them, or after them as TypeScript's SDK writes it. Text
 not followed by a comma or a brace may be only the beginning of an id."""
 
+_REPLY_START = re.compile(rb'\{\s*"(?:jsonrpc|result|error|id)"')
 
 MENDED = "mcp-responses-bridge/mended"
 """The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
 MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
 _REPLACEMENT = "\ufffd"
+NO_ID = "mcp-responses-bridge/no-id"
+"""The id of a result that came without one."""
+BARE = "mcp-responses-bridge/bare"
+"""The key of a result that is not an object, in one that stands for it."""
 
 
 class BadMessage(ValueError):
@@ -45,6 +50,8 @@ class BadMessage(ValueError):
     def __init__(self, reason: str, head: bytes, tail: bytes | None = None, *, code: int = PARSE_ERROR) -> None:
         super().__init__(reason)
         self.code = code
+        self.is_reply = _looks_like_reply(head)
+        """True if it was meant as a reply, and not as a line of a log."""
         found = _FIRST_ID.match(head[:KEPT_BYTES]) or _LAST_ID.search((tail or head)[-KEPT_BYTES:])
         self.id: RequestId | None = None
         with suppress(ValueError):
@@ -65,18 +72,49 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     with suppress(ValueError):
         # Not `validate_json`: that copies every text once more, and blocks the event loop twice as long.
         return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(from_json(line), by_name=False), line)
-    # Python's `json` is slower, but reads surrogates, depth, long integers and a byte order mark, which failed above.
     try:
-        text = encode(json.loads(line.decode("utf-8-sig", "replace")))
+        text = encode(read_leniently(line.decode("utf-8-sig", "replace")))
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadMessage(f"not readable as JSON: {error}", line) from None
     if text.count(_REPLACEMENT) > line.count(_REPLACEMENT.encode()) + line.lower().count(b"\\ufffd"):
         _mark_mended(value)
     try:
-        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(value, by_name=False), line)
+        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend_reply(value), by_name=False), line)
     except (ValueError, RecursionError):
         raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
+
+
+def _mend_reply(message: Json) -> Json:
+    """Return a reply in the form that JSON-RPC asks for; any other message as it is."""
+    if not isinstance(message, dict) or message.get("method") or not message.keys() & {"result", "error"}:
+        return message
+    mended: JsonObject = {"jsonrpc": "2.0", "id": _mend_id(message.get("id"))}
+    if error := message.get("error"):
+        return mended | {"error": _mend_error(error)}
+    result = message.get("result")
+    return mended | {"result": result if isinstance(result, dict) else {} if result is None else {BARE: result}}
+
+
+def _mend_id(id: Json) -> RequestId:
+    if isinstance(id, float) and id == id // 1:
+        return int(id)
+    return id if isinstance(id, int | str) and not isinstance(id, bool) else NO_ID
+
+
+def _mend_error(error: Json) -> Json:
+    """Return an error with a code and a message; one in another form is the message."""
+    if not isinstance(error, dict):
+        return {"code": INTERNAL_ERROR, "message": error if isinstance(error, str) else encode(error)}
+    code, message = error.get("code"), error.get("message")
+    is_code = isinstance(code, int) and not isinstance(code, bool)
+    words = message if isinstance(message, str) else encode(error)
+    return error | {"code": code if is_code else INTERNAL_ERROR, "message": words}
+
+
+def _looks_like_reply(head: bytes) -> bool:
+    start = head[:KEPT_BYTES].lstrip()
+    return bool(_REPLY_START.match(start)) and b'"method"' not in start
 
 
 def _mark_mended(message: Json) -> None:

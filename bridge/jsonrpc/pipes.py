@@ -5,12 +5,10 @@ and its reading thread keeps a process with an open stdin from exiting.
 """
 
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
 
 import anyio
@@ -21,16 +19,13 @@ from mcp_types import (
     PARSE_ERROR,
     JSONRPCError,
     JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
     JSONRPCResponse,
-    RequestId,
 )
 from typing_extensions import override
 
 from bridge.jsonrpc.backlog import Backlog, Flooded
 from bridge.jsonrpc.descriptors import CHUNK_BYTES, Sink, read_chunk
-from bridge.jsonrpc.lines import KEPT_BYTES, LineSplitter, Overlong
+from bridge.jsonrpc.lines import LineSplitter, Overlong
 from bridge.jsonrpc.messages import BadMessage, read_message, write_message
 from bridge.jsonrpc.noise import Noise
 
@@ -51,11 +46,11 @@ async def open_pipes(
     """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
     `on_end` is called when `source` ends or `sink` breaks. A line that is not a message, or is over `limit` bytes, is
-    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error as the reply
-    to the call that waits for it (for a connected server). With `on_flood`, the other side's open requests are bounded:
-    over the bound it is called with the reason, and the stream ends.
+    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error in its place
+    if it was a reply (for a connected server). With `on_flood`, the other side's open requests are bounded: over the
+    bound it is called with the reason, and the stream ends.
     """
-    requests = _Requests(Backlog(is_bounded=on_flood is not None))
+    requests = Backlog(is_bounded=on_flood is not None)
     writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
     answer = writer.write if answer_bad else None
 
@@ -82,7 +77,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         self,
         name: str,
         source: int,
-        requests: "_Requests",
+        requests: Backlog,
         *,
         limit: int,
         on_end: Callable[[], None],
@@ -132,7 +127,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         """End the stream: for a pipe at once, since its writer has gone; for a file after all requests are answered."""
         with anyio.CancelScope() as self._reading:
             if not self._is_stopped and stat.S_ISREG(os.fstat(self._source).st_mode):
-                await self._requests.received.wait_answered()
+                await self._requests.wait_answered()
         self.stop()
         raise anyio.EndOfStream
 
@@ -145,30 +140,28 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         try:
             message = read_message(line)
             assert isinstance(line, bytes)
-            self._requests.note_received(message, len(line))
+            self._requests.note(message, line.__len__)
         except BadMessage as bad:
-            return await self._take_bad(bad, line)
+            return await self._take_bad(bad)
         except Flooded as flood:
             self._lines.clear()
             self._on_flood(str(flood))
             return None
         return message
 
-    async def _take_bad(self, bad: BadMessage, line: bytes | Overlong) -> JSONRPCError | None:
+    async def _take_bad(self, bad: BadMessage) -> JSONRPCError | None:
         self.noise.note(bad)
-        if bad.id is None and looks_like_reply(line):
-            bad.id = self._requests.find_only_one()
         if self._answer:
             await self._answer(write_message(bad.to_error()))
             return None
         bad.code = PARSE_ERROR  # the reply is unreadable; it is not an error that the server sent
-        return bad.to_error() if bad.id is not None else None
+        return bad.to_error() if bad.id is not None or bad.is_reply else None
 
 
 class _Outgoing(ObjectSendStream[SessionMessage]):
     """The outgoing messages, written in the task that sends them."""
 
-    def __init__(self, sink: Sink, requests: "_Requests") -> None:
+    def __init__(self, sink: Sink, requests: Backlog) -> None:
         self._sink = sink
         self._requests = requests
         self._is_closed = False
@@ -179,46 +172,12 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
             raise anyio.ClosedResourceError
         if self._sink.is_broken:
             raise anyio.BrokenResourceError
-        self._requests.note_sent(item.message)
         try:
             await self._sink.write(write_message(item.message))
         finally:
             if isinstance(item.message, JSONRPCResponse | JSONRPCError):
-                self._requests.received.settle(item.message.id)
+                self._requests.settle(item.message.id)
 
     @override
     async def aclose(self) -> None:
         self._is_closed = True
-
-
-@dataclass
-class _Requests:
-    """The requests that wait for a reply: the session's and the other side's."""
-
-    received: Backlog
-    _sent: set[RequestId] = field(default_factory=set[RequestId])
-
-    def note_sent(self, message: JSONRPCMessage) -> None:
-        if isinstance(message, JSONRPCRequest):
-            self._sent.add(message.id)
-        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            self._sent.discard((message.params or {}).get("requestId"))
-
-    def note_received(self, message: JSONRPCMessage, size: int) -> None:
-        if isinstance(message, JSONRPCResponse | JSONRPCError):
-            self._sent.discard(message.id)  # type: ignore[arg-type]
-        elif isinstance(message, JSONRPCRequest):
-            self.received.add(message.id, size)
-        elif message.method == "notifications/cancelled":
-            self.received.settle((message.params or {}).get("requestId"))
-
-    def find_only_one(self) -> RequestId | None:
-        """Return the session's only open request, to which any reply must belong; None if there is not exactly one."""
-        return next(iter(self._sent)) if len(self._sent) == 1 else None
-
-
-def looks_like_reply(line: bytes | Overlong) -> bool:
-    """Tell whether an unreadable line was meant as a reply and not as a log line."""
-    start = (line.head if isinstance(line, Overlong) else line)[:KEPT_BYTES].lstrip()
-    is_object = re.match(rb'\{\s*"(?:jsonrpc|result|error|id)"', start)
-    return bool(is_object) and b'"method"' not in start

@@ -27,7 +27,7 @@ SINGLE = frozenset(
 )
 """Keywords that hold one schema."""
 
-_HOLDERS = NAMED | LISTED | SINGLE
+HOLDERS = NAMED | LISTED | SINGLE
 
 Slot: TypeAlias = "tuple[str, JsonObject, str] | tuple[str, list[Json], int]"
 """A position that holds a subschema: the keyword, the object or list that holds it, and the key or index in that."""
@@ -37,7 +37,7 @@ def list_slots(schema: JsonObject) -> list[Slot]:
     """List the slots directly inside `schema`, whatever they hold."""
     slots: list[Slot] = []
     for keyword, value in schema.items():
-        if keyword not in _HOLDERS:
+        if keyword not in HOLDERS:
             continue
         if keyword in NAMED and isinstance(value, dict):
             slots += [(keyword, value, name) for name in value]

@@ -103,7 +103,7 @@ async def test_each_failed_server_is_explained_with_its_own_last_words(check: Ch
         "loud": rogue(f"exit_at_start={words}", env={"KEY": SECRET}),
         "absent": {"command": "no-such-command-anywhere"},
         "slow": {**rogue("silent"), "connect_timeout_s": 0.3},
-        "partly": rogue("bad_tool"),
+        "partly": rogue('tools=[{"inputSchema": {}}]'),
         "unheard": {"url": "http://127.0.0.1:9/mcp"},
         "mute": {"command": sys.executable, "args": ["-c", "pass"]},
     }
@@ -119,7 +119,7 @@ async def test_each_failed_server_is_explained_with_its_own_last_words(check: Ch
     assert "rogue.py silent" in find_words(done, "slow")
     assert "→ is it running there? check url and headers" in find_words(done, "unheard")
     assert f"→ start it by hand: {sys.executable} -c pass" in find_words(done, "mute")
-    assert "! server partly: broken is left out: its definition is not valid" in done.stdout
+    assert "! server partly: tool 6 of its list is left out: it has no name" in done.stdout
     assert "cannot be reached" in find_words(done, "unheard")
 
 

@@ -63,9 +63,11 @@ async def test_json_tells_everything_in_a_fixed_shape(config: str, capfd: pytest
         "sleep_forever": (None, "deny"),
         "write": ("shop__write", "ask"),
         "read": ("shop__read", "run"),
-        "broken": (None, "left out"),
+        "broken": ("shop__broken", "ask"),
     }
-    assert [tool["notes"] for tool in servers["shop"]["tools"]][-1][0].startswith("its definition is not valid at inp")
+    assert servers["shop"]["tools"][-1]["notes"] == [
+        "its inputSchema, null, is no schema: any arguments are let through"
+    ]
     assert {tool["name"] for tool in servers["builtin_tools"]["tools"]} >= {"math_calculator"}
 
 
@@ -80,7 +82,7 @@ async def test_the_tables_show_the_same_to_a_person(config: str, capfd: pytest.C
     )
     assert any(line.startswith("shop__echo echo") and line.endswith("run") for line in lines)
     assert "– sleep_forever deny" in lines
-    assert any(line.startswith("– broken left out its definition is not valid") for line in lines)
+    assert any(line.startswith("shop__broken broken") and "its inputSchema, null, is no" in line for line in lines)
     assert lines[-1].startswith("All together ")
     assert lines[-1].endswith(" tokens in every request.")
 

@@ -1,5 +1,6 @@
 """A server on a loopback port, which can be stopped in the middle of a call and started again."""
 
+import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -178,3 +179,26 @@ def build_answering(
         return JSONResponse({"jsonrpc": "2.0", "id": message["id"], **found})
 
     return Starlette(routes=[Route("/mcp", reply, methods=["POST"])])
+
+
+def build_sse(modes: Mapping[str, str]) -> Starlette:
+    """The rogue in these modes behind the HTTP+SSE transport, for one client at a time."""
+    server = Rogue(dict(modes))
+    outbox = asyncio.Queue[str]()
+
+    async def stream(_: Request) -> Response:
+        async def events() -> AsyncIterator[str]:
+            yield "event: endpoint\ndata: /messages\n\n"
+            while True:
+                yield f"event: message\ndata: {await outbox.get()}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def take(request: Request) -> Response:
+        message = await request.json()
+        if "id" in message and "method" in message:
+            found = server.answer(message["method"], message.get("params") or {}, message) or {}
+            outbox.put_nowait(json.dumps({"jsonrpc": "2.0", "id": message["id"], **found}))
+        return Response(status_code=202)
+
+    return Starlette(routes=[Route("/sse", stream), Route("/messages", take, methods=["POST"])])

@@ -16,6 +16,8 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     hangs_once          the first process answers no call of `read`, those after it do (with $ROGUE_PIDS)
     crash_mid_call      tool `crash`: exits with code 3
     bad_tool            lists a tool `broken` whose inputSchema is null
+    results=JSON        by method: its results, one for each request and the last for all that follow, or {"error": …}
+                        ("never" for no answer)
     pages               one tool per page, five pages
     endless_pages       a page after each page
     bad_utf8            tool `bad_utf8`: a byte that is not UTF-8 in the result
@@ -43,7 +45,14 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     counts=FILE         appends the name of each executed tool to FILE, a line each
     log=FILE            appends each line received to FILE
     env                 tool `environment`: its environment as JSON
+    ids=KIND            answers with other ids: float text zero same null none foreign (see IDS)
+    call_ids=KIND       the same, for calls only
+    holds=N             answers no call before there were N of them; the last first
+    answers=FILE        tool `answer`: line number `line` of FILE is the result, whatever is there
+    twice               sends each reply twice, with the right id
+    chatty=KIND         answers notifications too: an empty result with `null`, an error with `zero`
     schema=JSON         tool `judged` with this inputSchema
+    tools=JSON          lists these definitions too, as they are; each that has a name can be called
 """
 
 import json
@@ -73,6 +82,9 @@ class Rogue:
         self.legacy = bool(modes.keys() & {"legacy", "exits_on_discover", "ignores_discover"})
         self.listeners: list[str] = []
         self.grown = 0
+        self.results: dict[str, list[Json]] = json.loads(modes.get("results") or "{}")
+        self.held: list[Json] = []
+        self.calls = 0
 
     def serve(self) -> None:
         """Answer line by line until the end of stdin."""
@@ -89,15 +101,36 @@ class Rogue:
         method, params = message.get("method"), message.get("params") or {}
         if "exits_on_discover" in self.modes and method == "server/discover":
             sys.exit("rogue: expected initialize")
+        if "id" not in message and "chatty" in self.modes:
+            told: dict[str, Json] = {
+                "null": {"result": {}},
+                "zero": error(METHOD_NOT_FOUND, f"Method not found: {method}"),
+            }
+            kind = self.modes["chatty"]
+            self.send({"jsonrpc": "2.0", **IDS[kind](0), **told[kind]})
         if "id" not in message or method is None or ("ignores_discover" in self.modes and method == "server/discover"):
             return
         answer = self.answer(str(method), params, message)
         if answer is not None:
             self.disturb()
-            self.send({"jsonrpc": "2.0", "id": message["id"], **answer})
+            self.reply({"jsonrpc": "2.0", "id": message["id"], **answer}, is_call=method == "tools/call")
+
+    def reply(self, answer: "Json", *, is_call: bool) -> None:
+        self.held.append(answer)
+        self.calls += is_call
+        if is_call and self.calls < int(self.modes.get("holds", 1)):
+            return
+        kind = self.modes.get("call_ids" if is_call and "call_ids" in self.modes else "ids", "right")
+        while self.held:
+            held = self.held.pop()
+            id = held.pop("id")
+            for _ in range(1 + ("twice" in self.modes)):
+                self.send({**held, **IDS[kind](id)})
 
     def answer(self, method: str, params: "Json", message: "Json") -> "Json | None":
         """The `result` or `error` of a request; None where it is answered by hand or never."""
+        if told := self.results.get(method):
+            return read_told(told[0] if len(told) == 1 else told.pop(0))
         if method == "server/discover" and not self.legacy:
             return self.complete({"supportedVersions": [MODERN], "capabilities": self.capabilities()}, cached=True)
         if method == "initialize" and "modern" in self.modes:
@@ -150,11 +183,12 @@ class Rogue:
         names += [f"grown_{number + 1}" for number in range(self.grown)]
         broken = [{**describe("broken"), "inputSchema": None}] if "bad_tool" in self.modes else []
         judged = [{"name": "judged", "inputSchema": json.loads(self.modes.get("schema") or "{}")}]
-        return [*map(describe, names), *broken, *(judged if "schema" in self.modes else [])]
+        odd = json.loads(self.modes.get("tools") or "[]")
+        return [*map(describe, names), *broken, *(judged if "schema" in self.modes else []), *odd]
 
     def call(self, params: "Json", message: "Json") -> "Json | None":
         name = params["name"]
-        if name not in {tool["name"] for tool in self.tools()}:
+        if name not in [tool.get("name") for tool in self.tools() if isinstance(tool, dict)]:
             return error(INVALID_PARAMS, f"Unknown tool: {name}")
         self.note("counts", name)
         if name == "read" and "hangs_once" in self.modes and self.is_first():
@@ -192,6 +226,25 @@ class Rogue:
                 file.write(line + "\n")
 
 
+def read_told(answer: "Any") -> "Json | None":
+    if answer == {"error": "never"}:
+        return None
+    return answer if isinstance(answer, dict) and "error" in answer else {"result": answer}
+
+
+IDS: "dict[str, Callable[[Any], Json]]" = {
+    "right": lambda id: {"id": id},
+    "float": lambda id: {"id": float(id)},
+    "text": lambda id: {"id": str(id)},
+    "zero": lambda _: {"id": 0},
+    "same": lambda _: {"id": 1},
+    "null": lambda _: {"id": None},
+    "none": lambda _: {},
+    "foreign": lambda id: {"id": f"reply to {id}"},
+    "list": lambda id: {"id": [id]},
+}
+
+
 def error(code: int, message: str, data: object = None) -> "Json":
     return {"error": {"code": code, "message": message} | ({"data": data} if data else {})}
 
@@ -205,6 +258,12 @@ def describe(name: str) -> "Json":
     schema = {"type": "object", "properties": {key: {"type": kind} for key, kind in properties.items()}}
     hints = {"annotations": {"readOnlyHint": True}} if name == "read" else {}
     return {"name": name, "inputSchema": {**schema, "required": list(properties)}, **hints}
+
+
+def answer(rogue: Rogue, arguments: "Json", message: "Json") -> None:
+    with open(rogue.modes["answers"], encoding="utf-8") as file:  # noqa: PTH123  pathlib costs start-up time
+        result = list(file)[int(arguments["arguments"]["line"])]
+    rogue.write(f'{{"jsonrpc": "2.0", "id": {message["id"]}, "result": {result.strip()}}}'.encode())
 
 
 def echo(_: Rogue, arguments: "Json", __: "Json") -> "Json":
@@ -287,7 +346,12 @@ def sleep_forever(_: Rogue, __: "Json", ___: "Json") -> None:
     """Nothing: the call stays open, and all others are served."""
 
 
-ARGUMENTS = {"echo": {"text": "string"}, "add": {"a": "number", "b": "number"}, "write": {"path": "string"}}
+ARGUMENTS = {
+    "echo": {"text": "string"},
+    "add": {"a": "number", "b": "number"},
+    "write": {"path": "string"},
+    "answer": {"line": "integer"},
+}
 TOOLS: "dict[str, Tool | None]" = {"echo": echo, "add": add, "sleep_forever": None, "write": write, "read": read}
 SPECIAL_TOOLS: "dict[str, Tool]" = {
     "crash": crash,
@@ -303,12 +367,14 @@ SILENT_TOOLS: "dict[str, Callable[[Rogue, Json, Json], None]]" = {
     "bad_json": bad_json,
     "deep": deep,
     "digits": digits,
+    "answer": answer,
 }
 TOOL_OF_MODE = {
     **{mode: mode for mode in ("bad_utf8", "bad_json", "surrogate", "deep", "digits", "huge", "progress")},
     "crash_mid_call": "crash",
     "list_changed": "grow",
     "env": "environment",
+    "answers": "answer",
 }
 
 

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp_types import JSONRPCResponse
 
+from bridge.json_text import TOO_DEEP
 from bridge.jsonrpc.lines import Overlong
-from bridge.jsonrpc.messages import MENDED, MENDED_WORDS, BadMessage, read_message, write_message
+from bridge.jsonrpc.messages import BARE, MENDED, MENDED_WORDS, NO_ID, BadMessage, read_message, write_message
 
 
 def reply(value: str) -> bytes:
@@ -27,15 +28,54 @@ def reply(value: str) -> bytes:
         (reply('"half \\ud83d"'), "half \ufffd"),
         (reply('"whole \\ud83d\\ude00"'), "whole 😀"),
         (reply("7" * 4300), int("7" * 4300)),
+        (reply("7" * 4301), "7" * 4301),
         (reply("[" * 240 + "]" * 240), json.loads("[" * 240 + "]" * 240)),
+        (reply("[" * 100_000 + "]" * 100_000), json.loads("[" * 98 + f'"{TOO_DEEP}"' + "]" * 98)),
+        (reply('[NaN, -Infinity, 1e999, "\\ud83d"]'), ["NaN", "-Infinity", "1e999", "\ufffd"]),
     ],
-    ids=["plain", "crlf", "bom", "not utf-8", "half an emoji", "a whole one", "digits", "deep"],
+    ids=[
+        "plain",
+        "crlf",
+        "bom",
+        "not utf-8",
+        "half an emoji",
+        "a whole one",
+        "digits",
+        "more",
+        "deep",
+        "deeper",
+        "none",
+    ],
 )
 def test_what_can_be_read_is_read(line: bytes, value: object) -> None:
     message = read_message(line)
     assert isinstance(message, JSONRPCResponse)
     mended = {"_meta": {MENDED: True}} if "\ufffd" in str(value) else {}
     assert message.result == {"value": value} | mended
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        (b'{"jsonrpc": "2.0", "id": 7.0, "result": {}}', {"id": 7, "result": {}}),
+        (b'{"jsonrpc": "2.0", "id": null, "result": {}}', {"id": NO_ID, "result": {}}),
+        (b'{"jsonrpc": "2.0", "id": true, "result": {}}', {"id": NO_ID, "result": {}}),
+        (b'{"result": {}}', {"id": NO_ID, "result": {}}),
+        (b'{"id": 7, "result": {}}', {"id": 7, "result": {}}),
+        (b'{"jsonrpc": 2.0, "id": 7, "result": {}, "error": null}', {"id": 7, "result": {}}),
+        (b'{"jsonrpc": "2.0", "id": 7, "result": null}', {"id": 7, "result": {}}),
+        (b'{"jsonrpc": "2.0", "id": 7, "result": "hello"}', {"id": 7, "result": {BARE: "hello"}}),
+        (b'{"jsonrpc": "2.0", "id": 7, "error": "no"}', {"id": 7, "error": {"code": -32603, "message": "no"}}),
+        (b'{"jsonrpc": "2.0", "id": 7, "error": {"code": "E1", "message": "no", "data": 5}}',
+         {"id": 7, "error": {"code": -32603, "message": "no", "data": 5}}),
+        (b'{"jsonrpc": "2.0", "id": 7, "error": {"code": 5, "reason": "no"}}',
+         {"id": 7, "error": {"code": 5, "message": '{"code":5,"reason":"no"}', }}),
+    ],
+)  # fmt: skip
+def test_a_reply_is_read_in_any_form(line: bytes, read: object) -> None:
+    found = read_again(line)
+    assert found.pop("jsonrpc") == "2.0"
+    assert found == read
 
 
 def read_again(line: bytes) -> Any:
@@ -54,8 +94,6 @@ def test_what_was_replaced_is_said_and_what_the_server_itself_replaced_is_not() 
 @pytest.mark.parametrize(
     ("line", "id"),
     [
-        (reply("7" * 4301), 7),
-        (reply("[" * 100_000 + "]" * 100_000), 7),
         (reply("NaN\\ud83d"), 7),
         (b'{"jsonrpc": "2.0", "id": 7, "result": {"id": 8, "text": "cut', 7),
         (b'{"jsonrpc": "2.0", "id": "seven \\"7\\"", "result": ', 'seven "7"'),

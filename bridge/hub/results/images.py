@@ -36,7 +36,7 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
     try:
         image = await _decode(data)
     except NotShown:
-        data = _tidy(data)
+        data = tidy(data)
         image = await _decode(data)
     kind = next((kind for start, kind in _KINDS.items() if image.startswith(start)), None)
     if kind is None:
@@ -51,7 +51,7 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
     return url, words
 
 
-def _tidy(data: str) -> str:
+def tidy(data: str) -> str:
     """Normalise base64 that is a `data:` URL, in lines, in the URL-safe alphabet or without padding."""
     head, comma, rest = data.partition(",")
     bare = "".join((rest if comma and head.startswith("data:") else data).split())

@@ -8,11 +8,12 @@ import anyio.lowlevel
 from mcp import types
 
 from bridge.config.settings import StructuredContent
-from bridge.hub.results.images import NotShown, fit_image
-from bridge.hub.results.parts import PARTS_AT_ONCE, release_parts
+from bridge.hub.results.carried import release_result
+from bridge.hub.results.images import NotShown, fit_image, tidy
+from bridge.hub.results.parts import PARTS_AT_ONCE
 from bridge.hub.results.structured import choose_content
 from bridge.items import encode_error
-from bridge.json_text import JsonObject, encode, scrub
+from bridge.json_text import JsonObject, scrub, write
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.texts import Keep, cut_middle
 
@@ -32,15 +33,14 @@ async def render_result(
     """Return the output for the model, and whether the tool reported an error.
 
     Text alone is a plain string, the most widely understood form; with an image it becomes content parts. A text over
-    the limit is cut, and given to `keep` as a whole. Raises ValueError or RecursionError for content that JSON cannot
-    represent.
+    the limit is cut, and given to `keep` as a whole.
     """
-    await release_parts(result)
-    blocks, structured, left_out = choose_content(result, policy)
+    await release_result(result)
+    chosen = choose_content(result, policy)
     await anyio.lowlevel.checkpoint()  # a large text may have been parsed to compare it
-    parts = await _render_blocks(blocks, 0 if result.is_error else image_bytes)
-    parts += [_text(encode(structured))] if structured is not None else []
-    parts += [_text(left_out)] if left_out else []
+    parts = await _render_blocks(chosen.blocks, 0 if result.is_error else image_bytes)
+    parts += [_text(chosen.known.write(chosen.structured))] if chosen.structured is not None else []
+    parts += [_text(chosen.left_out)] if chosen.left_out else []
     parts += [_text(f"[{MENDED_WORDS}]")] if is_mended(result) else []
     if result.is_error:
         return encode_error("tool_error", cut_middle(_join(parts), limit_bytes, keep)), True
@@ -78,17 +78,19 @@ async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[Jso
                 return [_text(scrub(f"[resource {resource.uri}]\n{text}"))]
             return [_text(scrub(f"[{name}, {_count_bytes(resource.blob)}: not shown]"))]
         case _:
-            return [_text(encode(block.model_dump(by_alias=True, exclude_none=True)))]
+            return [_text(write(block.model_dump(by_alias=True, exclude_none=True)))]
 
 
 def _read_text(kind: str, blob: str) -> str | None:
-    """Decode a file that is text by its media type and its bytes; else return None."""
+    """Decode a file that is text by its media type and its bytes; else return None. Some write the text as it is."""
     if not _TEXTUAL.match(kind):
         return None
     try:
-        return base64.b64decode(blob, validate=True).decode()
-    except ValueError:
+        return base64.b64decode(tidy(blob), validate=True).decode()
+    except UnicodeDecodeError:
         return None
+    except ValueError:
+        return blob
 
 
 async def _render_image(name: str, data: str, limit_bytes: int) -> list[JsonObject]:

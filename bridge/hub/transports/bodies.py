@@ -19,6 +19,7 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 
+from bridge.json_text import cut_levels
 from bridge.jsonrpc.lines import Overlong
 from bridge.jsonrpc.messages import BadMessage, read_message, write_message
 
@@ -48,7 +49,7 @@ def mend_message(data: bytes | Overlong, request: RequestId | None) -> tuple[byt
     except BadMessage as bad:
         logger.warning("a reply is not a message: %s", bad)
         bad.id, bad.code = bad.id if request is None else request, PARSE_ERROR
-        return (write_message(bad.to_error()).rstrip(), True) if bad.id is not None else (b"", False)
+        return (write_message(bad.to_error()).rstrip(), True) if bad.id is not None or bad.is_reply else (b"", False)
     is_reply = isinstance(message, JSONRPCResponse | JSONRPCError)
     if is_reply and request is not None and message.id != request:
         message, is_plain = message.model_copy(update={"id": request}), False
@@ -61,11 +62,11 @@ def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
         with suppress(ValueError):
             return jsonrpc_message_adapter.validate_json(data, by_name=False), True
     message = read_message(data)
+    written = write_message(message)
     try:
-        jsonrpc_message_adapter.validate_json(write_message(message), by_name=False)
+        jsonrpc_message_adapter.validate_json(written, by_name=False)
     except ValueError:
-        assert isinstance(data, bytes)
-        raise BadMessage("nested too deeply", data) from None
+        return read_message(cut_levels(written.decode()).encode()), False
     return message, False
 
 

@@ -1,10 +1,11 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import anyio
 import httpx2
@@ -12,12 +13,13 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
+from bridge.hub.results.carried import carry_result
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.large_messages import LargeMessages
@@ -27,12 +29,15 @@ from bridge.json_text import Json
 from bridge.jsonrpc.backlog import Backlog, Flooded
 from bridge.jsonrpc.messages import write_message
 from bridge.jsonrpc.pipes import Streams
+from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
 MAX_QUEUED = 1000
+Repair: TypeAlias = Callable[[str, dict[str, Json]], None]
+"""Changes a result, in place; it gets the method that the result answers."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Connectors:
 class WatchedTransport(AbstractAsyncContextManager[Streams]):
     """A transport for `mcp.Client` that sets `lost` when the stream has ended or the session is gone.
 
-    Every result is passed to `repair`, which changes it in place, before the SDK reads it.
+    Every request but a call is passed to `prepare` before it is sent, and every result but those of calls to `repair`,
+    with the method that it answers, before the SDK reads it; both change what they get in place.
     """
 
     def __init__(
@@ -57,7 +63,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         process: Process | None,
         limit: int,
         lost: anyio.Event,
-        repair: Callable[[dict[str, Json]], None],
+        prepare: Callable[[JSONRPCRequest], None],
+        repair: Repair,
         clock: Clock,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
@@ -69,11 +76,17 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._process = process
         self._limit = limit
         self._lost = lost
+        self._prepare = prepare
         self._repair = repair
         self._clock = clock
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
         self._client: GuardedClient | None = None
+        self._requests = OpenRequests()
+
+    def complain(self) -> str | None:
+        """Say what was wrong with the last reply, if it could not be given to a call."""
+        return self._requests.complaint
 
     @property
     def refused_with(self) -> int | None:
@@ -92,9 +105,19 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            backlog = None if self._process else self._backlog  # the pipes have their own
-            watched = _Watched(incoming, self._repair, self._lost, self._large_messages, backlog, self._note_flood)
-            yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
+            watched = _Watched(
+                incoming, self._requests, self._repair, self._lost, self._large_messages, accept=self._accept
+            )
+            yield watched, _Sent(outgoing, self._requests, self._prepare)
+
+    def _accept(self, message: JSONRPCMessage) -> bool:
+        """Return False if the server has too many open requests. The pipes of a process count them themselves."""
+        try:
+            if not self._process:
+                self._backlog.note(message, lambda: len(write_message(message)))
+        except Flooded as flood:
+            self._note_flood(str(flood))
+        return self.flood is None
 
     def _note_flood(self, reason: str) -> None:
         self.flood = reason
@@ -193,70 +216,90 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each reply with the id of its request, until the stream has ended or the session is gone.
+
+    The result of a call is carried past the SDK, and any other is changed by `repair`.
+    """
 
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
-        repair: Callable[[dict[str, Json]], None],
+        requests: OpenRequests,
+        repair: Repair,
         lost: anyio.Event,
         large_messages: LargeMessages | None,
-        backlog: Backlog | None,
-        on_flood: Callable[[str], None],
+        accept: Callable[[JSONRPCMessage], bool],
     ) -> None:
-        self._backlog = backlog
-        self._on_flood = on_flood
+        self._accept = accept
         self._inner = inner
+        self._requests = requests
         self._large_messages = large_messages
         self._repair = repair
         self._lost = lost
         self._is_over = False
+        self._replies: deque[SessionMessage] = deque()
 
     @override
     async def receive(self) -> SessionMessage | Exception:
+        while not self._replies:
+            message = await self._receive()
+            reply = message.message if isinstance(message, SessionMessage) else None
+            if not isinstance(reply, JSONRPCResponse | JSONRPCError):
+                self._is_over = reply is not None and not self._accept(reply)
+                return message
+            for method, answer in self._requests.take(reply):
+                self._prepare(method, answer)
+                self._replies.append(SessionMessage(answer))
+        return self._replies.popleft()
+
+    async def _receive(self) -> SessionMessage | Exception:
         if self._is_over:
             raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            self._requests.end()
             self._lost.set()
             raise anyio.EndOfStream from None
         if self._large_messages and isinstance(message, SessionMessage):
             message.message = self._large_messages.restore(message.message)
-        reply = message.message if isinstance(message, SessionMessage) else None
-        if isinstance(reply, JSONRPCResponse):
-            self._repair(reply.result)
-        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-            self._is_over = True
-            self._lost.set()
-        elif isinstance(reply, JSONRPCRequest) and self._backlog:
-            self._note_request(reply, self._backlog)
         return message
 
-    def _note_request(self, request: JSONRPCRequest, backlog: Backlog) -> None:
-        try:
-            backlog.add(request.id, len(write_message(request)))
-        except Flooded as flood:
-            self._is_over = True
-            self._on_flood(str(flood))
+    def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
+        if isinstance(reply, JSONRPCError):
+            if reply.error.code == SESSION_GONE:
+                self._is_over = True
+                self._lost.set()
+        elif method == CALL:
+            carry_result(reply.result)
+        else:
+            self._repair(method, reply.result)
 
     @override
     async def aclose(self) -> None:
         """Do nothing: the transport closes `inner`."""
 
 
-class _Handshake(ObjectSendStream[SessionMessage]):
-    """Passes messages on, and requests `revision` in the handshake: the SDK (mcp 2.3) requests only its newest one."""
+class _Sent(ObjectSendStream[SessionMessage]):
+    """Passes messages on, each request but a call after `prepare`, and notes the requests among them."""
 
-    def __init__(self, inner: ObjectSendStream[SessionMessage], revision: str) -> None:
+    def __init__(
+        self,
+        inner: ObjectSendStream[SessionMessage],
+        requests: OpenRequests,
+        prepare: Callable[[JSONRPCRequest], None],
+    ) -> None:
         self._inner = inner
-        self._revision = revision
+        self._requests = requests
+        self._prepare = prepare
 
     @override
     async def send(self, item: SessionMessage) -> None:
-        request = item.message
-        if isinstance(request, JSONRPCRequest) and request.method == "initialize" and request.params is not None:
-            request.params["protocolVersion"] = self._revision
+        message = item.message
+        if isinstance(message, JSONRPCRequest) and message.method != CALL:
+            self._prepare(message)
+        await self._requests.wait_turn(message)
+        self._requests.note_sent(message)
         await self._inner.send(item)
 
     @override

@@ -152,16 +152,17 @@ READABLE: dict[str, tuple[Callable[[Json], bytes], str]] = {
     "another id": (lambda _: reply({"id": 999}), "fine"),
     "a bom": (lambda m: b"\xef\xbb\xbf" + reply(m), "fine"),
 }
+BESIDE: dict[str, str] = {
+    "240 levels": DEEP,
+    "10,000 levels": "[" * 10_000 + "]" * 10_000,
+    "5,000 digits": "7" * 5000,
+}
+"""Structured content that the SDK cannot read."""
 BROKEN: dict[str, tuple[Callable[[Json], bytes], str]] = {
     "no json": (lambda m: reply(m)[:-5], "not readable as JSON"),
     "nothing": (lambda _: b"", "not readable as JSON"),
     "a list": (lambda m: b"[" + reply(m) + b"]", "not a JSON-RPC 2.0 message"),
     "no reply": (lambda _: b'{"jsonrpc": "2.0", "method": "notifications/x"}', "reply"),
-    "too deep": (
-        lambda m: reply(m).replace(b'"isError"', f'"structuredContent": {{"a": {DEEP}}}, "isError"'.encode()),
-        "too deep",
-    ),
-    "too many digits": (lambda m: reply(m).replace(b"false", b"7" * 5000), "4300 digits"),
     "too long": (lambda m: reply(m, "x" * LIMIT), "over the limit"),
 }
 FRAMES: dict[str, Callable[[bytes], httpx2.Response]] = {
@@ -179,6 +180,14 @@ async def test_what_can_be_read_is_read(fault: str, frame: str) -> None:
     make, text = READABLE[fault]
     output = await ask(lambda message: FRAMES[frame](make(message)))
     assert output["output"] == text
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("value", BESIDE.values(), ids=BESIDE)
+async def test_a_text_is_read_whatever_is_beside_it(value: str, frame: str) -> None:
+    structured = f'"structuredContent": {{"a": {value}}}, "isError"'.encode()
+    output = await ask(lambda message: FRAMES[frame](reply(message).replace(b'"isError"', structured)))
+    assert str(output["output"]).startswith('fine\n{"a":')
 
 
 @pytest.mark.parametrize("frame", FRAMES)

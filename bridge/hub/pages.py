@@ -1,0 +1,117 @@
+"""One listing of a server's tools in progress: its pages, mended before the SDK reads them, and merged."""
+
+from mcp import types
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from bridge.hub.definitions import is_sound, list_definitions, mend_definition
+from bridge.json_text import Json, JsonObject, encode
+from bridge.jsonrpc.messages import BARE
+
+MAX_PAGES = 50
+
+
+class Pages:
+    """What the pages read so far have brought."""
+
+    def __init__(self) -> None:
+        self.tools: dict[str, types.Tool] = {}
+        self.skipped: dict[str, str] = {}
+        """What had to be left out, each with the reason."""
+        self.notes: dict[str, tuple[str, ...]] = {}
+        """What was odd in the definitions of tools that were not left out, by their names."""
+        self.count = 0
+        self.is_whole = True
+        """False if a page behind this could not be read."""
+        self._places = 0
+        self._given: list[Json] = []
+        self._cursors: dict[str, Json] = {}
+        self._seen = set[str]()
+
+    def repair(self, result: JsonObject) -> None:
+        """Change a page, in place, to what the SDK accepts: it rejects the whole page over one odd part."""
+        _complete(result)
+        self._keep_cursor(result)
+        self._given = []
+        for tool in list_definitions(result.get("tools", result.pop(BARE, None))):
+            self._places += 1
+            try:
+                self._given.append(tool if is_sound(tool) else self._mend(tool))
+            except ValueError as error:
+                self.skipped[f"tool {self._places} of its list"] = str(error)
+        result["tools"] = self._given
+
+    def prepare(self, params: JsonObject) -> None:
+        """Put the cursor into a request as the server gave it, if it was no text."""
+        if isinstance(cursor := params.get("cursor"), str):
+            params["cursor"] = self._cursors.get(cursor, cursor)
+
+    def add(self, page: types.ListToolsResult, era: str) -> str | None:
+        """Add a page; return the cursor of the next one."""
+        self.count += 1
+        for tool in page.tools:
+            known = self.tools.setdefault(tool.name, tool)
+            if known is not tool and known != tool:
+                self.skipped[f"a second {tool.name}"] = "a name can be called for one tool only"
+        if len(page.tools) < len(self._given):
+            self._name_refused(page)
+        return self._judge_cursor(page.next_cursor, era)
+
+    def fail(self, reason: str) -> None:
+        """Note that the next page could not be read."""
+        self.is_whole = False
+        self.end_early(reason)
+
+    def end_early(self, reason: str) -> None:
+        """Note that what comes behind the pages read so far is missing."""
+        self.skipped[f"every page after {self.count}"] = reason
+
+    def _mend(self, tool: Json) -> JsonObject:
+        mended, notes = mend_definition(tool)
+        if notes:
+            self.notes.setdefault(str(mended["name"]), tuple(notes))
+        return mended
+
+    def _keep_cursor(self, result: JsonObject) -> None:
+        """Let the cursor be a text or absent; one of another type is kept, to be sent back as it is."""
+        cursor = result.get("nextCursor")
+        if isinstance(cursor, str):
+            self._cursors.pop(cursor, None)
+        elif cursor:
+            text = encode(cursor)
+            result["nextCursor"], self._cursors[text] = text, cursor
+        else:
+            result.pop("nextCursor", None)
+
+    def _judge_cursor(self, cursor: str | None, era: str) -> str | None:
+        """Return a cursor that leads on. An empty one is a cursor in the modern era, and the end in the other."""
+        if cursor is None or (not cursor and era not in MODERN_PROTOCOL_VERSIONS):
+            return None
+        if cursor in self._seen:
+            self.end_early("its nextCursor is one that it has given before")
+            return None
+        if self.count == MAX_PAGES:
+            self.end_early("a list must end")
+            return None
+        self._seen.add(cursor)
+        return cursor
+
+    def _name_refused(self, page: types.ListToolsResult) -> None:
+        """Name the tools that the SDK has dropped, as the modern era demands, over their `x-mcp-header`."""
+        from mcp.shared.inbound import find_invalid_x_mcp_header
+
+        kept = {tool.name for tool in page.tools}
+        for tool in self._given:
+            if isinstance(tool, dict) and (name := str(tool["name"])) not in kept:
+                self.skipped[name] = find_invalid_x_mcp_header(tool["inputSchema"]) or "the SDK refuses it"
+
+
+def _complete(page: JsonObject) -> None:
+    """Add what the modern era demands of a page and nothing here depends on, and drop what is of a wrong type."""
+    if not isinstance(page.get("resultType"), str):
+        page["resultType"] = "complete"
+    if not isinstance(page.get("ttlMs"), int):
+        page["ttlMs"] = 0
+    if page.get("cacheScope") not in ("public", "private"):
+        page["cacheScope"] = "private"
+    if not isinstance(page.get("_meta"), dict):
+        page.pop("_meta", None)

@@ -1,0 +1,185 @@
+"""Base64 among JSON values and texts: named by its kind and size, because a model cannot read it.
+
+Servers repeat a picture in the structured content (neka-nat/freecad-mcp#102, anthropics/claude-code#70280), where it
+costs a model more than all the rest.
+"""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mcp import types
+from pydantic_core import from_json
+
+from bridge.json_text import Json, JsonObject, write
+
+LONG_CHARS = 2048
+"""What is as long and looks like base64 is taken for it; shorter ones may be keys, tokens or cursors."""
+SHORT_CHARS = 512
+"""What is as long and is known for base64 by its first bytes, its URL or the fields beside it is named as well."""
+DATA_CHARS = 64
+"""In a part of content of an unknown kind, data are named that are as long."""
+_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
+_RUN = re.compile(r"(?:[\w+/=-]|\\[nr/]){48}", re.ASCII)
+"""A piece of base64 in a JSON text, where lines may end and a slash may be escaped."""
+_MIXTURE: Final = (re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9]"))
+_STARTS: Final = {
+    b"\x89PNG": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"%PDF": "application/pdf",
+    b"PK\x03\x04": "application/zip",
+    b"PK\x05\x06": "application/zip",
+    b"\x1f\x8b": "application/gzip",
+    b"ID3": "audio/mpeg",
+    b"OggS": "audio/ogg",
+    b"fLaC": "audio/flac",
+}
+_RIFF: Final = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/avi"}
+_DATA_KEYS: Final = {"data", "blob", "base64", "b64", "b64_json", "bytes"}
+_KIND_KEYS: Final = ("mimeType", "mime_type", "media_type", "contentType", "content_type")
+
+
+def name_data(part: Json) -> Json:
+    """Return a part of content with its data named, also if they are short."""
+    return _Walk({}, DATA_CHARS).walk(part)
+
+
+class KnownData:
+    """The data of a result's parts, each with its kind."""
+
+    def __init__(self, content: Sequence[types.ContentBlock]) -> None:
+        self._kinds = {data: kind for data, kind in map(_read_data, content) if len(data) >= 8}
+
+    def __bool__(self) -> bool:
+        return bool(self._kinds)
+
+    def write(self, value: Json) -> str:
+        """Write a value as JSON, with base64 named."""
+        text = write(value)
+        if not (self._occurs_in(text) or may_hold_base64(text)):
+            return text
+        shorter = self.shorten(value)
+        return text if shorter is value else write(shorter)
+
+    def shorten(self, value: Json) -> Json:
+        """Return the value with base64 named; the value itself if there is none."""
+        return _Walk(self._kinds).walk(value)
+
+    def blank(self, text: str) -> str:
+        """Return a text with the data of the parts named."""
+        for data, kind in self._kinds.items():
+            if len(text) >= len(data) >= DATA_CHARS:
+                text = text.replace(data, _name(kind, data)).replace(data.replace("/", "\\/"), _name(kind, data))
+        return text
+
+    def _occurs_in(self, text: str) -> bool:
+        return any(data in text for data in self._kinds)
+
+
+def may_hold_base64(text: str) -> bool:
+    """Tell, from samples, whether a JSON text may hold SHORT_CHARS of base64."""
+    return len(text) >= SHORT_CHARS and any(_RUN.match(text, at) for at in range(0, len(text), SHORT_CHARS - 64))
+
+
+class _Walk:
+    """One way through a JSON value. `kinds` are the data that are named whatever they look like."""
+
+    def __init__(self, kinds: Mapping[str, str], short: int = SHORT_CHARS) -> None:
+        self._kinds = kinds
+        self._short = short
+
+    def walk(self, value: Json, *, least: int = LONG_CHARS) -> Json:
+        """Return the value with base64 of `least` characters or more named; itself if there is none."""
+        match value:
+            case str():
+                return self._shorten(value, least)
+            case list():
+                items = [self.walk(item) for item in value]
+                return value if all(map(_is, items, value)) else items
+            case dict():
+                fields = {key: self.walk(inner, least=self._find_least(key, value)) for key, inner in value.items()}
+                return value if all(map(_is, fields.values(), value.values())) else fields
+            case _:
+                return value
+
+    def _find_least(self, key: str, fields: JsonObject) -> int:
+        if key in _DATA_KEYS:
+            return self._short
+        says_kind = fields.get("encoding") == "base64" or any(isinstance(fields.get(k), str) for k in _KIND_KEYS)
+        return SHORT_CHARS if says_kind else LONG_CHARS
+
+    def _shorten(self, text: str, least: int) -> str:
+        if kind := self._kinds.get(text):
+            return _name(kind, text)
+        if text.startswith("data:"):
+            return self._shorten_url(text)
+        if len(text) < min(SHORT_CHARS, least):
+            return text
+        if text.startswith(("{", "[")):
+            return self._shorten_json(text)
+        kind = find_kind(text, least)
+        return _name(kind, text) if kind else text
+
+    def _shorten_url(self, url: str) -> str:
+        head, _, data = url.partition(",")
+        is_data = data in self._kinds or (len(data) >= SHORT_CHARS and find_kind(data, SHORT_CHARS))
+        return _name(head[5:].partition(";")[0] or "binary", data) if ";base64" in head and is_data else url
+
+    def _shorten_json(self, text: str) -> str:
+        """Shorten a JSON text within a JSON value."""
+        try:
+            value: Json = from_json(text) if may_hold_base64(text) else None
+        except ValueError:
+            return text
+        shorter = self.walk(value)
+        return text if shorter is value else write(shorter)
+
+
+def find_kind(data: str, least: int) -> str | None:
+    """Return the kind of base64 data by its first bytes, or "binary"; None for any other text.
+
+    Data of less than `least` characters are base64 only if their first bytes are known.
+    """
+    lines = data.split()
+    bare = "".join(lines)
+    if not bare.isascii() or not _is_regular(lines) or bare.rstrip("=").encode().translate(None, _ALPHABET):
+        return None
+    start = _decode_start(bare)
+    if start.startswith(b"RIFF"):
+        return _RIFF.get(start[8:12], "binary")
+    kind = next((kind for first, kind in _STARTS.items() if start.startswith(first)), None)
+    is_mixed = least < LONG_CHARS or all(sort.search(bare) for sort in _MIXTURE)
+    return kind or ("binary" if len(bare) >= least and is_mixed else None)
+
+
+def _is_regular(lines: Sequence[str]) -> bool:
+    """Tell whether these are one line, or lines of one length, as base64 is written."""
+    return len(lines) == 1 or (len(lines) > 1 and len(lines[0]) >= 60 and len(set(map(len, lines[:-1]))) == 1)
+
+
+def _decode_start(data: str) -> bytes:
+    try:
+        return base64.urlsafe_b64decode(data[:24].replace("+", "-").replace("/", "_"))
+    except ValueError:
+        return b""
+
+
+def _read_data(block: types.ContentBlock) -> tuple[str, str]:
+    match block:
+        case types.ImageContent() | types.AudioContent():
+            return block.data, block.mime_type
+        case types.EmbeddedResource(resource=types.BlobResourceContents() as resource):
+            return resource.blob, resource.mime_type or "binary"
+        case _:
+            return "", ""
+
+
+def _name(kind: str, data: str) -> str:
+    size = len("".join(data.split()).rstrip("=")) * 3 // 4
+    return f"[{kind}, {size:,} bytes as base64: not shown]"
+
+
+def _is(one: Json, other: Json) -> bool:
+    return one is other

@@ -1,0 +1,202 @@
+"""Which of a connection's open requests a reply belongs to, also where its id is not the one that was sent.
+
+Servers answer `1` with `1.0` (yurineko73/Godot-MCP-Native#16) or `"1"` (python-sdk#1720), everything with `0`
+(radareorg/radare2-mcp#68) or an error with `null` (helidon-io/helidon-mcp#65); and some answer notifications, with
+`null` (yjacquin/fast-mcp#39) or `0` (oisee/odata_mcp_go#33). The SDK (mcp 2.3) drops all but the second.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import anyio
+from mcp_types import (
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
+
+from bridge.json_text import write
+from bridge.jsonrpc.messages import NO_ID
+
+Reply: TypeAlias = JSONRPCResponse | JSONRPCError
+Answer: TypeAlias = tuple[str, Reply]
+"""The method of a request, and its reply, with its id."""
+
+CALL = "tools/call"
+_NEVER_ANSWERED = "subscriptions/listen"
+"""Stays open as long as the connection."""
+_OPENINGS = {"initialize", "server/discover"}
+_KEYS = {
+    "protocolVersion": "initialize",
+    "supportedVersions": "server/discover",
+    "tools": "tools/list",
+    "content": CALL,
+    "structuredContent": CALL,
+}
+"""What tells the kind of a result."""
+
+
+@dataclass
+class _Stray:
+    """A reply that may belong to any of these requests."""
+
+    reply: Reply
+    requests: set[RequestId]
+
+
+class OpenRequests:
+    """The requests of one connection that wait for a reply. Ids are numbers that grow, as the SDK makes them."""
+
+    def __init__(self) -> None:
+        self.complaint: str | None = None
+        """What was wrong with the last reply, if it could not be given to a request."""
+        self._open: dict[RequestId, str] = {}
+        self._given_up: dict[RequestId, str] = {}
+        self._openings: dict[RequestId, str] = {}
+        self._strays: list[_Stray] = []
+        self._last = 0
+        self._notified_after: int | None = None
+        """The last request before a notification that may still be answered, against the rules."""
+        self._is_confused = False
+        self._is_over = False
+        self._settled = anyio.Event()
+
+    async def wait_turn(self, message: JSONRPCMessage) -> None:
+        """Wait, before a call is sent to a server that mixes up its ids, until no other is open."""
+        while self._is_confused and not self._is_over and _is_call(message) and CALL in self._open.values():
+            await self._settled.wait()
+
+    def note_sent(self, message: JSONRPCMessage) -> None:
+        if isinstance(message, JSONRPCRequest):
+            self._last = message.id if isinstance(message.id, int) else self._last
+            self._open[message.id] = message.method
+            if message.method in _OPENINGS:
+                self._openings[message.id] = message.method
+        elif isinstance(message, JSONRPCNotification):
+            self._notified_after = self._last
+            if message.method == "notifications/cancelled":
+                self._give_up((message.params or {}).get("requestId"))
+
+    def end(self) -> None:
+        """Let go whoever waits for a turn: the connection has ended."""
+        self._is_over = True
+        self._wake()
+
+    def take(self, reply: Reply) -> Sequence[Answer]:
+        """Return what a reply answers: its own request as a rule; none, or several, if it cannot be told."""
+        id = _read_id(reply.id)
+        if id is not None and id in self._open:
+            return [self._settle(id, reply), *self._place_strays()]
+        if id is not None and self._given_up.pop(id, None):
+            return self._place_strays()
+        if self._is_old(id, reply):
+            self.complaint = f"a reply came with {_name(id)}, which belongs to an earlier request"
+            return []
+        return [] if self._answers_notification(reply) else self._place(id, reply)
+
+    def _settle(self, id: RequestId, reply: Reply) -> Answer:
+        self.complaint = None
+        if self._notified_after is not None and _is_after(id, self._notified_after):
+            self._notified_after = None  # messages are answered in order, and this one came later
+        self._wake()
+        return self._open.pop(id), reply if reply.id == id else reply.model_copy(update={"id": id})
+
+    def _give_up(self, id: object) -> None:
+        if isinstance(id, int | str) and id in self._open:
+            self._given_up[id] = self._open.pop(id)
+            self._wake()
+
+    def _wake(self) -> None:
+        self._settled.set()
+        self._settled = anyio.Event()
+
+    def _is_old(self, id: RequestId | None, reply: Reply) -> bool:
+        """Tell whether the id is that of a request that has had its reply: this one came twice, or too late."""
+        if not isinstance(id, int) or not id > 0 or _is_after(id, self._last):
+            return False
+        kinds = _find_kinds(reply)
+        return not (id in self._openings and (self._is_confused or (kinds and self._openings[id] not in kinds)))
+
+    def _answers_notification(self, reply: Reply) -> bool:
+        """Tell whether a reply with no request's id may answer a notification: it has no content, and one was sent."""
+        is_made_here = isinstance(reply, JSONRPCError) and reply.error.code == PARSE_ERROR
+        if self._notified_after is None or is_made_here or _find_kinds(reply):
+            return False
+        self._notified_after = None
+        return True
+
+    def _place(self, id: RequestId | None, reply: Reply) -> Sequence[Answer]:
+        """Give a reply with no request's id to the only one that it fits, or keep it until there is only one."""
+        waiting = {**self._open, **self._given_up}
+        fitting = {request for request, method in waiting.items() if _fits(method, reply)}
+        if not fitting:
+            return []
+        self._is_confused |= id is not None or isinstance(reply, JSONRPCResponse)
+        self._strays.append(_Stray(reply, fitting))
+        return self._place_strays() or self._refuse_strays(id)
+
+    def _place_strays(self) -> list[Answer]:
+        placed = list[Answer]()
+        while stray := self._find_certain():
+            self._strays.remove(stray)
+            [id] = stray.requests
+            if id in self._open:
+                placed.append(self._settle(id, stray.reply))
+            self._given_up.pop(id, None)
+        return placed
+
+    def _find_certain(self) -> _Stray | None:
+        waiting = self._open.keys() | self._given_up.keys()
+        for stray in self._strays:
+            stray.requests &= waiting
+        self._strays = [stray for stray in self._strays if stray.requests]
+        return next((stray for stray in self._strays if len(stray.requests) == 1), None)
+
+    def _refuse_strays(self, id: RequestId | None) -> Sequence[Answer]:
+        """Fail the requests among which replies cannot be told apart, once there are as many replies."""
+        asked = {request for stray in self._strays for request in stray.requests}
+        self.complaint = f"a reply came with {_name(id)}, which no open request has"
+        if len(self._strays) < len(asked):
+            return []
+        words = f"{len(self._strays)} replies came with {_name(id)}, and nobody can tell which belongs to which call"
+        error = ErrorData(code=PARSE_ERROR, message=f"{words}; from now on, it gets one call at a time")
+        self._strays.clear()
+        for request in asked:
+            self._given_up.pop(request, None)
+        lost = sorted(asked & self._open.keys(), key=str)
+        return [self._settle(request, JSONRPCError(jsonrpc="2.0", id=request, error=error)) for request in lost]
+
+
+def _is_call(message: JSONRPCMessage) -> bool:
+    return isinstance(message, JSONRPCRequest) and message.method == CALL
+
+
+def _read_id(id: RequestId | None) -> RequestId | None:
+    """Return an id as it was sent: a number; None for none."""
+    if isinstance(id, str):
+        return None if id == NO_ID else int(id) if id.isdecimal() else id
+    return id
+
+
+def _is_after(id: RequestId, other: int) -> bool:
+    return isinstance(id, int) and id > other
+
+
+def _find_kinds(reply: Reply) -> set[str]:
+    """Return the methods that a result can be the reply to; none if it does not tell."""
+    return {_KEYS[key] for key in _KEYS.keys() & reply.result.keys()} if isinstance(reply, JSONRPCResponse) else set()
+
+
+def _fits(method: str, reply: Reply) -> bool:
+    kinds = _find_kinds(reply)
+    return method in kinds if kinds else method != _NEVER_ANSWERED
+
+
+def _name(id: RequestId | None) -> str:
+    return "no id" if id is None else f"the id {write(id)}"

@@ -1,0 +1,95 @@
+"""A reply finds its call, whatever has become of its id, and never another's."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.fakes.bridges import open_bridge
+from tests.fakes.servers import rogue
+from tests.fakes.upstream import call
+
+pytestmark = pytest.mark.anyio
+
+ERAS = ("legacy", "modern")
+REPORTS = {
+    "float": "yurineko73/Godot-MCP-Native#16",
+    "text": "modelcontextprotocol/python-sdk#1720",
+    "zero": "radareorg/radare2-mcp#68",
+    "null": "helidon-io/helidon-mcp#65",
+    "same": "",
+    "none": "",
+    "foreign": "",
+    "list": "",
+}
+
+
+def echoes(*texts: str) -> list[Any]:
+    return [call("odd__echo", {"text": text}) for text in texts]
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("kind", REPORTS, ids=[f"{kind} {report}".strip() for kind, report in REPORTS.items()])
+async def test_a_reply_whose_id_is_odd_finds_its_call(kind: str, era: str) -> None:
+    async with open_bridge({"odd": rogue(era, f"ids={kind}")}) as bridge:
+        outcome = await bridge.run([echoes("one"), echoes("two"), [call("odd__gone")], echoes("three")])
+    assert [outcome.outputs[place] for place in (0, 1, 3)] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("kind", ["float", "text"])
+async def test_ids_in_another_form_find_their_calls_among_others(kind: str) -> None:
+    async with open_bridge({"odd": rogue(f"ids={kind}", "holds=3")}) as bridge:
+        outcome = await bridge.use(*echoes("one", "two", "three"))
+    assert outcome.outputs == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("kind", ["zero", "null", "none", "foreign"])
+async def test_a_server_that_mixes_up_its_ids_from_the_start_gets_one_call_at_a_time(kind: str) -> None:
+    async with open_bridge({"odd": rogue("legacy", f"ids={kind}")}) as bridge:
+        outcome = await bridge.use(*echoes("one", "two", "three"))
+    assert outcome.outputs == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("kind", ["zero", "null", "none", "foreign", "same"])
+async def test_replies_that_cannot_be_told_apart_are_given_to_no_call_and_said_at_once(kind: str) -> None:
+    async with open_bridge({"odd": rogue(f"call_ids={kind}", "holds=2")}) as bridge:
+        first = await bridge.use(*echoes("one", "two"))
+        later = await bridge.use(*echoes("three", "four"))
+    for output in map(json.loads, first.outputs):
+        assert output["error"] == "unreadable_result"
+        assert "2 replies came with" in output["message"]
+        assert "nobody can tell which belongs to which call" in output["message"]
+        assert "it may have been executed" in output["message"]
+    assert later.outputs == ["three", "four"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_reply_that_comes_twice_is_taken_once(era: str) -> None:
+    async with open_bridge({"odd": rogue(era, "twice", "holds=2")}) as bridge:
+        outcome = await bridge.run([echoes("one", "two"), echoes("three"), echoes("four", "five")])
+    assert outcome.outputs == ["one", "two", "three", "four", "five"]
+
+
+@pytest.mark.parametrize("kind", ["null", "zero"], ids=["null yjacquin/fast-mcp#39", "zero oisee/odata_mcp_go#33"])
+@pytest.mark.parametrize("ids", ["right", "zero", "none"])
+async def test_an_answer_to_a_notification_is_no_requests_reply(kind: str, ids: str) -> None:
+    async with open_bridge({"odd": rogue("legacy", f"chatty={kind}", f"ids={ids}")}) as bridge:
+        outcome = await bridge.run([echoes("one"), echoes("two")])
+    assert outcome.outputs == ["one", "two"]
+
+
+async def test_a_subscription_that_stays_open_is_not_taken_for_a_call() -> None:
+    async with open_bridge({"odd": rogue("list_changed", "call_ids=null")}) as bridge:
+        outcome = await bridge.run([echoes("one"), echoes("two")])
+    assert outcome.outputs == ["one", "two"]
+
+
+async def test_a_late_reply_to_a_call_that_was_given_up_is_not_the_next_ones() -> None:
+    entry = rogue("call_ids=same", "holds=2") | {"call_timeout_s": 0.3}
+    async with open_bridge({"odd": entry}) as bridge:
+        outcome = await bridge.run([echoes("one"), echoes("two"), echoes("three")])
+    first, second, third = outcome.outputs
+    assert "no result in time; it may have been executed" in first
+    assert "two" not in second
+    assert "nobody can tell which belongs to which call" in second
+    assert third == "three"
