@@ -5,6 +5,7 @@ leaves its call waiting for ever, and writing a lone surrogate ends the process.
 possible; otherwise the id is recovered from the raw line, so that its call fails at once.
 """
 
+import gc
 import json
 import re
 from contextlib import suppress
@@ -43,6 +44,9 @@ NO_ID = "mcp-responses-bridge/no-id"
 BARE = "mcp-responses-bridge/bare"
 """The key of a result that is not an object, in one that stands for it."""
 
+LONG_BYTES = 1 << 18
+"""From this length on, a text is parsed without the garbage collector."""
+
 
 class BadMessage(ValueError):
     """A line that is not a JSON-RPC message; `id` is the id found near its start or end, if any."""
@@ -71,7 +75,7 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         raise BadMessage(f"a message of {line.size:,} bytes is over the limit of {line.limit:,}", line.head, line.tail)
     with suppress(ValueError):
         # Not `validate_json`: that copies every text once more, and blocks the event loop twice as long.
-        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(from_json(line), by_name=False), line)
+        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_parse(line), by_name=False), line)
     try:
         text = encode(read_leniently(line.decode("utf-8-sig", "replace")))
         value = json.loads(text)
@@ -83,6 +87,17 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend_reply(value), by_name=False), line)
     except (ValueError, RecursionError):
         raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
+
+
+def _parse(line: bytes) -> Json:
+    """Parse JSON; a long text without the garbage collector, which would look at what is made of it again and again."""
+    if len(line) < LONG_BYTES or not gc.isenabled():
+        return from_json(line)
+    gc.disable()
+    try:
+        return from_json(line)
+    finally:
+        gc.enable()
 
 
 def _mend_reply(message: Json) -> Json:
