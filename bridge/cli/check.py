@@ -16,6 +16,7 @@ from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import NO_UPSTREAM, Config
+from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.failures import COMMAND_NOT_FOUND
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
@@ -91,10 +92,12 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     count = member.listing.note or f"{len(member.tools)} tools"
     findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
-    for tool in hub.snapshot().left_out:
-        if tool.server == member.key:
-            words = f"{tool.tool} is left out: {tool.reason}"
-            findings.append(_find("warning", what, words, "its author has to fix it"))
+    left_out = [tool for tool in hub.snapshot().left_out if tool.server == member.key]
+    for tool in left_out[:MAX_NAMED]:
+        words = f"{tool.tool} is left out: {tool.reason}"
+        findings.append(_find("warning", what, words, "its author has to fix it"))
+    if more := left_out[MAX_NAMED:]:
+        findings.append(_find("warning", what, f"{len(more):,} more are left out", f"`tools {member.key}` names them"))
     return findings
 
 

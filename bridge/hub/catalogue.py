@@ -3,7 +3,8 @@
 A run keeps the snapshot it began with, even if servers come, go or change meanwhile.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,7 @@ from bridge.hub.approval import Approval, decide, quote_config_line
 from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
+from bridge.hub.pace import Pace
 from bridge.items import OWN_NAMES, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject, scrub
 from bridge.schemas.repair import build_function
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 TOOLS_AT_ONCE = 16
 """Number of tools that are converted before other tasks get a turn of the event loop."""
+MAX_NAMED = 10
+"""How many of one server's tools the notices name that are left out."""
 INDEXED_ABOVE = 128
 """With more tools than this, each is indexed for searches when it is converted; else at the first search."""
 
@@ -77,8 +81,14 @@ class BridgedTool:
         """Return the output of a failed call of it."""
         return fail_call(code, message, server=self.server, tool=self.tool.name, **details)
 
-    def to_json(self) -> JsonObject:
-        """Return it as JSON, from which another process can restore it."""
+    @cached_property
+    def tokens(self) -> int:
+        """The estimated tokens of its function tool."""
+        return estimate_tokens(self.encoded)
+
+    @cached_property
+    def as_json(self) -> JsonObject:
+        """It as JSON, from which another process can restore it."""
         tool = self.tool
         return {
             "name": self.name,
@@ -134,7 +144,7 @@ class Catalogue:
     @cached_property
     def tokens(self) -> Mapping[str, int]:
         """Each model name with the estimated tokens of its function tool."""
-        return {name: estimate_tokens(tool.encoded) for name, tool in self.tools.items()}
+        return {name: tool.tokens for name, tool in self.tools.items()}
 
     def rank(self, wish: str) -> list[str]:
         """Return the model names of the tools that fit the wish, best first; none if none fits."""
@@ -151,7 +161,7 @@ class Catalogue:
     def as_json(self) -> JsonObject:
         """The catalogue as JSON, with all that another process needs to continue a run."""
         return {
-            "tools": [tool.to_json() for tool in self.tools.values()],
+            "tools": [tool.as_json for tool in self.tools.values()],
             "notices": [cast("JsonObject", notice) for notice in self.notices],
         }
 
@@ -168,6 +178,8 @@ class CatalogueBuilder:
         self._upstream = upstream
         has_builtin = any(member.key == BUILTIN for member in self._members)
         self._reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
+        self._coming: dict[str, Sequence[types.Tool]] = {}
+        """By server, the tools that it will offer next, or offers since."""
         self._made: dict[int, tuple[types.Tool, BridgedTool | LeftOut | None]] = {}
 
     async def prepare(self) -> None:
@@ -183,6 +195,15 @@ class CatalogueBuilder:
                     count = 0
                     await anyio.lowlevel.checkpoint()
 
+    async def convert(self, member: Member, tools: Sequence[types.Tool], pace: Pace) -> None:
+        """Convert tools that `member` will offer next."""
+        self._coming[member.key] = tools
+        for tool in tools:
+            made = self._make(member, tool)
+            if isinstance(made, BridgedTool):
+                _ = made.entry.terms, made.as_json, made.tokens
+            await pace.step()
+
     def build(self) -> Catalogue:
         """Build the catalogue of the tools that the members offer now. Denied tools are not in it at all."""
         tools: dict[str, BridgedTool] = {}
@@ -197,7 +218,7 @@ class CatalogueBuilder:
                     left_out.append(LeftOut(member.key, tool.name, f"the name {made.name} is taken"))
         self._forget_old()
         notices = [_report(member) for member in self._members if not member.is_offered]
-        return Catalogue(tools, (*notices, *map(_leave_out, left_out)), tuple(left_out))
+        return Catalogue(tools, (*notices, *_leave_out(left_out)), tuple(left_out))
 
     def _find_offered(self) -> list[Member]:
         return [member for member in self._members if member.is_offered]
@@ -209,6 +230,7 @@ class CatalogueBuilder:
 
     def _forget_old(self) -> None:
         listed = {id(tool) for member in self._members for tool in member.tools}
+        listed.update(id(tool) for tools in self._coming.values() for tool in tools)
         self._made = {key: made for key, made in self._made.items() if key in listed}
 
 
@@ -284,8 +306,18 @@ def _restore(written: JsonObject) -> BridgedTool:
     )
 
 
-def _leave_out(tool: LeftOut) -> Notice:
-    return Notice(code="tool_left_out", message=scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}"))
+def _leave_out(tools: Iterable[LeftOut]) -> Iterator[Notice]:
+    """Name the tools that are left out, up to MAX_NAMED of each server, and count the others."""
+    counts = Counter[str]()
+    for tool in tools:
+        counts[tool.server] += 1
+        if counts[tool.server] <= MAX_NAMED:
+            message = scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}")
+            yield Notice(code="tool_left_out", message=message)
+    for server, count in counts.items():
+        if more := max(count - MAX_NAMED, 0):
+            message = f"{server}: {more:,} more of its tools are left out; the command `tools {server}` names them"
+            yield Notice(code="tool_left_out", message=message)
 
 
 def _report(member: Member) -> Notice:

@@ -1,12 +1,13 @@
 """All connected servers together: one catalogue of their tools, and each call to the server that owns it."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Self, TypeAlias
 
 import anyio
+from mcp import types
 
 from bridge.arguments import drop_empty, read_arguments
 from bridge.call_options import CallOptions
@@ -16,6 +17,7 @@ from bridge.hub.approval import ask_person
 from bridge.hub.catalogue import BridgedTool, Catalogue, CatalogueBuilder, restore_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
+from bridge.hub.pace import Pace
 from bridge.hub.results.outputs import render_result
 from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
@@ -60,6 +62,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 call_timeout_s=config.limits.call_timeout_s,
                 message_bytes=config.limits.message_bytes,
                 on_change=self._forget,
+                convert=self._convert,
                 redact=redact,
                 in_process=in_process.get(server.key),
                 child=(children or {}).get(server.key),
@@ -165,6 +168,9 @@ class Hub(anyio.AsyncContextManagerMixin):
             "tool": bridged.tool.name,
             "notices": bridged.notices,
         }
+
+    async def _convert(self, member: Member, tools: Sequence[types.Tool], pace: Pace) -> None:
+        await self._builder.convert(member, tools, pace)
 
     def _forget(self) -> None:
         self._snapshot = None

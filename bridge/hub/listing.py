@@ -1,7 +1,9 @@
 """The tools of one connected server: listed page by page, and again whenever the server announces a change."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
 
 import anyio
 from mcp import Client, MCPError, types
@@ -12,7 +14,8 @@ from pydantic import ValidationError
 
 from bridge.clock import Clock
 from bridge.hub.failures import describe
-from bridge.hub.pages import Pages
+from bridge.hub.pace import Pace
+from bridge.hub.pages import MANY, Pages
 from bridge.hub.settling import Settling
 from bridge.hub.toolless import NO_ANSWER_S, describe_toolless, has_no_tools, may_have_tools
 from bridge.json_text import JsonObject
@@ -27,10 +30,14 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 2.0, 60.0
 good one."""
 
 
+Convert: TypeAlias = Callable[[Sequence[types.Tool], Pace], Awaitable[None]]
+"""Converts tools that will be offered next, so that no run has to wait for that."""
+
+
 class Listing:
     """The tools of one server; kept when a new connection replaces a lost one."""
 
-    def __init__(self, key: str, *, clock: Clock, on_change: Callable[[], None]) -> None:
+    def __init__(self, key: str, *, clock: Clock, on_change: Callable[[], None], convert: Convert) -> None:
         self.tools: tuple[types.Tool, ...] = ()
         self.skipped: Mapping[str, str] = {}
         """Tools that had to be left out of the last listing, each with the reason."""
@@ -43,6 +50,7 @@ class Listing:
         self._key = key
         self._clock = clock
         self._on_change = on_change
+        self._convert = convert
         self._pages = Pages()
         self._changed = anyio.Event()
         self._settling = Settling(clock)
@@ -81,22 +89,33 @@ class Listing:
 
     async def _list(self, client: Client) -> Pages:
         """List all pages. Raises what the first one raises; a later one that fails costs what comes from there on."""
-        pages = self._pages = Pages()
-        cursor = pages.add(await self._fetch(client, None), client.protocol_version)
+        pages = self._pages = Pages(self.tools)
+        pace = Pace(self._clock, is_gentle=bool(self.tools))
+        cursor = await self._add(client, pages, await self._fetch(client, None), pace)
         while cursor is not None:
-            cursor = await self._add_next(client, pages, cursor)
+            cursor = await self._add_next(client, pages, cursor, pace)
+        if self.tools and len(pages.tools) > MANY:
+            await self._convert(list(pages.tools.values()), pace)
         return pages
 
-    async def _add_next(self, client: Client, pages: Pages, cursor: str) -> str | None:
+    async def _add(self, client: Client, pages: Pages, page: types.ListToolsResult, pace: Pace) -> str | None:
+        """Add a page; return the cursor of the next one."""
+        await pages.release(page, partial(_absorb, client), pace)
+        return pages.add(page, client.protocol_version)
+
+    async def _add_next(self, client: Client, pages: Pages, cursor: str, pace: Pace) -> str | None:
         """Add the page at `cursor`; return the cursor of the next one."""
         reason = f"the next one did not come within {PAGE_S:g} s"
+        page: types.ListToolsResult | None = None
         with self._clock.scope(self._clock.now() + PAGE_S):
             try:
-                return pages.add(await self._fetch(client, cursor), client.protocol_version)
+                page = await self._fetch(client, cursor)
             except Exception as error:  # noqa: BLE001 - boundary: whatever a page raises, those before it stay
                 reason = f"the next one failed: {describe(error)}"
-        pages.fail(reason)
-        return None
+        if page is None:
+            pages.fail(reason)
+            return None
+        return await self._add(client, pages, page, pace)
 
     async def _fetch(self, client: Client, cursor: str | None) -> types.ListToolsResult:
         try:
@@ -124,8 +143,9 @@ class Listing:
                 await self._changed.wait()
                 await self._settling.wait()
                 self._changed = anyio.Event()
+                began = self._clock.now()
                 await self._read_again(client)
-                self._settling.note_listed()
+                self._settling.note_listed(self._clock.now() - began)
 
     async def _subscribe(self, client: Client) -> None:
         """Note changes that are announced on a subscription, as in the modern era; renew it when it is lost."""
@@ -162,6 +182,14 @@ class Listing:
         self._take(pages)
         if (self.tools, self.skipped) != before:
             self._on_change()
+
+
+def _absorb(client: Client, tool: types.Tool) -> bool:
+    """Let the SDK note which arguments of a tool become headers (modern era); it has no public way for that."""
+    if client.protocol_version not in MODERN_PROTOCOL_VERSIONS:
+        return True
+    listed = types.ListToolsResult(tools=[tool])
+    return bool(client.session._absorb_tool_listing(listed, complete=False).tools)
 
 
 def _announces_changes(client: Client) -> bool:

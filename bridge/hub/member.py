@@ -1,7 +1,7 @@
 """One connected server, and the task that keeps it connected."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import anyio
@@ -18,6 +18,7 @@ from bridge.hub.handshake import mend_handshake
 from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
+from bridge.hub.pace import Pace
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
@@ -52,6 +53,7 @@ class Member:
         call_timeout_s: float,
         message_bytes: int,
         on_change: Callable[[], None],
+        convert: Callable[["Member", Sequence[types.Tool], Pace], Awaitable[None]],
         redact: Redactor,
         in_process: InProcess | None = None,
         child: Child | None = None,
@@ -60,7 +62,7 @@ class Member:
         self.key = server.key
         self.server = server
         self.era: str | None = None
-        self.listing = Listing(self.key, clock=clock, on_change=on_change)
+        self.listing = Listing(self.key, clock=clock, on_change=on_change, convert=partial(convert, self))
         self.settled = anyio.Event()
         """Set while the server is ready, failed, quarantined or past its connect timeout; not set while it may still
         become ready in time. A server that was ready and is lost gets the connect timeout again to come back."""

@@ -1,21 +1,32 @@
 """One listing of a server's tools in progress: its pages, mended before the SDK reads them, and merged."""
 
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import TypeAlias, cast
 
 from mcp import types
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.hub.definitions import is_sound, list_definitions, mend_definition
+from bridge.hub.pace import Pace
 from bridge.json_text import Json, JsonObject, cut_levels, decode, encode, write
 from bridge.jsonrpc.messages import BARE
 
 MAX_PAGES = 50
+MANY = 200
+"""A page with more tools is held back from the SDK (mcp 2.3), which validates all of them twice, in one go."""
+
+MAX_TOOLS = 2000
+"""How many tools one server may have: every run looks through all of them."""
+
+Absorb: TypeAlias = Callable[[types.Tool], bool]
+"""Tells whether the SDK accepts a tool, and lets it note what it needs of it for calls."""
 
 
 class Pages:
-    """What the pages read so far have brought."""
+    """What the pages read so far have brought. A tool that was listed `before`, and is the same, stays that object."""
 
-    def __init__(self) -> None:
+    def __init__(self, before: Iterable[types.Tool] = ()) -> None:
+        self._before = {tool.name: tool for tool in before}
         self.tools: dict[str, types.Tool] = {}
         self.skipped: dict[str, str] = {}
         """What had to be left out, each with the reason."""
@@ -27,7 +38,9 @@ class Pages:
         self.cuts_levels = False
         """True once the SDK could not read a page that is nested too deeply: what is too deep is cut from then on."""
         self._places = self._listed = 0
+        self._is_full = False
         self._given: list[JsonObject] = []
+        self._held: list[Json] = []
         self._cursors: dict[str, Json] = {}
         self._seen = set[str]()
 
@@ -39,13 +52,44 @@ class Pages:
         self._keep_cursor(result)
         definitions = list_definitions(result.get("tools", result.pop(BARE, None)))
         self._given = []
-        for place, tool in enumerate(definitions, self._places + 1):
-            try:
-                self._given.append(self._mend(tool))
-            except ValueError as error:
-                self.skipped[f"tool {place} of its list"] = str(error)
-        result["tools"] = list[Json](self._given)
-        self._listed = len(definitions)
+        self._listed, self._held = 0, definitions
+        result["tools"] = list[Json]()
+        self._cut()
+        if len(self._held) <= MANY:
+            for tool in self._held:
+                self._accept(tool)
+            result["tools"], self._held = list[Json](self._given), list[Json]()
+
+    def _cut(self) -> None:
+        """Leave out what is over MAX_TOOLS."""
+        room = MAX_TOOLS - len(self.tools)
+        if len(self._held) > room:
+            self._held = self._held[:room]
+            self.skipped[f"every tool after {MAX_TOOLS:,}"] = "one server may have so many"
+            self._is_full = True
+
+    def _accept(self, tool: Json) -> bool:
+        self._listed += 1
+        try:
+            self._given.append(self._mend(tool))
+        except ValueError as error:
+            self.skipped[f"tool {self._places + self._listed} of its list"] = str(error)
+            return False
+        return True
+
+    async def release(self, page: types.ListToolsResult, absorb: Absorb, pace: Pace) -> None:
+        """Put the tools into `page` that `repair` held back."""
+        for definition in self._held:
+            if self._accept(definition):
+                tool = types.Tool.model_validate(self._given[-1], by_name=False)
+                if absorb(tool):
+                    page.tools.append(self._reuse(tool))
+            await pace.step()
+        self._held = []
+
+    def _reuse(self, tool: types.Tool) -> types.Tool:
+        before = self._before.get(tool.name)
+        return before if before is not None and before == tool else tool
 
     def prepare(self, params: JsonObject) -> None:
         """Put the cursor into a request as the server gave it, if it was no text."""
@@ -56,7 +100,7 @@ class Pages:
         """Add a page; return the cursor of the next one."""
         self.count += 1
         self._places += self._listed
-        for tool in page.tools:
+        for tool in page.tools if len(page.tools) > MANY else map(self._reuse, page.tools):
             known = self.tools.setdefault(tool.name, tool)
             if known is not tool and known != tool:
                 self.skipped[f"a second {tool.name}"] = "a name can be called for one tool only"
@@ -94,7 +138,7 @@ class Pages:
 
     def _judge_cursor(self, cursor: str | None, era: str) -> str | None:
         """Return a cursor that leads on. An empty one is a cursor in the modern era, and the end in the other."""
-        if cursor is None or (not cursor and era not in MODERN_PROTOCOL_VERSIONS):
+        if cursor is None or self._is_full or (not cursor and era not in MODERN_PROTOCOL_VERSIONS):
             return None
         if cursor in self._seen:
             self.end_early("its nextCursor is one that it has given before")

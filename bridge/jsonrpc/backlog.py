@@ -1,9 +1,10 @@
 """The requests of the other side that have no answer yet, or one that it has not taken yet."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
-from mcp_types import RequestId
+from mcp_types import JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, RequestId
 
 MAX_REQUESTS, MAX_BYTES = 1000, 16 << 20
 
@@ -14,7 +15,7 @@ class Flooded(Exception):
 
 @dataclass
 class Backlog:
-    """Counts them, also those that share an id. `is_bounded`: so many, or of so many bytes, are too many."""
+    """Counts them, also those that share an id. `is_bounded`: so many, or several of so many bytes, are too many."""
 
     is_bounded: bool
     _sizes: dict[RequestId, list[int]] = field(default_factory=dict[RequestId, list[int]])
@@ -22,8 +23,14 @@ class Backlog:
     _bytes: int = 0
     _all_answered: anyio.Event = field(default_factory=anyio.Event)
 
-    def add(self, request: RequestId, size: int) -> None:
-        """Note a request. Raises Flooded if there are too many; a single one never is."""
+    def note(self, message: JSONRPCMessage, measure: Callable[[], int]) -> None:
+        """Note a message that came. Raises Flooded if it is one request too many. `measure` returns its size."""
+        if isinstance(message, JSONRPCRequest):
+            self._add(message.id, measure())
+        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
+            self.settle((message.params or {}).get("requestId"))
+
+    def _add(self, request: RequestId, size: int) -> None:
         self._sizes.setdefault(request, []).append(size)
         self._count += 1
         self._bytes += size

@@ -5,6 +5,7 @@ leaves its call waiting for ever, and writing a lone surrogate ends the process.
 possible; otherwise the id is recovered from the raw line, so that its call fails at once.
 """
 
+import gc
 import json
 import re
 from contextlib import suppress
@@ -46,6 +47,9 @@ NO_ID = "mcp-responses-bridge/no-id"
 BARE = "mcp-responses-bridge/bare"
 """The key of a result that is not an object, in one that stands for it."""
 
+LONG_BYTES = 1 << 18
+"""From this length on, a text is parsed without the garbage collector."""
+
 
 class BadMessage(ValueError):
     """A line that is not a JSON-RPC message; `id` is the id found near its start or end, if any."""
@@ -74,7 +78,7 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         raise BadMessage(f"a message of {line.size:,} bytes is over the limit of {line.limit:,}", line.head, line.tail)
     with suppress(ValueError):
         # Not `validate_json`: that copies every text once more, and blocks the event loop twice as long.
-        message = jsonrpc_message_adapter.validate_python(from_json(line), by_name=False)
+        message = jsonrpc_message_adapter.validate_python(_parse(line), by_name=False)
         if not may_be_reply(message, line):
             return _refuse_invalid_ids(message, line)
     try:
@@ -94,6 +98,17 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
 def may_be_reply(message: JSONRPCMessage, line: bytes) -> bool:
     """Tell whether what was read as a request may be a reply that repeats the request."""
     return isinstance(message, JSONRPCRequest) and (b'"result"' in line or b'"error"' in line)
+
+
+def _parse(line: bytes) -> Json:
+    """Parse JSON; a long text without the garbage collector, which would look at what is made of it again and again."""
+    if len(line) < LONG_BYTES or not gc.isenabled():
+        return from_json(line)
+    gc.disable()
+    try:
+        return from_json(line)
+    finally:
+        gc.enable()
 
 
 def _mend_reply(message: Json) -> Json:

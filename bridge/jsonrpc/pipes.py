@@ -9,7 +9,6 @@ import stat
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
 import anyio
@@ -20,8 +19,6 @@ from mcp_types import (
     PARSE_ERROR,
     JSONRPCError,
     JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
     JSONRPCResponse,
 )
 from typing_extensions import override
@@ -53,7 +50,7 @@ async def open_pipes(
     if it was a reply (for a connected server). With `on_flood`, the other side's open requests are bounded: over the
     bound it is called with the reason, and the stream ends.
     """
-    requests = _Requests(Backlog(is_bounded=on_flood is not None))
+    requests = Backlog(is_bounded=on_flood is not None)
     writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
     answer = writer.write if answer_bad else None
 
@@ -80,7 +77,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         self,
         name: str,
         source: int,
-        requests: "_Requests",
+        requests: Backlog,
         *,
         limit: int,
         on_end: Callable[[], None],
@@ -130,7 +127,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         """End the stream: for a pipe at once, since its writer has gone; for a file after all requests are answered."""
         with anyio.CancelScope() as self._reading:
             if not self._is_stopped and stat.S_ISREG(os.fstat(self._source).st_mode):
-                await self._requests.received.wait_answered()
+                await self._requests.wait_answered()
         self.stop()
         raise anyio.EndOfStream
 
@@ -143,7 +140,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         try:
             message = read_message(line)
             assert isinstance(line, bytes)
-            self._requests.note_received(message, len(line))
+            self._requests.note(message, line.__len__)
         except BadMessage as bad:
             return await self._take_bad(bad)
         except Flooded as flood:
@@ -164,7 +161,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
 class _Outgoing(ObjectSendStream[SessionMessage]):
     """The outgoing messages, written in the task that sends them."""
 
-    def __init__(self, sink: Sink, requests: "_Requests") -> None:
+    def __init__(self, sink: Sink, requests: Backlog) -> None:
         self._sink = sink
         self._requests = requests
         self._is_closed = False
@@ -179,21 +176,8 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
             await self._sink.write(write_message(item.message))
         finally:
             if isinstance(item.message, JSONRPCResponse | JSONRPCError):
-                self._requests.received.settle(item.message.id)
+                self._requests.settle(item.message.id)
 
     @override
     async def aclose(self) -> None:
         self._is_closed = True
-
-
-@dataclass
-class _Requests:
-    """The requests of the other side that wait for a reply."""
-
-    received: Backlog
-
-    def note_received(self, message: JSONRPCMessage, size: int) -> None:
-        if isinstance(message, JSONRPCRequest):
-            self.received.add(message.id, size)
-        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            self.received.settle((message.params or {}).get("requestId"))

@@ -22,6 +22,8 @@ OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_
 WRAPPER = "multi_tool_use"
 """In the name of a tool that models make up to call several at once (`multi_tool_use.parallel`)."""
 MAX_NEAR = 5
+MAX_NAMED = 40
+"""How many tools a notice names."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,10 @@ def _leave_to_upstream(offer: Offer, catalogue: RunCatalogue[C]) -> Offer:
 
 
 def _tell_full(missed: Iterable[str], room: Room) -> Notice:
-    names = ", ".join(sorted(missed))
-    message = f"Found, but not offered, because the requests would be over {_name_limits(room)}: {names}"
+    names = sorted(missed)
+    more = f" and {len(names) - MAX_NAMED:,} more" if len(names) > MAX_NAMED else ""
+    named = ", ".join(names[:MAX_NAMED]) + more
+    message = f"Found, but not offered, because the requests would be over {_name_limits(room)}: {named}"
     return Notice(code="tools_full", message=message)
 
 

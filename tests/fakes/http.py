@@ -229,13 +229,17 @@ def build_altered(method: str, alter: Callable[[Json, Json], None]) -> Starlette
 
 
 def build_answering(
-    answer: Callable[[Json], Json | Response | None], modes: Mapping[str, str] | None = None
+    answer: Callable[[Json], Json | Response | None],
+    modes: Mapping[str, str] | None = None,
+    *,
+    hear: Callable[[Mapping[str, str]], object] = lambda _headers: None,
 ) -> Starlette:
     """An obedient server in these modes of the rogue, but for the messages that `answer` answers itself: with a reply,
-    or with the result or error of one."""
+    with the result or error of one. `hear` gets the headers of each."""
     server = Rogue(dict(modes or {}))
 
     async def reply(request: Request) -> Response:
+        hear(request.headers)
         message = await request.json()
         found = answer(message)
         if isinstance(found, Response):

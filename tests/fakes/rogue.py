@@ -35,6 +35,8 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     flood_at_end        at the end of stdin: writes to stdout until it is killed
     slow_end            ends 0.3 s after its stdin
     stops_reading       reads nothing more behind the first call that it has answered
+    many=N              N more tools
+    churns=N            N more tools, with other names in every list, behind each of which it announces a change
     floods=METHOD       behind its list of tools, sends requests or notifications of METHOD without end, and reads no
                         more; `noise`: lines that are no messages; `noise:N`: N of them, and then it serves on
     no_tools=CODE:WORDS announces prompts and resources alone, and refuses `tools/list` so; without them it is silent
@@ -82,7 +84,7 @@ class Rogue:
         self.modes = modes
         self.legacy = bool(modes.keys() & {"legacy", "exits_on_discover", "ignores_discover"})
         self.listeners: list[str] = []
-        self.grown = 0
+        self.grown = self.churned = 0
         self.results: dict[str, list[Json]] = json.loads(modes.get("results") or "{}")
         self.held: list[Json] = []
         self.calls = 0
@@ -95,6 +97,9 @@ class Rogue:
                 self.receive(json.loads(line))
             if "stops_reading" in self.modes and b'"tools/call"' in line:
                 sleep_on()
+            if "churns" in self.modes and b'"tools/list"' in line:
+                self.churned += 1
+                self.announce()
             if "floods" in self.modes and b'"tools/list"' in line:
                 flood(self, self.modes["floods"])
 
@@ -156,7 +161,12 @@ class Rogue:
     def capabilities(self) -> "Json":
         if "no_tools" in self.modes:
             return {"prompts": {}, "resources": {}}
-        return {"tools": {"listChanged": "list_changed" in self.modes}}
+        return {"tools": {"listChanged": bool(self.modes.keys() & {"list_changed", "churns"})}}
+
+    def announce(self) -> None:
+        """Say that the tools have changed."""
+        for listener in self.listeners or ([None] if self.legacy else []):
+            self.notify("tools/list_changed", {}, listener)
 
     def complete(self, result: "Json", *, cached: bool = False) -> "Json":
         """The result with what the modern era adds to it."""
@@ -182,6 +192,8 @@ class Rogue:
     def tools(self) -> "list[Json]":
         names = [*TOOLS, *(tool for mode, tool in TOOL_OF_MODE.items() if mode in self.modes)]
         names += [f"grown_{number + 1}" for number in range(self.grown)]
+        many = int(self.modes.get("many") or self.modes.get("churns") or 0)
+        names += [f"list_{self.churned}_of_{number}" for number in range(many)]
         broken = [{**describe("broken"), "inputSchema": None}] if "bad_tool" in self.modes else []
         judged = [{"name": "judged", "inputSchema": json.loads(self.modes.get("schema") or "{}")}]
         odd = json.loads(self.modes.get("tools") or "[]")
@@ -258,6 +270,8 @@ def text(words: str) -> "Json":
 
 def describe(name: str) -> "Json":
     properties = ARGUMENTS.get(name, {})
+    if "_of_" in name:
+        properties = {"article": "string", "count": "integer", "mode": "string"}
     schema = {"type": "object", "properties": {key: {"type": kind} for key, kind in properties.items()}}
     hints = {"annotations": {"readOnlyHint": True}} if name == "read" else {}
     return {"name": name, "inputSchema": {**schema, "required": list(properties)}, **hints}
@@ -307,8 +321,7 @@ def environment(_: Rogue, __: "Json", ___: "Json") -> "Json":
 
 def grow(rogue: Rogue, _: "Json", __: "Json") -> "Json":
     rogue.grown += 1
-    for listener in rogue.listeners or ([None] if rogue.legacy else []):
-        rogue.notify("tools/list_changed", {}, listener)
+    rogue.announce()
     return text(f"there are {rogue.grown} more tools now")
 
 

@@ -14,7 +14,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -115,10 +115,19 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            backlog = None if self._process else self._backlog  # the pipes have their own
-            flood = (backlog, self._note_flood)
-            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._large_messages, *flood)
+            watched = _Watched(
+                incoming, self._requests, self._repair, self._lost, self._large_messages, accept=self._accept
+            )
             yield watched, _Sent(outgoing, self._requests, self._prepare)
+
+    def _accept(self, message: JSONRPCMessage) -> bool:
+        """Return False if the server has too many open requests. The pipes of a process count them themselves."""
+        try:
+            if not self._process:
+                self._backlog.note(message, lambda: len(write_message(message)))
+        except Flooded as flood:
+            self._note_flood(str(flood))
+        return self.flood is None
 
     def _note_flood(self, reason: str) -> None:
         self.flood = reason
@@ -236,11 +245,9 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         repair: Repair,
         lost: anyio.Event,
         large_messages: LargeMessages | None,
-        backlog: Backlog | None,
-        on_flood: Callable[[str], None],
+        accept: Callable[[JSONRPCMessage], bool],
     ) -> None:
-        self._backlog = backlog
-        self._on_flood = on_flood
+        self._accept = accept
         self._inner = inner
         self._requests = requests
         self._large_messages = large_messages
@@ -255,6 +262,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             message = await self._receive()
             reply = message.message if isinstance(message, SessionMessage) else None
             if not isinstance(reply, JSONRPCResponse | JSONRPCError):
+                self._is_over = reply is not None and not self._accept(reply)
                 return message
             for method, answer in self._requests.take(reply):
                 self._prepare(method, answer)
@@ -272,9 +280,6 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             raise anyio.EndOfStream from None
         if self._large_messages and isinstance(message, SessionMessage):
             message.message = self._large_messages.restore(message.message)
-        reply = message.message if isinstance(message, SessionMessage) else None
-        if isinstance(reply, JSONRPCRequest) and self._backlog:
-            self._note_request(reply, self._backlog)
         return message
 
     def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
@@ -290,13 +295,6 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             self._lost.set()
         elif error.code == CONNECTION_CLOSED and not error.message.startswith(SDKS_OWN):
             error.code = SAID_CLOSED
-
-    def _note_request(self, request: JSONRPCRequest, backlog: Backlog) -> None:
-        try:
-            backlog.add(request.id, len(write_message(request)))
-        except Flooded as flood:
-            self._is_over = True
-            self._on_flood(str(flood))
 
     @override
     async def aclose(self) -> None:
