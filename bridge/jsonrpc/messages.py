@@ -38,6 +38,8 @@ MENDED = "mcp-responses-bridge/mended"
 """The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
 MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
 _REPLACEMENT = "\ufffd"
+_TOLD = "notifications/"
+"""How the methods begin that ask for no answer, whatever else a message has."""
 NO_ID = "mcp-responses-bridge/no-id"
 """The id of a result that came without one."""
 BARE = "mcp-responses-bridge/bare"
@@ -80,15 +82,28 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     if text.count(_REPLACEMENT) > line.count(_REPLACEMENT.encode()) + line.lower().count(b"\\ufffd"):
         _mark_mended(value)
     try:
-        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend_reply(value), by_name=False), line)
+        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend(value), by_name=False), line)
     except (ValueError, RecursionError):
         raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
 
 
-def _mend_reply(message: Json) -> Json:
-    """Return a reply in the form that JSON-RPC asks for; any other message as it is."""
-    if not isinstance(message, dict) or message.get("method") or not message.keys() & {"result", "error"}:
+def _mend(message: Json) -> Json:
+    """Return a message in the form that JSON-RPC asks for, if that is plain."""
+    if not isinstance(message, dict):
         return message
+    if isinstance(method := message.get("method"), str) and method:
+        return _mend_request(message, is_told=method.startswith(_TOLD))
+    return _mend_reply(message) if message.keys() & {"result", "error"} else message
+
+
+def _mend_request(message: JsonObject, *, is_told: bool) -> JsonObject:
+    """Return a message without parameters of nothing, as PHP writes them; a notification without any that are none."""
+    params = message.get("params")
+    is_idle = not isinstance(params, dict) and (is_told or not params)
+    return {key: value for key, value in message.items() if not (key == "params" and is_idle)}
+
+
+def _mend_reply(message: JsonObject) -> JsonObject:
     mended: JsonObject = {"jsonrpc": "2.0", "id": _mend_id(message.get("id"))}
     if error := message.get("error"):
         return mended | {"error": _mend_error(error)}
@@ -135,7 +150,8 @@ def is_mended(result: Result) -> bool:
 
 def _refuse_invalid_ids(message: JSONRPCMessage, line: bytes) -> JSONRPCMessage:
     """Refuse a request whose id is null or a fraction: the SDK takes it for a notification, and would not answer it."""
-    if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):
+    is_doubtful = isinstance(message, JSONRPCNotification) and not message.method.startswith(_TOLD)
+    if is_doubtful and b'"id"' in line and "id" in json.loads(line):
         raise ValueError("the id of a request must be a string or an integer")
     return message
 
