@@ -42,6 +42,8 @@ MENDED = "mcp-responses-bridge/mended"
 """The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
 MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
 _REPLACEMENT = "\ufffd"
+_TOLD = "notifications/"
+"""How the methods begin that ask for no answer, whatever else a message has."""
 NO_ID = "mcp-responses-bridge/no-id"
 """The id of a result that came without one."""
 BARE = "mcp-responses-bridge/bare"
@@ -89,7 +91,7 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     if text.count(_REPLACEMENT) > line.count(_REPLACEMENT.encode()) + line.lower().count(b"\\ufffd"):
         _mark_mended(value)
     try:
-        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend_reply(value), by_name=False), line)
+        return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend(value), by_name=False), line)
     except (ValueError, RecursionError):
         reason = f"{NOT_A_MESSAGE}; {NO_BATCHES}" if isinstance(value, list) else NOT_A_MESSAGE
         raise BadMessage(reason, line, code=INVALID_REQUEST) from None
@@ -111,12 +113,24 @@ def _parse(line: bytes) -> Json:
         gc.enable()
 
 
-def _mend_reply(message: Json) -> Json:
-    """Return a reply in the form that JSON-RPC asks for; any other message as it is."""
-    if not isinstance(message, dict) or not message.keys() & {"result", "error"}:
+def _mend(message: Json) -> Json:
+    """Return a message in the form that JSON-RPC asks for, if that is plain."""
+    if not isinstance(message, dict):
         return message
-    if "method" in message and "id" not in message:
-        return message
+    method = message.get("method")
+    if message.keys() & {"result", "error"} and (not method or "id" in message):
+        return _mend_reply(message)
+    return _mend_request(message, is_told=method.startswith(_TOLD)) if isinstance(method, str) and method else message
+
+
+def _mend_request(message: JsonObject, *, is_told: bool) -> JsonObject:
+    """Return a message without parameters of nothing, as PHP writes them; a notification without any that are none."""
+    params = message.get("params")
+    is_idle = not isinstance(params, dict) and (is_told or not params)
+    return {key: value for key, value in message.items() if not (key == "params" and is_idle)}
+
+
+def _mend_reply(message: JsonObject) -> JsonObject:
     mended: JsonObject = {"jsonrpc": "2.0", "id": _mend_id(message.get("id"))}
     if error := message.get("error"):
         return mended | {"error": _mend_error(error)}
@@ -163,7 +177,8 @@ def is_mended(result: Result) -> bool:
 
 def _refuse_invalid_ids(message: JSONRPCMessage, line: bytes) -> JSONRPCMessage:
     """Refuse a request whose id is null or a fraction: the SDK takes it for a notification, and would not answer it."""
-    if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):
+    is_doubtful = isinstance(message, JSONRPCNotification) and not message.method.startswith(_TOLD)
+    if is_doubtful and b'"id"' in line and "id" in json.loads(line):
         raise ValueError("the id of a request must be a string or an integer")
     return message
 

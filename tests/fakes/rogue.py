@@ -43,6 +43,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     tools_come=PORT     has no tools until `servers.Gate` opens, and says then that they have changed
     grandchild          starts a child that holds its stdout open and never ends
     list_changed        tool `grow`: adds a tool `grown_N` and notifies
+    announces=JSON      what that notification has besides its method, in the handshake era
     progress            tool `progress`: three progress notifications, then the result
     counts=FILE         appends the name of each executed tool to FILE, a line each
     log=FILE            appends each line received to FILE
@@ -216,6 +217,9 @@ class Rogue:
         return len(os.listdir(os.environ["ROGUE_PIDS"])) == 1  # noqa: PTH208  pathlib costs start-up time
 
     def notify(self, event: str, params: "Json", listener: "str | None" = None) -> None:
+        if listener is None and event == "tools/list_changed" and "announces" in self.modes:
+            self.send({"jsonrpc": "2.0", "method": f"notifications/{event}", **json.loads(self.modes["announces"])})
+            return
         stamp = {"_meta": {META + "subscriptionId": listener}} if listener is not None else {}
         self.send({"jsonrpc": "2.0", "method": f"notifications/{event}", "params": params | stamp})
 

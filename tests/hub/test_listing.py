@@ -205,3 +205,22 @@ async def test_a_change_after_a_quiet_minute_is_seen_at_once() -> None:
             await clock.advance(SETTLE_CHANGES_S)
             assert len(listing.tools) == len(names)
             await clock.advance(LAST_SETTLE_S if number > 1 else 1)
+
+
+ANNOUNCED: dict[str, Any] = {
+    "parameters are a list": {"params": []},
+    "parameters are null": {"params": None},
+    "parameters are a text": {"params": "tools"},
+    "_meta is a list": {"params": {"_meta": []}},
+    "_meta is a text": {"params": {"_meta": "x"}},
+    "an id of null": {"id": None},
+    "an id of null, and parameters": {"params": {}, "id": None},
+}
+
+
+@pytest.mark.parametrize("announced", ANNOUNCED.values(), ids=ANNOUNCED)
+async def test_a_change_is_heard_however_it_is_announced(announced: Any) -> None:
+    modes = ("legacy", "list_changed", f"announces={json.dumps(announced)}")
+    async with open_bridge({"shop": rogue(*modes)}) as bridge:
+        await bridge.use(call("shop__grow"))
+        await until(lambda: len(bridge.member("shop").tools) == 7)

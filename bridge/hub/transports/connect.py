@@ -14,7 +14,15 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import CONNECTION_CLOSED, ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCRequest, JSONRPCResponse
+from mcp_types import (
+    CONNECTION_CLOSED,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+)
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -263,6 +271,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             reply = message.message if isinstance(message, SessionMessage) else None
             if not isinstance(reply, JSONRPCResponse | JSONRPCError):
                 self._is_over = reply is not None and not self._accept(reply)
+                _drop_odd_meta(reply)
                 return message
             for method, answer in self._requests.take(reply):
                 self._prepare(method, answer)
@@ -299,6 +308,12 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
     @override
     async def aclose(self) -> None:
         """Do nothing: the transport closes `inner`."""
+
+
+def _drop_odd_meta(message: JSONRPCRequest | JSONRPCNotification | None) -> None:
+    """Drop a `_meta` that is no object, as PHP writes none: the SDK (mcp 2.3) would drop the message."""
+    if message and message.params and not isinstance(message.params.get("_meta", {}), dict):
+        del message.params["_meta"]
 
 
 class _Sent(ObjectSendStream[SessionMessage]):
