@@ -194,23 +194,21 @@ class Member:
             around.start_soon(self._limit_start, opened)
             around.start_soon(self._end_start, opened, lost)
             try:
-                async with (
-                    self._build_client(target, choice) as client,
-                    anyio.create_task_group() as inside,
-                ):
-                    await self.listing.read(client)
-                    if lost.is_set() and not self.listing.is_whole:
-                        raise ConnectionError("the connection was lost")
-                    link = _link(client, lost, target)
-                    self._open(link)
-                    opened.set()
-                    inside.start_soon(self.listing.follow, client)
-                    await lost.wait()
-                    self._close(lost)
+                async with self._build_client(target, choice) as client:
+                    async with anyio.create_task_group() as inside:
+                        await self.listing.read(client)
+                        if lost.is_set() and not self.listing.is_whole:
+                            raise ConnectionError("the connection was lost")
+                        link = _link(client, lost, target)
+                        self._open(link)
+                        opened.set()
+                        inside.start_soon(self.listing.follow, client)
+                        await lost.wait()
+                        self._close(lost)
+                        inside.cancel_scope.cancel()
                     if link.running and choice.transport != "stdio":
                         parted.set()
                         await link.wait_until_idle()
-                    inside.cancel_scope.cancel()
             finally:
                 self._close(lost)
             around.cancel_scope.cancel()
