@@ -16,7 +16,6 @@ from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import NO_UPSTREAM, Config
-from bridge.hub.failures import COMMAND_NOT_FOUND
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.json_text import Json, JsonObject, encode
@@ -97,18 +96,15 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     return findings
 
 
-def _advise(member: Member, *, said: bool) -> str:
+def _advise(member: Member, *, said: bool) -> str | None:
+    """Say what else helps; why it did not start or connect, and what would be right, is in the reason."""
     server = member.server
-    by_hand = shlex.join([server.command, *server.args]) if server.command else ""
     if said:
-        return "above are the last lines of its stderr"
-    if server.url:
-        return "is it running there? check url and headers"
+        return "above are the last lines that it wrote"
+    by_hand = shlex.join([server.command, *server.args]) if server.command else server.url
     if member.state == "late":
         return f"give it longer with connect_timeout_s, or see what it waits for: {by_hand}"
-    if member.reason and COMMAND_NOT_FOUND in member.reason:
-        return "give the absolute path of its command"
-    return f"start it by hand: {by_hand}"
+    return f"start it by hand: {by_hand}" if member.has_started else None
 
 
 def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:

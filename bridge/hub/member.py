@@ -11,9 +11,10 @@ from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
-from bridge.hub.failures import CallFailed, describe, flatten
+from bridge.hub.failures import CallFailed, flatten
 from bridge.hub.health import Health, State, Trigger
 from bridge.hub.listing import Listing
+from bridge.hub.reasons import Complaints
 from bridge.hub.results.parts import mend_content
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
@@ -74,7 +75,8 @@ class Member:
         self._link: Link | None = None
         self._was_lost = False
         self._choices = Choices(server)
-        self._complaints: list[str] = []
+        self._complaints = Complaints(server, redact)
+        self._target: WatchedTransport | InProcess | None = None
         self._requests = ServerRequests(self.key, clock, redact)
         self._calls = CallSender(
             server,
@@ -104,6 +106,11 @@ class Member:
         """Its tools, as of the last time it was ready."""
         return self.listing.tools
 
+    @property
+    def has_started(self) -> bool:
+        """True if its command could be started, whatever came of that."""
+        return self._process is not None and self._process.has_started
+
     def describe(self) -> str:
         """Describe its state to people, with the reason if there is one."""
         words = {"backing off": "was lost and is started again", "failed": "failed"}
@@ -111,7 +118,7 @@ class Member:
         return f'server "{self.key}" {words.get(self.state, f"is {self.state}")}{reason}'
 
     def stderr_tail(self) -> list[str]:
-        """Return the last stderr lines of its process; configured secrets are blanked."""
+        """Return the last lines that its process said; configured secrets are blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []
 
     async def run(self) -> None:
@@ -157,7 +164,7 @@ class Member:
         """Open one connection and stay until it is lost. Raises the error that kept it from becoming ready."""
         lost = anyio.Event()
         choice = self._choices.current
-        target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
+        self._target = target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
@@ -212,6 +219,8 @@ class Member:
         self.era, self._link = link.client.protocol_version, link
         self._choices.remember(link.client.protocol_version)
         self._complaints.clear()
+        if isinstance(self._target, WatchedTransport):
+            self._target.trust()
         self._note("opened")
         self.settled.set()
 
@@ -240,18 +249,15 @@ class Member:
 
     def _try_next_choice(self, error: Exception) -> bool:
         """Move to the next transport or handshake that the server may understand; return False if it has failed."""
-        causes = flatten(error)
-        ended = self._process.explain_end() if self._process and self._process.has_ended else None
-        self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
-        if any(map(_has_answered, causes)) and self._choices.try_next():
+        self._complaints.add(error, self._target, self._process)
+        if any(map(_has_answered, flatten(error))) and self._choices.try_next():
             return True
         self._choices.start_over()
-        self._note("lost" if self.state == "ready" else "refused", "; ".join(dict.fromkeys(self._complaints)))
-        self._complaints.clear()
+        self._note("lost" if self.state == "ready" else "refused", self._complaints.sum_up())
         return False
 
     def _explain_loss(self) -> str:
-        return self._process.explain_end() if self._process else "the connection was lost"
+        return self._process.explain_end(self._redact, was_ready=True) if self._process else "the connection was lost"
 
     def _note(self, trigger: Trigger, reason: str | None = None) -> None:
         """Update the state; a change is logged and reported to the hub."""
@@ -266,7 +272,9 @@ class Member:
         await self._clock.sleep(self._connect_timeout_s)
         if not settled.is_set():
             settled.set()
-            self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
+            said = self._process.quote(self._redact) if self._process else ""
+            words = f"not ready after {self._connect_timeout_s:g} s"
+            self._note("overdue", f"{words}; it said last: {said}" if said else words)
             self._on_change()
 
 

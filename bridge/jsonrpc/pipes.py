@@ -40,18 +40,25 @@ Streams: TypeAlias = tuple[ObjectReceiveStream[SessionMessage | Exception], Obje
 
 @asynccontextmanager
 async def open_pipes(
-    name: str, source: int, sink: int, *, limit: int, on_end: Callable[[], None], answer_bad: bool
+    name: str,
+    source: int,
+    sink: int,
+    *,
+    limit: int,
+    on_end: Callable[[], None],
+    answer_bad: bool,
+    on_bad: Callable[[bytes], None] = lambda _: None,
 ) -> AsyncIterator[Streams]:
     """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
     `on_end` is called when `source` ends or `sink` breaks. A line that is not a message, or is over `limit` bytes, is
     answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error as the reply
-    to the call that waits for it (for a connected server).
+    to the call that waits for it (for a connected server). `on_bad` is given the line, or its head.
     """
     requests = _Requests()
     writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
     answer = writer.write if answer_bad else None
-    incoming = _Incoming(name, source, requests, limit=limit, on_end=on_end, answer=answer)
+    incoming = _Incoming(name, source, requests, limit=limit, on_end=on_end, on_bad=on_bad, answer=answer)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(writer.finish)
         try:
@@ -72,12 +79,14 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         *,
         limit: int,
         on_end: Callable[[], None],
+        on_bad: Callable[[bytes], None],
         answer: Callable[[bytes], Awaitable[None]] | None,
     ) -> None:
         self._name = name
         self._source = source
         self._requests = requests
         self._on_end = on_end
+        self._on_bad = on_bad
         self._answer = answer
         self._splitter = LineSplitter(limit)
         self._lines: deque[bytes | Overlong] = deque()
@@ -135,6 +144,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
 
     async def _take_bad(self, bad: BadMessage, line: bytes | Overlong) -> JSONRPCError | None:
         logger.warning("%s: skipped a line that is not a message: %s", self._name, bad)
+        self._on_bad(line.head if isinstance(line, Overlong) else line)
         if bad.id is None and looks_like_reply(line):
             bad.id = self._requests.find_only_one()
         if self._answer:

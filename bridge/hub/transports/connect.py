@@ -1,10 +1,11 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 import httpx2
@@ -26,6 +27,9 @@ from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
 from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
+
+if TYPE_CHECKING:
+    from bridge.hub.transports.refusals import Refusal
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
@@ -68,6 +72,14 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._clock = clock
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
+        self._client: GuardedClient | None = None
+        self.refusal: Refusal | None = None
+        """What the server answered last, if that was not MCP; noted until `trust`."""
+
+    def trust(self) -> None:
+        """Note no more refusals: the server has spoken MCP, and each call tells its own failure."""
+        if self._client:
+            self._client.on_refusal = None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -130,7 +142,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         auth: httpx2.Auth | None = None,
     ) -> GuardedClient:
         assert self._server.url
-        return GuardedClient(
+        self._client = GuardedClient(
             limit=self._limit,
             clock=self._clock,
             on_end=self._lost.set,
@@ -141,8 +153,20 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             auth=auth,
             large_messages=self._large_messages,
             trust_env=not is_loopback(self._server.url),
+            verify=_load_certificates(self._server.url),
             transport=self._transport,
+            on_refusal=self._note_refusal,
         )
+        return self._client
+
+    def _note_refusal(self, refusal: "Refusal | None") -> None:
+        self.refusal = refusal
+
+
+def _load_certificates(url: str) -> ssl.SSLContext | bool:
+    """Load the certificates that a server is trusted by: also on this machine those that SSL_CERT_FILE names, though
+    proxies are not used there."""
+    return httpx2.create_ssl_context() if url.lower().startswith("https:") and is_loopback(url) else True
 
 
 class _Sender(Protocol):

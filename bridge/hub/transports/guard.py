@@ -1,6 +1,7 @@
 """An HTTP client for the SDK's transports (mcp 2.3): errors that would end the whole connection fail only one call."""
 
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,7 @@ from bridge.hub.transports.replies import (
     drop_body,
     end_stream,
     explain_refusal,
+    may_be_mcp,
     read_headers,
     read_media_type,
 )
@@ -31,9 +33,12 @@ from bridge.json_text import JsonObject
 from bridge.jsonrpc.lines import Overlong
 from bridge.network import explain_network
 
-if TYPE_CHECKING:  # private names, needed to state the signature that is overridden
+if TYPE_CHECKING:
+    # private names, needed to state the signature that is overridden
     from httpx2._client import UseClientDefault
     from httpx2._types import AuthTypes
+
+    from bridge.hub.transports.refusals import Refusal
 
 Transmit: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
 """Sends the request at hand."""
@@ -55,7 +60,8 @@ class GuardedClient(httpx2.AsyncClient):
     The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens a
     new session when the server has forgotten the old one (python-sdk#1676), and does not report HTTP statuses.
     `on_failure` is called for every POST that failed, `on_end` when the session no longer exists. `large_messages` is
-    given for the SSE transport, where results come on the stream that GET opened, not as the reply to their POST.
+    given for the SSE transport, where results come on the stream that GET opened, not as the reply to their POST. While
+    `on_refusal` is set, it is told of each answer whether it is one that MCP does not know, such as a login page.
     """
 
     def __init__(
@@ -70,12 +76,21 @@ class GuardedClient(httpx2.AsyncClient):
         auth: httpx2.Auth | None,
         large_messages: LargeMessages | None,
         trust_env: bool,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
+        on_refusal: "Callable[[Refusal | None], None] | None" = None,
     ) -> None:
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
         super().__init__(
-            headers=headers, timeout=timeout, auth=auth, trust_env=trust_env, transport=transport, limits=limits
+            headers=headers,
+            timeout=timeout,
+            auth=auth,
+            trust_env=trust_env,
+            verify=verify,
+            transport=transport,
+            limits=limits,
         )
+        self.on_refusal = on_refusal
         self._limit = limit
         self._clock = clock
         self._large_messages = large_messages
@@ -96,6 +111,8 @@ class GuardedClient(httpx2.AsyncClient):
         """Send a request and return the reply; if a POST fails without a JSON-RPC error, a reply that carries one."""
         self._session = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
         transmit = partial(super().send, request, stream=True, auth=auth, follow_redirects=follow_redirects)
+        if self.on_refusal and (request.method == "POST" or self._large_messages):
+            transmit = partial(self._judge, transmit, self.on_refusal)
         response = await (self._post(request, transmit) if request.method == "POST" else self._get(request, transmit))
         if not stream:
             await response.aread()
@@ -114,6 +131,16 @@ class GuardedClient(httpx2.AsyncClient):
             suppress(httpx2.TransportError),
         ):
             await (await super().send(self.build_request("DELETE", url, headers=self._session), stream=True)).aclose()
+
+    async def _judge(self, transmit: Transmit, note: "Callable[[Refusal | None], None]") -> httpx2.Response:
+        """Return the reply, after it was noted whether it is one that MCP does not know."""
+        response = await transmit()
+        if may_be_mcp(response):
+            note(None)
+            return response
+        from bridge.hub.transports.refusals import read_refusal
+
+        return await read_refusal(response, note, self._limit)
 
     async def _post(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
         message = cast("JsonObject", json.loads(request.content))

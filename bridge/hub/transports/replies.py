@@ -12,6 +12,9 @@ from bridge.sse import Event
 UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT = -32010, -32011, -32012, -32013
 """Our JSON-RPC error codes, in the range left to implementations, for a POST: no reply came, or only a part of it; the
 server has forgotten the session; the reply was an HTTP error without a message; the request was never sent."""
+PAGES = ("text/html", "application/xhtml+xml")
+"""The media types of web pages: of login pages, for example."""
+SHORT_BYTES = 1000
 ERROR_BYTES = 65_536
 """How much is read of the body of an error."""
 
@@ -49,6 +52,13 @@ async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx
 def read_media_type(response: httpx2.Response) -> str:
     """Return the media type of the body, without parameters."""
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def may_be_mcp(response: httpx2.Response) -> bool:
+    """Tell whether a reply looks as if it is MCP: a short one of JSON is to be read first, it may be an error."""
+    kind = read_media_type(response)
+    is_short = int(response.headers.get("content-length") or SHORT_BYTES) < SHORT_BYTES
+    return response.is_success and (kind == "text/event-stream" or (kind == "application/json" and not is_short))
 
 
 def read_headers(response: httpx2.Response) -> list[tuple[str, str]]:
