@@ -257,7 +257,9 @@ class Member:
         return False
 
     def _explain_loss(self) -> str:
-        return self._process.explain_end(self._redact, was_ready=True) if self._process else "the connection was lost"
+        if self._process:
+            return self._process.explain_end(self._redact, was_ready=True)
+        return "it closed the connection"
 
     def _note(self, trigger: Trigger, reason: str | None = None) -> None:
         """Update the state; a change is logged and reported to the hub."""

@@ -1,10 +1,12 @@
 """Why a server is not connected, in one sentence for people: what, where, and what would be right."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mcp import MCPError
 from mcp_types import PARSE_ERROR
+from pydantic import ValidationError
 
 from bridge.config.settings import ServerConfig
 from bridge.hub.failures import describe, flatten
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 REASON_CHARS = 420
 """The most characters of a reason; what is quoted in it is shorter by itself."""
+_PREFIX = re.compile(r"(MCP error -?\d+: )+")
+"""What the TypeScript SDK puts before a message, each time that it passes it on."""
 _UNREACHABLE = "the server cannot be reached: "
 _HARDLY_TELLING = (404, 405, 406, 410)
 """Statuses that a server of the other transport answers with: what that transport was told is told instead."""
@@ -32,15 +36,13 @@ class Complaints:
 
     def add(self, error: Exception, target: "WatchedTransport | InProcess | None", process: Process | None) -> None:
         """Note the error that ended one attempt."""
-        if process and process.has_ended:
-            self._said.append((True, process.explain_end(self._redact, was_ready=False)))
-        elif process and _is_unreadable(error):
-            said = process.quote_noise(self._redact)
-            self._said.append((True, f"its stdout, which is for messages only, says something else: {said}"))
-        elif isinstance(target, WatchedTransport) and self._server.url:
-            self._said.append(self._explain_address(self._server.url, _describe(error), target.refusal))
+        causes = flatten(error)
+        if process:
+            self._said.append((True, self._explain_process(causes, process)))
+        elif isinstance(target, WatchedTransport):
+            self._said.append(self._explain_address(causes, target.refusal))
         else:
-            self._said.append((True, _describe(error)))
+            self._said.append((True, self._describe(causes)))
 
     def clear(self) -> None:
         """Forget all of them."""
@@ -55,21 +57,42 @@ class Complaints:
         words = self._redact(words)
         return words if len(words) <= REASON_CHARS else f"{words[:REASON_CHARS]}…"
 
-    def _explain_address(self, url: str, words: str, refusal: "Refusal | None") -> tuple[bool, str]:
+    def _explain_process(self, causes: list[BaseException], process: Process) -> str:
+        if process.has_ended:
+            return process.explain_end(self._redact, was_ready=False)
+        if any(isinstance(cause, MCPError) and cause.code == PARSE_ERROR for cause in causes):
+            said = process.quote_noise(self._redact)
+            return f"its stdout, which is for messages only, says something else: {said}"
+        words = self._describe(causes)
+        said = process.quote(self._redact) if any(isinstance(cause, TimeoutError) for cause in causes) else ""
+        return f"{words}; it said last: {said}" if said else words
+
+    def _explain_address(self, causes: list[BaseException], refusal: "Refusal | None") -> tuple[bool, str]:
         """Return whether it tells much, and why a server is not connected that the config has a URL of."""
         from bridge.hub.transports.addresses import explain_unreachable
         from bridge.hub.transports.refusals import explain_refusal
 
-        if refusal and (explained := explain_refusal(refusal, url, self._server.headers, self._redact)):
+        assert self._server.url
+        words = self._describe(causes)
+        has_spoken = any(isinstance(cause, MCPError) for cause in causes)
+        if refusal and (explained := explain_refusal(refusal, self._server, self._redact, has_spoken=has_spoken)):
             return refusal.status not in _HARDLY_TELLING, explained
         if words.startswith(_UNREACHABLE):
-            return True, explain_unreachable(url, words.removeprefix(_UNREACHABLE))
-        return "text/event-stream" not in words, words
+            return True, explain_unreachable(self._server.url, words.removeprefix(_UNREACHABLE))
+        return True, words
 
+    def _describe(self, causes: list[BaseException]) -> str:
+        return "; ".join(dict.fromkeys(map(self._describe_one, causes)))
 
-def _is_unreadable(error: Exception) -> bool:
-    return any(isinstance(cause, MCPError) and cause.code == PARSE_ERROR for cause in flatten(error))
+    def _describe_one(self, error: BaseException) -> str:
+        if isinstance(error, ValidationError):
+            return f"it sent an answer that cannot be read: {describe(error)}"
+        if not isinstance(error, MCPError):
+            return describe(error)
+        words = _PREFIX.sub("", error.message)
+        if "Traceback (" in words or "\n    at " in words:
+            from bridge.hub.transports.last_words import choose_words
 
-
-def _describe(error: Exception) -> str:
-    return "; ".join(dict.fromkeys(map(describe, flatten(error))))
+            return choose_words(words.splitlines(), self._redact)
+        said = next((line for line in words.splitlines() if line.strip()), "")
+        return said or f"it answered with error {error.code}, without a word"

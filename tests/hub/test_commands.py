@@ -1,5 +1,6 @@
 """A command that cannot be started: people are told what is wrong with it, where, and what would be right."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ FILES = {
     "orphan": b"#!/no/such/python -S\n",
     "crlf": b"#!/bin/sh\r\necho\r\n",
     "locked": b"#!/bin/sh\n",
+    "bin/orphan-of-pip": b"#!/old/venv/bin/python\n",
+    "bin/locked": b"#!/bin/sh\n",
 }
 
 
@@ -176,13 +179,30 @@ def write(file: Path, data: bytes) -> Path:
             "no folder of PATH of env",
             id="a PATH of its own",
         ),
+        pytest.param(
+            {"command": "orphan-of-pip", "env": {"PATH": "{folder}/bin"}},
+            'command "orphan-of-pip" cannot run: the interpreter in its #! line, "/old/venv/bin/python", does not',
+            id="found in PATH, without its interpreter",
+        ),
+        pytest.param(
+            {"command": "locked", "env": {"PATH": "{folder}/bin"}},
+            'command "locked" may not be executed: run chmod +x on it',
+            id="found in PATH, but no program",
+        ),
+        pytest.param({"command": "{folder}/link"}, 'command "{folder}/link" is a link to no file', id="a dead link"),
+        pytest.param({"command": "cat", "cwd": "no/such"}, 'cwd "no/such" does not exist in /', id="a relative cwd"),
+        pytest.param(
+            {"command": f"npx -y /srv/{'x' * 300}"}, f'"args": ["-y","/srv/{"x" * 55}"]', id="a long command line"
+        ),
+        pytest.param({"command": f"/srv/{'x' * 300}"}, "there is no file", id="a long path"),
         pytest.param({"command": "cat", "env": {"PATH": ""}}, "no folder of PATH of env", id="no PATH"),
     ],
 )
 async def test_what_is_wrong_with_it_is_told(entry: Json, told: str, tmp_path: Path) -> None:
     for name, data in FILES.items():
         write(tmp_path / name, data)
-    entry = {key: value.replace("{folder}", str(tmp_path)) if key != "env" else value for key, value in entry.items()}
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    entry = json.loads(json.dumps(entry).replace("{folder}", str(tmp_path)))
     words = await tell(entry, {"HOME": "/home/me", "PATH": SHORT_PATH})
     assert told.replace("{folder}", str(tmp_path)) in words
     assert ("command not found" in words) == ("PATH" in told)

@@ -254,7 +254,7 @@ async def test_of_all_that_it_wrote_the_error_is_quoted(stderr: str, told: str, 
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        pytest.param("exit 3", "exited with status 3;", id="a status"),
+        pytest.param("exit 3", "status 3; it said nothing: start its command by hand to see why;", id="a status"),
         pytest.param("exit 0", "status 0; it said nothing: is it an MCP server", id="benborla/mcp-server-mysql#74"),
         pytest.param("echo no licence; exit 1", "status 1; its last line on stdout: no licence;", id="stdout"),
         pytest.param("echo no licence", "status 0; its last line on stdout: no licence;", id="stdout, status 0"),

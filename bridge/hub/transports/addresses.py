@@ -6,7 +6,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from bridge.config.values import is_loopback
 
-_SECRET = re.compile(r"[^/]{20,}")
+_SECRET = re.compile(r"(?=[^/]*\d)[^/]{20,}")
 """A part of a path that may be a key: some services put it there."""
 _VARIABLE = re.compile(r"\$(\w+)|%(\w+)%")
 

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _WINDOWS_PATH = re.compile(r"[A-Za-z]:[\\/]")
 _VARIABLE = re.compile(r"\$(\w+)|\$\{(\w+)\}|%(\w+)%")
 _QUOTES = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'"})
 _HEAD_BYTES = 256
-_PATH_CHARS = 100
+_PATH_CHARS, _ARG_CHARS = 100, 60
 _PROGRAMS = (b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe")
 """How programs begin: Linux, Windows, macOS."""
 _INTERPRETERS = {".py": "python3", ".js": "node", ".mjs": "node", ".cjs": "node", ".sh": "sh", ".rb": "ruby"}
@@ -40,18 +40,32 @@ _USUAL_FOLDERS = (
 
 def explain_unstartable(server: ServerConfig, environ: Mapping[str, str], error: OSError) -> str:
     """Explain why the command of `server` could not be started: what is wrong, and what would be right."""
+    with suppress(OSError):  # a path that the system refuses to look at
+        if words := _explain(server, environ, error):
+            return words
+    return f'command "{server.command}" cannot be started: {_describe(error)}'
+
+
+def _explain(server: ServerConfig, environ: Mapping[str, str], error: OSError) -> str | None:
     assert server.command
     home = environ.get("HOME", "")
     command, folder = server.command, Path(server.cwd or ".")
+    file = folder / command if _is_path(command) else _find_file(command, server.env.get("PATH", environ.get("PATH")))
+    is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
     return (
         _explain_folder(server.cwd, home)
         or _explain_writing(command, home)
-        or (_explain_file(folder / command, command, error) if _is_path(command) else None)
+        or (_explain_file(file, command, error) if file else None)
         or _explain_words(command, folder)
         or (_explain_absence(command, folder) if _is_path(command) else None)
-        or (explain_missing(command, server, environ) if error.errno in (errno.ENOENT, errno.ENOTDIR) else None)
-        or f'command "{command}" cannot be started: {_describe(error)}'
+        or (explain_missing(command, server, environ) if is_missing else None)
     )
+
+
+def _find_file(name: str, path: str | None) -> Path | None:
+    """Find the file that a command means, even if it is no program."""
+    files = [Path(folder, name) for folder in (path or "").split(os.pathsep) if folder]
+    return next(filter(_is_program, files), None) or next((file for file in files if _holds(Path.is_file, file)), None)
 
 
 def explain_missing(name: str, server: ServerConfig, environ: Mapping[str, str]) -> str:
@@ -96,7 +110,14 @@ def _find_renamed(name: str, path: str) -> str | None:
 
 
 def _is_program(file: Path) -> bool:
-    return file.is_file() and os.access(file, os.X_OK)
+    return _holds(Path.is_file, file) and os.access(file, os.X_OK)
+
+
+def _holds(check: Callable[[Path], bool], path: Path | str) -> bool:
+    """Tell whether a check of a path holds: not where the system refuses to look."""
+    with suppress(OSError):
+        return check(Path(path))
+    return False
 
 
 def _is_path(command: str) -> bool:
@@ -108,14 +129,16 @@ def _describe(error: OSError) -> str:
 
 
 def _explain_folder(cwd: str | None, home: str) -> str | None:
-    if cwd is None or (Path(cwd).is_dir() and os.access(cwd, os.X_OK)):
+    if cwd is None or (_holds(Path.is_dir, cwd) and os.access(cwd, os.X_OK)):
         return None
     if right := find_unexpanded(cwd, home):
         return f'cwd "{cwd}" is not expanded, as no shell is used; write "{right}"'
-    if Path(cwd).is_dir():
+    if _holds(Path.is_dir, cwd):
         return f'cwd "{cwd}" may not be entered; give another folder, or permit it'
-    if Path(cwd).exists():
+    if _holds(Path.exists, cwd):
         return f'cwd "{cwd}" is not a folder; give the folder to start the command in'
+    if not Path(cwd).is_absolute():
+        return f'cwd "{cwd}" does not exist in {Path.cwd()}; give an absolute path'
     return f'cwd "{cwd}" does not exist; create that folder, or give one that exists'
 
 
@@ -134,10 +157,10 @@ def _explain_writing(command: str, home: str) -> str | None:
 
 def _explain_file(file: Path, command: str, error: OSError) -> str | None:
     """Explain why a file that exists could not be executed; None if it does not exist."""
-    if file.is_dir():
+    if _holds(Path.is_dir, file):
         return f'command "{command}" is a folder; give the program in it'
-    if not file.exists():
-        return None
+    if not _holds(Path.exists, file):
+        return f'command "{command}" is a link to no file; install it again' if _holds(Path.is_symlink, file) else None
     if not os.access(file, os.X_OK):
         return f'command "{command}" may not be executed: run chmod +x on it, or {_advise_interpreter(file)}'
     try:
@@ -185,7 +208,7 @@ def _explain_words(command: str, folder: Path) -> str | None:
         return None
     if not args:
         return f"command {encode(command)} has quotes or blanks around it; write {encode(program)}"
-    shown = [arg.partition("=")[0] + "=…" if "=" in arg else arg for arg in args[:3]]
+    shown = [f"{arg.partition('=')[0]}=…" if "=" in arg else arg[:_ARG_CHARS] for arg in args[:3]]
     written = encode([*shown, *(["…"] if len(args) > len(shown) else [])])
     return f'command holds its arguments, too; split it into "command": {encode(program)}, "args": {written}'
 
@@ -195,11 +218,11 @@ def _split(command: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
     words = command.split()
     for count in range(len(words) - 1, 0, -1):  # a path may hold blanks
         program = " ".join(words[:count])
-        if _is_path(program) and (folder / program).is_file():
+        if _is_path(program) and _holds(Path.is_file, folder / program):
             yield program, words[count:]
     with suppress(ValueError):  # a quote without its other half
         words = shlex.split(" ".join(command.translate(_QUOTES).split()), posix=not _WINDOWS_PATH.match(command))
-    if words and (not _is_path(words[0]) or _WINDOWS_PATH.match(words[0]) or (folder / words[0]).exists()):
+    if words and (not _is_path(words[0]) or _WINDOWS_PATH.match(words[0]) or _holds(Path.exists, folder / words[0])):
         yield words[0].strip("\"'"), words[1:]
 
 

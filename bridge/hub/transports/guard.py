@@ -197,6 +197,10 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(
                 request, call, 200, PARSE_ERROR, f"the reply is over the limit of {self._limit:,} bytes"
             )
+        if self.on_refusal and b'"jsonrpc"' not in body:
+            from bridge.hub.transports.refusals import build_refusal
+
+            self.on_refusal(build_refusal(response, body))
         data, is_reply = mend_message(body, call)
         if not is_reply:
             return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import unescape
 
 import anyio
 import httpx2
 
+from bridge.config.settings import ServerConfig
 from bridge.hub.transports.addresses import show_url
 from bridge.hub.transports.bodies import read_body
 from bridge.hub.transports.last_words import choose_words, cut
@@ -24,7 +25,6 @@ _SIGN_IN = re.compile(r"\b(sign|log)[ -_]?(in|on)\b|\bsso\b|oauth|saml|password|
 _FIELDS = ("error_description", "message", "detail", "error", "title", "reason", "msg")
 """Where JSON bodies hold the words for people, the most telling first."""
 _CREDENTIALS = re.compile(r"authorization|cookie|key|token|secret", re.IGNORECASE)
-_ADVICE_PATH = "correct the path in url, which often ends in /mcp or /sse"
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Refusal:
     """Its WWW-Authenticate header."""
     location: str
     """Where it redirects to."""
+    retry_after: str
     text: str
     """The beginning of its body."""
 
@@ -51,17 +52,19 @@ async def read_refusal(
     if response.is_success and b'"jsonrpc"' in body:
         note(None)
     else:
-        note(_build_refusal(response, body, is_redirect=is_redirect))
+        note(build_refusal(response, body))
     return response if is_redirect else _rebuild(response, body)
 
 
-def _build_refusal(response: httpx2.Response, body: bytes, *, is_redirect: bool) -> Refusal:
+def build_refusal(response: httpx2.Response, body: bytes) -> Refusal:
+    """Build a refusal of a reply and its body."""
     return Refusal(
         status=response.status_code,
         phrase=response.reason_phrase,
         media_type=read_media_type(response),
         challenge=response.headers.get("www-authenticate", ""),
-        location=response.headers.get("location", "") if is_redirect else "",
+        location=response.headers.get("location", "") if response.has_redirect_location else "",
+        retry_after=response.headers.get("retry-after", ""),
         text=body.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")[:KEPT_CHARS],
     )
 
@@ -88,33 +91,46 @@ def _rebuild(response: httpx2.Response, body: bytes) -> httpx2.Response:
     )
 
 
-def explain_refusal(refusal: Refusal, url: str, headers: Mapping[str, str], redact: Callable[[str], str]) -> str | None:
+def explain_refusal(
+    refusal: Refusal, server: ServerConfig, redact: Callable[[str], str], *, has_spoken: bool
+) -> str | None:
     """Explain a refusal: what was answered, where, and what would be right.
 
-    Return None if the server has spoken for itself, in a JSON-RPC error.
+    Return None if the server `has_spoken` for itself, in a JSON-RPC error that the client has read.
     """
-    where, words = show_url(url), cut(_read_words(refusal.text, redact), QUOTED_CHARS)
+    assert server.url
+    where, words = show_url(server.url), cut(_read_words(refusal.text, redact), QUOTED_CHARS)
     status = _quote_status(refusal, words)
     if refusal.status in (401, 403):
-        return f"{where} wants a sign-in ({status}); {_advise_sign_in(refusal, headers, redact)}"
+        return f"{where} wants a sign-in ({status}); {_advise_sign_in(refusal, server, redact)}"
     if refusal.status == 407:
         return f"the proxy wants a sign-in ({status}); put user:password@ before its host in the variable that names it"
-    if '"jsonrpc"' in refusal.text:
+    if has_spoken and '"jsonrpc"' in refusal.text:
         return None
-    if refusal.location:
-        answer = f"redirects to {show_url(refusal.location)}"
-    elif refusal.status < 400:
-        answer = _describe_content(refusal, words)
-    elif refusal.status in (404, 405, 410):
-        return f"{where} is not the address of an MCP server ({status}); {_ADVICE_PATH}"
-    elif "HTTPS port" in words:
+    if "HTTPS port" in words:
         return f"{where} speaks TLS ({status}); write https:// instead of http://"
-    else:
-        return f"{where} answered with {status}"
+    if refusal.status >= 400:
+        return _explain_error(refusal, where, status, _advise_path(server))
+    answer = f"redirects to {show_url(refusal.location)}" if refusal.location else _describe_content(refusal, words)
     if _SIGN_IN.search(f"{words} {refusal.location}"):
-        return f"{where} wants a sign-in: it {answer}; {_advise_sign_in(refusal, headers, redact)}"
-    advice = "write that as url if it is the server meant" if refusal.location else _ADVICE_PATH
+        return f"{where} wants a sign-in: it {answer}; {_advise_sign_in(refusal, server, redact)}"
+    advice = "write that as url if it is the server meant" if refusal.location else _advise_path(server)
     return f"{where} {answer}; {advice}"
+
+
+def _explain_error(refusal: Refusal, where: str, status: str, advice: str) -> str:
+    if refusal.status in (404, 405, 410):
+        return f"{where} is not the address of an MCP server ({status}); {advice}"
+    if refusal.status in (400, 406, 415):
+        return f"{where} answered with {status}; {advice}"
+    later = f"; it asks to wait {refusal.retry_after} s" if refusal.retry_after.isdecimal() else ""
+    return f"{where} answered with {status}{later}"
+
+
+def _advise_path(server: ServerConfig) -> str:
+    """Say how the address of a server is found; where the config names its transport, that may be the wrong one."""
+    advice = "correct the path in url, which often ends in /mcp or /sse"
+    return advice if server.transport == "auto" else f'{advice}, or leave type out, which is "{server.transport}"'
 
 
 def _describe_content(refusal: Refusal, words: str) -> str:
@@ -131,11 +147,11 @@ def _quote_status(refusal: Refusal, words: str) -> str:
     return f"{status}: {said}" if said and said.lower() != refusal.phrase.lower() else status
 
 
-def _advise_sign_in(refusal: Refusal, headers: Mapping[str, str], redact: Callable[[str], str]) -> str:
+def _advise_sign_in(refusal: Refusal, server: ServerConfig, redact: Callable[[str], str]) -> str:
     """Say which header to set, or that the one that is set was not accepted."""
     challenge = cut(redact(refusal.challenge), QUOTED_CHARS)
     asked = f", as its WWW-Authenticate asks: {challenge}" if challenge else ""
-    if sent := next(filter(_CREDENTIALS.search, headers), None):
+    if sent := next(filter(_CREDENTIALS.search, server.headers), None):
         return f"it does not accept the {sent} in headers: renew it{asked}"
     scheme = challenge.split(" ", 1)[0].rstrip(",") or "Bearer"
     value = "Basic <base64 of user:password>" if scheme.lower() == "basic" else f"{scheme} <token>"
@@ -146,7 +162,8 @@ def _read_words(text: str, redact: Callable[[str], str]) -> str:
     """Return what a body tells people, on one line: the title of a page, the message in JSON, the error in a text."""
     if text[:1] == "<":
         title = _TITLE.search(text)
-        return _flatten(redact(unescape(title[1] if title else _TAG.sub(" ", text[:4000]))))
+        named = title[1] if title and title[1].strip().lower() != "error" else _TAG.sub(" ", text[:4000])
+        return _flatten(redact(unescape(named)))
     try:
         return _flatten(redact(_find_words(json.loads(text))))
     except (ValueError, RecursionError):

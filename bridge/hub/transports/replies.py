@@ -14,7 +14,6 @@ UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT = -32010, -32011, -32012, -32013
 server has forgotten the session; the reply was an HTTP error without a message; the request was never sent."""
 PAGES = ("text/html", "application/xhtml+xml")
 """The media types of web pages: of login pages, for example."""
-SHORT_BYTES = 1000
 ERROR_BYTES = 65_536
 """How much is read of the body of an error."""
 
@@ -55,10 +54,10 @@ def read_media_type(response: httpx2.Response) -> str:
 
 
 def may_be_mcp(response: httpx2.Response) -> bool:
-    """Tell whether a reply looks as if it is MCP: a short one of JSON is to be read first, it may be an error."""
+    """Tell whether a reply looks as if it is MCP, from its head."""
     kind = read_media_type(response)
-    is_short = int(response.headers.get("content-length") or SHORT_BYTES) < SHORT_BYTES
-    return response.is_success and (kind == "text/event-stream" or (kind == "application/json" and not is_short))
+    is_json = kind == "application/json" and response.request.method == "POST"
+    return response.is_success and (is_json or kind == "text/event-stream")
 
 
 def read_headers(response: httpx2.Response) -> list[tuple[str, str]]:

@@ -130,6 +130,22 @@ ANSWERS = [
         id="a traceback",
     ),
     pytest.param(
+        reply("404 Not Found", "<html><title>Error</title><body><pre>Cannot POST /x</pre></body></html>", HTML),
+        "(HTTP 404 Not Found: Error Cannot POST /x); correct the path",
+        id="404 of Express",
+    ),
+    pytest.param(
+        reply("400 Bad Request", '{"jsonrpc": "2.0", "id": null, "error": {"code": -32000, "message": "no"}}', JSON),
+        "no",
+        id="400, JSON-RPC",
+    ),
+    pytest.param(
+        reply("429 Too Many Requests", "", "Retry-After: 30"),
+        "answered with HTTP 429 Too Many Requests; it asks to wait 30 s;",
+        id="429",
+    ),
+    pytest.param(reply("200 OK", "OK", TEXT), "answers with text/plain, not with MCP: OK; correct", id="a text"),
+    pytest.param(
         reply("502 Bad Gateway", PAGE.format("502 Bad Gateway"), HTML),
         "answered with HTTP 502 Bad Gateway;",
         id="502: pgEdge/pgedge-postgres-mcp#47",
@@ -157,7 +173,7 @@ async def test_what_answers_there_is_told(answer: bytes, told: str, kind: str) -
         url = f"http://127.0.0.1:{port}/mcp"
         words = await tell({"url": f"{url}?token={SECRET}", **({} if kind == "auto" else {"type": kind})})
     assert told in words
-    assert url in words or "the proxy" in words
+    assert url in words or "the proxy" in words or words.endswith("failed: no; its tools are missing")
     assert SECRET not in words
 
 
@@ -166,6 +182,12 @@ async def test_a_header_that_is_not_accepted_is_named() -> None:
         server = {"url": f"http://127.0.0.1:{port}/mcp", "headers": {"X-Api-Key": SECRET}}
         words = await tell(server)
     assert "(HTTP 401 Unauthorized: *** is no token); it does not accept the X-Api-Key in headers: renew it" in words
+
+
+async def test_a_transport_that_may_be_the_wrong_one_is_named() -> None:
+    async with answering(reply("405 Method Not Allowed")) as port:
+        words = await tell({"type": "http", "url": f"http://127.0.0.1:{port}/sse"})
+    assert 'which often ends in /mcp or /sse, or leave type out, which is "http"' in words
 
 
 async def test_what_may_be_a_key_in_the_path_is_not_told() -> None:
