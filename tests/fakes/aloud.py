@@ -30,8 +30,9 @@ def read_aloud(words: str) -> str:
     assert len(words) <= LONGEST, words
     assert words.count('server "far"') == 1, words
     assert "Traceback" not in words, words
-    assert "[Errno" not in words.partition("its last line")[0], words
-    assert not CLASS_NAMES.search(words), words
+    ours = words.partition("its last line")[0]
+    assert "[Errno" not in ours, words
+    assert not CLASS_NAMES.search(ours), words
     parts = re.split(r"; |: ", words)
     assert len(parts) == len(set(parts)), words
     return words

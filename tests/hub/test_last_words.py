@@ -91,6 +91,18 @@ GROUP = """  + Exception Group Traceback (most recent call last):
     | ConnectionError: the database is down
     +------------------------------------
 """
+TWO = """  | ExceptionGroup: both (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | ValueError: no key
+    +---------------- 2 ----------------
+    | OSError: no disk
+    +------------------------------------
+"""
+GIT = """git: 'mcp' is not a git command. See 'git --help'.
+
+The most similar command is
+\tmv
+"""
 PYDANTIC = """Traceback (most recent call last):
   File "/srv/server.py", line 7, in <module>
     Settings()
@@ -209,6 +221,8 @@ NOTHING_BUT_NOISE = "}\n^^^^\n"
         pytest.param(PYTHON, "ModuleNotFoundError: No module named 'fastmcp'", id="python: 78/mcp-calculator#10"),
         pytest.param(CHAIN, "mine.NoLicence: the licence has run out", id="python, chained, of no usual name"),
         pytest.param(GROUP, "ConnectionError: the database is down", id="python, a group of errors"),
+        pytest.param(TWO, "no disk", id="python, a group of two errors"),
+        pytest.param(GIT, "'mcp' is not a git command", id="git"),
         pytest.param(PYDANTIC, "1 validation error for Settings: api_key Field required", id="python, over lines"),
         pytest.param(UVX, "No solution found when resolving tool dependencies: Because", id="thnico/mcp-ashby#1"),
         pytest.param(UV_SPAWN, "error: Failed to spawn: `mysql_mcp_server`", id="designcomputer/mysql_mcp_server#49"),
@@ -271,7 +285,7 @@ async def test_of_all_that_it_wrote_the_error_is_quoted(stderr: str, told: str, 
         pytest.param("kill -TERM $$", "ended by SIGTERM", id="SIGTERM"),
         pytest.param("exit 137", "status 137, as after SIGKILL (the system does that", id="testmycode/tmc-server#77"),
         pytest.param("exec 1>&- 0<&-; sleep 60", "closed the connection without exiting", id="it runs on"),
-        pytest.param("no-such-tool", "command not found: no-such-tool is in no folder of PATH", id="inside a shell"),
+        pytest.param("no-such-tool", "no-such-tool is in no folder of PATH", id="inside a shell"),
     ],
 )
 async def test_how_it_ended_is_told(script: str, told: str) -> None:
@@ -308,7 +322,7 @@ async def test_what_only_a_shell_expands_is_named(args: list[str], told: str) ->
     ("shebang", "told"),
     [
         pytest.param("#!/usr/bin/env python3\r\n", "it has", id="CRLF: thedotmack/claude-mem#1342"),
-        pytest.param("#!/usr/bin/env no-such-node\n", "command not found: no-such-node is in no folder", id="PATH"),
+        pytest.param("#!/usr/bin/env no-such-node\n", "no-such-node is in no folder of PATH (/usr/bin", id="PATH"),
     ],
 )
 async def test_what_env_does_not_find_is_told(shebang: str, told: str, tmp_path: Path) -> None:

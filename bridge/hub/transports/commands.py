@@ -58,7 +58,7 @@ def _explain(server: ServerConfig, environ: Mapping[str, str], error: OSError) -
         or (_explain_file(file, command, error) if file else None)
         or _explain_words(command, folder)
         or (_explain_absence(command, folder) if _is_path(command) else None)
-        or (explain_missing(command, server, environ) if is_missing else None)
+        or (f"{COMMAND_NOT_FOUND}: {explain_missing(command, server, environ)}" if is_missing else None)
     )
 
 
@@ -73,7 +73,7 @@ def explain_missing(name: str, server: ServerConfig, environ: Mapping[str, str])
     path, home = server.env.get("PATH", environ.get("PATH", "")), environ.get("HOME", "")
     shown = path if len(path) <= _PATH_CHARS else f"{path[:_PATH_CHARS]}…"
     whose = " of env" if "PATH" in server.env else f" ({shown or 'which is empty'})"
-    words = f"{COMMAND_NOT_FOUND}: {name} is in no folder of PATH{whose}"
+    words = f"{name} is in no folder of PATH{whose}"
     if found := find_elsewhere(name, home):
         return f'{words}; it is {found}: add "{found.parent}" to PATH in env of its entry'
     if renamed := _find_renamed(name, path):

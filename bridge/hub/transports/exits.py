@@ -76,11 +76,11 @@ def _advise(server: ServerConfig, environ: Mapping[str, str], ending: Ending, sa
         return advice
     if _lacks_input(server):
         return 'docker needs "-i" after "run" in args, to pass stdin on'
-    if said or ending.status is None:
-        return None
-    if ending.status == 0:
+    if not said and ending.status == 0:
         return "it said nothing: is it an MCP server, and does it need an argument such as stdio"
-    return "it said nothing: start its command by hand to see why"
+    if not said and 0 < (ending.status or 0) < 128:
+        return "it said nothing: start its command by hand to see why"
+    return None
 
 
 def _find_unexpanded(args: Sequence[str], home: str) -> str | None:

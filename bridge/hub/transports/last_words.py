@@ -22,7 +22,7 @@ _NOISE = re.compile(
     | (file://)?\S+\.\w{1,4}:\d+$ | at\ (?!least\b|most\b|the\b|a\b|line\b).*[(:/]
     | \.\.\.\ \d+\ (more|common) | ---\ End\ of
     | Traceback\ \( | File\ ".*",\ line | During\ handling\ of | The\ above\ exception | .*Exception\ Group\ Traceback
-    | sys:\d+: | For\ further\ information\ visit | Exception\ ignored\ in | \(\d+\ sub-exception
+    | sys:\d+: | For\ further\ information\ visit | Exception\ ignored\ in | .*\(\d+\ sub-exceptions?\)$ | [+|-]{3,}.*
     | .*\b(Deprecation|Runtime|User|Future|Resource|Experimental)Warning\b
     | goroutine\ \d+ | created\ by\ \w | exit\ status\ \d+$ | \[signal\ | \S+\.go:\d+
     | [\w./*()-]+\.\w+(\.func\d+)?\(.*\)$
@@ -42,13 +42,14 @@ _QUIET = re.compile(r"\b(INFO|DEBUG|TRACE|WARN|WARNING|info|debug|warn|warning)\
 """Log lines that are no errors."""
 _STRONG = re.compile(
     r"\b(\w*(error|exception|panic|fail)\w*|fatal|cannot|can't|could not|unable|no (such|solution|module|matching)|"
-    r"not (found|set|installed|permitted|allowed|supported|defined)|denied|refused|missing|required?|invalid|unknown|"
-    r"unauthori[sz]ed|expired|must|please|ENOENT|EACCES|EADDRINUSE)\b",
+    r"is not|not (found|set|installed|permitted|allowed|supported|defined)|denied|refused|missing|required?|invalid|"
+    r"unknown|unauthori[sz]ed|expired|must|please|ENOENT|EACCES|EADDRINUSE)\b",
     re.IGNORECASE,
 )
 _OPENING = re.compile(r"npm (error|ERR!) code |thread '.*' \(?.*panicked at |No solution found")
 """Lines that the words after them belong to, up to the end."""
 _PREFIX = re.compile(r"npm (error|ERR!)\s*(\d+\s+|notarget\s+|enoent\s+)?")
+_ASIDE = re.compile(r" (See|Try|Run) ['\"`][^'\"`]*help['\"`].*$")
 _DOUBLED = re.compile(r"(\b\w[^:]{0,40}: )\1+")
 _HARDLY = re.compile(r"npm (error|ERR!) (syscall|path|errno|dest|command|node|npm) ")
 
@@ -61,7 +62,8 @@ def choose_words(lines: Iterable[str], redact: Callable[[str], str]) -> str:
     raw = [strip_control(redact(line))[:READ_CHARS] for line in lines]
     lines = [_clean(line) for line in raw]
     words = _join(_find_exception(raw) or _find_opened(lines)) or _choose_one(lines)
-    return cut(_DOUBLED.sub(r"\1", " ".join(words[:2000].split())), WORDS_CHARS)
+    words = _ASIDE.sub("", " ".join(words[:2000].split()))
+    return cut(_DOUBLED.sub(r"\1", words), WORDS_CHARS)
 
 
 def cut(words: str, limit: int) -> str:
