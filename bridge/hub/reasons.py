@@ -21,6 +21,8 @@ REASON_CHARS = 420
 """The most characters of a reason; what is quoted in it is shorter by itself."""
 _PREFIX = re.compile(r"(MCP error -?\d+: )+")
 """What the TypeScript SDK puts before a message, each time that it passes it on."""
+_OF_THE_SDK = ("server answered a request with", "Unexpected content type", "Client error", "Server error")
+"""How the SDK begins words that do not say where."""
 _UNREACHABLE = "the server cannot be reached: "
 _HARDLY_TELLING = (404, 405, 406, 410)
 """Statuses that a server of the other transport answers with: what that transport was told is told instead."""
@@ -69,7 +71,7 @@ class Complaints:
 
     def _explain_address(self, causes: list[BaseException], refusal: "Refusal | None") -> tuple[bool, str]:
         """Return whether it tells much, and why a server is not connected that the config has a URL of."""
-        from bridge.hub.transports.addresses import explain_unreachable
+        from bridge.hub.transports.addresses import explain_unreachable, show_url
         from bridge.hub.transports.refusals import explain_refusal
 
         assert self._server.url
@@ -79,7 +81,7 @@ class Complaints:
             return refusal.status not in _HARDLY_TELLING, explained
         if words.startswith(_UNREACHABLE):
             return True, explain_unreachable(self._server.url, words.removeprefix(_UNREACHABLE))
-        return True, words
+        return True, f"{show_url(self._server.url)}: {words}" if words.startswith(_OF_THE_SDK) else words
 
     def _describe(self, causes: list[BaseException]) -> str:
         return "; ".join(dict.fromkeys(map(self._describe_one, causes)))

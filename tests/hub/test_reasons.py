@@ -1,8 +1,10 @@
 """What a server says that refuses us, is too late or goes away, in words for people."""
 
 import json
+import sys
 from typing import Any
 
+import anyio
 import pytest
 
 from tests.fakes.aloud import read_aloud, tell
@@ -71,3 +73,10 @@ async def test_one_that_goes_away_is_told_so_with_its_address() -> None:
 async def test_a_secret_in_a_refusal_is_blanked_before_it_is_cut() -> None:
     server = answering({"code": -32603, "message": f"{'x' * 410} s3cret-of-the-shop is refused"})
     assert "s3c" not in await tell({**server, "env": {"KEY": "s3cret-of-the-shop"}})
+
+
+async def test_words_are_imported_only_when_there_is_something_to_say() -> None:
+    words = {f"bridge.hub.transports.{name}" for name in ("addresses", "commands", "exits", "last_words", "refusals")}
+    program = f"import sys, bridge.app; print(*{words} & sys.modules.keys())"
+    done = await anyio.run_process([sys.executable, "-c", program])
+    assert done.stdout.strip() == b""

@@ -54,10 +54,10 @@ def read_media_type(response: httpx2.Response) -> str:
 
 
 def may_be_mcp(response: httpx2.Response) -> bool:
-    """Tell whether a reply looks as if it is MCP, from its head."""
+    """Tell whether a reply looks as if it is MCP, from its head; a notification is answered with 202."""
     kind = read_media_type(response)
     is_json = kind == "application/json" and response.request.method == "POST"
-    return response.is_success and (is_json or kind == "text/event-stream")
+    return response.status_code == 202 or (response.is_success and (is_json or kind == "text/event-stream"))
 
 
 def read_headers(response: httpx2.Response) -> list[tuple[str, str]]:
