@@ -103,6 +103,69 @@ GIT = """git: 'mcp' is not a git command. See 'git --help'.
 The most similar command is
 \tmv
 """
+NPM_NET = """npm error code ENOTFOUND
+npm error syscall getaddrinfo
+npm error network request to https://registry.example/x failed, reason: getaddrinfo ENOTFOUND registry.example
+npm error network This is a problem related to network connectivity.
+"""
+PNPM = """ ERR_PNPM_FETCH_404  GET https://registry.example/nope: Not Found - 404
+
+This error happened while installing a direct dependency of /x
+
+nope is not in the npm registry, or you have no permission to fetch it.
+"""
+UV_NET = """error: Request failed after 3 retries
+  Caused by: Failed to fetch: `https://packages.example/simple/x/`
+  Caused by: client error (Connect)
+  Caused by: dns error: failed to lookup address information: Name or service not known
+"""
+COBRA = """Error: required flag(s) "token" not set
+Usage:
+  server [flags]
+
+Flags:
+  -h, --help           help for server
+      --token string   required token
+"""
+CLAP = """error: the following required arguments were not provided:
+  <DIR>
+
+Usage: server <DIR>
+
+For more information, try '--help'.
+"""
+ZOD = """ZodError: [
+  {
+    "code": "invalid_type",
+    "path": ["API_KEY"],
+    "message": "Required"
+  }
+]
+    at get error (/srv/index.js:1:1)
+"""
+LISTED = "Missing environment variables:\n  - API_KEY\n  - API_URL\n"
+REJECTED = """[UnhandledPromiseRejection: This error originated either by throwing inside of an async function \
+without a catch block, or by rejecting a promise which was not handled with .catch(). The promise rejected with the reason "no key".] {
+  code: 'ERR_UNHANDLED_REJECTION'
+}
+"""
+SPRING = """***************************
+APPLICATION FAILED TO START
+***************************
+
+Description:
+
+Web server failed to start. Port 8080 was already in use.
+
+Action:
+
+Identify and stop the process that's listening on port 8080.
+"""
+HEAP = """<--- Last few GCs --->
+FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory
+----- Native stack trace -----
+ 1: 0xb8 node::Abort() [node]
+"""
 PYDANTIC = """Traceback (most recent call last):
   File "/srv/server.py", line 7, in <module>
     Settings()
@@ -221,6 +284,16 @@ NOTHING_BUT_NOISE = "}\n^^^^\n"
         pytest.param(PYTHON, "ModuleNotFoundError: No module named 'fastmcp'", id="python: 78/mcp-calculator#10"),
         pytest.param(CHAIN, "mine.NoLicence: the licence has run out", id="python, chained, of no usual name"),
         pytest.param(GROUP, "ConnectionError: the database is down", id="python, a group of errors"),
+        pytest.param(NPM_NET, "npm error code ENOTFOUND: request to https://registry", id="npm, no network"),
+        pytest.param(PNPM, "nope is not in the npm registry", id="pnpm"),
+        pytest.param(UV_NET, "Request failed after 3 retries: Caused by: dns error: failed", id="uv, no network"),
+        pytest.param(COBRA, 'required flag(s) "token" not set;', id="go, with its usage"),
+        pytest.param(CLAP, "arguments were not provided: <DIR>;", id="rust, with its usage"),
+        pytest.param(ZOD, '"path": ["API_KEY"], "message": "Required"', id="node, an error in JSON"),
+        pytest.param(LISTED, "Missing environment variables: - API_KEY - API_URL", id="a list"),
+        pytest.param(REJECTED, "stderr: no key;", id="node, a rejected promise"),
+        pytest.param(SPRING, "Web server failed to start. Port 8080 was already in use.", id="java, Spring"),
+        pytest.param(HEAP, "JavaScript heap out of memory", id="node, out of memory"),
         pytest.param(TWO, "no disk", id="python, a group of two errors"),
         pytest.param(GIT, "'mcp' is not a git command", id="git"),
         pytest.param(PYDANTIC, "1 validation error for Settings: api_key Field required", id="python, over lines"),
@@ -235,7 +308,7 @@ NOTHING_BUT_NOISE = "}\n^^^^\n"
         pytest.param(GO_LOG, "failed to read config: open config.yaml", id="go, a log line"),
         pytest.param(RUST, "called `Option::unwrap()` on a `None` value", id="rust"),
         pytest.param(RUST_FRAMES, "GITHUB_TOKEN is not set", id="rust, with frames"),
-        pytest.param(ANYHOW, "could not read the config: Caused by: No such file", id="rust, a cause"),
+        pytest.param(ANYHOW, "could not read the config: No such file", id="rust, a cause"),
         pytest.param(RUBY, "cannot load such file -- mcp", id="ruby"),
         pytest.param(PHP, "Uncaught RuntimeException: no database", id="php"),
         pytest.param(DOTNET, "No API key was given.", id="dotnet"),

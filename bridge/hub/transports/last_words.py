@@ -26,10 +26,12 @@ _NOISE = re.compile(
     | .*\b(Deprecation|Runtime|User|Future|Resource|Experimental)Warning\b
     | goroutine\ \d+ | created\ by\ \w | exit\ status\ \d+$ | \[signal\ | \S+\.go:\d+
     | [\w./*()-]+\.\w+(\.func\d+)?\(.*\)$
-    | note:\ (run\ with|[Ss]ome\ details) | stack\ backtrace: | \d+:\ +(0x|\w+::|<)
+    | note:\ (run\ with|[Ss]ome\ details) | stack\ (backtrace|traceback): | \d+:\ +(0x|\w+::|<)
+    | \[C\]:\  | \S+:\d+:\ in\ | "\w+":\ .*
     | from\ \S+:\d+ | \#\d+\ | Stack\ trace: | thrown\ in
-    | (Try|See|Run)\ ['"`].*help | See\ 'docker | For\ more\ information | [Uu]sage:\ | (tip|hint):
+    | (Try|See|Run)\ ['"`].*help | See\ 'docker | For\ more\ information | (tip|hint):
     | error\ Command\ failed\ with\ exit\ code | info\ Visit\ https | \[end\ of\ output\]
+    | BEGIN\ failed
     | .*\b(report|file)\ .*\b(issue|bug)\b
     """,
     re.VERBOSE,
@@ -43,12 +45,14 @@ _QUIET = re.compile(r"\b(INFO|DEBUG|TRACE|WARN|WARNING|info|debug|warn|warning)\
 _STRONG = re.compile(
     r"\b(\w*(error|exception|panic|fail)\w*|fatal|cannot|can't|could not|unable|no (such|solution|module|matching)|"
     r"is not|not (found|set|installed|permitted|allowed|supported|defined)|denied|refused|missing|required?|invalid|"
-    r"unknown|unauthori[sz]ed|expired|must|please|ENOENT|EACCES|EADDRINUSE)\b",
+    r"unknown|unauthori[sz]ed|expired|must|ENOENT|EACCES|EADDRINUSE)\b",
     re.IGNORECASE,
 )
 _OPENING = re.compile(r"npm (error|ERR!) code |thread '.*' \(?.*panicked at |No solution found")
 """Lines that the words after them belong to, up to the end."""
-_PREFIX = re.compile(r"npm (error|ERR!)\s*(\d+\s+|notarget\s+|enoent\s+)?")
+_PREFIX = re.compile(r"npm (error|ERR!)\s*((\d+|notarget|notsup|enoent|network|engine|Error:)\s+)?")
+_USAGE = re.compile(r"(usage|flags|options|commands|available commands)\b.*:|usage of ", re.IGNORECASE)
+_REJECTED = re.compile(r'rejected with the reason "([^"]+)"')
 _ASIDE = re.compile(r" (See|Try|Run) ['\"`][^'\"`]*help['\"`].*$")
 _DOUBLED = re.compile(r"(\b\w[^:]{0,40}: )\1+")
 _HARDLY = re.compile(r"npm (error|ERR!) (syscall|path|errno|dest|command|node|npm) ")
@@ -120,23 +124,36 @@ def _find_opened(lines: Sequence[str]) -> list[str]:
     if not openings:
         return []
     first, *rest = lines[openings[-1] :]
-    return [first, *(_PREFIX.sub("", line) for line in _keep(rest) if not _HARDLY.match(line))]
+    told = [_PREFIX.sub("", line) for line in _keep(rest) if not _HARDLY.match(line)]
+    return [first, *(told[:1] if first.startswith("npm") else told)]
 
 
 def _choose_one(lines: Sequence[str]) -> str:
     """Choose the last line that tells of an error, else the last one that tells anything; with what it completes."""
-    useful = list(_keep(lines))
+    useful = _drop_usage(list(_keep(lines)))
     telling = [number for number, line in enumerate(useful) if _STRONG.search(line)]
-    if telling:
-        last = telling[-1]
-    elif useful:
-        last = len(useful) - 1
-    else:
+    if not useful:
         return next((line for line in reversed(lines) if line.strip()), "")
+    last = telling[-1] if telling else len(useful) - 1
+    if rejected := _REJECTED.search(useful[last]):
+        return rejected[1]
+    if useful[last].endswith(":"):  # what it announces
+        return _join(useful[last:])
+    if useful[last].endswith(("[", "{")):
+        return " ".join(lines[lines.index(useful[last]) :])
     first = last
-    while first and last - first < 3 and (useful[first - 1].endswith(":") or useful[first].startswith("Caused by")):
+    if first and useful[first - 1].endswith(":"):
         first -= 1
-    return _join([cut(line, WORDS_CHARS // 2) for line in useful[first:last]] + [useful[last]])
+    while first and useful[first].startswith("Caused by"):
+        first -= 1
+    return _join([cut(useful[first], WORDS_CHARS // 2), useful[last]] if first < last else [useful[last]])
+
+
+def _drop_usage(lines: list[str]) -> list[str]:
+    """Drop the list of options that some programs write below the error."""
+    usages = [number for number, line in enumerate(lines) if number and _USAGE.match(line)]
+    before = lines[: usages[0]] if usages else []
+    return before if any(map(_STRONG.search, before)) else lines
 
 
 def _keep(lines: Iterable[str]) -> Iterator[str]:
