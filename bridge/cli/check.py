@@ -86,7 +86,7 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     await member.settled.wait()
     what = f"server {member.key}"
     if member.state != "ready":
-        said = member.stderr_tail()
+        said = member.last_lines()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     findings = [_find("ok", what, f"ready, {len(member.tools)} tools, MCP {member.era}")]
     for tool in hub.snapshot().left_out:

@@ -117,8 +117,8 @@ class Member:
         reason = f": {self.reason}" if self.reason else ""
         return f'server "{self.key}" {words.get(self.state, f"is {self.state}")}{reason}'
 
-    def stderr_tail(self) -> list[str]:
-        """Return the last lines that its process said; configured secrets are blanked."""
+    def last_lines(self) -> list[str]:
+        """Return the last lines that its process wrote; configured secrets are blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []
 
     async def run(self) -> None:
@@ -274,9 +274,7 @@ class Member:
         await self._clock.sleep(self._connect_timeout_s)
         if not settled.is_set():
             settled.set()
-            said = self._process.quote(self._redact) if self._process else ""
-            words = f"not ready after {self._connect_timeout_s:g} s"
-            self._note("overdue", f"{words}; it said last: {said}" if said else words)
+            self._note("overdue", self._complaints.explain_lateness(self._connect_timeout_s, self._process))
             self._on_change()
 
 

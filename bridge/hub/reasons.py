@@ -59,6 +59,17 @@ class Complaints:
         words = self._redact(words)
         return words if len(words) <= REASON_CHARS else f"{words[:REASON_CHARS]}…"
 
+    def explain_lateness(self, seconds: float, process: Process | None) -> str:
+        """Explain that a server is not ready in time: what it said meanwhile, or where it is waited for."""
+        words = f"not ready after {seconds:g} s"
+        if said := process.quote(self._redact) if process else "":
+            return f"{words}; it said last: {said}"
+        if not self._server.url:
+            return words
+        from bridge.hub.transports.addresses import show_url
+
+        return f"{words}: {show_url(self._server.url)} does not answer, or not in MCP"
+
     def _explain_process(self, causes: list[BaseException], process: Process) -> str:
         if process.has_ended:
             return process.explain_end(self._redact, was_ready=False)

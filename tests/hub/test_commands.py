@@ -27,6 +27,7 @@ FILES = {
     "locked": b"#!/bin/sh\n",
     "bin/orphan-of-pip": b"#!/old/venv/bin/python\n",
     "bin/locked": b"#!/bin/sh\n",
+    "pa$th/locked": b"#!/bin/sh\n",
 }
 
 
@@ -189,6 +190,7 @@ def write(file: Path, data: bytes) -> Path:
             'command "locked" may not be executed: run chmod +x on it',
             id="found in PATH, but no program",
         ),
+        pytest.param({"command": "{folder}/pa$th/locked"}, "may not be executed: run chmod +x", id="a $ that is meant"),
         pytest.param({"command": "{folder}/link"}, 'command "{folder}/link" is a link to no file', id="a dead link"),
         pytest.param({"command": "cat", "cwd": "no/such"}, 'cwd "no/such" does not exist in /', id="a relative cwd"),
         pytest.param(

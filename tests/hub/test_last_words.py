@@ -144,8 +144,8 @@ ZOD = """ZodError: [
     at get error (/srv/index.js:1:1)
 """
 LISTED = "Missing environment variables:\n  - API_KEY\n  - API_URL\n"
-REJECTED = """[UnhandledPromiseRejection: This error originated either by throwing inside of an async function \
-without a catch block, or by rejecting a promise which was not handled with .catch(). The promise rejected with the reason "no key".] {
+REJECTED = """[UnhandledPromiseRejection: This error originated either by throwing inside of an async function, \
+or by rejecting a promise which was not handled with .catch(). The promise rejected with the reason "no key".] {
   code: 'ERR_UNHANDLED_REJECTION'
 }
 """

@@ -28,7 +28,7 @@ _PARTS_OF = {
     "docker": "Docker",
 }
 """What brings a command that is missing on many machines."""
-_RENAMED = {"python": "python3", "pip": "pip3", "nodejs": "node", "docker-compose": "docker"}
+_RENAMED = {"python": "python3", "nodejs": "node"}
 _USUAL_FOLDERS = (
     *("/usr/local/bin", "/opt/homebrew/bin", "/opt/local/bin", "/snap/bin", "/home/linuxbrew/.linuxbrew/bin"),
     *("~/.local/bin", "~/bin", "~/.cargo/bin", "~/.bun/bin", "~/.deno/bin", "~/.volta/bin", "~/go/bin"),
@@ -54,8 +54,8 @@ def _explain(server: ServerConfig, environ: Mapping[str, str], error: OSError) -
     is_missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
     return (
         _explain_folder(server.cwd, home)
-        or _explain_writing(command, home)
         or (_explain_file(file, command, error) if file else None)
+        or _explain_writing(command, home)
         or _explain_words(command, folder)
         or (_explain_absence(command, folder) if _is_path(command) else None)
         or (f"{COMMAND_NOT_FOUND}: {explain_missing(command, server, environ)}" if is_missing else None)

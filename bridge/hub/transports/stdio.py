@@ -100,10 +100,17 @@ class Process:
         """Read the last words: one pipe may be seen to have ended before those in the others are read."""
         if self.has_ended:
             with anyio.move_on_after(DRAIN_S, shield=True):
-                async for line in read_lines(child.stdout, STDERR_LINE_BYTES):
-                    if isinstance(line, bytes) and b'"jsonrpc"' not in line:
-                        self._note_noise(line)
+                await self._read_noise(child.stdout)
                 await self._stderr_ended.wait()
+
+    async def _read_noise(self, fd: int) -> None:
+        count = 0
+        async for line in read_lines(fd, STDERR_LINE_BYTES):
+            if isinstance(line, bytes) and b'"jsonrpc"' not in line:
+                self._note_noise(line)
+            count += 1
+            if count > KEPT_LINES:  # it floods, and what it writes is no last word
+                return
 
     @property
     def has_started(self) -> bool:

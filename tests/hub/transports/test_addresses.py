@@ -32,14 +32,16 @@ def reply(status: str, body: str = "", *headers: str) -> bytes:
 
 
 @asynccontextmanager
-async def answering(data: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A port on which everything is answered with these bytes."""
+async def answering(data: bytes, tls: ssl.SSLContext | None = None, *, ends: bool = True) -> AsyncIterator[int]:
+    """A port on which everything is answered with these bytes, and then with the end of the connection if it `ends`."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.read(65_536)
             writer.write(data)
             await writer.drain()
+            if not ends:
+                await reader.read()
             writer.close()
         except ConnectionError:
             pass
@@ -175,6 +177,19 @@ async def test_what_answers_there_is_told(answer: bytes, told: str, kind: str) -
     assert told in words
     assert url in words or "the proxy" in words or words.endswith("failed: no; its tools are missing")
     assert SECRET not in words
+
+
+@pytest.mark.external
+async def test_one_that_never_ends_its_answer_is_explained_all_the_same() -> None:
+    async with answering(reply("401 Unauthorized", "x" * 90).replace(b"x" * 90, b"x"), ends=False) as port:
+        assert "wants a sign-in (HTTP 401 Unauthorized);" in await tell({"url": f"http://127.0.0.1:{port}/mcp"})
+
+
+async def test_one_that_answers_nothing_is_late_and_named() -> None:
+    async with answering(b"", ends=False) as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        words = await tell({"url": url, "connect_timeout_s": 0.5})
+    assert f"is late: not ready after 0.5 s: {url} does not answer, or not in MCP; its tools" in words
 
 
 async def test_a_header_that_is_not_accepted_is_named() -> None:
