@@ -24,7 +24,7 @@ DRAIN_S = 0.2
 """How long to read on after the end of a connection: a grandchild may hold the pipes open."""
 
 
-class NotStarted(Exception):
+class NotStarted(OSError):
     """A command could not be started; the text, for people, says why and what would be right."""
 
 
