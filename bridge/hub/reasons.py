@@ -15,7 +15,7 @@ from bridge.hub.transports.in_process import InProcess
 from bridge.hub.transports.stdio import Process
 
 if TYPE_CHECKING:
-    from bridge.hub.transports.refusals import Refusal
+    from bridge.hub.transports.answers import Refusal
 
 REASON_CHARS = 420
 """The most characters of a reason; what is quoted in it is shorter by itself."""
@@ -83,7 +83,7 @@ class Complaints:
     def _explain_address(self, causes: list[BaseException], refusal: "Refusal | None") -> tuple[bool, str]:
         """Return whether it tells much, and why a server is not connected that the config has a URL of."""
         from bridge.hub.transports.addresses import explain_unreachable, show_url
-        from bridge.hub.transports.refusals import explain_refusal
+        from bridge.hub.transports.answers import explain_refusal
 
         assert self._server.url
         words = self._describe(causes)

@@ -76,7 +76,7 @@ async def test_a_secret_in_a_refusal_is_blanked_before_it_is_cut() -> None:
 
 
 async def test_words_are_imported_only_when_there_is_something_to_say() -> None:
-    words = {f"bridge.hub.transports.{name}" for name in ("addresses", "commands", "exits", "last_words", "refusals")}
+    words = {f"bridge.hub.transports.{name}" for name in ("addresses", "commands", "exits", "last_words", "answers")}
     program = f"import sys, bridge.app; print(*{words} & sys.modules.keys())"
     done = await anyio.run_process([sys.executable, "-c", program])
     assert done.stdout.strip() == b""

@@ -29,7 +29,7 @@ from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
 
 if TYPE_CHECKING:
-    from bridge.hub.transports.refusals import Refusal
+    from bridge.hub.transports.answers import Refusal
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""

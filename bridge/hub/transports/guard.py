@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from httpx2._client import UseClientDefault
     from httpx2._types import AuthTypes
 
-    from bridge.hub.transports.refusals import Refusal
+    from bridge.hub.transports.answers import Refusal
 
 Transmit: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
 """Sends the request at hand."""
@@ -138,7 +138,7 @@ class GuardedClient(httpx2.AsyncClient):
         if may_be_mcp(response):
             note(None)
             return response
-        from bridge.hub.transports.refusals import read_refusal
+        from bridge.hub.transports.answers import read_refusal
 
         return await read_refusal(response, note, self._limit)
 
@@ -198,7 +198,7 @@ class GuardedClient(httpx2.AsyncClient):
                 request, call, 200, PARSE_ERROR, f"the reply is over the limit of {self._limit:,} bytes"
             )
         if self.on_refusal and b'"jsonrpc"' not in body:
-            from bridge.hub.transports.refusals import build_refusal
+            from bridge.hub.transports.answers import build_refusal
 
             self.on_refusal(build_refusal(response, body))
         data, is_reply = mend_message(body, call)
