@@ -26,6 +26,7 @@ def untrusted() -> ssl.SSLCertVerificationError:
 
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 9)")
 SEVERAL = OSError(f"Multiple exceptions: [Errno {errno.ECONNREFUSED}] Connect call failed ('::1', 9), [Errno -2] x")
+EOF = ssl.SSLEOFError(8, "EOF occurred in violation of protocol")
 FAILED = OSError("All connection attempts failed")
 UNKNOWN = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 LATER = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -39,8 +40,24 @@ LATER = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"
         (within(httpx2.ConnectError("x"), SEVERAL), "connection refused"),
         (within(httpx2.ConnectError("x"), UNKNOWN), "the name api.example is not known"),
         (within(httpx2.ConnectError("x"), LATER), "the name api.example is not known just now"),
-        (within(httpx2.ConnectError("x"), untrusted()), "its certificate is not trusted: self-signed certificate"),
-        (within(httpx2.ConnectError("no TLS"), ssl.SSLError(1, "WRONG_VERSION_NUMBER")), "no TLS"),
+        (
+            within(httpx2.ConnectError("x"), untrusted()),
+            "its certificate is not trusted: self-signed certificate; add it to the system's certificates, or to a "
+            "bundle of all that SSL_CERT_FILE names",
+        ),
+        (
+            within(httpx2.ConnectError("x"), ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number")),
+            "it does not speak TLS there; write http:// instead of https://",
+        ),
+        (
+            within(httpx2.ConnectError("x"), ssl.SSLEOFError(8, "EOF")),
+            "it closed the connection during the TLS handshake",
+        ),
+        (within(httpx2.ConnectError("TLS"), ssl.SSLError(1, "something else")), "TLS"),
+        (
+            httpx2.ProxyError("407 Proxy Authentication Required"),
+            "the proxy refuses: 407 Proxy Authentication Required",
+        ),
         (httpx2.ConnectTimeout(""), "it did not answer in time"),
         (within(httpx2.ReadError(""), ConnectionResetError(errno.ECONNRESET, "gone")), "connection reset by peer"),
         (httpx2.RemoteProtocolError("it closed the connection"), "it closed the connection"),

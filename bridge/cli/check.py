@@ -17,7 +17,6 @@ from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
 from bridge.config.settings import NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED
-from bridge.hub.failures import COMMAND_NOT_FOUND
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.json_text import Json, JsonObject, encode
@@ -88,7 +87,7 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     await member.settled.wait()
     what = f"server {member.key}"
     if member.state != "ready":
-        said = member.stderr_tail()
+        said = member.last_lines()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     count = member.listing.note or f"{len(member.tools)} tools"
     findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
@@ -101,18 +100,15 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     return findings
 
 
-def _advise(member: Member, *, said: bool) -> str:
+def _advise(member: Member, *, said: bool) -> str | None:
+    """Say what else helps; why it did not start or connect, and what would be right, is in the reason."""
     server = member.server
-    by_hand = shlex.join([server.command, *server.args]) if server.command else ""
     if said:
-        return "above are the last lines of its stderr"
-    if server.url:
-        return "is it running there? check url and headers"
+        return "above are the last lines that it wrote"
+    by_hand = shlex.join([server.command, *server.args]) if server.command else server.url
     if member.state == "late":
         return f"give it longer with connect_timeout_s, or see what it waits for: {by_hand}"
-    if member.reason and COMMAND_NOT_FOUND in member.reason:
-        return "give the absolute path of its command"
-    return f"start it by hand: {by_hand}"
+    return f"start it by hand: {by_hand}" if member.has_started else None
 
 
 def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:

@@ -90,7 +90,7 @@ def _print_tables(report: JsonObject, redact: Redactor) -> None:
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
     for server in cast("list[JsonObject]", report["servers"]):
         tools = cast("list[JsonObject]", server["tools"])
-        console.print(Text(make_printable(redact(_headline(server, len(tools)))), style="bold"))
+        console.print(Text(make_printable(redact(_headline(server, len(tools)))), style="bold"), soft_wrap=True)
         if tools:
             console.print(_table(tools, redact))
     console.print(_sum_up(cast("JsonObject", report["request"])))

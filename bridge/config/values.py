@@ -14,6 +14,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 _SCALAR = re.compile(r"true|false|-?(0|[1-9][0-9]{0,15})(\.[0-9]{1,15})?")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_URL = "expected a URL that begins with http:// or https:// and names a host"
+_NO_SCHEME = re.compile(r"[\w-]+(\.[\w-]+)+([:/]|$)|[\w.-]+:\d")
+_WITH_PORT = re.compile(r"https?://([^/?#:\[\]]+|\[[^/?#\]]+\]):", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PLAIN_ADDRESS = re.compile(r"(?=.*[:/])([a-z]{2,10}:/{0,3})?[a-z0-9.-]{1,80}(:[0-9]{1,5})?(/[a-z0-9]{0,10})*")
 """Malformed URLs that may be shown in a message: without a user, a query or a long word that could be a key."""
@@ -40,10 +42,24 @@ def _split(url: str) -> SplitResult:
     except ValueError:  # its message would show the URL, which may hold a password
         parts = named = None
     if parts is None or not named or _CONTROL.search(url) or " " in url:
-        raise ValueError(f"{_NO_URL}, not {url!r}" if _PLAIN_ADDRESS.fullmatch(url) else _NO_URL)
+        shown = f", not {url!r}" if _PLAIN_ADDRESS.fullmatch(url) else ""
+        raise ValueError(f"{_NO_URL}{shown}{_advise(url)}")
     if "@" in parts.netloc:
         raise ValueError("a URL must not hold a user name or a password; put credentials into headers")
     return parts
+
+
+def _advise(url: str) -> str:
+    """Say what to change in what is no URL, without showing it."""
+    if not url.strip():
+        return "; it is empty"
+    if url != url.strip(" \t\r\n\"'<>`"):
+        return "; take away the blanks, quotes or brackets around it"
+    if _CONTROL.search(url) or " " in url:
+        return "; take away the blank or control character in it"
+    if _NO_SCHEME.match(url):
+        return "; write http:// or https:// before it"
+    return "; its port must be a number from 1 to 65535" if _WITH_PORT.match(url) else ""
 
 
 def check_base_url(url: str) -> str:

@@ -8,8 +8,6 @@ from pydantic import ValidationError
 from bridge.hub.transports import replies
 from bridge.network import explain_network
 
-COMMAND_NOT_FOUND = "command not found"
-
 
 class CallFailed(Exception):
     """A call without a result; the text is for the model.
@@ -94,12 +92,10 @@ def flatten(error: BaseException) -> list[BaseException]:
 
 def describe(error: BaseException) -> str:
     """Describe an error to people, in one line."""
-    if isinstance(error, FileNotFoundError):
-        return f"{COMMAND_NOT_FOUND}: {error.filename}"
     if isinstance(error, httpx2.TransportError):
         return f"the server cannot be reached: {explain_network(error)}"
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
     text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
+    return text[0] if text else "the connection was closed"

@@ -13,12 +13,13 @@ from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
-from bridge.hub.failures import CallFailed, describe, flatten
+from bridge.hub.failures import CallFailed, flatten
 from bridge.hub.handshake import mend_handshake
 from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
 from bridge.hub.pace import Pace
+from bridge.hub.reasons import Complaints
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
@@ -80,9 +81,9 @@ class Member:
         self._link: Link | None = None
         self._was_lost = False
         self._choices = Choices(server)
-        self._complaints: list[str] = []
+        self._complaints = Complaints(server, redact)
         self._outlooks: list[float] = []
-        self._transport: WatchedTransport | None = None
+        self._target: WatchedTransport | InProcess | None = None
         self._requests = ServerRequests(self.key, clock, redact)
         self._renewals = Renewals(clock)
         self._calls = CallSender(
@@ -113,14 +114,19 @@ class Member:
         """Its tools, as of the last time it was ready."""
         return self.listing.tools
 
+    @property
+    def has_started(self) -> bool:
+        """True if its command could be started, whatever came of that."""
+        return self._process is not None and self._process.has_started
+
     def describe(self) -> str:
         """Describe its state to people, with the reason if there is one."""
         words = {"backing off": "was lost and is started again", "failed": "failed"}
         reason = f": {self.reason}" if self.reason else ""
         return f'server "{self.key}" {words.get(self.state, f"is {self.state}")}{reason}'
 
-    def stderr_tail(self) -> list[str]:
-        """Return the last stderr lines of its process; configured secrets are blanked."""
+    def last_lines(self) -> list[str]:
+        """Return the last lines that its process wrote; configured secrets are blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []
 
     async def run(self) -> None:
@@ -188,7 +194,7 @@ class Member:
         """Open one connection, and close it once it is lost; `parted` is set if that has to wait."""
         lost = anyio.Event()
         choice = self._choices.current
-        target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
+        self._target = target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
@@ -228,7 +234,7 @@ class Member:
         is_child = choice.transport == "stdio"
         self._process = self._connectors.start(self.server, self._environ, self._child) if is_child else None
         self._child = None
-        self._transport = WatchedTransport(
+        return WatchedTransport(
             self.server,
             choice,
             process=self._process,
@@ -241,7 +247,10 @@ class Member:
             redact=self._redact,
             transport=self._connectors.transport,
         )
-        return self._transport
+
+    @property
+    def _transport(self) -> WatchedTransport | None:
+        return self._target if isinstance(self._target, WatchedTransport) else None
 
     def _prepare(self, request: JSONRPCRequest) -> None:
         """Put into a request what the SDK (mcp 2.3) cannot: an older revision, a cursor that is no text."""
@@ -262,6 +271,8 @@ class Member:
         self._choices.remember(link.client.protocol_version)
         self._complaints.clear()
         self._outlooks.clear()
+        if self._transport:
+            self._transport.trust()
         self._note("opened")
         self.settled.set()
 
@@ -295,17 +306,14 @@ class Member:
     def _try_next_choice(self, error: Exception) -> bool:
         """Move to the next transport or handshake that the server may understand; return False if it has failed."""
         causes = flatten(error)
-        ended = self._process.explain_end() if self._process and self._process.has_ended else None
-        self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
+        self._complaints.add(error, self._target, self._process)
         status = self._transport.refused_with if self._transport else None
-        was_ready = self.era is not None
-        self._outlooks.append(judge(causes, status, has_exited=ended is not None, was_ready=was_ready))
+        has_exited = self._process is not None and self._process.has_ended
+        self._outlooks.append(judge(causes, status, has_exited=has_exited, was_ready=self.era is not None))
         if any(map(_has_answered, causes)) and self._choices.try_next():
             return True
         self._choices.start_over()
-        reason = "; ".join(dict.fromkeys(self._complaints))
-        self._note("lost" if self.state == "ready" else "refused", reason, min(self._outlooks))
-        self._complaints.clear()
+        self._note("lost" if self.state == "ready" else "refused", self._complaints.sum_up(), min(self._outlooks))
         self._outlooks.clear()
         return False
 
@@ -319,7 +327,9 @@ class Member:
             self._note("lost", self._explain_loss(), LATER_S)
 
     def _explain_loss(self) -> str:
-        return self._process.explain_end() if self._process else "the connection was lost"
+        if self._process:
+            return self._process.explain_end(self._redact, was_ready=True)
+        return "it closed the connection"
 
     def _note(self, trigger: Trigger, reason: str | None = None, longest_pause_s: float = LAST_BACKOFF_S) -> None:
         """Update the state; a change is logged and reported to the hub."""
@@ -335,7 +345,7 @@ class Member:
         await self._clock.sleep(self._connect_timeout_s)
         if not settled.is_set():
             settled.set()
-            self._note("overdue", f"not ready after {self._connect_timeout_s:g} s")
+            self._note("overdue", self._complaints.explain_lateness(self._connect_timeout_s, self._process))
             self._on_change()
 
 

@@ -42,13 +42,14 @@ async def open_pipes(
     on_end: Callable[[], None],
     answer_bad: bool,
     on_flood: Callable[[str], None] | None = None,
+    on_bad: Callable[[bytes], None] = lambda _: None,
 ) -> AsyncIterator[Streams]:
     """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
     `on_end` is called when `source` ends or `sink` breaks. A line that is not a message, or is over `limit` bytes, is
     answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error in its place
-    if it was a reply (for a connected server). With `on_flood`, the other side's open requests are bounded: over the
-    bound it is called with the reason, and the stream ends.
+    if it was a reply (for a connected server). `on_bad` is given the line, or its head. With `on_flood`, the other
+    side's open requests are bounded: over the bound it is called with the reason, and the stream ends.
     """
     requests = Backlog(is_bounded=on_flood is not None)
     writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
@@ -59,7 +60,9 @@ async def open_pipes(
         on_flood(reason)
         writer.abandon()
 
-    incoming = _Incoming(name, source, requests, limit=limit, on_end=on_end, answer=answer, on_flood=give_up)
+    incoming = _Incoming(
+        name, source, requests, limit=limit, on_end=on_end, on_bad=on_bad, answer=answer, on_flood=give_up
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(writer.finish)
         try:
@@ -81,6 +84,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         *,
         limit: int,
         on_end: Callable[[], None],
+        on_bad: Callable[[bytes], None],
         answer: Callable[[bytes], Awaitable[None]] | None,
         on_flood: Callable[[str], None],
     ) -> None:
@@ -89,6 +93,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         self._source = source
         self._requests = requests
         self._on_end = on_end
+        self._on_bad = on_bad
         self._answer = answer
         self._splitter = LineSplitter(limit)
         self._lines: deque[bytes | Overlong] = deque()
@@ -142,15 +147,16 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
             assert isinstance(line, bytes)
             self._requests.note(message, line.__len__)
         except BadMessage as bad:
-            return await self._take_bad(bad)
+            return await self._take_bad(bad, line)
         except Flooded as flood:
             self._lines.clear()
             self._on_flood(str(flood))
             return None
         return message
 
-    async def _take_bad(self, bad: BadMessage) -> JSONRPCError | None:
+    async def _take_bad(self, bad: BadMessage, line: bytes | Overlong) -> JSONRPCError | None:
         self.noise.note(bad)
+        self._on_bad(line.head if isinstance(line, Overlong) else line)
         if self._answer:
             await self._answer(write_message(bad.to_error()))
             return None

@@ -52,6 +52,8 @@ class Child:
     process: subprocess.Popen[bytes]
     job: "Job | None" = None
     """The job that holds it and its descendants on Windows; elsewhere its process group does."""
+    was_stopped: bool = False
+    """True if it had to be ended by a signal: its exit status tells nothing about itself."""
 
     @property
     def stdin(self) -> int:
@@ -148,6 +150,8 @@ def end_children(children: Iterable[Child] | None = None) -> None:
             assert child.process.stdin
             child.process.stdin.close()
     left = _await_exits(ending, EOF_GRACE_S)
+    for child in left:
+        child.was_stopped = True
     _signal_groups(left, "SIGTERM")
     left = _await_exits(left, TERM_GRACE_S)
     _signal_groups(ending, "SIGKILL")  # also for children that exited: others in their group may still run

@@ -78,7 +78,8 @@ async def test_the_tables_show_the_same_to_a_person(config: str, capfd: pytest.C
     assert SECRET not in done.stdout
     assert "shop: ready (6 tools, MCP 2026-07-28)" in lines
     assert any(
-        line.startswith("absent: failed: command not found: no-such-command-anywhere (0 tools)") for line in lines
+        line.startswith("absent: failed: command not found: no-such-command-anywhere ") and line.endswith("(0 tools)")
+        for line in lines
     )
     assert any(line.startswith("shop__echo echo") and line.endswith("run") for line in lines)
     assert "– sleep_forever deny" in lines

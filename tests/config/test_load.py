@@ -69,6 +69,9 @@ def server(config: Config) -> ServerConfig:
 # -- one line that says where, what, and what would be right -----------------------------------------------------------
 
 NO_URL = "expected a URL that begins with http:// or https:// and names a host"
+PORT = "its port must be a number from 1 to 65535"
+SCHEME = "write http:// or https:// before it"
+BLANK = "take away the blank or control character in it"
 NO_TEXT = "holds a character that is not text (NUL, half a surrogate pair)"
 BAD_FILES = {
     "": "the file is empty; write {} to use the defaults",
@@ -131,8 +134,17 @@ BAD_ENTRIES: list[tuple[dict[str, object], str]] = [
     ({"url": "http://a", "type": 3}, ".type: expected a string, not a number"),
     ({"url": "ftp://a"}, f".url: {NO_URL}, not 'ftp://a'"),
     ({"url": "http://[::1"}, f".url: {NO_URL}"),
-    ({"url": "http://a:99999"}, f".url: {NO_URL}, not 'http://a:99999'"),
-    ({"url": "http://a/\nb"}, f".url: {NO_URL}"),
+    ({"url": "http://a:99999"}, f".url: {NO_URL}, not 'http://a:99999'; {PORT}"),
+    ({"url": "http://a:b/mcp"}, f".url: {NO_URL}; {PORT}"),
+    ({"url": "http://[::1]:0"}, f".url: {NO_URL}; {PORT}"),
+    ({"url": "a.example/mcp"}, f".url: {NO_URL}, not 'a.example/mcp'; {SCHEME}"),
+    ({"url": "localhost:3000/mcp"}, f".url: {NO_URL}, not 'localhost:3000/mcp'; {SCHEME}"),
+    ({"url": " http://a/mcp"}, f".url: {NO_URL}; take away the blanks, quotes or brackets around it"),
+    ({"url": '"http://a/mcp"'}, f".url: {NO_URL}; take away the blanks, quotes or brackets around it"),
+    ({"url": "<http://a/mcp>"}, f".url: {NO_URL}; take away the blanks, quotes or brackets around it"),
+    ({"url": "http://a b/mcp"}, f".url: {NO_URL}; {BLANK}"),
+    ({"url": ""}, f".url: {NO_URL}; it is empty"),
+    ({"url": "http://a/\nb"}, f".url: {NO_URL}; {BLANK}"),
     (
         {"url": "http://user:hunter2@a"},
         ".url: a URL must not hold a user name or a password; put credentials into headers",
@@ -202,8 +214,11 @@ BAD_SECTIONS: list[tuple[dict[str, object], str]] = [
     ({"serve": {"allowed_hosts": "x"}}, "serve.allowed_hosts: expected a list, not a string"),
     ({"upstream": None}, "upstream: expected an object, not null"),
     ({"upstream": {"url": "http://a"}}, 'upstream.url: unknown key; the nearest known one is "base_url"'),
-    ({"upstream": {"base_url": "api.openai.com"}}, f"upstream.base_url: {NO_URL}"),
-    ({"upstream": {"base_url": "localhost:11434/v1"}}, f"upstream.base_url: {NO_URL}, not 'localhost:11434/v1'"),
+    ({"upstream": {"base_url": "api.openai.com"}}, f"upstream.base_url: {NO_URL}; {SCHEME}"),
+    (
+        {"upstream": {"base_url": "localhost:11434/v1"}},
+        f"upstream.base_url: {NO_URL}, not 'localhost:11434/v1'; {SCHEME}",
+    ),
     ({"upstream": {"base_url": "sk-proj/Abc0123456789"}}, f"upstream.base_url: {NO_URL}"),
     ({"upstream": {"base_url": "htp://me:hunter2@host"}}, f"upstream.base_url: {NO_URL}"),
     ({"upstream": {"profile": "Ollma"}}, 'upstream.profile: "Ollma" is not known; did you mean "ollama"?'),

@@ -180,7 +180,7 @@ class PipedPeer(Process):
                 ours.write(reply + b"\n" * (not trouble or trouble.fault not in ("truncation", "cut at")))
 
     @override
-    def explain_end(self) -> str:
+    def explain_end(self, redact: Callable[[str], str], *, was_ready: bool) -> str:
         return "the process exited with status 1" if self.has_ended else "the connection was lost"
 
 

@@ -174,7 +174,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(certificate: Pat
     async with serve_tls(certificate) as url, open_bridge(upstream={"base_url": url, "max_retries": 0}) as bridge:
         error = (await bridge.respond())["error"]
     assert (error["code"], error["who"]) == ("unreachable", "operator")
-    assert error["message"].endswith("cannot be reached: its certificate is not trusted: self-signed certificate")
+    assert "cannot be reached: its certificate is not trusted: self-signed certificate; add it" in error["message"]
 
 
 async def test_a_reply_of_which_too_much_is_no_body_fails_at_once() -> None:

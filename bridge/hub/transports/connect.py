@@ -1,12 +1,13 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import anyio
 import httpx2
@@ -43,6 +44,9 @@ from bridge.jsonrpc.pipes import Streams
 from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
+
+if TYPE_CHECKING:
+    from bridge.hub.transports.answers import Refusal
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
@@ -99,8 +103,15 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._redact = redact
         self._transport = transport
         self._large_messages = LargeMessages() if choice.transport == "sse" else None
+        self.refusal: Refusal | None = None
+        """What the server answered last, if that was not MCP; noted until `trust`."""
         self._requests = OpenRequests()
         self._client: GuardedClient | None = None
+
+    def trust(self) -> None:
+        """Note no more refusals: the server has spoken MCP, and each call tells its own failure."""
+        if self._client:
+            self._client.on_refusal = None
 
     def complain(self) -> str | None:
         """Say what was wrong with the last reply, if it could not be given to a call."""
@@ -204,9 +215,20 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             large_messages=self._large_messages,
             deliver=deliver,
             trust_env=not is_loopback(self._server.url),
+            verify=_load_certificates(self._server.url),
             transport=self._transport,
+            on_refusal=self._note_refusal,
         )
         return self._client
+
+    def _note_refusal(self, refusal: "Refusal | None") -> None:
+        self.refusal = refusal
+
+
+def _load_certificates(url: str) -> ssl.SSLContext | bool:
+    """Load the certificates that a server is trusted by: also on this machine those that SSL_CERT_FILE names, though
+    proxies are not used there."""
+    return httpx2.create_ssl_context() if url.lower().startswith("https:") and is_loopback(url) else True
 
 
 class _Sender(Protocol):

@@ -1,6 +1,7 @@
 """An HTTP client for the SDK's transports (mcp 2.3): errors that would end the whole connection fail only one call."""
 
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -24,6 +25,7 @@ from bridge.hub.transports.replies import (
     build_failure,
     drop_body,
     end_stream,
+    may_be_mcp,
     read_headers,
     read_media_type,
 )
@@ -33,9 +35,12 @@ from bridge.json_text import JsonObject
 from bridge.jsonrpc.lines import Overlong
 from bridge.network import explain_network
 
-if TYPE_CHECKING:  # private names, needed to state the signature that is overridden
+if TYPE_CHECKING:
+    # private names, needed to state the signature that is overridden
     from httpx2._client import UseClientDefault
     from httpx2._types import AuthTypes
+
+    from bridge.hub.transports.answers import Refusal
 
 Send: TypeAlias = Callable[[], Awaitable[httpx2.Response]]
 """Sends the request at hand, on to where the server wants it."""
@@ -58,7 +63,8 @@ class GuardedClient(httpx2.AsyncClient):
     new session when the server has forgotten the old one (python-sdk#1676), and does not report HTTP statuses.
     `on_failure` is called for every POST that may not have reached the server, `on_end` when the server is gone. For
     the SSE transport, where results come on the stream that GET opened, `large_messages` is given, and `deliver` gets
-    the errors of POSTs that failed: the SDK sends nothing more after one that it sees.
+    the errors of POSTs that failed: the SDK sends nothing more after one that it sees. While `on_refusal` is set, it is
+    told of each answer whether it is one that MCP does not know, such as a login page.
     """
 
     def __init__(
@@ -75,12 +81,21 @@ class GuardedClient(httpx2.AsyncClient):
         large_messages: LargeMessages | None,
         deliver: Callable[[bytes], Awaitable[None]] | None,
         trust_env: bool,
+        verify: ssl.SSLContext | bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
+        on_refusal: "Callable[[Refusal | None], None] | None" = None,
     ) -> None:
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
         super().__init__(
-            headers=headers, timeout=timeout, auth=auth, trust_env=trust_env, transport=transport, limits=limits
+            headers=headers,
+            timeout=timeout,
+            auth=auth,
+            trust_env=trust_env,
+            verify=verify,
+            transport=transport,
+            limits=limits,
         )
+        self.on_refusal = on_refusal
         self._limit = limit
         self._clock = clock
         self._session = session
@@ -106,7 +121,9 @@ class GuardedClient(httpx2.AsyncClient):
         """Send a request and return the reply; if a POST fails without a JSON-RPC error, a reply that carries one."""
         self._session_headers = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
         transmit = partial(super().send, stream=True, auth=auth, follow_redirects=False)
-        send = partial(self._redirects.follow, request, transmit)
+        send: Send = partial(self._redirects.follow, request, transmit)
+        if self.on_refusal and (request.method == "POST" or self._large_messages):
+            send = partial(self._judge, send, self.on_refusal)
         response = await (self._post(request, send) if request.method == "POST" else self._get(request, send))
         if self._deliver and request.method == "POST" and not response.is_success:
             await self._deliver(response.content)
@@ -129,6 +146,16 @@ class GuardedClient(httpx2.AsyncClient):
             suppress(httpx2.TransportError, Elsewhere),
         ):
             await (await self._redirects.follow(request, partial(super().send, stream=True))).aclose()
+
+    async def _judge(self, send: Send, note: "Callable[[Refusal | None], None]") -> httpx2.Response:
+        """Return the reply, after it was noted whether it is one that MCP does not know."""
+        response = await send()
+        if may_be_mcp(response):
+            note(None)
+            return response
+        from bridge.hub.transports.answers import read_refusal
+
+        return await read_refusal(response, note, self._limit)
 
     async def _post(self, request: httpx2.Request, send: Send) -> httpx2.Response:
         message = cast("JsonObject", json.loads(request.content))
@@ -186,6 +213,10 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(
                 request, call, 200, PARSE_ERROR, f"the reply is over the limit of {self._limit:,} bytes"
             )
+        if self.on_refusal and b'"jsonrpc"' not in body:
+            from bridge.hub.transports.answers import build_refusal
+
+            self.on_refusal(build_refusal(response, body))
         data, is_reply = mend_message(body, call, revise)
         if not is_reply:
             return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")

@@ -13,6 +13,8 @@ error says that the request was not executed. The last one is for the error -320
 code means that the connection was closed."""
 PAUSE = "mcp-responses-bridge/pause"
 """The key in `data` of a failure for the seconds that the server asks to wait."""
+PAGES = ("text/html", "application/xhtml+xml")
+"""The media types of web pages: of login pages, for example."""
 
 
 async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
@@ -29,6 +31,13 @@ async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx
 def read_media_type(response: httpx2.Response) -> str:
     """Return the media type of the body, without parameters."""
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def may_be_mcp(response: httpx2.Response) -> bool:
+    """Tell whether a reply looks as if it is MCP, from its head; a notification is answered with 202."""
+    kind = read_media_type(response)
+    is_json = kind == "application/json" and response.request.method == "POST"
+    return response.status_code == 202 or (response.is_success and (is_json or kind == "text/event-stream"))
 
 
 def read_headers(response: httpx2.Response) -> list[tuple[str, str]]:

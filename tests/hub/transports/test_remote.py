@@ -109,7 +109,8 @@ async def test_a_server_that_refuses_the_connection_is_named() -> None:
         async with open_bridge(servers) as bridge:
             notices = (await bridge.hub.catalogue()).notices
     assert [notice["message"] for notice in notices] == [
-        f'server "{key}" failed: the server cannot be reached: connection refused; its tools are missing'
+        f'server "{key}" failed: {url} cannot be reached: connection refused; start it there, or correct url; '
+        "its tools are missing"
         for key in servers
     ]
 

@@ -1,0 +1,111 @@
+"""Why a server is not connected, in one sentence for people: what, where, and what would be right."""
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mcp import MCPError
+from mcp_types import PARSE_ERROR
+from pydantic import ValidationError
+
+from bridge.config.settings import ServerConfig
+from bridge.hub.failures import describe, flatten
+from bridge.hub.transports.connect import WatchedTransport
+from bridge.hub.transports.in_process import InProcess
+from bridge.hub.transports.stdio import Process
+
+if TYPE_CHECKING:
+    from bridge.hub.transports.answers import Refusal
+
+REASON_CHARS = 420
+"""The most characters of a reason; what is quoted in it is shorter by itself."""
+_PREFIX = re.compile(r"(MCP error -?\d+: )+")
+"""What the TypeScript SDK puts before a message, each time that it passes it on."""
+_OF_THE_SDK = ("server answered a request with", "Unexpected content type", "Client error", "Server error")
+"""How the SDK begins words that do not say where."""
+_UNREACHABLE = "the server cannot be reached: "
+_HARDLY_TELLING = (404, 405, 406, 410)
+"""Statuses that a server of the other transport answers with: what that transport was told is told instead."""
+
+
+class Complaints:
+    """What kept a server from becoming ready, transport by transport and handshake by handshake."""
+
+    def __init__(self, server: ServerConfig, redact: Callable[[str], str]) -> None:
+        self._server = server
+        self._redact = redact
+        self._said: list[tuple[bool, str]] = []
+
+    def add(self, error: Exception, target: "WatchedTransport | InProcess | None", process: Process | None) -> None:
+        """Note the error that ended one attempt."""
+        causes = flatten(error)
+        if process:
+            self._said.append((True, self._explain_process(causes, process)))
+        elif isinstance(target, WatchedTransport):
+            self._said.append(self._explain_address(causes, target.refusal))
+        else:
+            self._said.append((True, self._describe(causes)))
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._said.clear()
+
+    def sum_up(self) -> str:
+        """Return the one that tells most, and forget all of them: a command was asked better the second time, of the
+        transports behind a URL the likelier one comes first."""
+        said = self._said[::-1] if self._server.command else self._said
+        words = next((words for is_telling, words in said if is_telling), said[0][1])
+        self.clear()
+        words = self._redact(words)
+        return words if len(words) <= REASON_CHARS else f"{words[:REASON_CHARS]}…"
+
+    def explain_lateness(self, seconds: float, process: Process | None) -> str:
+        """Explain that a server is not ready in time: what it said meanwhile, or where it is waited for."""
+        words = f"not ready after {seconds:g} s"
+        if said := process.quote(self._redact) if process else "":
+            return f"{words}; it said last: {said}"
+        if not self._server.url:
+            return words
+        from bridge.hub.transports.addresses import show_url
+
+        return f"{words}: {show_url(self._server.url)} does not answer, or not in MCP"
+
+    def _explain_process(self, causes: list[BaseException], process: Process) -> str:
+        if process.has_ended:
+            return process.explain_end(self._redact, was_ready=False)
+        if any(isinstance(cause, MCPError) and cause.code == PARSE_ERROR for cause in causes):
+            said = process.quote_noise(self._redact)
+            return f"its stdout, which is for messages only, says something else: {said}"
+        words = self._describe(causes)
+        said = process.quote(self._redact) if any(isinstance(cause, TimeoutError) for cause in causes) else ""
+        return f"{words}; it said last: {said}" if said else words
+
+    def _explain_address(self, causes: list[BaseException], refusal: "Refusal | None") -> tuple[bool, str]:
+        """Return whether it tells much, and why a server is not connected that the config has a URL of."""
+        from bridge.hub.transports.addresses import explain_unreachable, show_url
+        from bridge.hub.transports.answers import explain_refusal
+
+        assert self._server.url
+        words = self._describe(causes)
+        has_spoken = any(isinstance(cause, MCPError) for cause in causes)
+        if refusal and (explained := explain_refusal(refusal, self._server, self._redact, has_spoken=has_spoken)):
+            return refusal.status not in _HARDLY_TELLING, explained
+        if words.startswith(_UNREACHABLE):
+            return True, explain_unreachable(self._server.url, words.removeprefix(_UNREACHABLE))
+        return True, f"{show_url(self._server.url)}: {words}" if words.startswith(_OF_THE_SDK) else words
+
+    def _describe(self, causes: list[BaseException]) -> str:
+        return "; ".join(dict.fromkeys(map(self._describe_one, causes)))
+
+    def _describe_one(self, error: BaseException) -> str:
+        if isinstance(error, ValidationError):
+            return f"it sent an answer that cannot be read: {describe(error)}"
+        if not isinstance(error, MCPError):
+            return describe(error)
+        words = _PREFIX.sub("", error.message)
+        if "Traceback (" in words or "\n    at " in words:
+            from bridge.hub.transports.last_words import choose_words
+
+            return choose_words(words.splitlines(), self._redact)
+        said = next((line for line in words.splitlines() if line.strip()), "")
+        return said or f"it answered with error {error.code}, without a word"
