@@ -2,9 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +14,6 @@ from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ImageContent, TextContent
 
 from tests.fakes.clock import PATIENCE_S
-from tests.fakes.http import HttpServer, build_answering, build_sse
 
 ROGUE = Path(__file__).parent / "rogue.py"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAC0lEQVR4nGNgAAIAAAUAAXpeqz8AAAAASUVORK5CYII="
@@ -30,16 +27,6 @@ def rogue(*modes: str, pids: Path | None = None, env: Mapping[str, str] | None =
     """
     told = {**(env or {}), **({"ROGUE_PIDS": str(pids)} if pids else {})}
     return {"command": sys.executable, "args": ["-S", "-E", str(ROGUE), *modes], "env": told}
-
-
-@asynccontextmanager
-async def serve_rogue(wire: str, *modes: str) -> AsyncIterator[dict[str, Any]]:
-    """An entry for the rogue in these modes, over this transport."""
-    told = {mode: argument for mode, _, argument in (word.partition("=") for word in modes)}
-    build = partial(build_sse, told) if wire == "sse" else partial(build_answering, lambda _: None, told)
-    server = HttpServer(build, "sse" if wire == "sse" else "http")
-    async with nullcontext() if wire == "stdio" else server:
-        yield rogue(*modes) if wire == "stdio" else {"url": server.url, "transport": wire}
 
 
 def survivors(pids: Path) -> list[str]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import OpenBridge, open_bridge
+from tests.fakes.http import serve_rogue
 from tests.fakes.items import Json
-from tests.fakes.servers import serve_rogue
 from tests.fakes.upstream import call
 
 pytestmark = pytest.mark.anyio

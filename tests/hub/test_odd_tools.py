@@ -7,8 +7,9 @@ import anyio
 import pytest
 
 from tests.fakes.bridges import open_bridge
+from tests.fakes.http import serve_rogue
 from tests.fakes.items import Json
-from tests.fakes.servers import rogue, serve_rogue
+from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
 
 pytestmark = pytest.mark.anyio

@@ -9,8 +9,9 @@ import pytest
 from bridge.hub.listing import PAGE_S
 from tests.fakes.bridges import OpenBridge, Outcome, open_bridge
 from tests.fakes.clock import VirtualClock, until
+from tests.fakes.http import serve_rogue
 from tests.fakes.items import Json
-from tests.fakes.servers import rogue, serve_rogue
+from tests.fakes.servers import rogue
 
 pytestmark = pytest.mark.anyio
 
