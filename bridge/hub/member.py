@@ -19,7 +19,8 @@ from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
-from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
+from bridge.hub.transports.replies import NOT_SENT
+from bridge.hub.transports.revisions import advise_setting, read_refusals, settle_revision
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -167,6 +168,7 @@ class Member:
                     self._build_client(target, choice) as client,
                     anyio.create_task_group() as inside,
                 ):
+                    self._choices.note_spoken(client.protocol_version)
                     await self.listing.read(client)
                     self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
                     opened.set()
@@ -205,6 +207,7 @@ class Member:
         )
 
     def _repair(self, result: dict[str, Json]) -> None:
+        settle_revision(result, self.server.protocol)
         self.listing.repair(result)
         mend_content(result)
 
@@ -242,7 +245,11 @@ class Member:
         """Move to the next transport or handshake that the server may understand; return False if it has failed."""
         causes = flatten(error)
         ended = self._process.explain_end() if self._process and self._process.has_ended else None
-        self._complaints.append(ended or "; ".join(dict.fromkeys(map(describe, causes))))
+        named = read_refusals(causes, ended or "")
+        if named is not None and self._choices.try_revision(named):
+            return True
+        said = ended or "; ".join(dict.fromkeys(map(describe, causes)))
+        self._complaints.append(said if named is None else advise_setting(named, said))
         if any(map(_has_answered, causes)) and self._choices.try_next():
             return True
         self._choices.start_over()
@@ -272,4 +279,4 @@ class Member:
 
 def _has_answered(error: BaseException) -> bool:
     """Tell whether a server answered with an error: it may understand another transport or handshake."""
-    return isinstance(error, MCPError) and error.code not in (UNREACHABLE, NOT_SENT)
+    return isinstance(error, MCPError) and error.code != NOT_SENT

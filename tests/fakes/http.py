@@ -158,3 +158,24 @@ def build_altered(method: str, alter: Callable[[Json, Json], None]) -> Starlette
         return Response(reply, media_type="application/json")
 
     return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+def build_judging(judge: Callable[[Request, Json], Response | None], *modes: str) -> Starlette:
+    """An obedient server in these modes; `judge` gets each message first, and may answer in its place."""
+    server = Rogue(dict.fromkeys(modes, ""))
+
+    async def answer(request: Request) -> Response:
+        message = await request.json()
+        if (judged := judge(request, message)) is not None:
+            return judged
+        if "id" not in message:
+            return Response(status_code=202)
+        return JSONResponse(answer_with(server, message))
+
+    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+def answer_with(server: Rogue, message: Json) -> Json:
+    """The reply of the server to a request."""
+    found = server.answer(message["method"], message.get("params") or {}, message)
+    return {"jsonrpc": "2.0", "id": message["id"], **(found or {})}

@@ -6,6 +6,7 @@ import httpx2
 from mcp_types import JSONRPCError, RequestId
 
 from bridge.hub.transports.bodies import read_body, write_error
+from bridge.jsonrpc.lines import Overlong
 from bridge.jsonrpc.messages import BadMessage, read_message
 from bridge.sse import Event
 
@@ -14,12 +15,14 @@ UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT = -32010, -32011, -32012, -32013
 server has forgotten the session; the reply was an HTTP error without a message; the request was never sent."""
 ERROR_BYTES = 65_536
 """How much is read of the body of an error."""
+QUOTED = 300
+"""How many characters of it are told."""
 
 
 async def explain_refusal(request: httpx2.Request, call: RequestId, response: httpx2.Response) -> httpx2.Response:
     """Turn an HTTP error into a JSON-RPC error for the call: the server's own, if the body holds one."""
     try:
-        body = await read_body(response, ERROR_BYTES) if read_media_type(response) == "application/json" else b""
+        body = await read_body(response, ERROR_BYTES)
     except (httpx2.TransportError, httpx2.DecodingError):
         body = b""
     finally:
@@ -32,7 +35,13 @@ async def explain_refusal(request: httpx2.Request, call: RequestId, response: ht
             return build_failure(
                 request, call, response.status_code, error.error.code, error.error.message, error.error.data
             )
-    return build_failure(request, call, response.status_code, REFUSED, describe_status(response))
+    return build_failure(request, call, response.status_code, REFUSED, describe_status(response) + _quote(body))
+
+
+def _quote(body: bytes | Overlong) -> str:
+    """Quote the words of an HTTP error, if they are words: no page, and not longer than people read."""
+    words = "" if isinstance(body, Overlong) else " ".join(body.decode("utf-8", "replace").split())
+    return f": {words[:QUOTED]}" if words and not words.startswith("<") else ""
 
 
 async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
