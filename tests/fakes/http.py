@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Self
 
@@ -160,13 +160,19 @@ def build_altered(method: str, alter: Callable[[Json, Json], None]) -> Starlette
     return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
 
 
-def build_judging(judge: Callable[[Request, Json], Response | None], *modes: str) -> Starlette:
+Judge = Callable[[Request, Json], "Response | Awaitable[Response | None] | None"]
+
+
+def build_judging(judge: Judge, *modes: str) -> Starlette:
     """An obedient server in these modes; `judge` gets each message first, and may answer in its place."""
     server = Rogue(dict.fromkeys(modes, ""))
 
     async def answer(request: Request) -> Response:
         message = await request.json()
-        if (judged := judge(request, message)) is not None:
+        judged = judge(request, message)
+        if isinstance(judged, Awaitable):
+            judged = await judged
+        if judged is not None:
             return judged
         if "id" not in message:
             return Response(status_code=202)

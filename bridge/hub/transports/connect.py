@@ -4,15 +4,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import anyio
 import httpx2
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
-from mcp.client.sse import sse_client
+from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import INVALID_REQUEST, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -20,8 +20,8 @@ from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
-from bridge.hub.transports.large_messages import LargeMessages
-from bridge.hub.transports.replies import SESSION_GONE
+from bridge.hub.transports.http_sse import names_endpoint, open_http_sse
+from bridge.hub.transports.replies import OLDER_TRANSPORT, SESSION_GONE
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
 from bridge.jsonrpc.pipes import Streams
@@ -30,6 +30,8 @@ from bridge.processes.children import Child
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
+SILENCE_S = 2.0
+"""How long a server of a guessed transport may be silent at first, until it is looked whether another was meant."""
 MAX_QUEUED = 1000
 
 
@@ -67,7 +69,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._repair = repair
         self._clock = clock
         self._transport = transport
-        self._large_messages = LargeMessages() if choice.transport == "sse" else None
+        self._has_heard = anyio.Event()
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -81,7 +83,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._repair, self._lost, self._large_messages)
+            watched = _Watched(incoming, self._repair, self._lost, self._has_heard)
             yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
@@ -97,13 +99,15 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_http(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        async with self._build_client(headers=dict(self._server.headers)) as client:
+        client = GuardedClient(limit=self._limit, clock=self._clock, on_end=self._lost.set, **self._client_options())
+        async with client:
             try:
                 async with (
                     streamable_http_client(
                         self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
                     ) as (incoming, outgoing),
                     _queue(outgoing) as to_queue,
+                    self._looking_for_sse(),
                 ):
                     yield incoming, to_queue  # type: ignore[misc]
             finally:
@@ -112,37 +116,47 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
         assert self._server.url
+        options = self._client_options() | {
+            "timeout": httpx2.Timeout(30, read=None)
+        }  # calls have timeouts of their own
         async with (
-            sse_client(
-                self._server.url,
-                headers=dict(self._server.headers),
-                sse_read_timeout=READ_TIMEOUT_S,
-                httpx_client_factory=self._build_client,
-            ) as (incoming, outgoing),
-            _queue(outgoing) as to_queue,
+            httpx2.AsyncClient(**options) as client,
+            open_http_sse(client, self._server.url, limit=self._limit, clock=self._clock) as streams,
         ):
-            yield incoming, to_queue  # type: ignore[misc]
+            yield streams
 
-    def _build_client(
-        self,
-        headers: dict[str, str] | None = None,
-        timeout: httpx2.Timeout | None = None,
-        auth: httpx2.Auth | None = None,
-    ) -> GuardedClient:
+    @asynccontextmanager
+    async def _looking_for_sse(self) -> AsyncIterator[None]:
+        """Look what GET brings, where a type is guessed and the server stays silent. Raises MCPError if it is another.
+
+        Some servers of the older transport never answer a POST; one that is only slow loses nothing by a GET.
+        """
+        if not self._choice.is_guess:
+            yield
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._look_for_sse)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _look_for_sse(self) -> None:
         assert self._server.url
-        return GuardedClient(
-            limit=self._limit,
-            clock=self._clock,
-            on_end=self._lost.set,
-            # The SDK's SSE transport sends nothing more after one POST that failed.
-            on_failure=self._lost.set if self._choice.transport == "sse" else lambda: None,
-            headers={"accept-encoding": "identity"} | (headers or {}),  # a small compressed body could fill the memory
-            timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
-            auth=auth,
-            large_messages=self._large_messages,
-            trust_env=not is_loopback(self._server.url),
-            transport=self._transport,
-        )
+        with self._clock.scope(self._clock.now() + SILENCE_S) as silence:
+            await self._has_heard.wait()
+        if silence.cancelled_caught:
+            async with httpx2.AsyncClient(**self._client_options()) as client:
+                if await names_endpoint(client, self._server.url) and not self._has_heard.is_set():
+                    raise MCPError(INVALID_REQUEST, OLDER_TRANSPORT)
+
+    def _client_options(self) -> dict[str, Any]:
+        assert self._server.url
+        return {
+            # a small compressed body could fill the memory
+            "headers": {"accept-encoding": "identity"} | dict(self._server.headers),
+            "timeout": httpx2.Timeout(30, read=READ_TIMEOUT_S),
+            "trust_env": not is_loopback(self._server.url),
+            "transport": self._transport,
+        }
 
 
 class _Sender(Protocol):
@@ -153,8 +167,8 @@ class _Sender(Protocol):
 async def _queue(outgoing: _Sender) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
     """Put a queue in front of `outgoing` that accepts messages at once.
 
-    The SDK's HTTP transports send notifications one after the other (the SSE transport: all messages), and a cancelled
-    call waits, shielded, until its notification is accepted.
+    The SDK's HTTP transport sends notifications one after the other, and a cancelled call waits, shielded, until its
+    notification is accepted.
     """
     to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_queue, queue:
@@ -181,10 +195,10 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         inner: ObjectReceiveStream[SessionMessage | Exception],
         repair: Callable[[dict[str, Json]], None],
         lost: anyio.Event,
-        large_messages: LargeMessages | None,
+        has_heard: anyio.Event,
     ) -> None:
         self._inner = inner
-        self._large_messages = large_messages
+        self._has_heard = has_heard
         self._repair = repair
         self._lost = lost
         self._is_over = False
@@ -198,8 +212,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._lost.set()
             raise anyio.EndOfStream from None
-        if self._large_messages and isinstance(message, SessionMessage):
-            message.message = self._large_messages.restore(message.message)
+        self._has_heard.set()
         reply = message.message if isinstance(message, SessionMessage) else None
         if isinstance(reply, JSONRPCResponse):
             self._repair(reply.result)

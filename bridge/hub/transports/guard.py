@@ -13,17 +13,17 @@ from mcp_types import PARSE_ERROR, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.hub.transports.bodies import mend_message, read_body
-from bridge.hub.transports.large_messages import LargeMessages
+from bridge.hub.transports.bodies import mend_messages, read_body
+from bridge.hub.transports.openings import Opening
 from bridge.hub.transports.replies import (
     NOT_SENT,
     UNREACHABLE,
     build_failure,
+    build_reply,
     describe_status,
     drop_body,
     end_stream,
     explain_refusal,
-    read_headers,
     read_media_type,
 )
 from bridge.hub.transports.streams import ServerStreams
@@ -54,8 +54,7 @@ class GuardedClient(httpx2.AsyncClient):
 
     The SDK's client ends its whole session over a connection error of a single POST (python-sdk#3560), never opens a
     new session when the server has forgotten the old one (python-sdk#1676), and does not report HTTP statuses.
-    `on_failure` is called for every POST that failed, `on_end` when the session no longer exists. `large_messages` is
-    given for the SSE transport, where results come on the stream that GET opened, not as the reply to their POST.
+    `on_end` is called when the session no longer exists.
     """
 
     def __init__(
@@ -63,25 +62,18 @@ class GuardedClient(httpx2.AsyncClient):
         *,
         limit: int,
         clock: Clock,
-        on_failure: Callable[[], None],
         on_end: Callable[[], None],
         headers: dict[str, str],
         timeout: httpx2.Timeout,
-        auth: httpx2.Auth | None,
-        large_messages: LargeMessages | None,
         trust_env: bool,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
-        super().__init__(
-            headers=headers, timeout=timeout, auth=auth, trust_env=trust_env, transport=transport, limits=limits
-        )
+        super().__init__(headers=headers, timeout=timeout, trust_env=trust_env, transport=transport, limits=limits)
         self._limit = limit
         self._clock = clock
-        self._large_messages = large_messages
-        self._on_failure = on_failure
         self._on_end = on_end
-        self._streams = ServerStreams(limit, clock, large_messages)
+        self._streams = ServerStreams(limit, clock)
         self._session: dict[str, str] = {}
 
     @override
@@ -120,26 +112,20 @@ class GuardedClient(httpx2.AsyncClient):
         call = cast("RequestId | None", message.get("id") if "method" in message else None)
         if call is None:
             return await self._notify(request, message, transmit)
-        if message["method"] == "tools/call" and not self._large_messages:
+        if message["method"] == "tools/call":
             _allow_silence(request)
         try:
             response = await transmit()
         except httpx2.TransportError as error:
-            self._on_failure()
             code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
             return build_failure(request, call, 503, code, f"the server cannot be reached: {explain_network(error)}")
         if response.next_request is not None:  # a redirect is the SDK's to judge
             return response
         if response.is_error:
-            self._on_failure()
             return await explain_refusal(request, call, response)
-        match read_media_type(response):
-            case "application/json":
-                return await self._read_reply(request, call, response)
-            case "text/event-stream":
-                return self._streams.follow(request, call, response)
-            case _:
-                return await drop_body(request, response)
+        if read_media_type(response) == "text/event-stream":
+            return self._streams.follow(request, call, response)
+        return await self._read_reply(request, call, response)
 
     async def _notify(self, request: httpx2.Request, message: JsonObject, transmit: Transmit) -> httpx2.Response:
         """Send a message that has no reply, and do not wait longer than NOTIFICATION_S."""
@@ -148,38 +134,42 @@ class GuardedClient(httpx2.AsyncClient):
             self._streams.abandon(cast("RequestId", params.get("requestId")))
         with self._clock.scope(self._clock.now() + NOTIFICATION_S):
             try:
-                response = await transmit()
-                if response.is_error:
-                    self._on_failure()
-                return await drop_body(request, response)
+                return await drop_body(request, await transmit())
             except httpx2.TransportError as error:
-                self._on_failure()
                 return build_failure(
                     request, None, 503, UNREACHABLE, f"the server cannot be reached: {explain_network(error)}"
                 )
         return httpx2.Response(202, request=request)
 
     async def _read_reply(self, request: httpx2.Request, call: RequestId, response: httpx2.Response) -> httpx2.Response:
+        """Read a reply by what it is, whatever its type: a message, several of them, or a stream."""
+        opening = Opening(response)
         try:
-            body = await read_body(response, self._limit)
+            await opening.begin()
+            if opening.is_stream:
+                return self._streams.follow(request, call, opening.as_response())
+            body = await read_body(opening, self._limit)
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             return build_failure(request, call, 200, UNREACHABLE, f"the reply was cut: {explain_network(error)}")
         finally:
-            await response.aclose()
+            if not opening.is_stream:
+                await response.aclose()
         if isinstance(body, Overlong):
             return build_failure(
                 request, call, 200, PARSE_ERROR, f"the reply is over the limit of {self._limit:,} bytes"
             )
-        data, is_reply = mend_message(body, call)
+        if fault := opening.explain(body):
+            return build_failure(request, call, 200, PARSE_ERROR, fault)
+        messages, is_reply = mend_messages(body, call)
         if not is_reply:
             return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")
-        return httpx2.Response(response.status_code, content=data, headers=read_headers(response), request=request)
+        return build_reply(request, response, messages)
 
     async def _get(self, request: httpx2.Request, transmit: Transmit) -> httpx2.Response:
         """Open a stream of server-initiated messages, or fetch the rest of the reply to a call."""
         call = self._streams.take_call(request)
         has_session = "mcp-session-id" in request.headers
-        if call is not None or self._large_messages:
+        if call is not None:
             _allow_silence(request)
         await self._streams.wait()
         try:
@@ -195,11 +185,9 @@ class GuardedClient(httpx2.AsyncClient):
         if response.is_error and call is not None:
             await response.aclose()
             return end_stream(request, call, describe_status(response))
-        return (
-            self._streams.follow(request, call, response)
-            if read_media_type(response) == "text/event-stream"
-            else response
-        )
+        if response.is_success and read_media_type(response) not in ("text/html", "application/json"):
+            return self._streams.follow(request, call, response)
+        return response
 
 
 def _allow_silence(request: httpx2.Request) -> None:
