@@ -98,7 +98,8 @@ def split_messages(data: bytes) -> list[bytes]:
     else:
         rest = list[bytes]()
     parts = [json.dumps(value).encode() for value in values] + rest
-    return parts if is_batch or len(parts) > 1 else []
+    has_message = any(isinstance(value, dict) for value in values)
+    return parts if has_message and (is_batch or len(parts) > 1) else []
 
 
 def _mark_mended(message: Json) -> None:
