@@ -47,6 +47,7 @@ NAMING: dict[str, Refusal] = {
     "data.supported and -32022": error("No", {"supported": ["SPOKEN"], "requested": "ASKED"}, -32022, 400),
     "data.supportedVersions": error("Unsupported version", {"supportedVersions": ["SPOKEN"]}, -32000),
     "data, nested": error("Bad version", {"error": {"supported_protocol_versions": ["SPOKEN"]}}),
+    "data by revision": error("Bad version", {"supported": [{"2024-11-05": True}, {"2025-03-26": True}]}),
     "data is the list": error(UNSUPPORTED, ["SPOKEN"]),
     "data is a text": error("Invalid params", "protocolVersion must be one of SPOKEN"),
     "data.expected, one": error("protocolVersion mismatch", {"expected": "2025-03-26", "received": "ASKED"}, -32600),
@@ -62,12 +63,15 @@ NAMING: dict[str, Refusal] = {
     "HTTP 400 with an error without id": lambda _, asked, spoken: error(SAID, status=400)(None, asked, spoken),
     "HTTP 422": plain('{"detail": "protocolVersion: expected SPOKEN"}', "application/problem+json", 422),
     # what is refused is told, and nothing else (cloudwego/eino-ext#622, hkr04/cpp-mcp#10)
+    "a result that says it": lambda id, *_: JSONResponse(
+        {"jsonrpc": "2.0", "id": id, "result": {"error": UNSUPPORTED}}
+    ),
     "no list": error('unsupported protocol version: "ASKED"'),
     "no list, and no words of a protocol": error("Unsupported version", code=-32000),
     "an answer of a revision that nobody knows": lambda id, *_: JSONResponse(initialized(id, "2099-01-01")),
     "an answer of no revision": lambda id, *_: JSONResponse(initialized(id, None)),
 }
-UNNAMED = [kind for kind in NAMING if kind.startswith(("no list", "an answer"))]
+UNNAMED = [kind for kind in NAMING if kind.startswith(("no list", "an answer", "a result"))]
 
 
 def initialized(id: object, revision: object) -> Json:

@@ -160,7 +160,7 @@ class GuardedClient(httpx2.AsyncClient):
             )
         if fault := opening.explain(body):
             return build_failure(request, call, 200, PARSE_ERROR, fault)
-        messages, is_reply = mend_messages(body, call)
+        messages, is_reply = mend_messages(opening.to_utf8(body), call)
         if not is_reply:
             return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")
         return build_reply(request, response, messages)
@@ -185,9 +185,12 @@ class GuardedClient(httpx2.AsyncClient):
         if response.is_error and call is not None:
             await response.aclose()
             return end_stream(request, call, describe_status(response))
-        if response.is_success and read_media_type(response) not in ("text/html", "application/json"):
+        if read_media_type(response) == "text/event-stream":
             return self._streams.follow(request, call, response)
-        return response
+        opening = Opening(response)
+        if response.is_success:
+            await opening.begin()
+        return self._streams.follow(request, call, opening.as_response()) if opening.is_stream else response
 
 
 def _allow_silence(request: httpx2.Request) -> None:

@@ -42,7 +42,7 @@ from bridge.jsonrpc.pipes import Streams
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
 
-ENDPOINT_S = 10.0
+ENDPOINT_S = 30.0
 """How long an open stream may take to name its endpoint, which should be the first that it brings."""
 NOTIFICATION_S = 5.0
 """How long a server may take to accept a notification: nothing is sent behind it meanwhile."""

@@ -1,6 +1,7 @@
 """What a reply is, by its first bytes: servers and proxies give it another type, or none."""
 
 import codecs
+import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
@@ -16,6 +17,8 @@ from bridge.sse import Event
 _FIELD = re.compile(rb":|(data|event|id|retry)(:|$)", re.M)
 _LONGEST_FIELD = 6
 _MESSAGE = re.compile(rb'\s*(\[\s*)?\{\s*"(jsonrpc|id|result|error|method|params)"')
+_MARKS = codecs.BOM_UTF16_LE + b"\0"
+"""Bytes before the first character of JSON that has several bytes a character."""
 MAX_TRIES = 8
 """How often a message without framing is tried that may be complete: each costs the whole of it."""
 
@@ -73,10 +76,23 @@ class Opening(httpx2.AsyncByteStream):
         """Explain what the whole `body` is in place of a message; None if it may be one."""
         if self.is_page:
             return describe_page(body)
-        if begins_as_json(self.head) or read_media_type(self._response) == "application/json":
+        if begins_as_json(self.head.lstrip(_MARKS)) or read_media_type(self._response) == "application/json":
             return None
         words = " ".join(body[:QUOTED].decode("utf-8", "replace").split())
         return f"the reply is no message, but text: {words}" if words else "the reply is empty"
+
+    def to_utf8(self, body: bytes) -> bytes:
+        """Return JSON of another encoding as UTF-8: of two or four bytes a character, or as its type says."""
+        encoding = json.detect_encoding(self.head) if b"\0" in self.head[:4] else self._response.charset_encoding
+        if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8", "us-ascii"):
+            return body
+        with suppress(UnicodeDecodeError):
+            if b"\0" not in self.head[:4]:
+                body.decode()  # many servers name an encoding that it is not
+                return body
+        with suppress(LookupError, ValueError):
+            return body.decode(encoding).encode()
+        return body
 
     def as_response(self) -> httpx2.Response:
         """Return the reply with all of its body still to be read."""

@@ -1,6 +1,5 @@
 """What a server says of protocol revisions when it refuses the one that it was asked for."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 
@@ -81,8 +80,12 @@ def _find_dates(data: object) -> Iterator[str]:
         case dict():
             for key, value in data.items():
                 if not _ASKED.search(str(key)):
+                    yield from _DATE.findall(str(key))
                     yield from _find_dates(value)
-        case list() | str():
-            yield from _DATE.findall(json.dumps(data))
+        case list():
+            for value in data:
+                yield from _find_dates(value)
+        case str():
+            yield from _DATE.findall(data)
         case _:
             pass

@@ -1,7 +1,7 @@
 """The older HTTP transport: found behind a URL without a type, and its messages go where they can be meant to go."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from bridge.hub.transports.connect import SILENCE_S
+from bridge.hub.transports.http_sse import ENDPOINT_S
 from tests.fakes.bridges import Outcome, open_bridge
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.http import HttpServer, answer_with, build_judging
@@ -31,6 +32,11 @@ async def use(older: Older, **entry: Any) -> Outcome:
             return await bridge.use(call("s__read"))
 
 
+async def cut() -> AsyncIterator[bytes]:
+    yield b'{"jsonrpc": '
+    raise OSError("the cable was pulled")
+
+
 POSTED: dict[str, Callable[[Older, Request], Response]] = {
     "405": lambda _, __: PlainTextResponse("Method Not Allowed", 405),
     "404": lambda _, __: PlainTextResponse("Not Found", 404),
@@ -45,6 +51,7 @@ POSTED: dict[str, Callable[[Older, Request], Response]] = {
     # microsoft/vscode#249914
     "a stream that names an endpoint": lambda older, request: older.stream(request),
     "a stream that ends": lambda _, __: Response(b": hello\n\n", media_type="text/event-stream"),
+    "a body that is cut": lambda _, __: StreamingResponse(cut(), media_type="application/json"),
     "a redirect to a page": lambda _, __: Response(status_code=302, headers={"location": "/"}),
 }
 
@@ -62,11 +69,16 @@ SILENT: dict[str, Callable[[Older, Request], Response]] = {
 }
 
 
+@pytest.mark.parametrize("protocol", ["auto", "legacy", "2026-07-28"])
 @pytest.mark.parametrize("posted", SILENT)
-async def test_one_that_stays_silent_is_looked_at_after_two_seconds(posted: str) -> None:
+async def test_one_that_stays_silent_is_looked_at_after_two_seconds(posted: str, protocol: str) -> None:
     """omnigent-ai/omnigent#1523, NousResearch/hermes-agent#21227."""
-    clock, older = VirtualClock(), Older(posted=SILENT[posted])
-    async with HttpServer(older.build, "sse") as served, open_bridge({"s": {"url": served.url}}, clock=clock) as bridge:
+    modes = ("legacy",) if protocol == "legacy" else ()
+    clock, older = VirtualClock(), Older(posted=SILENT[posted], modes=modes)
+    async with (
+        HttpServer(older.build, "sse") as served,
+        open_bridge({"s": {"url": served.url, "protocol": protocol}}, clock=clock) as bridge,
+    ):
         await until(lambda: clock.pending > 2)
         assert older.gets == 0
         await clock.advance(SILENCE_S)
@@ -199,6 +211,23 @@ async def test_a_refused_call_keeps_its_words_and_costs_no_other() -> None:
     assert older.gets == 1
 
 
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_refused_revision_is_asked_again_over_it_too(status: int) -> None:
+    asked: list[str] = []
+
+    def accept(_: Request, message: Json) -> Response | None:
+        if message["method"] != "initialize":
+            return None
+        asked.append(message["params"]["protocolVersion"])
+        words = "Unsupported protocol version (supported versions: 2024-11-05)"
+        refused = {"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32602, "message": words}}
+        refusal = JSONResponse(refused) if status == 200 else PlainTextResponse(words, status)
+        return None if asked[-1] == "2024-11-05" else refusal
+
+    assert (await use(Older(accept=accept))).outputs == FINE
+    assert asked == ["2025-11-25", "2024-11-05"]
+
+
 async def test_a_forgotten_session_is_opened_anew_and_its_call_sent_again() -> None:
     forgotten: list[str] = []
 
@@ -230,11 +259,11 @@ async def test_a_stream_without_an_endpoint_is_given_up_in_words(type: str | Non
         open_bridge({"s": {"url": served.url, **({"type": type} if type else {})}}, clock=clock) as bridge,
     ):
         await until(lambda: older.gets > 0)
-        await clock.advance(10)
+        await clock.advance(ENDPOINT_S)
         await bridge.reached("s", "failed")
         reason = bridge.member("s").reason
     assert reason is not None
-    assert reason.endswith('its event stream named no endpoint in 10 s; its type may be "http"')
+    assert reason.endswith('its event stream named no endpoint in 30 s; its type may be "http"')
 
 
 async def test_a_server_of_streamable_http_of_the_wrong_type_is_told() -> None:

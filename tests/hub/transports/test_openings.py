@@ -67,6 +67,10 @@ TYPES: dict[str, Framing] = {
     "the status 202": typed("application/json", written, 202),
     "white space and a byte order mark": typed("text/plain", lambda reply: b"\xef\xbb\xbf \r\n\t" + written(reply)),
     "indented": typed("text/plain", lambda reply: json.dumps(reply, indent=2).encode() + b"\n"),
+    "UTF-16": typed("application/json; charset=utf-16", lambda reply: json.dumps(reply).encode("utf-16")),
+    "UTF-16 without a type": typed(None, lambda reply: json.dumps(reply).encode("utf-16-be")),
+    "UTF-16 without a word of it": typed("application/json", lambda reply: json.dumps(reply).encode("utf-16-le")),
+    "a charset that nobody knows": typed("application/json; charset=klingon", written),
     # JSON that says to be a stream
     "JSON as text/event-stream": typed("text/event-stream", written),
     "JSON as text/event-stream, held open": held("text/event-stream", written),
@@ -165,6 +169,22 @@ async def test_a_compressed_body_without_a_type_is_read() -> None:
         return Response(gzip.compress(written(reply)), headers={"content-encoding": "gzip"})
 
     assert (await use(zipped)).outputs == FINE * 2
+
+
+@pytest.mark.parametrize(("charset", "encoding"), [("iso-8859-1", "latin-1"), ("iso-8859-1", "utf-8"), ("gbk", "gbk")])
+async def test_texts_are_read_in_the_encoding_that_they_have(charset: str, encoding: str) -> None:
+    """Many servers name ISO-8859-1, by default, for what is UTF-8."""
+    word = "读" if encoding == "gbk" else "café"
+
+    def judge(_: Request, message: Json) -> Response | None:
+        if message["method"] != "tools/call":
+            return None
+        result = {"content": [{"type": "text", "text": word}], "resultType": "complete"}
+        text = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}, ensure_ascii=False)
+        return Response(text.encode(encoding), headers={"content-type": f"application/json;charset={charset}"})
+
+    async with HttpServer(lambda: build_judging(judge)) as served, open_bridge({"s": {"url": served.url}}) as bridge:
+        assert (await bridge.use(call("s__read"))).outputs == [word]
 
 
 LINES: dict[str, str] = {
