@@ -6,10 +6,12 @@ its place, so that its call fails at once.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+import anyio
+import httpx2
 from mcp_types import (
     PARSE_ERROR,
     ErrorData,
@@ -20,10 +22,17 @@ from mcp_types import (
     jsonrpc_message_adapter,
 )
 
+from bridge.hub.transports.words import find_words, shorten
 from bridge.jsonrpc.lines import Overlong
 from bridge.jsonrpc.messages import BadMessage, read_message, split_messages, write_message
 
 logger = logging.getLogger(__name__)
+
+ERROR_BYTES = 65_536
+"""How much is read of the body of an error."""
+
+Revise: TypeAlias = Callable[[JSONRPCError], JSONRPCError]
+"""Returns an error, or another in its place."""
 
 
 class Body(Protocol):
@@ -44,30 +53,52 @@ async def read_body(response: Body, limit: int) -> bytes | Overlong:
     return b"".join(parts)
 
 
-def mend_messages(data: bytes | Overlong, request: RequestId | None) -> tuple[list[bytes], bool]:
+async def read_start(response: httpx2.Response, limit: int, scope: anyio.CancelScope) -> bytes:
+    """Read the decoded body, up to `limit` bytes, until it is cut, or until `scope` is over."""
+    body = bytearray()
+    with scope, suppress(httpx2.TransportError, httpx2.DecodingError):
+        async with aclosing(response.aiter_bytes()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) >= limit:
+                    break
+    return bytes(body[:limit])
+
+
+def mend_messages(
+    data: bytes | Overlong, request: RequestId | None, revise: Revise | None = None
+) -> tuple[list[bytes], bool]:
     """Return `data` as messages that the SDK can read, and whether one is a reply: the last. `request`: the call it
     belongs to.
 
     A message is unchanged if possible; else scrubbed, given the id of its call, or replaced by an error. None is left
-    if `data` is not a message and no call can be told so; a batch is several.
+    if `data` is not a message and no call can be told so; a batch is several. `revise` may replace an error.
     """
     try:
         message, is_plain = _read(data)
     except BadMessage as bad:
         if isinstance(data, bytes) and (parts := split_messages(data)):
-            return _mend_batch(parts, request)
+            return _mend_batch(parts, request, revise)
         logger.warning("a reply is not a message: %s", bad)
         bad.id, bad.code = bad.id if request is None else request, PARSE_ERROR
-        return ([write_message(bad.to_error()).rstrip()], True) if bad.id is not None else ([], False)
+        if bad.id is None:
+            return [], False
+        message, is_plain = _add_words(bad.to_error(), data), False
+    revised = _revise(message, revise)
+    message, is_plain = revised, is_plain and revised is message
     is_reply = isinstance(message, JSONRPCResponse | JSONRPCError)
     if is_reply and request is not None and message.id != request:
         message, is_plain = message.model_copy(update={"id": request}), False
     return [data if is_plain and isinstance(data, bytes) else write_message(message).rstrip()], is_reply
 
 
-def _mend_batch(parts: list[bytes], request: RequestId | None) -> tuple[list[bytes], bool]:
+def _revise(message: JSONRPCMessage, revise: Revise | None) -> JSONRPCMessage:
+    return revise(message) if revise and isinstance(message, JSONRPCError) else message
+
+
+def _mend_batch(parts: list[bytes], request: RequestId | None, revise: Revise | None) -> tuple[list[bytes], bool]:
     """Mend the messages of a batch. Of several replies, the one to `request` is kept, or else the only one."""
-    messages = [message for part in parts for message in _read_or_explain(part)]
+    messages = [_revise(message, revise) for part in parts for message in _read_or_explain(part)]
     replies = [message for message in messages if isinstance(message, JSONRPCResponse | JSONRPCError)]
     if request is not None:
         messages = [message for message in messages if not isinstance(message, JSONRPCResponse | JSONRPCError)]
@@ -105,6 +136,13 @@ def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
         assert isinstance(data, bytes)
         raise BadMessage("nested too deeply", data) from None
     return message, False
+
+
+def _add_words(error: JSONRPCError, data: bytes | Overlong) -> JSONRPCError:
+    """Add what a body says that has an `error`, but is no message."""
+    if isinstance(data, bytes) and len(data) < ERROR_BYTES and b'"error"' in data and b'"result"' not in data:
+        error.error.message += f": {shorten(find_words(data, 'application/json'))}"
+    return error
 
 
 def build_error(request: RequestId | None, code: int, message: str, data: object = None) -> JSONRPCError:

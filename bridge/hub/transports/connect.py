@@ -12,7 +12,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import INVALID_REQUEST, JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -21,11 +21,13 @@ from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.http_sse import names_endpoint, open_http_sse
-from bridge.hub.transports.replies import OLDER_TRANSPORT, SESSION_GONE
+from bridge.hub.transports.replies import OLDER_TRANSPORT, SAID_CLOSED, SESSION_GONE
+from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
 from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
+from bridge.telemetry import Redactor
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
@@ -33,6 +35,8 @@ READ_TIMEOUT_S = 300.0
 SILENCE_S = 2.0
 """How long a server of a guessed transport may be silent at first, until it is looked whether another was meant."""
 MAX_QUEUED = 1000
+SDKS_OWN = "SSE stream "
+"""How the SDK begins its words for an error -32000 that it puts into the stream itself."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         lost: anyio.Event,
         repair: Callable[[dict[str, Json]], None],
         clock: Clock,
+        renewals: Renewals,
+        redact: Redactor,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
         self._server = server
@@ -68,6 +74,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._lost = lost
         self._repair = repair
         self._clock = clock
+        self._renewals = renewals
+        self._redact = redact
         self._transport = transport
         self._has_heard = anyio.Event()
 
@@ -99,7 +107,13 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_http(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        client = GuardedClient(limit=self._limit, clock=self._clock, on_end=self._lost.set, **self._client_options())
+        client = GuardedClient(
+            limit=self._limit,
+            clock=self._clock,
+            session=self._open_session(is_stream=False),
+            on_end=self._lost.set,
+            **self._client_options(),
+        )
         async with client:
             try:
                 async with (
@@ -121,7 +135,14 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         }  # calls have timeouts of their own
         async with (
             httpx2.AsyncClient(**options) as client,
-            open_http_sse(client, self._server.url, limit=self._limit, clock=self._clock) as streams,
+            open_http_sse(
+                client,
+                self._server.url,
+                limit=self._limit,
+                clock=self._clock,
+                session=self._open_session(is_stream=True),
+                redact=self._redact,
+            ) as streams,
         ):
             yield streams
 
@@ -147,6 +168,9 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             async with httpx2.AsyncClient(**self._client_options()) as client:
                 if await names_endpoint(client, self._server.url) and not self._has_heard.is_set():
                     raise MCPError(INVALID_REQUEST, OLDER_TRANSPORT)
+
+    def _open_session(self, *, is_stream: bool) -> Session:
+        return Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set)
 
     def _client_options(self) -> dict[str, Any]:
         assert self._server.url
@@ -188,7 +212,7 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each result after `repair`, and tells when the stream has ended or the session is gone."""
 
     def __init__(
         self,
@@ -201,12 +225,9 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         self._has_heard = has_heard
         self._repair = repair
         self._lost = lost
-        self._is_over = False
 
     @override
     async def receive(self) -> SessionMessage | Exception:
-        if self._is_over:
-            raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -216,10 +237,15 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         reply = message.message if isinstance(message, SessionMessage) else None
         if isinstance(reply, JSONRPCResponse):
             self._repair(reply.result)
-        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-            self._is_over = True
-            self._lost.set()
+        elif isinstance(reply, JSONRPCError):
+            self._note(reply.error)
         return message
+
+    def _note(self, error: ErrorData) -> None:
+        if error.code == SESSION_GONE:
+            self._lost.set()
+        elif error.code == CONNECTION_CLOSED and not error.message.startswith(SDKS_OWN):
+            error.code = SAID_CLOSED
 
     @override
     async def aclose(self) -> None:

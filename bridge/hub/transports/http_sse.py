@@ -4,14 +4,16 @@ Not the SDK's (mcp 2.3): there an event over 1 MiB ends the stream, a POST that 
 on another origin leaves the start waiting for ever. Here each costs its call at most, and is told.
 """
 
+import json
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
+from functools import partial
+from typing import cast
 
 import anyio
 import httpx2
 from anyio.abc import ObjectSendStream, TaskGroup
 from mcp import MCPError
-from mcp.shared._httpx_utils import stream_within_origin
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     INVALID_REQUEST,
@@ -24,23 +26,25 @@ from mcp_types import (
 )
 
 from bridge.clock import Clock
-from bridge.hub.transports.bodies import build_error, read_body, read_messages
+from bridge.hub.transports.bodies import ERROR_BYTES, build_error, read_body, read_messages
 from bridge.hub.transports.endpoints import ForeignEndpoint, looks_like_endpoint, read_endpoint
+from bridge.hub.transports.redirects import Elsewhere, Redirects
+from bridge.hub.transports.refusals import read_refusal
 from bridge.hub.transports.replies import (
-    ERROR_BYTES,
     NOT_SENT,
     REFUSED,
-    SESSION_GONE,
     UNREACHABLE,
     describe_page,
-    describe_refusal,
     read_media_type,
 )
+from bridge.hub.transports.sessions import Session
+from bridge.json_text import JsonObject
 from bridge.jsonrpc.lines import Overlong
-from bridge.jsonrpc.messages import write_message
+from bridge.jsonrpc.messages import read_message, write_message
 from bridge.jsonrpc.pipes import Streams
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
+from bridge.telemetry import Redactor
 
 ENDPOINT_S = 30.0
 """How long an open stream may take to name its endpoint, which should be the first that it brings."""
@@ -53,16 +57,19 @@ _POST = {"content-type": "application/json", "accept": "application/json, text/e
 
 
 @asynccontextmanager
-async def open_http_sse(client: httpx2.AsyncClient, url: str, *, limit: int, clock: Clock) -> AsyncIterator[Streams]:
+async def open_http_sse(
+    client: httpx2.AsyncClient, url: str, *, limit: int, clock: Clock, session: Session, redact: Redactor
+) -> AsyncIterator[Streams]:
     """Open the stream pair over the event stream at `url`. Raises MCPError where that is none, or names no endpoint."""
     to_session, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](MAX_QUEUED)
     outgoing, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_session, incoming, outgoing, queue:
-        async with _open_stream(client, url) as response, anyio.create_task_group() as tasks:
+        async with _open_stream(client, url, clock, redact) as response, anyio.create_task_group() as tasks:
             stream = _Stream(response, limit, to_session)
             tasks.start_soon(stream.read)
             places = await stream.find_places(clock)
-            tasks.start_soon(_Sender(client, places, stream, limit, clock).send_all, queue, tasks)
+            sender = _Sender(client, places, stream, session, limit=limit, clock=clock)
+            tasks.start_soon(sender.send_all, queue, tasks)
             try:
                 yield incoming, outgoing
             finally:
@@ -71,8 +78,8 @@ async def open_http_sse(client: httpx2.AsyncClient, url: str, *, limit: int, clo
 
 async def names_endpoint(client: httpx2.AsyncClient, url: str) -> bool:
     """Tell whether `url` answers GET with a stream that names an endpoint, as only the older transport has it."""
-    with suppress(httpx2.TransportError, httpx2.DecodingError):
-        async with stream_within_origin(client, "GET", url, headers=_STREAM) as response:
+    with suppress(httpx2.TransportError, httpx2.DecodingError, Elsewhere):
+        async with _send(client, Redirects(), client.build_request("GET", url, headers=_STREAM)) as response:
             events = EventReader(ERROR_BYTES)
             async for chunk in response.aiter_bytes():
                 if response.is_success and any(map(_is_endpoint, events.feed(chunk))):
@@ -81,13 +88,27 @@ async def names_endpoint(client: httpx2.AsyncClient, url: str) -> bool:
 
 
 @asynccontextmanager
-async def _open_stream(client: httpx2.AsyncClient, url: str) -> AsyncIterator[httpx2.Response]:
-    async with stream_within_origin(client, "GET", url, headers=_STREAM) as response:
-        if not response.is_success:
-            raise MCPError(REFUSED, await describe_refusal(response))
-        if read_media_type(response) == "text/html":
-            raise MCPError(INVALID_REQUEST, describe_page(b""))
+async def _send(
+    client: httpx2.AsyncClient, redirects: Redirects, request: httpx2.Request
+) -> AsyncIterator[httpx2.Response]:
+    """Send a request, and close its reply at the end. Raises Elsewhere, as `Redirects`."""
+    async with aclosing(await redirects.follow(request, partial(client.send, stream=True))) as response:
         yield response
+
+
+@asynccontextmanager
+async def _open_stream(
+    client: httpx2.AsyncClient, url: str, clock: Clock, redact: Redactor
+) -> AsyncIterator[httpx2.Response]:
+    try:
+        async with _send(client, Redirects(), client.build_request("GET", url, headers=_STREAM)) as response:
+            if not response.is_success:
+                raise MCPError(REFUSED, (await read_refusal(response, clock, redact)).text)
+            if read_media_type(response) == "text/html":
+                raise MCPError(INVALID_REQUEST, describe_page(b""))
+            yield response
+    except Elsewhere as error:
+        raise MCPError(REFUSED, f"the server {error}") from None
 
 
 def _is_endpoint(event: Event) -> bool:
@@ -158,14 +179,22 @@ class _Sender:
     """What the session sends. `places` is where to; the first that accepts a message is the right one."""
 
     def __init__(
-        self, client: httpx2.AsyncClient, places: list[str], stream: _Stream, limit: int, clock: Clock
+        self,
+        client: httpx2.AsyncClient,
+        places: list[str],
+        stream: _Stream,
+        session: Session,
+        *,
+        limit: int,
+        clock: Clock,
     ) -> None:
         self._client = client
         self._places = places
         self._stream = stream
+        self._session = session
         self._limit = limit
         self._clock = clock
-        self._has_accepted = False
+        self._redirects = Redirects()
         self._open: dict[object, anyio.CancelScope] = {}
 
     async def send_all(self, queue: AsyncIterable[SessionMessage], tasks: TaskGroup) -> None:
@@ -190,22 +219,27 @@ class _Sender:
 
     async def _send(self, message: JSONRPCMessage, call: RequestId | None) -> JSONRPCMessage | None:
         """Send a message; return the reply to it if it failed, or stands in the reply to the POST."""
-        refusals: list[JSONRPCMessage | None] = []
-        for place in [*self._places]:
-            try:
-                async with self._post(place, message) as response:
+        try:
+            async with AsyncExitStack() as replies:
+                first: httpx2.Response | None = None
+                for place in [*self._places]:
+                    response = await replies.enter_async_context(self._post(place, message))
                     if _is_accepted(response):
-                        self._places[:], self._has_accepted = [place], True
+                        self._places[:] = [place]
                         return await self._read_reply(response, call)
-                    refusals.append(await self._explain(response, call))
-            except httpx2.TransportError as error:
-                code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
-                return build_error(call, code, f"the server cannot be reached: {explain_network(error)}")
-        return refusals[0]
+                    first = first or response
+                return await self._explain(call, first) if first and call is not None else None
+        except Elsewhere as error:
+            return build_error(call, REFUSED, f"the server {error}")
+        except httpx2.TransportError as error:
+            code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
+            return build_error(call, code, f"the server cannot be reached: {explain_network(error)}")
 
     def _post(self, place: str, message: JSONRPCMessage) -> AbstractAsyncContextManager[httpx2.Response]:
         content = write_message(message).rstrip()
-        return stream_within_origin(self._client, "POST", place, content=content, headers=_POST)
+        return _send(
+            self._client, self._redirects, self._client.build_request("POST", place, content=content, headers=_POST)
+        )
 
     async def _read_reply(self, response: httpx2.Response, call: RequestId | None) -> JSONRPCMessage | None:
         """Return a reply that was put there and not on the stream; an empty one only accepts the message."""
@@ -216,10 +250,11 @@ class _Sender:
                 return message.model_copy(update={"id": call}) if message.id in (call, None) else None
         return None
 
-    async def _explain(self, response: httpx2.Response, call: RequestId | None) -> JSONRPCMessage | None:
-        if response.status_code == 404 and self._has_accepted:
-            return build_error(call, SESSION_GONE, "the server has forgotten the session")
-        return build_error(call, REFUSED, await describe_refusal(response))
+    async def _explain(self, call: RequestId, response: httpx2.Response) -> JSONRPCMessage:
+        if response.is_success:
+            return build_error(call, REFUSED, describe_page(b""))
+        message = cast("JsonObject", json.loads(response.request.content))
+        return read_message((await self._session.explain(response.request, message, response)).content)
 
 
 def _is_accepted(response: httpx2.Response) -> bool:

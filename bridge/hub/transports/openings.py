@@ -10,7 +10,9 @@ import httpx2
 from pydantic_core import from_json
 from typing_extensions import override
 
-from bridge.hub.transports.replies import QUOTED, describe_page, read_headers, read_media_type
+from bridge.hub.transports.bodies import ERROR_BYTES
+from bridge.hub.transports.replies import describe_page, read_headers, read_media_type
+from bridge.hub.transports.words import find_words, shorten
 from bridge.jsonrpc.lines import KEPT_BYTES, Overlong
 from bridge.sse import Event
 
@@ -78,7 +80,7 @@ class Opening(httpx2.AsyncByteStream):
             return describe_page(body)
         if begins_as_json(self.head.lstrip(_MARKS)) or read_media_type(self._response) == "application/json":
             return None
-        words = " ".join(body[:QUOTED].decode("utf-8", "replace").split())
+        words = shorten(find_words(body[:ERROR_BYTES], read_media_type(self._response)))
         return f"the reply is no message, but text: {words}" if words else "the reply is empty"
 
     def to_utf8(self, body: bytes) -> bytes:

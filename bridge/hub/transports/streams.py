@@ -15,7 +15,7 @@ from mcp_types import INVALID_REQUEST, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.hub.transports.bodies import mend_messages, write_error
+from bridge.hub.transports.bodies import Revise, mend_messages, write_error
 from bridge.hub.transports.openings import BareReader, begins_as_json, is_json, looks_like_message
 from bridge.hub.transports.replies import OLDER_TRANSPORT, UNREACHABLE, read_headers
 from bridge.network import explain_network
@@ -38,8 +38,17 @@ class ServerStreams:
         self._replies: dict[RequestId, EventBody] = {}
         self._rests: dict[str, RequestId] = {}
 
-    def follow(self, request: httpx2.Request, call: RequestId | None, response: httpx2.Response) -> httpx2.Response:
-        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it answers, if any."""
+    def follow(
+        self,
+        request: httpx2.Request,
+        call: RequestId | None,
+        response: httpx2.Response,
+        revise: Revise | None = None,
+    ) -> httpx2.Response:
+        """Rewrite a reply that is a stream so that the SDK can read it. `call`: the call that it answers, if any.
+
+        `revise` may replace an error that answers it.
+        """
 
         def note_rest(last_event: bytes) -> None:
             if call is not None:
@@ -56,6 +65,7 @@ class ServerStreams:
             on_rest=note_rest,
             on_message=self._backoff.reset,
             on_close=forget,
+            revise=revise,
         )
         if call is not None:
             self._replies[call] = body
@@ -92,6 +102,7 @@ class EventBody(httpx2.AsyncByteStream):
         on_rest: Callable[[bytes], None] = lambda _: None,
         on_message: Callable[[], None] = lambda: None,
         on_close: Callable[[], None] = lambda: None,
+        revise: Revise | None = None,
     ) -> None:
         self._response = response
         self._limit = limit
@@ -101,6 +112,7 @@ class EventBody(httpx2.AsyncByteStream):
         self._on_rest = on_rest
         self._on_message = on_message
         self._on_close = on_close
+        self._revise = revise
         self._reading = anyio.CancelScope()
         self._is_abandoned = False
         self._is_answered = False
@@ -166,7 +178,7 @@ class EventBody(httpx2.AsyncByteStream):
         messages = list[bytes]()
         if looks_like_message(event.data):
             self._on_message()
-            messages, is_reply = mend_messages(event.data, self._request)
+            messages, is_reply = mend_messages(event.data, self._request, self._revise)
             self._is_answered |= is_reply
         elif event.data:
             logger.debug("an event is no message: %s", event.name)
