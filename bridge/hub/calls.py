@@ -11,12 +11,15 @@ from pydantic import TypeAdapter
 from bridge.call_options import CallOptions, OnProgress
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
-from bridge.hub.failures import CallFailed, advise_repeat, explain_call
+from bridge.hub.failures import CallFailed, advise_repeat, explain_call, is_harmless
 
 MAX_WAITING = 1000
 """How many calls may wait for a slot; one more fails as `busy`."""
 SECOND_TRY_S = 0.25
 """How long to wait, after a failed call, for the connection to be found lost; then the same one is tried again."""
+
+LONGEST_PAUSE_S, MAX_PAUSES = 30.0, 3
+"""How long a server may ask to wait, and how often, for a call to be repeated that it refused."""
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
 _RESULT = TypeAdapter[Result](Result)
@@ -31,22 +34,41 @@ class DirectServer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Link:
-    """An open connection to a server. `lost` is set by whoever sees that it has ended, `over` once it is closed."""
+    """An open connection to a server. `lost` is set by whoever sees that it has ended, `over` once no call may use it.
+
+    Calls that were sent on it before keep it open until they end.
+    """
 
     client: Client
     lost: anyio.Event
     direct: DirectServer | None = None
     """The server itself, if calls can bypass `client`."""
     over: anyio.Event = field(default_factory=anyio.Event)
+    running: int = 0
+    """How many calls are in flight."""
+    _idle: anyio.Event | None = None
+
+    def leave(self) -> None:
+        """Note that a call has ended."""
+        self.running -= 1
+        if self._idle and not self.running:
+            self._idle.set()
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no call is in flight any more."""
+        if self.running:
+            self._idle = anyio.Event()
+            await self._idle.wait()
 
 
 class CallSender:
     """Sends calls to one server, from any task.
 
     `find_link` returns the open connection, waits while one may still come up, or raises CallFailed. A call is sent
-    once. It is sent a second time only if the first was never written, or the tool declares that this does no harm.
+    once. It is sent a second time only if the first was never written or certainly not executed, or the tool declares
+    that this does no harm.
     """
 
     def __init__(
@@ -72,20 +94,40 @@ class CallSender:
         The wait for a slot counts towards the deadline only, not towards the timeout of the call.
         """
         await self._wait_for_slot(options.deadline)
-        advice = "it was not sent"
+        fate = _Fate()
+        end = min(options.deadline, self._clock.now() + self._timeout_s)
         try:
-            with self._clock.scope(min(options.deadline, self._clock.now() + self._timeout_s)):
-                link = await self._find_link()
-                advice = advise_repeat(tool)
-                try:
-                    return await self._send(link, tool, params, options)
-                except CallFailed as failure:
-                    if not failure.may_repeat:
-                        raise
-                return await self._send_again(link, tool, params, options)
+            with self._clock.scope(end):
+                return await self._send_as_often_as_helps(tool, params, options, end, fate)
         finally:
             self._slots.release()
-        raise CallFailed("timeout", f"no result in time; {advice}")
+        raise CallFailed("timeout", f"no result in time; {fate.words}")
+
+    async def _send_as_often_as_helps(
+        self, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions, end: float, fate: "_Fate"
+    ) -> Result:
+        """Send a call; once more on a new connection, and again after each pause that the server asks for."""
+        is_second, pauses = False, MAX_PAUSES
+        link = await self._find_link()
+        while True:
+            fate.words = advise_repeat(tool)
+            try:
+                return await self._send(link, tool, params, options)
+            except CallFailed as failure:
+                if not failure.may_repeat:
+                    raise
+                fate.note_refusal(tool)
+                if failure.pause_s is not None:
+                    if not pauses or failure.pause_s > min(LONGEST_PAUSE_S, end - self._clock.now()):
+                        raise
+                    pauses -= 1
+                    await self._clock.sleep(failure.pause_s)
+                    link = await self._find_link()
+                    continue
+                if is_second:
+                    link.lost.set()
+                    raise
+            is_second, link = True, await self._replace(link)
 
     async def _wait_for_slot(self, deadline: float) -> None:
         if self._slots.value:
@@ -98,19 +140,11 @@ class CallSender:
             return
         raise CallFailed("timeout", "no result in time; it was not sent")
 
-    async def _send_again(
-        self, failed: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
-    ) -> Result:
-        """Repeat a call on a new connection, or on the same one if it is not lost; a second failure makes it lost."""
+    async def _replace(self, failed: Link) -> Link:
+        """Return a new connection, or the same one if it is not lost."""
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await failed.over.wait()
-        link = await self._find_link()
-        try:
-            return await self._send(link, tool, params, options)
-        except CallFailed as failure:
-            if failure.may_repeat:
-                link.lost.set()
-            raise
+        return await self._find_link()
 
     async def _send(
         self, link: Link, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions
@@ -136,6 +170,7 @@ class CallSender:
     ) -> Result:
         if options.on_send:
             await options.on_send()
+        link.running += 1
         try:
             if link.direct:
                 result = await link.direct.answer(params)
@@ -145,8 +180,22 @@ class CallSender:
                 result = await link.client.session.send_request(request, _RESULT, progress_callback=options.on_progress)
         except Exception as error:  # boundary: whatever a call raises, the model is told
             raise explain_call(self._key, tool, error) from error
+        finally:
+            link.leave()
         self._on_answer()
         return result
+
+
+@dataclass
+class _Fate:
+    """What is known of a call that has no result yet."""
+
+    words: str = "it was not sent"
+
+    def note_refusal(self, tool: types.Tool) -> None:
+        """Note that it can be repeated: because that does no harm, or else because it was not executed."""
+        if not is_harmless(tool):
+            self.words = "it was not executed"
 
 
 class _Silence:

@@ -1,49 +1,73 @@
 """Failures of connected servers, explained: to the model that made the call, and to the people who run the bridge."""
 
 import httpx2
+import mcp_types
 from mcp import MCPError, types
-from mcp_types import CONNECTION_CLOSED, PARSE_ERROR
 from pydantic import ValidationError
 
-from bridge.hub.transports.replies import NOT_SENT, REFUSED, SESSION_GONE, UNREACHABLE
+from bridge.hub.transports import replies
 from bridge.network import explain_network
 
 
 class CallFailed(Exception):
-    """A call without a result; the text is for the model. `may_repeat`: a second try could help and does no harm."""
+    """A call without a result; the text is for the model.
 
-    def __init__(self, code: str, message: str, *, may_repeat: bool = False) -> None:
+    `may_repeat`: a second try could help and does no harm; `pause_s`: but only after so long.
+    """
+
+    def __init__(self, code: str, message: str, *, may_repeat: bool = False, pause_s: float | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.may_repeat = may_repeat
+        self.pause_s = pause_s
 
 
 def explain_call(key: str, tool: types.Tool, error: Exception) -> CallFailed:
     """Explain `error`, raised by a call of `tool` on the server `key`, as a CallFailed for the model."""
     match error:
-        case MCPError(code=code, message=message) if code == SESSION_GONE:
-            words = f"{key}: {message}; it was not executed and can be repeated"
-            return CallFailed("connection_lost", words, may_repeat=True)
-        case MCPError(code=code, message=message) if code == NOT_SENT:
-            return CallFailed("connection_lost", f"{key}: {message}; it was not sent", may_repeat=True)
-        case MCPError(code=code) if code == CONNECTION_CLOSED:
-            words = f"{key} went away during the call; {advise_repeat(tool)}"
-            return CallFailed("connection_lost", words, may_repeat=is_harmless(tool))
-        case MCPError(code=code, message=message) if code == UNREACHABLE:
-            words = f"{key}: {message}; {advise_repeat(tool)}"
-            return CallFailed("connection_lost", words, may_repeat=is_harmless(tool))
-        case MCPError(code=code, message=message) if code == REFUSED:
-            return CallFailed("connection_lost", f"{key}: {message}; {advise_repeat(tool)}")
-        case MCPError(code=code) if code == PARSE_ERROR:
-            words = f"{key} sent a result that cannot be read: {describe(error)}; {advise_repeat(tool)}"
-            return CallFailed("unreadable_result", words)
-        case MCPError(code=code, message=message):
-            return CallFailed("protocol_error", f"{key} answered with error {code}: {message}")
+        case MCPError():
+            return _explain_answer(key, tool, error)
         case ValidationError():
-            words = f"{key} sent a result that cannot be read: {describe(error)}; {advise_repeat(tool)}"
-            return CallFailed("unreadable_result", words)
+            return _explain_unreadable(key, tool, error)
         case _:
             return CallFailed("connection_lost", f"the call to {key} failed: {describe(error)}; {advise_repeat(tool)}")
+
+
+def _explain_answer(key: str, tool: types.Tool, error: MCPError) -> CallFailed:
+    """Explain an error that came in place of a result: the server's own, or one of ours."""
+    said, advice = f"{key}: {error.message}", advise_repeat(tool)
+    match error.code:
+        case replies.SESSION_GONE:
+            words = f"{said}; it was not executed and can be repeated"
+            return CallFailed("connection_lost", words, may_repeat=True)
+        case replies.NOT_SENT:
+            return CallFailed("connection_lost", f"{said}; it was not sent", may_repeat=True)
+        case replies.NOT_EXECUTED:
+            return _ask_again(error, f"{said}; it was not executed", may_repeat=True)
+        case replies.REFUSED:
+            return _ask_again(error, f"{said}; {advice}", may_repeat=is_harmless(tool))
+        case mcp_types.CONNECTION_CLOSED:
+            words = f"{key} went away during the call; {advice}"
+            return CallFailed("connection_lost", words, may_repeat=is_harmless(tool))
+        case replies.UNREACHABLE:
+            return CallFailed("connection_lost", f"{said}; {advice}", may_repeat=is_harmless(tool))
+        case mcp_types.PARSE_ERROR:
+            return _explain_unreadable(key, tool, error)
+        case code:
+            number = mcp_types.CONNECTION_CLOSED if code == replies.SAID_CLOSED else code
+            return CallFailed("protocol_error", f"{key} answered with error {number}: {error.message}")
+
+
+def _explain_unreadable(key: str, tool: types.Tool, error: Exception) -> CallFailed:
+    words = f"{key} sent a result that cannot be read: {describe(error)}; {advise_repeat(tool)}"
+    return CallFailed("unreadable_result", words)
+
+
+def _ask_again(error: MCPError, words: str, *, may_repeat: bool) -> CallFailed:
+    """Build the failure of a call that may be repeated only if the server says when."""
+    told = error.data.get(replies.PAUSE) if isinstance(error.data, dict) else None
+    pause_s = told if isinstance(told, float) else None
+    return CallFailed("connection_lost", words, may_repeat=may_repeat and pause_s is not None, pause_s=pause_s)
 
 
 def is_harmless(tool: types.Tool) -> bool:

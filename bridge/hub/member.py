@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp import Client, MCPError, types
 
 from bridge.call_options import CallOptions
@@ -20,7 +21,9 @@ from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
-from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
+from bridge.hub.transports.replies import NOT_SENT
+from bridge.hub.transports.revisions import read_refusals, settle_revision
+from bridge.hub.transports.sessions import Renewals
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -35,8 +38,8 @@ START_PATIENCE_S = 120.0
 class Member:
     """A connected server.
 
-    Only the task in `run` opens and closes the client, because a cancel scope must be left by the task that entered
-    it; calls come from any task. Nothing that happens here affects another member.
+    Each connection is opened and closed by one task, because a cancel scope must be left by the task that entered it;
+    calls come from any task. Nothing that happens here affects another member.
     """
 
     def __init__(
@@ -76,14 +79,14 @@ class Member:
         self._was_lost = False
         self._choices = Choices(server)
         self._complaints = Complaints(server, redact)
-        self._target: WatchedTransport | InProcess | None = None
         self._requests = ServerRequests(self.key, clock, redact)
+        self._renewals = Renewals(clock)
         self._calls = CallSender(
             server,
             clock=clock,
             timeout_s=server.call_timeout_s or call_timeout_s,
             find_link=self._find_link,
-            on_answer=self._health.note_success,
+            on_answer=self._note_answer,
         )
 
     @property
@@ -127,7 +130,7 @@ class Member:
             tasks.start_soon(self._settle_late)
             while True:
                 try:
-                    await self._connect_once()
+                    await self._stay_connected(tasks)
                     self._note("lost", self._explain_loss())
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
                     if self._try_next_choice(error):
@@ -160,11 +163,31 @@ class Member:
             raise CallFailed("server_unavailable", f"{self.key} is not connected: {self.reason or self.state}")
         return self._link
 
-    async def _connect_once(self) -> None:
-        """Open one connection and stay until it is lost. Raises the error that kept it from becoming ready."""
+    async def _stay_connected(self, tasks: TaskGroup) -> None:
+        """Open one connection and stay until it is lost. Raises the error that kept it from becoming ready.
+
+        Where calls are still running on it, it stays open for them meanwhile.
+        """
+        parted, errors = anyio.Event(), list[Exception]()
+
+        async def connect() -> None:
+            try:
+                await self._connect_once(parted)
+            except Exception as error:  # noqa: BLE001 - boundary: raised below
+                errors.append(error)
+            finally:
+                parted.set()
+
+        tasks.start_soon(connect)
+        await parted.wait()
+        if errors:
+            raise errors[0]
+
+    async def _connect_once(self, parted: anyio.Event) -> None:
+        """Open one connection, and close it once it is lost; `parted` is set if that has to wait."""
         lost = anyio.Event()
         choice = self._choices.current
-        self._target = target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
+        target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
@@ -174,15 +197,20 @@ class Member:
                     self._build_client(target, choice) as client,
                     anyio.create_task_group() as inside,
                 ):
+                    self._choices.note_spoken(client.protocol_version)
                     await self.listing.read(client)
-                    self._open(Link(client, lost, target if isinstance(target, DirectServer) else None))
+                    link = Link(client, lost, target if isinstance(target, DirectServer) else None)
+                    self._open(link)
                     opened.set()
                     inside.start_soon(self.listing.follow, client)
                     await lost.wait()
-                    self._close()
+                    self._close(lost)
+                    if link.running and choice.transport != "stdio":
+                        parted.set()
+                        await link.wait_until_idle()
                     inside.cancel_scope.cancel()
             finally:
-                self._close()
+                self._close(lost)
             around.cancel_scope.cancel()
 
     def _build_client(self, target: WatchedTransport | InProcess, choice: Choice) -> Client:
@@ -208,10 +236,13 @@ class Member:
             lost=lost,
             repair=self._repair,
             clock=self._clock,
+            renewals=self._renewals,
+            redact=self._redact,
             transport=self._connectors.transport,
         )
 
     def _repair(self, result: dict[str, Json]) -> None:
+        settle_revision(result, self.server.protocol)
         self.listing.repair(result)
         mend_content(result)
 
@@ -219,15 +250,17 @@ class Member:
         self.era, self._link = link.client.protocol_version, link
         self._choices.remember(link.client.protocol_version)
         self._complaints.clear()
-        if isinstance(self._target, WatchedTransport):
-            self._target.trust()
         self._note("opened")
         self.settled.set()
 
-    def _close(self) -> None:
-        if self._link is not None:
+    def _close(self, lost: anyio.Event) -> None:
+        if self._link is not None and self._link.lost is lost:
             self._link.over.set()
             self._link, self.settled, self._was_lost = None, anyio.Event(), True
+
+    def _note_answer(self) -> None:
+        self._health.note_success()
+        self._renewals.note_answer()
 
     async def _limit_start(self, opened: anyio.Event) -> None:
         with self._clock.scope(self._clock.now() + START_PATIENCE_S):
@@ -249,12 +282,20 @@ class Member:
 
     def _try_next_choice(self, error: Exception) -> bool:
         """Move to the next transport or handshake that the server may understand; return False if it has failed."""
-        self._complaints.add(error, self._target, self._process)
-        if any(map(_has_answered, flatten(error))) and self._choices.try_next():
+        causes = flatten(error)
+        named = read_refusals(causes, self._explain_end())
+        if named is not None and self._choices.try_revision(named):
+            return True
+        self._complaints.add(causes, self._process, named)
+        if any(map(_has_answered, causes)) and self._choices.try_next():
             return True
         self._choices.start_over()
         self._note("lost" if self.state == "ready" else "refused", self._complaints.sum_up())
         return False
+
+    def _explain_end(self) -> str:
+        is_over = self._process is not None and self._process.has_ended
+        return self._process.explain_end(self._redact, was_ready=False) if self._process and is_over else ""
 
     def _explain_loss(self) -> str:
         if self._process:
@@ -280,4 +321,4 @@ class Member:
 
 def _has_answered(error: BaseException) -> bool:
     """Tell whether a server answered with an error: it may understand another transport or handshake."""
-    return isinstance(error, MCPError) and error.code not in (UNREACHABLE, NOT_SENT)
+    return isinstance(error, MCPError) and error.code != NOT_SENT

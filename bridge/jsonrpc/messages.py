@@ -37,6 +37,8 @@ MENDED = "mcp-responses-bridge/mended"
 """The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
 MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
 _REPLACEMENT = "\ufffd"
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"\s*")
 
 
 class BadMessage(ValueError):
@@ -77,6 +79,27 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(value, by_name=False), line)
     except (ValueError, RecursionError):
         raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
+
+
+def split_messages(data: bytes) -> list[bytes]:
+    """Return the messages of a batch (2025-03-26), or of several that stand in a row; [] if `data` is neither.
+
+    What follows the last that can be read is one more, unread.
+    """
+    text = data.decode("utf-8-sig", "surrogateescape").strip()
+    values, is_batch, end = list[Json](), text.startswith("["), 0
+    try:
+        while end < len(text):
+            value, end = _DECODER.raw_decode(text, end)
+            values += value if isinstance(value, list) else [value]
+            end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+    except (ValueError, RecursionError):
+        rest = [text[end:].encode("utf-8", "surrogateescape")] if values else []
+    else:
+        rest = list[bytes]()
+    parts = [json.dumps(value).encode() for value in values] + rest
+    has_message = any(isinstance(value, dict) for value in values)
+    return parts if has_message and (is_batch or len(parts) > 1) else []
 
 
 def _mark_mended(message: Json) -> None:

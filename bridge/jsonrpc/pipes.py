@@ -31,7 +31,7 @@ from typing_extensions import override
 
 from bridge.jsonrpc.descriptors import CHUNK_BYTES, Sink, read_chunk
 from bridge.jsonrpc.lines import KEPT_BYTES, LineSplitter, Overlong
-from bridge.jsonrpc.messages import BadMessage, read_message, write_message
+from bridge.jsonrpc.messages import BadMessage, read_message, split_messages, write_message
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +138,9 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         try:
             message = read_message(line)
         except BadMessage as bad:
+            if not self._answer and isinstance(line, bytes) and (parts := split_messages(line)):
+                self._lines.extendleft(reversed(parts))
+                return None
             return await self._take_bad(bad, line)
         self._requests.note_received(message)
         return message

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Self
 
@@ -158,3 +158,30 @@ def build_altered(method: str, alter: Callable[[Json, Json], None]) -> Starlette
         return Response(reply, media_type="application/json")
 
     return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+Judge = Callable[[Request, Json], "Response | Awaitable[Response | None] | None"]
+
+
+def build_judging(judge: Judge, *modes: str) -> Starlette:
+    """An obedient server in these modes; `judge` gets each message first, and may answer in its place."""
+    server = Rogue(dict.fromkeys(modes, ""))
+
+    async def answer(request: Request) -> Response:
+        message = await request.json()
+        judged = judge(request, message)
+        if isinstance(judged, Awaitable):
+            judged = await judged
+        if judged is not None:
+            return judged
+        if "id" not in message:
+            return Response(status_code=202)
+        return JSONResponse(answer_with(server, message))
+
+    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+def answer_with(server: Rogue, message: Json) -> Json:
+    """The reply of the server to a request."""
+    found = server.answer(message["method"], message.get("params") or {}, message)
+    return {"jsonrpc": "2.0", "id": message["id"], **(found or {})}

@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import anyio
 import httpx2
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
-from mcp.client.sse import sse_client
+from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import CONNECTION_CLOSED, INVALID_REQUEST, ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -21,20 +21,23 @@ from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
-from bridge.hub.transports.large_messages import LargeMessages
-from bridge.hub.transports.replies import SESSION_GONE
+from bridge.hub.transports.http_sse import names_endpoint, open_http_sse
+from bridge.hub.transports.replies import OLDER_TRANSPORT, SAID_CLOSED, SESSION_GONE
+from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
 from bridge.jsonrpc.pipes import Streams
 from bridge.processes.children import Child
-
-if TYPE_CHECKING:
-    from bridge.hub.transports.answers import Refusal
+from bridge.telemetry import Redactor
 
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
+SILENCE_S = 2.0
+"""How long a server of a guessed transport may be silent at first, until it is looked whether another was meant."""
 MAX_QUEUED = 1000
+SDKS_OWN = "SSE stream "
+"""How the SDK begins its words for an error -32000 that it puts into the stream itself."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         lost: anyio.Event,
         repair: Callable[[dict[str, Json]], None],
         clock: Clock,
+        renewals: Renewals,
+        redact: Redactor,
         transport: httpx2.AsyncBaseTransport | None,
     ) -> None:
         self._server = server
@@ -70,16 +75,10 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._lost = lost
         self._repair = repair
         self._clock = clock
+        self._renewals = renewals
+        self._redact = redact
         self._transport = transport
-        self._large_messages = LargeMessages() if choice.transport == "sse" else None
-        self._client: GuardedClient | None = None
-        self.refusal: Refusal | None = None
-        """What the server answered last, if that was not MCP; noted until `trust`."""
-
-    def trust(self) -> None:
-        """Note no more refusals: the server has spoken MCP, and each call tells its own failure."""
-        if self._client:
-            self._client.on_refusal = None
+        self._has_heard = anyio.Event()
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -93,7 +92,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._repair, self._lost, self._large_messages)
+            watched = _Watched(incoming, self._repair, self._lost, self._has_heard)
             yield watched, _Handshake(outgoing, self._choice.revision) if self._choice.revision else outgoing
 
     def _open(self) -> AbstractAsyncContextManager[Streams]:
@@ -109,13 +108,21 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_http(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        async with self._build_client(headers=dict(self._server.headers)) as client:
+        client = GuardedClient(
+            limit=self._limit,
+            clock=self._clock,
+            session=self._open_session(is_stream=False),
+            on_end=self._lost.set,
+            **self._client_options(),
+        )
+        async with client:
             try:
                 async with (
                     streamable_http_client(
                         self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
                     ) as (incoming, outgoing),
                     _queue(outgoing) as to_queue,
+                    self._looking_for_sse(),
                 ):
                     yield incoming, to_queue  # type: ignore[misc]
             finally:
@@ -124,43 +131,58 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
         assert self._server.url
+        options = self._client_options() | {
+            "timeout": httpx2.Timeout(30, read=None)
+        }  # calls have timeouts of their own
         async with (
-            sse_client(
+            httpx2.AsyncClient(**options) as client,
+            open_http_sse(
+                client,
                 self._server.url,
-                headers=dict(self._server.headers),
-                sse_read_timeout=READ_TIMEOUT_S,
-                httpx_client_factory=self._build_client,
-            ) as (incoming, outgoing),
-            _queue(outgoing) as to_queue,
+                limit=self._limit,
+                clock=self._clock,
+                session=self._open_session(is_stream=True),
+                redact=self._redact,
+            ) as streams,
         ):
-            yield incoming, to_queue  # type: ignore[misc]
+            yield streams
 
-    def _build_client(
-        self,
-        headers: dict[str, str] | None = None,
-        timeout: httpx2.Timeout | None = None,
-        auth: httpx2.Auth | None = None,
-    ) -> GuardedClient:
+    @asynccontextmanager
+    async def _looking_for_sse(self) -> AsyncIterator[None]:
+        """Look what GET brings, where a type is guessed and the server stays silent. Raises MCPError if it is another.
+
+        Some servers of the older transport never answer a POST; one that is only slow loses nothing by a GET.
+        """
+        if not self._choice.is_guess:
+            yield
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._look_for_sse)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _look_for_sse(self) -> None:
         assert self._server.url
-        self._client = GuardedClient(
-            limit=self._limit,
-            clock=self._clock,
-            on_end=self._lost.set,
-            # The SDK's SSE transport sends nothing more after one POST that failed.
-            on_failure=self._lost.set if self._choice.transport == "sse" else lambda: None,
-            headers={"accept-encoding": "identity"} | (headers or {}),  # a small compressed body could fill the memory
-            timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
-            auth=auth,
-            large_messages=self._large_messages,
-            trust_env=not is_loopback(self._server.url),
-            verify=_load_certificates(self._server.url),
-            transport=self._transport,
-            on_refusal=self._note_refusal,
-        )
-        return self._client
+        with self._clock.scope(self._clock.now() + SILENCE_S) as silence:
+            await self._has_heard.wait()
+        if silence.cancelled_caught:
+            async with httpx2.AsyncClient(**self._client_options()) as client:
+                if await names_endpoint(client, self._server.url) and not self._has_heard.is_set():
+                    raise MCPError(INVALID_REQUEST, OLDER_TRANSPORT)
 
-    def _note_refusal(self, refusal: "Refusal | None") -> None:
-        self.refusal = refusal
+    def _open_session(self, *, is_stream: bool) -> Session:
+        return Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set)
+
+    def _client_options(self) -> dict[str, Any]:
+        assert self._server.url
+        return {
+            # a small compressed body could fill the memory
+            "headers": {"accept-encoding": "identity"} | dict(self._server.headers),
+            "timeout": httpx2.Timeout(30, read=READ_TIMEOUT_S),
+            "trust_env": not is_loopback(self._server.url),
+            "verify": _load_certificates(self._server.url),
+            "transport": self._transport,
+        }
 
 
 def _load_certificates(url: str) -> ssl.SSLContext | bool:
@@ -177,8 +199,8 @@ class _Sender(Protocol):
 async def _queue(outgoing: _Sender) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
     """Put a queue in front of `outgoing` that accepts messages at once.
 
-    The SDK's HTTP transports send notifications one after the other (the SSE transport: all messages), and a cancelled
-    call waits, shielded, until its notification is accepted.
+    The SDK's HTTP transport sends notifications one after the other, and a cancelled call waits, shielded, until its
+    notification is accepted.
     """
     to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_queue, queue:
@@ -198,39 +220,40 @@ async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each result after `repair`, until the stream has ended or the session is gone."""
+    """Passes messages on, each result after `repair`, and tells when the stream has ended or the session is gone."""
 
     def __init__(
         self,
         inner: ObjectReceiveStream[SessionMessage | Exception],
         repair: Callable[[dict[str, Json]], None],
         lost: anyio.Event,
-        large_messages: LargeMessages | None,
+        has_heard: anyio.Event,
     ) -> None:
         self._inner = inner
-        self._large_messages = large_messages
+        self._has_heard = has_heard
         self._repair = repair
         self._lost = lost
-        self._is_over = False
 
     @override
     async def receive(self) -> SessionMessage | Exception:
-        if self._is_over:
-            raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
         except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._lost.set()
             raise anyio.EndOfStream from None
-        if self._large_messages and isinstance(message, SessionMessage):
-            message.message = self._large_messages.restore(message.message)
+        self._has_heard.set()
         reply = message.message if isinstance(message, SessionMessage) else None
         if isinstance(reply, JSONRPCResponse):
             self._repair(reply.result)
-        elif isinstance(reply, JSONRPCError) and reply.error.code == SESSION_GONE:
-            self._is_over = True
-            self._lost.set()
+        elif isinstance(reply, JSONRPCError):
+            self._note(reply.error)
         return message
+
+    def _note(self, error: ErrorData) -> None:
+        if error.code == SESSION_GONE:
+            self._lost.set()
+        elif error.code == CONNECTION_CLOSED and not error.message.startswith(SDKS_OWN):
+            error.code = SAID_CLOSED
 
     @override
     async def aclose(self) -> None:
