@@ -1,7 +1,7 @@
 """Parses server-sent events, in linear time and with bounded memory.
 
 Replaces the readers of mcp 2.3 and httpx2 2.16, with which one event over the limit ends the stream, and so every call
-that uses it. Their limit can be set for Streamable HTTP; for the SSE transport see `hub/transports/large_messages.py`.
+that uses it.
 """
 
 import codecs

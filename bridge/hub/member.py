@@ -24,7 +24,8 @@ from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
-from bridge.hub.transports.replies import NOT_SENT, UNREACHABLE
+from bridge.hub.transports.replies import NOT_SENT
+from bridge.hub.transports.revisions import read_refusals
 from bridge.hub.transports.sessions import Renewals
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
@@ -194,13 +195,14 @@ class Member:
         """Open one connection, and close it once it is lost; `parted` is set if that has to wait."""
         lost = anyio.Event()
         choice = self._choices.current
-        self._target = target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
+        target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
             around.start_soon(self._limit_start, opened)
             around.start_soon(self._end_start, opened, lost)
             try:
                 async with self._build_client(target, choice) as client:
+                    self._choices.note_spoken(client.protocol_version)
                     async with anyio.create_task_group() as inside:
                         await self.listing.read(client)
                         if lost.is_set() and not self.listing.is_whole:
@@ -271,8 +273,6 @@ class Member:
         self._choices.remember(link.client.protocol_version)
         self._complaints.clear()
         self._outlooks.clear()
-        if self._transport:
-            self._transport.trust()
         self._note("opened")
         self.settled.set()
 
@@ -306,7 +306,10 @@ class Member:
     def _try_next_choice(self, error: Exception) -> bool:
         """Move to the next transport or handshake that the server may understand; return False if it has failed."""
         causes = flatten(error)
-        self._complaints.add(error, self._target, self._process)
+        named = read_refusals(causes, self._explain_end())
+        if named is not None and self._choices.try_revision(named):
+            return True
+        self._complaints.add(causes, self._process, named)
         status = self._transport.refused_with if self._transport else None
         has_exited = self._process is not None and self._process.has_ended
         self._outlooks.append(judge(causes, status, has_exited=has_exited, was_ready=self.era is not None))
@@ -325,6 +328,10 @@ class Member:
             self._note("flooded", self._transport.flood, MENDED_FIRST_S)
         else:
             self._note("lost", self._explain_loss(), LATER_S)
+
+    def _explain_end(self) -> str:
+        is_over = self._process is not None and self._process.has_ended
+        return self._process.explain_end(self._redact, was_ready=False) if self._process and is_over else ""
 
     def _explain_loss(self) -> str:
         if self._process:
@@ -357,4 +364,4 @@ def _link(client: Client, lost: anyio.Event, target: WatchedTransport | InProces
 
 def _has_answered(error: BaseException) -> bool:
     """Tell whether a server answered with an error: it may understand another transport or handshake."""
-    return isinstance(error, MCPError) and error.code not in (UNREACHABLE, NOT_SENT)
+    return isinstance(error, MCPError) and error.code != NOT_SENT

@@ -2,30 +2,21 @@
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mcp import MCPError
 from mcp_types import PARSE_ERROR
 from pydantic import ValidationError
 
 from bridge.config.settings import ServerConfig
-from bridge.hub.failures import describe, flatten
-from bridge.hub.transports.connect import WatchedTransport
-from bridge.hub.transports.in_process import InProcess
+from bridge.hub.failures import describe
+from bridge.hub.transports.revisions import advise_setting
 from bridge.hub.transports.stdio import Process
-
-if TYPE_CHECKING:
-    from bridge.hub.transports.answers import Refusal
 
 REASON_CHARS = 420
 """The most characters of a reason; what is quoted in it is shorter by itself."""
 _PREFIX = re.compile(r"(MCP error -?\d+: )+")
 """What the TypeScript SDK puts before a message, each time that it passes it on."""
-_OF_THE_SDK = ("server answered a request with", "Unexpected content type", "Client error", "Server error")
-"""How the SDK begins words that do not say where."""
 _UNREACHABLE = "the server cannot be reached: "
-_HARDLY_TELLING = (404, 405, 406, 410)
-"""Statuses that a server of the other transport answers with: what that transport was told is told instead."""
 
 
 class Complaints:
@@ -36,15 +27,14 @@ class Complaints:
         self._redact = redact
         self._said: list[tuple[bool, str]] = []
 
-    def add(self, error: Exception, target: "WatchedTransport | InProcess | None", process: Process | None) -> None:
-        """Note the error that ended one attempt."""
-        causes = flatten(error)
+    def add(self, causes: list[BaseException], process: Process | None, named: list[str] | None) -> None:
+        """Note what ended one attempt; `named` are the protocol revisions that it named when it refused ours."""
+        is_telling, words = True, self._describe(causes)
         if process:
-            self._said.append((True, self._explain_process(causes, process)))
-        elif isinstance(target, WatchedTransport):
-            self._said.append(self._explain_address(causes, target.refusal))
-        else:
-            self._said.append((True, self._describe(causes)))
+            words = self._explain_process(causes, process, words)
+        elif self._server.url:
+            is_telling, words = self._explain_address(self._server.url, words)
+        self._said.append((is_telling, words if named is None else advise_setting(named, words)))
 
     def clear(self) -> None:
         """Forget all of them."""
@@ -70,29 +60,22 @@ class Complaints:
 
         return f"{words}: {show_url(self._server.url)} does not answer, or not in MCP"
 
-    def _explain_process(self, causes: list[BaseException], process: Process) -> str:
+    def _explain_process(self, causes: list[BaseException], process: Process, words: str) -> str:
         if process.has_ended:
             return process.explain_end(self._redact, was_ready=False)
         if any(isinstance(cause, MCPError) and cause.code == PARSE_ERROR for cause in causes):
             said = process.quote_noise(self._redact)
             return f"its stdout, which is for messages only, says something else: {said}"
-        words = self._describe(causes)
         said = process.quote(self._redact) if any(isinstance(cause, TimeoutError) for cause in causes) else ""
         return f"{words}; it said last: {said}" if said else words
 
-    def _explain_address(self, causes: list[BaseException], refusal: "Refusal | None") -> tuple[bool, str]:
-        """Return whether it tells much, and why a server is not connected that the config has a URL of."""
-        from bridge.hub.transports.addresses import explain_unreachable, show_url
-        from bridge.hub.transports.answers import explain_refusal
+    def _explain_address(self, url: str, words: str) -> tuple[bool, str]:
+        from bridge.hub.transports.addresses import explain_unreachable
+        from bridge.hub.transports.answers import explain_answer
 
-        assert self._server.url
-        words = self._describe(causes)
-        has_spoken = any(isinstance(cause, MCPError) for cause in causes)
-        if refusal and (explained := explain_refusal(refusal, self._server, self._redact, has_spoken=has_spoken)):
-            return refusal.status not in _HARDLY_TELLING, explained
         if words.startswith(_UNREACHABLE):
-            return True, explain_unreachable(self._server.url, words.removeprefix(_UNREACHABLE))
-        return True, f"{show_url(self._server.url)}: {words}" if words.startswith(_OF_THE_SDK) else words
+            return True, explain_unreachable(url, words.removeprefix(_UNREACHABLE))
+        return explain_answer(self._server, words)
 
     def _describe(self, causes: list[BaseException]) -> str:
         return "; ".join(dict.fromkeys(map(self._describe_one, causes)))

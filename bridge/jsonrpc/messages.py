@@ -42,6 +42,8 @@ MENDED = "mcp-responses-bridge/mended"
 """The key in `_meta` of a result that MENDED_WORDS apply to: it is not exactly what the server sent."""
 MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half a character"
 _REPLACEMENT = "\ufffd"
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"\s*")
 _TOLD = "notifications/"
 """How the methods begin that ask for no answer, whatever else a message has."""
 NO_ID = "mcp-responses-bridge/no-id"
@@ -157,6 +159,27 @@ def _mend_error(error: Json) -> Json:
 def _looks_like_reply(head: bytes) -> bool:
     start = head[:KEPT_BYTES].lstrip()
     return bool(_REPLY_START.match(start)) and b'"method"' not in start
+
+
+def split_messages(data: bytes) -> list[bytes]:
+    """Return the messages of a batch (2025-03-26), or of several that stand in a row; [] if `data` is neither.
+
+    What follows the last that can be read is one more, unread.
+    """
+    text = data.decode("utf-8-sig", "surrogateescape").strip()
+    values, is_batch, end = list[Json](), text.startswith("["), 0
+    try:
+        while end < len(text):
+            value, end = _DECODER.raw_decode(text, end)
+            values += value if isinstance(value, list) else [value]
+            end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+    except (ValueError, RecursionError):
+        rest = [text[end:].encode("utf-8", "surrogateescape")] if values else []
+    else:
+        rest = list[bytes]()
+    parts = [json.dumps(value).encode() for value in values] + rest
+    has_message = any(isinstance(value, dict) for value in values)
+    return parts if has_message and (is_batch or len(parts) > 1) else []
 
 
 def _mark_mended(message: Json) -> None:

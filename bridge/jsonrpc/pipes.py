@@ -26,7 +26,7 @@ from typing_extensions import override
 from bridge.jsonrpc.backlog import Backlog, Flooded
 from bridge.jsonrpc.descriptors import CHUNK_BYTES, Sink, read_chunk
 from bridge.jsonrpc.lines import LineSplitter, Overlong
-from bridge.jsonrpc.messages import BadMessage, read_message, write_message
+from bridge.jsonrpc.messages import BadMessage, read_message, split_messages, write_message
 from bridge.jsonrpc.noise import Noise
 
 Streams: TypeAlias = tuple[ObjectReceiveStream[SessionMessage | Exception], ObjectSendStream[SessionMessage]]
@@ -147,6 +147,9 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
             assert isinstance(line, bytes)
             self._requests.note(message, line.__len__)
         except BadMessage as bad:
+            if not self._answer and isinstance(line, bytes) and (parts := split_messages(line)):
+                self._lines.extendleft(reversed(parts))
+                return None
             return await self._take_bad(bad, line)
         except Flooded as flood:
             self._lines.clear()

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Literal, Self
 
@@ -274,3 +274,30 @@ def build_sse(modes: Mapping[str, str]) -> Starlette:
         return Response(status_code=202)
 
     return Starlette(routes=[Route("/sse", stream), Route("/messages", take, methods=["POST"])])
+
+
+Judge = Callable[[Request, Json], "Response | Awaitable[Response | None] | None"]
+
+
+def build_judging(judge: Judge, *modes: str) -> Starlette:
+    """An obedient server in these modes; `judge` gets each message first, and may answer in its place."""
+    server = Rogue(dict.fromkeys(modes, ""))
+
+    async def answer(request: Request) -> Response:
+        message = await request.json()
+        judged = judge(request, message)
+        if isinstance(judged, Awaitable):
+            judged = await judged
+        if judged is not None:
+            return judged
+        if "id" not in message:
+            return Response(status_code=202)
+        return JSONResponse(answer_with(server, message))
+
+    return Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+
+
+def answer_with(server: Rogue, message: Json) -> Json:
+    """The reply of the server to a request."""
+    found = server.answer(message["method"], message.get("params") or {}, message)
+    return {"jsonrpc": "2.0", "id": message["id"], **(found or {})}

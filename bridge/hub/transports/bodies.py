@@ -6,9 +6,9 @@ its place, so that its call fails at once.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, suppress
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import anyio
 import httpx2
@@ -25,7 +25,7 @@ from mcp_types import (
 from bridge.hub.transports.words import find_words, shorten
 from bridge.json_text import cut_levels
 from bridge.jsonrpc.lines import Overlong
-from bridge.jsonrpc.messages import BadMessage, may_be_reply, read_message, write_message
+from bridge.jsonrpc.messages import BadMessage, may_be_reply, read_message, split_messages, write_message
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,13 @@ Revise: TypeAlias = Callable[[JSONRPCError], JSONRPCError]
 """Returns an error, or another in its place."""
 
 
-async def read_body(response: httpx2.Response, limit: int) -> bytes | Overlong:
+class Body(Protocol):
+    """What is read of a reply."""
+
+    def aiter_bytes(self) -> AsyncGenerator[bytes]: ...
+
+
+async def read_body(response: Body, limit: int) -> bytes | Overlong:
     """Read the decoded body, up to `limit` bytes. Raises httpx2.TransportError if it is cut."""
     parts, size = list[bytes](), 0
     async with aclosing(response.aiter_bytes()) as chunks:
@@ -60,27 +66,63 @@ async def read_start(response: httpx2.Response, limit: int, scope: anyio.CancelS
     return bytes(body[:limit])
 
 
-def mend_message(data: bytes | Overlong, request: RequestId | None, revise: Revise | None = None) -> tuple[bytes, bool]:
-    """Return `data` as one message that the SDK can read, and whether it is a reply. `request`: the call it belongs to.
+def mend_messages(
+    data: bytes | Overlong, request: RequestId | None, revise: Revise | None = None
+) -> tuple[list[bytes], bool]:
+    """Return `data` as messages that the SDK can read, and whether one is a reply: the last. `request`: the call it
+    belongs to.
 
-    It is unchanged if possible; else scrubbed, given the id of its call, or replaced by an error. It is empty if `data`
-    is not a message and no call can be told so. `revise` may replace an error.
+    A message is unchanged if possible; else scrubbed, given the id of its call, or replaced by an error. None is left
+    if `data` is not a message and no call can be told so; a batch is several. `revise` may replace an error.
     """
     try:
         message, is_plain = _read(data)
     except BadMessage as bad:
+        if isinstance(data, bytes) and (parts := split_messages(data)):
+            return _mend_batch(parts, request, revise)
         logger.warning("a reply is not a message: %s", bad)
         bad.id, bad.code = bad.id if request is None else request, PARSE_ERROR
         if bad.id is None and not bad.is_reply:
-            return b"", False
+            return [], False
         message, is_plain = _add_words(bad.to_error(), data), False
-    if revise and isinstance(message, JSONRPCError):
-        revised = revise(message)
-        message, is_plain = revised, is_plain and revised is message
+    revised = _revise(message, revise)
+    message, is_plain = revised, is_plain and revised is message
     is_reply = isinstance(message, JSONRPCResponse | JSONRPCError)
     if is_reply and request is not None and message.id != request:
         message, is_plain = message.model_copy(update={"id": request}), False
-    return data if is_plain and isinstance(data, bytes) else write_message(message).rstrip(), is_reply
+    return [data if is_plain and isinstance(data, bytes) else write_message(message).rstrip()], is_reply
+
+
+def _revise(message: JSONRPCMessage, revise: Revise | None) -> JSONRPCMessage:
+    return revise(message) if revise and isinstance(message, JSONRPCError) else message
+
+
+def _mend_batch(parts: list[bytes], request: RequestId | None, revise: Revise | None) -> tuple[list[bytes], bool]:
+    """Mend the messages of a batch. Of several replies, the one to `request` is kept, or else the only one."""
+    messages = [_revise(message, revise) for part in parts for message in _read_or_explain(part)]
+    replies = [message for message in messages if isinstance(message, JSONRPCResponse | JSONRPCError)]
+    if request is not None:
+        messages = [message for message in messages if not isinstance(message, JSONRPCResponse | JSONRPCError)]
+        replies = [reply for reply in replies if reply.id == request] or (replies if len(replies) == 1 else [])
+        messages += [reply.model_copy(update={"id": request}) for reply in replies[:1]]
+    return [write_message(message).rstrip() for message in messages], bool(replies)
+
+
+def read_messages(data: bytes | Overlong) -> list[JSONRPCMessage]:
+    """Return the messages in `data`; one that cannot be read is an error for its call, if that can be told."""
+    with suppress(BadMessage):
+        return [_read(data)[0]]
+    parts = split_messages(data) if isinstance(data, bytes) else []
+    return [message for part in parts or [data] for message in _read_or_explain(part)]
+
+
+def _read_or_explain(data: bytes | Overlong) -> list[JSONRPCMessage]:
+    try:
+        return [_read(data)[0]]
+    except BadMessage as bad:
+        logger.warning("what a server sent is not a message: %s", bad)
+        bad.code = PARSE_ERROR
+        return [bad.to_error()] if bad.id is not None else []
 
 
 def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
@@ -106,7 +148,11 @@ def _add_words(error: JSONRPCError, data: bytes | Overlong) -> JSONRPCError:
     return error
 
 
+def build_error(request: RequestId | None, code: int, message: str, data: object = None) -> JSONRPCError:
+    """Build a JSON-RPC error."""
+    return JSONRPCError(jsonrpc="2.0", id=request, error=ErrorData(code=code, message=message, data=data))
+
+
 def write_error(request: RequestId | None, code: int, message: str, data: object = None) -> bytes:
     """Write a JSON-RPC error as JSON."""
-    error = ErrorData(code=code, message=message, data=data)
-    return write_message(JSONRPCError(jsonrpc="2.0", id=request, error=error)).rstrip()
+    return write_message(build_error(request, code, message, data)).rstrip()

@@ -2,21 +2,21 @@
 
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 import httpx2
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
-from mcp.client.sse import sse_client
+from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     CONNECTION_CLOSED,
+    INVALID_REQUEST,
     ErrorData,
     JSONRPCError,
     JSONRPCMessage,
@@ -32,9 +32,8 @@ from bridge.config.values import is_loopback
 from bridge.hub.results.carried import carry_result
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
-from bridge.hub.transports.large_messages import LargeMessages
-from bridge.hub.transports.mailbox import Mailbox
-from bridge.hub.transports.replies import SAID_CLOSED, SESSION_GONE
+from bridge.hub.transports.http_sse import names_endpoint, open_http_sse
+from bridge.hub.transports.replies import OLDER_TRANSPORT, SAID_CLOSED, SESSION_GONE
 from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json
@@ -45,12 +44,11 @@ from bridge.jsonrpc.requests import CALL, OpenRequests
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 
-if TYPE_CHECKING:
-    from bridge.hub.transports.answers import Refusal
-
 READ_TIMEOUT_S = 300.0
 """How long an HTTP server may be silent on an open response that no result is expected on: the SDK's figure."""
 
+SILENCE_S = 2.0
+"""How long a server of a guessed transport may be silent at first, until it is looked whether another was meant."""
 MAX_QUEUED = 1000
 Repair: TypeAlias = Callable[[str, dict[str, Json]], None]
 """Changes a result, in place; it gets the method that the result answers."""
@@ -102,16 +100,9 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._renewals = renewals
         self._redact = redact
         self._transport = transport
-        self._large_messages = LargeMessages() if choice.transport == "sse" else None
-        self.refusal: Refusal | None = None
-        """What the server answered last, if that was not MCP; noted until `trust`."""
         self._requests = OpenRequests()
-        self._client: GuardedClient | None = None
-
-    def trust(self) -> None:
-        """Note no more refusals: the server has spoken MCP, and each call tells its own failure."""
-        if self._client:
-            self._client.on_refusal = None
+        self._has_heard = anyio.Event()
+        self._session: Session | None = None
 
     def complain(self) -> str | None:
         """Say what was wrong with the last reply, if it could not be given to a call."""
@@ -120,7 +111,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @property
     def refused_with(self) -> int | None:
         """The HTTP status of the last refusal, if there was one."""
-        return self._client.refused_with if self._client else None
+        return self._session.refused_with if self._session else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -134,9 +125,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(
-                incoming, self._requests, self._repair, self._lost, self._large_messages, accept=self._accept
-            )
+            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._has_heard, accept=self._accept)
             yield watched, _Sent(outgoing, self._requests, self._prepare)
 
     def _accept(self, message: JSONRPCMessage) -> bool:
@@ -147,6 +136,10 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         except Flooded as flood:
             self._note_flood(str(flood))
         return self.flood is None
+
+    def _note_sent(self, message: JSONRPCMessage) -> None:
+        if isinstance(message, JSONRPCResponse | JSONRPCError):
+            self._backlog.settle(message.id)
 
     def _note_flood(self, reason: str) -> None:
         self.flood = reason
@@ -165,13 +158,21 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_http(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        async with self._build_client(headers=dict(self._server.headers)) as client:
+        client = GuardedClient(
+            limit=self._limit,
+            clock=self._clock,
+            session=self._open_session(is_stream=False),
+            on_end=self._lost.set,
+            **self._client_options(),
+        )
+        async with client:
             try:
                 async with (
                     streamable_http_client(
                         self._server.url, http_client=client, max_sse_event_size=None, terminate_on_close=False
                     ) as (incoming, outgoing),
-                    _queue(outgoing, self._backlog) as to_queue,
+                    _queue(outgoing, self._note_sent) as to_queue,
+                    self._looking_for_sse(),
                 ):
                     yield incoming, to_queue  # type: ignore[misc]
             finally:
@@ -180,49 +181,60 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        with Mailbox() as mailbox:
-            async with (
-                sse_client(
-                    self._server.url,
-                    headers=dict(self._server.headers),
-                    sse_read_timeout=READ_TIMEOUT_S,
-                    httpx_client_factory=partial(self._build_client, deliver=mailbox.deliver),
-                ) as (incoming, outgoing),
-                _queue(outgoing, self._backlog) as to_queue,
-                mailbox.collect(incoming),  # type: ignore[arg-type]
-            ):
-                yield mailbox.messages, to_queue  # type: ignore[misc]
+        options = self._client_options() | {
+            "timeout": httpx2.Timeout(30, read=None)
+        }  # calls have timeouts of their own
+        async with (
+            httpx2.AsyncClient(**options) as client,
+            open_http_sse(
+                client,
+                self._server.url,
+                limit=self._limit,
+                clock=self._clock,
+                session=self._open_session(is_stream=True),
+                redact=self._redact,
+                on_sent=self._note_sent,
+            ) as streams,
+        ):
+            yield streams
 
-    def _build_client(
-        self,
-        headers: dict[str, str] | None = None,
-        timeout: httpx2.Timeout | None = None,
-        auth: httpx2.Auth | None = None,
-        *,
-        deliver: Callable[[bytes], Awaitable[None]] | None = None,
-    ) -> GuardedClient:
+    @asynccontextmanager
+    async def _looking_for_sse(self) -> AsyncIterator[None]:
+        """Look what GET brings, where a type is guessed and the server stays silent. Raises MCPError if it is another.
+
+        Some servers of the older transport never answer a POST; one that is only slow loses nothing by a GET.
+        """
+        if not self._choice.is_guess:
+            yield
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._look_for_sse)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _look_for_sse(self) -> None:
         assert self._server.url
-        is_stream = deliver is not None
-        self._client = GuardedClient(
-            limit=self._limit,
-            clock=self._clock,
-            session=Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set),
-            on_end=self._lost.set,
-            on_failure=self._lost.set if is_stream else lambda: None,
-            headers={"accept-encoding": "identity"} | (headers or {}),  # a small compressed body could fill the memory
-            timeout=timeout or httpx2.Timeout(30, read=READ_TIMEOUT_S),
-            auth=auth,
-            large_messages=self._large_messages,
-            deliver=deliver,
-            trust_env=not is_loopback(self._server.url),
-            verify=_load_certificates(self._server.url),
-            transport=self._transport,
-            on_refusal=self._note_refusal,
-        )
-        return self._client
+        with self._clock.scope(self._clock.now() + SILENCE_S) as silence:
+            await self._has_heard.wait()
+        if silence.cancelled_caught:
+            async with httpx2.AsyncClient(**self._client_options()) as client:
+                if await names_endpoint(client, self._server.url) and not self._has_heard.is_set():
+                    raise MCPError(INVALID_REQUEST, OLDER_TRANSPORT)
 
-    def _note_refusal(self, refusal: "Refusal | None") -> None:
-        self.refusal = refusal
+    def _open_session(self, *, is_stream: bool) -> Session:
+        self._session = Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set)
+        return self._session
+
+    def _client_options(self) -> dict[str, Any]:
+        assert self._server.url
+        return {
+            # a small compressed body could fill the memory
+            "headers": {"accept-encoding": "identity"} | dict(self._server.headers),
+            "timeout": httpx2.Timeout(30, read=READ_TIMEOUT_S),
+            "trust_env": not is_loopback(self._server.url),
+            "verify": _load_certificates(self._server.url),
+            "transport": self._transport,
+        }
 
 
 def _load_certificates(url: str) -> ssl.SSLContext | bool:
@@ -236,29 +248,32 @@ class _Sender(Protocol):
 
 
 @asynccontextmanager
-async def _queue(outgoing: _Sender, backlog: Backlog) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
+async def _queue(
+    outgoing: _Sender, on_sent: Callable[[JSONRPCMessage], None]
+) -> AsyncIterator[ObjectSendStream[SessionMessage]]:
     """Put a queue in front of `outgoing` that accepts messages at once.
 
-    The SDK's HTTP transports send notifications one after the other (the SSE transport: all messages), and a cancelled
-    call waits, shielded, until its notification is accepted.
+    The SDK's HTTP transport sends notifications one after the other, and a cancelled call waits, shielded, until its
+    notification is accepted.
     """
     to_queue, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_queue, queue:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_send_on, queue, outgoing, backlog)
+            tasks.start_soon(_send_on, queue, outgoing, on_sent)
             try:
                 yield to_queue
             finally:
                 tasks.cancel_scope.cancel()
 
 
-async def _send_on(queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender, backlog: Backlog) -> None:
+async def _send_on(
+    queue: ObjectReceiveStream[SessionMessage], outgoing: _Sender, on_sent: Callable[[JSONRPCMessage], None]
+) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
         async with queue:
             async for message in queue:
                 await outgoing.send(message)
-                if isinstance(message.message, JSONRPCResponse | JSONRPCError):
-                    backlog.settle(message.message.id)
+                on_sent(message.message)
 
 
 class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
@@ -274,13 +289,13 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
         requests: OpenRequests,
         repair: Repair,
         lost: anyio.Event,
-        large_messages: LargeMessages | None,
+        has_heard: anyio.Event,
         accept: Callable[[JSONRPCMessage], bool],
     ) -> None:
         self._accept = accept
         self._inner = inner
         self._requests = requests
-        self._large_messages = large_messages
+        self._has_heard = has_heard
         self._repair = repair
         self._lost = lost
         self._is_over = False
@@ -309,8 +324,7 @@ class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
             self._requests.end()
             self._lost.set()
             raise anyio.EndOfStream from None
-        if self._large_messages and isinstance(message, SessionMessage):
-            message.message = self._large_messages.restore(message.message)
+        self._has_heard.set()
         return message
 
     def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:

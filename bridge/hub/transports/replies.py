@@ -1,9 +1,12 @@
 """Replacements for HTTP replies that the SDK's transports (mcp 2.3) cannot handle."""
 
+from collections.abc import Sequence
+
 import httpx2
 from mcp_types import RequestId
 
 from bridge.hub.transports.bodies import ERROR_BYTES, read_body, write_error
+from bridge.hub.transports.words import find_words, shorten
 from bridge.sse import Event
 
 UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT, NOT_EXECUTED, SAID_CLOSED = range(-32010, -32016, -1)
@@ -11,10 +14,9 @@ UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT, NOT_EXECUTED, SAID_CLOSED = range(
 server has forgotten the session; the reply was an HTTP error without a message; the request was never sent; the HTTP
 error says that the request was not executed. The last one is for the error -32000 of a server's own: in the SDK, that
 code means that the connection was closed."""
+OLDER_TRANSPORT = 'the server speaks the older HTTP+SSE transport: its type is "sse"'
 PAUSE = "mcp-responses-bridge/pause"
 """The key in `data` of a failure for the seconds that the server asks to wait."""
-PAGES = ("text/html", "application/xhtml+xml")
-"""The media types of web pages: of login pages, for example."""
 
 
 async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
@@ -33,17 +35,25 @@ def read_media_type(response: httpx2.Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def may_be_mcp(response: httpx2.Response) -> bool:
-    """Tell whether a reply looks as if it is MCP, from its head; a notification is answered with 202."""
-    kind = read_media_type(response)
-    is_json = kind == "application/json" and response.request.method == "POST"
-    return response.status_code == 202 or (response.is_success and (is_json or kind == "text/event-stream"))
+def read_headers(response: httpx2.Response, kind: str | None = None) -> list[tuple[str, str]]:
+    """Return the headers without those that describe the original body; `kind` replaces its media type."""
+    dropped = ["content-encoding", "content-length", "transfer-encoding", *(["content-type"] if kind else [])]
+    headers = [(name, value) for name, value in response.headers.multi_items() if name not in dropped]
+    return [*headers, ("content-type", kind)] if kind else headers
 
 
-def read_headers(response: httpx2.Response) -> list[tuple[str, str]]:
-    """Return the headers without those that describe the original body."""
-    framing = ("content-encoding", "content-length", "transfer-encoding")
-    return [(name, value) for name, value in response.headers.multi_items() if name not in framing]
+def describe_page(body: bytes) -> str:
+    """Describe a web page that came in place of a message, to people and the model."""
+    title = shorten(find_words(body[:ERROR_BYTES], "text/html"), 100)
+    named = f' ("{title}")' if title else ""
+    return f"the reply is a web page{named} and no message: its URL is another one, or it wants a sign-in"
+
+
+def build_reply(request: httpx2.Request, response: httpx2.Response, messages: Sequence[bytes]) -> httpx2.Response:
+    """Build the reply that holds these messages: as JSON, or where they are several, as a stream."""
+    kind = "application/json" if len(messages) == 1 else "text/event-stream"
+    content = messages[0] if len(messages) == 1 else b"".join(Event(data=message).encode() for message in messages)
+    return httpx2.Response(200, content=content, headers=read_headers(response, kind), request=request)
 
 
 def build_failure(

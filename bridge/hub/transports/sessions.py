@@ -96,11 +96,14 @@ class Session:
         self._is_stream = is_stream
         self._on_doubt = on_doubt
         self._is_gone = False
+        self.refused_with: int | None = None
+        """The HTTP status of the last refusal, if there was one."""
 
     async def explain(self, request: httpx2.Request, message: JsonObject, response: httpx2.Response) -> httpx2.Response:
         """Turn the refusal of a request into a JSON-RPC error: the server's own, if that says it all."""
         call = cast("RequestId", message["id"])
         refusal = await read_refusal(response, self._clock, self._redact)
+        self.refused_with = refusal.status
         error = self._judge(request, message, refusal)
         return build_failure(request, call, refusal.status, error.code, error.message, error.data)
 

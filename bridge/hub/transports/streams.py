@@ -4,22 +4,24 @@ In mcp 2.3 an over-large event ends the whole stream, a stream that ends leaves 
 are opened as fast as the server ends them (python-sdk#3257).
 """
 
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 
 import anyio
 import httpx2
-from mcp_types import RequestId
+from mcp_types import INVALID_REQUEST, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.hub.transports.bodies import Revise, mend_message, write_error
-from bridge.hub.transports.large_messages import LargeMessages
-from bridge.hub.transports.replies import UNREACHABLE, read_headers
+from bridge.hub.transports.bodies import Revise, mend_messages, write_error
+from bridge.hub.transports.openings import BareReader, begins_as_json, is_json, looks_like_message
+from bridge.hub.transports.replies import OLDER_TRANSPORT, UNREACHABLE, read_headers
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
+
+logger = logging.getLogger(__name__)
 
 FIRST_RETRY_MS, LAST_RETRY_MS = 100, 30_000
 """Bounds of `retry`, the pause before the SDK requests the rest of a stream; the first is also the default."""
@@ -30,9 +32,8 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 5.0
 class ServerStreams:
     """The streams of one client, the call that each belongs to, and the pause before another is opened."""
 
-    def __init__(self, limit: int, clock: Clock, large_messages: LargeMessages | None) -> None:
+    def __init__(self, limit: int, clock: Clock) -> None:
         self._limit = limit
-        self._large_messages = large_messages
         self._backoff = Backoff(clock)
         self._replies: dict[RequestId, EventBody] = {}
         self._rests: dict[str, RequestId] = {}
@@ -65,11 +66,11 @@ class ServerStreams:
             on_message=self._backoff.reset,
             on_close=forget,
             revise=revise,
-            large_messages=self._large_messages,
         )
         if call is not None:
             self._replies[call] = body
-        return httpx2.Response(response.status_code, stream=body, headers=read_headers(response), request=request)
+        headers = read_headers(response, "text/event-stream")
+        return httpx2.Response(response.status_code, stream=body, headers=headers, request=request)
 
     def abandon(self, call: RequestId) -> None:
         """Stop reading the reply to `call`."""
@@ -89,8 +90,7 @@ class EventBody(httpx2.AsyncByteStream):
     """A server-sent event stream, rewritten: the SDK can read every message, and no event is over the limit.
 
     With a `request`, the stream answers that call. If it ends without an answer, an error becomes the answer; but if
-    the rest can be requested, `on_rest` gets the id of the last event instead. With `large_messages`, placeholders
-    replace large messages.
+    the rest can be requested, `on_rest` gets the id of the last event instead.
     """
 
     def __init__(
@@ -103,16 +103,16 @@ class EventBody(httpx2.AsyncByteStream):
         on_message: Callable[[], None] = lambda: None,
         on_close: Callable[[], None] = lambda: None,
         revise: Revise | None = None,
-        large_messages: LargeMessages | None = None,
     ) -> None:
         self._response = response
-        self._events = EventReader(limit)
+        self._limit = limit
+        self._events: EventReader | BareReader = EventReader(limit)
+        self._has_begun = False
         self._request = request
         self._on_rest = on_rest
         self._on_message = on_message
         self._on_close = on_close
         self._revise = revise
-        self._large_messages = large_messages
         self._reading = anyio.CancelScope()
         self._is_abandoned = False
         self._is_answered = False
@@ -131,8 +131,10 @@ class EventBody(httpx2.AsyncByteStream):
                     reason = f"was cut: {explain_network(error)}"
                     break
                 if not chunk:
+                    for event in self._find_rest():
+                        yield self._mend(event)
                     break
-                for event in self._events.feed(chunk):
+                for event in self._feed(chunk):
                     yield self._mend(event)
         if self._request is None or self._is_answered:
             return
@@ -153,17 +155,36 @@ class EventBody(httpx2.AsyncByteStream):
         self._is_abandoned = True
         self._reading.cancel()
 
+    def _feed(self, chunk: bytes) -> list[Event]:
+        if not self._has_begun and chunk.strip():
+            self._has_begun = True
+            if begins_as_json(chunk):
+                self._events = BareReader(self._limit)
+        return self._events.feed(chunk)
+
+    def _find_rest(self) -> list[Event]:
+        """Return the last event of a stream that ended without the blank line behind it, if it is a whole message."""
+        if isinstance(self._events, BareReader):
+            return self._events.flush()
+        rest = self._events.feed(b"\n\n") if self._request is not None and not self._is_answered else []
+        return [event for event in rest if isinstance(event.data, bytes) and is_json(event.data)]
+
     def _mend(self, event: Event) -> bytes:
         retry = event.retry if event.retry is None else min(max(event.retry, FIRST_RETRY_MS), LAST_RETRY_MS)
         self._last_id = event.id or self._last_id
-        if event.name != "message" or not event.data:
-            return replace(event, retry=retry, data=event.data if isinstance(event.data, bytes) else b"").encode()
-        self._on_message()
-        data, is_reply = mend_message(event.data, self._request, self._revise)
-        self._is_answered |= is_reply
-        return replace(
-            event, retry=retry, data=self._large_messages.replace(data) if self._large_messages else data
-        ).encode()
+        if event.name.strip() == "endpoint" and self._request is not None:
+            self._is_answered = True
+            return Event(data=write_error(self._request, INVALID_REQUEST, OLDER_TRANSPORT)).encode()
+        messages = list[bytes]()
+        if looks_like_message(event.data):
+            self._on_message()
+            messages, is_reply = mend_messages(event.data, self._request, self._revise)
+            self._is_answered |= is_reply
+        elif event.data:
+            logger.debug("an event is no message: %s", event.name)
+        *others, last = messages or [b""]
+        framed = [Event(data=other).encode() for other in others]
+        return b"".join([*framed, Event(data=last, id=event.id, retry=retry).encode()])
 
     @override
     async def aclose(self) -> None:

