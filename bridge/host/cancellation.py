@@ -12,8 +12,8 @@ from functools import partial
 from typing import Literal, TypeAlias
 
 import anyio
-from mcp import types
 from mcp.server import Server
+from mcp.server.context import CallNext, HandlerResult
 
 from bridge.clock import Clock
 from bridge.host.presence import find_presence
@@ -51,7 +51,8 @@ class Cancellations:
         self._clock = clock
         self._open: dict[_Name, _Reason] = {}
         self._answered: dict[_Name, _Reason] = {}
-        server.add_notification_handler("notifications/cancelled", types.CancelledNotificationParams, self._hear)
+        # Not a handler of that notification: the SDK drops one whose reason is no text, though it cancels the call.
+        server.middleware.append(self._listen)
 
     @contextmanager
     def watch(self, ctx: HostRequest, on_cancelled: OnCancelled) -> Generator[None]:
@@ -85,10 +86,14 @@ class Cancellations:
         while len(self._answered) > REMEMBERED:
             del self._answered[next(iter(self._answered))]
 
-    async def _hear(self, ctx: HostRequest, params: types.CancelledNotificationParams) -> None:
-        name = _name_call(ctx, params.request_id)
+    async def _listen(self, ctx: HostRequest, call_next: CallNext) -> HandlerResult:
+        if ctx.method == "notifications/cancelled" and ctx.params:
+            self._hear(_name_call(ctx, ctx.params.get("requestId")), ctx.params.get("reason"))
+        return await call_next(ctx)
+
+    def _hear(self, name: _Name, words: object) -> None:
         if reason := self._open.pop(name, None) or self._answered.pop(name, None):
-            reason.set_result(params.reason or "")
+            reason.set_result(words if isinstance(words, str) else "")
 
 
 def is_given_up(ctx: HostRequest) -> bool:
@@ -108,7 +113,7 @@ def wants_progress(ctx: HostRequest) -> bool:
     return is_in_process or "progress_token" in (ctx.meta or {})
 
 
-def _name_call(ctx: HostRequest, request_id: types.RequestId | None) -> _Name:
+def _name_call(ctx: HostRequest, request_id: object) -> _Name:
     """Return a key that a call and its cancellation share: request ids are unique per connection only.
 
     In the modern era the SDK makes a new connection object for each message, but its `outbound` stays the same.

@@ -3,25 +3,31 @@
 As srbhptl39/MCP-SuperAssistant#155: a client whose patience ends repeats the same request, and each is executed.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gc
+import itertools
+import statistics
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 
 import anyio
 import pytest
+from mcp.server.mcpserver import MCPServer
 
 from bridge.app import Bridge
 from tests.fakes.bridges import ERAS, open_without_host, outputs_of
 from tests.fakes.clock import PATIENCE_S, VirtualClock
-from tests.fakes.httphost import HttpCall, HttpHost, http_host
+from tests.fakes.httphost import TIMED_OUT, HttpCall, HttpHost, http_host
 from tests.fakes.items import Json
+from tests.fakes.rawhost import sse_host
 from tests.fakes.servers import OrderedServer
 from tests.fakes.service import Served, serving
 from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
-Cut: TypeAlias = Callable[[HttpHost, HttpCall], Awaitable[object]]
+Cut: TypeAlias = Callable[[HttpHost, HttpCall], Coroutine[Any, Any, None]]
 
 
 async def hang_up(_host: HttpHost, cut: HttpCall) -> None:
@@ -186,6 +192,7 @@ async def test_without_a_token_it_is_the_same(mode: str, cut: Cut) -> None:
         assert (codes(await again.receipt()), at.tool.started) == (["rejoined"], ["a"])
 
 
+@pytest.mark.external
 @every_cut
 async def test_three_repeats_in_a_row_are_one_run_in_whatever_order_their_ends_come(mode: str, cut: Cut) -> None:
     for order in ([0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1]):
@@ -290,6 +297,40 @@ async def test_a_run_that_is_stopped_while_its_repeat_waits_is_the_repeats(reaso
         assert (codes(await again.receipt()), at.tool.started, at.tool.cancelled) == (["rejoined"], ["a"], [])
 
 
+SSE_WARNINGS = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@SSE_WARNINGS
+async def test_over_sse_a_repeat_that_overtakes_the_cancellation_gets_its_run() -> None:
+    async with place() as at, sse_host(at.served.port) as host:
+        first = await host.call("respond", {"input": "a"})
+        await at.tool.reached("a")
+        again = await host.call("respond", {"input": "a"})
+        await at.settle()
+        await host.cancel(first, TIMED_OUT)
+        await at.settle()
+        at.tool.release("a")
+        assert (codes(await host.receipt(again)), at.tool.started) == (["rejoined"], ["a"])
+    gc.collect()  # the SDK does not close the channels of a stream of SSE
+
+
+@SSE_WARNINGS
+async def test_over_sse_a_host_that_connects_again_gets_the_run_of_the_call_that_it_lost() -> None:
+    async with place() as at:
+        async with sse_host(at.served.port) as host:
+            await host.call("respond", {"input": "a"})
+            await at.tool.reached("a")
+        async with sse_host(at.served.port) as host:
+            await at.settle()
+            again = await host.call("respond", {"input": "a"})
+            await at.settle()
+            at.tool.release("a")
+            assert (codes(await host.receipt(again)), at.tool.started) == (["rejoined"], ["a"])
+    gc.collect()
+
+
 async def test_a_session_that_is_ended_leaves_its_run_to_the_next_one_of_its_token() -> None:
     async with place() as at, at.host("legacy") as host, at.host("legacy") as next_session:
         await host.call("a")
@@ -340,3 +381,112 @@ async def test_waiting_for_a_run_that_is_cut_and_asked_for_again_by_its_argument
         await at.settle()
         at.tool.release("a")
         assert ((await again.receipt())["run_id"], at.tool.started) == (run_id, ["a"])
+
+
+class Worker:
+    """A server whose tool works for a while; what was executed."""
+
+    def __init__(self, seconds: float) -> None:
+        self.executed: list[str] = []
+        self.server = MCPServer("o")
+        self.server.tool()(self.answer)
+        self._begun: dict[tuple[str, int], anyio.Event] = {}
+        self._seconds = seconds
+
+    async def answer(self, key: str) -> str:
+        """Take a while."""
+        self.executed.append(key)
+        self._event(key, self.executed.count(key)).set()
+        await anyio.sleep(self._seconds)
+        return key
+
+    async def begun(self, key: str, times: int = 1) -> None:
+        """Until it was executed so often."""
+        with anyio.fail_after(PATIENCE_S):
+            await self._event(key, times).wait()
+
+    def _event(self, key: str, times: int) -> anyio.Event:
+        return self._begun.setdefault((key, times), anyio.Event())
+
+
+@asynccontextmanager
+async def real_place(worker: Worker) -> AsyncIterator[Served]:
+    """A service by the real clock."""
+    async with (
+        ScriptedUpstream(use) as upstream,
+        open_without_host(upstream, {"o": worker.server}) as bridge,
+        serving(bridge) as served,
+    ):
+        yield served
+
+
+TRIES = 100
+PAUSES_S = (0, 0.01, 0.05, 0.5)
+
+
+@pytest.mark.external
+@every_cut
+async def test_of_a_hundred_calls_that_are_cut_and_repeated_none_is_executed_twice(
+    mode: str, cut: Cut, record_testsuite_property: Any
+) -> None:
+    """With each of the pauses; without one, the cut and the repeat are on their way at the same time."""
+    got: list[Json] = []
+    worker = Worker(1)
+
+    async def live(host: HttpHost, pause_s: float, key: str) -> None:
+        first = await host.call(key)
+        await worker.begun(key)
+        cutting.start_soon(cut, host, first)
+        if pause_s:
+            await anyio.sleep(pause_s)
+        got.append(await (await host.call(key)).receipt())
+
+    async with (
+        real_place(worker) as served,
+        http_host(served.port, mode) as host,
+        anyio.create_task_group() as cutting,
+    ):
+        for batch in range(4):
+            async with anyio.create_task_group() as tasks:
+                for number, pause_s in itertools.product(range(TRIES // 4), PAUSES_S):
+                    tasks.start_soon(live, host, pause_s, f"{pause_s * 1000:g} ms, {batch} {number}")
+    executed = Counter(worker.executed)
+    assert {receipt["output_text"] for receipt in got} == {f"it says {key}" for key in executed}
+    for pause_s in PAUSES_S:
+        runs = [times for key, times in executed.items() if key.startswith(f"{pause_s * 1000:g} ms")]
+        name = f"of {len(runs)} calls cut and repeated after {pause_s * 1000:g} ms, {mode}, {cut.__name__}"
+        record_testsuite_property(name, f"{sum(runs) - len(runs)} executed twice")
+        assert (len(runs), sum(runs)) == (TRIES, TRIES)
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("names", [("one", "one"), ("one", "two")], ids=["one client", "two with one token"])
+async def test_of_a_hundred_pairs_of_honest_equal_calls_each_is_two_runs(
+    mode: str, names: tuple[str, str], record_testsuite_property: Any
+) -> None:
+    late: list[float] = []
+    worker = Worker(1.5)
+
+    async def live(key: str) -> None:
+        first = await one.call(key)
+        await worker.begun(key)
+        began = anyio.current_time()
+        second = await (one if names[0] == names[1] else two).call(key)
+        await worker.begun(key, 2)
+        late.append(anyio.current_time() - began)
+        assert (await first.receipt())["run_id"] != (await second.receipt())["run_id"]
+
+    async with (
+        real_place(worker) as served,
+        http_host(served.port, mode, name=names[0]) as one,
+        http_host(served.port, mode, name=names[1]) as two,
+    ):
+        for batch in range(4):
+            async with anyio.create_task_group() as tasks:
+                for number in range(TRIES // 4):
+                    tasks.start_soon(live, f"{batch} {number}")
+    assert set(Counter(worker.executed).values()) == {2}
+    name = f"of {TRIES} pairs of honest equal calls, {mode}, of {' and '.join(names)}"
+    told = f"{len(worker.executed)} runs, the second begun after {statistics.median(late):.2f} s"
+    record_testsuite_property(name, told)
