@@ -132,7 +132,7 @@ async def http_host(
 ) -> AsyncIterator[HttpHost]:
     """A host of the service on this port: `mode` "legacy" is the handshake era, "auto" the modern one."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    limits = httpx2.Limits(max_connections=None)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)  # an idle one may be closed by now
     async with (
         httpx2.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60, limits=limits, verify=False
