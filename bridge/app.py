@@ -27,7 +27,7 @@ from bridge.processes.children import Child
 from bridge.questions import Ask
 from bridge.run.admission import Admission
 from bridge.run.continuation import find_run
-from bridge.run.engine import Context, Execute, Listener
+from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
@@ -156,13 +156,18 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return await self._admission.admit(arguments, principal=principal)
 
     async def start(
-        self, arguments: JsonObject, *, principal: str | None = None, run_id: str | None = None
+        self,
+        arguments: JsonObject,
+        *,
+        principal: str | None = None,
+        run_id: str | None = None,
+        caller: Caller = SOMEBODY,
     ) -> tuple[Run, bool]:
         """Start a run, or find the one that an equal call of the same host began and whose result it never got: a host
         that gave up waiting calls again, and nothing may be done twice for that. Returns the run, and whether it was
         found. Raises ArgumentError or NotConfigured before anything is sent."""
         arguments = await self.admit(arguments, principal=principal)
-        lost = await self.engine.find_lost(arguments, principal=principal) if principal else None
+        lost = await self.engine.find_lost(arguments, principal=principal, caller=caller) if principal else None
         if lost:
             return lost, True
         return await self.engine.start(run_id or make_run_id(), arguments, principal=principal), False

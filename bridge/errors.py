@@ -4,6 +4,7 @@
     ├── ConfigError                   operator   the config file, a flag or the environment is wrong
     ├── NotConfigured                 operator   no upstream is set
     ├── ArgumentError                 caller     an argument of `respond` is wrong; nothing was sent
+    ├── GivenUp                       caller     the call was given up before a run began for it
     ├── ReplayError                   operator   a replayed run differs from its recording
     └── UpstreamError                 by status  the upstream refused, failed or went silent
 
@@ -48,6 +49,13 @@ class ArgumentError(BridgeError):
     """An argument of `respond` is wrong; the message names it. Nothing was sent."""
 
     code = "invalid_argument"
+    who: Who = "caller"
+
+
+class GivenUp(BridgeError):
+    """A call was given up while it waited for the run of an equal one; no run was begun for it."""
+
+    code = "given_up"
     who: Who = "caller"
 
 

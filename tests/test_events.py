@@ -35,7 +35,7 @@ from bridge.events import (
 )
 from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
-from bridge.questions import YES, say_yes
+from bridge.questions import YES, Question, say_yes
 from bridge.run.engine import Settle, Stop
 from bridge.run.receipt import build_receipt
 from tests.fakes.bridges import open_without_host
@@ -141,10 +141,10 @@ class Calendar(VirtualClock):
 class Person:
     """Somebody who can be asked."""
 
-    def find_obstacle(self) -> str | None:
+    def find_obstacle(self, question: Question) -> str | None:  # noqa: ARG002
         return None
 
-    def note_silence(self) -> None:
+    def note_silence(self, question: Question) -> None:  # noqa: ARG002
         raise AssertionError("the question was answered")
 
 

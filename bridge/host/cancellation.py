@@ -8,27 +8,32 @@ import re
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, TypeAlias
 
 import anyio
-from mcp import types
-from mcp.server import Server, ServerRequestContext
-from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from mcp.server import Server
+from mcp.server.context import CallNext, HandlerResult
 
 from bridge.clock import Clock
+from bridge.host.presence import find_presence
+from bridge.host.principal import HostRequest, find_origin, may_return
+from bridge.run.engine import Caller
 
-HostRequest: TypeAlias = ServerRequestContext[dict[str, object]]
-"""The SDK's context of one request from a host; in parameters, `ctx` as in the SDK."""
 OnCancel: TypeAlias = Literal["auto", "stop", "detach"]
+OnCancelled: TypeAlias = Callable[[str | None, float], None]
 
 LIKELY_TIMEOUT_S = 30.0
 """A call that is cancelled after this long is taken for one that timed out, not for one that is no longer wanted."""
 REMEMBERED = 1000
-"""The latest calls, of all hosts together, whose cancellation reason is still recognised."""
+"""The latest calls that were answered, of all hosts together, whose cancellation is still recognised."""
 
 _TIMEOUT = re.compile(r"time?d?[ _-]?out|deadline", re.IGNORECASE)
 """Recognises a timeout in the reasons that SDKs give: "timed out after 60s" (Python), "Request timed out" (TypeScript),
 "context deadline exceeded" (Go)."""
+
+_Name: TypeAlias = tuple[int, str]
+_Reason: TypeAlias = Future[str]
 
 
 def decide(on_cancel: OnCancel, reason: str | None, age_s: float) -> Literal["stop", "detach"]:
@@ -44,44 +49,62 @@ class Cancellations:
 
     def __init__(self, server: Server[dict[str, object]], clock: Clock) -> None:
         self._clock = clock
-        self._reasons: dict[tuple[int, str], Future[str]] = {}
-        server.add_notification_handler("notifications/cancelled", types.CancelledNotificationParams, self._hear)
+        self._open: dict[_Name, _Reason] = {}
+        self._answered: dict[_Name, _Reason] = {}
+        # Not a handler of that notification: the SDK drops one whose reason is no text, though it cancels the call.
+        server.middleware.append(self._listen)
 
     @contextmanager
-    def watch(self, ctx: HostRequest, on_cancelled: Callable[[str | None, float], None]) -> Generator[None]:
-        """Report a cancellation of the call that is served in this context.
+    def watch(self, ctx: HostRequest, on_cancelled: OnCancelled) -> Generator[None]:
+        """Report a cancellation of the call that is served in this context, or the end of its connection.
 
         `on_cancelled` gets the reason (None where the connection was just closed) and the call's age in seconds, as
         soon as the reason is known. That may be after the call was answered: the host had stopped waiting by then, and
         ignores the answer.
         """
-        key, began = _name_call(ctx, ctx.request_id), self._clock.now()
-        reason = self._remember(key)
+        began = self._clock.now()
+        if presence := find_presence(ctx):
+            presence.on_leaving(lambda: on_cancelled(None, self._clock.now() - began))
+        name, reason = _name_call(ctx, ctx.request_id), _Reason()
+        self._open[name] = reason
         try:
             yield
         except anyio.get_cancelled_exc_class():
             if not is_given_up(ctx):
-                on_cancelled(None if _is_closed(ctx) else "", self._clock.now() - began)
+                on_cancelled(None if may_return(ctx) else "", self._clock.now() - began)
             raise
         finally:
             age_s = self._clock.now() - began
             reason.add_done_callback(lambda reason: on_cancelled(reason.result(), age_s))
+            self._note_answered(name, reason)
 
-    def _remember(self, key: tuple[int, str]) -> Future[str]:
-        self._reasons.pop(key, None)
-        self._reasons[key] = reason = Future[str]()
-        while len(self._reasons) > REMEMBERED:
-            del self._reasons[next(iter(self._reasons))]
-        return reason
+    def _note_answered(self, name: _Name, reason: _Reason) -> None:
+        if self._open.get(name) is reason:
+            del self._open[name]
+            self._answered.pop(name, None)
+            self._answered[name] = reason
+        while len(self._answered) > REMEMBERED:
+            del self._answered[next(iter(self._answered))]
 
-    async def _hear(self, ctx: HostRequest, params: types.CancelledNotificationParams) -> None:
-        if reason := self._reasons.pop(_name_call(ctx, params.request_id), None):
-            reason.set_result(params.reason or "")
+    async def _listen(self, ctx: HostRequest, call_next: CallNext) -> HandlerResult:
+        if ctx.method == "notifications/cancelled" and ctx.params:
+            self._hear(_name_call(ctx, ctx.params.get("requestId")), ctx.params.get("reason"))
+        return await call_next(ctx)
+
+    def _hear(self, name: _Name, words: object) -> None:
+        if reason := self._open.pop(name, None) or self._answered.pop(name, None):
+            reason.set_result(words if isinstance(words, str) else "")
 
 
 def is_given_up(ctx: HostRequest) -> bool:
-    """Tell whether the host has cancelled the call; the call's own task may not be cancelled yet."""
-    return ctx.session._request_outbound.cancel_requested.is_set()
+    """Tell whether the host has cancelled the call, or hung up; the call's own task may not be cancelled yet."""
+    presence = find_presence(ctx)
+    return ctx.session._request_outbound.cancel_requested.is_set() or bool(presence and presence.has_left)
+
+
+def identify(ctx: HostRequest) -> Caller:
+    """Describe the call as one that waits for a run."""
+    return Caller(find_origin(ctx), partial(is_given_up, ctx))
 
 
 def wants_progress(ctx: HostRequest) -> bool:
@@ -90,14 +113,9 @@ def wants_progress(ctx: HostRequest) -> bool:
     return is_in_process or "progress_token" in (ctx.meta or {})
 
 
-def _name_call(ctx: HostRequest, request_id: types.RequestId | None) -> tuple[int, str]:
+def _name_call(ctx: HostRequest, request_id: object) -> _Name:
     """Return a key that a call and its cancellation share: request ids are unique per connection only.
 
     In the modern era the SDK makes a new connection object for each message, but its `outbound` stays the same.
     """
     return id(ctx.session._connection.outbound), str(request_id)
-
-
-def _is_closed(ctx: HostRequest) -> bool:
-    """Tell whether a cancellation without a reason is a closed HTTP request, which cancels a call in the modern era."""
-    return ctx.request is not None and ctx.protocol_version in MODERN_PROTOCOL_VERSIONS

@@ -4,13 +4,19 @@ The SDK (mcp 2.3) keeps no list of these connections, and `ctx.session` lives fo
 itself is remembered. It has no public name; no other module uses it for this.
 """
 
+import logging
 from typing import TYPE_CHECKING
 
+from anyio.abc import TaskGroup
 from mcp import types
-from mcp.server import Server, ServerRequestContext
+from mcp.server import Server
+
+from bridge.host.principal import HostRequest
 
 if TYPE_CHECKING:
     from mcp.server.connection import Connection
+
+logger = logging.getLogger(__name__)
 
 
 class ListChangedSubscribers:
@@ -18,14 +24,27 @@ class ListChangedSubscribers:
 
     def __init__(self, server: Server[dict[str, object]]) -> None:
         self._connections: dict[int, Connection] = {}
+        self._being_told: set[int] = set()
+        """Those whose host has not taken the last notification yet: it lists the tools when it does, and needs no
+        other."""
         server.add_notification_handler("notifications/initialized", types.NotificationParams, self._remember)
 
-    async def tell(self) -> None:
-        """Send `notifications/tools/list_changed` to each; never raises."""
-        for connection in list(self._connections.values()):
-            await connection.send_tool_list_changed()
+    def tell(self, tasks: TaskGroup) -> None:
+        """Send `notifications/tools/list_changed` to each in a task of its own: some do not read."""
+        for key, connection in self._connections.items():
+            if key not in self._being_told:
+                self._being_told.add(key)
+                tasks.start_soon(self._tell, key, connection)
 
-    async def _remember(self, ctx: ServerRequestContext[dict[str, object]], _params: types.NotificationParams) -> None:
+    async def _tell(self, key: int, connection: "Connection") -> None:
+        try:
+            await connection.send_tool_list_changed()
+        except Exception:
+            logger.exception("a host could not be told of changed tools")
+        finally:
+            self._being_told.discard(key)
+
+    async def _remember(self, ctx: HostRequest, _params: types.NotificationParams) -> None:
         connection = ctx.session._connection
         if connection.has_standalone_channel and id(connection) not in self._connections:
             self._connections[id(connection)] = connection

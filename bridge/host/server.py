@@ -1,9 +1,7 @@
 """The MCP server that hosts see: the tool `respond` and its companions, for both protocol eras."""
 
 import logging
-import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Protocol, TypeAlias
 
 import anyio
@@ -20,16 +18,18 @@ from bridge.clock import Clock
 from bridge.config.settings import Limits
 from bridge.errors import BridgeError
 from bridge.events import Notified
-from bridge.host.audience import HostAudience, build_elicitation, is_modern, name_host, read_answer
-from bridge.host.cancellation import Cancellations, HostRequest, decide
+from bridge.host.audience import HostAudience, build_elicitation
+from bridge.host.cancellation import Cancellations, identify
+from bridge.host.delivery import Delivery
 from bridge.host.eras import serve_both_eras
 from bridge.host.list_changed import ListChangedSubscribers
-from bridge.host.principal import find_principal
+from bridge.host.principal import HostRequest, find_principal, is_modern
 from bridge.host.schema import clean_arguments
+from bridge.host.silences import Silences
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
-from bridge.run.engine import Engine, Settle, Show, Stop
+from bridge.run.engine import Caller, Engine, Settle, Show, Stop
 from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text
 from bridge.run.run import Run
@@ -64,8 +64,8 @@ class Runner(Protocol):
         """List `{name, state, reason}` of each connected server, and of the built-in one."""
         ...
 
-    async def start(self, arguments: JsonObject, *, principal: str) -> tuple[Run, bool]:
-        """Start a run, or find the one that an equal call began; the flag tells that it was found.
+    async def start(self, arguments: JsonObject, *, principal: str, caller: Caller) -> tuple[Run, bool]:
+        """Start a run, or find the one that an equal call began and was given up; the flag tells that it was found.
 
         Raises BridgeError before anything is sent.
         """
@@ -103,7 +103,7 @@ class BridgeServer(Server[dict[str, object]]):
         )
         self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock)
-        self._silent: set[str] = set()
+        self._silences = Silences(clock)
 
     @override
     def create_initialization_options(
@@ -138,12 +138,13 @@ class BridgeServer(Server[dict[str, object]]):
 
     async def tell_changes(self) -> None:
         """Notify hosts of changes until cancelled."""
-        while True:
-            await self._changed.wait()
-            await self._clock.sleep(SETTLE_CHANGES_S)
-            self._changed = anyio.Event()
-            await self._bus.publish(ToolsListChanged())
-            await self._legacy.tell()
+        async with anyio.create_task_group() as tasks:
+            while True:
+                await self._changed.wait()
+                await self._clock.sleep(SETTLE_CHANGES_S)
+                self._changed = anyio.Event()
+                await self._bus.publish(ToolsListChanged())
+                self._legacy.tell(tasks)
 
     async def _list_tools(
         self, _ctx: HostRequest, _params: types.PaginatedRequestParams | None
@@ -168,7 +169,7 @@ class BridgeServer(Server[dict[str, object]]):
         return _render(build_receipt(None, [], ending, limit_chars=self._runner.limits.result_chars))
 
     async def _respond(self, ctx: HostRequest, arguments: JsonObject) -> Result:
-        run, is_found = await self._runner.start(arguments, principal=find_principal(ctx))
+        run, is_found = await self._runner.start(arguments, principal=find_principal(ctx), caller=identify(ctx))
         seconds = self._runner.limits.soft_deadline_s
         return await self._attend(ctx, run, seconds, after=-1, notices=[REJOINED] if is_found else [])
 
@@ -190,21 +191,24 @@ class BridgeServer(Server[dict[str, object]]):
         Return the receipt, or the questions that the host has to answer first.
         """
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
-        audience = HostAudience(f"{find_principal(ctx)} {name_host(ctx)}", ctx, self._silent)
-        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
-        with self._cancellations.watch(ctx, partial(self._note_cancelled, weakref.ref(run))):
+        waiting = Waiting(ctx, run, engine, HostAudience(ctx, self._silences), self._clock, soft_deadline_s)
+        delivery = Delivery(ctx, run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
+        with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
             if run.ending is None and is_modern(ctx) and run.questions:
                 return await self._return_questions(run)
-            return await self._render_run(run, notices)
+            if run.ending:
+                await delivery.note_result()
+            return self._render_run(run, notices)
 
     async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:
         """Settle the questions that an earlier call returned with their answers, and wait for the run again."""
         run = await self._runner.find(run_id, principal=find_principal(ctx))
-        responses = params.input_responses or {}
-        for key in run.questions.keys() & responses.keys():
-            await self._runner.engine.send(run, Settle(key, read_answer(responses[key])))
+        audience = HostAudience(ctx, self._silences)
+        for key, response in (params.input_responses or {}).items():
+            answer = audience.read_answer(response)  # also one that comes too late shows that somebody is there
+            await self._runner.engine.send(run, Settle(key, answer))
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
     async def _return_questions(self, run: Run) -> types.InputRequiredResult:
@@ -214,21 +218,7 @@ class BridgeServer(Server[dict[str, object]]):
         questions = {key: build_elicitation(question) for key, question in run.questions.items()}
         return types.InputRequiredResult(input_requests={**questions}, request_state=run.run_id)
 
-    def _note_cancelled(self, known: weakref.ref[Run], reason: str | None, age_s: float) -> None:
-        """Handle the cancellation of a call that was waiting for a run, or had just returned its result."""
-        if run := known():
-            self._runner.start_soon(self._handle_cancelled, run, reason, age_s)
-
-    async def _handle_cancelled(self, run: Run, reason: str | None, age_s: float) -> None:
-        engine = self._runner.engine
-        if run.ending:
-            await engine.note_delivery(run, is_delivered=False)
-        elif not engine.is_awaited(run) and decide(self._runner.limits.on_cancel, reason, age_s) == "stop":
-            await engine.send(run, Stop())
-
-    async def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
-        if run.ending:
-            await self._runner.engine.note_delivery(run, is_delivered=True)
+    def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
         detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
         limit, events = self._runner.limits.result_chars, [*run.told, *notices]
         return _render(build_receipt(run.run_id, events, run.ending or IN_PROGRESS, detail=detail, limit_chars=limit))

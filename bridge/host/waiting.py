@@ -1,13 +1,13 @@
 """One call of a host that waits for a run: it relays progress meanwhile, and asks the run's questions."""
 
-from functools import partial
 from typing import cast
 
 import anyio
 
 from bridge.clock import Clock
-from bridge.host.audience import HostAudience, build_elicitation, is_modern, read_answer
-from bridge.host.cancellation import HostRequest, is_given_up, wants_progress
+from bridge.host.audience import HostAudience, build_elicitation
+from bridge.host.cancellation import identify, wants_progress
+from bridge.host.principal import HostRequest, is_modern
 from bridge.host.progress import ProgressRelay
 from bridge.questions import Question, leave_unasked
 from bridge.run.engine import Engine, Settle, Show
@@ -39,8 +39,7 @@ class Waiting:
         until = min(self._clock.now() + seconds, self._deadline)
         relay = self._build_relay() if wants_progress(self._ctx) else None
         listener = relay.listen if relay else None
-        is_gone = partial(is_given_up, self._ctx)
-        with self._engine.attend(self._run, listener, after=after, audience=self._audience, is_gone=is_gone):
+        with self._engine.attend(self._run, listener, after=after, audience=self._audience, caller=identify(self._ctx)):
             await (self._watch_with_progress(until, relay) if relay else self._watch(until))
         return self._run
 
@@ -90,7 +89,7 @@ class Waiting:
         except Exception as error:  # noqa: BLE001 - boundary: however a host fails, the run goes on
             answer = leave_unasked(f"this host answered the question with an error: {error}")
         else:
-            answer = read_answer(result)
+            answer = self._audience.read_answer(result)
         await self._engine.send(self._run, Settle(key, answer))
 
     async def _report(self, progress: float, message: str) -> None:

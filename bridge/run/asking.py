@@ -9,9 +9,11 @@ import anyio
 from bridge.clock import Clock
 from bridge.questions import Answer, Question, leave_unasked
 
+SILENT_S = 600.0
+"""How long a host that left a question unanswered is not asked another of its kind, unless somebody answers there."""
 SILENCE = (
-    "the question was not answered in time; this host is not asked again until the bridge is restarted, because some "
-    "hosts never show a question"
+    "the question was not answered in time; this host is not asked again for ten minutes, unless somebody answers "
+    "another question there, because some hosts never show one"
 )
 MAX_QUESTIONS = 50
 """For one run: a server can ask as often as it likes, a person will not answer as often."""
@@ -20,12 +22,12 @@ MAX_QUESTIONS = 50
 class Audience(Protocol):
     """A host, as somebody who shows questions to a person."""
 
-    def find_obstacle(self) -> str | None:
-        """Say why the person cannot be asked, as the end of a sentence; None where they can."""
+    def find_obstacle(self, question: Question) -> str | None:
+        """Say why the person cannot be asked this, as the end of a sentence; None where they can."""
         ...
 
-    def note_silence(self) -> None:
-        """Note that this host was given a question, and nobody answered."""
+    def note_silence(self, question: Question) -> None:
+        """Note that this host was given the question, and nobody answered."""
         ...
 
 
@@ -33,6 +35,7 @@ class Audience(Protocol):
 class _Pending:
     """A question that waits for its answer."""
 
+    question: Question
     deadline: float = 0.0
     answer: Answer | None = None
     shown_by: Audience | None = None
@@ -60,22 +63,22 @@ class Questions:
         self._count = 0
 
     def attend(self, audience: Audience) -> None:
-        """Ask this host from now on. If it cannot ask anybody, settle all open questions with the reason."""
+        """Ask this host from now on, and settle the open questions that it cannot ask with the reason."""
         self.audience = audience
-        if why_not := audience.find_obstacle():
-            for key in list(self._pending):
+        for key, pending in list(self._pending.items()):
+            if why_not := audience.find_obstacle(pending.question):
                 self.settle(key, leave_unasked(why_not))
 
     async def ask(self, question: Question) -> Answer:
         """Ask, and wait for the answer: first until a host shows the question, then for the time that `show` sets."""
         if self.audience is None:
             return leave_unasked("nobody can be asked here")
-        if why_not := self.audience.find_obstacle():
+        if why_not := self.audience.find_obstacle(question):
             return leave_unasked(why_not)
         if self._count == MAX_QUESTIONS:
             return leave_unasked(f"{MAX_QUESTIONS} questions in one run are enough")
         self._count += 1
-        key, pending = f"question-{self._count}", _Pending()
+        key, pending = f"question-{self._count}", _Pending(question)
         self._pending[key] = pending
         self._on_ask(key, question)
         try:
@@ -107,6 +110,6 @@ class Questions:
                 await pending.settled.wait()
             if pending.answer is None and pending.deadline == deadline:  # it was not shown again meanwhile
                 if pending.shown_by:
-                    pending.shown_by.note_silence()
+                    pending.shown_by.note_silence(pending.question)
                 return leave_unasked(SILENCE)
         return pending.answer

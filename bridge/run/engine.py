@@ -105,9 +105,23 @@ Message: TypeAlias = Stop | Show | Settle
 """Messages to a run that goes on."""
 
 
-def never() -> bool:
-    """Return False: for somebody who waits to the end."""
+def _never() -> bool:
     return False
+
+
+@dataclass(frozen=True, eq=False)
+class Caller:
+    """One call that waits for a run, or is about to."""
+
+    origin: str | None = None
+    """Where the call comes from, if its repeat may come before it is known that it was given up. A call and its repeat
+    have the same origin."""
+    is_gone: Callable[[], bool] = _never
+    """Tells whether the call was given up meanwhile."""
+
+
+SOMEBODY = Caller()
+"""A caller who waits to the end."""
 
 
 class Engine(Protocol):
@@ -121,8 +135,10 @@ class Engine(Protocol):
         """Find a run of this principal; None for one that is unknown, expired or somebody else's."""
         ...
 
-    async def find_lost(self, arguments: JsonObject, *, principal: str | None) -> Run | None:
-        """Find the run of an earlier, equal call of this principal that was given up and got no result."""
+    async def find_lost(self, arguments: JsonObject, *, principal: str | None, caller: Caller = SOMEBODY) -> Run | None:
+        """Find the run of an earlier, equal call of this principal that was given up and got no result. One of the same
+        origin that seems to wait may have been given up a moment ago: wait that moment for it to go. Raises GivenUp
+        where `caller` goes meanwhile, and there is no such run."""
         ...
 
     async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
@@ -153,13 +169,12 @@ class Engine(Protocol):
         *,
         after: int = -1,
         audience: Audience | None = None,
-        is_gone: Callable[[], bool] = never,
+        caller: Caller = SOMEBODY,
     ) -> AbstractContextManager[None]:
-        """Wait for the run while entered. `listener` hears its events behind number `after` (-1 for all), and those
-        of the moment; `audience` is asked the run's questions from now on; `is_gone` tells whether the one who waits
-        was given up meanwhile."""
+        """Wait for the run while entered, as `caller`. `listener` hears its events behind number `after` (-1 for all),
+        and those of the moment; `audience` is asked the run's questions from now on."""
         ...
 
-    def is_awaited(self, run: Run) -> bool:
-        """Tell whether somebody waits for the run who was not given up."""
+    def is_wanted(self, run: Run) -> bool:
+        """Tell whether somebody waits for the run who was not given up, or waits to take it over."""
         ...

@@ -1,6 +1,6 @@
 """The engine that keeps runs in memory: each in a task of its own, and for a while after its end."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import NamedTuple, Self, TypeAlias
 from weakref import WeakValueDictionary
@@ -9,10 +9,11 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
+from bridge.errors import GivenUp
 from bridge.events import AnswerParsed, CutOff, Event, Notified
 from bridge.json_text import Json, JsonObject
 from bridge.run.asking import Audience
-from bridge.run.engine import Execute, ForeignResponse, Listener, Message, Stop, never
+from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Listener, Message, Stop
 from bridge.run.run import Run
 from bridge.run.task import RunTask, tell
 
@@ -20,6 +21,8 @@ KEPT_S = 86_400.0
 """How long after its end a run can be found, and continued."""
 KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
 """How many ended runs are kept, and how many characters in all. The oldest is dropped first."""
+OVERTAKEN_S = 1.0
+"""How long an equal call waits for the one before it to go: over HTTP a repeat overtakes the end of what it repeats."""
 
 BuildTask: TypeAlias = Callable[..., RunTask]
 """Builds the task of a run; called with the arguments of `RunTask`."""
@@ -87,15 +90,36 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         run = self._runs.get(run_id)
         return run if run and run.principal == principal else None
 
-    async def find_lost(self, arguments: JsonObject, *, principal: str | None) -> Run | None:
+    async def find_lost(self, arguments: JsonObject, *, principal: str | None, caller: Caller = SOMEBODY) -> Run | None:
         """Find the run that an earlier, equal call of this principal began and got no result of: that call was given
-        up by the host, and this one repeats it."""
+        up by the host, and this one repeats it.
+
+        One of the same origin that seems to wait may have been given up a moment ago: wait that moment for it to go.
+        """
         self._forget()
-        for run in self._undelivered.values():
-            is_wanted = run.principal == principal and run.arguments == arguments
-            if is_wanted and not (run.is_stopped or self.is_awaited(run)):
+        equal = [run for run in self._undelivered.values() if run.principal == principal and run.arguments == arguments]
+        lost = next(filter(self._is_lost, equal), None)
+        if lost or not equal or caller.origin is None:
+            return lost
+        lost = await self._outwait(equal, caller.origin)
+        if lost is None and caller.is_gone():
+            raise GivenUp("this call was given up before a run began for it")
+        return lost
+
+    async def _outwait(self, runs: Sequence[Run], origin: str) -> Run | None:
+        """Wait for the callers of this origin to go, and return the first run that one of them leaves behind."""
+        until = self._clock.now() + OVERTAKEN_S
+        for run in runs:
+            if live := self._live.get(run.run_id):
+                await live.outwait(origin, until)
+            if self._is_lost(run):
                 return run
-        return None
+        return next(filter(self._is_lost, runs), None)
+
+    def _is_lost(self, run: Run) -> bool:
+        task = self._attended.get(run.run_id)
+        is_awaited = task is not None and task.is_awaited
+        return run.run_id in self._undelivered and not (run.is_stopped or is_awaited)
 
     async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
         """Find the newest run of this principal that ended with this response."""
@@ -127,6 +151,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             self._undelivered.pop(run.run_id, None)
         elif run.run_id in self._runs:
             self._undelivered[run.run_id] = run
+            if live := self._live.get(run.run_id):
+                live.note_departure()
 
     def attend(
         self,
@@ -135,19 +161,20 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         *,
         after: int = -1,
         audience: Audience | None = None,
-        is_gone: Callable[[], bool] = never,
+        caller: Caller = SOMEBODY,
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, and hear its events behind number `after`."""
         if live := self._live.get(run.run_id):
-            return live.attend(listener, after, audience, is_gone)
+            return live.attend(listener, after, audience, caller)
         if listener:
             tell(run, listener, run.events[after + 1 :])
         return nullcontext()
 
-    def is_awaited(self, run: Run) -> bool:
-        """Tell whether somebody waits for the run, or for its result, who was not given up."""
+    def is_wanted(self, run: Run) -> bool:
+        """Tell whether somebody waits for the run, or for its result, who was not given up, or waits to take it
+        over."""
         task = self._attended.get(run.run_id)
-        return task is not None and task.is_awaited
+        return task is not None and task.is_wanted
 
     async def _drive(self, task: RunTask) -> None:
         try:

@@ -13,7 +13,7 @@ from bridge.events import CutOff, Event, QuestionAsked, RunEnded
 from bridge.items import ErrorInfo
 from bridge.questions import Answer, Question
 from bridge.run.asking import Audience, Questions
-from bridge.run.engine import Execute, Intend, Listener, Message, Settle, Show, Stop
+from bridge.run.engine import Caller, Execute, Intend, Listener, Message, Settle, Show, Stop
 from bridge.run.limits import CANCELLED, Ending
 from bridge.run.run import Run
 from bridge.run.transcript import Transcript
@@ -47,8 +47,9 @@ class RunTask:
         self._news = anyio.Event()
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
-        self._waiters: list[Callable[[], bool]] = []
-        """One function per waiting caller; true once its host has given it up, which the caller may notice later."""
+        self._waiters: list[Caller] = []
+        self._heirs = 0
+        """How many calls wait to take the run over."""
 
     @property
     def principal(self) -> str | None:
@@ -56,8 +57,13 @@ class RunTask:
 
     @property
     def is_awaited(self) -> bool:
-        """True while a caller waits whose host has not given it up."""
-        return any(not is_gone() for is_gone in self._waiters)
+        """True while a caller waits whose host has not given it up, which the caller may notice later."""
+        return any(not caller.is_gone() for caller in self._waiters)
+
+    @property
+    def is_wanted(self) -> bool:
+        """True while it is awaited, or somebody waits to take it over."""
+        return self._heirs > 0 or self.is_awaited
 
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002
         """Call `fn` and record nothing."""
@@ -101,24 +107,42 @@ class RunTask:
 
     @contextmanager
     def attend(
-        self, listener: Listener | None, after: int, audience: Audience | None, is_gone: Callable[[], bool]
+        self, listener: Listener | None, after: int, audience: Audience | None, caller: Caller
     ) -> Generator[None]:
-        """Count as a waiting caller while entered, and pass events to `listener`."""
+        """Count `caller` as waiting while entered, and pass events to `listener`."""
         if audience:
             self._questions.attend(audience)
         if listener and tell(self.run, listener, self.run.events[after + 1 :]):
             self._listeners.append(listener)
-        self._waiters.append(is_gone)
+        self._waiters.append(caller)
         self.joined.set()
         try:
             yield
         finally:
-            self._waiters.remove(is_gone)
+            self._waiters.remove(caller)
+            self.note_departure()
             if listener in self._listeners:
                 self._listeners.remove(listener)
             if self.run.ending is None and not self._waiters:
                 self.joined = anyio.Event()
                 self._on_parted(self)
+
+    async def outwait(self, origin: str, until: float) -> None:
+        """Wait until no caller of this origin waits any more, or the run has ended; at most until an instant."""
+        self._heirs += 1
+        try:
+            while self.run.ending is None and self._is_awaited_from(origin) and self._clock.now() < until:
+                await self.wait(self.run.news, until)
+        finally:
+            self._heirs -= 1
+
+    def note_departure(self) -> None:
+        """Note that a caller has gone, or was given up: whoever waits to take the run over looks again."""
+        if self._heirs:
+            self._wake()
+
+    def _is_awaited_from(self, origin: str) -> bool:
+        return any(caller.origin == origin and not caller.is_gone() for caller in self._waiters)
 
     async def execute(self, body: Execute) -> None:
         """Drive the run to its ending by `body`. Raises nothing but the cancellation of the task."""

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.client.sse import sse_client
 from mcp.server import Server
 from mcp.shared.message import SessionMessage
 from mcp_types import (
@@ -26,6 +26,7 @@ from mcp_types import (
 
 from tests.fakes.clock import PATIENCE_S
 from tests.fakes.items import Json
+from tests.fakes.service import TOKEN
 
 VERSIONS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
 INFO = {"name": "raw", "version": "1"}
@@ -37,7 +38,7 @@ Answer = Callable[[Json], Json | None]
 class RawHost:
     """One connection. `heard` are the notifications that came, in order; `asked` the requests of the server."""
 
-    def __init__(self, outgoing: MemoryObjectSendStream[Any], mode: str, capabilities: Json, answer: Answer) -> None:
+    def __init__(self, outgoing: Any, mode: str, capabilities: Json, answer: Answer) -> None:
         self.heard: list[Json] = []
         self.asked: list[Json] = []
         self._outgoing = outgoing
@@ -90,7 +91,7 @@ class RawHost:
             await self.result(await self.send("initialize", hello))
             await self.notify("notifications/initialized")
 
-    async def read(self, incoming: MemoryObjectReceiveStream[Any]) -> None:
+    async def read(self, incoming: Any) -> None:
         """Take what comes until the connection ends."""
         async for message in incoming:
             match message.message:
@@ -119,6 +120,21 @@ class RawHost:
 
     async def _write(self, message: Any) -> None:
         await self._outgoing.send(SessionMessage(message=message))
+
+
+@asynccontextmanager
+async def sse_host(port: int, *, token: str = TOKEN) -> AsyncIterator[RawHost]:
+    """A host of the handshake era on a connection of SSE."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        sse_client(f"http://127.0.0.1:{port}/sse", headers=headers, timeout=60) as (incoming, outgoing),
+        anyio.create_task_group() as tasks,
+    ):
+        host = RawHost(outgoing, "legacy", {}, lambda _: None)
+        tasks.start_soon(host.read, incoming)
+        await host.open()
+        yield host
+        tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager

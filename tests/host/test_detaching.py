@@ -298,6 +298,27 @@ async def test_a_closed_request_of_the_modern_era_leaves_its_run_alone() -> None
             assert at.tool.answered == ["a"]
 
 
+@pytest.mark.external
+async def test_a_call_is_stopped_however_many_came_after_it() -> None:
+    async with place() as at, raw_host(at.bridge.server, "legacy") as host:
+        number = await host.call("respond", {"input": "Hello"})
+        await at.tool.reached("a")
+        [run] = await at.bridge.engine.list(principal="host")
+        for _ in range(1100):
+            await host.result(await host.call("respond_wait", {"run_id": run.run_id, "wait_s": 0}))
+        await host.cancel(number, "The user pressed stop")
+        await until(lambda: at.tool.cancelled == ["a"])
+
+
+@pytest.mark.parametrize("reason", [7, ["stop"], {"text": "stop"}, None, ""])
+async def test_a_reason_that_is_no_text_costs_the_reason(reason: Any) -> None:
+    async with place() as at, raw_host(at.bridge.server, "legacy") as host:
+        number = await host.call("respond", {"input": "Hello"})
+        await at.tool.reached("a")
+        await host.notify("notifications/cancelled", {"requestId": number, "reason": reason})
+        await until(lambda: at.tool.cancelled == ["a"])
+
+
 async def test_an_equal_call_gets_the_run_of_the_one_that_was_given_up() -> None:
     async with place() as at, raw_host(at.bridge.server, "legacy") as host:
         number = await host.call("respond", {"input": "Hello"})

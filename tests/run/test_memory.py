@@ -215,10 +215,10 @@ class Host:
 
     blamed = False
 
-    def find_obstacle(self) -> None:
+    def find_obstacle(self, question: Question) -> None:
         """It can ask."""
 
-    def note_silence(self) -> None:
+    def note_silence(self, question: Question) -> None:  # noqa: ARG002
         """It is not asked again."""
         self.blamed = True
 

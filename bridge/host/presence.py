@@ -1,0 +1,64 @@
+"""Whether the host still waits for the answer to an HTTP request, in either era: it may have hung up.
+
+In the handshake era the SDK (mcp 2.3) goes on with a call whose request was closed, and tells nobody.
+"""
+
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from bridge.host.principal import HostRequest, find_http
+
+_KEY = "bridge.presence"
+
+
+class Presence:
+    """The host at the other end of one request. `has_left` is true once it has hung up before the whole answer."""
+
+    def __init__(self) -> None:
+        self.has_left = False
+        self._is_answered = False
+        self._hear: list[Callable[[], None]] = []
+
+    def on_leaving(self, hear: Callable[[], None]) -> None:
+        """Call `hear` when the host leaves, which may be after the call has made its answer."""
+        self._hear.append(hear)
+
+    def note_received(self, message: Message) -> None:
+        """Note what came from the host. The web server tells of a disconnect after a whole answer, too."""
+        if message["type"] == "http.disconnect" and not (self._is_answered or self.has_left):
+            self.has_left = True
+            for hear in self._hear:
+                hear()
+
+    def note_sent(self, message: Message) -> None:
+        """Note what is sent to the host."""
+        self._is_answered |= message["type"] == "http.response.body" and not message.get("more_body", False)
+
+
+class PresenceNotes:
+    """ASGI middleware that notes the host's presence for the calls in its requests."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        presence = Presence()
+
+        async def receive_noted() -> Message:
+            message = await receive()
+            presence.note_received(message)
+            return message
+
+        async def send_noted(message: Message) -> None:
+            presence.note_sent(message)
+            await send(message)
+
+        await self._app({**scope, _KEY: presence}, receive_noted, send_noted)
+
+
+def find_presence(ctx: HostRequest) -> Presence | None:
+    """Return the presence of the host whose request is answered by the call's result; None where that is another
+    stream."""
+    request = find_http(ctx)
+    return request.scope.get(_KEY) if request else None

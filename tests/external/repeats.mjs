@@ -1,0 +1,32 @@
+// The official TypeScript client gives calls up after a while, and repeats each after a pause.
+// Arguments: how it negotiates, a URL, a token, how many calls, their time, and the pauses, in milliseconds.
+// What it was answered goes to stdout as JSON: the texts, by pause.
+
+import { Client, SSEClientTransport, StreamableHTTPClientTransport } from "@modelcontextprotocol/client";
+
+const [mode, place, token, tries, timeout, ...pauses] = process.argv.slice(1);
+const Transport = place.endsWith("/sse") ? SSEClientTransport : StreamableHTTPClientTransport;
+const client = new Client({ name: "tests", version: "1" }, { versionNegotiation: { mode } });
+await client.connect(new Transport(new URL(place), { requestInit: { headers: { Authorization: `Bearer ${token}` } } }));
+
+function call(input, options) {
+  return client.callTool({ name: "respond", arguments: { input } }, options);
+}
+
+async function repeat(key, pause) {
+  const given = await call(key, { timeout: Number(timeout) }).then(
+    () => "answered",
+    () => "given up",
+  );
+  if (given === "answered") return given;
+  if (pause) await new Promise((resolve) => setTimeout(resolve, pause));
+  return (await call(key)).content[0].text.split("\n")[0]; // the others are notices
+}
+
+const answers = {};
+for (const pause of pauses) {
+  const keys = Array.from({ length: Number(tries) }, (_, number) => `${pause} ms, ${number}`);
+  answers[pause] = await Promise.all(keys.map((key) => repeat(key, Number(pause))));
+}
+await client.close();
+console.log(JSON.stringify(answers));
