@@ -12,12 +12,12 @@ from typing import Final
 from mcp import types
 from pydantic_core import from_json
 
-from bridge.json_text import Json, JsonObject, write
+from bridge.json_text import Json, write
 
 LONG_CHARS = 2048
 """What is as long and looks like base64 is taken for it; shorter ones may be keys, tokens or cursors."""
 SHORT_CHARS = 512
-"""What is as long and is known for base64 by its first bytes, its URL or the fields beside it is named as well."""
+"""What is as long and is known for base64 by its first bytes, its URL or its name is named as well."""
 DATA_CHARS = 64
 """In a part of content of an unknown kind, data are named that are as long."""
 TEXT_CHARS = 200
@@ -40,7 +40,6 @@ _STARTS: Final = {
 }
 _RIFF: Final = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/avi"}
 _DATA_KEYS: Final = {"data", "blob", "base64", "b64", "b64_json", "bytes"}
-_KIND_KEYS: Final = ("mimeType", "mime_type", "media_type", "contentType", "content_type")
 
 
 def name_data(part: Json) -> Json:
@@ -105,16 +104,13 @@ class _Walk:
                 items = [self.walk(item) for item in value]
                 return value if all(map(_is, items, value)) else items
             case dict():
-                fields = {key: self.walk(inner, least=self._find_least(key, value)) for key, inner in value.items()}
+                fields = {key: self.walk(inner, least=self._find_least(key)) for key, inner in value.items()}
                 return value if all(map(_is, fields.values(), value.values())) else fields
             case _:
                 return value
 
-    def _find_least(self, key: str, fields: JsonObject) -> int:
-        if key in _DATA_KEYS:
-            return self._short
-        says_kind = fields.get("encoding") == "base64" or any(isinstance(fields.get(k), str) for k in _KIND_KEYS)
-        return SHORT_CHARS if says_kind else LONG_CHARS
+    def _find_least(self, key: str) -> int:
+        return self._short if key in _DATA_KEYS else LONG_CHARS
 
     def _shorten(self, text: str, least: int) -> str:
         if name := self._names.get(text):
@@ -130,7 +126,7 @@ class _Walk:
 
     def _shorten_url(self, url: str) -> str:
         head, _, data = url.partition(",")
-        is_data = data in self._names or (len(data) >= SHORT_CHARS and find_kind(data, SHORT_CHARS))
+        is_data = data in self._names or (len(data) >= SHORT_CHARS and find_kind(data, DATA_CHARS))
         return _name(head[5:].partition(";")[0] or "binary", data) if ";base64" in head and is_data else url
 
     def _shorten_json(self, text: str) -> str:
@@ -146,7 +142,8 @@ class _Walk:
 def find_kind(data: str, least: int) -> str | None:
     """Return the kind of base64 data by its first bytes, or "binary"; None for any other text.
 
-    Data of less than `least` characters are base64 only if their first bytes are known.
+    Data of less than `least` characters are base64 only if their first bytes are known. From SHORT_CHARS on, they must
+    mix letters and digits as base64 does, and hexadecimal numbers or genomes do not.
     """
     lines = data.split()
     bare = "".join(lines)
@@ -156,7 +153,7 @@ def find_kind(data: str, least: int) -> str | None:
     if start.startswith(b"RIFF"):
         return _RIFF.get(start[8:12], "binary")
     kind = next((kind for first, kind in _STARTS.items() if start.startswith(first)), None)
-    is_mixed = least < LONG_CHARS or all(sort.search(bare) for sort in _MIXTURE)
+    is_mixed = least < SHORT_CHARS or all(sort.search(bare) for sort in _MIXTURE)
     return kind or ("binary" if len(bare) >= least and is_mixed else None)
 
 

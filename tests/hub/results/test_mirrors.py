@@ -151,6 +151,7 @@ KEPT = {
     "a key": "A1b2" * 256,
     "a token": ".".join(base64.urlsafe_b64encode(NOISE[:900]).decode() for _ in range(3)),
     "hexadecimal": NOISE[:4000].hex(),
+    "hexadecimal data": {"data": NOISE[:600].hex(), "mimeType": "text/plain"},
     "a genome": "ACGT" * 2000,
     "digits": "31415926" * 1000,
     "a word": "x" * 5000,
