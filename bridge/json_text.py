@@ -4,6 +4,7 @@ import codecs
 import json
 import math
 import re
+from contextlib import suppress
 from typing import NoReturn, TypeAlias
 
 from pydantic_core import to_json
@@ -18,6 +19,8 @@ _TAIL = re.compile("(?:[\ud800-\udbff]|[\udc80-\udcff]+)\\Z")
 
 MAX_DEPTH = 100
 """Levels of nesting that are accepted; the SDK cannot write values deeper than about 200 to a host."""
+READ_DEPTH = 250
+"""Levels that are read of what others say, so that a few functions can call themselves for each."""
 TOO_DEEP = f"[more than {MAX_DEPTH} levels deep: not shown]"
 
 
@@ -87,10 +90,11 @@ def read_leniently(text: str) -> Json:
 
     Raises ValueError. Python's `json` is slower than pydantic's reader, but reads surrogates, depth and long integers.
     """
-    try:
-        return _LENIENT.decode(text)
-    except RecursionError:
-        return _LENIENT.decode(cut_levels(text))
+    with suppress(RecursionError):
+        value: Json = _LENIENT.decode(text)
+        if not is_deep(value, READ_DEPTH):
+            return value
+    return _LENIENT.decode(cut_levels(text))
 
 
 def cut_levels(text: str) -> str:
@@ -175,10 +179,10 @@ def _to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def is_deep(value: Json) -> bool:
-    """Tell whether `value` is nested over MAX_DEPTH levels."""
+def is_deep(value: Json, levels: int = MAX_DEPTH) -> bool:
+    """Tell whether `value` is nested over so many levels."""
     layer: list[Json] = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(levels):
         layer = [
             inner
             for outer in layer

@@ -29,15 +29,17 @@ Answer: TypeAlias = tuple[str, Reply]
 """The method of a request, and its reply, with its id."""
 
 CALL = "tools/call"
+MAX_OTHERS = 100
 _NEVER_ANSWERED = "subscriptions/listen"
 """Stays open as long as the connection."""
-_OPENINGS = {"initialize", "server/discover"}
 _KEYS = {
     "protocolVersion": "initialize",
     "supportedVersions": "server/discover",
     "tools": "tools/list",
     "content": CALL,
     "structuredContent": CALL,
+    "toolResult": CALL,
+    "inputRequests": CALL,
 }
 """What tells the kind of a result."""
 
@@ -58,7 +60,8 @@ class OpenRequests:
         """What was wrong with the last reply, if it could not be given to a request."""
         self._open: dict[RequestId, str] = {}
         self._given_up: dict[RequestId, str] = {}
-        self._openings: dict[RequestId, str] = {}
+        self._others: dict[RequestId, str] = {}
+        """The last requests that were no calls, whether they were answered or not."""
         self._strays: list[_Stray] = []
         self._last = 0
         self._notified_after: int | None = None
@@ -76,8 +79,10 @@ class OpenRequests:
         if isinstance(message, JSONRPCRequest):
             self._last = message.id if isinstance(message.id, int) else self._last
             self._open[message.id] = message.method
-            if message.method in _OPENINGS:
-                self._openings[message.id] = message.method
+            if message.method != CALL:
+                self._others[message.id] = message.method
+                if len(self._others) > MAX_OTHERS:
+                    del self._others[next(iter(self._others))]
         elif isinstance(message, JSONRPCNotification):
             self._notified_after = self._last
             if message.method == "notifications/cancelled":
@@ -118,10 +123,10 @@ class OpenRequests:
 
     def _is_old(self, id: RequestId | None, reply: Reply) -> bool:
         """Tell whether the id is that of a request that has had its reply: this one came twice, or too late."""
-        if not isinstance(id, int) or not id > 0 or _is_after(id, self._last):
+        if self._is_confused or not isinstance(id, int) or not 0 < id <= self._last:
             return False
         kinds = _find_kinds(reply)
-        return not (id in self._openings and (self._is_confused or (kinds and self._openings[id] not in kinds)))
+        return not kinds or self._others.get(id, CALL) in kinds
 
     def _answers_notification(self, reply: Reply) -> bool:
         """Tell whether a reply with no request's id may answer a notification: it has no content, and one was sent."""
@@ -129,6 +134,7 @@ class OpenRequests:
         if self._notified_after is None or is_made_here or _find_kinds(reply):
             return False
         self._notified_after = None
+        self.complaint = f"a reply came with {_name(_read_id(reply.id))}, which no open request has"
         return True
 
     def _place(self, id: RequestId | None, reply: Reply) -> Sequence[Answer]:

@@ -256,6 +256,8 @@ IDS: "dict[str, Callable[[Any], Json]]" = {
     "zero": lambda _: {"id": 0},
     "same": lambda _: {"id": 1},
     "third": lambda _: {"id": 3},
+    "less": lambda id: {"id": id - 1},
+    "more": lambda id: {"id": id + 1},
     "spelled": lambda id: {"id": f"{id}.0"},
     "null": lambda _: {"id": None},
     "none": lambda _: {},

@@ -12,14 +12,16 @@ from typing import Final
 from mcp import types
 from pydantic_core import from_json
 
-from bridge.json_text import Json, JsonObject, write
+from bridge.json_text import Json, write
 
 LONG_CHARS = 2048
 """What is as long and looks like base64 is taken for it; shorter ones may be keys, tokens or cursors."""
 SHORT_CHARS = 512
-"""What is as long and is known for base64 by its first bytes, its URL or the fields beside it is named as well."""
+"""What is as long and is known for base64 by its first bytes, its URL or its name is named as well."""
 DATA_CHARS = 64
 """In a part of content of an unknown kind, data are named that are as long."""
+TEXT_CHARS = 200
+"""A text of the content that is as long is not repeated in structured content."""
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
 _RUN = re.compile(r"(?:[\w+/=-]|\\[nr/]){48}", re.ASCII)
 """A piece of base64 in a JSON text, where lines may end and a slash may be escaped."""
@@ -38,7 +40,6 @@ _STARTS: Final = {
 }
 _RIFF: Final = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/avi"}
 _DATA_KEYS: Final = {"data", "blob", "base64", "b64", "b64_json", "bytes"}
-_KIND_KEYS: Final = ("mimeType", "mime_type", "media_type", "contentType", "content_type")
 
 
 def name_data(part: Json) -> Json:
@@ -47,35 +48,39 @@ def name_data(part: Json) -> Json:
 
 
 class KnownData:
-    """The data of a result's parts, each with its kind."""
+    """The data of a result's parts, and its long texts if they are shown: what structured content need not repeat."""
 
-    def __init__(self, content: Sequence[types.ContentBlock]) -> None:
-        self._kinds = {data: kind for data, kind in map(_read_data, content) if len(data) >= 8}
+    def __init__(self, content: Sequence[types.ContentBlock], *, shows_texts: bool) -> None:
+        self._data = {data: _name(kind, data) for data, kind in map(_read_data, content) if len(data) >= 8}
+        self._texts = [text for text in map(_read_long_text, content) if text] if shows_texts else []
 
     def __bool__(self) -> bool:
-        return bool(self._kinds)
+        return bool(self._data)
 
     def write(self, value: Json) -> str:
-        """Write a value as JSON, with base64 named."""
+        """Write a value as JSON, with base64 and the texts above named."""
         text = write(value)
-        if not (self._occurs_in(text) or may_hold_base64(text)):
+        if not (self._occur_in(text) or may_hold_base64(text)):
             return text
         shorter = self.shorten(value)
         return text if shorter is value else write(shorter)
 
     def shorten(self, value: Json) -> Json:
-        """Return the value with base64 named; the value itself if there is none."""
-        return _Walk(self._kinds).walk(value)
+        """Return the value with base64 and the texts above named; the value itself if there are none."""
+        texts = {text: f"[the text above, {len(text):,} characters]" for text in self._texts}
+        return _Walk(self._data | texts).walk(value)
 
     def blank(self, text: str) -> str:
         """Return a text with the data of the parts named."""
-        for data, kind in self._kinds.items():
+        for data, name in self._data.items():
             if len(text) >= len(data) >= DATA_CHARS:
-                text = text.replace(data, _name(kind, data)).replace(data.replace("/", "\\/"), _name(kind, data))
+                text = text.replace(data, name).replace(data.replace("/", "\\/"), name)
         return text
 
-    def _occurs_in(self, text: str) -> bool:
-        return any(data in text for data in self._kinds)
+    def _occur_in(self, json_text: str) -> bool:
+        if any(data in json_text for data in self._data):
+            return True
+        return any(len(text) < len(json_text) and write(text) in json_text for text in self._texts)
 
 
 def may_hold_base64(text: str) -> bool:
@@ -84,10 +89,10 @@ def may_hold_base64(text: str) -> bool:
 
 
 class _Walk:
-    """One way through a JSON value. `kinds` are the data that are named whatever they look like."""
+    """One way through a JSON value. `names` are those of texts that are named whatever they look like."""
 
-    def __init__(self, kinds: Mapping[str, str], short: int = SHORT_CHARS) -> None:
-        self._kinds = kinds
+    def __init__(self, names: Mapping[str, str], short: int = SHORT_CHARS) -> None:
+        self._names = names
         self._short = short
 
     def walk(self, value: Json, *, least: int = LONG_CHARS) -> Json:
@@ -99,20 +104,17 @@ class _Walk:
                 items = [self.walk(item) for item in value]
                 return value if all(map(_is, items, value)) else items
             case dict():
-                fields = {key: self.walk(inner, least=self._find_least(key, value)) for key, inner in value.items()}
+                fields = {key: self.walk(inner, least=self._find_least(key)) for key, inner in value.items()}
                 return value if all(map(_is, fields.values(), value.values())) else fields
             case _:
                 return value
 
-    def _find_least(self, key: str, fields: JsonObject) -> int:
-        if key in _DATA_KEYS:
-            return self._short
-        says_kind = fields.get("encoding") == "base64" or any(isinstance(fields.get(k), str) for k in _KIND_KEYS)
-        return SHORT_CHARS if says_kind else LONG_CHARS
+    def _find_least(self, key: str) -> int:
+        return self._short if key in _DATA_KEYS else LONG_CHARS
 
     def _shorten(self, text: str, least: int) -> str:
-        if kind := self._kinds.get(text):
-            return _name(kind, text)
+        if name := self._names.get(text):
+            return name
         if text.startswith("data:"):
             return self._shorten_url(text)
         if len(text) < min(SHORT_CHARS, least):
@@ -124,7 +126,7 @@ class _Walk:
 
     def _shorten_url(self, url: str) -> str:
         head, _, data = url.partition(",")
-        is_data = data in self._kinds or (len(data) >= SHORT_CHARS and find_kind(data, SHORT_CHARS))
+        is_data = data in self._names or (len(data) >= SHORT_CHARS and find_kind(data, DATA_CHARS))
         return _name(head[5:].partition(";")[0] or "binary", data) if ";base64" in head and is_data else url
 
     def _shorten_json(self, text: str) -> str:
@@ -140,7 +142,8 @@ class _Walk:
 def find_kind(data: str, least: int) -> str | None:
     """Return the kind of base64 data by its first bytes, or "binary"; None for any other text.
 
-    Data of less than `least` characters are base64 only if their first bytes are known.
+    Data of less than `least` characters are base64 only if their first bytes are known. From SHORT_CHARS on, they must
+    mix letters and digits as base64 does, and hexadecimal numbers or genomes do not.
     """
     lines = data.split()
     bare = "".join(lines)
@@ -150,7 +153,7 @@ def find_kind(data: str, least: int) -> str | None:
     if start.startswith(b"RIFF"):
         return _RIFF.get(start[8:12], "binary")
     kind = next((kind for first, kind in _STARTS.items() if start.startswith(first)), None)
-    is_mixed = least < LONG_CHARS or all(sort.search(bare) for sort in _MIXTURE)
+    is_mixed = least < SHORT_CHARS or all(sort.search(bare) for sort in _MIXTURE)
     return kind or ("binary" if len(bare) >= least and is_mixed else None)
 
 
@@ -164,6 +167,14 @@ def _decode_start(data: str) -> bytes:
         return base64.urlsafe_b64decode(data[:24].replace("+", "-").replace("/", "_"))
     except ValueError:
         return b""
+
+
+def _read_long_text(block: types.ContentBlock) -> str | None:
+    match block:
+        case types.TextContent(text=text) | types.EmbeddedResource(resource=types.TextResourceContents(text=text)):
+            return text if len(text) >= TEXT_CHARS else None
+        case _:
+            return None
 
 
 def _read_data(block: types.ContentBlock) -> tuple[str, str]:

@@ -151,6 +151,7 @@ KEPT = {
     "a key": "A1b2" * 256,
     "a token": ".".join(base64.urlsafe_b64encode(NOISE[:900]).decode() for _ in range(3)),
     "hexadecimal": NOISE[:4000].hex(),
+    "hexadecimal data": {"data": NOISE[:600].hex(), "mimeType": "text/plain"},
     "a genome": "ACGT" * 2000,
     "digits": "31415926" * 1000,
     "a word": "x" * 5000,
@@ -187,6 +188,10 @@ SAME: dict[str, tuple[list[Json], Any]] = {
     "a text after words": ([say('Found:\n{"a": [1, 2]}')], {"a": [1, 2]}),
     "a file, as read_text_file": ([say("line 1\nline 2")], {"content": "line 1\nline 2"}),
     "among other texts": ([say("Found:"), say('{"a": 1}')], {"a": 1}),
+    "a line each": ([say('{"a": 1}\n{"a": 2}')], {"result": [{"a": 1}, {"a": 2}]}),
+    "a line with its end": ([say("a\n")], {"result": "a"}),
+    "the result in the result": ([say("a")], {"content": [say("a")], "isError": False}),
+    "annotations of no meaning": ([say("a")], {"result": {**say("a"), "annotations": {"priority": None}}}),
     "a number": ([say("5")], 5),
     "a boolean": ([say("true")], {"result": True}),
 }
@@ -202,3 +207,15 @@ async def test_a_picture_and_its_words_are_told_once_in_any_order(tmp_path: Path
     content = [say("one pixel"), part("image", PIXEL, "image/png")]
     output = await read(both(*content, structured={"result": list(map(nulls, content))}), tmp_path)
     assert [part["type"] for part in output] == ["input_text", "input_image"]
+
+
+async def test_a_long_text_is_named_where_structured_content_repeats_it_beside_other_things(tmp_path: Path) -> None:
+    text = 'line "1"\n' * 100
+    structured = {"path": "a.txt", "content": text, "lines": 100}
+    embedded = {"type": "resource", "resource": {"uri": "a:b", "text": text}}
+    results = [both(say(text), structured=structured), both(embedded, structured=structured)]
+    for output in await read_all(results, tmp_path):
+        assert output.endswith('{"path":"a.txt","content":"[the text above, 900 characters]","lines":100}')
+        assert text in output
+    only = await read(results[0], tmp_path, "only")
+    assert json.loads(only.splitlines()[0]) == structured

@@ -20,6 +20,8 @@ REPORTS = {
     "null": "helidon-io/helidon-mcp#65",
     "same": "",
     "spelled": "",
+    "less": "",
+    "more": "",
     "none": "",
     "foreign": "",
     "list": "",
@@ -39,6 +41,14 @@ async def test_a_reply_whose_id_is_odd_finds_its_call(kind: str, wire: str, era:
             [echoes("one"), echoes("two"), [call("odd__add", {"a": 1, "b": 2})], echoes("three")]
         )
     assert outcome.outputs == ["one", "two", "3", "three"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("kind", REPORTS)
+async def test_so_it_does_if_only_calls_are_answered_so(kind: str, era: str) -> None:
+    async with open_bridge({"odd": rogue(era, f"call_ids={kind}")}) as bridge:
+        outcome = await bridge.run([echoes("one"), echoes("two"), echoes("three")])
+    assert outcome.outputs == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize("wire", ["stdio", "sse"])
