@@ -5,8 +5,10 @@ async with show(bridge) as faces, faces.open("sse") as wire:
     assert answer["result"]["supportedVersions"]
 """
 
+import asyncio
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -245,6 +247,27 @@ async def _open_pipes(server: BridgeServer, early: tuple[Any, ...]) -> AsyncIter
         os.close(host_writes)
     for each in (source, host_reads):
         os.close(each)
+
+
+@asynccontextmanager
+async def open_process(*arguments: str) -> AsyncIterator[Wire]:
+    """A bridge of its own process, on stdio."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bridge", *arguments, stdin=pipe, stdout=pipe)
+    assert process.stdin
+    assert process.stdout
+    stdout = process.stdout
+    wire = Pipes(process.stdin.get_extra_info("pipe").fileno())
+
+    async def read() -> None:
+        while line := await stdout.readline():
+            wire.take(json.loads(line))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        yield wire
+        process.stdin.close()
+    await process.wait()
 
 
 @asynccontextmanager
