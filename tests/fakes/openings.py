@@ -146,6 +146,8 @@ class Sse(Posts):
 class StreamableHttp(Posts):
     """Streamable HTTP: replies come in the response, and the session is that of the last handshake."""
 
+    headers: Mapping[str, str] | None = None
+    """In place of those that a request should have, but for the session's id."""
     _session: Mapping[str, str] = MappingProxyType({})
 
     @override
@@ -179,6 +181,8 @@ class StreamableHttp(Posts):
         params = message.get("params", {}) if isinstance(message, dict) else {}
         meta = params.get("_meta") if isinstance(params, dict) else None
         version = meta.get(PROTOCOL_VERSION_META_KEY) if isinstance(meta, dict) else None
+        if self.headers is not None:
+            return {**self._session, **self.headers}
         if version is None or message["method"] == "initialize":
             return self._session
         name = {"Mcp-Name": params["name"]} if "name" in params else {}

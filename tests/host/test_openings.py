@@ -19,6 +19,7 @@ from tests.fakes.openings import (
     INITIALIZED,
     TRANSPORTS,
     Faces,
+    StreamableHttp,
     Transport,
     Wire,
     discover,
@@ -209,6 +210,33 @@ async def test_a_host_gets_in_whatever_it_said_while_we_were_starting(faces: Fac
     """As a host whose patience with the first answers has run out: all that it said is read at once, later."""
     async with faces.open("stdio", *itertools.chain(*opening.steps)) as wire:
         await go_on(wire, era, is_open=False)
+
+
+@pytest.mark.parametrize("others", [{}, {"Mcp-Method": "initialize"}], ids=["alone", "with the method"])
+@pytest.mark.parametrize("revision", ["2026-07-28", UNKNOWN, "latest"])
+async def test_a_host_whose_headers_name_another_revision_shakes_hands(
+    faces: Faces, revision: str, others: Mapping[str, str]
+) -> None:
+    """As one that probes, and keeps the headers of its probe; what follows is of the session, whatever they say."""
+    headers = {"MCP-Protocol-Version": revision}
+    async with faces.open("http") as wire:
+        assert isinstance(wire, StreamableHttp)
+        wire.headers = {**headers, **others}
+        [answer] = await wire.say(initialize(1))
+        assert answer["result"]["protocolVersion"] == "2025-11-25", answer
+        wire.headers = headers
+        await go_on(wire, "handshake", is_open=True)
+
+
+async def test_a_request_without_a_session_is_refused_by_its_headers(faces: Faces) -> None:
+    async with faces.open("http") as wire:
+        assert isinstance(wire, StreamableHttp)
+        wire.headers = {"MCP-Protocol-Version": "2026-07-28"}
+        [bare, enveloped] = await wire.say(LIST, modern(2))
+        assert bare["error"]["code"] == -32602, bare
+        assert enveloped["error"]["code"] == -32020, enveloped
+        wire.headers = None
+        await go_on(wire, "modern", is_open=False)
 
 
 @pytest.mark.parametrize("era", ERAS)
