@@ -5,8 +5,10 @@ async with show(bridge) as faces, faces.open("sse") as wire:
     assert answer["result"]["supportedVersions"]
 """
 
+import asyncio
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -144,6 +146,8 @@ class Sse(Posts):
 class StreamableHttp(Posts):
     """Streamable HTTP: replies come in the response, and the session is that of the last handshake."""
 
+    headers: Mapping[str, str] | None = None
+    """In place of those that a request should have, but for the session's id."""
     _session: Mapping[str, str] = MappingProxyType({})
 
     @override
@@ -177,6 +181,8 @@ class StreamableHttp(Posts):
         params = message.get("params", {}) if isinstance(message, dict) else {}
         meta = params.get("_meta") if isinstance(params, dict) else None
         version = meta.get(PROTOCOL_VERSION_META_KEY) if isinstance(meta, dict) else None
+        if self.headers is not None:
+            return {**self._session, **self.headers}
         if version is None or message["method"] == "initialize":
             return self._session
         name = {"Mcp-Name": params["name"]} if "name" in params else {}
@@ -245,6 +251,27 @@ async def _open_pipes(server: BridgeServer, early: tuple[Any, ...]) -> AsyncIter
         os.close(host_writes)
     for each in (source, host_reads):
         os.close(each)
+
+
+@asynccontextmanager
+async def open_process(*arguments: str) -> AsyncIterator[Wire]:
+    """A bridge of its own process, on stdio."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "bridge", *arguments, stdin=pipe, stdout=pipe)
+    assert process.stdin
+    assert process.stdout
+    stdout = process.stdout
+    wire = Pipes(process.stdin.get_extra_info("pipe").fileno())
+
+    async def read() -> None:
+        while line := await stdout.readline():
+            wire.take(json.loads(line))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        yield wire
+        process.stdin.close()
+    await process.wait()
 
 
 @asynccontextmanager

@@ -9,24 +9,29 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import anyio
 import pytest
 
-from tests.fakes.bridges import open_without_host
+from tests.fakes.bridges import open_bridge, open_without_host
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.items import Json
 from tests.fakes.openings import (
     INITIALIZED,
     TRANSPORTS,
     Faces,
+    StreamableHttp,
     Transport,
     Wire,
     discover,
     envelope,
     initialize,
     notice,
+    open_process,
     request,
     show,
 )
-from tests.fakes.upstream import ScriptedUpstream, message, responds
+from tests.fakes.rawhost import raw_host
+from tests.fakes.upstream import ScriptedUpstream, hang, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -188,7 +193,7 @@ async def go_on(wire: Wire, era: Era, is_open: bool) -> None:
     [listed] = await wire.say(request("list", "tools/list", **meta))
     assert "respond" in [tool["name"] for tool in listed["result"]["tools"]]
     [called] = await wire.say(request("call", "tools/call", **RESPOND, **meta))
-    assert called["result"]["content"][0]["text"] == "Hi."
+    assert called["result"]["structuredContent"]["status"] == "completed", called
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -205,3 +210,54 @@ async def test_a_host_gets_in_whatever_it_said_while_we_were_starting(faces: Fac
     """As a host whose patience with the first answers has run out: all that it said is read at once, later."""
     async with faces.open("stdio", *itertools.chain(*opening.steps)) as wire:
         await go_on(wire, era, is_open=False)
+
+
+@pytest.mark.parametrize("others", [{}, {"Mcp-Method": "initialize"}], ids=["alone", "with the method"])
+@pytest.mark.parametrize("revision", ["2026-07-28", UNKNOWN, "latest"])
+async def test_a_host_whose_headers_name_another_revision_shakes_hands(
+    faces: Faces, revision: str, others: Mapping[str, str]
+) -> None:
+    """As one that probes, and keeps the headers of its probe; what follows is of the session, whatever they say."""
+    headers = {"MCP-Protocol-Version": revision}
+    async with faces.open("http") as wire:
+        assert isinstance(wire, StreamableHttp)
+        wire.headers = {**headers, **others}
+        [answer] = await wire.say(initialize(1))
+        assert answer["result"]["protocolVersion"] == "2025-11-25", answer
+        wire.headers = headers
+        await go_on(wire, "handshake", is_open=True)
+
+
+async def test_a_request_without_a_session_is_refused_by_its_headers(faces: Faces) -> None:
+    async with faces.open("http") as wire:
+        assert isinstance(wire, StreamableHttp)
+        wire.headers = {"MCP-Protocol-Version": "2026-07-28"}
+        [bare, enveloped] = await wire.say(LIST, modern(2))
+        assert bare["error"]["code"] == -32602, bare
+        assert enveloped["error"]["code"] == -32020, enveloped
+        wire.headers = None
+        await go_on(wire, "modern", is_open=False)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_call_that_is_given_up_stops_its_run_whatever_else_the_connection_speaks(era: Era) -> None:
+    """The reason comes in a notification, which belongs to no era; here the connection has had a handshake."""
+    meta = {"_meta": envelope()} if era == "modern" else {}
+    async with open_bridge(script=[hang()]) as bridge, raw_host(bridge.server, "legacy") as host:
+        number = await host.call("respond", {"input": "Hello"}, **meta)
+        await bridge.upstream.arrivals.wait()
+        await host.cancel(number, "no longer wanted")
+        with anyio.fail_after(PATIENCE_S):
+            await bridge.upstream.disconnects.wait()
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_real_process_reads_at_once_what_was_said_before_it_was_ready(era: Era) -> None:
+    """A host waits for its probe for one second, say, and then shakes hands (`@ai-sdk/mcp` 2.0.99)."""
+    async with open_process("serve", "--offline") as wire:
+        probe, handshake = await wire.say(discover(0), initialize(1))
+        assert "2026-07-28" in probe["result"]["supportedVersions"]
+        assert handshake["result"]["protocolVersion"] == "2025-11-25"
+        await wire.say(INITIALIZED)
+        await go_on(wire, era, is_open=True)
