@@ -43,7 +43,7 @@ def _mend_initialize(result: JsonObject, requested: str) -> list[str]:
     if said not in HANDSHAKE_PROTOCOL_VERSIONS:
         named = [revision for revision in _find_revisions(said) if revision in HANDSHAKE_PROTOCOL_VERSIONS]
         result["protocolVersion"] = named[0] if named else requested
-        odd.append(f"protocolVersion is taken for {result['protocolVersion']}")
+        odd.append(f"protocolVersion (taken for {result['protocolVersion']})")
     info = result.get("serverInfo")
     if not (isinstance(info, dict) and isinstance(info.get("name"), str) and isinstance(info.get("version"), str)):
         given = info if isinstance(info, dict) else {"name": info}
@@ -59,7 +59,7 @@ def _mend_versions(result: JsonObject) -> list[str]:
     if known and isinstance(said, list) and all(isinstance(revision, str) for revision in said):
         return []
     result["supportedVersions"] = [*(known or MODERN_PROTOCOL_VERSIONS)]
-    return [f"supportedVersions is taken for {', '.join(known or MODERN_PROTOCOL_VERSIONS)}"]
+    return ["supportedVersions"]
 
 
 def _mend_tools(result: JsonObject) -> list[str]:

@@ -17,6 +17,7 @@ from bridge.hub.handshake import mend_handshake
 from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
+from bridge.hub.pruning import sum_up
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
 from bridge.hub.transports.connect import Connectors, WatchedTransport
@@ -226,7 +227,7 @@ class Member:
         if method == "tools/list":
             self.listing.repair(result)
         elif odd := mend_handshake(method, result, self._choices.current.revision):
-            logger.info("%s: its answer to %s is read all the same: %s", self.key, method, "; ".join(odd))
+            logger.info("%s: its answer to %s is read but for %s", self.key, method, sum_up(odd))
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link

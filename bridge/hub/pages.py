@@ -6,7 +6,7 @@ from mcp import types
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.hub.definitions import is_sound, list_definitions, mend_definition
-from bridge.json_text import Json, JsonObject, cut_levels, decode, encode, write
+from bridge.json_text import Json, JsonObject, cut_levels, decode, write
 from bridge.jsonrpc.messages import BARE
 
 MAX_PAGES = 50
@@ -42,7 +42,7 @@ class Pages:
         for place, tool in enumerate(definitions, self._places + 1):
             try:
                 self._given.append(self._mend(tool))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 self.skipped[f"tool {place} of its list"] = str(error)
         result["tools"] = list[Json](self._given)
         self._listed = len(definitions)
@@ -87,7 +87,7 @@ class Pages:
         if isinstance(cursor, str):
             self._cursors.pop(cursor, None)
         elif cursor:
-            text = encode(cursor)
+            text = write(cursor)
             result["nextCursor"], self._cursors[text] = text, cursor
         else:
             result.pop("nextCursor", None)
