@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from bridge.hub.pruning import prune, sum_up
 from bridge.json_text import Json, JsonObject, write
-from bridge.schemas.shapes import is_root, shape_root
+from bridge.schemas.shapes import is_root, read_text, shape_root
 
 ALIASES = {"inputSchema": ("input_schema", "parameters"), "outputSchema": ("output_schema",)}
 """Names of other APIs, and of models that were written without MCP's names."""
@@ -20,18 +20,23 @@ ALIASES = {"inputSchema": ("input_schema", "parameters"), "outputSchema": ("outp
 def list_definitions(tools: Json) -> list[Json]:
     """List the definitions in `tools`: a list, also one in another, or an object that holds them or is the only one."""
     match tools:
-        case [list(inner)]:
-            return inner
-        case list():
-            return tools
+        case str():
+            return list_definitions(read_text(tools))
         case {"name": str()}:
             return [tools]
-        case {"tools": list(inner)}:
-            return inner
         case dict():
-            return [{"name": name} | tool if isinstance(tool, dict) else tool for name, tool in tools.items()]
+            return [found for name, tool in tools.items() for found in _name(name, tool)]
+        case list():
+            return [found for tool in tools for found in (tool if isinstance(tool, list) else [tool])]
         case _:
             return []
+
+
+def _name(name: str, tool: Json) -> list[Json]:
+    """Return a definition under its name, or a list of them under any."""
+    if isinstance(tool, list):
+        return tool
+    return [{"name": name} | tool if isinstance(tool, dict) else tool]
 
 
 def is_sound(tool: Json) -> TypeGuard[JsonObject]:

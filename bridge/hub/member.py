@@ -224,10 +224,13 @@ class Member:
             self.listing.prepare(request.params)
 
     def _repair(self, method: str, result: dict[str, Json]) -> None:
-        if method == "tools/list":
-            self.listing.repair(result)
-        elif odd := mend_handshake(method, result, self._choices.current.revision):
-            logger.info("%s: its answer to %s is read but for %s", self.key, method, sum_up(odd))
+        try:
+            if method == "tools/list":
+                self.listing.repair(result)
+            elif odd := mend_handshake(method, result, self._choices.current.revision):
+                logger.info("%s: its answer to %s is read but for %s", self.key, method, sum_up(odd))
+        except Exception:
+            logger.exception("%s: its answer to %s cannot be mended", self.key, method)  # boundary: the SDK judges it
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
