@@ -24,11 +24,8 @@ from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.malformed import MalformedFilter
-<<<<<<< ours
 from bridge.host.presence import PresenceNotes
-=======
 from bridge.host.revision_header import RevisionHeader
->>>>>>> theirs
 from bridge.host.server import BridgeServer
 from bridge.host.web_server import HEAD_TIMEOUT_S, Endable, build_web, open_socket
 from bridge.json_text import Json, JsonObject
@@ -114,11 +111,9 @@ class Service:
         )
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
         routes = [
-<<<<<<< ours
-            Route("/mcp", endpoint=PresenceNotes(MalformedFilter(StreamableHTTPASGIApp(self._sessions)))),
-=======
-            Route("/mcp", endpoint=RevisionHeader(MalformedFilter(StreamableHTTPASGIApp(self._sessions)))),
->>>>>>> theirs
+            Route(
+                "/mcp", endpoint=PresenceNotes(RevisionHeader(MalformedFilter(StreamableHTTPASGIApp(self._sessions))))
+            ),
             Route("/sse", self._serve_sse, methods=["GET"]),
             Mount("/messages/", app=MalformedFilter(self._sse.handle_post_message)),
             Route(OPEN_PATH, self._tell_health),

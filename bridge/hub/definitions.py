@@ -9,9 +9,9 @@ from typing import TypeGuard
 from mcp import types
 from pydantic import ValidationError
 
-from bridge.hub.pruning import prune
-from bridge.json_text import Json, JsonObject, encode
-from bridge.schemas.shapes import is_root, shape_root
+from bridge.hub.pruning import prune, sum_up
+from bridge.json_text import Json, JsonObject, write
+from bridge.schemas.shapes import is_root, read_text, shape_root
 
 ALIASES = {"inputSchema": ("input_schema", "parameters"), "outputSchema": ("output_schema",)}
 """Names of other APIs, and of models that were written without MCP's names."""
@@ -20,18 +20,23 @@ ALIASES = {"inputSchema": ("input_schema", "parameters"), "outputSchema": ("outp
 def list_definitions(tools: Json) -> list[Json]:
     """List the definitions in `tools`: a list, also one in another, or an object that holds them or is the only one."""
     match tools:
-        case [list(inner)]:
-            return inner
-        case list():
-            return tools
+        case str():
+            return list_definitions(read_text(tools))
         case {"name": str()}:
             return [tools]
-        case {"tools": list(inner)}:
-            return inner
         case dict():
-            return [{"name": name} | tool if isinstance(tool, dict) else tool for name, tool in tools.items()]
+            return [found for name, tool in tools.items() for found in _name(name, tool)]
+        case list():
+            return [found for tool in tools for found in (tool if isinstance(tool, list) else [tool])]
         case _:
             return []
+
+
+def _name(name: str, tool: Json) -> list[Json]:
+    """Return a definition under its name, or a list of them under any."""
+    if isinstance(tool, list):
+        return tool
+    return [{"name": name} | tool if isinstance(tool, dict) else tool]
 
 
 def is_sound(tool: Json) -> TypeGuard[JsonObject]:
@@ -56,7 +61,9 @@ def mend_definition(tool: Json) -> tuple[JsonObject, list[str]]:
     mended["inputSchema"] = shape_root(mended.get("inputSchema"), notes.append)
     _mend_description(mended, notes)
     if gone := [*_drop_output(mended), *prune(mended, _judge)]:
-        notes.append(f"left out, as MCP does not allow it so: {', '.join(gone)}")
+        notes.append(f"left out, as MCP does not allow it so: {sum_up(gone)}")
+    if not is_sound(mended):
+        raise ValueError("its definition cannot be read")
     return mended, notes
 
 
@@ -65,7 +72,7 @@ def _check_name(tool: JsonObject) -> None:
     if name is None or (isinstance(name, str) and not name.strip()):
         raise ValueError("it has no name")
     if not isinstance(name, str):
-        raise ValueError(f"its name is not a text: {encode(name)[:100]}")
+        raise ValueError(f"its name is not a text: {write(name)[:100]}")
 
 
 def _respell(tool: JsonObject, notes: list[str]) -> None:
@@ -82,7 +89,7 @@ def _mend_description(tool: JsonObject, notes: list[str]) -> None:
     said = tool.get("description")
     if said is None or isinstance(said, str):
         return
-    lines = said if isinstance(said, list) and all(isinstance(line, str) for line in said) else [encode(said)]
+    lines = said if isinstance(said, list) and all(isinstance(line, str) for line in said) else [write(said)]
     tool["description"] = "\n".join(map(str, lines))
     notes.append("its description, which is not a text, is written as one")
 

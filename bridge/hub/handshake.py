@@ -5,7 +5,9 @@ without a version, and over a revision that it does not know.
 """
 
 import re
+from contextlib import suppress
 from functools import partial
+from typing import cast
 
 from mcp import types
 from mcp_types import SERVER_INFO_META_KEY
@@ -13,7 +15,7 @@ from mcp_types.methods import parse_server_result
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERSION, MODERN_PROTOCOL_VERSIONS
 
 from bridge.hub.pruning import prune
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, cut_levels, decode, write
 
 _REVISION = re.compile(r"\d{4}-\d\d-\d\d")
 _KNOWN = (*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS)
@@ -29,12 +31,20 @@ def mend_handshake(method: str, result: JsonObject, requested: str | None) -> li
     """
     match method:
         case "initialize":
-            judge = partial(parse_server_result, method, LATEST_HANDSHAKE_VERSION)
-            return [*_mend_initialize(result, requested or LATEST_HANDSHAKE_VERSION), *prune(result, judge)]
+            odd = _mend_initialize(result, requested or LATEST_HANDSHAKE_VERSION)
+            return odd + _prune_initialize(result)
         case "server/discover" if _is_modern(result):
             return [*_mend_versions(result), *_mend_tools(result), *prune(result, types.DiscoverResult.model_validate)]
         case _:
             return []
+
+
+def _prune_initialize(result: JsonObject) -> list[str]:
+    judge = partial(parse_server_result, "initialize", LATEST_HANDSHAKE_VERSION)
+    with suppress(ValueError, RecursionError):
+        return prune(result, judge)
+    result |= cast("JsonObject", decode(cut_levels(write(result))))  # nested too deeply for the SDK
+    return ["what is nested too deeply", *prune(result, judge)]
 
 
 def _mend_initialize(result: JsonObject, requested: str) -> list[str]:
@@ -43,7 +53,7 @@ def _mend_initialize(result: JsonObject, requested: str) -> list[str]:
     if said not in HANDSHAKE_PROTOCOL_VERSIONS:
         named = [revision for revision in _find_revisions(said) if revision in HANDSHAKE_PROTOCOL_VERSIONS]
         result["protocolVersion"] = named[0] if named else requested
-        odd.append(f"protocolVersion is taken for {result['protocolVersion']}")
+        odd.append(f"protocolVersion (taken for {result['protocolVersion']})")
     info = result.get("serverInfo")
     if not (isinstance(info, dict) and isinstance(info.get("name"), str) and isinstance(info.get("version"), str)):
         given = info if isinstance(info, dict) else {"name": info}
@@ -59,7 +69,7 @@ def _mend_versions(result: JsonObject) -> list[str]:
     if known and isinstance(said, list) and all(isinstance(revision, str) for revision in said):
         return []
     result["supportedVersions"] = [*(known or MODERN_PROTOCOL_VERSIONS)]
-    return [f"supportedVersions is taken for {', '.join(known or MODERN_PROTOCOL_VERSIONS)}"]
+    return ["supportedVersions"]
 
 
 def _mend_tools(result: JsonObject) -> list[str]:
@@ -94,4 +104,4 @@ def _find_revisions(said: Json) -> list[str]:
 
 
 def _write(value: Json) -> str:
-    return value if isinstance(value, str) else encode(value) if isinstance(value, int | float) else ""
+    return value if isinstance(value, str) else write(value) if isinstance(value, int | float) else ""

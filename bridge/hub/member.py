@@ -19,6 +19,7 @@ from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
 from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
 from bridge.hub.pace import Pace
+from bridge.hub.pruning import sum_up
 from bridge.hub.reasons import Complaints
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice, Choices
@@ -263,10 +264,13 @@ class Member:
             self.listing.prepare(request.params)
 
     def _repair(self, method: str, result: dict[str, Json]) -> None:
-        if method == "tools/list":
-            self.listing.repair(result)
-        elif odd := mend_handshake(method, result, self._choices.current.revision):
-            logger.info("%s: its answer to %s is read all the same: %s", self.key, method, "; ".join(odd))
+        try:
+            if method == "tools/list":
+                self.listing.repair(result)
+            elif odd := mend_handshake(method, result, self._choices.current.revision):
+                logger.info("%s: its answer to %s is read but for %s", self.key, method, sum_up(odd))
+        except Exception:
+            logger.exception("%s: its answer to %s cannot be mended", self.key, method)  # boundary: the SDK judges it
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link

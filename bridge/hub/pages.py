@@ -8,7 +8,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.hub.definitions import is_sound, list_definitions, mend_definition
 from bridge.hub.pace import Pace
-from bridge.json_text import Json, JsonObject, cut_levels, decode, encode, write
+from bridge.json_text import Json, JsonObject, cut_levels, decode, write
 from bridge.jsonrpc.messages import BARE
 
 MAX_PAGES = 50
@@ -20,6 +20,9 @@ MAX_TOOLS = 2000
 
 Absorb: TypeAlias = Callable[[types.Tool], bool]
 """Tells whether the SDK accepts a tool, and lets it note what it needs of it for calls."""
+QUOTED_CHARS = 200
+_FIELDS = ("resultType", "ttlMs", "cacheScope", "_meta", "nextCursor")
+"""What a page has besides its tools."""
 
 
 class Pages:
@@ -50,7 +53,7 @@ class Pages:
             result |= cast("JsonObject", decode(cut_levels(write(result))))
         _complete(result)
         self._keep_cursor(result)
-        definitions = list_definitions(result.get("tools", result.pop(BARE, None)))
+        definitions = list_definitions(self._find_tools(result))
         self._given = []
         self._listed, self._held = 0, definitions
         result["tools"] = list[Json]()
@@ -72,7 +75,7 @@ class Pages:
         self._listed += 1
         try:
             self._given.append(self._mend(tool))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.skipped[f"tool {self._places + self._listed} of its list"] = str(error)
             return False
         return True
@@ -117,6 +120,20 @@ class Pages:
         """Note that what comes behind the pages read so far is missing."""
         self.skipped[f"every page after {self.count}"] = reason
 
+    def _find_tools(self, result: JsonObject) -> Json:
+        """Find the tools of a page: in their place, as the result itself, or one level down.
+
+        No tools are no fault. Where the answer is something else, it is named.
+        """
+        if "tools" in result or BARE in result:
+            return result.get("tools", result.get(BARE))
+        for inner in result.values():
+            if isinstance(inner, dict) and "tools" in inner:
+                return inner["tools"]
+        if other := {key: value for key, value in result.items() if key not in _FIELDS}:
+            self.skipped["every tool"] = f"its answer has no list of tools, but {write(other)[:QUOTED_CHARS]}"
+        return None
+
     def _mend(self, tool: Json) -> JsonObject:
         if is_sound(tool):
             return tool
@@ -127,11 +144,12 @@ class Pages:
 
     def _keep_cursor(self, result: JsonObject) -> None:
         """Let the cursor be a text or absent; one of another type is kept, to be sent back as it is."""
-        cursor = result.get("nextCursor")
+        cursor = result.get("nextCursor", result.get("next_cursor"))
         if isinstance(cursor, str):
+            result["nextCursor"] = cursor
             self._cursors.pop(cursor, None)
         elif cursor:
-            text = encode(cursor)
+            text = write(cursor)
             result["nextCursor"], self._cursors[text] = text, cursor
         else:
             result.pop("nextCursor", None)

@@ -8,6 +8,7 @@ from bridge.json_text import Json, JsonObject
 
 MAX_ROUNDS = 20
 """How often the rest is judged again; each time, everything that is refused is taken out."""
+MAX_NAMED = 5
 Path = tuple[str | int, ...]
 
 
@@ -25,6 +26,12 @@ def prune(answer: JsonObject, judge: Callable[[JsonObject], object]) -> list[str
         else:
             break
     return gone
+
+
+def sum_up(places: Sequence[str]) -> str:
+    """Name places, of many the first."""
+    named = ", ".join(place[:100] for place in places[:MAX_NAMED])
+    return named if len(places) <= MAX_NAMED else f"{named} and {len(places) - MAX_NAMED:,} more"
 
 
 def _drop_all(answer: JsonObject, places: Sequence[Path]) -> list[str]:

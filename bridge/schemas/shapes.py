@@ -79,7 +79,7 @@ def _unwrap(schema: Json, add_note: AddNote) -> JsonObject:
 def _find_root(schema: Json) -> JsonObject:
     match schema:
         case str():
-            return _find_root(_read(schema))
+            return _find_root(read_text(schema))
         case [dict(only)] if "name" not in only:
             return _find_root(only)
         case list():
@@ -102,7 +102,8 @@ def _gather(arguments: list[Json]) -> JsonObject:
     return root | ({"required": required} if properties and required else {})
 
 
-def _read(text: str) -> Json:
+def read_text(text: str) -> Json:
+    """Return what a text holds as JSON, None for nothing or for another text."""
     try:
         found = decode(text)
     except ValueError:

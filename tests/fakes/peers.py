@@ -26,8 +26,21 @@ from bridge.processes.children import Child
 from tests.fakes.rogue import Rogue
 
 Json = dict[str, Any]
-Fault = Literal["error", "eof", "hang", "garbage", "truncation", "duplicate", "delay", "cut at"]
+Fault = Literal["error", "eof", "hang", "garbage", "truncation", "duplicate", "delay", "oddity", "cut at"]
 FAULTS: tuple[Fault, ...] = ("error", "eof", "hang", "garbage", "truncation", "duplicate", "delay")
+ODDITIES: dict[str, Any] = {
+    "capabilities": [],
+    "serverInfo": {"name": 5},
+    "protocolVersion": ["2025-11-25"],
+    "instructions": [],
+    "supportedVersions": "2026-07-28",
+    "resultType": None,
+    "ttlMs": "soon",
+    "_meta": [],
+    "nextCursor": 0,
+}
+"""What an odd peer says where it would have said something else."""
+ODD_TOOLS: list[Any] = [None, {"inputSchema": []}, {"name": "odd", "inputSchema": {"type": "any", "properties": []}}]
 DELAY_S = 7.0
 SESSION = "s1"
 END = "end"
@@ -55,6 +68,8 @@ class Peer:
     executed: list[str] = field(default_factory=list[str])
     """The marks (argument `text`) of the calls that were executed, in order."""
     starts: int = 0
+    is_odd: bool = False
+    """True if there is an oddity in each of its answers but those to calls."""
 
     def begin(self) -> Trouble | None:
         """It is started, or connected to."""
@@ -75,7 +90,25 @@ class Peer:
         if method == "tools/call":
             self.executed.append(str((params.get("arguments") or {}).get("text")))
         found = rogue.answer(method, params, message)
-        return None if found is None else {"jsonrpc": "2.0", "id": message["id"], **found}
+        if found is None:
+            return None
+        if self.is_odd and method != "tools/call":
+            make_odd(found.get("result") or {})
+        return {"jsonrpc": "2.0", "id": message["id"], **found}
+
+
+def make_odd(result: Json) -> None:
+    """Put oddities into a result, in place: none that a server's tools and answers depend on."""
+    result |= {key: odd for key, odd in ODDITIES.items() if key in result or key in ("_meta", "nextCursor")}
+    if "tools" in result:
+        odd: Json = {"annotations": [], "icons": "none", "title": 5, "outputSchema": {"properties": []}}
+        result["tools"] = [*ODD_TOOLS, *(odd | tool for tool in result["tools"])]
+
+
+def spoil_oddly(reply: bytes) -> bytes:
+    message = json.loads(reply)
+    make_odd(message.get("result") or {})
+    return json.dumps(message).encode()
 
 
 def name_of(message: Json) -> str:
@@ -99,6 +132,8 @@ def spoil(reply: bytes, trouble: Trouble | None, id: object) -> list[bytes | Non
             return [reply[: len(reply) // 2], None]
         case Trouble("duplicate"):
             return [reply, reply]
+        case Trouble("oddity"):
+            return [spoil_oddly(reply)]
         case Trouble("cut at", at):
             return [reply[:at], None]
         case _:

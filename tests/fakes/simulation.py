@@ -57,7 +57,8 @@ async def simulate(seed: int) -> Day:
         key, risk = f"s{number}", chance.choice((0, 0.1, 0.3, 0.6))
         day.transports[key] = chance.choice(WIRES)
         is_legacy = TRANSPORTS[day.transports[key]]["protocol"] == "legacy"
-        day.peers[key] = Peer(key, clock, {"legacy" if is_legacy else "good": ""})
+        is_odd = random.Random(f"{seed} {key} is odd").random() < 0.5
+        day.peers[key] = Peer(key, clock, {"legacy" if is_legacy else "good": ""}, is_odd=is_odd)
         day.peers[key].plan = _plan(day, key, risk)
     tasks, fds = len(asyncio.all_tasks()), count_fds()
     async with open_hub(day.transports, day.peers, clock) as hub:

@@ -33,7 +33,7 @@ async def test_no_fault_at_a_start_a_list_or_a_call_breaks_a_promise(
     transport: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     steps = await list_steps(transport)
-    faults: tuple[Fault, ...] = ("garbage",) if transport == "in process" else ("eof", "garbage")
+    faults: tuple[Fault, ...] = ("garbage",) if transport == "in process" else ("eof", "garbage", "oddity")
     for number in {steps.index(step) for step in QUICK_STEPS if step in steps}:
         for fault in faults:
             assert await survive(transport, [(number, fault)]) == [], (steps[number], fault)
@@ -46,7 +46,7 @@ async def test_no_fault_at_any_step_and_no_two_in_a_row_break_a_promise(
     transport: str, capfd: pytest.CaptureFixture[str], record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     steps = await list_steps(transport)
-    faults = IN_CODE if transport == "in process" else FAULTS
+    faults: tuple[Fault, ...] = IN_CODE if transport == "in process" else (*FAULTS, "oddity")
     plans = [[(number, fault)] for number in range(len(steps)) for fault in faults]
     plans += [
         [(number, fault), (number + 1, other)]

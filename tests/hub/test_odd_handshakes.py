@@ -90,6 +90,11 @@ INITIALIZE: Mapping[str, Any] = {
     "an object with the revision": change(GOOD, protocolVersion={"version": "2025-03-26"}),
     "neither revision nor serverInfo (ian-cowley/MCPSqlServer#3)": {"capabilities": {"tools": {}}},
     "nothing at all": {},
+    "no result": None,
+    "an empty list itself, as PHP writes an object": [],
+    "a text itself": "ok",
+    "an endless number for the version": change(GOOD, serverInfo={"name": "rogue", "version": float("inf")}),
+    "_meta is nested too deeply": change(GOOD, _meta=json.loads('{"a":' * 300 + "1" + "}" * 300)),
     "fields of the other era": change(GOOD, resultType=5, ttlMs="x", cacheScope=[], supportedVersions=7),
 }
 DISCOVER: Mapping[str, Any] = {

@@ -137,7 +137,7 @@ LEFT_OUT: dict[str, tuple[Any, str]] = {
     "a name that is a list": ({"name": ["a"], **schema()}, 'its name is not a text: ["a"]'),
     "null in the list (modelcontextprotocol/go-sdk#1119)": (None, "it is no definition of a tool"),
     "a word in the list": ("echo", "it is no definition of a tool"),
-    "a list in the list": ([], "it is no definition of a tool"),
+    "a number in the list": (5, "it is no definition of a tool"),
 }
 FUNCTION = {"type": "function", "function": {"name": "as_function", "description": "D", "parameters": A_TEXT}}
 

@@ -174,6 +174,9 @@ SHAPES: dict[str, tuple[Any, list[str]]] = {
     "a list in an object": ({"tools": {"tools": [tool("one")]}}, ["one"]),
     "false": ({"tools": False}, []),
     "a list with null (cognizant-ai-lab/neuro-san#1341)": ({"tools": [None, tool("one")]}, ["one"]),
+    "JSON as a text": ({"tools": json.dumps([tool("one")])}, ["one"]),
+    "lists by group": ({"tools": {"files": [tool("one")], "net": [tool("two")]}}, ["one", "two"]),
+    "wrapped once more": ({"result": {"tools": [tool("one")]}}, ["one"]),
     "a list of lists": ({"tools": [[tool("one"), tool("two")]]}, ["one", "two"]),
     "the list itself": ([tool("one"), tool("two")], ["one", "two"]),
     "an empty list itself, as PHP writes an object": ([], []),
@@ -206,3 +209,17 @@ async def test_a_tool_that_the_era_forbids_is_named_with_the_reason(era: str) ->
     else:
         assert outcome.offered == ["s__two"]
         assert "s: one is left out: property 'a': x-mcp-header is only permitted on" in outcome.notices[0]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_an_answer_that_is_something_else_is_named(era: str) -> None:
+    outcome = await list_tools(era, listing({"isError": True, "content": [{"type": "text", "text": "denied"}]}))
+    assert outcome.offered == []
+    [notice] = outcome.notices
+    assert notice.startswith("s: every tool is left out: its answer has no list of tools, but")
+    assert "denied" in notice
+
+
+async def test_a_cursor_with_an_underscore_is_one() -> None:
+    outcome = await list_tools(listing(page("one", next_cursor="b"), page("two")))
+    assert outcome.offered == ["s__one", "s__two"]
