@@ -344,6 +344,34 @@ async def test_a_get_that_is_never_answered_holds_nothing_up() -> None:
     assert far.opened == 2
 
 
+async def test_a_subscription_that_is_refused_costs_no_session() -> None:
+    far = Far(era=MODERN)
+    refused = list[str]()
+
+    def refuse(message: Json) -> httpx2.Response | None:
+        if message["method"] != "subscriptions/listen":
+            return None
+        refused.append(message["method"])
+        return TOLD["anthropics/claude-code#27425"](message)
+
+    far.refuse = refuse
+    async with visit(far, protocol=MODERN) as it:
+        await it.spend(lambda: len(refused) > 3, 2)
+        assert await it.call() == "hello"
+        assert it.state == "ready"
+    assert far.asked.count("POST /mcp tools/list") <= 2 + len(refused)
+
+
+@pytest.mark.parametrize("code", range(-32020, -31999))
+async def test_a_servers_own_error_is_never_taken_for_one_of_ours(code: int) -> None:
+    far = Far()
+    far.refuse = lambda asked: its_own(200, "no", code)(asked) if asked["method"] == "tools/call" else None
+    async with visit(far) as it:
+        output = await it.call()
+        assert it.state == "ready"
+    assert output == {"error": "protocol_error", "message": f"far answered with error {code}: no"}
+
+
 class Busy(Peer):
     """A server on stdio whose calls come to an error -32000."""
 
