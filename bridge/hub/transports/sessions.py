@@ -6,14 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 import httpx2
-from mcp_types import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    ErrorData,
-    JSONRPCError,
-    RequestId,
-)
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorData, JSONRPCError, RequestId
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.clock import Clock
@@ -26,7 +19,8 @@ from bridge.telemetry import Redactor
 RENEWAL_S = 5.0
 """How long after a loss a session that has answered no call is not opened anew again: that would not help either."""
 SESSION_HEADER = "mcp-session-id"
-_OPENING = ("initialize", "server/discover")
+_TELLING = ("tools/call", "tools/list")
+"""The methods whose refusal tells of a session: others open one, or may be refused by a server that has none."""
 _JUDGED_CHARS = 2000
 
 _ID = r"(?:[ _-]?ids?\b)?"
@@ -44,7 +38,8 @@ _LOST = re.compile(
     r"\bsession_?(?:not_?found|expired|terminated|invalid)|\b(?:invalid|unknown|expired)_session|"
     r"sessionid\b|(?:not|n.t)(?: been| yet)? initiali[sz]ed|uninitiali[sz]ed|before initiali[sz]|"
     r"initiali[sz]e(?:d)? (?:first|request|the (?:server|session|connection))|session initiali[sz]|"
-    r"(?:must|should) (?:be )?initiali[sz]e|会话|未初始化",
+    r"(?:must|should) (?:be )?initiali[sz]e|"
+    r"会话.{0,12}(?:不存在|过期|无效|失效|未找到|丢失)|(?:无效|未知).{0,6}会话|未初始化",
     re.IGNORECASE,
 )
 _ANOTHER_KIND = re.compile(
@@ -110,7 +105,7 @@ class Session:
     def revise(self, request: httpx2.Request, message: JsonObject, error: JSONRPCError) -> JSONRPCError:
         """Return the error in a reply to a message, or that the session is lost if it says so."""
         words = error.error.message
-        is_lost = message["method"] not in _OPENING and _has_sessions(request) and speaks_of_session(words)
+        is_lost = message["method"] in _TELLING and _has_sessions(request) and speaks_of_session(words)
         if not is_lost or _is_own_error(message, error):
             return error
         code = SESSION_GONE if self._may_renew() else NOT_EXECUTED
@@ -144,7 +139,7 @@ def _is_lost(request: httpx2.Request, message: JsonObject, refusal: Refusal, *, 
 
     `is_stream`: the session is a stream that GET opened, as in the SSE transport.
     """
-    if message["method"] in _OPENING or refusal.is_not_executed:
+    if message["method"] not in _TELLING or refusal.is_not_executed:
         return False
     is_own = refusal.error is not None and _is_own_error(message, refusal.error)
     is_told = speaks_of_session(refusal.words)
@@ -155,7 +150,7 @@ def _is_lost(request: httpx2.Request, message: JsonObject, refusal: Refusal, *, 
 
 def _is_doubtful(request: httpx2.Request, message: JsonObject, refusal: Refusal) -> bool:
     """Tell whether a session may be lost, but the message executed: Gone, or a gateway that failed over the session."""
-    if message["method"] in _OPENING or not _has_sessions(request):
+    if message["method"] not in _TELLING or not _has_sessions(request):
         return False
     is_gone = refusal.status == 410 and SESSION_HEADER in request.headers
     return is_gone or (refusal.status >= 500 and not refusal.error and speaks_of_session(refusal.words))
