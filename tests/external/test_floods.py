@@ -101,7 +101,8 @@ async def test_a_hundred_thousand_lines_of_noise_are_one_warning_and_a_count(
     caplog: pytest.LogCaptureFixture, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """A log on stdout (plmbr/notebook-intelligence#449: two lines of log for each)."""
-    async with open_bridge({"loud": rogue(f"floods=noise:{LINES}"), "good": rogue("good")}) as bridge:
+    patient = {"soft_deadline_s": 1000, "connect_timeout_s": 100, "call_timeout_s": 1000}
+    async with open_bridge({"loud": rogue(f"floods=noise:{LINES}")}, limits=patient) as bridge:
         loud = await bridge.use(call("loud__read"))
         assert loud.outputs == ["nothing has changed"]
     lines = [record.getMessage() for record in caplog.records if record.name == "bridge.jsonrpc.noise"]
