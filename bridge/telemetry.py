@@ -19,6 +19,8 @@ from bridge.json_text import Json
 
 BLANK = "***"
 MAX_WAITING_LINES = 1000
+ALIKE, ALIKE_S, MAX_KINDS = 20, 60.0, 1000
+"""How many warnings of one kind are logged in so many seconds, and how many kinds are told apart."""
 FLUSH_S = 0.3
 JSON_DEPTH = 4
 """How many times a secret may be encoded as JSON: JSON texts contain others, such as arguments in an item in an event.
@@ -102,6 +104,33 @@ class _LineFormatter(logging.Formatter):
         return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\n", " | "))
 
 
+class _Repeats(logging.Filter):
+    """Lets at most ALIKE warnings of one kind about one server pass in ALIKE_S seconds, and counts the others.
+
+    The next one that passes tells how many were left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counts: dict[tuple[str, str, str], tuple[float, int]] = {}
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        about = record.args[0] if isinstance(record.args, tuple) and record.args else None
+        kind = record.name, str(record.msg), about if isinstance(about, str) else ""
+        began, count = self._counts.get(kind, (record.created, 0))
+        if record.created >= began + ALIKE_S:
+            if count > ALIKE:
+                record.msg = f"{record.msg} [{count - ALIKE:,} lines like it were left out]"
+            began, count = record.created, 0
+        if len(self._counts) >= MAX_KINDS:
+            self._counts.clear()
+        self._counts[kind] = began, count + 1
+        return count < ALIKE
+
+
 class _DroppingHandler(QueueHandler):
     """Puts records into a queue, and drops them while it is full."""
 
@@ -140,8 +169,10 @@ def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_bac
         logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
     )
     handler.setFormatter(_LineFormatter(redact))
+    handler = _in_background(handler) if in_background else handler
+    handler.addFilter(_Repeats())
     root = logging.getLogger()
-    root.handlers[:] = [_in_background(handler) if in_background else handler]
+    root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("bridge").setLevel(level.upper())
     for library in ("mcp", "client", "httpx2", "httpcore2"):  # `client` is a logger of mcp's

@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 PAGE_S = 30.0
 """How long each page after the first may take."""
 FIRST_PAUSE_S, LAST_PAUSE_S = 2.0, 60.0
-"""Bounds of the pause between two attempts to subscribe to changes; a subscription that lasts for the last one is a
-good one."""
+"""Bounds of the pause between two attempts to subscribe to changes."""
+LASTING = 10
+"""The pause doubles until a subscription has lasted for so many of it."""
 
 
 Convert: TypeAlias = Callable[[Sequence[types.Tool], Pace], Awaitable[None]]
@@ -160,7 +161,7 @@ class Listing:
                 logger.debug("%s: the subscription to changed tools ended: %s", self._key, error)
                 if isinstance(error, MCPError) and error.code == METHOD_NOT_FOUND:
                     return
-            if self._clock.now() - began >= LAST_PAUSE_S:
+            if self._clock.now() - began >= pause * LASTING:
                 pause = FIRST_PAUSE_S
             await self._clock.sleep(pause)
             pause = min(pause * 2, LAST_PAUSE_S)

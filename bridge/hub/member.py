@@ -275,8 +275,7 @@ class Member:
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
         self._choices.remember(link.client.protocol_version)
-        self._complaints.clear()
-        self._outlooks.clear()
+        self._forget_attempts()
         self._note("opened")
         self.settled.set()
 
@@ -320,14 +319,20 @@ class Member:
         if any(map(_has_answered, causes)) and self._choices.try_next():
             return True
         self._choices.start_over()
-        self._note("lost" if self.state == "ready" else "refused", self._complaints.sum_up(), min(self._outlooks))
-        self._outlooks.clear()
+        reason, longest_pause_s = self._complaints.sum_up(), min(self._outlooks)
+        self._forget_attempts()
+        self._note("lost" if self.state == "ready" else "refused", reason, longest_pause_s)
         return False
+
+    def _forget_attempts(self) -> None:
+        self._complaints.clear()
+        self._outlooks.clear()
 
     def _has_flooded(self) -> bool:
         return self._transport is not None and self._transport.flood is not None
 
     def _note_loss(self) -> None:
+        self._forget_attempts()
         if self._transport and self._transport.flood:
             self._note("flooded", self._transport.flood, MENDED_FIRST_S)
         else:

@@ -55,6 +55,10 @@ LONG_BYTES = 1 << 18
 """From this length on, a text is parsed without the garbage collector."""
 
 
+_STARTS = b'{["-0123456789tfn\xef'
+"""The bytes that JSON may begin with, or a byte order mark; hardly a line of a log does."""
+
+
 class BadMessage(ValueError):
     """A line that is not a JSON-RPC message; `id` is the id found near its start or end, if any."""
 
@@ -85,6 +89,8 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         message = jsonrpc_message_adapter.validate_python(_parse(line), by_name=False)
         if not may_be_reply(message, line):
             return _refuse_invalid_ids(message, line)
+    if line.lstrip()[:1] not in _STARTS:
+        raise BadMessage("not readable as JSON: it begins with something else", line)
     try:
         text = encode(read_leniently(line.decode("utf-8-sig", "replace")))
         value = json.loads(text)

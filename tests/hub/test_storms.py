@@ -16,7 +16,8 @@ from bridge.hub.health import BREAKER_FAILURES, LOSSES, PROBE_S, STABLE_S
 from bridge.hub.outlook import MENDED_FIRST_S, SOON_S
 from tests.fakes.bridges import open_without_host
 from tests.fakes.clock import VirtualClock, until
-from tests.fakes.http import HttpServer
+from tests.fakes.http import HttpServer, build_answering
+from tests.fakes.items import Json
 from tests.fakes.peers import Peer, Trouble
 from tests.fakes.rogue import Rogue
 from tests.fakes.simulation import open_hub
@@ -165,3 +166,22 @@ async def test_one_that_lives_a_little_longer_than_counts_as_stable_is_not_resta
         starts = peer.starts
         await clock.advance(PROBE_S - STABLE_S - 2)
         assert peer.starts == starts
+
+
+@pytest.mark.external
+async def test_a_subscription_that_ends_at_once_is_renewed_at_growing_pauses() -> None:
+    """Each renewal lists the tools, too: changes in between were not announced."""
+    clock, asked = VirtualClock(), Counter[str]()
+
+    def answer(message: Json) -> Json | None:
+        asked[str(message.get("method"))] += 1
+        return {"result": {"resultType": "complete"}} if message.get("method") == "subscriptions/listen" else None
+
+    async with (
+        HttpServer(lambda: build_answering(answer, {"list_changed": ""})) as served,
+        open_without_host(None, {"hasty": {"url": served.url}}, clock=clock) as bridge,
+    ):
+        await until(lambda: bridge.hub.members[0].state == "ready")
+        await clock.advance(600)
+    assert 5 <= asked["subscriptions/listen"] <= 25
+    assert asked["tools/list"] <= 25
