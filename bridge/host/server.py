@@ -176,9 +176,8 @@ class BridgeServer(Server[dict[str, object]]):
         Return the receipt, or the questions that the host has to answer first.
         """
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
-        waiting = Waiting(
-            ctx, run, engine, HostAudience(ctx, self._silences, self._clock), self._clock, soft_deadline_s
-        )
+        audience = HostAudience(ctx, self._silences, self._clock)
+        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
         delivery = Delivery(ctx, run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
