@@ -144,7 +144,7 @@ class Person:
     def find_obstacle(self, question: Question) -> str | None:  # noqa: ARG002
         return None
 
-    def note_silence(self, question: Question) -> None:  # noqa: ARG002
+    def note_silence(self, question: Question) -> bool:  # noqa: ARG002
         raise AssertionError("the question was answered")
 
 

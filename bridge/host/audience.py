@@ -5,6 +5,7 @@ from typing import cast
 from mcp import types
 from pydantic import ValidationError
 
+from bridge.clock import Clock
 from bridge.host.principal import HostRequest, is_modern
 from bridge.host.silences import Silences, identify_asked
 from bridge.json_text import JsonObject
@@ -20,9 +21,10 @@ class HostAudience:
     """One host. Some declare elicitation and never show a question (anthropics/claude-code#88901,
     anthropics/claude-ai-mcp#1046), so that the call waits in vain: `silences` holds who left which unanswered."""
 
-    def __init__(self, ctx: HostRequest, silences: Silences) -> None:
+    def __init__(self, ctx: HostRequest, silences: Silences, clock: Clock) -> None:
         self._host = identify_asked(ctx)
         self._silences = silences
+        self._since = clock.now()
         self._can_ask = _can_ask(ctx)
 
     def find_obstacle(self, question: Question) -> str | None:
@@ -31,9 +33,9 @@ class HostAudience:
             return NO_ELICITATION
         return UNANSWERED if self._silences.holds(self._host, question) else None
 
-    def note_silence(self, question: Question) -> None:
-        """Remember that this host was given the question and did not answer."""
-        self._silences.begin(self._host, question)
+    def note_silence(self, question: Question) -> bool:
+        """Remember that this host was given the question and did not answer; return whether it is held against it."""
+        return self._silences.begin(self._host, question, self._since)
 
     def read_answer(self, response: object) -> Answer:
         """Read the host's response to a question; a malformed one counts as dismissed."""

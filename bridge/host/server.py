@@ -191,7 +191,8 @@ class BridgeServer(Server[dict[str, object]]):
         Return the receipt, or the questions that the host has to answer first.
         """
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
-        waiting = Waiting(ctx, run, engine, HostAudience(ctx, self._silences), self._clock, soft_deadline_s)
+        audience = HostAudience(ctx, self._silences, self._clock)
+        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
         delivery = Delivery(ctx, run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
@@ -205,7 +206,7 @@ class BridgeServer(Server[dict[str, object]]):
     async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:
         """Settle the questions that an earlier call returned with their answers, and wait for the run again."""
         run = await self._runner.find(run_id, principal=find_principal(ctx))
-        audience = HostAudience(ctx, self._silences)
+        audience = HostAudience(ctx, self._silences, self._clock)
         for key, response in (params.input_responses or {}).items():
             answer = audience.read_answer(response)  # also one that comes too late shows that somebody is there
             await self._runner.engine.send(run, Settle(key, answer))

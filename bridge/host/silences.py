@@ -22,21 +22,27 @@ class Silences:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until: dict[tuple[Asked, str | None], float] = {}
+        self._answered: dict[Asked, float] = {}
+        """When each host last answered anything."""
 
     def holds(self, host: Asked, question: Question) -> bool:
         """Tell whether the host has left a question of this kind unanswered not long ago."""
         return self._clock.now() < self._until.get((host, _find_kind(question)), 0.0)
 
-    def begin(self, host: Asked, question: Question) -> None:
-        """Note that nobody answered the question."""
+    def begin(self, host: Asked, question: Question, since: float) -> bool:
+        """Note that nobody answered the question, which was shown after `since`; return whether that counts. It does
+        not where another was answered meanwhile."""
         now = self._clock.now()
         self._until = {key: until for key, until in self._until.items() if now < until}
-        self._until[host, _find_kind(question)] = now + SILENT_S
+        if is_silent := self._answered.get(host, 0.0) <= since:
+            self._until[host, _find_kind(question)] = now + SILENT_S
+        return is_silent
 
     def end(self, host: Asked) -> None:
         """Note that somebody is there."""
-        if self._until:
-            self._until = {key: until for key, until in self._until.items() if key[0] != host}
+        now = self._clock.now()
+        self._until = {key: until for key, until in self._until.items() if key[0] != host}
+        self._answered = {other: at for other, at in self._answered.items() if now < at + SILENT_S} | {host: now}
 
 
 def identify_asked(ctx: HostRequest) -> Asked:

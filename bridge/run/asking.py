@@ -11,9 +11,10 @@ from bridge.questions import Answer, Question, leave_unasked
 
 SILENT_S = 600.0
 """How long a host that left a question unanswered is not asked another of its kind, unless somebody answers there."""
+UNANSWERED = "the question was not answered in time"
 SILENCE = (
-    "the question was not answered in time; this host is not asked again for ten minutes, unless somebody answers "
-    "another question there, because some hosts never show one"
+    f"{UNANSWERED}; this host is not asked again for ten minutes, unless somebody answers another question there, "
+    "because some hosts never show one"
 )
 MAX_QUESTIONS = 50
 """For one run: a server can ask as often as it likes, a person will not answer as often."""
@@ -26,8 +27,8 @@ class Audience(Protocol):
         """Say why the person cannot be asked this, as the end of a sentence; None where they can."""
         ...
 
-    def note_silence(self, question: Question) -> None:
-        """Note that this host was given the question, and nobody answered."""
+    def note_silence(self, question: Question) -> bool:
+        """Note that this host was given the question, and nobody answered; return whether it is held against it."""
         ...
 
 
@@ -109,7 +110,6 @@ class Questions:
             with self._clock.scope(deadline):
                 await pending.settled.wait()
             if pending.answer is None and pending.deadline == deadline:  # it was not shown again meanwhile
-                if pending.shown_by:
-                    pending.shown_by.note_silence(pending.question)
-                return leave_unasked(SILENCE)
+                is_held = pending.shown_by is not None and pending.shown_by.note_silence(pending.question)
+                return leave_unasked(SILENCE if is_held else UNANSWERED)
         return pending.answer

@@ -10,12 +10,13 @@ from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
 from bridge.errors import GivenUp
-from bridge.events import AnswerParsed, CutOff, Event, Notified
-from bridge.json_text import Json, JsonObject
+from bridge.events import Notified
+from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
 from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Listener, Message, Stop
 from bridge.run.run import Run
 from bridge.run.task import RunTask, tell
+from bridge.run.weight import weigh
 
 KEPT_S = 86_400.0
 """How long after its end a run can be found, and continued."""
@@ -186,7 +187,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         del self._live[run.run_id]
         if self._ended and (last := next(reversed(self._ended))) and self._ended[last].chars > self._kept_chars:
             self._drop(last)  # it would throw out all others
-        self._ended[run.run_id] = end = _End(self._clock.now(), _weigh(run))
+        self._ended[run.run_id] = end = _End(self._clock.now(), weigh(run))
         self._chars += end.chars
         if run.response_id:
             self._responses.setdefault(run.response_id, {})[run.principal] = run.run_id
@@ -225,33 +226,3 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
         task.emit(Notified(code="orphan", message=message))
         task.receive(Stop())
-
-
-def _weigh(run: Run) -> int:
-    """Count about how many characters of text a run holds: its items are there as text and as objects."""
-    chars = 2 * sum(map(len, run.transcript.list_items())) if run.transcript else 0
-    left: list[Json] = [run.arguments, *(_find_long(event) for event in run.events)]
-    while left:
-        part = left.pop()
-        if isinstance(part, str):
-            chars += len(part)
-        elif isinstance(part, dict):
-            left += part.values()
-        elif isinstance(part, list):
-            left += part
-        else:
-            chars += 1
-    return chars
-
-
-def _find_long(event: Event) -> Json:
-    """Find the part of an event that can be long and is no item."""
-    match event:
-        case Notified():
-            return event.message
-        case CutOff():
-            return event.text
-        case AnswerParsed():
-            return event.value
-        case _:
-            return None

@@ -21,7 +21,6 @@ from tests.bench.table import Row
 from tests.fakes.service import connect, start_service
 
 CLIENTS = 200
-PROMPT = "What is 2 + 3?"
 Service = tuple[int, int]
 """A process and its port."""
 
@@ -57,15 +56,16 @@ def build_rows(bursts: Mapping[str, list[list[float]]], peaks: Mapping[str, floa
 
 
 async def time_calls(clients: list[Client]) -> list[float]:
-    """Milliseconds until each has its answer, when all call at once."""
+    """Milliseconds until each has its answer, when all call at once, and each with a question of its own: an equal call
+    of the same host would wait, because it may be a repeat."""
     began = time.perf_counter()
 
-    async def call(client: Client) -> float:
-        result = await client.call_tool("respond", {"input": PROMPT})
+    async def call(number: int, client: Client) -> float:
+        result = await client.call_tool("respond", {"input": f"What is {number} + 3?"})
         assert not result.is_error, result
         return (time.perf_counter() - began) * 1000
 
-    return await asyncio.gather(*map(call, clients))
+    return await asyncio.gather(*(call(number, client) for number, client in enumerate(clients)))
 
 
 @asynccontextmanager

@@ -151,6 +151,21 @@ async def test_who_answers_anything_is_asked_everything_again(answer: Json) -> N
         assert await at.is_asked(host)
 
 
+async def test_one_question_that_passes_while_another_is_answered_is_held_against_nobody() -> None:
+    """The host shows questions, and the person is there: in another run."""
+    async with place() as at, at.host() as host:
+        number = await host.call("respond", {"input": "desk__write"})
+        await until(lambda: bool(host.asked))
+        async with at.host(answer=ACCEPTED) as same:
+            await at.clock.advance(10)
+            await same.receipt(await same.call("respond", {"input": "shelf__write"}))
+        await at.clock.advance(35)
+        receipt = await host.receipt(number)
+        receipt = await host.receipt(await host.call("respond_wait", {"run_id": receipt["run_id"]}))
+        assert "the question was not answered in time. To allow it" in receipt["notices"][0]["message"]
+        assert await at.is_asked(host)
+
+
 async def test_what_is_no_answer_shows_nobody() -> None:
     async with place() as at, at.host() as host:
         await at.pass_over(host)

@@ -218,9 +218,10 @@ class Host:
     def find_obstacle(self, question: Question) -> None:
         """It can ask."""
 
-    def note_silence(self, question: Question) -> None:  # noqa: ARG002
+    def note_silence(self, question: Question) -> bool:  # noqa: ARG002
         """It is not asked again."""
         self.blamed = True
+        return True
 
 
 async def test_a_question_that_stays_unanswered_is_held_against_the_host_that_showed_it() -> None:
