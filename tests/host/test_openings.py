@@ -4,9 +4,13 @@ What is refused is refused in the words that the protocol has for it, and costs 
 """
 
 import itertools
+import json
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from subprocess import PIPE
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -261,3 +265,19 @@ async def test_a_real_process_reads_at_once_what_was_said_before_it_was_ready(er
         assert handshake["result"]["protocolVersion"] == "2025-11-25"
         await wire.say(INITIALIZED)
         await go_on(wire, era, is_open=True)
+
+
+@pytest.mark.external
+def test_a_host_that_lists_waits_for_nothing_that_only_runs_need() -> None:
+    said = b"".join(json.dumps(each).encode() + b"\n" for each in (discover(1), modern(2)))
+    command = [sys.executable, "-X", "importtime", "-m", "bridge", "serve", "--offline"]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(said)
+        process.stdin.flush()
+        listed = [json.loads(process.stdout.readline()) for _ in range(2)]
+        imported = {line.rpartition("|")[2].strip() for line in process.communicate()[1].decode().splitlines()}
+    assert listed[1]["result"]["tools"]
+    assert "bridge.host.eras" in imported
+    assert not imported & {"bridge.upstream.client", "bridge.run.loop", "psutil"}
