@@ -23,11 +23,33 @@ from bridge.hub.transports.stdio import Process
 from bridge.jsonrpc.descriptors import read_lines
 from bridge.jsonrpc.pipes import Streams, open_pipes
 from bridge.processes.children import Child
+from tests.fakes.oddities import ALTERATIONS
 from tests.fakes.rogue import Rogue
 
 Json = dict[str, Any]
-Fault = Literal["error", "eof", "hang", "garbage", "truncation", "duplicate", "delay", "oddity", "cut at"]
+Fault = Literal[
+    "error",
+    "eof",
+    "hang",
+    "garbage",
+    "truncation",
+    "duplicate",
+    "delay",
+    "cut at",
+    "oddity",
+    "bad company",
+    "other id",
+    "batch",
+    "no session",
+    "redirect",
+    "busy",
+    "sign-in",
+]
 FAULTS: tuple[Fault, ...] = ("error", "eof", "hang", "garbage", "truncation", "duplicate", "delay")
+ODD: tuple[Fault, ...] = ("oddity", "bad company", "other id", "batch")
+"""What is wrong and does no harm: the answer comes all the same."""
+REFUSALS: tuple[Fault, ...] = ("no session", "redirect", "busy", "sign-in")
+"""HTTP statuses by which nothing is executed; over pipes they are errors of the server."""
 ODDITIES: dict[str, Any] = {
     "capabilities": [],
     "serverInfo": {"name": 5},
@@ -111,6 +133,12 @@ def spoil_oddly(reply: bytes) -> bytes:
     return json.dumps(message).encode()
 
 
+def write_reply(reply: Json, message: Json, trouble: Trouble | None) -> bytes:
+    """The reply to a message as JSON, with what is odd about it."""
+    alter = ALTERATIONS.get(trouble.fault) if trouble else None
+    return json.dumps(alter(reply, name_of(message)) if alter else reply).encode()
+
+
 def name_of(message: Json) -> str:
     """The name of the step that a message is."""
     return str(message.get("method", "reply"))
@@ -119,7 +147,7 @@ def name_of(message: Json) -> str:
 def spoil(reply: bytes, trouble: Trouble | None, id: object) -> list[bytes | None]:
     """The replies that are sent in place of `reply`; None is the end of the connection."""
     match trouble:
-        case Trouble("error"):
+        case Trouble("error" | "no session" | "redirect" | "busy" | "sign-in"):
             error = {"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "the disk is full"}}
             return [json.dumps(error).encode()]
         case Trouble("eof"):
@@ -208,7 +236,8 @@ class PipedPeer(Process):
         answer = self._peer.answer(rogue, message)
         if answer is None and (not trouble or trouble.fault not in ("eof", "truncation")):
             return
-        for reply in spoil(json.dumps(answer).encode() if answer else b"", trouble, message.get("id")):
+        written = write_reply(answer, message, trouble) if answer else b""
+        for reply in spoil(written, trouble, message.get("id")):
             if reply is None:
                 all_of_it.cancel()
             else:
@@ -316,10 +345,12 @@ class MemoryHttp(httpx2.AsyncBaseTransport):
             self._rogues[peer.key] = Rogue(dict(peer.modes))
         trouble = trouble or peer.note(name)
         await self._disturb(peer, trouble)
+        if trouble and trouble.fault in REFUSALS:
+            return refuse(trouble.fault)
         reply = peer.answer(self._rogues[peer.key], message)
         if reply is None:
             return httpx2.Response(202)
-        return self._respond(peer, json.dumps(reply).encode(), trouble, message["id"])
+        return self._respond(peer, write_reply(reply, message, trouble), trouble, message["id"])
 
     async def _disturb(self, peer: Peer, trouble: Trouble | None) -> None:
         """What happens before anything is answered."""
@@ -364,6 +395,8 @@ class MemoryHttp(httpx2.AsyncBaseTransport):
     async def _accept(self, peer: Peer, message: Json) -> httpx2.Response:
         trouble = peer.note(name_of(message))
         stream = self._streams[peer.key]
+        if trouble and trouble.fault in REFUSALS:
+            return refuse(trouble.fault)
         if trouble and trouble.fault == "error":
             return httpx2.Response(500)
         if trouble and trouble.fault == "eof":
@@ -373,10 +406,24 @@ class MemoryHttp(httpx2.AsyncBaseTransport):
             await peer.clock.sleep(DELAY_S)
         reply = peer.answer(self._rogues[peer.key], message)
         if reply is not None:
-            parts = spoil(json.dumps(reply).encode(), trouble, message.get("id"))
+            parts = spoil(write_reply(reply, message, trouble), trouble, message.get("id"))
             for part in _cut_frames([part and b"event: message\ndata: " + part + b"\n\n" for part in parts], trouble):
                 stream.send(part)
         return httpx2.Response(202)
+
+
+def refuse(fault: Fault) -> httpx2.Response:
+    """A refusal by which nothing is executed."""
+    match fault:
+        case "no session":
+            error = {"code": -32000, "message": "Bad Request: No valid session ID provided"}
+            return httpx2.Response(400, json={"jsonrpc": "2.0", "error": error, "id": None})
+        case "redirect":
+            return httpx2.Response(307, headers={"location": "/mcp/"})
+        case "busy":
+            return httpx2.Response(429, headers={"retry-after": "1"}, text="Slow down")
+        case _:
+            return httpx2.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
 
 
 def _cut_frames(parts: list[bytes | None], trouble: Trouble | None) -> list[bytes | None]:

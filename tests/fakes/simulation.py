@@ -27,7 +27,7 @@ from bridge.telemetry import Redactor
 from tests.fakes.bridges import use_hub
 from tests.fakes.canonical import RECOVERY_S, TRANSPORTS, count_fds, describe_server
 from tests.fakes.clock import VirtualClock
-from tests.fakes.peers import FAULTS, MemoryHttp, Peer, Trouble, start_peers
+from tests.fakes.peers import FAULTS, ODD, REFUSALS, MemoryHttp, Peer, Trouble, start_peers
 
 WIRES = [transport for transport in TRANSPORTS if transport != "in process"]
 CODES = {"connection_lost", "protocol_error", "server_unavailable", "timeout", "unknown_tool", "unreadable_result"}
@@ -80,7 +80,7 @@ def _plan(day: Day, key: str, risk: float) -> Any:
         chance = random.Random(f"{day.seed} {key} {number}")
         if day.is_calm or chance.random() >= risk:
             return None
-        trouble = Trouble(chance.choice(FAULTS))
+        trouble = Trouble(chance.choice((*FAULTS, *ODD, *REFUSALS)))
         day.faults.append(f"{key} ({day.transports[key]}), step {number} ({step}): {trouble.fault}")
         return trouble
 

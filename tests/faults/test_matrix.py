@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from tests.fakes.canonical import TRANSPORTS, judge, run_canonical
-from tests.fakes.peers import END, FAULTS, Fault, Trouble
+from tests.fakes.canonical import TRANSPORTS, Plan, Report, judge, run_canonical
+from tests.fakes.peers import END, FAULTS, ODD, REFUSALS, Fault, Trouble
 
 pytestmark = pytest.mark.anyio
 
@@ -24,8 +24,12 @@ async def list_steps(transport: str) -> list[str]:
 
 async def survive(transport: str, troubles: Iterable[tuple[int, Fault]]) -> list[str]:
     """What the oracle says of a run with these faults."""
+    return judge(await run_canonical(transport, build_plan(troubles)))
+
+
+def build_plan(troubles: Iterable[tuple[int, Fault]]) -> Plan:
     plan = {number: Trouble(fault) for number, fault in troubles}
-    return judge(await run_canonical(transport, lambda number, _: plan.get(number)))
+    return lambda number, _: plan.get(number)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -46,7 +50,7 @@ async def test_no_fault_at_any_step_and_no_two_in_a_row_break_a_promise(
     transport: str, capfd: pytest.CaptureFixture[str], record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     steps = await list_steps(transport)
-    faults: tuple[Fault, ...] = IN_CODE if transport == "in process" else (*FAULTS, "oddity")
+    faults: tuple[Fault, ...] = IN_CODE if transport == "in process" else FAULTS
     plans = [[(number, fault)] for number in range(len(steps)) for fault in faults]
     plans += [
         [(number, fault), (number + 1, other)]
@@ -62,6 +66,28 @@ async def test_no_fault_at_any_step_and_no_two_in_a_row_break_a_promise(
     record_testsuite_property(f"fault matrix, {transport}, runs", len(plans))
     assert violations == {}
     assert capfd.readouterr().out == ""
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("transport", [each for each in TRANSPORTS if each != "in process"])
+async def test_what_is_odd_at_any_step_costs_nothing_and_a_refusal_breaks_no_promise(
+    transport: str, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    steps = await list_steps(transport)
+    plans = [(number, fault) for number in range(len(steps)) for fault in (*ODD, *REFUSALS)]
+    violations = {}
+    for number, fault in plans:
+        report = await run_canonical(transport, build_plan([(number, fault)]))
+        if found := [*judge(report), *(find_losses(report) if fault in ODD else [])]:
+            violations[f"{steps[number]}, {number}, {fault}"] = found
+    record_testsuite_property(f"odd answers and refusals, {transport}, runs", len(plans))
+    assert violations == {}
+
+
+def find_losses(report: Report) -> list[str]:
+    """The calls of the first run whose answer did not reach the model."""
+    texts = report.output_texts[0]
+    return [f"{mark}: {said}" for mark, said in texts.items() if mark not in said and "nothing has changed" not in said]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
