@@ -23,6 +23,7 @@ from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation, is_modern, name_host, read_answer
 from bridge.host.cancellation import Cancellations, HostRequest, decide
 from bridge.host.eras import serve_both_eras
+from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import find_principal
 from bridge.host.schema import clean_arguments
@@ -101,6 +102,7 @@ class BridgeServer(Server[dict[str, object]]):
             on_call_tool=self._call_tool,
             on_subscriptions_listen=ListenHandler(self._bus),
         )
+        self.middleware.append(mend_introduction)
         self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock)
         self._silent: set[str] = set()
