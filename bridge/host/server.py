@@ -22,6 +22,7 @@ from bridge.host.audience import HostAudience, build_elicitation
 from bridge.host.cancellation import Cancellations, identify
 from bridge.host.delivery import Delivery
 from bridge.host.eras import serve_both_eras
+from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import HostRequest, find_principal, is_modern
 from bridge.host.schema import clean_arguments
@@ -101,6 +102,7 @@ class BridgeServer(Server[dict[str, object]]):
             on_call_tool=self._call_tool,
             on_subscriptions_listen=ListenHandler(self._bus),
         )
+        self.middleware.append(mend_introduction)
         self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock)
         self._silences = Silences(clock)

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 import pytest
+from mcp_types import CLIENT_CAPABILITIES_META_KEY, CLIENT_INFO_META_KEY
 
 from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import PATIENCE_S
@@ -66,6 +67,9 @@ def opens(*steps: tuple[Any, ...], refused: Mapping[Any, str] | None = None, pub
     return Opening(steps, refused or {}, public)
 
 
+HELLO = initialize(1)["params"]
+NONE: list[Any] = []
+"""As PHP writes an object without fields."""
 BARE = request(1, "server/discover")
 PING = request(1, "ping")
 LIST = request(1, "tools/list")
@@ -138,6 +142,29 @@ OPENINGS = {
     "initialize without what it needs": opens(
         (request(1, "initialize"),), (initialize(2),), refused={1: r"-32602 Invalid request parameters"}
     ),
+    **{
+        f"initialize with {name}": opens((request(1, "initialize", **(HELLO | odd)),), (INITIALIZED,))
+        for name, odd in {
+            "[] for an object": {"capabilities": NONE, "clientInfo": NONE},
+            "null for an object": dict[str, Any](capabilities=None, clientInfo=None),
+            "[] in its capabilities": {"capabilities": {"elicitation": NONE, "roots": 1, "experimental": NONE}},
+            "a numeric version": {"clientInfo": {"name": "host", "version": 2}},
+            "no name": {"clientInfo": {"title": "Host"}},
+            "a number for the revision": {"protocolVersion": 2025},
+        }.items()
+    },
+    "initialize without params that it needs": opens((request(1, "initialize", capabilities={}),), (INITIALIZED,)),
+    **{
+        f"modern requests with {name}": opens(
+            (request(1, "server/discover", _meta=envelope(**odd)), request(2, "tools/list", _meta=envelope(**odd)))
+        )
+        for name, odd in {
+            "[] for their capabilities": {CLIENT_CAPABILITIES_META_KEY: NONE},
+            "null for their capabilities": {CLIENT_CAPABILITIES_META_KEY: None},
+            "[] for who asks": {CLIENT_INFO_META_KEY: NONE},
+            "a numeric version": {CLIENT_INFO_META_KEY: {"name": "host", "version": 2}},
+        }.items()
+    },
     "a request before initialized": opens(
         (initialize(1),), (request(2, "tools/list"),), (INITIALIZED,), public="anthropics/claude-code#59835"
     ),
