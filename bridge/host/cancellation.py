@@ -64,7 +64,7 @@ class Cancellations:
         """
         began = self._clock.now()
         if presence := find_presence(ctx):
-            presence.on_leaving(lambda: on_cancelled(None, self._clock.now() - began))
+            presence.on_leaving = lambda: on_cancelled(None, self._clock.now() - began)
         name, reason = _name_call(ctx, ctx.request_id), _Reason()
         self._open[name] = reason
         try:
@@ -75,6 +75,8 @@ class Cancellations:
             raise
         finally:
             age_s = self._clock.now() - began
+            if presence:
+                presence.on_leaving = None
             reason.add_done_callback(lambda reason: on_cancelled(reason.result(), age_s))
             self._note_answered(name, reason)
 

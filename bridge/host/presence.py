@@ -17,19 +17,17 @@ class Presence:
 
     def __init__(self) -> None:
         self.has_left = False
+        self.on_leaving: Callable[[], None] | None = None
+        """Called when the host leaves. To be reset once the call is answered: a handshake-era host may close its stream
+        as soon as it has read the answer, before the end of the stream."""
         self._is_answered = False
-        self._hear: list[Callable[[], None]] = []
-
-    def on_leaving(self, hear: Callable[[], None]) -> None:
-        """Call `hear` when the host leaves, which may be after the call has made its answer."""
-        self._hear.append(hear)
 
     def note_received(self, message: Message) -> None:
         """Note what came from the host. The web server tells of a disconnect after a whole answer, too."""
         if message["type"] == "http.disconnect" and not (self._is_answered or self.has_left):
             self.has_left = True
-            for hear in self._hear:
-                hear()
+            if self.on_leaving:
+                self.on_leaving()
 
     def note_sent(self, message: Message) -> None:
         """Note what is sent to the host."""

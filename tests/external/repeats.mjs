@@ -23,10 +23,14 @@ async function repeat(key, pause) {
   return (await call(key)).content[0].text.split("\n")[0]; // the others are notices
 }
 
-const answers = {};
-for (const pause of pauses) {
-  const keys = Array.from({ length: Number(tries) }, (_, number) => `${pause} ms, ${number}`);
-  answers[pause] = await Promise.all(keys.map((key) => repeat(key, Number(pause))));
+const answers = Object.fromEntries(pauses.map((pause) => [pause, []]));
+for (let number = 0; number < Number(tries); number += 10) {
+  const batch = pauses.flatMap((pause) => Array.from({ length: 10 }, (_, next) => [pause, number + next]));
+  await Promise.all(
+    batch.map(async ([pause, number]) => {
+      answers[pause][number] = await repeat(`${pause} ms, ${number}`, Number(pause));
+    }),
+  );
 }
 await client.close();
 console.log(JSON.stringify(answers));

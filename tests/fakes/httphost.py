@@ -11,6 +11,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -56,12 +57,19 @@ class HttpCall:
         receipt: Json = (await self.result())["structuredContent"]
         return receipt
 
-    async def exchange(self, http: httpx2.AsyncClient, request: Json, headers: dict[str, str]) -> None:
-        """Send it and read its answer, until it is hung up."""
+    async def exchange(
+        self, http: httpx2.AsyncClient, request: Json, headers: dict[str, str], *, until_answered: bool
+    ) -> None:
+        """Send it and read its answer, until it is hung up; to the end, or only `until_answered`."""
         with self._life:
             async with http.stream("POST", "/mcp", json=request, headers=headers) as reply:
-                self._answer = read_answer((await reply.aread()).decode())
-                self._answered.set()
+                body = ""
+                async for line in reply.aiter_lines():
+                    body += f"{line}\n"
+                    if until_answered and '"result":' in line:
+                        break
+                self._answer = read_answer(body)
+            self._answered.set()
 
 
 class HttpHost:
@@ -85,14 +93,23 @@ class HttpHost:
             self.headers["Mcp-Session-Id"] = reply.headers["Mcp-Session-Id"]
             await self._post({"method": "notifications/initialized"})
 
-    async def call(self, input: str, *, tool: str = "respond", meta: Json | None = None, **params: Any) -> HttpCall:
-        """Call a tool of ours, by default `respond`."""
+    async def call(
+        self,
+        input: str,
+        *,
+        tool: str = "respond",
+        meta: Json | None = None,
+        until_answered: bool = False,
+        **params: Any,
+    ) -> HttpCall:
+        """Call a tool of ours, by default `respond`; hang up once it is `until_answered`."""
         key = "input" if tool == "respond" else "run_id"
         call = HttpCall(next(self._numbers))
         params = {"name": tool, "arguments": {key: input}, "_meta": (meta or {}) | self._envelope(), **params}
         request = {"jsonrpc": "2.0", "id": call.number, "method": "tools/call", "params": params}
         headers = self.headers | {"Mcp-Method": "tools/call", "Mcp-Name": tool}
-        self._tasks.start_soon(call.exchange, self._http, request, headers)
+        exchange = partial(call.exchange, until_answered=until_answered)
+        self._tasks.start_soon(exchange, self._http, request, headers)
         return call
 
     async def cancel(self, call: HttpCall, reason: Any = TIMED_OUT) -> None:

@@ -269,6 +269,16 @@ async def test_a_result_that_the_cut_call_never_got_is_given_to_its_repeat(mode:
         assert (codes(fresh), len(at.tool.started)) == ([], 2)
 
 
+async def test_a_host_that_closes_its_stream_on_the_answer_has_got_it() -> None:
+    """As the SDKs do, before the end of the stream has come: what it asks next is something new."""
+    async with place() as at, at.host("legacy") as host:
+        at.tool.release("a")
+        for _ in range(3):
+            call = await host.call("a", until_answered=True)
+            assert codes(await call.receipt()) == []
+        assert at.tool.started == ["a"] * 3
+
+
 async def test_a_late_cancellation_does_not_bring_back_what_the_repeat_was_given() -> None:
     async with place() as at, at.host("legacy") as host:
         first = await host.call("a")
