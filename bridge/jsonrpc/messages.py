@@ -41,6 +41,7 @@ MENDED_WORDS = "U+FFFD replaces invalid text: bytes that are not UTF-8, or half 
 _REPLACEMENT = "\ufffd"
 NO_ID = "mcp-responses-bridge/no-id"
 """The id of a result that came without one."""
+_ENVELOPE = {"jsonrpc", "id", "result", "error", "method", "params"}
 BARE = "mcp-responses-bridge/bare"
 """The key of a result that is not an object, in one that stands for it."""
 
@@ -85,7 +86,10 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
     try:
         return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend_reply(value), by_name=False), line)
     except (ValueError, RecursionError):
-        raise BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST) from None
+        bad = BadMessage("JSON, but not a JSON-RPC 2.0 message", line, code=INVALID_REQUEST)
+        if not isinstance(value, dict) or not value.keys() <= _ENVELOPE:
+            bad.id, bad.is_reply = None, False  # a line of a log may have an id of its own
+        raise bad from None
 
 
 def may_be_reply(message: JSONRPCMessage, line: bytes) -> bool:
@@ -95,15 +99,21 @@ def may_be_reply(message: JSONRPCMessage, line: bytes) -> bool:
 
 def _mend_reply(message: Json) -> Json:
     """Return a reply in the form that JSON-RPC asks for; any other message as it is."""
-    if not isinstance(message, dict) or not message.keys() & {"result", "error"}:
-        return message
-    if "method" in message and "id" not in message:
+    if not isinstance(message, dict) or not message.keys() & {"result", "error"} or not _is_envelope(message):
         return message
     mended: JsonObject = {"jsonrpc": "2.0", "id": _mend_id(message.get("id"))}
     if error := message.get("error"):
         return mended | {"error": _mend_error(error)}
     result = message.get("result")
     return mended | {"result": result if isinstance(result, dict) else {} if result is None else {BARE: result}}
+
+
+def _is_envelope(message: JsonObject) -> bool:
+    """Tell whether an object is meant as a message: a line of a log and the body of an HTTP error have errors, too."""
+    if "method" in message and "id" not in message:
+        return False
+    is_all = message.keys() <= _ENVELOPE
+    return "jsonrpc" in message or (is_all and "id" in message) or message.keys() == {"result"}
 
 
 def _mend_id(id: Json) -> RequestId:
