@@ -48,6 +48,7 @@ _TOLD = "notifications/"
 """How the methods begin that ask for no answer, whatever else a message has."""
 NO_ID = "mcp-responses-bridge/no-id"
 """The id of a result that came without one."""
+_ENVELOPE = {"jsonrpc", "id", "result", "error", "method", "params"}
 BARE = "mcp-responses-bridge/bare"
 """The key of a result that is not an object, in one that stands for it."""
 
@@ -102,7 +103,10 @@ def read_message(line: bytes | Overlong) -> JSONRPCMessage:
         return _refuse_invalid_ids(jsonrpc_message_adapter.validate_python(_mend(value), by_name=False), line)
     except (ValueError, RecursionError):
         reason = f"{NOT_A_MESSAGE}; {NO_BATCHES}" if isinstance(value, list) else NOT_A_MESSAGE
-        raise BadMessage(reason, line, code=INVALID_REQUEST) from None
+        bad = BadMessage(reason, line, code=INVALID_REQUEST)
+        if not isinstance(value, dict) or not value.keys() <= _ENVELOPE:
+            bad.id, bad.is_reply = None, False  # a line of a log may have an id of its own
+        raise bad from None
 
 
 def may_be_reply(message: JSONRPCMessage, line: bytes) -> bool:
@@ -126,7 +130,7 @@ def _mend(message: Json) -> Json:
     if not isinstance(message, dict):
         return message
     method = message.get("method")
-    if message.keys() & {"result", "error"} and (not method or "id" in message):
+    if message.keys() & {"result", "error"} and _is_envelope(message):
         return _mend_reply(message)
     return _mend_request(message, is_told=method.startswith(_TOLD)) if isinstance(method, str) and method else message
 
@@ -144,6 +148,14 @@ def _mend_reply(message: JsonObject) -> JsonObject:
         return mended | {"error": _mend_error(error)}
     result = message.get("result")
     return mended | {"result": result if isinstance(result, dict) else {} if result is None else {BARE: result}}
+
+
+def _is_envelope(message: JsonObject) -> bool:
+    """Tell whether an object is meant as a message: a line of a log and the body of an HTTP error have errors, too."""
+    if "method" in message and "id" not in message:
+        return False
+    is_all = message.keys() <= _ENVELOPE
+    return "jsonrpc" in message or (is_all and "id" in message) or message.keys() == {"result"}
 
 
 def _mend_id(id: Json) -> RequestId:

@@ -103,6 +103,8 @@ class OpenRequests:
         if self._is_old(id, reply):
             self.complaint = f"a reply came with {_name(id)}, which belongs to an earlier request"
             return []
+        if _is_unreadable(reply) and id is not None:
+            return []  # what has an id of its own may be no reply at all, but a line of a log
         return [] if self._answers_notification(reply) else self._place(id, reply)
 
     def _settle(self, id: RequestId, reply: Reply) -> Answer:
@@ -130,8 +132,7 @@ class OpenRequests:
 
     def _answers_notification(self, reply: Reply) -> bool:
         """Tell whether a reply with no request's id may answer a notification: it has no content, and one was sent."""
-        is_made_here = isinstance(reply, JSONRPCError) and reply.error.code == PARSE_ERROR
-        if self._notified_after is None or is_made_here or _find_kinds(reply):
+        if self._notified_after is None or _is_unreadable(reply) or _find_kinds(reply):
             return False
         self._notified_after = None
         self.complaint = f"a reply came with {_name(_read_id(reply.id))}, which no open request has"
@@ -177,6 +178,11 @@ class OpenRequests:
             self._given_up.pop(request, None)
         lost = sorted(asked & self._open.keys(), key=str)
         return [self._settle(request, JSONRPCError(jsonrpc="2.0", id=request, error=error)) for request in lost]
+
+
+def _is_unreadable(reply: Reply) -> bool:
+    """Tell whether an error stands for a line that could not be read."""
+    return isinstance(reply, JSONRPCError) and reply.error.code == PARSE_ERROR
 
 
 def _is_call(message: JSONRPCMessage) -> bool:

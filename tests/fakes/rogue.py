@@ -52,7 +52,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     call_ids=KIND       the same, for calls only
     holds=N             answers no call before there were N of them; the last first
     answers=FILE        tool `answer`: line number `line` of FILE is the result, whatever is there; or, if there is a
-                        $ID in it, the whole reply
+                        $ID in it, the whole reply ($NEXT begins another line)
     twice               sends each reply twice, with the right id
     chatty=KIND         answers notifications too: an empty result with `null`, an error with `zero`
     schema=JSON         tool `judged` with this inputSchema
@@ -288,7 +288,7 @@ def answer(rogue: Rogue, arguments: "Json", message: "Json") -> None:
         result = list(file)[int(arguments["arguments"]["line"])]
     if "$ID" not in result:
         result = f'{{"jsonrpc": "2.0", "id": $ID, "result": {result.strip()}}}'
-    rogue.write(result.strip().replace("$ID", str(message["id"])).encode())
+    rogue.write(result.strip().replace("$NEXT", "\n").replace("$ID", str(message["id"])).encode())
 
 
 def echo(_: Rogue, arguments: "Json", __: "Json") -> "Json":

@@ -51,7 +51,7 @@ class KnownData:
     """The data of a result's parts, and its long texts if they are shown: what structured content need not repeat."""
 
     def __init__(self, content: Sequence[types.ContentBlock], *, shows_texts: bool) -> None:
-        self._data = {data: _name(kind, data) for data, kind in map(_read_data, content) if len(data) >= 8}
+        self._data = [(data, kind) for data, kind in map(_read_data, content) if len(data) >= 8]
         self._texts = [text for text in map(_read_long_text, content) if text] if shows_texts else []
 
     def __bool__(self) -> bool:
@@ -67,18 +67,20 @@ class KnownData:
 
     def shorten(self, value: Json) -> Json:
         """Return the value with base64 and the texts above named; the value itself if there are none."""
-        texts = {text: f"[the text above, {len(text):,} characters]" for text in self._texts}
-        return _Walk(self._data | texts).walk(value)
+        names = {text: f"[the text above, {len(text):,} characters]" for text in self._texts}
+        names |= {data: _name(kind, data) for data, kind in self._data}
+        return _Walk(names).walk(value)
 
     def blank(self, text: str) -> str:
         """Return a text with the data of the parts named."""
-        for data, name in self._data.items():
+        for data, kind in self._data:
             if len(text) >= len(data) >= DATA_CHARS:
+                name = _name(kind, data)
                 text = text.replace(data, name).replace(data.replace("/", "\\/"), name)
         return text
 
     def _occur_in(self, json_text: str) -> bool:
-        if any(data in json_text for data in self._data):
+        if any(data in json_text for data, _ in self._data):
             return True
         return any(len(text) < len(json_text) and write(text) in json_text for text in self._texts)
 

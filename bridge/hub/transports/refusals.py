@@ -91,10 +91,7 @@ def _read_event(body: bytes) -> bytes:
 
 
 def _read_error(body: bytes) -> JSONRPCError | None:
-    """Return the JSON-RPC error in a body; one that only looks like it says more as plain JSON."""
     with suppress(BadMessage):
-        if b'"jsonrpc"' not in body:
-            return None
         message = read_message(body)
         return message if isinstance(message, JSONRPCError) else None
     return None

@@ -1,6 +1,7 @@
 """A reply finds its call, whatever has become of its id, and never another's."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,3 +133,21 @@ async def test_a_reply_that_could_be_two_calls_is_given_to_the_one_that_is_left(
         outcome = await bridge.use(call("odd__sleep_forever"), *echoes("one"))
     for output in outcome.outputs:
         assert "no result in time, but a reply came with the id" in output
+
+
+LOGS = (
+    '{"level": "error", "error": "no disk", "id": $ID}',
+    '{"level": "error", "error": "no disk", "id": "a"}',
+    '{"event": "done", "result": {"content": []}, "id": 77}',
+    '{"error": "no disk", "level": 3}',
+    '{"result": "done", "ms": 3}',
+)
+
+
+@pytest.mark.parametrize("log", LOGS)
+async def test_a_line_of_a_log_is_no_reply(log: str, tmp_path: Path) -> None:
+    result = '{"jsonrpc": "2.0", "id": $ID, "result": {"content": [{"type": "text", "text": "hello"}]}}'
+    (tmp_path / "replies").write_text(f"{log}$NEXT{result}", encoding="utf-8")
+    async with open_bridge({"odd": rogue(f"answers={tmp_path / 'replies'}")}) as bridge:
+        outcome = await bridge.use(call("odd__answer", {"line": 0}))
+    assert outcome.outputs == ["hello"]
