@@ -94,40 +94,32 @@ class CallSender:
         The wait for a slot counts towards the deadline only, not towards the timeout of the call.
         """
         await self._wait_for_slot(options.deadline)
-        fate = _Fate()
-        end = min(options.deadline, self._clock.now() + self._timeout_s)
+        chances = _Chances(min(options.deadline, self._clock.now() + self._timeout_s))
         try:
-            with self._clock.scope(end):
-                return await self._send_as_often_as_helps(tool, params, options, end, fate)
+            with self._clock.scope(chances.end):
+                return await self._send_as_often_as_helps(tool, params, options, chances)
         finally:
             self._slots.release()
-        raise CallFailed("timeout", f"no result in time; {fate.words}")
+        raise CallFailed("timeout", f"no result in time; {chances.fate}")
 
     async def _send_as_often_as_helps(
-        self, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions, end: float, fate: "_Fate"
+        self, tool: types.Tool, params: types.CallToolRequestParams, options: CallOptions, chances: "_Chances"
     ) -> Result:
         """Send a call; once more on a new connection, and again after each pause that the server asks for."""
-        is_second, pauses = False, MAX_PAUSES
         link = await self._find_link()
         while True:
-            fate.words = advise_repeat(tool)
+            chances.fate = advise_repeat(tool)
             try:
                 return await self._send(link, tool, params, options)
             except CallFailed as failure:
-                if not failure.may_repeat:
+                if not chances.take(failure, self._clock.now()):
+                    if failure.may_repeat and failure.pause_s is None:
+                        link.lost.set()
                     raise
-                fate.note_refusal(tool)
-                if failure.pause_s is not None:
-                    if not pauses or failure.pause_s > min(LONGEST_PAUSE_S, end - self._clock.now()):
-                        raise
-                    pauses -= 1
-                    await self._clock.sleep(failure.pause_s)
-                    link = await self._find_link()
-                    continue
-                if is_second:
-                    link.lost.set()
-                    raise
-            is_second, link = True, await self._replace(link)
+                if not is_harmless(tool):
+                    chances.fate = "it was not executed"
+                pause_s = failure.pause_s
+            link = await self._replace(link) if pause_s is None else await self._wait(pause_s)
 
     async def _wait_for_slot(self, deadline: float) -> None:
         if self._slots.value:
@@ -144,6 +136,10 @@ class CallSender:
         """Return a new connection, or the same one if it is not lost."""
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):
             await failed.over.wait()
+        return await self._find_link()
+
+    async def _wait(self, pause_s: float) -> Link:
+        await self._clock.sleep(pause_s)
         return await self._find_link()
 
     async def _send(
@@ -187,15 +183,23 @@ class CallSender:
 
 
 @dataclass
-class _Fate:
-    """What is known of a call that has no result yet."""
+class _Chances:
+    """How often one call may still be sent again, until `end`, and what is known of its `fate` meanwhile."""
 
-    words: str = "it was not sent"
+    end: float
+    fate: str = "it was not sent"
+    connections: int = 1
+    pauses: int = MAX_PAUSES
 
-    def note_refusal(self, tool: types.Tool) -> None:
-        """Note that it can be repeated: because that does no harm, or else because it was not executed."""
-        if not is_harmless(tool):
-            self.words = "it was not executed"
+    def take(self, failure: CallFailed, now: float) -> bool:
+        """Use one up; False if there is none for this failure."""
+        if not failure.may_repeat:
+            return False
+        if failure.pause_s is None:
+            self.connections -= 1
+            return self.connections >= 0
+        self.pauses -= 1
+        return self.pauses >= 0 and failure.pause_s <= min(LONGEST_PAUSE_S, self.end - now)
 
 
 class _Silence:

@@ -45,9 +45,9 @@ def _explain_answer(key: str, tool: types.Tool, error: MCPError) -> CallFailed:
         case replies.NOT_SENT:
             return CallFailed("connection_lost", f"{said}; it was not sent", may_repeat=True)
         case replies.NOT_EXECUTED:
-            return _ask_again(error, f"{said}; it was not executed", may_repeat=True)
+            return _ask_again("refused", error, f"{said}; it was not executed", may_repeat=True)
         case replies.REFUSED:
-            return _ask_again(error, f"{said}; {advice}", may_repeat=is_harmless(tool))
+            return _ask_again("connection_lost", error, f"{said}; {advice}", may_repeat=is_harmless(tool))
         case mcp_types.CONNECTION_CLOSED:
             words = f"{key} went away during the call; {advice}"
             return CallFailed("connection_lost", words, may_repeat=is_harmless(tool))
@@ -65,11 +65,11 @@ def _explain_unreadable(key: str, tool: types.Tool, error: Exception) -> CallFai
     return CallFailed("unreadable_result", words)
 
 
-def _ask_again(error: MCPError, words: str, *, may_repeat: bool) -> CallFailed:
+def _ask_again(kind: str, error: MCPError, words: str, *, may_repeat: bool) -> CallFailed:
     """Build the failure of a call that may be repeated only if the server says when."""
     told = error.data.get(replies.PAUSE) if isinstance(error.data, dict) else None
     pause_s = told if isinstance(told, float) else None
-    return CallFailed("connection_lost", words, may_repeat=may_repeat and pause_s is not None, pause_s=pause_s)
+    return CallFailed(kind, words, may_repeat=may_repeat and pause_s is not None, pause_s=pause_s)
 
 
 def is_harmless(tool: types.Tool) -> bool:

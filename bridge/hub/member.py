@@ -187,22 +187,20 @@ class Member:
             around.start_soon(self._limit_start, opened)
             around.start_soon(self._end_start, opened, lost)
             try:
-                async with (
-                    self._build_client(target, choice) as client,
-                    anyio.create_task_group() as inside,
-                ):
-                    self._choices.note_spoken(client.protocol_version)
-                    await self.listing.read(client)
-                    link = Link(client, lost, target if isinstance(target, DirectServer) else None)
-                    self._open(link)
-                    opened.set()
-                    inside.start_soon(self.listing.follow, client)
-                    await lost.wait()
-                    self._close(lost)
+                async with self._build_client(target, choice) as client:
+                    async with anyio.create_task_group() as inside:
+                        self._choices.note_spoken(client.protocol_version)
+                        await self.listing.read(client)
+                        link = Link(client, lost, target if isinstance(target, DirectServer) else None)
+                        self._open(link)
+                        opened.set()
+                        inside.start_soon(self.listing.follow, client)
+                        await lost.wait()
+                        self._close(lost)
+                        inside.cancel_scope.cancel()
                     if link.running and choice.transport != "stdio":
                         parted.set()
                         await link.wait_until_idle()
-                    inside.cancel_scope.cancel()
             finally:
                 self._close(lost)
             around.cancel_scope.cancel()

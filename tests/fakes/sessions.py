@@ -9,6 +9,10 @@ from typing import Any
 
 import anyio
 import httpx2
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 from typing_extensions import override
 
 from bridge.config.settings import Config, ServerConfig
@@ -37,7 +41,7 @@ class Far(httpx2.AsyncBaseTransport):
         self,
         *,
         era: str = LEGACY,
-        lost: Callable[[Json], httpx2.Response] | None = None,
+        lost: Callable[[Json], httpx2.Response | Awaitable[httpx2.Response]] | None = None,
         names_sessions: bool = True,
     ) -> None:
         self.lost = lost or (lambda _: httpx2.Response(404))
@@ -74,8 +78,7 @@ class Far(httpx2.AsyncBaseTransport):
             self.asked.append(f"{request.method} {request.url.path}")
             if request.method == "DELETE":
                 return httpx2.Response(204)
-            answer = self._open_stream() if request.url.path == "/sse" else self.get(request)
-            return answer if isinstance(answer, httpx2.Response) else await answer
+            return self._open_stream() if request.url.path == "/sse" else await settle(self.get(request))
         message: Json = json.loads(request.content)
         self.asked.append(f"POST {request.url.path} {message.get('method')}")
         if "id" not in message:
@@ -86,7 +89,7 @@ class Far(httpx2.AsyncBaseTransport):
         if message["method"] in OPENING and not is_sse:
             session = self._open_session()
         elif session not in self._known and not self._is_modern:
-            return self.lost(message)
+            return await settle(self.lost(message))
         elif message["method"] not in OPENING and (refusal := self.refuse(message)):
             return refusal
         return await self._answer(message, self._streams[session] if is_sse else None, session)
@@ -117,6 +120,24 @@ class Far(httpx2.AsyncBaseTransport):
             body = _Late(self.slow, b"data: " + reply + b"\n\n")
             return httpx2.Response(200, headers={"content-type": "text/event-stream"}, stream=body)
         return httpx2.Response(200, headers={"content-type": "application/json", **headers}, content=reply)
+
+
+async def settle(answer: httpx2.Response | Awaitable[httpx2.Response]) -> httpx2.Response:
+    return answer if isinstance(answer, httpx2.Response) else await answer
+
+
+def build_app(far: Far) -> Starlette:
+    """It as an application, for a real port."""
+
+    async def answer(request: Request) -> StreamingResponse:
+        sent = httpx2.Request(
+            request.method, str(request.url), headers=dict(request.headers), content=await request.body()
+        )
+        reply = await far.handle_async_request(sent)
+        return StreamingResponse(reply.aiter_bytes(), reply.status_code, dict(reply.headers))
+
+    methods = ["GET", "POST", "DELETE"]
+    return Starlette(routes=[Route("/{path:path}", answer, methods=methods)])
 
 
 class _Stream(httpx2.AsyncByteStream):

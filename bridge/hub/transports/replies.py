@@ -1,5 +1,6 @@
 """Replacements for HTTP replies that the SDK's transports (mcp 2.3) cannot handle."""
 
+import secrets
 from collections.abc import Sequence
 
 import httpx2
@@ -9,11 +10,13 @@ from bridge.hub.transports.bodies import ERROR_BYTES, read_body, write_error
 from bridge.hub.transports.words import find_words, shorten
 from bridge.sse import Event
 
-UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT, NOT_EXECUTED, SAID_CLOSED = range(-32010, -32016, -1)
-"""Our JSON-RPC error codes, in the range left to implementations, for a POST: no reply came, or only a part of it; the
-server has forgotten the session; the reply was an HTTP error without a message; the request was never sent; the HTTP
-error says that the request was not executed. The last one is for the error -32000 of a server's own: in the SDK, that
-code means that the connection was closed."""
+_FIRST = -(10**9) - secrets.randbelow(10**9)
+UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT, NOT_EXECUTED, SAID_CLOSED = range(_FIRST, _FIRST - 6, -1)
+"""Our JSON-RPC error codes for a POST: no reply came, or only a part of it; the server has forgotten the session; the
+reply was an HTTP error without a message; the request was never sent; the HTTP error says that the request was not
+executed. The last one is for the error -32000 of a server's own: in the SDK, that code means that the connection was
+closed. They are drawn anew for each process: a server that sends one of them would be believed, and a call be repeated.
+"""
 OLDER_TRANSPORT = 'the server speaks the older HTTP+SSE transport: its type is "sse"'
 PAUSE = "mcp-responses-bridge/pause"
 """The key in `data` of a failure for the seconds that the server asks to wait."""

@@ -26,7 +26,8 @@ from bridge.telemetry import Redactor
 RENEWAL_S = 5.0
 """How long after a loss a session that has answered no call is not opened anew again: that would not help either."""
 SESSION_HEADER = "mcp-session-id"
-_OPENING = ("initialize", "server/discover")
+_TELLING = ("tools/call", "tools/list")
+"""The methods whose refusal tells of a session: others open one, or may be refused by a server that has none."""
 _JUDGED_CHARS = 2000
 
 _ID = r"(?:[ _-]?ids?\b)?"
@@ -107,7 +108,7 @@ class Session:
     def revise(self, request: httpx2.Request, message: JsonObject, error: JSONRPCError) -> JSONRPCError:
         """Return the error in a reply to a message, or that the session is lost if it says so."""
         words = error.error.message
-        is_lost = message["method"] not in _OPENING and _has_sessions(request) and speaks_of_session(words)
+        is_lost = message["method"] in _TELLING and _has_sessions(request) and speaks_of_session(words)
         if not is_lost or _is_own_error(message, error) or not self._may_renew():
             return error
         return JSONRPCError(jsonrpc="2.0", id=error.id, error=self._lose(self._redact(fold(words)), SESSION_GONE))
@@ -140,7 +141,7 @@ def _is_lost(request: httpx2.Request, message: JsonObject, refusal: Refusal, *, 
 
     `is_stream`: the session is a stream that GET opened, as in the SSE transport.
     """
-    if message["method"] in _OPENING or refusal.is_not_executed:
+    if message["method"] not in _TELLING or refusal.is_not_executed:
         return False
     is_own = refusal.error is not None and _is_own_error(message, refusal.error)
     is_told = speaks_of_session(refusal.words)
@@ -151,7 +152,7 @@ def _is_lost(request: httpx2.Request, message: JsonObject, refusal: Refusal, *, 
 
 def _is_doubtful(request: httpx2.Request, message: JsonObject, refusal: Refusal) -> bool:
     """Tell whether a session may be lost, but the message executed: Gone, or a gateway that failed over the session."""
-    if message["method"] in _OPENING or not _has_sessions(request):
+    if message["method"] not in _TELLING or not _has_sessions(request):
         return False
     is_gone = refusal.status == 410 and SESSION_HEADER in request.headers
     return is_gone or (refusal.status >= 500 and not refusal.error and speaks_of_session(refusal.words))

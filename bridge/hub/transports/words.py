@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 from bridge.json_text import Json
 
@@ -23,7 +24,7 @@ _FIELDS = (
     "errors",
 )
 """The fields of a JSON body that say what is wrong, in the order in which they are told."""
-_DEPTH, _ENTRIES = 4, 3
+_DEPTH, _ENTRIES, _TEXTS = 4, 3, 20
 _TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 
 
@@ -76,5 +77,5 @@ def _list_words(value: Json, depth: int = _DEPTH) -> Iterator[str]:
 
 def _drop_echoes(words: Iterator[str]) -> list[str]:
     """Leave out texts that another one holds."""
-    told = list(dict.fromkeys(filter(None, words)))
+    told = list(dict.fromkeys(islice(filter(None, words), _TEXTS)))
     return [text for text in told if not any(text != other and text in other for other in told)]

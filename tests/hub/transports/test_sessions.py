@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import httpx2
@@ -10,11 +10,14 @@ import pytest
 from typing_extensions import override
 
 from bridge.hub.transports.sessions import RENEWAL_S, speaks_of_session
+from tests.fakes.bridges import open_bridge
 from tests.fakes.clock import VirtualClock
+from tests.fakes.http import HttpServer
 from tests.fakes.peers import Peer
 from tests.fakes.rogue import Rogue
-from tests.fakes.sessions import LEGACY, MODERN, Far, visit
+from tests.fakes.sessions import LEGACY, MODERN, Far, build_app, visit
 from tests.fakes.simulation import call, open_hub
+from tests.fakes.upstream import call as tool_call
 from tests.hub.transports.test_guard import Body
 
 pytestmark = pytest.mark.anyio
@@ -110,6 +113,39 @@ async def test_calls_that_are_refused_at_once_share_one_new_session() -> None:
         assert await it.call_all(*texts) == texts
     assert far.opened == 2
     assert far.executed == dict.fromkeys(texts, 1)
+
+
+@pytest.mark.external
+@pytest.mark.parametrize(
+    "told", ["404 alone", "anthropics/claude-code#27425", "modelcontextprotocol/typescript-sdk#1402"]
+)
+@pytest.mark.parametrize("wire", ["http", "sse"])
+async def test_calls_over_a_real_port_are_refused_together_and_answered_in_one_new_session(
+    told: str, wire: Literal["http", "sse"]
+) -> None:
+    """Each is refused only when all have come; the SDK sends them one after the other over the older transport."""
+    texts, met = [f"call {number}" for number in range(3)], set[str]()
+    together = anyio.Event()
+
+    async def refuse(message: Json) -> httpx2.Response:
+        met.add(message["params"]["arguments"]["text"])
+        if len(met) == len(texts) or wire == "sse":
+            together.set()
+        await together.wait()
+        return TOLD[told](message)
+
+    far = Far(lost=refuse)
+    entry = {"type": wire, "protocol": "legacy", "require_approval": "never"}
+    async with (
+        HttpServer(lambda: build_app(far), wire) as served,
+        open_bridge({"far": {**entry, "url": served.url}}) as bridge,
+    ):
+        assert (await bridge.use(tool_call("far__echo", {"text": "before"}))).outputs == ["before"]
+        far.forget()
+        outcome = await bridge.use(*(tool_call("far__echo", {"text": text}) for text in texts))
+    assert outcome.outputs == texts
+    assert far.opened == 2
+    assert far.executed == {"before": 1, **dict.fromkeys(texts, 1)}
 
 
 async def test_a_call_that_was_accepted_before_has_its_result_after() -> None:
@@ -306,6 +342,34 @@ async def test_a_get_that_is_never_answered_holds_nothing_up() -> None:
         far.forget()
         assert await it.call_all("c") == ["c"]
     assert far.opened == 2
+
+
+async def test_a_subscription_that_is_refused_costs_no_session() -> None:
+    far = Far(era=MODERN)
+    refused = list[str]()
+
+    def refuse(message: Json) -> httpx2.Response | None:
+        if message["method"] != "subscriptions/listen":
+            return None
+        refused.append(message["method"])
+        return TOLD["anthropics/claude-code#27425"](message)
+
+    far.refuse = refuse
+    async with visit(far, protocol=MODERN) as it:
+        await it.spend(lambda: len(refused) > 3, 2)
+        assert await it.call() == "hello"
+        assert it.state == "ready"
+    assert far.asked.count("POST /mcp tools/list") <= 2 + len(refused)
+
+
+@pytest.mark.parametrize("code", range(-32020, -31999))
+async def test_a_servers_own_error_is_never_taken_for_one_of_ours(code: int) -> None:
+    far = Far()
+    far.refuse = lambda asked: its_own(200, "no", code)(asked) if asked["method"] == "tools/call" else None
+    async with visit(far) as it:
+        output = await it.call()
+        assert it.state == "ready"
+    assert output == {"error": "protocol_error", "message": f"far answered with error {code}: no"}
 
 
 class Busy(Peer):
