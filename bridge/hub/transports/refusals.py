@@ -1,6 +1,7 @@
 """HTTP refusals of a request, with all that the server says about them: in the body, and when and how to ask again."""
 
 import math
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
@@ -20,6 +21,7 @@ BODY_S = 2.0
 """How long the body of a refusal may take."""
 NOT_EXECUTED = (401, 403, 429)
 """Statuses that say that a request was not executed."""
+_NAME = re.compile(r"HTTP ((?:\d+ ?)?(.*))")
 
 
 @dataclass(frozen=True)
@@ -96,5 +98,10 @@ def _read_error(body: bytes) -> JSONRPCError | None:
 
 
 def _join(status: str, words: str, notes: list[str]) -> str:
-    said = f": {shorten(words)}" if words and not status.casefold().endswith(words.casefold()) else ""
+    """Join what a refusal says; words that begin with the name of the status do not tell it again."""
+    named = _NAME.search(status)
+    for name in filter(None, named.groups() if named else ()):
+        if words.casefold().startswith(name.casefold()) and not words[len(name) :][:1].isalnum():
+            words = words[len(name) :].lstrip(" :.-")
+    said = f": {shorten(words)}" if words else ""
     return f"{status}{said} ({'; '.join(notes)})" if notes else f"{status}{said}"

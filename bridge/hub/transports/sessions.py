@@ -6,14 +6,7 @@ from collections.abc import Callable
 from typing import cast
 
 import httpx2
-from mcp_types import (
-    INTERNAL_ERROR,
-    INVALID_PARAMS,
-    METHOD_NOT_FOUND,
-    ErrorData,
-    JSONRPCError,
-    RequestId,
-)
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorData, JSONRPCError, RequestId
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.clock import Clock
@@ -45,7 +38,8 @@ _LOST = re.compile(
     r"\bsession_?(?:not_?found|expired|terminated|invalid)|\b(?:invalid|unknown|expired)_session|"
     r"sessionid\b|(?:not|n.t)(?: been| yet)? initiali[sz]ed|uninitiali[sz]ed|before initiali[sz]|"
     r"initiali[sz]e(?:d)? (?:first|request|the (?:server|session|connection))|session initiali[sz]|"
-    r"(?:must|should) (?:be )?initiali[sz]e|会话|未初始化",
+    r"(?:must|should) (?:be )?initiali[sz]e|"
+    r"会话.{0,12}(?:不存在|过期|无效|失效|未找到|丢失)|(?:无效|未知).{0,6}会话|未初始化",
     re.IGNORECASE,
 )
 _ANOTHER_KIND = re.compile(

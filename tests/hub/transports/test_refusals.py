@@ -49,7 +49,7 @@ TOLD: dict[str, tuple[httpx2.Response, str]] = {
     ),
     "wso2/api-platform#2751": (
         refuse(403, '{"error": "Forbidden", "message": "Forbidden: insufficient permissions"}', JSON),
-        f"HTTP 403 Forbidden: Forbidden: insufficient permissions{NOT_EXECUTED}",
+        f"HTTP 403 Forbidden: insufficient permissions{NOT_EXECUTED}",
     ),
     "modelcontextprotocol/java-sdk#713": (
         refuse(401, "", www_authenticate='Bearer resource_metadata="https://a/b", error="invalid"'),
@@ -57,7 +57,7 @@ TOLD: dict[str, tuple[httpx2.Response, str]] = {
     ),
     "modelcontextprotocol/rust-sdk#559": (
         refuse(401, "Unauthorized: Session not found", "text/plain"),
-        f"HTTP 401 Unauthorized: Unauthorized: Session not found{NOT_EXECUTED}",
+        f"HTTP 401 Unauthorized: Session not found{NOT_EXECUTED}",
     ),
     "firezone/firezone#15066": (
         refuse(429, '{"error": {"message": "slow down", "retry_after_seconds": 300}}', JSON, retry_after="300"),
@@ -70,7 +70,11 @@ TOLD: dict[str, tuple[httpx2.Response, str]] = {
     ),
     "a problem": (
         refuse(409, '{"type": "about:blank", "title": "Conflict", "detail": "it is locked", "status": 409}', PROBLEM),
-        f"HTTP 409 Conflict: Conflict: it is locked{OPEN}",
+        f"HTTP 409 Conflict: it is locked{OPEN}",
+    ),
+    "words that only begin alike": (
+        refuse(409, "Conflicting edits", "text/plain"),
+        f"HTTP 409 Conflict: Conflicting edits{OPEN}",
     ),
     "fastapi": (
         refuse(422, '{"detail": [{"loc": ["body"], "msg": "field required", "type": "missing"}]}', JSON),

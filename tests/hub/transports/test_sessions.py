@@ -11,11 +11,11 @@ from typing_extensions import override
 
 from bridge.hub.transports.sessions import RENEWAL_S, speaks_of_session
 from tests.fakes.bridges import open_bridge
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.http import HttpServer
 from tests.fakes.peers import Peer
 from tests.fakes.rogue import Rogue
-from tests.fakes.sessions import LEGACY, MODERN, Far, build_app, visit
+from tests.fakes.sessions import LEGACY, MODERN, Far, Visit, build_app, visit
 from tests.fakes.simulation import call, open_hub
 from tests.fakes.upstream import call as tool_call
 from tests.hub.transports.test_guard import Body
@@ -166,6 +166,23 @@ async def test_a_call_that_was_accepted_before_has_its_result_after() -> None:
     assert outputs == ["slow"]
     assert far.opened == 2
     assert far.executed["slow"] == 1
+
+
+async def test_the_end_does_not_wait_for_calls_that_run_on_a_lost_connection() -> None:
+    far, outputs = Far(), list[Any]()
+
+    async def use(it: Visit) -> None:
+        outputs.append(await it.call("slow"))
+
+    async with anyio.create_task_group() as tasks:
+        async with visit(far) as it:
+            tasks.start_soon(use, it)
+            await it.spend(lambda: far.executed["slow"] == 1)
+            far.forget()
+            assert await it.call_all("another") == ["another"]
+        await until(lambda: bool(outputs))
+    assert outputs[0]["message"].endswith("it may have been executed, check before repeating it")
+    assert far.opened == 2
 
 
 @pytest.mark.parametrize("told", ["404 alone", "anthropics/claude-code#27425", "actionhero/keryx#503"])
@@ -407,6 +424,7 @@ async def test_a_childs_own_error_32000_is_not_its_end() -> None:
         "Received request before initialization was complete",
         "Client must be initialized first",
         "未初始化",
+        "无效的会话",
     ],
 )
 def test_words_that_speak_of_a_session(words: str) -> None:
@@ -423,6 +441,7 @@ def test_words_that_speak_of_a_session(words: str) -> None:
         "the initialization vector is wrong",
         "an obsession is invalid",
         "the file was not found",
+        "浏览器会话已打开",
     ],
 )
 def test_words_that_speak_of_something_else(words: str) -> None:
