@@ -18,11 +18,11 @@ from mcp_types import (
 )
 
 from bridge.clock import Clock
-from bridge.hub.transports.bodies import ERROR_BYTES, read_messages
+from bridge.hub.transports.bodies import ERROR_BYTES, read_messages, read_start
 from bridge.hub.transports.endpoints import ForeignEndpoint, looks_like_endpoint, read_endpoint
 from bridge.hub.transports.posts import Sender, open_reply
 from bridge.hub.transports.redirects import Elsewhere, Redirects
-from bridge.hub.transports.refusals import read_refusal
+from bridge.hub.transports.refusals import BODY_S, read_refusal
 from bridge.hub.transports.replies import (
     REFUSED,
     describe_page,
@@ -82,7 +82,8 @@ async def _open_stream(
             if not response.is_success:
                 raise MCPError(REFUSED, (await read_refusal(response, clock, redact)).text)
             if read_media_type(response) == "text/html":
-                raise MCPError(INVALID_REQUEST, describe_page(b""))
+                page = await read_start(response, ERROR_BYTES, clock.scope(clock.now() + BODY_S))
+                raise MCPError(INVALID_REQUEST, describe_page(page))
             yield response
     except Elsewhere as error:
         raise MCPError(REFUSED, f"the server {error}") from None

@@ -9,6 +9,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from bridge.hub.transports.connect import SILENCE_S
 from bridge.hub.transports.http_sse import ENDPOINT_S
@@ -278,6 +279,19 @@ async def test_a_stream_without_an_endpoint_is_given_up_in_words(type: str | Non
         reason = bridge.member("s").reason
     assert reason is not None
     assert reason.endswith('its event stream named no endpoint in 30 s; its type may be "http"')
+
+
+async def test_a_page_in_place_of_the_stream_is_told_by_its_title() -> None:
+    async def show(_: Request) -> Response:
+        return HTMLResponse("<title>Sign in to Acme</title>")
+
+    app = Starlette(routes=[Route("/sse", show)])
+    async with (
+        HttpServer(lambda: app, "sse") as served,
+        open_bridge({"s": {"type": "sse", "url": served.url}}) as bridge,
+    ):
+        [notice] = (await bridge.use()).notices
+    assert 'a web page ("Sign in to Acme")' in notice
 
 
 async def test_a_server_of_streamable_http_of_the_wrong_type_is_told() -> None:
