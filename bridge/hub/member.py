@@ -205,6 +205,7 @@ class Member:
                 async with self._build_client(target, choice) as client:
                     self._choices.note_spoken(client.protocol_version)
                     async with anyio.create_task_group() as inside:
+                        self._choices.note_spoken(client.protocol_version)
                         await self.listing.read(client)
                         if lost.is_set() and not self.listing.is_whole:
                             raise ConnectionError("the connection was lost")

@@ -147,6 +147,18 @@ async def test_where_no_revision_is_left_the_reason_names_the_setting(kind: str)
     assert len(asked_first) == len(set(asked_first)) <= 4
 
 
+async def test_a_handshake_that_is_wrong_in_another_way_is_not_taken_for_a_refused_revision() -> None:
+    asked: list[str] = []
+    broken: Json = {"protocolVersion": NEWEST, "capabilities": {}, "serverInfo": 5}
+    async with (
+        serve(lambda id, *_: JSONResponse({"jsonrpc": "2.0", "id": id, "result": broken}), (), asked) as served,
+        open_bridge({"s": {"type": "http", "url": served.url}}) as bridge,
+    ):
+        notices = (await bridge.use()).notices
+    assert "protocol" not in "".join(notices)
+    assert set(asked) == {NEWEST}
+
+
 async def test_a_configured_revision_is_spoken_with_a_server_that_answers_one_nobody_knows() -> None:
     """strowk/mcp-k8s-go#40."""
     async with (

@@ -216,10 +216,17 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         assert self._server.url
         with self._clock.scope(self._clock.now() + SILENCE_S) as silence:
             await self._has_heard.wait()
-        if silence.cancelled_caught:
-            async with httpx2.AsyncClient(**self._client_options()) as client:
-                if await names_endpoint(client, self._server.url) and not self._has_heard.is_set():
-                    raise MCPError(INVALID_REQUEST, OLDER_TRANSPORT)
+        if not silence.cancelled_caught:
+            return
+        async with anyio.create_task_group() as tasks, httpx2.AsyncClient(**self._client_options()) as client:
+            tasks.start_soon(self._stop_looking, tasks.cancel_scope)
+            if await names_endpoint(client, self._server.url):
+                raise MCPError(INVALID_REQUEST, OLDER_TRANSPORT)
+            tasks.cancel_scope.cancel()
+
+    async def _stop_looking(self, looking: anyio.CancelScope) -> None:
+        await self._has_heard.wait()
+        looking.cancel()
 
     def _open_session(self, *, is_stream: bool) -> Session:
         self._session = Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set)

@@ -37,7 +37,8 @@ from bridge.telemetry import Redactor
 
 ENDPOINT_S = 30.0
 """How long an open stream may take to name its endpoint, which should be the first that it brings."""
-MAX_QUEUED = 1000
+MAX_QUEUED, MAX_WAITING = 1000, 50
+"""How many messages may wait to be sent, and how many that have come before the session takes them."""
 _STREAM = {"accept": "text/event-stream", "cache-control": "no-store"}
 
 
@@ -56,7 +57,7 @@ async def open_http_sse(
 
     Raises MCPError where that is none, or names no endpoint.
     """
-    to_session, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](MAX_QUEUED)
+    to_session, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](MAX_WAITING)
     outgoing, queue = anyio.create_memory_object_stream[SessionMessage](MAX_QUEUED)
     with to_session, incoming, outgoing, queue:
         async with _open_stream(client, url, clock, redact, session) as response, anyio.create_task_group() as tasks:

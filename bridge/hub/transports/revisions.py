@@ -55,7 +55,7 @@ def _read(error: BaseException) -> list[str] | None:
         case RuntimeError():  # the SDK's, about the revision that the server answered with: one of several, perhaps
             named = _read_words(str(error))
             return named and find_spoken(named)
-        case ValidationError() if "protocolVersion" in str(error):
+        case ValidationError() if any(fault["loc"][:1] == ("protocolVersion",) for fault in error.errors()):
             return []
         case _:
             return None

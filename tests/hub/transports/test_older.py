@@ -6,8 +6,10 @@ from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 from bridge.hub.transports.connect import SILENCE_S
 from bridge.hub.transports.http_sse import ENDPOINT_S
@@ -87,24 +89,35 @@ async def test_one_that_stays_silent_is_looked_at_after_two_seconds(posted: str,
 
 
 async def test_a_slow_server_of_streamable_http_is_not_lost_by_that() -> None:
-    """Its POST is sent once, and its answer waited for."""
-    clock, begun, go_on = VirtualClock(), anyio.Event(), anyio.Event()
+    """Its POST is sent once and its answer waited for, and the stream that GET opens meanwhile is closed again."""
+    clock, looked, go_on, closed = VirtualClock(), anyio.Event(), anyio.Event(), anyio.Event()
     asked: list[str] = []
 
     async def slowly(message: Json) -> Response | None:
         asked.append(message["method"])
-        begun.set()
         await go_on.wait()
         return None
 
-    async with (
-        HttpServer(lambda: build_judging(lambda _, message: slowly(message))) as served,
-        open_bridge({"s": {"url": served.url}}, clock=clock) as bridge,
-    ):
-        await begun.wait()
-        await clock.advance(SILENCE_S + 1)
+    async def hold() -> AsyncIterator[bytes]:
+        looked.set()
+        try:
+            yield b": hello\n\n"
+            await anyio.sleep_forever()
+        finally:
+            closed.set()
+
+    def build() -> Starlette:
+        app = build_judging(lambda _, message: slowly(message))
+        app.add_route("/mcp", lambda _: StreamingResponse(hold(), media_type="text/event-stream"), methods=["GET"])
+        return app
+
+    async with HttpServer(build) as served, open_bridge({"s": {"url": served.url}}, clock=clock) as bridge:
+        await until(lambda: bool(asked))
+        await clock.advance(SILENCE_S)
+        await looked.wait()
         go_on.set()
         assert (await bridge.use(call("s__read"))).outputs == FINE
+        await closed.wait()
     assert asked[:2] == ["server/discover", "tools/list"]
 
 
@@ -266,6 +279,19 @@ async def test_a_stream_without_an_endpoint_is_given_up_in_words(type: str | Non
         reason = bridge.member("s").reason
     assert reason is not None
     assert reason.endswith('its event stream named no endpoint in 30 s; its type may be "http"')
+
+
+async def test_a_page_in_place_of_the_stream_is_told_by_its_title() -> None:
+    async def show(_: Request) -> Response:
+        return HTMLResponse("<title>Sign in to Acme</title>")
+
+    app = Starlette(routes=[Route("/sse", show)])
+    async with (
+        HttpServer(lambda: app, "sse") as served,
+        open_bridge({"s": {"type": "sse", "url": served.url}}) as bridge,
+    ):
+        [notice] = (await bridge.use()).notices
+    assert 'a web page ("Sign in to Acme")' in notice
 
 
 async def test_a_server_of_streamable_http_of_the_wrong_type_is_told() -> None:
