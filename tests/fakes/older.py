@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import anyio
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from tests.fakes.http import answer_with
@@ -42,8 +42,13 @@ class Older:
     def build(self) -> Starlette:
         self._numbers = itertools.count(1)
         self._sessions: dict[str, tuple[Rogue, asyncio.Queue[bytes]]] = {}
-        routes = [Route("/sse", self.open, methods=["GET", "POST"]), Route("/messages/", self.take, methods=["POST"])]
-        return Starlette(routes=[Mount(self.prefix, routes=routes)] if self.prefix else routes)
+        taken = [Route(path, self.take, methods=["POST"]) for path in ("/messages/", "/elsewhere/", "/page/")]
+        routes = [Route("/sse", self.open, methods=["GET", "POST"]), *taken]
+        elsewhere = [
+            Route("/elsewhere/", RedirectResponse("https://login.example/"), methods=["POST"]),
+            Route("/page/", HTMLResponse("<title>Home</title>"), methods=["POST"]),
+        ]
+        return Starlette(routes=[Mount(self.prefix, routes=routes), *elsewhere] if self.prefix else routes)
 
     async def open(self, request: Request) -> Response:
         if request.method == "POST":

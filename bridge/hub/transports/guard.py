@@ -174,9 +174,10 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(
                 request, call, 200, PARSE_ERROR, f"the reply is over the limit of {self._limit:,} bytes"
             )
+        body = opening.find_json(body)
         if fault := opening.explain(body):
             return build_failure(request, call, 200, PARSE_ERROR, fault)
-        messages, is_reply = mend_messages(opening.to_utf8(body), call, revise)
+        messages, is_reply = mend_messages(body, call, revise)
         if not is_reply:
             return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")
         return build_reply(request, response, messages)

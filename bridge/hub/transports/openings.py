@@ -18,9 +18,7 @@ from bridge.sse import Event
 
 _FIELD = re.compile(rb":|(data|event|id|retry)(:|$)", re.M)
 _LONGEST_FIELD = 6
-_MESSAGE = re.compile(rb'\s*(\[\s*)?\{\s*"(jsonrpc|id|result|error|method|params)"')
-_MARKS = codecs.BOM_UTF16_LE + b"\0"
-"""Bytes before the first character of JSON that has several bytes a character."""
+_MESSAGE = re.compile(rb'[\[{]\s*(\{\s*)?"jsonrpc"')
 MAX_TRIES = 8
 """How often a message without framing is tried that may be complete: each costs the whole of it."""
 
@@ -30,18 +28,18 @@ def begins_as_json(data: bytes) -> bool:
     return data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
 
 
-def is_json(data: bytes) -> bool:
-    """Tell whether `data` is a whole JSON value."""
+def is_whole(data: bytes) -> bool:
+    """Tell whether `data` is a whole JSON value, or several."""
     with suppress(ValueError):
         from_json(data)
         return True
-    return False
+    return all(map(is_whole, data.splitlines())) if b"\n" in data else False
 
 
 def looks_like_message(data: bytes | Overlong) -> bool:
     """Tell whether `data` was meant as a message: servers also send words of their own, to keep a stream open."""
     start = data.head if isinstance(data, Overlong) else data
-    return bool(_MESSAGE.match(start.removeprefix(codecs.BOM_UTF8))) or b'"jsonrpc"' in start
+    return begins_as_json(start) and any(key in start for key in (b'"jsonrpc"', b'"result"', b'"error"'))
 
 
 class Opening(httpx2.AsyncByteStream):
@@ -76,20 +74,32 @@ class Opening(httpx2.AsyncByteStream):
 
     def explain(self, body: bytes) -> str | None:
         """Explain what the whole `body` is in place of a message; None if it may be one."""
+        if begins_as_json(body) or _MESSAGE.search(body):
+            return None
         if self.is_page:
             return describe_page(body)
-        if begins_as_json(self.head.lstrip(_MARKS)) or read_media_type(self._response) == "application/json":
+        if read_media_type(self._response) == "application/json":
             return None
         words = shorten(find_words(body[:ERROR_BYTES], read_media_type(self._response)))
         return f"the reply is no message, but text: {words}" if words else "the reply is empty"
 
-    def to_utf8(self, body: bytes) -> bytes:
-        """Return JSON of another encoding as UTF-8: of two or four bytes a character, or as its type says."""
-        encoding = json.detect_encoding(self.head) if b"\0" in self.head[:4] else self._response.charset_encoding
+    def find_json(self, body: bytes) -> bytes:
+        """Return the JSON in a body, as UTF-8: without words before it, such as the warnings of a PHP program."""
+        body = self._to_utf8(body)
+        if body.startswith(b'"'):
+            with suppress(ValueError):
+                body = str(json.loads(body)).encode()  # a program and the gateway before it both made JSON of it
+        found = None if begins_as_json(body) else _MESSAGE.search(body)
+        return body[found.start() :] if found else body
+
+    def _to_utf8(self, body: bytes) -> bytes:
+        """Decode text of two or four bytes a character, or of the encoding that its type names."""
+        is_wide = b"\0" in self.head[:4]
+        encoding = json.detect_encoding(self.head) if is_wide else self._response.charset_encoding
         if encoding is None or encoding.lower().replace("_", "-") in ("utf-8", "utf8", "us-ascii"):
             return body
         with suppress(UnicodeDecodeError):
-            if b"\0" not in self.head[:4]:
+            if not is_wide:
                 body.decode()  # many servers name an encoding that it is not
                 return body
         with suppress(LookupError, ValueError):
@@ -144,4 +154,4 @@ class BareReader:
             return False
         self._tries += 1
         last_line = bytes(self._data).rstrip().rpartition(b"\n")[2]
-        return is_json(bytes(self._data)) or is_json(last_line)
+        return is_whole(bytes(self._data)) or is_whole(last_line)

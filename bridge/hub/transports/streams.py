@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.hub.transports.bodies import Revise, mend_messages, write_error
-from bridge.hub.transports.openings import BareReader, begins_as_json, is_json, looks_like_message
+from bridge.hub.transports.openings import BareReader, begins_as_json, is_whole, looks_like_message
 from bridge.hub.transports.replies import OLDER_TRANSPORT, UNREACHABLE, read_headers
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
@@ -167,7 +167,7 @@ class EventBody(httpx2.AsyncByteStream):
         if isinstance(self._events, BareReader):
             return self._events.flush()
         rest = self._events.feed(b"\n\n") if self._request is not None and not self._is_answered else []
-        return [event for event in rest if isinstance(event.data, bytes) and is_json(event.data)]
+        return [event for event in rest if isinstance(event.data, bytes) and is_whole(event.data)]
 
     def _mend(self, event: Event) -> bytes:
         retry = event.retry if event.retry is None else min(max(event.retry, FIRST_RETRY_MS), LAST_RETRY_MS)
