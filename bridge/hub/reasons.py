@@ -32,7 +32,7 @@ class Complaints:
         is_telling, words = True, self._describe(causes)
         if process:
             words = self._explain_process(causes, process, words)
-        elif self._server.url:
+        elif self._server.url and named is None:
             is_telling, words = self._explain_address(self._server.url, words)
         self._said.append((is_telling, words if named is None else advise_setting(named, words)))
 

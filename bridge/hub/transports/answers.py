@@ -37,13 +37,16 @@ def explain_answer(server: ServerConfig, words: str) -> tuple[bool, str]:
     if redirect := _REDIRECT.match(words):
         target, rest = redirect[1], redirect[2].replace("; ; ", "; ")
         if _SIGN_IN.search(words):
-            return True, f"{where} wants a sign-in: it redirects to {target}; {_advise_sign_in(server, '')}"
+            how = rest.partition(",")[0]
+            return True, f"{where} wants a sign-in: it redirects to {target}{how}; {_advise_sign_in(server, '')}"
         return True, f"{where} redirects to {target}{rest}"
     if words == "the reply is empty":
         return True, f"{where} answers with nothing; {_advise_path(server)}"
     if words.startswith(("the reply is ", "JSON, but ", "server answered a request ", "Unexpected content type")):
         said = words.removeprefix("the reply is ").removeprefix("no message, but ")
         return True, _explain_content(server, where, f"does not answer in MCP: {cut(said, QUOTED_CHARS)}")
+    if words.startswith("its event stream ") and "type may be" in words:
+        return True, f"{where} is not the address of an SSE server: {words}"
     if words.startswith("its event stream "):
         return True, f"{where} is not the address of an SSE server: {words}; {_advise_path(server)}"
     return True, words

@@ -138,13 +138,14 @@ async def test_a_reply_is_read_whatever_its_type(kind: str) -> None:
 
 PAGE = b"\n<!DOCTYPE html>\n<html><head><title>\n Sign in to\n Acme </title></head></html>"
 WORDS = 'the reply is a web page ("Sign in to Acme") and no message: its URL is another one, or it wants a sign-in'
+SIGN_IN = "/mcp wants a sign-in: it answers with a web page (Sign in to Acme), not with MCP; set"
 NO_MESSAGE: dict[str, tuple[Framing, str]] = {
-    "a page": (typed("text/html", lambda _: PAGE), WORDS),
-    "a page as application/json": (typed("application/json", lambda _: PAGE), WORDS),
-    "a page without a type": (typed(None, lambda _: PAGE), WORDS),
-    "words": (typed("text/plain", lambda _: b"It works!\n"), "the reply is no message, but text: It works!"),
-    "nothing": (typed("text/plain", lambda _: b""), "the reply is empty"),
-    "nothing, accepted": (typed(None, lambda _: b"", 202), "the reply is empty"),
+    "a page": (typed("text/html", lambda _: PAGE), SIGN_IN),
+    "a page as application/json": (typed("application/json", lambda _: PAGE), SIGN_IN),
+    "a page without a type": (typed(None, lambda _: PAGE), SIGN_IN),
+    "words": (typed("text/plain", lambda _: b"It works!\n"), "/mcp does not answer in MCP: text: It works!; correct"),
+    "nothing": (typed("text/plain", lambda _: b""), "/mcp answers with nothing; correct the path in url"),
+    "nothing, accepted": (typed(None, lambda _: b"", 202), "/mcp answers with nothing; correct the path in url"),
 }
 
 
@@ -152,9 +153,9 @@ NO_MESSAGE: dict[str, tuple[Framing, str]] = {
 async def test_what_is_no_message_is_told_in_a_sentence(kind: str) -> None:
     """modelcontextprotocol/python-sdk#1382."""
     frame, words = NO_MESSAGE[kind]
-    assert (await use(frame)).notices == [
-        f'server "{key}" failed: {words}; its tools are missing' for key in ("old", "new")
-    ]
+    old, new = (await use(frame)).notices
+    assert words in old
+    assert words in new
 
 
 async def test_a_call_that_comes_to_a_page_may_have_been_executed() -> None:

@@ -109,7 +109,11 @@ OTHER: dict[str, tuple[str, int, str]] = {
         307,
         "to file://far/etc/passwd, which is another origin and is not followed",
     ),
-    "a page to sign in": ("/login?next=/mcp", 302, "http://far/login as to a page (HTTP 302), perhaps to sign in"),
+    "a page to sign in": (
+        "/login?next=/mcp",
+        302,
+        "wants a sign-in: it redirects to http://far/login as to a page (HTTP 302);",
+    ),
     "see other": ("/done", 303, "http://far/done as to a page (HTTP 303)"),
     "a circle": ("/mcp", 307, "redirects again and again, the last time to http://far/mcp"),
 }
