@@ -35,7 +35,7 @@ def explain_answer(server: ServerConfig, words: str) -> tuple[bool, str]:
         advice = f"{_advise_path(server)}, or set headers if it wants a sign-in"
         return True, _explain_content(server, where, f"answers with a web page{named}, not with MCP", advice)
     if redirect := _REDIRECT.match(words):
-        target, rest = redirect[1], redirect[2].replace("; ; ", "; ")
+        target, rest = redirect[1], redirect[2]
         if _SIGN_IN.search(words):
             how = rest.partition(",")[0]
             return True, f"{where} wants a sign-in: it redirects to {target}{how}; {_advise_sign_in(server, '')}"

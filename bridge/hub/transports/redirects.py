@@ -62,7 +62,7 @@ def _find_place(sent: httpx2.Request, response: httpx2.Response) -> httpx2.URL:
     here, there = sent.url, response.next_request.url
     if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
         raise Elsewhere(
-            f"redirects to {_name(there)}, which is another origin and is not followed; {_advise(here, there)}"
+            f"redirects to {_name(there)}, which is another origin and is not followed{_advise(here, there)}"
         )
     is_slash = here.path.rstrip("/") == there.path.rstrip("/")
     if sent.method != "GET" and response.status_code not in _KEEPING and not (is_slash and response.status_code == 302):
