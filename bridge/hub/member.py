@@ -6,27 +6,25 @@ from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
-from mcp import Client, MCPError, types
+from mcp import Client, types
 from mcp_types import JSONRPCRequest
 
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
+from bridge.hub.attempts import Attempts
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
-from bridge.hub.failures import CallFailed, flatten
+from bridge.hub.failures import CallFailed
 from bridge.hub.handshake import mend_handshake
 from bridge.hub.health import LAST_BACKOFF_S, Health, State, Trigger
 from bridge.hub.listing import Listing
-from bridge.hub.outlook import LATER_S, MENDED_FIRST_S, judge
+from bridge.hub.outlook import LATER_S, MENDED_FIRST_S
 from bridge.hub.pace import Pace
 from bridge.hub.pruning import sum_up
-from bridge.hub.reasons import Complaints
 from bridge.hub.server_requests import ServerRequests, find_log_level
-from bridge.hub.transports.choices import Choice, Choices
+from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.connect import Connectors, WatchedTransport
 from bridge.hub.transports.in_process import InProcess, contain
-from bridge.hub.transports.replies import NOT_SENT
-from bridge.hub.transports.revisions import read_refusals
 from bridge.hub.transports.sessions import Renewals
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
@@ -82,10 +80,8 @@ class Member:
         self._health = Health()
         self._link: Link | None = None
         self._was_lost = False
-        self._choices = Choices(server)
-        self._complaints = Complaints(server, redact)
-        self._outlooks: list[float] = []
-        self._target: WatchedTransport | InProcess | None = None
+        self._attempts = Attempts(server, redact)
+        self._transport: WatchedTransport | None = None
         self._requests = ServerRequests(self.key, clock, redact)
         self._renewals = Renewals(clock)
         self._calls = CallSender(
@@ -142,7 +138,7 @@ class Member:
                 except Exception as error:  # noqa: BLE001 - boundary: whatever a server does stays here
                     if self._has_flooded():
                         self._note_loss()
-                    elif self._try_next_choice(error):
+                    elif not self._note_failure(error):
                         continue
                 finally:
                     if self._was_lost:
@@ -195,7 +191,7 @@ class Member:
     async def _connect_once(self, parted: anyio.Event) -> None:
         """Open one connection, and close it once it is lost; `parted` is set if that has to wait."""
         lost = anyio.Event()
-        choice = self._choices.current
+        choice = self._attempts.choices.current
         target = contain(self._in_process) if self._in_process else self._build_transport(choice, lost)
         async with anyio.create_task_group() as around:
             opened = anyio.Event()
@@ -203,9 +199,8 @@ class Member:
             around.start_soon(self._end_start, opened, lost)
             try:
                 async with self._build_client(target, choice) as client:
-                    self._choices.note_spoken(client.protocol_version)
                     async with anyio.create_task_group() as inside:
-                        self._choices.note_spoken(client.protocol_version)
+                        self._attempts.choices.note_spoken(client.protocol_version)
                         await self.listing.read(client)
                         if lost.is_set() and not self.listing.is_whole:
                             raise ConnectionError("the connection was lost")
@@ -238,7 +233,7 @@ class Member:
         is_child = choice.transport == "stdio"
         self._process = self._connectors.start(self.server, self._environ, self._child) if is_child else None
         self._child = None
-        return WatchedTransport(
+        self._transport = WatchedTransport(
             self.server,
             choice,
             process=self._process,
@@ -251,14 +246,11 @@ class Member:
             redact=self._redact,
             transport=self._connectors.transport,
         )
-
-    @property
-    def _transport(self) -> WatchedTransport | None:
-        return self._target if isinstance(self._target, WatchedTransport) else None
+        return self._transport
 
     def _prepare(self, request: JSONRPCRequest) -> None:
         """Put into a request what the SDK (mcp 2.3) cannot: an older revision, a cursor that is no text."""
-        revision = self._choices.current.revision
+        revision = self._attempts.choices.current.revision
         if request.method == "initialize" and request.params is not None and revision:
             request.params["protocolVersion"] = revision
         elif request.method == "tools/list":
@@ -268,15 +260,15 @@ class Member:
         try:
             if method == "tools/list":
                 self.listing.repair(result)
-            elif odd := mend_handshake(method, result, self._choices.current.revision):
+            elif odd := mend_handshake(method, result, self._attempts.choices.current.revision):
                 logger.info("%s: its answer to %s is read but for %s", self.key, method, sum_up(odd))
         except Exception:
             logger.exception("%s: its answer to %s cannot be mended", self.key, method)  # boundary: the SDK judges it
 
     def _open(self, link: Link) -> None:
         self.era, self._link = link.client.protocol_version, link
-        self._choices.remember(link.client.protocol_version)
-        self._forget_attempts()
+        self._attempts.choices.remember(link.client.protocol_version)
+        self._attempts.forget()
         self._note("opened")
         self.settled.set()
 
@@ -307,41 +299,22 @@ class Member:
             return
         raise ConnectionError("the connection was lost")
 
-    def _try_next_choice(self, error: Exception) -> bool:
-        """Move to the next transport or handshake that the server may understand; return False if it has failed."""
-        causes = flatten(error)
-        named = read_refusals(causes, self._explain_end())
-        if named is not None and self._choices.try_revision(named):
-            return True
-        self._complaints.add(causes, self._process, named)
-        status = self._transport.refused_with if self._transport else None
-        has_exited = self._process is not None and self._process.has_ended
-        self._outlooks.append(judge(causes, status, has_exited=has_exited, was_ready=self.era is not None))
-        if any(map(_has_answered, causes)) and self._choices.try_next():
-            return True
-        self._choices.start_over()
-        reason, longest_pause_s = self._complaints.sum_up(), min(self._outlooks)
-        self._forget_attempts()
-        self._note("lost" if self.state == "ready" else "refused", reason, longest_pause_s)
-        return False
-
-    def _forget_attempts(self) -> None:
-        self._complaints.clear()
-        self._outlooks.clear()
+    def _note_failure(self, error: Exception) -> bool:
+        """Note why the server is not ready; return False if another transport or handshake is to be tried first."""
+        failure = self._attempts.note_failure(error, self._transport, self._process, was_ready=self.era is not None)
+        if failure:
+            self._note("lost" if self.state == "ready" else "refused", failure.reason, failure.longest_pause_s)
+        return failure is not None
 
     def _has_flooded(self) -> bool:
         return self._transport is not None and self._transport.flood is not None
 
     def _note_loss(self) -> None:
-        self._forget_attempts()
+        self._attempts.forget()
         if self._transport and self._transport.flood:
             self._note("flooded", self._transport.flood, MENDED_FIRST_S)
         else:
             self._note("lost", self._explain_loss(), LATER_S)
-
-    def _explain_end(self) -> str:
-        is_over = self._process is not None and self._process.has_ended
-        return self._process.explain_end(self._redact, was_ready=False) if self._process and is_over else ""
 
     def _explain_loss(self) -> str:
         if self._process:
@@ -362,7 +335,7 @@ class Member:
         await self._clock.sleep(self._connect_timeout_s)
         if not settled.is_set():
             settled.set()
-            self._note("overdue", self._complaints.explain_lateness(self._connect_timeout_s, self._process))
+            self._note("overdue", self._attempts.explain_lateness(self._connect_timeout_s, self._process))
             self._on_change()
 
 
@@ -370,8 +343,3 @@ def _link(client: Client, lost: anyio.Event, target: WatchedTransport | InProces
     if isinstance(target, WatchedTransport):
         return Link(client, lost, complain=target.complain)
     return Link(client, lost, target if isinstance(target, DirectServer) else None)
-
-
-def _has_answered(error: BaseException) -> bool:
-    """Tell whether a server answered with an error: it may understand another transport or handshake."""
-    return isinstance(error, MCPError) and error.code != NOT_SENT

@@ -1,12 +1,11 @@
 """The transport to a connected server, built from its config entry; it reports when the connection is lost."""
 
 import ssl
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 import anyio
 import httpx2
@@ -15,32 +14,27 @@ from mcp import MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types import (
-    CONNECTION_CLOSED,
     INVALID_REQUEST,
-    ErrorData,
     JSONRPCError,
     JSONRPCMessage,
-    JSONRPCNotification,
     JSONRPCRequest,
     JSONRPCResponse,
 )
-from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
-from bridge.hub.results.carried import carry_result
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
 from bridge.hub.transports.http_sse import names_endpoint, open_http_sse
-from bridge.hub.transports.replies import OLDER_TRANSPORT, SAID_CLOSED, SESSION_GONE
+from bridge.hub.transports.replies import OLDER_TRANSPORT
 from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
-from bridge.json_text import Json
+from bridge.hub.transports.traffic import Incoming, Outgoing, Repair
 from bridge.jsonrpc.backlog import Backlog, Flooded
 from bridge.jsonrpc.messages import write_message
 from bridge.jsonrpc.pipes import Streams
-from bridge.jsonrpc.requests import CALL, OpenRequests
+from bridge.jsonrpc.requests import OpenRequests
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 
@@ -50,10 +44,7 @@ READ_TIMEOUT_S = 300.0
 SILENCE_S = 2.0
 """How long a server of a guessed transport may be silent at first, until it is looked whether another was meant."""
 MAX_QUEUED = 1000
-Repair: TypeAlias = Callable[[str, dict[str, Json]], None]
-"""Changes a result, in place; it gets the method that the result answers."""
-SDKS_OWN = "SSE stream "
-"""How the SDK begins its words for an error -32000 that it puts into the stream itself."""
+"""How many messages may wait to be sent."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +116,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
-            watched = _Watched(incoming, self._requests, self._repair, self._lost, self._has_heard, accept=self._accept)
-            yield watched, _Sent(outgoing, self._requests, self._prepare)
+            watched = Incoming(incoming, self._requests, self._repair, self._lost, self._has_heard, accept=self._accept)
+            yield watched, Outgoing(outgoing, self._requests, self._prepare)
 
     def _accept(self, message: JSONRPCMessage) -> bool:
         """Return False if the server has too many open requests. The pipes of a process count them themselves."""
@@ -281,106 +272,3 @@ async def _send_on(
             async for message in queue:
                 await outgoing.send(message)
                 on_sent(message.message)
-
-
-class _Watched(ObjectReceiveStream[SessionMessage | Exception]):
-    """Passes messages on, each reply with the id of its request, until the stream has ended or the server floods.
-
-    The result of a call is carried past the SDK, and any other is changed by `repair`. It tells when the session is
-    gone: calls that are still running go on all the same.
-    """
-
-    def __init__(
-        self,
-        inner: ObjectReceiveStream[SessionMessage | Exception],
-        requests: OpenRequests,
-        repair: Repair,
-        lost: anyio.Event,
-        has_heard: anyio.Event,
-        accept: Callable[[JSONRPCMessage], bool],
-    ) -> None:
-        self._accept = accept
-        self._inner = inner
-        self._requests = requests
-        self._has_heard = has_heard
-        self._repair = repair
-        self._lost = lost
-        self._is_over = False
-        self._replies: deque[SessionMessage] = deque()
-
-    @override
-    async def receive(self) -> SessionMessage | Exception:
-        while not self._replies:
-            message = await self._receive()
-            reply = message.message if isinstance(message, SessionMessage) else None
-            if not isinstance(reply, JSONRPCResponse | JSONRPCError):
-                self._is_over = reply is not None and not self._accept(reply)
-                _drop_odd_meta(reply)
-                return message
-            for method, answer in self._requests.take(reply):
-                self._prepare(method, answer)
-                self._replies.append(SessionMessage(answer))
-        return self._replies.popleft()
-
-    async def _receive(self) -> SessionMessage | Exception:
-        if self._is_over:
-            raise anyio.EndOfStream
-        try:
-            message = await self._inner.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
-            self._requests.end()
-            self._lost.set()
-            raise anyio.EndOfStream from None
-        self._has_heard.set()
-        return message
-
-    def _prepare(self, method: str, reply: JSONRPCResponse | JSONRPCError) -> None:
-        if isinstance(reply, JSONRPCError):
-            self._note_error(reply.error)
-        elif method == CALL:
-            carry_result(reply.result)
-        else:
-            self._repair(method, reply.result)
-
-    def _note_error(self, error: ErrorData) -> None:
-        if error.code == SESSION_GONE:
-            self._lost.set()
-        elif error.code == CONNECTION_CLOSED and not error.message.startswith(SDKS_OWN):
-            error.code = SAID_CLOSED
-
-    @override
-    async def aclose(self) -> None:
-        """Do nothing: the transport closes `inner`."""
-
-
-def _drop_odd_meta(message: JSONRPCRequest | JSONRPCNotification | None) -> None:
-    """Drop a `_meta` that is no object, as PHP writes none: the SDK (mcp 2.3) would drop the message."""
-    if message and message.params and not isinstance(message.params.get("_meta", {}), dict):
-        del message.params["_meta"]
-
-
-class _Sent(ObjectSendStream[SessionMessage]):
-    """Passes messages on, each request but a call after `prepare`, and notes the requests among them."""
-
-    def __init__(
-        self,
-        inner: ObjectSendStream[SessionMessage],
-        requests: OpenRequests,
-        prepare: Callable[[JSONRPCRequest], None],
-    ) -> None:
-        self._inner = inner
-        self._requests = requests
-        self._prepare = prepare
-
-    @override
-    async def send(self, item: SessionMessage) -> None:
-        message = item.message
-        if isinstance(message, JSONRPCRequest) and message.method != CALL:
-            self._prepare(message)
-        await self._requests.wait_turn(message)
-        self._requests.note_sent(message)
-        await self._inner.send(item)
-
-    @override
-    async def aclose(self) -> None:
-        await self._inner.aclose()
