@@ -19,6 +19,8 @@ from bridge.json_text import Json, JsonObject, cut_levels, decode, write
 
 _REVISION = re.compile(r"\d{4}-\d\d-\d\d")
 _KNOWN = (*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS)
+_HANDSHAKE_FIELDS = {"protocolVersion", "capabilities", "serverInfo"}
+"""What only an answer to `initialize` has: an `error` beside none of them is a refusal."""
 _MODERN_FIELDS = ("resultType", "ttlMs", "cacheScope")
 """What only results of the modern era have."""
 
@@ -30,7 +32,7 @@ def mend_handshake(method: str, result: JsonObject, requested: str | None) -> li
     of the modern era is left to the SDK, which goes on with the handshake.
     """
     match method:
-        case "initialize":
+        case "initialize" if "error" not in result or result.keys() & _HANDSHAKE_FIELDS:
             odd = _mend_initialize(result, requested or LATEST_HANDSHAKE_VERSION)
             return odd + _prune_initialize(result)
         case "server/discover" if _is_modern(result):

@@ -6,6 +6,7 @@ from mcp import MCPError, types
 from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, PARSE_ERROR, REQUEST_TIMEOUT
 
 from bridge.hub.transports.replies import NOT_SENT, REFUSED, SESSION_GONE, UNREACHABLE
+from bridge.hub.transports.revisions import read_refusals
 
 NO_ANSWER_S = 5.0
 """How long a server that does not announce tools may take to list them; after that, it has none."""
@@ -29,7 +30,7 @@ def has_no_tools(error: MCPError, capabilities: types.ServerCapabilities) -> boo
     From a server that announces only other things, every refusal does; another must say that it does not know the
     request.
     """
-    if error.code in _OURS:
+    if error.code in _OURS or read_refusals([error]) is not None:
         return False
     says_none = error.code == METHOD_NOT_FOUND or bool(_NONE.search(error.message))
     return says_none or not (may_have_tools(capabilities) or error.code in _AMBIGUOUS)

@@ -68,10 +68,8 @@ NAMING: dict[str, Refusal] = {
     ),
     "no list": error('unsupported protocol version: "ASKED"'),
     "no list, and no words of a protocol": error("Unsupported version", code=-32000),
-    "an answer of a revision that nobody knows": lambda id, *_: JSONResponse(initialized(id, "2099-01-01")),
-    "an answer of no revision": lambda id, *_: JSONResponse(initialized(id, None)),
 }
-UNNAMED = [kind for kind in NAMING if kind.startswith(("no list", "an answer", "a result"))]
+UNNAMED = [kind for kind in NAMING if kind.startswith(("no list", "a result"))]
 
 
 def initialized(id: object, revision: object) -> Json:
@@ -123,7 +121,6 @@ HOPELESS: dict[str, tuple[Refusal, tuple[str, ...], Json, str]] = {
     ),
     "none of ours, in words": (plain(SAID), NONE, {}, f'versions: 2019-01-01); its setting "protocol" can be {ALL}'),
     "it alternates": (alternate, NONE, {}, 'its setting "protocol" can be 20'),
-    "an answer that nobody knows": (answer_unknown, NONE, {}, f'2024-10-07; its setting "protocol" can be {ALL}'),
     "the config says another": (
         error("no protocol version but SPOKEN"),
         OLD,
@@ -157,6 +154,18 @@ async def test_a_handshake_that_is_wrong_in_another_way_is_not_taken_for_a_refus
         notices = (await bridge.use()).notices
     assert "protocol" not in "".join(notices)
     assert set(asked) == {NEWEST}
+
+
+@pytest.mark.parametrize("answered", ["2099-01-01", "2024-10-07", None])
+async def test_an_answer_of_no_known_revision_is_taken_for_the_one_that_was_asked_for(answered: str | None) -> None:
+    asked: list[str] = []
+    async with (
+        serve(lambda id, *_: JSONResponse(initialized(id, answered)), (), asked) as served,
+        open_bridge({"s": {"type": "http", "url": served.url}}) as bridge,
+    ):
+        assert (await bridge.use(call("s__read"))).outputs == ["nothing has changed"]
+        assert bridge.member("s").era == NEWEST
+    assert asked == [NEWEST]
 
 
 async def test_a_configured_revision_is_spoken_with_a_server_that_answers_one_nobody_knows() -> None:

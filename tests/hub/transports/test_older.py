@@ -291,7 +291,7 @@ async def test_a_page_in_place_of_the_stream_is_told_by_its_title() -> None:
         open_bridge({"s": {"type": "sse", "url": served.url}}) as bridge,
     ):
         [notice] = (await bridge.use()).notices
-    assert 'a web page ("Sign in to Acme")' in notice
+    assert "wants a sign-in: it answers with a web page (Sign in to Acme), not with MCP" in notice
 
 
 async def test_a_server_of_streamable_http_of_the_wrong_type_is_told() -> None:
