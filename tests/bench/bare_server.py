@@ -40,6 +40,7 @@ async def serve_stdio() -> None:
 def serve_http() -> None:
     """Serve until the process is ended."""
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as ours, or each of its replies waits 40 ms
     sys.stdout.write(f"{listening.getsockname()[1]}\n")
     sys.stdout.flush()
     uvicorn.Server(uvicorn.Config(server.streamable_http_app(), http="h11", log_level="critical")).run([listening])
