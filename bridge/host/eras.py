@@ -20,8 +20,7 @@ from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.message import SessionMessage
 from mcp.shared.transport_context import TransportContext
-from mcp_types import PROTOCOL_VERSION_META_KEY, UNSUPPORTED_PROTOCOL_VERSION
-from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from mcp_types import PROTOCOL_VERSION_META_KEY
 
 Params = Mapping[str, Any] | None
 Context = DispatchContext[TransportContext]
@@ -80,7 +79,7 @@ class _Eras:
     async def _answer_modern(self, dctx: Context, method: str, params: Params) -> dict[str, Any]:
         route = classify_inbound_request({"method": method, "params": params})
         if not isinstance(route, InboundModernRoute):
-            raise MCPError(route.code, route.message, name_all_revisions(route.code, route.data))
+            raise MCPError(route.code, route.message, route.data)
         connection = Connection.from_envelope(
             route.protocol_version, route.client_info, route.client_capabilities, outbound=self._dispatcher
         )
@@ -103,14 +102,3 @@ def _names_revision(params: Params) -> bool:
     """Tell whether a request names its revision itself, as only those of the modern era do."""
     meta = (params or {}).get("_meta")
     return isinstance(meta, Mapping) and PROTOCOL_VERSION_META_KEY in meta
-
-
-def name_all_revisions(code: int, data: Any) -> Any:
-    """Add the handshake's revisions to those that a refusal of an unknown one names.
-
-    The SDK's own list holds only the modern ones, and a host that knows another modern one and the handshake then takes
-    us for a server without.
-    """
-    if code != UNSUPPORTED_PROTOCOL_VERSION:
-        return data
-    return {**data, "supported": [*data["supported"], *reversed(HANDSHAKE_PROTOCOL_VERSIONS)]}

@@ -1,21 +1,19 @@
 """Refusals over Streamable HTTP and SSE, in the protocol's words.
 
 To a malformed message, the SDK's transports (mcp 2.3) would reveal their internals, or say no more than a few words in
-plain text; to an unknown revision, they name only those of the modern era.
+plain text.
 """
 
-from mcp_types import INVALID_REQUEST, UNSUPPORTED_PROTOCOL_VERSION
+from mcp_types import INVALID_REQUEST
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from bridge.host.eras import name_all_revisions
-from bridge.json_text import Json, JsonObject, decode
+from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import NO_BATCHES, NOT_A_MESSAGE
 
 MALFORMED = (b'"message":"Validation error: ', b"Could not parse message")
 """What the bodies of these replies say, over Streamable HTTP and SSE. After the first, the validator's report follows,
 with class names and the values they were given."""
-UNSUPPORTED = b'"code":%d' % UNSUPPORTED_PROTOCOL_VERSION
 REFUSAL: JsonObject = {
     "jsonrpc": "2.0",
     "id": None,
@@ -50,12 +48,4 @@ class MalformedFilter:
 
 def _reword(body: bytes) -> Json:
     """Return what to say in place of `body`; None where nothing is better."""
-    if any(words in body for words in MALFORMED):
-        return REFUSAL
-    if UNSUPPORTED in body:
-        refusal = decode(body)
-        error = refusal.get("error") if isinstance(refusal, dict) else None
-        if isinstance(error, dict):
-            error["data"] = name_all_revisions(UNSUPPORTED_PROTOCOL_VERSION, error["data"])
-            return refusal
-    return None
+    return REFUSAL if any(words in body for words in MALFORMED) else None

@@ -55,8 +55,10 @@ class _Ahead:
 
 
 def _is_handshake(body: bytes) -> bool:
+    """Tell whether a body opens a handshake; one that asks for no revision there is a request of the modern era."""
     try:
         message: Json = decode(body)
     except (ValueError, RecursionError):
         return False
-    return isinstance(message, dict) and message.get("method") == "initialize"
+    params = message.get("params") if isinstance(message, dict) and message.get("method") == "initialize" else None
+    return isinstance(params, dict) and "protocolVersion" in params

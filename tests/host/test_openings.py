@@ -47,7 +47,7 @@ NO_SESSION = r"-32600 .*Missing session ID"
 """What only Streamable HTTP says, where a request without a session belongs to no connection."""
 EARLY = rf"-32602 .*`initialize` first.*io.modelcontextprotocol/protocolVersion|{NO_SESSION}"
 UNKNOWN_METHOD = rf"-32601 Method not found|{NO_SESSION}"
-UNSUPPORTED = r"-32022 Unsupported protocol version .*'2026-07-28', '2025-11-25'"
+UNSUPPORTED = r"-32022 Unsupported protocol version .*'2026-07-28'"
 NO_MESSAGE = r"-32600 JSON, but not a JSON-RPC 2.0 message"
 HALF = r"-32602 .*clientCapabilities"
 RESPOND = {"name": "respond", "arguments": {"input": "Hello"}}
