@@ -104,6 +104,10 @@ class _LineFormatter(logging.Formatter):
         return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\n", " | "))
 
 
+COUNTED = {"is_counted": True}
+"""Marks a record, as its `extra`, that has been counted where it was made."""
+
+
 class _Repeats(logging.Filter):
     """Lets at most ALIKE warnings of one kind about one server pass in ALIKE_S seconds, and counts the others.
 
@@ -116,7 +120,7 @@ class _Repeats(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or COUNTED.items() <= vars(record).items():
             return True
         about = record.args[0] if isinstance(record.args, tuple) and record.args else None
         kind = record.name, str(record.msg), about if isinstance(about, str) else ""

@@ -51,7 +51,6 @@ class Attempts:
         self._outlooks.append(judge(causes, status, has_exited=has_exited, was_ready=was_ready))
         if any(map(_has_answered, causes)) and self.choices.try_next():
             return None
-        self.choices.start_over()
         failure = Failure(self._complaints.sum_up(), min(self._outlooks))
         self.forget()
         return failure
@@ -61,7 +60,8 @@ class Attempts:
         return self._complaints.explain_lateness(seconds, process)
 
     def forget(self) -> None:
-        """Forget the failures of this round."""
+        """Forget the failures of this round, and begin another with the first choice."""
+        self.choices.start_over()
         self._complaints.clear()
         self._outlooks.clear()
 

@@ -179,7 +179,7 @@ class CatalogueBuilder:
         has_builtin = any(member.key == BUILTIN for member in self._members)
         self._reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
         self._coming: dict[str, Sequence[types.Tool]] = {}
-        """By server, the tools that it will offer next, or offers since."""
+        """By server, the tools that it will offer next."""
         self._made: dict[int, tuple[types.Tool, BridgedTool | LeftOut | None]] = {}
 
     async def prepare(self) -> None:
@@ -198,11 +198,14 @@ class CatalogueBuilder:
     async def convert(self, member: Member, tools: Sequence[types.Tool], pace: Pace) -> None:
         """Convert tools that `member` will offer next."""
         self._coming[member.key] = tools
-        for tool in tools:
-            made = self._make(member, tool)
-            if isinstance(made, BridgedTool):
-                _ = made.entry.terms, made.as_json, made.tokens
-            await pace.step()
+        try:
+            for tool in tools:
+                made = self._make(member, tool)
+                if isinstance(made, BridgedTool):
+                    _ = made.entry.terms, made.as_json, made.tokens
+                await pace.step()
+        finally:
+            del self._coming[member.key]
 
     def build(self) -> Catalogue:
         """Build the catalogue of the tools that the members offer now. Denied tools are not in it at all."""

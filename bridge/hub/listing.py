@@ -96,6 +96,7 @@ class Listing:
         while cursor is not None:
             cursor = await self._add_next(client, pages, cursor, pace)
         if self.tools and len(pages.tools) > MANY:
+            self.notes = {**self.notes, **pages.notes}
             await self._convert(list(pages.tools.values()), pace)
         return pages
 

@@ -181,7 +181,7 @@ def _complete(page: JsonObject) -> None:
     """Add what the modern era demands of a page and nothing here depends on, and drop what is of a wrong type."""
     if not isinstance(page.get("resultType"), str):
         page["resultType"] = "complete"
-    if not isinstance(page.get("ttlMs"), int):
+    if not (isinstance(lives_ms := page.get("ttlMs"), int) and lives_ms >= 0):
         page["ttlMs"] = 0
     if page.get("cacheScope") not in ("public", "private"):
         page["cacheScope"] = "private"

@@ -41,11 +41,10 @@ class Complaints:
         self._said.clear()
 
     def sum_up(self) -> str:
-        """Return the one that tells most, and forget all of them: a command was asked better the second time, of the
-        transports behind a URL the likelier one comes first."""
+        """Return the one that tells most: a command was asked better the second time, of the transports behind a URL
+        the likelier one comes first."""
         said = self._said[::-1] if self._server.command else self._said
         words = next((words for is_telling, words in said if is_telling), said[0][1])
-        self.clear()
         words = self._redact(words)
         return words if len(words) <= REASON_CHARS else f"{words[:REASON_CHARS]}…"
 

@@ -17,7 +17,7 @@ from bridge.hub.calls import Result
 from bridge.hub.failures import CallFailed
 from bridge.json_text import JsonObject, encode
 from bridge.questions import MAX_SHOWN_CHARS, Answer, Ask, Question
-from bridge.telemetry import Redactor
+from bridge.telemetry import COUNTED, Redactor
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ class ServerRequests:
         self._lines += 1
         if self._lines <= LINES:
             text = params.data if isinstance(params.data, str) else encode(params.data)
-            logger.log(LEVELS.get(params.level, logging.ERROR), "%s: %s", self._key, self._redact(text[:LINE_CHARS]))
+            line = self._redact(text)[:LINE_CHARS]  # half a secret would not be found
+            logger.log(LEVELS.get(params.level, logging.ERROR), "%s: %s", self._key, line, extra=COUNTED)
         elif self._lines == LINES + 1:
             logger.warning("%s: more than %d lines in %g s; the rest is left out", self._key, LINES, LINES_S)
 

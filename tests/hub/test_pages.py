@@ -184,6 +184,7 @@ SHAPES: dict[str, tuple[Any, list[str]]] = {
     "_meta is a list": (page("one", _meta=[]), ["one"]),
     "_meta is null": (page("one", _meta=None), ["one"]),
     "no resultType": (page("one"), ["one"]),
+    "a ttlMs below 0": (page("one", ttlMs=-1), ["one"]),
     "an odd resultType": (page("one", resultType=None, ttlMs="x", cacheScope=5), ["one"]),
     "a resultType of its own": (page("one", resultType="partial"), ["one"]),
     "the same tool twice": (page("one", "one"), ["one"]),

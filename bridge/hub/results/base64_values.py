@@ -22,9 +22,13 @@ DATA_CHARS = 64
 """In a part of content of an unknown kind, data are named that are as long."""
 TEXT_CHARS = 200
 """A text of the content that is as long is not repeated in structured content."""
+FEW = 50
+"""So many data and texts are looked for in a JSON text one by one; more of them by one way through its values."""
 _ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_"
 _RUN = re.compile(r"(?:[\w+/=-]|\\[nr/]){48}", re.ASCII)
 """A piece of base64 in a JSON text, where lines may end and a slash may be escaped."""
+_LONG_RUN = re.compile(rf"(?:[\w+/=-]|\\/){{{DATA_CHARS},}}", re.ASCII)
+"""A text in which the data of a part may be."""
 _MIXTURE: Final = (re.compile("[A-Z]"), re.compile("[a-z]"), re.compile("[0-9]"))
 _STARTS: Final = {
     b"\x89PNG": "image/png",
@@ -52,6 +56,7 @@ class KnownData:
 
     def __init__(self, content: Sequence[types.ContentBlock], *, shows_texts: bool) -> None:
         self._data = [(data, kind) for data, kind in map(_read_data, content) if len(data) >= 8]
+        self._kinds = {data: kind for data, kind in self._data if len(data) >= DATA_CHARS}
         self._texts = [text for text in map(_read_long_text, content) if text] if shows_texts else []
 
     def __bool__(self) -> bool:
@@ -73,14 +78,19 @@ class KnownData:
 
     def blank(self, text: str) -> str:
         """Return a text with the data of the parts named."""
+        return _LONG_RUN.sub(self._name_run, text) if self._data else text
+
+    def _name_run(self, run: re.Match[str]) -> str:
+        text = run[0].replace("\\/", "/")
+        if kind := self._kinds.get(text):
+            return _name(kind, text)
         for data, kind in self._data:
-            if len(text) >= len(data) >= DATA_CHARS:
-                name = _name(kind, data)
-                text = text.replace(data, name).replace(data.replace("/", "\\/"), name)
-        return text
+            if len(text) > len(data) >= DATA_CHARS and data in text:
+                return text.replace(data, _name(kind, data))
+        return run[0]
 
     def _occur_in(self, json_text: str) -> bool:
-        if any(data in json_text for data, _ in self._data):
+        if len(self._data) + len(self._texts) > FEW or any(data in json_text for data, _ in self._data):
             return True
         return any(len(text) < len(json_text) and write(text) in json_text for text in self._texts)
 
