@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from bridge.app import Bridge
 from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
-from bridge.hub.server_requests import LINES, LINES_S
+from bridge.hub.server_requests import LINE_CHARS, LINES, LINES_S
 from bridge.run.asking import MAX_QUESTIONS
 from bridge.telemetry import Redactor
 from tests.fakes.bridges import ERAS, outputs_of
@@ -202,7 +202,7 @@ async def test_what_a_server_cannot_have_is_answered_in_words_and_the_run_goes_o
     assert receipt["status"] == "completed"
 
 
-def talkative(lines: int) -> MCPServer:
+def talkative(lines: int, said: str = "sk-secret-of-the-tests") -> MCPServer:
     """Tool `talk()`: logs so many lines at each level."""
     server = MCPServer("talkative")
 
@@ -214,7 +214,7 @@ def talkative(lines: int) -> MCPServer:
                 for number in range(lines):
                     await ctx.session.send_log_message(
                         level,  # type: ignore[arg-type]
-                        {"n": number, "key": "sk-secret-of-the-tests"},
+                        {"n": number, "key": said},
                         related_request_id=ctx.request_id,
                     )
         return "said"
@@ -235,6 +235,18 @@ async def test_what_a_server_logs_is_in_our_log_under_its_name_at_its_level_and_
     ]
     line = 'shop: {"n":0,"key":"***"}'
     assert logged == [(level, line) for level in ("INFO", "WARNING", "ERROR", "ERROR")]
+
+
+async def test_a_secret_that_a_long_line_of_log_is_cut_in_is_blanked_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    secret = "sk-secret-of-the-tests"
+    for shown in range(0, len(secret), 5):
+        async with place(talkative(1, "x" * (LINE_CHARS - 15 - shown) + secret), "legacy", Redactor([secret])) as at:
+            await at.use("talk")
+            await anyio.wait_all_tasks_blocked()
+    assert caplog.records
+    assert "sk-s" not in caplog.text
 
 
 async def test_a_server_that_floods_the_log_is_left_out_after_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
