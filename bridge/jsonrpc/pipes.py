@@ -32,6 +32,10 @@ from bridge.jsonrpc.noise import Noise
 Streams: TypeAlias = tuple[ObjectReceiveStream[SessionMessage | Exception], ObjectSendStream[SessionMessage]]
 
 
+AT_ONCE_BYTES, LINE_BYTES = 1 << 16, 1 << 10
+"""How much is read before other tasks may run; each line counts as so many bytes more."""
+
+
 @asynccontextmanager
 async def open_pipes(
     name: str,
@@ -99,6 +103,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         self._lines: deque[bytes | Overlong] = deque()
         self._reading = anyio.CancelScope()
         self._is_stopped = self._is_read = False
+        self._read_since = 0
 
     @override
     async def receive(self) -> SessionMessage | Exception:
@@ -138,7 +143,9 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
 
     async def _read(self, line: bytes | Overlong) -> JSONRPCMessage | None:
         """Read the message in a line; return what the session gets for it, if anything."""
-        if self._lines or (not isinstance(line, Overlong) and len(line) > CHUNK_BYTES):
+        self._read_since += LINE_BYTES + (0 if isinstance(line, Overlong) else len(line))
+        if self._read_since > AT_ONCE_BYTES and (self._lines or self._read_since > CHUNK_BYTES):
+            self._read_since = 0
             await anyio.lowlevel.checkpoint()  # a long line, or many of them, would keep other tasks waiting
         if isinstance(line, bytes) and not line.strip():
             return None
