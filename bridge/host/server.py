@@ -195,14 +195,14 @@ class BridgeServer(Server[dict[str, object]]):
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(ctx, self._silences, self._clock)
         waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
-        delivery = Delivery(ctx, run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
+        delivery = Delivery(run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
             if run.ending is None and is_modern(ctx) and run.questions:
                 return await self._return_questions(run)
             if run.ending:
-                await delivery.note_result()
+                await delivery.note_result(ctx)
             return self._render_run(run, notices)
 
     async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:

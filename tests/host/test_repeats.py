@@ -9,13 +9,17 @@ import statistics
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias
+from types import SimpleNamespace
+from typing import Any, TypeAlias, cast
 
 import anyio
 import pytest
+from mcp.server.connection import NotifyOnlyOutbound
 from mcp.server.mcpserver import MCPServer
+from starlette.requests import Request as HttpRequest
 
 from bridge.app import Bridge
+from bridge.host.cancellation import _name_call
 from tests.fakes.bridges import ERAS, open_without_host, outputs_of
 from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.httphost import TIMED_OUT, HttpCall, HttpHost, http_host
@@ -305,6 +309,40 @@ async def test_a_run_that_is_stopped_while_its_repeat_waits_is_the_repeats(reaso
         await at.settle()
         at.tool.release("a")
         assert (codes(await again.receipt()), at.tool.started, at.tool.cancelled) == (["rejoined"], ["a"], [])
+
+
+COLLECTED = pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+"""What httpx2 and the SDK leave open comes to light when a test collects garbage."""
+
+
+@COLLECTED
+@pytest.mark.parametrize("mode", ERAS)
+async def test_nothing_of_an_answered_call_is_kept_for_a_cancellation_that_may_come(mode: str) -> None:
+    """Neither its HTTP request, whose body may have 32 MiB."""
+    async with place() as at, at.host(mode) as host:
+        for key in "abcd":
+            at.tool.release(key)
+            await (await host.call(key)).receipt()
+        await at.settle()
+        gc.collect()
+        assert len([each for each in gc.get_objects() if type(each) is HttpRequest]) <= 1, "the last, by the SDK"
+
+
+def test_a_call_is_named_as_none_of_a_connection_that_has_ended() -> None:
+    """The connections come and go, each where the one before it was in memory, and all number their calls alike."""
+    names = set[Any]()
+    for _ in range(100):
+        connection = connect()
+        names.add(_name_call(connection, 1))
+        assert _name_call(connection, "1") in names
+        del connection
+    assert len(names) == 100
+
+
+def connect() -> Any:
+    """A request on a connection of its own, as far as its name goes."""
+    outbound = NotifyOnlyOutbound(cast("Any", None))
+    return SimpleNamespace(session=SimpleNamespace(_connection=SimpleNamespace(outbound=outbound)))
 
 
 SSE_WARNINGS = pytest.mark.filterwarnings(
