@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from bridge.host.cancellation import OnCancel, decide, is_given_up
 from bridge.host.principal import HostRequest
-from bridge.run.engine import Engine, Stop
+from bridge.run.engine import Engine
 from bridge.run.run import Run
 
 StartSoon: TypeAlias = Callable[..., None]
@@ -36,8 +36,7 @@ class Delivery:
             self._start_soon(self._handle_cancelled, run, reason, age_s)
 
     async def _handle_cancelled(self, run: Run, reason: str | None, age_s: float) -> None:
-        is_stop = not self._engine.is_wanted(run) and decide(self._on_cancel, reason, age_s) == "stop"
-        if run.ending is None and is_stop:
-            await self._engine.send(run, Stop())
+        if run.ending is None and decide(self._on_cancel, reason, age_s) == "stop":
+            await self._engine.give_up(run)
         elif run.ending is None or self._is_delivered:  # else another call has got the result
             await self._engine.note_delivery(run, is_delivered=False)

@@ -147,15 +147,19 @@ async def test_two_equal_calls_that_both_stay_are_two_runs_and_the_second_begins
 
 
 @pytest.mark.parametrize("mode", ERAS)
-async def test_an_equal_call_waits_no_longer_than_the_one_before_it(mode: str) -> None:
+async def test_an_equal_call_is_a_second_run_where_the_first_ends_meanwhile_and_is_answered(mode: str) -> None:
+    """Though a host may close its stream as soon as it has read the answer."""
     async with place() as at, at.host(mode) as host:
-        first = await host.call("a")
+        first = await host.call("a", until_answered=True)
         await at.tool.reached("a")
         second = await host.call("a")
         await at.settle()
         at.tool.release("a")
-        assert (await first.receipt())["run_id"] != (await second.receipt())["run_id"]
-        assert at.clock.now() == 0, "no time had to pass"
+        await first.receipt()
+        await at.pass_a_second()
+        receipt = await second.receipt()
+        assert (codes(receipt), at.tool.started) == ([], ["a", "a"])
+        assert receipt["run_id"] != (await first.receipt())["run_id"]
 
 
 @pytest.mark.parametrize("mode", ERAS)
@@ -343,6 +347,63 @@ def connect() -> Any:
     """A request on a connection of its own, as far as its name goes."""
     outbound = NotifyOnlyOutbound(cast("Any", None))
     return SimpleNamespace(session=SimpleNamespace(_connection=SimpleNamespace(outbound=outbound)))
+
+
+@every_cut
+async def test_a_run_that_is_stopped_while_it_has_a_twin_is_its_repeats(mode: str, cut: Cut) -> None:
+    """The repeat waits for the callers of both."""
+    async with place() as at, at.host(mode) as host:
+        calls = [await host.call("a")]
+        await at.tool.reached("a")
+        calls.append(await host.call("a", meta={"progressToken": 1}))
+        await at.pass_a_second()
+        assert at.tool.started == ["a", "a"]
+        again = await host.call("a")
+        await at.settle()
+        if cut is cancel:
+            await host.cancel(calls[1], "The user pressed stop")
+        else:
+            await cut(host, calls[1])
+        await at.pass_a_second()
+        at.tool.release("a")
+        receipt = await again.receipt()
+        assert (codes(receipt), at.tool.started, at.tool.cancelled) == (["rejoined"], ["a", "a"], [])
+
+
+@pytest.mark.parametrize(
+    ("order", "hangs_up"),
+    [([0, 1], False), ([1, 0], False), ([0], True)],
+    ids=["the first one first", "the repeat first", "the repeat is closed"],
+)
+async def test_a_run_whose_call_and_repeat_are_both_stopped_is_stopped(order: list[int], hangs_up: bool) -> None:
+    async with place() as at, at.host("legacy") as host:
+        calls = [await host.call("a", meta={"progressToken": 1})]
+        await at.tool.reached("a")
+        calls.append(await host.call("a"))
+        await at.settle()
+        if hangs_up:
+            calls[1].hang_up()
+            await at.settle()
+        for number in order:
+            await host.cancel(calls[number], "The user pressed stop")
+        with anyio.fail_after(PATIENCE_S):
+            while at.tool.cancelled != ["a"]:
+                await at.settle()
+        assert at.tool.started == ["a"]
+
+
+async def test_a_repeat_gets_a_result_whose_call_was_cancelled_as_it_was_answered() -> None:
+    """The host had given it up by then, and does not read the answer."""
+    async with place() as at, at.host("legacy") as host:
+        first = await host.call("a")
+        await at.tool.reached("a")
+        again = await host.call("a")
+        await at.settle()
+        at.tool.release("a")
+        await first.receipt()
+        await host.cancel(first)
+        await at.settle()
+        assert (codes(await again.receipt()), at.tool.started) == (["rejoined"], ["a"])
 
 
 SSE_WARNINGS = pytest.mark.filterwarnings(
