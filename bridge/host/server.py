@@ -43,7 +43,7 @@ SETTLE_CHANGES_S = 0.2
 
 REJOINED = Notified(
     code="rejoined",
-    message="An earlier call with the same arguments had been given up; this is its run, nothing was done twice",
+    message="An earlier call with the same arguments had not got its result; this is its run, nothing was done twice",
 )
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult

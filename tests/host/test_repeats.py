@@ -489,7 +489,10 @@ async def test_waiting_for_a_run_that_is_cut_and_asked_for_again_by_its_argument
         waiting.hang_up()
         await at.settle()
         at.tool.release("a")
-        assert ((await again.receipt())["run_id"], at.tool.started) == (run_id, ["a"])
+        receipt = await again.receipt()
+        assert (receipt["run_id"], at.tool.started) == (run_id, ["a"])
+        [notice] = receipt["notices"]
+        assert "had not got its result" in notice["message"], "it was answered, and not given up"
 
 
 class Worker:
