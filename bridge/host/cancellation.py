@@ -5,6 +5,7 @@ whether the host listens to progress. This module finds out; no other reads priv
 """
 
 import re
+import weakref
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ _TIMEOUT = re.compile(r"time?d?[ _-]?out|deadline", re.IGNORECASE)
 """Recognises a timeout in the reasons that SDKs give: "timed out after 60s" (Python), "Request timed out" (TypeScript),
 "context deadline exceeded" (Go)."""
 
-_Name: TypeAlias = tuple[int, str]
+_Name: TypeAlias = tuple[weakref.ref[object], str]
 _Reason: TypeAlias = Future[str]
 
 
@@ -118,6 +119,7 @@ def wants_progress(ctx: HostRequest) -> bool:
 def _name_call(ctx: HostRequest, request_id: object) -> _Name:
     """Return a key that a call and its cancellation share: request ids are unique per connection only.
 
-    In the modern era the SDK makes a new connection object for each message, but its `outbound` stays the same.
+    In the modern era the SDK makes a new connection object for each message, but its `outbound` stays the same. Held
+    weakly, that of a connection that has ended is equal to no other, wherever the next one is in memory.
     """
-    return id(ctx.session._connection.outbound), str(request_id)
+    return weakref.ref(ctx.session._connection.outbound), str(request_id)

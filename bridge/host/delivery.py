@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from bridge.host.cancellation import OnCancel, decide, is_given_up
 from bridge.host.principal import HostRequest
-from bridge.run.engine import Engine, Stop
+from bridge.run.engine import Engine
 from bridge.run.run import Run
 
 StartSoon: TypeAlias = Callable[..., None]
@@ -16,17 +16,17 @@ StartSoon: TypeAlias = Callable[..., None]
 class Delivery:
     """Tells the engine what became of one call that waits for a run."""
 
-    def __init__(self, ctx: HostRequest, run: Run, engine: Engine, on_cancel: OnCancel, start_soon: StartSoon) -> None:
-        self._ctx = ctx
+    def __init__(self, run: Run, engine: Engine, on_cancel: OnCancel, start_soon: StartSoon) -> None:
+        """A cancellation may come long after the answer, and holds this until then: nothing large may hang on it."""
         self._run = weakref.ref(run)
         self._engine = engine
         self._on_cancel: OnCancel = on_cancel
         self._start_soon = start_soon
         self._is_delivered = False
 
-    async def note_result(self) -> None:
+    async def note_result(self, ctx: HostRequest) -> None:
         """Note that the call is answered with the result, if anybody still waits for that."""
-        if (run := self._run()) and not is_given_up(self._ctx):
+        if (run := self._run()) and not is_given_up(ctx):
             self._is_delivered = True
             await self._engine.note_delivery(run, is_delivered=True)
 
@@ -36,8 +36,7 @@ class Delivery:
             self._start_soon(self._handle_cancelled, run, reason, age_s)
 
     async def _handle_cancelled(self, run: Run, reason: str | None, age_s: float) -> None:
-        is_stop = not self._engine.is_wanted(run) and decide(self._on_cancel, reason, age_s) == "stop"
-        if run.ending is None and is_stop:
-            await self._engine.send(run, Stop())
+        if run.ending is None and decide(self._on_cancel, reason, age_s) == "stop":
+            await self._engine.give_up(run)
         elif run.ending is None or self._is_delivered:  # else another call has got the result
             await self._engine.note_delivery(run, is_delivered=False)

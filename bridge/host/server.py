@@ -43,7 +43,7 @@ SETTLE_CHANGES_S = 0.2
 
 REJOINED = Notified(
     code="rejoined",
-    message="An earlier call with the same arguments had been given up; this is its run, nothing was done twice",
+    message="An earlier call with the same arguments had not got its result; this is its run, nothing was done twice",
 )
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
@@ -195,14 +195,14 @@ class BridgeServer(Server[dict[str, object]]):
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(ctx, self._silences, self._clock)
         waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
-        delivery = Delivery(ctx, run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
+        delivery = Delivery(run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
             if run.ending is None and is_modern(ctx) and run.questions:
                 return await self._return_questions(run)
             if run.ending:
-                await delivery.note_result()
+                await delivery.note_result(ctx)
             return self._render_run(run, notices)
 
     async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:

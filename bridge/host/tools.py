@@ -74,4 +74,4 @@ def read_wait(arguments: JsonObject, longest_s: float) -> float:
     wait_s = arguments.get("wait_s", longest_s)
     if isinstance(wait_s, bool) or not isinstance(wait_s, (int, float)) or wait_s < 0:
         raise ArgumentError("wait_s: expected a number of seconds, 0 or more")
-    return min(float(wait_s), longest_s)
+    return float(min(longest_s, wait_s))

@@ -162,6 +162,11 @@ class Engine(Protocol):
         """Note that a caller was given the result of a run, or was given up before it got it."""
         ...
 
+    async def give_up(self, run: Run) -> None:
+        """Stop the run, unless somebody waits for it who was not given up, or waits to take it over. Who goes without
+        having taken it over leaves it stopped."""
+        ...
+
     def attend(
         self,
         run: Run,
@@ -173,8 +178,4 @@ class Engine(Protocol):
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, as `caller`. `listener` hears its events behind number `after` (-1 for all),
         and those of the moment; `audience` is asked the run's questions from now on."""
-        ...
-
-    def is_wanted(self, run: Run) -> bool:
-        """Tell whether somebody waits for the run who was not given up, or waits to take it over."""
         ...

@@ -14,6 +14,7 @@ from bridge.events import Notified
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
 from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Listener, Message, Stop
+from bridge.run.heirs import Heir, waiting_for
 from bridge.run.run import Run
 from bridge.run.task import RunTask, tell
 from bridge.run.weight import weigh
@@ -102,20 +103,22 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         lost = next(filter(self._is_lost, equal), None)
         if lost or not equal or caller.origin is None:
             return lost
-        lost = await self._outwait(equal, caller.origin)
+        lost = await self._inherit(equal, Heir(caller, self._clock), caller.origin)
         if lost is None and caller.is_gone():
             raise GivenUp("this call was given up before a run began for it")
         return lost
 
-    async def _outwait(self, runs: Sequence[Run], origin: str) -> Run | None:
+    async def _inherit(self, runs: Sequence[Run], heir: Heir, origin: str) -> Run | None:
         """Wait for the callers of this origin to go, and return the first run that one of them leaves behind."""
         until = self._clock.now() + OVERTAKEN_S
-        for run in runs:
-            if live := self._live.get(run.run_id):
-                await live.outwait(origin, until)
-            if self._is_lost(run):
-                return run
-        return next(filter(self._is_lost, runs), None)
+        tasks = [task for run in runs if (task := self._attended.get(run.run_id)) and task.is_awaited_from(origin)]
+        with waiting_for(tasks, heir):
+            while any(task.run.ending or task.is_awaited_from(origin) for task in tasks) and not heir.caller.is_gone():
+                if self._clock.now() >= until or any(map(self._is_lost, runs)):
+                    break
+                await heir.rest(until)
+            heir.taken = next(filter(self._is_lost, runs), None)
+        return heir.taken
 
     def _is_lost(self, run: Run) -> bool:
         task = self._attended.get(run.run_id)
@@ -152,8 +155,14 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             self._undelivered.pop(run.run_id, None)
         elif run.run_id in self._runs:
             self._undelivered[run.run_id] = run
-            if live := self._live.get(run.run_id):
-                live.note_departure()
+            if task := self._attended.get(run.run_id):
+                task.note_departure()
+
+    async def give_up(self, run: Run) -> None:
+        """Stop the run, unless somebody waits for it; who waits to take it over has to do that."""
+        if live := self._live.get(run.run_id):
+            self._undelivered[run.run_id] = run
+            live.give_up()
 
     def attend(
         self,
@@ -170,12 +179,6 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         if listener:
             tell(run, listener, run.events[after + 1 :])
         return nullcontext()
-
-    def is_wanted(self, run: Run) -> bool:
-        """Tell whether somebody waits for the run, or for its result, who was not given up, or waits to take it
-        over."""
-        task = self._attended.get(run.run_id)
-        return task is not None and task.is_wanted
 
     async def _drive(self, task: RunTask) -> None:
         try:

@@ -14,6 +14,7 @@ from bridge.items import ErrorInfo
 from bridge.questions import Answer, Question
 from bridge.run.asking import Audience, Questions
 from bridge.run.engine import Caller, Execute, Intend, Listener, Message, Settle, Show, Stop
+from bridge.run.heirs import Heir
 from bridge.run.limits import CANCELLED, Ending
 from bridge.run.run import Run
 from bridge.run.transcript import Transcript
@@ -48,8 +49,9 @@ class RunTask:
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
         self._waiters: list[Caller] = []
-        self._heirs = 0
-        """How many calls wait to take the run over."""
+        self._heirs: list[Heir] = []
+        self._is_left_to_heirs = False
+        """True once the run was to be stopped, had not somebody waited to take it over, who may yet go without it."""
 
     @property
     def principal(self) -> str | None:
@@ -62,8 +64,8 @@ class RunTask:
 
     @property
     def is_wanted(self) -> bool:
-        """True while it is awaited, or somebody waits to take it over."""
-        return self._heirs > 0 or self.is_awaited
+        """True while it is awaited, or somebody waits to take it over, who was not given up."""
+        return self.is_awaited or any(not heir.caller.is_gone() for heir in self._heirs)
 
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002
         """Call `fn` and record nothing."""
@@ -115,6 +117,7 @@ class RunTask:
         if listener and tell(self.run, listener, self.run.events[after + 1 :]):
             self._listeners.append(listener)
         self._waiters.append(caller)
+        self._is_left_to_heirs = False
         self.joined.set()
         try:
             yield
@@ -127,22 +130,34 @@ class RunTask:
                 self.joined = anyio.Event()
                 self._on_parted(self)
 
-    async def outwait(self, origin: str, until: float) -> None:
-        """Wait until no caller of this origin waits any more, or the run has ended; at most until an instant."""
-        self._heirs += 1
-        try:
-            while self.run.ending is None and self._is_awaited_from(origin) and self._clock.now() < until:
-                await self.wait(self.run.news, until)
-        finally:
-            self._heirs -= 1
+    def is_awaited_from(self, origin: str) -> bool:
+        """Tell whether a caller of this origin waits who was not given up."""
+        return any(caller.origin == origin and not caller.is_gone() for caller in self._waiters)
 
     def note_departure(self) -> None:
         """Note that a caller has gone, or was given up: whoever waits to take the run over looks again."""
-        if self._heirs:
-            self._wake()
+        for heir in self._heirs:
+            heir.wake()
 
-    def _is_awaited_from(self, origin: str) -> bool:
-        return any(caller.origin == origin and not caller.is_gone() for caller in self._waiters)
+    def give_up(self) -> None:
+        """Stop, unless somebody waits; who only waits to take the run over has to do that."""
+        if self.is_wanted:
+            self._is_left_to_heirs = not self.is_awaited
+            self.note_departure()
+        else:
+            self.receive(Stop())
+
+    def admit(self, heir: Heir) -> None:
+        """Count the heir as waiting to take the run over."""
+        self._heirs.append(heir)
+
+    def dismiss(self, heir: Heir) -> None:
+        """Count the heir no more. Stop if the run was left to it, and it goes without."""
+        self._heirs.remove(heir)
+        if heir.taken is self.run:
+            self._is_left_to_heirs = False
+        elif self._is_left_to_heirs and self.run.ending is None and not self.is_wanted:
+            self.receive(Stop())
 
     async def execute(self, body: Execute) -> None:
         """Drive the run to its ending by `body`. Raises nothing but the cancellation of the task."""
@@ -162,6 +177,7 @@ class RunTask:
             self.emit(CutOff(text="".join(self.run.saying)))
         self.emit(RunEnded(status=ending["status"], reason=ending["reason"], error=ending["error"]))
         self.joined.set()
+        self.note_departure()
         self._wake()
 
     def _note_question(self, key: str, question: Question) -> None:

@@ -251,6 +251,13 @@ async def test_a_wrong_argument_is_named(tool: str, arguments: dict[str, Any], w
     assert receipt["error"]["who"] == "caller"
 
 
+async def test_however_long_it_is_to_wait_the_soft_deadline_holds() -> None:
+    """Also where the number is larger than any float."""
+    async with place() as at, raw_host(at.bridge.server, "auto") as host:
+        receipt = await host.receipt(await host.call("respond_wait", {"run_id": "run_1", "wait_s": 10**400}))
+    assert receipt["error"]["message"].startswith("run_id: there is no such run")
+
+
 @pytest.mark.rule("R25")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize(

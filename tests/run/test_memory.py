@@ -10,7 +10,7 @@ import pytest
 from bridge.events import Event, Kept, Notified, RunEnded, TextArrived, TurnEnded
 from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question
-from bridge.run.engine import Context, ForeignResponse, Show, Stop
+from bridge.run.engine import Caller, Context, ForeignResponse, Show, Stop
 from bridge.run.limits import COMPLETED, Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
@@ -208,6 +208,74 @@ async def test_a_caller_that_comes_as_the_time_of_an_orphan_is_over_gets_its_res
         await clock.advance(600)
     assert run.ending == COMPLETED
     assert not [event for event in run.events if isinstance(event, Notified)]
+
+
+class Call:
+    """A call of the origin of all others, which may go; `got` is the run that it found."""
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self.caller = Caller("here", lambda: self.is_gone)
+        self.got: Run | None = None
+
+    async def repeat(self, engine: MemoryEngine, name: str) -> None:
+        """Be equal to the call that began this run."""
+        self.got = await engine.find_lost({"input": name}, principal="ada", caller=self.caller)
+
+
+@asynccontextmanager
+async def attended(engine: MemoryEngine, run: Run) -> AsyncIterator[tuple[Call, Call, anyio.CancelScope]]:
+    """A run with the call that waits for it and one that waits to take it over, until its scope is cancelled."""
+    first, again = Call(), Call()
+    with engine.attend(run, caller=first.caller):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(again.repeat, engine, str(run.arguments["input"]))
+            await anyio.wait_all_tasks_blocked()
+            yield first, again, tasks.cancel_scope
+
+
+async def test_a_run_that_was_given_up_for_its_heir_ends_where_that_goes_without_it() -> None:
+    async with open_engine() as (engine, _):
+        run = await begin(engine, "a")
+        async with attended(engine, run) as (first, again, life):
+            life.cancel()
+            first.is_gone = True
+            await engine.give_up(run)
+            assert not run.is_stopped, "somebody waits to take it over"
+        await anyio.wait_all_tasks_blocked()
+        assert (again.got, run.is_stopped) == (None, True)
+
+
+async def test_a_run_that_was_given_up_for_its_heir_goes_on_where_that_takes_it() -> None:
+    async with open_engine() as (engine, _):
+        run = await begin(engine, "a")
+        async with attended(engine, run) as (first, again, _life):
+            first.is_gone = True
+            await engine.give_up(run)
+        assert (again.got, run.is_stopped) == (run, False)
+
+
+async def test_an_heir_that_has_gone_keeps_no_run() -> None:
+    async with open_engine() as (engine, _):
+        run = await begin(engine, "a")
+        async with attended(engine, run) as (first, again, life):
+            first.is_gone = again.is_gone = True
+            await engine.give_up(run)
+            assert run.is_stopped
+            life.cancel()
+
+
+async def test_a_run_that_ends_before_its_caller_is_seen_to_have_gone_is_the_heirs() -> None:
+    script, clock = Script(), VirtualClock()
+    async with MemoryEngine(script.execute, clock, orphan_s=600) as engine:
+        run = await begin(engine, "a")
+        async with attended(engine, run) as (first, again, _):
+            await finish(engine, script, run)
+            await clock.advance(0.5)
+            assert again.got is None
+            first.is_gone = True
+            await clock.advance(0.5)
+            assert again.got is run
 
 
 class Host:
