@@ -323,6 +323,12 @@ async def test_replies_are_read_however_they_are_framed(kind: str) -> None:
     assert (await use(Older(reply=REPLIES[kind]))).outputs == FINE
 
 
+async def test_an_acceptance_that_cannot_be_read_is_one_all_the_same() -> None:
+    older = Older(accepted=lambda: PlainTextResponse("Accepted", 202, {"content-encoding": "gzip"}))
+    assert (await use(older, type="sse")).outputs == FINE
+    assert older.gets == 1
+
+
 async def test_a_reply_in_the_reply_to_its_post_is_read() -> None:
     rogue = Rogue({"legacy": ""})
     older = Older(accept=lambda _, message: JSONResponse(answer_with(rogue, message)) if "id" in message else None)
