@@ -258,6 +258,25 @@ async def test_a_small_body_that_is_large_in_memory_is_refused() -> None:
     assert f"the reply is over the limit of {LIMIT:,} bytes" in str(output["output"])
 
 
+async def test_blanks_without_end_are_refused() -> None:
+    class Blanks(Body):
+        @override
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                await anyio.lowlevel.checkpoint()
+                yield b" " * 1000
+
+    body = Blanks()
+    output = await ask(lambda _: httpx2.Response(200, headers={"content-type": "application/json"}, stream=body))
+    assert f"the reply is over the limit of {LIMIT:,} bytes" in str(output["output"])
+    assert body.is_closed
+
+
+async def test_lines_in_place_of_events_are_read_however_many_they_are() -> None:
+    log = b'{"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "hello"}}\n'
+    assert (await ask(lambda message: stream(*[log] * 9, reply(message), end="silence")))["output"] == "fine"
+
+
 async def test_the_sdk_alone_loses_what_the_guard_reads() -> None:
     """When this fails, `mend_message` can go."""
     assert [fault for fault, (make, _) in READABLE.items() if not await is_lost_on_the_sdk(make)] == []
