@@ -95,6 +95,7 @@ class Sender:
                         continue
                     if _is_accepted(response):
                         self._places[:] = [place]
+                        self._session.refused_with = None
                         return await self._read_reply(response, call)
                     refusals.append(response)
                 return await self._explain(refusals[0], call)

@@ -70,6 +70,7 @@ class Incoming(ObjectReceiveStream[SessionMessage | Exception]):
 
     async def _receive(self) -> SessionMessage | Exception:
         if self._is_over:
+            self._requests.end()
             raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
