@@ -298,6 +298,19 @@ async def test_lines_in_place_of_events_are_read_however_many_they_are() -> None
     assert (await ask(lambda message: stream(*[log] * 9, reply(message), end="silence")))["output"] == "fine"
 
 
+async def test_a_refusal_is_the_last_one_only_until_a_good_reply() -> None:
+    refusals = [httpx2.Response(401)]
+    answer = accepting(lambda message: refusals.pop() if refusals else plain(reply(message)))
+    async with hub_of(Play(answer)) as hub:
+        [far] = hub.members
+        seen = list[int | None]()
+        for _ in range(2):
+            await call(hub, "far__echo", "hello", math.inf)
+            assert far._transport is not None
+            seen.append(far._transport.refused_with)
+    assert seen == [401, None]
+
+
 async def test_the_sdk_alone_loses_what_the_guard_reads() -> None:
     """When this fails, `mend_message` can go."""
     assert [fault for fault, (make, _) in READABLE.items() if not await is_lost_on_the_sdk(make)] == []
