@@ -145,6 +145,7 @@ ENDPOINTS: dict[str, bytes] = {
     "a JSON text": b'event: endpoint\ndata: "/messages/?session_id=ID"\n\n',
     "another event before it": b"event: session\ndata: 5\n\nevent: ping\ndata: {}\n\n" + NAMED,
     "named twice": NAMED + NAMED,
+    "what nobody can read, then its name": b"event: endpoint\ndata: " + b"[" * 100_000 + b"\n\n" + NAMED,
 }
 
 
