@@ -54,8 +54,8 @@ def _explain_answer(key: str, tool: types.Tool, error: MCPError) -> CallFailed:
         case mcp_types.PARSE_ERROR:
             return _explain_unreadable(key, tool, error)
         case code:
-            number = mcp_types.CONNECTION_CLOSED if code == replies.SAID_CLOSED else code
-            return CallFailed("protocol_error", f"{key} answered with error {number}: {error.message}")
+            words = f"{key} answered with error {replies.read_code(code)}: {error.message}"
+            return CallFailed("protocol_error", words)
 
 
 def _explain_unreadable(key: str, tool: types.Tool, error: Exception) -> CallFailed:

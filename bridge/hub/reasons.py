@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from bridge.config.settings import ServerConfig
 from bridge.hub.failures import describe
+from bridge.hub.transports.replies import read_code
 from bridge.hub.transports.revisions import advise_setting
 from bridge.hub.transports.stdio import Process
 
@@ -62,8 +63,8 @@ class Complaints:
     def _explain_process(self, causes: list[BaseException], process: Process, words: str) -> str:
         if process.has_ended:
             return process.explain_end(self._redact, was_ready=False)
-        if any(isinstance(cause, MCPError) and cause.code == PARSE_ERROR for cause in causes):
-            said = process.quote_noise(self._redact)
+        is_noise = any(isinstance(cause, MCPError) and cause.code == PARSE_ERROR for cause in causes)
+        if is_noise and (said := process.quote_noise(self._redact)):
             return f"its stdout, which is for messages only, says something else: {said}"
         said = process.quote(self._redact) if any(isinstance(cause, TimeoutError) for cause in causes) else ""
         return f"{words}; it said last: {said}" if said else words
@@ -90,4 +91,4 @@ class Complaints:
 
             return choose_words(words.splitlines(), self._redact)
         said = next((line for line in words.splitlines() if line.strip()), "")
-        return said or f"it answered with error {error.code}, without a word"
+        return said or f"it answered with error {read_code(error.code)}, without a word"

@@ -5,14 +5,15 @@ import re
 from mcp import MCPError, types
 from mcp_types import CONNECTION_CLOSED, METHOD_NOT_FOUND, PARSE_ERROR, REQUEST_TIMEOUT
 
-from bridge.hub.transports.replies import NOT_SENT, REFUSED, SESSION_GONE, UNREACHABLE
+from bridge.hub.transports.replies import NOT_EXECUTED, NOT_SENT, REFUSED, SAID_CLOSED, SESSION_GONE, UNREACHABLE
 from bridge.hub.transports.revisions import read_refusals
 
 NO_ANSWER_S = 5.0
 """How long a server that does not announce tools may take to list them; after that, it has none."""
-_OURS = (NOT_SENT, PARSE_ERROR, REFUSED, SESSION_GONE, UNREACHABLE)
-_AMBIGUOUS = (CONNECTION_CLOSED, REQUEST_TIMEOUT)
-"""Error codes that either side may have meant."""
+_OURS = (NOT_EXECUTED, NOT_SENT, PARSE_ERROR, REFUSED, SESSION_GONE, UNREACHABLE)
+_AMBIGUOUS = (CONNECTION_CLOSED, REQUEST_TIMEOUT, SAID_CLOSED)
+"""Error codes that tell nothing of tools by themselves: of a connection that was closed and a time that is over, and of
+any fault of a server's, which many name by the first, -32000."""
 _NONE = re.compile(r"(not|n't|un) ?(implement|support)|no tools|(method|handler) not found|no handler", re.IGNORECASE)
 
 

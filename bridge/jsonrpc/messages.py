@@ -185,18 +185,16 @@ def split_messages(data: bytes) -> list[bytes]:
     What follows the last that can be read is one more, unread.
     """
     text = data.decode("utf-8-sig", "surrogateescape").strip()
-    values, is_batch, end = list[Json](), text.startswith("["), 0
+    parts, has_message, is_batch, end = list[bytes](), False, text.startswith("["), 0
     try:
         while end < len(text):
-            value, end = _DECODER.raw_decode(text, end)
-            values += value if isinstance(value, list) else [value]
-            end = _SPACE.match(text, end).end()  # type: ignore[union-attr]
+            value, after = _DECODER.raw_decode(text, end)
+            values = value if isinstance(value, list) else [value]
+            parts += [json.dumps(each).encode() for each in values]
+            has_message |= any(isinstance(each, dict) for each in values)
+            end = _SPACE.match(text, after).end()  # type: ignore[union-attr]
     except (ValueError, RecursionError):
-        rest = [text[end:].encode("utf-8", "surrogateescape")] if values else []
-    else:
-        rest = list[bytes]()
-    parts = [json.dumps(value).encode() for value in values] + rest
-    has_message = any(isinstance(value, dict) for value in values)
+        parts += [text[end:].encode("utf-8", "surrogateescape")] if parts else []
     return parts if has_message and (is_batch or len(parts) > 1) else []
 
 

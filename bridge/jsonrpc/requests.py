@@ -67,13 +67,24 @@ class OpenRequests:
         self._notified_after: int | None = None
         """The last request before a notification that may still be answered, against the rules."""
         self._is_confused = False
+        self._is_stuck = False
+        """A request was given up among replies without the right ids: each later one might be its reply."""
         self._is_over = False
         self._settled = anyio.Event()
 
     async def wait_turn(self, message: JSONRPCMessage) -> None:
-        """Wait, before a call is sent to a server that mixes up its ids, until no other is open."""
-        while self._is_confused and not self._is_over and _is_call(message) and CALL in self._open.values():
+        """Wait, before a call is sent to a server that mixes up its ids, until no other is open; if it would find no
+        reply, until the connection has ended."""
+        while self._is_confused and not self._is_over and _is_call(message) and (self._is_stuck or self._has_call()):
             await self._settled.wait()
+
+    @property
+    def is_useless(self) -> bool:
+        """True if no call is open, and none would find its reply any more."""
+        return self._is_stuck and not self._has_call()
+
+    def _has_call(self) -> bool:
+        return CALL in self._open.values()
 
     def note_sent(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCRequest):
@@ -116,7 +127,8 @@ class OpenRequests:
 
     def _give_up(self, id: object) -> None:
         if isinstance(id, int | str) and id in self._open:
-            self._given_up[id] = self._open.pop(id)
+            self._given_up[id] = method = self._open.pop(id)
+            self._is_stuck |= self._is_confused and method != _NEVER_ANSWERED
             self._wake()
 
     def _wake(self) -> None:

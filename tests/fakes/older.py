@@ -33,6 +33,8 @@ class Older:
     """How a reply is framed."""
     accept: Callable[[Request, Json], Response | None] = lambda _request, _message: None
     """What is answered to a message in place of 202; the server does not see it then."""
+    accepted: Callable[[], Response] = lambda: PlainTextResponse("Accepted", 202)
+    """What is answered to a message that the server has seen."""
     prefix: str = ""
     """Where a proxy has put it, which it does not know."""
     modes: tuple[str, ...] = ("legacy",)
@@ -76,7 +78,7 @@ class Older:
         rogue, events = self._sessions[request.query_params["session_id"]]
         if "id" in message:
             events.put_nowait(self.reply(answer_with(rogue, message)))
-        return PlainTextResponse("Accepted", 202)
+        return self.accepted()
 
     def end_streams(self) -> None:
         for _, events in self._sessions.values():

@@ -93,6 +93,30 @@ def asks(message: Json) -> bool:
     return message.get("method") == "tools/list"
 
 
+UNTOLD: dict[str, tuple[int, Json]] = {
+    "401": (401, {}),
+    "403": (403, {}),
+    "429": (429, {}),
+    "an error of the code of a closed connection": (200, {"code": -32000, "message": "Service busy"}),
+}
+
+
+@pytest.mark.parametrize("kind", UNTOLD)
+async def test_a_refusal_that_tells_nothing_of_tools_is_none_of_them(kind: str) -> None:
+    status, error = UNTOLD[kind]
+
+    def refuse(message: Json) -> Any:
+        body = {"jsonrpc": "2.0", "id": message["id"], "error": error} if error else {"detail": "not now"}
+        return JSONResponse(body, status) if asks(message) else None
+
+    async with (
+        HttpServer(lambda: build_answering(refuse, {"no_tools": ""})) as served,
+        open_bridge({"book": {"url": served.url}}) as bridge,
+    ):
+        assert "book" in str((await bridge.use()).notices)
+        assert bridge.member("book").state != "ready"
+
+
 FAILURES: dict[str, Json] = {
     "it announces tools, and has a fault": {"code": -32603, "message": "the database is down"},
     "it announces tools, and wants a sign-in": {"code": -32001, "message": "Unauthorized"},

@@ -37,6 +37,8 @@ def answering(error: Any) -> dict[str, Any]:
         ),
         pytest.param({"code": -32603, "message": TRACEBACK}, "failed: KeyError: 'API_KEY';", id="a traceback"),
         pytest.param({"code": -32603, "message": ""}, "failed: it answered with error -32603, without", id="no words"),
+        pytest.param({"code": -32000, "message": ""}, "it answered with error -32000, without", id="-32000, no words"),
+        pytest.param({"code": -32700, "message": "no licence"}, "failed: no licence;", id="its own -32700"),
         pytest.param({"code": -32603, "message": "\nno licence\nsee the docs"}, "failed: no licence;", id="lines"),
     ],
 )

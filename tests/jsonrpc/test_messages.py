@@ -11,7 +11,16 @@ from mcp_types import JSONRPCResponse
 
 from bridge.json_text import TOO_DEEP
 from bridge.jsonrpc.lines import Overlong
-from bridge.jsonrpc.messages import BARE, MENDED, MENDED_WORDS, NO_ID, BadMessage, read_message, write_message
+from bridge.jsonrpc.messages import (
+    BARE,
+    MENDED,
+    MENDED_WORDS,
+    NO_ID,
+    BadMessage,
+    read_message,
+    split_messages,
+    write_message,
+)
 
 
 def reply(value: str) -> bytes:
@@ -163,3 +172,10 @@ def test_a_reply_too_deep_to_be_written_is_an_error_and_no_crash(levels: int) ->
     written = json.loads(write_message(JSONRPCResponse(jsonrpc="2.0", id=7, result={"value": value})))
     assert written["id"] == 7
     assert ("error" in written) == (levels == 100_000)
+
+
+def test_messages_in_a_row_are_split_however_deep_the_last_is() -> None:
+    """What can just be read cannot be written again, a few levels before the depth that cannot be read either."""
+    for depth in range(900, 1000):
+        deep = b'{"a": ' * depth + b"1" + b"}" * depth
+        assert split_messages(b'{"a": 1} ' + deep)[0] == b'{"a": 1}'

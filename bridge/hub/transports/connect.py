@@ -117,7 +117,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     async def _watch(self) -> AsyncIterator[Streams]:
         async with self._open() as (incoming, outgoing):
             watched = Incoming(incoming, self._requests, self._repair, self._lost, self._has_heard, accept=self._accept)
-            yield watched, Outgoing(outgoing, self._requests, self._prepare)
+            yield watched, Outgoing(outgoing, self._requests, self._prepare, self._lost)
 
     def _accept(self, message: JSONRPCMessage) -> bool:
         """Return False if the server has too many open requests. The pipes of a process count them themselves."""

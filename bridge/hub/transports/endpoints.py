@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+import httpx2
+
 from bridge.config.values import is_loopback
 
 _ENCODED = re.compile(r"https?%3A", re.I)
@@ -33,7 +35,8 @@ def read_endpoint(data: bytes, asked: str) -> list[str]:
     try:
         named = urlsplit(urljoin(asked, words))
         is_ours = _is_same_place(base, named)
-    except ValueError:
+        httpx2.URL(named.geturl())
+    except (ValueError, httpx2.InvalidURL):
         raise ForeignEndpoint("the endpoint that its stream names is no URL") from None
     if _JOINED.match(words) and not is_ours:
         named, is_ours = urlsplit(urljoin(asked, "/" + words.lstrip("/"))), True
@@ -52,7 +55,7 @@ def _read_words(data: bytes) -> str:
     """Return the place as it was meant: also where it stands in JSON, in several lines or percent-encoded."""
     words = "".join(data.decode("utf-8-sig", "replace").split())
     if words.startswith(("{", "[", '"')):
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             words = next(_find_places(json.loads(words)), words)
     return unquote(words) if _ENCODED.match(words) else words
 

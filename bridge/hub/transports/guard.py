@@ -84,6 +84,8 @@ class GuardedClient(httpx2.AsyncClient):
         self._streams = ServerStreams(limit, clock)
         self._redirects = Redirects()
         self._session_headers: dict[str, str] = {}
+        self._open: dict[RequestId, anyio.CancelScope] = {}
+        """The requests whose reply has not come, or not as a whole, and is no stream."""
 
     @override
     async def send(
@@ -125,6 +127,16 @@ class GuardedClient(httpx2.AsyncClient):
             return await self._notify(request, message, send)
         if message["method"] == "tools/call":
             _allow_silence(request)
+        with anyio.CancelScope() as self._open[call]:
+            try:
+                return await self._request(request, message, call, send)
+            finally:
+                del self._open[call]
+        return build_failure(request, call, 503, UNREACHABLE, "it was not waited for any longer")
+
+    async def _request(
+        self, request: httpx2.Request, message: JsonObject, call: RequestId, send: Send
+    ) -> httpx2.Response:
         try:
             response = await send()
         except httpx2.TransportError as error:
@@ -134,6 +146,7 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(request, call, 502, REFUSED, f"the server {error}")
         if not response.is_success:
             return await self._session.explain(request, message, response)
+        self._session.refused_with = None
         revise = partial(self._session.revise, request, message)
         if read_media_type(response) == "text/event-stream":
             return self._streams.follow(request, call, response, revise)
@@ -143,7 +156,7 @@ class GuardedClient(httpx2.AsyncClient):
         """Send a message that has no reply, and do not wait longer than NOTIFICATION_S."""
         params = message.get("params")
         if message.get("method") == "notifications/cancelled" and isinstance(params, dict):
-            self._streams.abandon(cast("RequestId", params.get("requestId")))
+            self._abandon(cast("RequestId", params.get("requestId")))
         with self._clock.scope(self._clock.now() + NOTIFICATION_S):
             try:
                 return await drop_body(request, await send())
@@ -154,6 +167,12 @@ class GuardedClient(httpx2.AsyncClient):
                     request, None, 503, UNREACHABLE, f"the server cannot be reached: {explain_network(error)}"
                 )
         return httpx2.Response(202, request=request)
+
+    def _abandon(self, call: RequestId) -> None:
+        """Stop waiting for a reply. In the handshake era the SDK goes on waiting for the one to a cancelled call."""
+        if scope := self._open.get(call):
+            scope.cancel()
+        self._streams.abandon(call)
 
     async def _read_reply(
         self, request: httpx2.Request, call: RequestId, response: httpx2.Response, revise: Revise
@@ -190,7 +209,11 @@ class GuardedClient(httpx2.AsyncClient):
         await self._streams.wait()
         try:
             response = await send()
-        except httpx2.TransportError as error:
+            opening = Opening(response)
+            is_stream = response.is_success and read_media_type(response) == "text/event-stream"
+            if response.is_success and not is_stream:
+                await opening.begin()
+        except (httpx2.TransportError, httpx2.DecodingError) as error:
             if SESSION_HEADER in request.headers and isinstance(error, httpx2.ConnectError):
                 self._on_end()
             if call is None:
@@ -198,11 +221,8 @@ class GuardedClient(httpx2.AsyncClient):
             return end_stream(request, call, f"the server cannot be reached: {explain_network(error)}")
         except Elsewhere as error:
             return _lack(request, call, f"the server {error}")
-        if response.is_success and read_media_type(response) == "text/event-stream":
+        if is_stream:
             return self._streams.follow(request, call, response)
-        opening = Opening(response)
-        if response.is_success:
-            await opening.begin()
         if opening.is_stream:
             return self._streams.follow(request, call, opening.as_response())
         await response.aclose()

@@ -51,11 +51,20 @@ class Opening(httpx2.AsyncByteStream):
         self.head = b""
 
     async def begin(self) -> None:
-        """Read as much as tells what it is. Raises httpx2.TransportError if it is cut before."""
-        while len(self.start) < _LONGEST_FIELD and self.start[:1] not in (b"{", b"[", b"<", b":"):
-            if (chunk := await anext(self._chunks, None)) is None:
-                return
-            self.head += chunk
+        """Read as much as tells what it is, or KEPT_BYTES.
+
+        If it is cut or cannot be decoded before, close the reply and raise httpx2.TransportError or DecodingError.
+        """
+        try:
+            while not self._is_telling() and (chunk := await anext(self._chunks, None)) is not None:
+                self.head += chunk
+        except BaseException:
+            await self.aclose()
+            raise
+
+    def _is_telling(self) -> bool:
+        start = self.start
+        return len(start) >= _LONGEST_FIELD or start[:1] in (b"{", b"[", b"<", b":") or len(self.head) >= KEPT_BYTES
 
     @property
     def start(self) -> bytes:
@@ -139,15 +148,19 @@ class BareReader:
         self._data += chunk
         if len(self._data) > self._limit:
             kept, size = bytes(self._data), len(self._data)
-            self._data.clear()
+            self._clear()
             return [Event(data=Overlong(kept[:KEPT_BYTES], kept[-KEPT_BYTES:], size, self._limit))]
         return self.flush() if self._is_complete() else []
 
     def flush(self) -> list[Event]:
         """Return what is left at the end of the stream."""
         data = bytes(self._data).strip()
-        self._data.clear()
+        self._clear()
         return [Event(data=data)] if data else []
+
+    def _clear(self) -> None:
+        self._data.clear()
+        self._tries = 0
 
     def _is_complete(self) -> bool:
         if self._tries >= MAX_TRIES or self._data[-16:].rstrip()[-1:] not in (b"}", b"]"):

@@ -95,6 +95,7 @@ class Sender:
                         continue
                     if _is_accepted(response):
                         self._places[:] = [place]
+                        self._session.refused_with = None
                         return await self._read_reply(response, call)
                     refusals.append(response)
                 return await self._explain(refusals[0], call)
@@ -107,10 +108,15 @@ class Sender:
         return open_reply(self._client, self._redirects, request)
 
     async def _read_reply(self, response: httpx2.Response, call: RequestId | None) -> JSONRPCMessage | None:
-        """Return a reply that was put there and not on the stream; an empty one only accepts the message."""
+        """Return a reply that was put there and not on the stream; one that is empty or cannot be decoded only accepts
+        the message."""
         if read_media_type(response) == "text/event-stream":
             return None
-        for message in read_messages(await read_body(response, self._limit)):
+        try:
+            body = await read_body(response, self._limit)
+        except httpx2.DecodingError:
+            return None
+        for message in read_messages(body):
             if isinstance(message, JSONRPCError) or (isinstance(message, JSONRPCResponse) and message.result):
                 return message.model_copy(update={"id": call}) if message.id in (call, None) else None
         return None

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Sequence
 
 import httpx2
-from mcp_types import RequestId
+from mcp_types import CONNECTION_CLOSED, RequestId
 
 from bridge.hub.transports.bodies import ERROR_BYTES, read_body, write_error
 from bridge.hub.transports.words import find_words, shorten
@@ -20,6 +20,11 @@ closed. They are drawn anew for each process: a server that sends one of them wo
 OLDER_TRANSPORT = 'the server speaks the older HTTP+SSE transport: its type is "sse"'
 PAUSE = "mcp-responses-bridge/pause"
 """The key in `data` of a failure for the seconds that the server asks to wait."""
+
+
+def read_code(code: int) -> int:
+    """Return the code of an error as the server sent it."""
+    return CONNECTION_CLOSED if code == SAID_CLOSED else code
 
 
 async def drop_body(request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:

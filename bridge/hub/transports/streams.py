@@ -70,7 +70,8 @@ class ServerStreams:
         if call is not None:
             self._replies[call] = body
         headers = read_headers(response, "text/event-stream")
-        return httpx2.Response(response.status_code, stream=body, headers=headers, request=request)
+        # of another status that means success, as 202, the SDK reads no body
+        return httpx2.Response(200, stream=body, headers=headers, request=request)
 
     def abandon(self, call: RequestId) -> None:
         """Stop reading the reply to `call`."""

@@ -66,10 +66,13 @@ class Incoming(ObjectReceiveStream[SessionMessage | Exception]):
             for method, answer in self._requests.take(reply):
                 self._prepare(method, answer)
                 self._replies.append(SessionMessage(answer))
+            if self._requests.is_useless:
+                self._lost.set()
         return self._replies.popleft()
 
     async def _receive(self) -> SessionMessage | Exception:
         if self._is_over:
+            self._requests.end()
             raise anyio.EndOfStream
         try:
             message = await self._inner.receive()
@@ -106,14 +109,19 @@ def _drop_odd_meta(message: JSONRPCRequest | JSONRPCNotification | None) -> None
 
 
 class Outgoing(ObjectSendStream[SessionMessage]):
-    """Passes messages on, each request but a call after `prepare`, and notes the requests among them."""
+    """Passes messages on, each request but a call after `prepare`, and notes the requests among them.
+
+    It sets `lost` when no call would find its reply any more.
+    """
 
     def __init__(
         self,
         inner: ObjectSendStream[SessionMessage],
         requests: OpenRequests,
         prepare: Callable[[JSONRPCRequest], None],
+        lost: anyio.Event,
     ) -> None:
+        self._lost = lost
         self._inner = inner
         self._requests = requests
         self._prepare = prepare
@@ -125,6 +133,8 @@ class Outgoing(ObjectSendStream[SessionMessage]):
             self._prepare(message)
         await self._requests.wait_turn(message)
         self._requests.note_sent(message)
+        if self._requests.is_useless:
+            self._lost.set()
         await self._inner.send(item)
 
     @override

@@ -3,6 +3,7 @@
 import gzip
 import json
 import math
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -219,6 +220,26 @@ async def test_the_rest_of_a_stream_is_asked_for_where_there_is_one() -> None:
     assert "7" in asked
 
 
+async def test_a_rest_that_is_cut_before_it_tells_what_it_is_fails_its_call_and_is_closed() -> None:
+    body = Body(b"da", end="cut")
+
+    def rest(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(200, stream=body) if "last-event-id" in request.headers else httpx2.Response(405)
+
+    output = await ask(lambda _: stream(b"id: 7\ndata:\n\n", end="cut"), rest)
+    assert "the cable was pulled" in str(output["output"])
+    assert "it may have been executed" in str(output["output"])
+    assert body.is_closed
+
+
+async def test_a_stream_that_cannot_be_decoded_is_closed() -> None:
+    zip = zlib.compressobj(wbits=31)
+    body = Body(zip.compress(b"data:") + zip.flush(zlib.Z_SYNC_FLUSH), b"\xff" * 50)
+    output = await ask(lambda _: httpx2.Response(200, headers={"content-encoding": "gzip"}, stream=body))
+    assert "the reply was cut" in str(output["output"])
+    assert body.is_closed
+
+
 @pytest.mark.parametrize("gone", [404, 500, None])
 async def test_a_call_whose_rest_cannot_be_had_fails_at_once(gone: int | None) -> None:
     def rest(request: httpx2.Request) -> httpx2.Response:
@@ -258,6 +279,38 @@ async def test_a_small_body_that_is_large_in_memory_is_refused() -> None:
     assert f"the reply is over the limit of {LIMIT:,} bytes" in str(output["output"])
 
 
+async def test_blanks_without_end_are_refused() -> None:
+    class Blanks(Body):
+        @override
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                await anyio.lowlevel.checkpoint()
+                yield b" " * 1000
+
+    body = Blanks()
+    output = await ask(lambda _: httpx2.Response(200, headers={"content-type": "application/json"}, stream=body))
+    assert f"the reply is over the limit of {LIMIT:,} bytes" in str(output["output"])
+    assert body.is_closed
+
+
+async def test_lines_in_place_of_events_are_read_however_many_they_are() -> None:
+    log = b'{"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "hello"}}\n'
+    assert (await ask(lambda message: stream(*[log] * 9, reply(message), end="silence")))["output"] == "fine"
+
+
+async def test_a_refusal_is_the_last_one_only_until_a_good_reply() -> None:
+    refusals = [httpx2.Response(401)]
+    answer = accepting(lambda message: refusals.pop() if refusals else plain(reply(message)))
+    async with hub_of(Play(answer)) as hub:
+        [far] = hub.members
+        seen = list[int | None]()
+        for _ in range(2):
+            await call(hub, "far__echo", "hello", math.inf)
+            assert far._transport is not None
+            seen.append(far._transport.refused_with)
+    assert seen == [401, None]
+
+
 async def test_the_sdk_alone_loses_what_the_guard_reads() -> None:
     """When this fails, `mend_message` can go."""
     assert [fault for fault, (make, _) in READABLE.items() if not await is_lost_on_the_sdk(make)] == []
@@ -283,13 +336,33 @@ async def test_a_server_that_accepts_no_notification_holds_up_no_call() -> None:
             assert (await call(hub, "far__echo", "hello", math.inf))["output"] == "fine"
 
 
-async def test_a_stream_that_never_answers_is_closed_when_its_call_is_given_up() -> None:
-    """The SDK goes on reading it in the handshake era."""
-    response = stream(b": still here\n\n", end="silence")
-    body = response.stream
-    assert isinstance(body, Body)
+BODIES: dict[str, tuple[bytes, str]] = {
+    "a stream": (b": still here\n\n", "text/event-stream"),
+    "JSON": (b'{"jsonrpc": ', "application/json"),
+    "nothing yet": (b"", ""),
+    "no headers yet": (b"", "never"),
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+async def test_a_post_that_is_never_answered_is_closed_when_its_call_is_given_up(kind: str) -> None:
+    """The SDK goes on waiting for it in the handshake era."""
+    data, media_type = BODIES[kind]
+    body = Body(data, end="silence")
+
+    async def answer(_: Json) -> httpx2.Response:
+        try:
+            await anyio.sleep(math.inf if media_type == "never" else 0)
+        except anyio.get_cancelled_exc_class():
+            body.is_closed = True
+            raise
+        return httpx2.Response(200, headers={"content-type": media_type}, stream=body)
+
+    def answer_calls(message: Json) -> httpx2.Response | Awaitable[httpx2.Response]:
+        return answer(message) if message["method"] == "tools/call" else httpx2.Response(202)
+
     clock = VirtualClock()
-    async with hub_of(Play(accepting(lambda _: response)), clock) as hub, anyio.create_task_group() as tasks:
+    async with hub_of(Play(answer_calls), clock) as hub, anyio.create_task_group() as tasks:
         outputs: list[CallOutput] = []
 
         async def use() -> None:

@@ -4,9 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
+from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCRequest, JSONRPCResponse
 
+from bridge.hub.transports.traffic import Incoming
+from bridge.jsonrpc.requests import OpenRequests
 from tests.fakes.bridges import open_bridge
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.http import WIRES, serve_rogue
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
@@ -135,6 +141,15 @@ async def test_a_reply_that_could_be_two_calls_is_given_to_the_one_that_is_left(
         assert "no result in time, but a reply came with the id" in output
 
 
+async def test_a_call_that_is_never_answered_costs_no_later_one() -> None:
+    """Later replies that all have one id could be its reply: the connection is given up with it."""
+    entry = rogue("ids=zero") | {"call_timeout_s": 0.5}
+    async with open_bridge({"odd": entry}) as bridge:
+        outcome = await bridge.run([[call("odd__sleep_forever")], echoes("one"), echoes("two")])
+    assert "no result in time" in outcome.outputs[0]
+    assert outcome.outputs[1:] == ["one", "two"]
+
+
 LOGS = (
     '{"level": "error", "error": "no disk", "id": $ID}',
     '{"level": "error", "error": "no disk", "id": "a"}',
@@ -151,3 +166,22 @@ async def test_a_line_of_a_log_is_no_reply(log: str, tmp_path: Path) -> None:
     async with open_bridge({"odd": rogue(f"answers={tmp_path / 'replies'}")}) as bridge:
         outcome = await bridge.use(call("odd__answer", {"line": 0}))
     assert outcome.outputs == ["hello"]
+
+
+async def test_a_flood_lets_go_whoever_waits_for_a_turn() -> None:
+    first, second, third = [JSONRPCRequest(jsonrpc="2.0", id=number, method="tools/call") for number in (1, 2, 3)]
+    requests = OpenRequests()
+    requests.note_sent(first)
+    assert requests.take(JSONRPCResponse(jsonrpc="2.0", id=0, result={"content": []}))  # it mixes up its ids
+    requests.note_sent(second)
+    to_session, inner = anyio.create_memory_object_stream[SessionMessage | Exception](1)
+    incoming = Incoming(
+        inner, requests, lambda _method, _result: None, anyio.Event(), anyio.Event(), accept=lambda _: False
+    )
+    with to_session, inner, anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(requests.wait_turn, third)
+            await to_session.send(SessionMessage(JSONRPCRequest(jsonrpc="2.0", id=7, method="ping")))
+            await incoming.receive()
+            with pytest.raises(anyio.EndOfStream):
+                await incoming.receive()

@@ -145,6 +145,7 @@ ENDPOINTS: dict[str, bytes] = {
     "a JSON text": b'event: endpoint\ndata: "/messages/?session_id=ID"\n\n',
     "another event before it": b"event: session\ndata: 5\n\nevent: ping\ndata: {}\n\n" + NAMED,
     "named twice": NAMED + NAMED,
+    "what nobody can read, then its name": b"event: endpoint\ndata: " + b"[" * 100_000 + b"\n\n" + NAMED,
 }
 
 
@@ -321,6 +322,12 @@ REPLIES: dict[str, Callable[[Json], bytes]] = {
 @pytest.mark.parametrize("kind", REPLIES)
 async def test_replies_are_read_however_they_are_framed(kind: str) -> None:
     assert (await use(Older(reply=REPLIES[kind]))).outputs == FINE
+
+
+async def test_an_acceptance_that_cannot_be_read_is_one_all_the_same() -> None:
+    older = Older(accepted=lambda: PlainTextResponse("Accepted", 202, {"content-encoding": "gzip"}))
+    assert (await use(older, type="sse")).outputs == FINE
+    assert older.gets == 1
 
 
 async def test_a_reply_in_the_reply_to_its_post_is_read() -> None:

@@ -84,6 +84,8 @@ TYPES: dict[str, Framing] = {
     "a stream as application/json, held open": held("application/json", framed),
     "a stream as text/plain, held open": held("text/plain", lambda reply: framed(LOG, reply)),
     "a stream without a type": typed(None, framed),
+    "a stream with the status 202": typed("text/event-stream", framed, 202),
+    "a stream without a type and with the status 202": typed(None, framed, 202),
     "a stream that begins with a comment": held("application/octet-stream", lambda reply: b": ok\n\n" + framed(reply)),
     "a stream that begins with a pause": typed("text/plain", lambda reply: b"retry: 5\nid: 1\n\n" + framed(reply)),
     "a stream without its last line end": typed("text/event-stream", lambda reply: framed(reply)[:-1]),
