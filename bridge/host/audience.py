@@ -1,5 +1,6 @@
 """The host as the audience of a run's questions, which it shows to a person, in either protocol era."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from mcp import types
@@ -32,6 +33,10 @@ class HostAudience:
         if not self._can_ask:
             return NO_ELICITATION
         return UNANSWERED if self._silences.holds(self._host, question) else None
+
+    def pick(self, questions: Mapping[str, Question]) -> dict[str, Question]:
+        """Return those that the person can be asked."""
+        return {key: question for key, question in questions.items() if not self.find_obstacle(question)}
 
     def note_silence(self, question: Question) -> bool:
         """Remember that this host was given the question and did not answer; return whether it is held against it."""

@@ -1,7 +1,7 @@
 """The MCP server that hosts see: the tool `respond` and its companions, for both protocol eras."""
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import anyio
@@ -30,6 +30,7 @@ from bridge.host.silences import Silences
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
+from bridge.questions import Question
 from bridge.run.engine import Caller, Engine, Settle, Show, Stop
 from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text
@@ -199,8 +200,8 @@ class BridgeServer(Server[dict[str, object]]):
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
-            if run.ending is None and is_modern(ctx) and run.questions:
-                return await self._return_questions(run)
+            if run.ending is None and is_modern(ctx) and (questions := audience.pick(run.questions)):
+                return await self._return_questions(run, questions, audience)
             if run.ending:
                 await delivery.note_result(ctx)
             return self._render_run(run, notices)
@@ -214,12 +215,14 @@ class BridgeServer(Server[dict[str, object]]):
             await self._runner.engine.send(run, Settle(key, answer))
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
-    async def _return_questions(self, run: Run) -> types.InputRequiredResult:
-        """Return the run's questions as a result; the host calls again with the answers and the run's id."""
-        for key in list(run.questions):
-            await self._runner.engine.send(run, Show(key, self._runner.limits.soft_deadline_s))
-        questions = {key: build_elicitation(question) for key, question in run.questions.items()}
-        return types.InputRequiredResult(input_requests={**questions}, request_state=run.run_id)
+    async def _return_questions(
+        self, run: Run, questions: Mapping[str, Question], audience: HostAudience
+    ) -> types.InputRequiredResult:
+        """Return questions of the run as a result; the host calls again with the answers and the run's id."""
+        for key in questions:
+            await self._runner.engine.send(run, Show(key, self._runner.limits.soft_deadline_s, audience))
+        requests = {key: build_elicitation(question) for key, question in questions.items()}
+        return types.InputRequiredResult(input_requests={**requests}, request_state=run.run_id)
 
     def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
         detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"

@@ -58,10 +58,10 @@ class Waiting:
 
     async def _watch(self, until: float) -> None:
         while self._run.ending is None:
-            if self._run.questions:
+            if questions := self._audience.pick(self._run.questions):
                 if is_modern(self._ctx) or self._clock.now() > self._deadline - self._patience_s * TIME_TO_ANSWER:
                     return
-                await self._ask(*next(iter(self._run.questions.items())))
+                await self._ask(*next(iter(questions.items())))
             elif self._clock.now() >= until:
                 return
             else:
@@ -69,7 +69,7 @@ class Waiting:
 
     async def _ask(self, key: str, question: Question) -> None:
         """Ask one question during the call, and wait until it is settled."""
-        await self._engine.send(self._run, Show(key, self._deadline - self._clock.now()))
+        await self._engine.send(self._run, Show(key, self._deadline - self._clock.now(), self._audience))
         with self._clock.scope(self._deadline):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._elicit, key, question)

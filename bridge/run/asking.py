@@ -1,6 +1,7 @@
 """The questions of one run: each waits until a host has shown it, and then a limited time for its answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,26 +56,40 @@ class Questions:
         on_ask: Callable[[str, Question], None],
         on_settled: Callable[[str], None],
     ) -> None:
-        self.audience: Audience | None = None
-        """The host that is asked: the one whose call waits for the run, or the last one that waited."""
+        self._attending: list[Audience] = []
+        """The hosts whose calls wait for the run."""
+        self._last: Audience | None = None
+        """The host that came last: it is asked while nobody waits."""
         self._clock = clock
         self._on_ask = on_ask
         self._on_settled = on_settled
         self._pending: dict[str, _Pending] = {}
         self._count = 0
 
-    def attend(self, audience: Audience) -> None:
-        """Ask this host from now on, and settle the open questions that it cannot ask with the reason."""
-        self.audience = audience
+    @contextmanager
+    def attend(self, audience: Audience) -> Generator[None]:
+        """Ask this host, too, while entered. Settle the open questions that nobody here can ask with the reason."""
+        self._last = audience
+        self._attending.append(audience)
         for key, pending in list(self._pending.items()):
-            if why_not := audience.find_obstacle(pending.question):
+            if why_not := self._find_obstacle(pending.question, pending.shown_by):
                 self.settle(key, leave_unasked(why_not))
+        try:
+            yield
+        finally:
+            self._attending.remove(audience)
+
+    def _find_obstacle(self, question: Question, shown_by: Audience | None = None) -> str | None:
+        """Say why none of the hosts can ask this, in the words of the latest; None where one can, or shows it."""
+        hosts = [shown_by, *(self._attending or [self._last])]
+        obstacles = [host.find_obstacle(question) for host in hosts if host]
+        return None if None in obstacles else obstacles[-1]
 
     async def ask(self, question: Question) -> Answer:
         """Ask, and wait for the answer: first until a host shows the question, then for the time that `show` sets."""
-        if self.audience is None:
+        if self._last is None:
             return leave_unasked("nobody can be asked here")
-        if why_not := self.audience.find_obstacle(question):
+        if why_not := self._find_obstacle(question):
             return leave_unasked(why_not)
         if self._count == MAX_QUESTIONS:
             return leave_unasked(f"{MAX_QUESTIONS} questions in one run are enough")
@@ -88,11 +103,11 @@ class Questions:
             del self._pending[key]
             self._on_settled(key)
 
-    def show(self, key: str, seconds: float) -> None:
-        """Note that a host shows the question, and give the person at least this many seconds from now to answer."""
+    def show(self, key: str, seconds: float, audience: Audience) -> None:
+        """Note that this host shows the question, and give the person at least this many seconds from now to answer."""
         if pending := self._pending.get(key):
             pending.deadline = max(pending.deadline, self._clock.now() + seconds)
-            pending.shown_by = self.audience
+            pending.shown_by = audience
             pending.shown.set()
 
     def settle(self, key: str, answer: Answer) -> None:

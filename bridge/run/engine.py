@@ -91,6 +91,8 @@ class Show:
     question: str
     seconds: float
     """How long they have to answer. Another host that shows the question may extend it."""
+    audience: Audience
+    """The host that shows it."""
 
 
 @dataclass(frozen=True)
@@ -177,5 +179,5 @@ class Engine(Protocol):
         caller: Caller = SOMEBODY,
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, as `caller`. `listener` hears its events behind number `after` (-1 for all),
-        and those of the moment; `audience` is asked the run's questions from now on."""
+        and those of the moment; `audience` is asked the run's questions, as are others who wait."""
         ...

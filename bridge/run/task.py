@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
 
@@ -96,8 +96,8 @@ class RunTask:
             case Stop():
                 self.run.is_stopped = True
                 self._scope.cancel()
-            case Show(key, seconds):
-                self._questions.show(key, seconds)
+            case Show(key, seconds, audience):
+                self._questions.show(key, seconds, audience)
             case Settle(key, answer):
                 self._questions.settle(key, answer)
 
@@ -112,15 +112,15 @@ class RunTask:
         self, listener: Listener | None, after: int, audience: Audience | None, caller: Caller
     ) -> Generator[None]:
         """Count `caller` as waiting while entered, and pass events to `listener`."""
-        if audience:
-            self._questions.attend(audience)
+        asking = self._questions.attend(audience) if audience else nullcontext()
         if listener and tell(self.run, listener, self.run.events[after + 1 :]):
             self._listeners.append(listener)
         self._waiters.append(caller)
         self._is_left_to_heirs = False
         self.joined.set()
         try:
-            yield
+            with asking:
+                yield
         finally:
             self._waiters.remove(caller)
             self.note_departure()

@@ -17,6 +17,7 @@ from mcp.types import ElicitRequestParams, ElicitResult
 from bridge.app import Bridge
 from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
 from bridge.questions import NO, YES
+from bridge.run.engine import Settle
 from tests.fakes.bridges import ERAS, outputs_of
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.items import Json
@@ -319,3 +320,25 @@ async def test_the_question_is_told_as_progress_in_one_line(desk: Desk) -> None:
     async with desk.open() as bridge, Client(bridge.server, mode="legacy", elicitation_callback=person) as client:
         await client.call_tool("respond", {"input": "Hello"}, progress_callback=hear)
     assert any(line.startswith('  ? asking the user for desk: The model wants to run "write"') for line in heard)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_host_that_looks_and_cannot_ask_leaves_the_question_to_the_one_that_does(
+    desk: Desk, mode: ConnectMode
+) -> None:
+    """In either era it gets what there is so far, and nobody is refused for it."""
+    async with (
+        desk.open() as bridge,
+        raw_host(bridge.server, "legacy", capabilities=CAN_ASK) as host,
+        raw_host(bridge.server, mode) as looking,
+    ):
+        number = await begin(host)
+        await until(lambda: bool(host.asked))
+        [run] = await bridge.engine.list(principal="host")
+        receipt = await looking.receipt(await looking.call("respond_wait", {"run_id": run.run_id, "wait_s": 0}))
+        codes = [notice["code"] for notice in receipt["notices"]]
+        assert (receipt["status"], codes, looking.asked) == ("in_progress", ["in_progress"], [])
+        [key] = run.questions
+        await bridge.engine.send(run, Settle(key, {"action": "accept", "content": {"answer": YES}, "reason": "seen"}))
+        assert (await host.receipt(number))["status"] == "completed"
+    assert desk.written == ["one"]

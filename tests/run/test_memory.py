@@ -1,11 +1,13 @@
 """The engine that keeps runs in memory: who starts one, finds it, hears it, and says something to it."""
 
+import contextlib
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from typing_extensions import override
 
 from bridge.events import Event, Kept, Notified, RunEnded, TextArrived, TurnEnded
 from bridge.json_text import JsonObject
@@ -283,7 +285,7 @@ class Host:
 
     blamed = False
 
-    def find_obstacle(self, question: Question) -> None:
+    def find_obstacle(self, question: Question) -> str | None:
         """It can ask."""
 
     def note_silence(self, question: Question) -> bool:  # noqa: ARG002
@@ -308,9 +310,91 @@ async def test_a_question_that_stays_unanswered_is_held_against_the_host_that_sh
             started.set()
             await anyio.wait_all_tasks_blocked()
             [key] = run.questions
-            await engine.send(run, Show(key, 30))
+            await engine.send(run, Show(key, 30, showing))
             with engine.attend(run, audience=passing):
                 pass
             await clock.advance(30)
     assert answers
     assert (showing.blamed, passing.blamed) == (True, False)
+
+
+class Mute(Host):
+    """A host that cannot ask."""
+
+    @override
+    def find_obstacle(self, question: Question) -> str | None:
+        """It has no way to."""
+        return "it cannot ask"
+
+
+class Asking:
+    """The body of a run that asks one thing; its answer."""
+
+    def __init__(self) -> None:
+        self.started = anyio.Event()
+        self.answer: Answer | None = None
+
+    async def execute(self, ctx: Context, _arguments: JsonObject) -> Ending:
+        """Ask once it is told to."""
+        await self.started.wait()
+        self.answer = await ctx.ask(Question("desk", "May I?", {}))
+        return COMPLETED
+
+    async def ask(self) -> None:
+        """Let it ask."""
+        self.started.set()
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_a_host_that_only_looked_is_not_blamed_for_the_question_that_another_shows() -> None:
+    clock, showing, looking, body = VirtualClock(), Host(), Host(), Asking()
+    async with MemoryEngine(body.execute, clock, orphan_s=600) as engine:
+        run = await engine.start("a", {}, principal=None)
+        with engine.attend(run, audience=showing):
+            with engine.attend(run, audience=looking):
+                pass
+            await body.ask()
+            [key] = run.questions
+            await engine.send(run, Show(key, 30, showing))
+            await clock.advance(30)
+    assert (showing.blamed, looking.blamed) == (True, False)
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["while it waits", "after it was given the question"])
+async def test_a_host_that_cannot_ask_settles_no_question_that_another_shows(waits: bool) -> None:
+    showing, looking, body = Host(), Mute(), Asking()
+    async with MemoryEngine(body.execute, VirtualClock(), orphan_s=600) as engine:
+        run = await engine.start("a", {}, principal=None)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(engine.attend(run, audience=showing))
+            await body.ask()
+            [key] = run.questions
+            await engine.send(run, Show(key, 30, showing))
+            if not waits:
+                stack.close()
+            with engine.attend(run, audience=looking):
+                await anyio.wait_all_tasks_blocked()
+    assert (body.answer, [*run.questions]) == (None, [])
+
+
+@pytest.mark.parametrize("mute_first", [True, False])
+async def test_a_question_is_asked_where_one_of_the_hosts_that_wait_can_ask_it(mute_first: bool) -> None:
+    hosts = [Mute(), Host()] if mute_first else [Host(), Mute()]
+    body = Asking()
+    async with MemoryEngine(body.execute, VirtualClock(), orphan_s=600) as engine:
+        run = await engine.start("a", {}, principal=None)
+        with engine.attend(run, audience=hosts[0]), engine.attend(run, audience=hosts[1]):
+            await body.ask()
+            assert [*run.questions] == ["question-1"]
+
+
+async def test_a_question_that_nobody_shows_is_settled_where_none_who_waits_can_ask_it() -> None:
+    body = Asking()
+    async with MemoryEngine(body.execute, VirtualClock(), orphan_s=600) as engine:
+        run = await engine.start("a", {}, principal=None)
+        with engine.attend(run, audience=Host()):
+            await body.ask()
+        with engine.attend(run, audience=Mute()):
+            await anyio.wait_all_tasks_blocked()
+    assert body.answer
+    assert body.answer["reason"] == "it cannot ask"
