@@ -85,6 +85,8 @@ class Opening(httpx2.AsyncByteStream):
 
     def explain(self, body: bytes) -> str | None:
         """Explain what the whole `body` is in place of a message; None if it may be one."""
+        if not body.strip():
+            return "the reply is empty"
         if begins_as_json(body) or _MESSAGE.search(body):
             return None
         if self.is_page:

@@ -169,7 +169,7 @@ BESIDE: dict[str, str] = {
 """Structured content that the SDK cannot read."""
 BROKEN: dict[str, tuple[Callable[[Json], bytes], str]] = {
     "no json": (lambda m: reply(m)[:-5], "not readable as JSON"),
-    "nothing": (lambda _: b"", "not readable as JSON"),
+    "nothing": (lambda _: b"", "the reply is empty"),
     "a list without a message": (lambda _: b'[5, ["x"]]', "not a JSON-RPC 2.0 message"),
     "no reply": (lambda _: b'{"jsonrpc": "2.0", "method": "notifications/x"}', "reply"),
     "too long": (lambda m: reply(m, "x" * LIMIT), "over the limit"),
