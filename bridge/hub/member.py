@@ -290,8 +290,8 @@ class Member:
     async def _end_start(self, opened: anyio.Event, lost: anyio.Event) -> None:
         """Raise ConnectionError when the connection is lost before it is ready.
 
-        Otherwise nothing might: the SDK's SSE transport goes on waiting for the reply to a message that it could not
-        send. The pause lets a more specific error come first.
+        Otherwise nothing might: the SDK goes on waiting for the reply to a message that could not be sent. The pause
+        lets a more specific error come first.
         """
         await lost.wait()
         with self._clock.scope(self._clock.now() + SECOND_TRY_S):

@@ -8,6 +8,7 @@ import re
 from bridge.config.settings import ServerConfig
 from bridge.hub.transports.addresses import show_url
 from bridge.hub.transports.last_words import choose_words, cut
+from bridge.hub.transports.replies import OLDER_TRANSPORT
 
 QUOTED_CHARS = 110
 _STATUS = re.compile(r"the server answered with (HTTP (\d{3})\b.*?)(?: \(((?:try again in|it asks for) .*)\))?$")
@@ -16,6 +17,15 @@ _PAGE = re.compile(r'the reply is a web page(?: \("(.*)"\))?')
 _REDIRECT = re.compile(r"the server redirects to (\S+?)([ ,;].*|$)")
 _SIGN_IN = re.compile(r"\b(sign|log)[ -_]?(in|on)\b|\bsso\b|oauth|saml|password|unauthori|authenticat|api.?key", re.I)
 _CREDENTIALS = re.compile(r"authorization|cookie|key|token|secret", re.IGNORECASE)
+_OF_ANOTHER_KIND = (
+    "the reply is ",
+    "JSON, but ",
+    "not readable as JSON",
+    "the body does not contain",
+    "server answered a request ",
+    "Unexpected content type",
+)
+"""How the words begin for what is no message of MCP, or not the right one."""
 _HARDLY_TELLING = (404, 405, 406, 410)
 """Statuses that a server of the other transport answers with: what that transport was told is told instead."""
 
@@ -35,21 +45,34 @@ def explain_answer(server: ServerConfig, words: str) -> tuple[bool, str]:
         advice = f"{_advise_path(server)}, or set headers if it wants a sign-in"
         return True, _explain_content(server, where, f"answers with a web page{named}, not with MCP", advice)
     if redirect := _REDIRECT.match(words):
-        target, rest = redirect[1], redirect[2]
-        if _SIGN_IN.search(words):
-            how = rest.partition(",")[0]
-            return True, f"{where} wants a sign-in: it redirects to {target}{how}; {_advise_sign_in(server, '')}"
-        return True, f"{where} redirects to {target}{rest}"
+        return True, _explain_redirect(server, where, redirect[1], redirect[2])
+    return True, _explain_words(server, where, words)
+
+
+def _explain_redirect(server: ServerConfig, where: str, target: str, rest: str) -> str:
+    if _SIGN_IN.search(target + rest):
+        how = rest.partition(",")[0]
+        return f"{where} wants a sign-in: it redirects to {target}{how}; {_advise_sign_in(server, '')}"
+    return f"{where} redirects to {target}{rest}"
+
+
+def _explain_words(server: ServerConfig, where: str, words: str) -> str:
+    """Explain what is no page, status or redirect to elsewhere."""
+    if words == OLDER_TRANSPORT:
+        return f"{where} {words.removeprefix('the server ')}"
+    if words.startswith("the server redirects again"):
+        return f"{where} {words.removeprefix('the server ')}; {_advise_path(server)}"
+    if words.startswith("the reply was cut: "):
+        return f"the reply of {where} {words.removeprefix('the reply ')}; its log may say why"
     if words == "the reply is empty":
-        return True, f"{where} answers with nothing; {_advise_path(server)}"
-    if words.startswith(("the reply is ", "JSON, but ", "server answered a request ", "Unexpected content type")):
+        return f"{where} answers with nothing; {_advise_path(server)}"
+    if words.startswith(_OF_ANOTHER_KIND):
         said = words.removeprefix("the reply is ").removeprefix("no message, but ")
-        return True, _explain_content(server, where, f"does not answer in MCP: {cut(said, QUOTED_CHARS)}")
-    if words.startswith("its event stream ") and "type may be" in words:
-        return True, f"{where} is not the address of an SSE server: {words}"
+        return _explain_content(server, where, f"does not answer in MCP: {cut(said, QUOTED_CHARS)}")
     if words.startswith("its event stream "):
-        return True, f"{where} is not the address of an SSE server: {words}; {_advise_path(server)}"
-    return True, words
+        advice = "" if "type may be" in words else f"; {_advise_path(server)}"
+        return f"{where} is not the address of an SSE server: {words}{advice}"
+    return words
 
 
 def _explain_status(server: ServerConfig, where: str, status: int, said: str, notes: str) -> str:

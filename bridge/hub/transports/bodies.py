@@ -26,6 +26,7 @@ from bridge.hub.transports.words import find_words, shorten
 from bridge.json_text import cut_levels
 from bridge.jsonrpc.lines import Overlong
 from bridge.jsonrpc.messages import BadMessage, may_be_reply, read_message, split_messages, write_message
+from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ async def read_start(response: httpx2.Response, limit: int, scope: anyio.CancelS
 
 
 def mend_messages(
-    data: bytes | Overlong, request: RequestId | None, revise: Revise | None = None
+    data: bytes | Overlong, request: RequestId | None, redact: Redactor, revise: Revise | None = None
 ) -> tuple[list[bytes], bool]:
     """Return `data` as messages that the SDK can read, and whether one is a reply: the last. `request`: the call it
     belongs to.
@@ -84,7 +85,7 @@ def mend_messages(
         bad.id, bad.code = bad.id if request is None else request, PARSE_ERROR
         if bad.id is None and not bad.is_reply:
             return [], False
-        message, is_plain = _add_words(bad.to_error(), data), False
+        message, is_plain = _add_words(bad.to_error(), data, redact), False
     revised = _revise(message, revise)
     message, is_plain = revised, is_plain and revised is message
     is_reply = isinstance(message, JSONRPCResponse | JSONRPCError)
@@ -141,10 +142,10 @@ def _read(data: bytes | Overlong) -> tuple[JSONRPCMessage, bool]:
     return message, False
 
 
-def _add_words(error: JSONRPCError, data: bytes | Overlong) -> JSONRPCError:
+def _add_words(error: JSONRPCError, data: bytes | Overlong, redact: Redactor) -> JSONRPCError:
     """Add what a body says that has an `error`, but is no message."""
     if isinstance(data, bytes) and len(data) < ERROR_BYTES and b'"error"' in data and b'"result"' not in data:
-        error.error.message += f": {shorten(find_words(data, 'application/json'))}"
+        error.error.message += f": {shorten(redact(find_words(data, 'application/json')))}"
     return error
 
 

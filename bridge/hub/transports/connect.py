@@ -26,7 +26,7 @@ from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.guard import GuardedClient
-from bridge.hub.transports.http_sse import names_endpoint, open_http_sse
+from bridge.hub.transports.http_sse import MAX_QUEUED, names_endpoint, open_http_sse
 from bridge.hub.transports.replies import OLDER_TRANSPORT
 from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
@@ -43,8 +43,6 @@ READ_TIMEOUT_S = 300.0
 
 SILENCE_S = 2.0
 """How long a server of a guessed transport may be silent at first, until it is looked whether another was meant."""
-MAX_QUEUED = 1000
-"""How many messages may wait to be sent."""
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class GuardedClient(httpx2.AsyncClient):
         self._clock = clock
         self._session = session
         self._on_end = on_end
-        self._streams = ServerStreams(limit, clock)
+        self._streams = ServerStreams(limit, clock, session.redact)
         self._redirects = Redirects()
         self._session_headers: dict[str, str] = {}
         self._open: dict[RequestId, anyio.CancelScope] = {}
@@ -178,7 +178,7 @@ class GuardedClient(httpx2.AsyncClient):
         self, request: httpx2.Request, call: RequestId, response: httpx2.Response, revise: Revise
     ) -> httpx2.Response:
         """Read a reply by what it is, whatever its type: a message, several of them, or a stream."""
-        opening = Opening(response)
+        opening = Opening(response, self._session.redact)
         try:
             await opening.begin()
             if opening.is_stream:
@@ -196,7 +196,7 @@ class GuardedClient(httpx2.AsyncClient):
         body = opening.find_json(body)
         if fault := opening.explain(body):
             return build_failure(request, call, 200, PARSE_ERROR, fault)
-        messages, is_reply = mend_messages(body, call, revise)
+        messages, is_reply = mend_messages(body, call, self._session.redact, revise)
         if not is_reply:
             return build_failure(request, call, 200, PARSE_ERROR, "the body does not contain a reply")
         return build_reply(request, response, messages)
@@ -209,7 +209,7 @@ class GuardedClient(httpx2.AsyncClient):
         await self._streams.wait()
         try:
             response = await send()
-            opening = Opening(response)
+            opening = Opening(response, self._session.redact)
             is_stream = response.is_success and read_media_type(response) == "text/event-stream"
             if response.is_success and not is_stream:
                 await opening.begin()

@@ -94,7 +94,7 @@ async def _open_stream(
                 raise MCPError(REFUSED, (await read_refusal(response, clock, redact)).text)
             if read_media_type(response) == "text/html":
                 page = await read_start(response, ERROR_BYTES, clock.scope(clock.now() + BODY_S))
-                raise MCPError(INVALID_REQUEST, describe_page(page))
+                raise MCPError(INVALID_REQUEST, describe_page(page, redact))
             yield response
     except Elsewhere as error:
         raise MCPError(REFUSED, f"the server {error}") from None

@@ -15,6 +15,7 @@ from bridge.hub.transports.replies import describe_page, read_headers, read_medi
 from bridge.hub.transports.words import find_words, shorten
 from bridge.jsonrpc.lines import KEPT_BYTES, Overlong
 from bridge.sse import Event
+from bridge.telemetry import Redactor
 
 _FIELD = re.compile(rb":|(data|event|id|retry)(:|$)", re.M)
 _LONGEST_FIELD = 6
@@ -45,8 +46,9 @@ def looks_like_message(data: bytes | Overlong) -> bool:
 class Opening(httpx2.AsyncByteStream):
     """The body of a reply, whose first bytes are known."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, redact: Redactor) -> None:
         self._response = response
+        self._redact = redact
         self._chunks = response.aiter_bytes()
         self.head = b""
 
@@ -83,13 +85,15 @@ class Opening(httpx2.AsyncByteStream):
 
     def explain(self, body: bytes) -> str | None:
         """Explain what the whole `body` is in place of a message; None if it may be one."""
+        if not body.strip():
+            return "the reply is empty"
         if begins_as_json(body) or _MESSAGE.search(body):
             return None
         if self.is_page:
-            return describe_page(body)
+            return describe_page(body, self._redact)
         if read_media_type(self._response) == "application/json":
             return None
-        words = shorten(find_words(body[:ERROR_BYTES], read_media_type(self._response)))
+        words = shorten(self._redact(find_words(body[:ERROR_BYTES], read_media_type(self._response))))
         return f"the reply is no message, but text: {words}" if words else "the reply is empty"
 
     def find_json(self, body: bytes) -> bytes:

@@ -127,7 +127,7 @@ class Sender:
         if isinstance(refusal, Elsewhere):
             return build_error(call, REFUSED, f"the server {refusal}")
         if refusal.is_success:
-            return build_error(call, REFUSED, describe_page(b""))
+            return build_error(call, REFUSED, describe_page(b"", self._session.redact))
         message = cast("JsonObject", json.loads(refusal.request.content))
         return read_message((await self._session.explain(refusal.request, message, refusal)).content)
 

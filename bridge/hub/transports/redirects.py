@@ -86,4 +86,6 @@ def _send_to(place: httpx2.URL, request: httpx2.Request) -> httpx2.Request:
 
 def _name(url: httpx2.URL) -> str:
     """Name an address without what may be secret in it."""
-    return shorten(str(url.copy_with(userinfo=b"", query=None, fragment=None)))
+    from bridge.hub.transports.addresses import show_url  # late: few servers redirect
+
+    return shorten(show_url(str(url)))

@@ -9,6 +9,7 @@ from mcp_types import CONNECTION_CLOSED, RequestId
 from bridge.hub.transports.bodies import ERROR_BYTES, read_body, write_error
 from bridge.hub.transports.words import find_words, shorten
 from bridge.sse import Event
+from bridge.telemetry import Redactor
 
 _FIRST = -(10**9) - secrets.randbelow(10**9)
 UNREACHABLE, SESSION_GONE, REFUSED, NOT_SENT, NOT_EXECUTED, SAID_CLOSED = range(_FIRST, _FIRST - 6, -1)
@@ -50,9 +51,9 @@ def read_headers(response: httpx2.Response, kind: str | None = None) -> list[tup
     return [*headers, ("content-type", kind)] if kind else headers
 
 
-def describe_page(body: bytes) -> str:
+def describe_page(body: bytes, redact: Redactor) -> str:
     """Describe a web page that came in place of a message, to people and the model."""
-    title = shorten(find_words(body[:ERROR_BYTES], "text/html"), 100)
+    title = shorten(redact(find_words(body[:ERROR_BYTES], "text/html")), 100)
     named = f' ("{title}")' if title else ""
     return f"the reply is a web page{named} and no message: its URL is another one, or it wants a sign-in"
 

@@ -87,7 +87,7 @@ class Session:
     ) -> None:
         self._renewals = renewals
         self._clock = clock
-        self._redact = redact
+        self.redact = redact
         self._is_stream = is_stream
         self._on_doubt = on_doubt
         self._is_gone = False
@@ -97,7 +97,7 @@ class Session:
     async def explain(self, request: httpx2.Request, message: JsonObject, response: httpx2.Response) -> httpx2.Response:
         """Turn the refusal of a request into a JSON-RPC error: the server's own, if that says it all."""
         call = cast("RequestId", message["id"])
-        refusal = await read_refusal(response, self._clock, self._redact)
+        refusal = await read_refusal(response, self._clock, self.redact)
         self.refused_with = refusal.status
         error = self._judge(request, message, refusal)
         return build_failure(request, call, refusal.status, error.code, error.message, error.data)
@@ -109,7 +109,7 @@ class Session:
         if not is_lost or _is_own_error(message, error):
             return error
         code = SESSION_GONE if self._may_renew() else NOT_EXECUTED
-        return JSONRPCError(jsonrpc="2.0", id=error.id, error=self._lose(self._redact(fold(words)), code))
+        return JSONRPCError(jsonrpc="2.0", id=error.id, error=self._lose(self.redact(fold(words)), code))
 
     def _judge(self, request: httpx2.Request, message: JsonObject, refusal: Refusal) -> ErrorData:
         pause = None if refusal.pause_s is None else {PAUSE: refusal.pause_s}

@@ -20,6 +20,7 @@ from bridge.hub.transports.openings import BareReader, begins_as_json, is_whole,
 from bridge.hub.transports.replies import OLDER_TRANSPORT, UNREACHABLE, read_headers
 from bridge.network import explain_network
 from bridge.sse import Event, EventReader
+from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.5, 5.0
 class ServerStreams:
     """The streams of one client, the call that each belongs to, and the pause before another is opened."""
 
-    def __init__(self, limit: int, clock: Clock) -> None:
+    def __init__(self, limit: int, clock: Clock, redact: Redactor) -> None:
         self._limit = limit
+        self._redact = redact
         self._backoff = Backoff(clock)
         self._replies: dict[RequestId, EventBody] = {}
         self._rests: dict[str, RequestId] = {}
@@ -61,6 +63,7 @@ class ServerStreams:
         body = EventBody(
             response,
             self._limit,
+            self._redact,
             request=call,
             on_rest=note_rest,
             on_message=self._backoff.reset,
@@ -98,6 +101,7 @@ class EventBody(httpx2.AsyncByteStream):
         self,
         response: httpx2.Response,
         limit: int,
+        redact: Redactor,
         *,
         request: RequestId | None = None,
         on_rest: Callable[[bytes], None] = lambda _: None,
@@ -107,6 +111,7 @@ class EventBody(httpx2.AsyncByteStream):
     ) -> None:
         self._response = response
         self._limit = limit
+        self._redact = redact
         self._events: EventReader | BareReader = EventReader(limit)
         self._has_begun = False
         self._request = request
@@ -179,7 +184,7 @@ class EventBody(httpx2.AsyncByteStream):
         messages = list[bytes]()
         if looks_like_message(event.data):
             self._on_message()
-            messages, is_reply = mend_messages(event.data, self._request, self._revise)
+            messages, is_reply = mend_messages(event.data, self._request, self._redact, self._revise)
             self._is_answered |= is_reply
         elif event.data:
             logger.debug("an event is no message: %s", event.name)

@@ -177,6 +177,35 @@ async def test_what_answers_there_is_told(answer: bytes, told: str, kind: str) -
     assert SECRET not in words
 
 
+REPLIES = {
+    "an empty JSON body": (reply("200 OK", "", JSON), "{} answers with nothing; correct the path"),
+    "half a JSON body": (
+        reply("200 OK", '{"jsonrpc": "2.0", ', JSON),
+        "{} does not answer in MCP: not readable as JSON: ",
+    ),
+    "a notification": (
+        reply("200 OK", '{"jsonrpc": "2.0", "method": "notifications/x"}', JSON),
+        "{} does not answer in MCP: the body does not contain a reply; correct the path",
+    ),
+    "a cut": (
+        reply("200 OK", '{"jsonrpc": "2.0", ', JSON).replace(b"Length: 19", b"Length: 99"),
+        "the reply of {} was cut: ",
+    ),
+    "a circle": (reply("307 Temporary Redirect", "", "Location: /mcp"), "{} redirects again and again, the last time"),
+}
+
+
+@pytest.mark.parametrize("kind", REPLIES)
+async def test_a_reply_that_is_none_is_told_with_its_address(kind: str) -> None:
+    answer, told = REPLIES[kind]
+    async with answering(answer) as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        words = await tell({"url": f"{url}?token={SECRET}", "type": "http"})
+    assert told.format(url) in words
+    assert "; " in words.removesuffix("; its tools are missing")
+    assert SECRET not in words
+
+
 @pytest.mark.external
 async def test_one_that_never_ends_its_answer_is_explained_all_the_same() -> None:
     async with answering(reply("401 Unauthorized", "x" * 90).replace(b"x" * 90, b"x"), ends=False) as port:

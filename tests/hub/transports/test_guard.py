@@ -98,14 +98,21 @@ class Play(httpx2.AsyncBaseTransport):
 
 
 @asynccontextmanager
-async def hub_of(transport: httpx2.AsyncBaseTransport, clock: VirtualClock | None = None) -> AsyncIterator[Hub]:
+async def hub_of(
+    transport: httpx2.AsyncBaseTransport, clock: VirtualClock | None = None, redact: Redactor | None = None
+) -> AsyncIterator[Hub]:
     server = ServerConfig(
         key="far", url="http://far/mcp", transport="http", protocol="legacy", require_approval="never"
     )
     config = Config(servers=(server,), builtin_tools=False, limits=Limits(message_bytes=LIMIT))
     clock = clock or VirtualClock()
     async with Hub(
-        config, clock=clock, environ={}, redact=Redactor(), in_process={}, connectors=Connectors(transport=transport)
+        config,
+        clock=clock,
+        environ={},
+        redact=redact or Redactor(),
+        in_process={},
+        connectors=Connectors(transport=transport),
     ) as hub:
         with anyio.fail_after(PATIENCE_S):
             await hub.catalogue()
@@ -162,7 +169,7 @@ BESIDE: dict[str, str] = {
 """Structured content that the SDK cannot read."""
 BROKEN: dict[str, tuple[Callable[[Json], bytes], str]] = {
     "no json": (lambda m: reply(m)[:-5], "not readable as JSON"),
-    "nothing": (lambda _: b"", "not readable as JSON"),
+    "nothing": (lambda _: b"", "the reply is empty"),
     "a list without a message": (lambda _: b'[5, ["x"]]', "not a JSON-RPC 2.0 message"),
     "no reply": (lambda _: b'{"jsonrpc": "2.0", "method": "notifications/x"}', "reply"),
     "too long": (lambda m: reply(m, "x" * LIMIT), "over the limit"),
@@ -309,6 +316,24 @@ async def test_a_refusal_is_the_last_one_only_until_a_good_reply() -> None:
             assert far._transport is not None
             seen.append(far._transport.refused_with)
     assert seen == [401, None]
+
+
+SECRET = "s3cret-of-the-shop"
+SPOKEN: dict[str, tuple[str, bytes]] = {
+    "a page": ("text/html", f"<title>{'x' * 95} {SECRET}</title>".encode()),
+    "a text": ("text/plain", f"{'x' * 495} {SECRET}".encode()),
+    "JSON": ("application/json", json.dumps({"error": f"{'x' * 480} {SECRET}"}).encode()),
+}
+
+
+@pytest.mark.parametrize("kind", SPOKEN)
+async def test_a_secret_in_words_that_came_in_place_of_a_message_is_blanked_before_they_are_cut(kind: str) -> None:
+    media_type, body = SPOKEN[kind]
+    play = Play(accepting(lambda _: httpx2.Response(200, headers={"content-type": media_type}, content=body)))
+    async with hub_of(play, redact=Redactor([SECRET])) as hub:
+        output = await call(hub, "far__echo", "hello", math.inf)
+    assert "xxx" in str(output["output"])
+    assert SECRET[:4] not in str(output["output"])
 
 
 async def test_the_sdk_alone_loses_what_the_guard_reads() -> None:

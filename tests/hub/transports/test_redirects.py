@@ -104,6 +104,11 @@ OTHER: dict[str, tuple[str, int, str]] = {
     "another host": ("http://elsewhere/mcp?key=1", 308, 'make http://elsewhere/mcp its "url" in the config'),
     "modelcontextprotocol/modelcontextprotocol#2755": ("https://far/mcp", 301, 'make https://far/mcp its "url"'),
     "HolmesGPT/holmesgpt#2414": ("http://user:secret@elsewhere/mcp", 307, "redirects to http://elsewhere/mcp,"),
+    "a key in its path": (
+        "http://elsewhere/mcp/k3y1k3y2k3y3k3y4k3y5k3y6",
+        307,
+        "redirects to http://elsewhere/mcp/…, which",
+    ),
     "a file": (
         "file:///etc/passwd",
         307,
