@@ -209,7 +209,7 @@ async def test_a_reply_that_is_none_is_told_with_its_address(kind: str) -> None:
 @pytest.mark.external
 async def test_one_that_never_ends_its_answer_is_explained_all_the_same() -> None:
     async with answering(reply("401 Unauthorized", "x" * 90).replace(b"x" * 90, b"x"), ends=False) as port:
-        assert "wants a sign-in (HTTP 401 Unauthorized);" in await tell({"url": f"http://127.0.0.1:{port}/mcp"})
+        assert "wants a sign-in (HTTP 401 Unauthorized: x);" in await tell({"url": f"http://127.0.0.1:{port}/mcp"})
 
 
 async def test_one_that_answers_nothing_is_late_and_named() -> None:
