@@ -116,6 +116,8 @@ class Sender:
             body = await read_body(response, self._limit)
         except httpx2.DecodingError:
             return None
+        if isinstance(body, bytes) and body.lstrip()[:1] not in (b"{", b"["):
+            return None  # a word such as "Accepted", which most servers say
         for message in read_messages(body):
             if isinstance(message, JSONRPCError) or (isinstance(message, JSONRPCResponse) and message.result):
                 return message.model_copy(update={"id": call}) if message.id in (call, None) else None
