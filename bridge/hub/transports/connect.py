@@ -25,7 +25,7 @@ from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
-from bridge.hub.transports.guard import GuardedClient
+from bridge.hub.transports.guard import LIMITS, GuardedClient
 from bridge.hub.transports.http_sse import MAX_QUEUED, names_endpoint, open_http_sse
 from bridge.hub.transports.replies import OLDER_TRANSPORT
 from bridge.hub.transports.sessions import Renewals, Session
@@ -170,9 +170,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     @asynccontextmanager
     async def _open_sse(self) -> AsyncIterator[Streams]:
         assert self._server.url
-        options = self._client_options() | {
-            "timeout": httpx2.Timeout(30, read=None)
-        }  # calls have timeouts of their own
+        timeout = httpx2.Timeout(30, read=None)  # calls have timeouts of their own
+        options = self._client_options() | {"timeout": timeout, "limits": LIMITS}
         async with (
             httpx2.AsyncClient(**options) as client,
             open_http_sse(

@@ -45,6 +45,7 @@ BEFORE_SENDING = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout
 KEPT_S = 2.0
 """How long an idle connection is kept. Servers close theirs after five seconds (uvicorn, Node), and a request sent at
 that moment is lost; httpx2's own figure is five too."""
+LIMITS = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
 NOTIFICATION_S = 5.0
 """How long a server may take to accept a notification: the SDK sends nothing else meanwhile."""
 END_S = 0.5
@@ -73,9 +74,8 @@ class GuardedClient(httpx2.AsyncClient):
         verify: ssl.SSLContext | bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEPT_S)
         super().__init__(
-            headers=headers, timeout=timeout, trust_env=trust_env, verify=verify, transport=transport, limits=limits
+            headers=headers, timeout=timeout, trust_env=trust_env, verify=verify, transport=transport, limits=LIMITS
         )
         self._limit = limit
         self._clock = clock
