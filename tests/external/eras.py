@@ -25,7 +25,8 @@ WIRES = ("stdio", "http", "sse")
 CELLS = [(revision, wire) for revision in REVISIONS for wire in WIRES if (revision, wire) != ("2024-11-05", "http")]
 """Streamable HTTP came with 2025-03-26; SSE is still spoken for the sake of older ones."""
 OLD = Path(__file__).parent / "old"
-PATIENCE_S = 60
+PATIENCE_S = 150
+"""Longer than a server that changes its tools often is left alone before it is listed again, which is a minute."""
 
 Json = dict[str, Any]
 

@@ -16,7 +16,8 @@ from mcp.client.sse import sse_client
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
 
-PATIENCE_S = 60
+PATIENCE_S = 150
+"""Longer than a server that changes its tools often is left alone before it is listed again, which is a minute."""
 
 
 class OldHost:
