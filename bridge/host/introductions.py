@@ -1,4 +1,4 @@
-"""What a host says of itself, in the protocol's shape: what is wrong there costs that detail, never the connection.
+"""Mends what a host says of itself: a detail of a wrong shape is dropped, and the connection goes on.
 
 A host in PHP writes `[]` for an object without fields, and others leave out what the specification requires.
 """

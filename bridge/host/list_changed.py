@@ -25,8 +25,7 @@ class ListChangedSubscribers:
     def __init__(self, server: Server[dict[str, object]]) -> None:
         self._connections: dict[int, Connection] = {}
         self._being_told: set[int] = set()
-        """Those whose host has not taken the last notification yet: it lists the tools when it does, and needs no
-        other."""
+        """Connections whose host has not taken the last notification yet; another would tell it nothing more."""
         server.add_notification_handler("notifications/initialized", types.NotificationParams, self._remember)
 
     def tell(self, tasks: TaskGroup) -> None:

@@ -12,7 +12,7 @@ from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import NO_BATCHES, NOT_A_MESSAGE
 
 MALFORMED = (b'"message":"Validation error: ', b"Could not parse message")
-"""What the bodies of these replies say, over Streamable HTTP and SSE. After the first, the validator's report follows,
+"""Words in the bodies of these replies, over Streamable HTTP and SSE. After the first, the validator's report follows,
 with class names and the values they were given."""
 REFUSAL: JsonObject = {
     "jsonrpc": "2.0",

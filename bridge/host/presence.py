@@ -1,4 +1,4 @@
-"""Whether the host still waits for the answer to an HTTP request, in either era: it may have hung up.
+"""Notes which HTTP requests a host has hung up on before they were answered, in either era.
 
 In the handshake era the SDK (mcp 2.3) goes on with a call whose request was closed, and tells nobody.
 """

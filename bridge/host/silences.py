@@ -17,7 +17,7 @@ class Asked(NamedTuple):
 
 
 class Silences:
-    """Which hosts are not asked at the moment, and what. Who answers anything is asked everything again."""
+    """Remembers which hosts left a question unanswered, and of which kind; an answer to anything ends that."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

@@ -8,9 +8,8 @@ from bridge.jsonrpc.pipes import open_pipes
 
 async def serve_stdio(server: BridgeServer, source: int, sink: int, *, message_bytes: int) -> None:
     """Serve one host on two descriptors; return at the end of `source`, once the requests before it are answered."""
-    ended = anyio.Event()
     async with (
-        open_pipes("the host", source, sink, limit=message_bytes, on_end=ended.set, answer_bad=True) as (
+        open_pipes("the host", source, sink, limit=message_bytes, on_end=lambda: None, answer_bad=True) as (
             incoming,
             outgoing,
         ),

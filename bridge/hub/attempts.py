@@ -18,7 +18,7 @@ from bridge.hub.transports.stdio import Process
 
 @dataclass(frozen=True)
 class Failure:
-    """What a round of attempts came to: why none was good, for people, and how long a pause may become after it."""
+    """Outcome of a round without success: the reason, for people, and the longest pause after it, in seconds."""
 
     reason: str
     longest_pause_s: float

@@ -20,9 +20,9 @@ from bridge.json_text import Json, JsonObject, cut_levels, decode, write
 _REVISION = re.compile(r"\d{4}-\d\d-\d\d")
 _KNOWN = (*HANDSHAKE_PROTOCOL_VERSIONS, *MODERN_PROTOCOL_VERSIONS)
 _HANDSHAKE_FIELDS = {"protocolVersion", "capabilities", "serverInfo"}
-"""What only an answer to `initialize` has: an `error` beside none of them is a refusal."""
+"""Fields of an answer to `initialize`; a result with an `error` and none of them is a refusal."""
 _MODERN_FIELDS = ("resultType", "ttlMs", "cacheScope")
-"""What only results of the modern era have."""
+"""Fields that results have in the modern era alone."""
 
 
 def mend_handshake(method: str, result: JsonObject, requested: str | None) -> list[str]:
