@@ -25,6 +25,7 @@ from tests.fakes.simulation import open_hub
 pytestmark = pytest.mark.anyio
 
 DAY_S = 86_400.0
+LISTEN = "subscriptions/listen"
 Refuse = Callable[[], Response | None]
 _CHANGED = types.ToolListChangedNotification(method="notifications/tools/list_changed")
 BODY = {"jsonrpc": "2.0", "id": None, "error": {"code": -32001, "message": "Unauthorized"}}
@@ -169,19 +170,26 @@ async def test_one_that_lives_a_little_longer_than_counts_as_stable_is_not_resta
 
 
 @pytest.mark.external
-async def test_a_subscription_that_ends_at_once_is_renewed_at_growing_pauses() -> None:
+async def test_a_subscription_that_ends_at_once_is_renewed_at_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
     """Each renewal lists the tools, too: changes in between were not announced."""
     clock, asked = VirtualClock(), Counter[str]()
+    caplog.set_level("DEBUG", "bridge.hub.listing")
 
     def answer(message: Json) -> Json | None:
         asked[str(message.get("method"))] += 1
-        return {"result": {"resultType": "complete"}} if message.get("method") == "subscriptions/listen" else None
+        return {"error": {"code": -32000, "message": "Busy"}} if message.get("method") == LISTEN else None
+
+    def count_ended() -> int:
+        return sum("subscription" in record.getMessage() for record in caplog.records)
 
     async with (
         HttpServer(lambda: build_answering(answer, {"list_changed": ""})) as served,
-        open_without_host(None, {"hasty": {"url": served.url}}, clock=clock) as bridge,
+        open_without_host(None, {"hasty": {"url": served.url}}, clock=clock),
     ):
-        await until(lambda: bridge.hub.members[0].state == "ready")
-        await clock.advance(600)
-    assert 5 <= asked["subscriptions/listen"] <= 25
-    assert asked["tools/list"] <= 25
+        for number, pause in enumerate((2, 4, 8, 16, 32, 60, 60), start=1):
+            await until(lambda: count_ended() == number)  # noqa: B023 - awaited here
+            await clock.advance(pause - 0.1)
+            assert asked[LISTEN] == number
+            await clock.advance(0.1)
+        await until(lambda: asked[LISTEN] == 8)
+    assert 1 < asked["tools/list"] <= 8

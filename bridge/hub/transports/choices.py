@@ -85,7 +85,8 @@ class Choices:
     def _ask_for(self, revision: str) -> Choice:
         if revision in HANDSHAKE_PROTOCOL_VERSIONS:
             return replace(self.current, mode="legacy", revision=revision)
-        return replace(self.current, mode=revision, revision=None)
+        is_discovered = self.current.mode == "legacy"  # and shows what the server can; later it may be in another era
+        return replace(self.current, mode="auto" if is_discovered else revision, revision=None)
 
 
 def _list_choices(server: ServerConfig) -> list[Choice]:
