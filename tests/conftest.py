@@ -3,6 +3,7 @@
 import ipaddress
 import itertools
 import json
+import logging
 import os
 import re
 import socket
@@ -27,6 +28,9 @@ HOME_FOLDERS = {
     "XDG_STATE_HOME": ".local/state",
     "XDG_CACHE_HOME": ".cache",
 }
+
+LOGGERS = ("", "bridge", "mcp", "client", "httpx2", "httpcore2", "mcp.server.sse")
+"""Those whose levels the program sets."""
 
 _homes = itertools.count()
 INTERRUPTIONS = "interruptions of runs"
@@ -86,6 +90,20 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, homes: Path) -> None:
     for name, folder in HOME_FOLDERS.items():
         monkeypatch.setenv(name, str(home / folder))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY), prepend=os.pathsep)
+
+
+@pytest.fixture(autouse=True)
+def same_logging() -> Iterator[None]:
+    """What a test sets up for the log, as the program does it, is gone after it."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="session")

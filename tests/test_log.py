@@ -1,7 +1,6 @@
 """The log: however often somebody does the same wrong, it stays short, and nothing else is left out."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,9 @@ logger = logging.getLogger("bridge.test")
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
+def file(tmp_path: Path) -> Path:
     configure_logging("info", tmp_path / "log", Redactor())
-    yield tmp_path / "log"
-    for handler in root.handlers:
-        handler.close()
-    root.handlers[:], root.level = before
+    return tmp_path / "log"
 
 
 def warn(server: str, seconds: float, words: str = "%s: what it sent is not a message: %s") -> None:

@@ -5,9 +5,8 @@ import base64
 import functools
 import gc
 import json
-import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -433,18 +432,10 @@ async def test_a_body_that_is_no_message_is_one_error_inside_a_session_too(
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Path]:
+def log(tmp_path: Path) -> Path:
     """The log file, set up as the program does it."""
-    names = ("", "bridge", "mcp", "client", "httpx2", "httpcore2", "mcp.server.sse")
-    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in names}
-    before = logging.getLogger().handlers[:]
     configure_logging("info", tmp_path / "log", Redactor())
-    yield tmp_path / "log"
-    for handler in set(logging.getLogger().handlers) - set(before):
-        handler.close()
-    logging.getLogger().handlers[:] = before
-    for logger, level in loggers.items():
-        logger.setLevel(level)
+    return tmp_path / "log"
 
 
 @pytest.mark.filterwarnings("ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning")

@@ -4,7 +4,7 @@ import base64
 import json
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -373,17 +373,10 @@ def test_short_secrets_and_none_at_all_leave_other_words_alone() -> None:
 
 
 @pytest.fixture
-def log(tmp_path: Path) -> Iterator[Path]:
+def log(tmp_path: Path) -> Path:
     """A log file that everything is written to, as with `--log-file` and `--log-level debug`."""
-    root = logging.getLogger()
-    levels = {name: logging.getLogger(name).level for name in (None, "bridge", "mcp", "httpx2", "httpcore2")}
-    handlers = root.handlers[:]
     configure_logging("debug", tmp_path / "log", Redactor([PLAIN_KEY]))
-    yield tmp_path / "log"
-    root.handlers[0].close()
-    root.handlers[:] = handlers
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
+    return tmp_path / "log"
 
 
 def read(log: Path) -> str:
