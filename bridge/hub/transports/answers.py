@@ -7,8 +7,9 @@ import re
 
 from bridge.config.settings import ServerConfig
 from bridge.hub.transports.addresses import show_url
-from bridge.hub.transports.last_words import choose_words, cut
+from bridge.hub.transports.last_words import choose_words
 from bridge.hub.transports.replies import OLDER_TRANSPORT
+from bridge.hub.transports.words import shorten
 
 QUOTED_CHARS = 110
 _STATUS = re.compile(r"the server answered with (HTTP (\d{3})\b.*?)(?: \(((?:try again in|it asks for) .*)\))?$")
@@ -41,7 +42,7 @@ def explain_answer(server: ServerConfig, words: str) -> tuple[bool, str]:
         status = int(answered[2])
         return status not in _HARDLY_TELLING, _explain_status(server, where, status, answered[1], answered[3] or "")
     if page := _PAGE.match(words):
-        named = f" ({cut(page[1], QUOTED_CHARS)})" if page[1] else ""
+        named = f" ({shorten(page[1], QUOTED_CHARS)})" if page[1] else ""
         advice = f"{_advise_path(server)}, or set headers if it wants a sign-in"
         return True, _explain_content(server, where, f"answers with a web page{named}, not with MCP", advice)
     if redirect := _REDIRECT.match(words):
@@ -68,7 +69,7 @@ def _explain_words(server: ServerConfig, where: str, words: str) -> str:
         return f"{where} answers with nothing; {_advise_path(server)}"
     if words.startswith(_OF_ANOTHER_KIND):
         said = words.removeprefix("the reply is ").removeprefix("no message, but ")
-        return _explain_content(server, where, f"does not answer in MCP: {cut(said, QUOTED_CHARS)}")
+        return _explain_content(server, where, f"does not answer in MCP: {shorten(said, QUOTED_CHARS)}")
     if words.startswith("its event stream "):
         advice = "" if "type may be" in words else f"; {_advise_path(server)}"
         return f"{where} is not the address of an SSE server: {words}{advice}"
@@ -97,7 +98,9 @@ def _shorten(said: str) -> str:
     if "Traceback (" in words:
         words = choose_words([words.rpartition("line ")[2].partition(" ")[2]], str)
     phrase = status.partition(" ")[2]
-    return cut(f"{status}{separator}{words.removeprefix(phrase).strip()}".removesuffix(separator), QUOTED_CHARS + 40)
+    return shorten(
+        f"{status}{separator}{words.removeprefix(phrase).strip()}".removesuffix(separator), QUOTED_CHARS + 40
+    )
 
 
 def _explain_content(server: ServerConfig, where: str, answer: str, advice: str | None = None) -> str:
@@ -116,7 +119,7 @@ def _advise_path(server: ServerConfig) -> str:
 def _advise_sign_in(server: ServerConfig, notes: str) -> str:
     """Say which header to set, or that the one that is set was not accepted."""
     found = _CHALLENGE.search(notes)
-    challenge = cut(found[1], QUOTED_CHARS) if found else ""
+    challenge = shorten(found[1], QUOTED_CHARS) if found else ""
     asked = f", as its WWW-Authenticate asks: {challenge}" if challenge else ""
     if sent := next(filter(_CREDENTIALS.search, server.headers), None):
         return f"it does not accept the {sent} in headers: renew it{asked}"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bridge.config.settings import ServerConfig
 from bridge.hub.transports.commands import explain_missing
-from bridge.hub.transports.last_words import choose_words, cut
+from bridge.hub.transports.last_words import choose_words
+from bridge.hub.transports.words import shorten
 
 _MISSED = re.compile(
     r"env: [‘'`\"]?(?P<env>[^’'`\":\\]+)(?P<cr>\\r)?[’'`\"]?: No such file"  # GNU's and BSD's
@@ -42,7 +43,7 @@ def explain_ending(
     limit = BOTH_CHARS if stdout and stderr else ONE_CHARS
     quoted = {"stdout": stdout, "stderr": stderr}
     parts = [_explain_status(ending)]
-    parts += [f"its last line on {pipe}: {cut(words, limit)}" for pipe, words in quoted.items() if words]
+    parts += [f"its last line on {pipe}: {shorten(words, limit)}" for pipe, words in quoted.items() if words]
     advice = None if ending.was_ready else _advise(server, environ, ending, f"{stdout} {stderr}".strip())
     return "; ".join([*parts, *([advice] if advice else [])])
 

@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-WORDS_CHARS, READ_CHARS = 160, 400
+from bridge.hub.transports.words import shorten
+
+LINE_CHARS, READ_CHARS = 160, 400
 """How much is quoted, and how much of a line is looked at."""
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)?|.)")
 _FRAMING = re.compile(r"^[\s\u2500-\u257f\u2580-\u259f\u2800-\u28ff|×✗✖▶➤→>•]+|[\s\u2500-\u257f]+$")
@@ -67,12 +69,7 @@ def choose_words(lines: Iterable[str], redact: Callable[[str], str]) -> str:
     lines = [_clean(line) for line in raw]
     words = _join(_find_exception(raw) or _find_opened(lines)) or _choose_one(lines)
     words = _ASIDE.sub("", " ".join(words[:2000].split()))
-    return cut(_DOUBLED.sub(r"\1", words), WORDS_CHARS)
-
-
-def cut(words: str, limit: int) -> str:
-    """Cut a quotation to `limit` characters; it must have been redacted before, as half a secret is not found."""
-    return words if len(words) <= limit else f"{words[: limit - 1].rstrip()}…"
+    return shorten(_DOUBLED.sub(r"\1", words), LINE_CHARS)
 
 
 def strip_control(line: str) -> str:
@@ -146,7 +143,7 @@ def _choose_one(lines: Sequence[str]) -> str:
         first -= 1
     while first and useful[first].startswith("Caused by"):
         first -= 1
-    return _join([cut(useful[first], WORDS_CHARS // 2), useful[last]] if first < last else [useful[last]])
+    return _join([shorten(useful[first], LINE_CHARS // 2), useful[last]] if first < last else [useful[last]])
 
 
 def _drop_usage(lines: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from bridge.telemetry import Redactor
 
 BODY_S = 2.0
 """How long the body of a refusal may take."""
-NOT_EXECUTED = (401, 403, 429)
+UNEXECUTED_STATUSES = (401, 403, 429)
 """Statuses that say that a request was not executed."""
 _NAME = re.compile(r"HTTP ((?:\d+ ?)?(.*))")
 
@@ -41,7 +41,7 @@ class Refusal:
     @property
     def is_not_executed(self) -> bool:
         """True if its status says so of the request."""
-        return self.status in NOT_EXECUTED
+        return self.status in UNEXECUTED_STATUSES
 
 
 async def read_refusal(response: httpx2.Response, clock: Clock, redact: Redactor) -> Refusal:

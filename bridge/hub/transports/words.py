@@ -50,8 +50,8 @@ def fold(text: str) -> str:
 
 
 def shorten(text: str, limit: int = WORDS_CHARS) -> str:
-    """Cut a text that is longer than `limit`."""
-    return text if len(text) <= limit else f"{text[:limit].rstrip()}…"
+    """Cut a text to `limit` characters; it must have been redacted before, as half a secret is not found."""
+    return text if len(text) <= limit else f"{text[: limit - 1].rstrip()}…"
 
 
 def _decode(body: bytes, charset: str | None) -> str:
