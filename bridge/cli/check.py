@@ -15,7 +15,7 @@ from rich.text import Text
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.tools import make_printable
-from bridge.config.settings import NO_UPSTREAM, Config
+from bridge.config.settings import LEFT_OUT, NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
@@ -50,12 +50,20 @@ def check(options: argparse.Namespace, config: Config, redact: Redactor, childre
 
 
 async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[Finding]:
-    where = str(config.path) if config.path else "no file, built-in settings"
-    findings = [_find("ok", "config", where)]
-    findings += [_find("warning", "config", notice["message"]) for notice in config.notices]
+    findings = [_find("ok", "config", _describe_file(config))]
+    told = [notice for notice in config.notices if notice["code"] != LEFT_OUT]
+    findings += [_find("warning", "config", notice["message"]) for notice in told]
+    findings += [_find("error", f"server {name}", f"left out: {why}") for name, why in config.left_out.items()]
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         servers = [partial(_check_server, bridge.hub, member) for member in bridge.hub.members]
         return findings + await _run_all(partial(_check_upstream, bridge), *servers)
+
+
+def _describe_file(config: Config) -> str:
+    if config.path is None:
+        return "no file, built-in settings"
+    off = f", switched off: {', '.join(config.off)}" if config.off else ""
+    return f"{config.path}{'' if config.servers or config.left_out else ', no servers'}{off}"
 
 
 async def _run_all(*checks: Callable[[], Awaitable[list[Finding]]]) -> list[Finding]:

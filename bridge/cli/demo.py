@@ -29,6 +29,7 @@ def demo(options: argparse.Namespace, config: Config) -> int:
     args = ["-m", "bridge", "serve", "--log-level", options.log_level]
     args += ["--offline"] if upstream.is_embedded else []
     args += ["--config", str(options.config)] if options.config else []
+    args += ["--project", options.project] if options.project else []
     args += ["--log-file", str(options.log_file)] if options.log_file else []
     embedded = "the embedded rule-based upstream (no model)"
     whom = embedded if upstream.is_embedded else f"{body['model']} at {upstream.base_url}"

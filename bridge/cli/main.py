@@ -193,6 +193,7 @@ def _build_common(level: str) -> argparse.ArgumentParser:
     fault themselves."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, metavar="FILE", help="the config file")
+    common.add_argument("--project", metavar="FOLDER", help="with ~/.claude.json: take this project's servers, too")
     levels = ["debug", "info", "warning", "error"]
     common.add_argument("--log-level", choices=levels, default=level, help="default: %(default)s")
     common.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")

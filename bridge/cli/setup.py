@@ -24,7 +24,7 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     """Load the configuration and start the log; return the former and a redactor of its secrets. Raises ConfigError."""
     flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
     offline = getattr(options, "offline", False)
-    config = load(options.config, environ=os.environ, overrides=flags, offline=offline)
+    config = load(options.config, environ=os.environ, overrides=flags, offline=offline, project=options.project)
     redact = Redactor(config.secrets())
     try:
         configure_logging(options.log_level, options.log_file, redact, in_background=options.command == "serve")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
-from bridge.config.settings import Config
+from bridge.config.settings import LEFT_OUT, Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
 from bridge.json_text import Json, JsonObject, encode
@@ -25,6 +25,8 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, ch
     """Connect every server, wait as a run would, and print the tools that a run would offer."""
     report = anyio.run(_gather, config, redact, children)
     for notice in config.notices:
+        if notice["code"] == LEFT_OUT:
+            continue  # it is among the servers
         sys.stderr.write(make_printable(redact(f"! {notice['message']}")) + "\n")
     if options.json:
         sys.stdout.write(encode(redact.clean(report)) + "\n")
@@ -38,7 +40,12 @@ async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
         servers: list[Json] = [describe_server(member, catalogue) for member in bridge.hub.members]
+        servers += [_describe_left_out(name, reason) for name, reason in config.left_out.items()]
         return {"servers": servers, "request": _describe_request(catalogue, config)}
+
+
+def _describe_left_out(name: str, reason: str) -> JsonObject:
+    return {"name": name, "state": "left out", "reason": reason, "era": None, "tools": []}
 
 
 def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:

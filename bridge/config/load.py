@@ -4,24 +4,16 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from bridge.config.faults import Fault, KeyPath, join_path, validate
+from bridge.config.faults import Fault, KeyPath, join_path, name_type, validate
 from bridge.config.file import find_leaves, parse
+from bridge.config.own_entry import PROGRAM
+from bridge.config.places import HOST_KEYS
 from bridge.config.references import References
-from bridge.config.servers import (
-    ENTRY_KEYS,
-    PROGRAM,
-    SERVER_SECTIONS,
-    check_object,
-    find_foreign_keys,
-    list_entries,
-    normalise_entry,
-    read_input_defaults,
-    starts_this_program,
-)
-from bridge.config.settings import EMBEDDED, OPENAI_MODEL, OPENAI_URL, Config, ServerConfig, UpstreamConfig
+from bridge.config.servers import Servers, find_foreign_keys, read_servers
+from bridge.config.settings import EMBEDDED, OPENAI_MODEL, OPENAI_URL, Config, UpstreamConfig
+from bridge.config.text import read_text
 from bridge.config.values import check_base_url, check_credential, is_dummy, is_secret
 from bridge.errors import ConfigError
 from bridge.items import Notice
@@ -62,13 +54,15 @@ def load(
     environ: Mapping[str, str] = os.environ,
     overrides: Mapping[str, object] | None = None,
     offline: bool = False,
+    project: str | None = None,
 ) -> Config:
     """Load the configuration from `path` (by default from where `find` points), the environment and flags.
 
     `overrides` are flags, by their path in the file (`{"serve.port": 8080}`); None is a flag that was not given. Flags
     override the file, the file overrides the environment. With `offline`, the upstream is the embedded one, and the
-    `upstream` section of the file is ignored, so no key that it refers to has to be set. Raises ConfigError: one line
-    that says where, what is wrong and what would be right.
+    `upstream` section of the file is ignored, so no key that it refers to has to be set. `project` is a folder for
+    which the file, that of Claude Code, has servers of its own. What is wrong in one server's entry costs that server
+    only. Raises ConfigError for anything else: one line that says where, what is wrong and what would be right.
     """
     path = path or find(environ)
     flags = {name: value for name, value in (overrides or {}).items() if value is not None}
@@ -76,7 +70,7 @@ def load(
         raw = _read(path) if path else {}
         if offline:
             raw["upstream"] = {"base_url": EMBEDDED.base_url, "model": EMBEDDED.model}
-        return _assemble(raw, path, environ, flags)
+        return _assemble(raw, path, environ, flags, project)
     except Fault as fault:
         key_path = join_path(fault.path)
         source = fault.source or ("command line" if key_path in flags else str(path) if path else "environment")
@@ -85,16 +79,15 @@ def load(
 
 
 def _read(path: Path) -> dict[str, Json]:
-    try:
-        return parse(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise Fault((), "not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise Fault((), f"cannot be read: {error.strerror or error}") from None
+    return parse(read_text(path), path.suffix.lower())
 
 
 def _assemble(
-    raw: dict[str, Json], path: Path | None, environ: Mapping[str, str], flags: Mapping[str, object]
+    raw: dict[str, Json],
+    path: Path | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+    project: str | None,
 ) -> Config:
     own = {name: _read_section(raw, name, environ, flags) for name in _OWN_SECTIONS}
     token = _read_variable(environ, "MCP_RESPONSES_BRIDGE_TOKEN", check_credential)
@@ -102,14 +95,22 @@ def _assemble(
     references = References(environ, bare="refuse")
     single = {name: references.expand(raw[name], (name,)) for name in _SINGLE_SETTINGS if name in raw}
     upstream = _build_upstream(own.pop("upstream"), environ)
-    servers, notices = _build_servers(raw, environ)
+    read = _read_servers(raw, path, environ, project)
+    notices = read.notices
     config = validate(Config, {**own, **single}, ())
     notices += _warn_of_readable_secrets(raw, path) if path else []
     notices += _warn_of_short_keys(
         {"upstream.api_key": upstream.api_key if upstream else None, "serve.token": config.serve.token}
     )
     return config.model_copy(
-        update={"upstream": upstream, "servers": tuple(servers), "notices": tuple(notices), "path": path}
+        update={
+            "upstream": upstream,
+            "servers": tuple(read.servers),
+            "off": tuple(read.off),
+            "left_out": read.left_out,
+            "notices": tuple(notices),
+            "path": path,
+        }
     )
 
 
@@ -121,8 +122,8 @@ def _warn_of_short_keys(credentials: Mapping[str, str | None]) -> list[Notice]:
 
 _OWN_SECTIONS = ("upstream", "limits", "tool_search", "serve")
 _SINGLE_SETTINGS = ("prices", "builtin_tools", "input_roots")
-_TOP_KEYS = frozenset({*SERVER_SECTIONS, *_OWN_SECTIONS, *_SINGLE_SETTINGS, "inputs"})
-_SERVER_KEYS = ENTRY_KEYS | ServerConfig.model_fields.keys() - {"key", "transport"}
+_OWN_KEYS = frozenset({*_OWN_SECTIONS, *_SINGLE_SETTINGS})
+_TOP_KEYS = frozenset({*HOST_KEYS, *_OWN_KEYS, "inputs", "$schema"})
 
 
 def _read_section(
@@ -132,11 +133,17 @@ def _read_section(
     strict, free = References(environ, bare="refuse"), References(environ, bare="keep")
     section: dict[str, object] = {
         key: (free if key == "defaults" else strict).expand(value, (name, key))
-        for key, value in check_object(raw.get(name, {}), (name,)).items()
+        for key, value in _check_object(raw.get(name, {}), (name,)).items()
     }
     return section | {
         flag.removeprefix(f"{name}."): value for flag, value in flags.items() if flag.startswith(f"{name}.")
     }
+
+
+def _check_object(value: Json, path: KeyPath) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        raise Fault(path, f"expected an object, not {name_type(value)}")
+    return value
 
 
 def _read_variable(environ: Mapping[str, str], name: str, check: Callable[[str], str | None]) -> str | None:
@@ -187,55 +194,23 @@ def _refuse_mixed_sources(section: Mapping[str, object], openai: Mapping[str, st
             raise Fault(("upstream", key), message)
 
 
-def _build_servers(raw: Mapping[str, Json], environ: Mapping[str, str]) -> tuple[list[ServerConfig], list[Notice]]:
-    foreign = find_foreign_keys(raw, _TOP_KEYS, ())
-    servers: list[ServerConfig] = []
-    notices: list[Notice] = []
+def _read_servers(
+    raw: Mapping[str, Json], path: Path | None, environ: Mapping[str, str], project: str | None
+) -> Servers:
     if DEPTH in environ:
-        notices.append(
-            Notice(code="inside_bridge", message="This bridge was started by a bridge: it connects no server.")
-        )
-        return servers, notices
-    inputs = read_input_defaults(raw)
-    for key_path, entry in list_entries(raw):
-        if entry.get("disabled") is True:
-            continue  # it may be invalid, or refer to variables that are not set on this machine
-        if starts_this_program(entry):
-            notices.append(
-                Notice(code="own_entry", message=f"{join_path(key_path)} starts this program and is left out.")
-            )
-            continue
-        foreign += find_foreign_keys(entry, _SERVER_KEYS, key_path)
-        servers.append(_build_server(entry, key_path, environ, inputs))
-    if foreign:
-        notices.append(
-            Notice(code="ignored_keys", message=f"Ignored, as settings of another program: {_enumerate(foreign)}.")
-        )
-    return _allow_one_without_prefix([server for server in servers if not server.disabled], notices), notices
-
-
-def _allow_one_without_prefix(servers: list[ServerConfig], notices: list[Notice]) -> list[ServerConfig]:
-    """Give plain names to one server only: with two, the owner of a name would depend on which of them is connected."""
-    first, *others = [server.key for server in servers if not server.prefix] or [""]
-    for key in others:
-        words = f'Only one server can have plain names: "{first}" has them, the tools of "{key}" keep their prefix.'
-        notices.append(Notice(code="prefix", message=words))
-    return [server.model_copy(update={"prefix": True}) if server.key in others else server for server in servers]
-
-
-def _build_server(
-    entry: dict[str, Json], key_path: KeyPath, environ: Mapping[str, str], inputs: Mapping[str, str]
-) -> ServerConfig:
-    env = entry.get("env")
-    own = frozenset(env) if isinstance(env, dict) else frozenset[str]()
-    references = References(environ, bare="fill", inputs=inputs)
-    outside_env = replace(references, own=own)
-    known = {
-        key: (references if key == "env" else outside_env).expand(value, (*key_path, key))
-        for key, value in entry.items()
-        if key in _SERVER_KEYS
-    }
-    return validate(ServerConfig, {**normalise_entry(known, key_path), "key": key_path[-1]}, key_path)
+        nested = Servers()
+        nested.note("inside_bridge", "This bridge was started by a bridge: it connects no server.")
+        return nested
+    read = read_servers(raw, path, environ, project)
+    has_entries = bool(read.servers or read.left_out or read.off)
+    if not read.is_foreign:
+        near = _OWN_KEYS if has_entries else _TOP_KEYS
+        read.foreign += find_foreign_keys(raw, _TOP_KEYS, (), near)
+    if raw and path and not (has_entries or read.notices or _OWN_KEYS & raw.keys()):
+        read.note("no_settings", f"{path}: it has no servers in mcpServers, and none of our settings.")
+    if read.foreign:
+        read.note("ignored_keys", f"Ignored, as settings of another program: {_enumerate(read.foreign)}.")
+    return read
 
 
 def _enumerate(key_paths: list[KeyPath]) -> str:
@@ -265,9 +240,9 @@ def _is_secret(key_path: KeyPath) -> bool:
     match key_path:
         case ("upstream", "api_key") | ("serve", "token") | ("upstream", "headers", _):
             return True
-        case ("mcpServers" | "servers", _, "headers", _):
+        case (_, _, *_, "headers" | "http_headers", _):
             return True
-        case ("mcpServers" | "servers", _, "env", name):
+        case (_, *_, "env" | "environment" | "envs", name):
             return bool(_SECRET_NAME.search(str(name)))
         case _:
             return False

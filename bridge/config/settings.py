@@ -1,7 +1,7 @@
 """The settings: the meaning, unit and default of each. Their types are in `values.py`."""
 
 import fnmatch
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl, urlsplit
@@ -30,6 +30,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1"
 BUILTIN = "builtin_tools"
 """The key of the built-in server; its tools keep their plain names."""
+LEFT_OUT = "server_left_out"
+"""The code of a notice about an entry that cannot be used."""
 BUILTIN_NAMES = ("random_generator", "system_info", "math_calculator", "current_time")
 """The names of its tools. While they are offered, no other server's tool gets one of these names."""
 _UNSET = (
@@ -91,6 +93,8 @@ class ToolRules(_Section):
     """Neither shown to the model nor run. Beats `ask` and `allow`."""
     ask: Strings = ()
     """Run only after the user has approved the call. Beats `allow`."""
+    only: Strings | None = None
+    """The only tools that are shown and run. Default: all."""
     strict: Strings = ()
     """Sent with `strict: true`, where the schema allows it without a change of what it accepts."""
 
@@ -103,6 +107,8 @@ class ToolRules(_Section):
 
     def decision(self, name: str) -> Decision | None:
         """Return the strictest rule that matches the tool `name`; None where `require_approval` decides."""
+        if self.only is not None and not _matches(name, self.only):
+            return "deny"
         rules: tuple[tuple[Decision, tuple[str, ...]], ...] = (
             ("deny", self.deny),
             ("ask", self.ask),
@@ -350,6 +356,10 @@ class Config(_Section):
     input_roots: Annotated[Strings, AfterValidator(check_folders)] = ()
     """Folders whose files `input` may name by path; `~` is the home folder. Their content can reach the upstream."""
     serve: ServeConfig = ServeConfig()
+    off: tuple[str, ...] = ()
+    """Names of entries that are switched off."""
+    left_out: Mapping[str, str] = {}
+    """Names of entries that cannot be used, each with the place in the file and the reason."""
     notices: tuple[Notice, ...] = ()
     path: Path | None = None
     """The file that was read, if any."""

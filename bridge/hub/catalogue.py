@@ -4,10 +4,10 @@ A run keeps the snapshot it began with, even if servers come, go or change meanw
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio.lowlevel
 from mcp import types
@@ -16,7 +16,7 @@ from bridge.config.settings import BUILTIN, BUILTIN_NAMES, UpstreamConfig
 from bridge.hub.approval import Approval, decide, quote_config_line
 from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
-from bridge.hub.naming import name_tool
+from bridge.hub.naming import choose_prefixes, name_tool
 from bridge.hub.pace import Pace
 from bridge.items import OWN_NAMES, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject, scrub
@@ -27,6 +27,8 @@ from bridge.texts import estimate_tokens
 
 if TYPE_CHECKING:
     from bridge.search.ranking import Entry, Index
+
+NameTool: TypeAlias = Callable[[Member, types.Tool], tuple[str, str]]
 
 TOOLS_AT_ONCE = 16
 """Number of tools that are converted before other tasks get a turn of the event loop."""
@@ -173,9 +175,12 @@ class Catalogue:
 class CatalogueBuilder:
     """Builds catalogues from the tools of the members; each tool is converted once for as long as it is listed."""
 
-    def __init__(self, members: Iterable[Member], upstream: UpstreamConfig) -> None:
+    def __init__(self, members: Iterable[Member], upstream: UpstreamConfig, notices: Iterable[Notice] = ()) -> None:
+        """`notices` are those of servers that are not connected at all."""
         self._members = list(members)
         self._upstream = upstream
+        self._notices = tuple(notices)
+        self._prefixes = choose_prefixes(member.key for member in self._members)
         has_builtin = any(member.key == BUILTIN for member in self._members)
         self._reserved = frozenset((*OWN_NAMES, *(BUILTIN_NAMES if has_builtin else ())))
         self._coming: dict[str, Sequence[types.Tool]] = {}
@@ -221,15 +226,25 @@ class CatalogueBuilder:
                     left_out.append(LeftOut(member.key, tool.name, f"the name {made.name} is taken"))
         self._forget_old()
         notices = [_report(member) for member in self._members if not member.is_offered]
-        return Catalogue(tools, (*notices, *_leave_out(left_out)), tuple(left_out))
+        return Catalogue(tools, (*self._notices, *notices, *_leave_out(left_out)), tuple(left_out))
 
     def _find_offered(self) -> list[Member]:
         return [member for member in self._members if member.is_offered]
 
     def _make(self, member: Member, tool: types.Tool) -> BridgedTool | LeftOut | None:
         if id(tool) not in self._made:
-            self._made[id(tool)] = tool, _make(member, tool, self._reserved, self._upstream)
+            self._made[id(tool)] = tool, _make(member, tool, self._name, self._upstream)
         return self._made[id(tool)][1]
+
+    def _name(self, member: Member, tool: types.Tool) -> tuple[str, str]:
+        """Return the name of a tool, and the one that would be the plainest."""
+        if member.key == BUILTIN:
+            return tool.name, tool.name
+        prefix = self._prefixes[member.key] if member.server.prefix else None
+        name = name_tool(
+            member.key, tool.name, prefix=prefix, taken=self._reserved, max_chars=self._upstream.name_chars
+        )
+        return name, tool.name if prefix is None else f"{prefix}__{tool.name}"
 
     def _forget_old(self) -> None:
         listed = {id(tool) for member in self._members for tool in member.tools}
@@ -237,19 +252,17 @@ class CatalogueBuilder:
         self._made = {key: made for key, made in self._made.items() if key in listed}
 
 
-def _make(
-    member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig
-) -> BridgedTool | LeftOut | None:
+def _make(member: Member, tool: types.Tool, name: NameTool, upstream: UpstreamConfig) -> BridgedTool | LeftOut | None:
     """Convert a tool to what the model sees; return LeftOut if it cannot be offered, None if it is denied."""
     try:
-        return _bridge(member, tool, taken, upstream)
+        return _bridge(member, tool, name, upstream)
     except RecursionError:
         return LeftOut(member.key, tool.name, "its schema has too long a chain of references")
     except ValueError as error:
         return LeftOut(member.key, tool.name, str(error))
 
 
-def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: UpstreamConfig) -> BridgedTool | None:
+def _bridge(member: Member, tool: types.Tool, name_it: NameTool, upstream: UpstreamConfig) -> BridgedTool | None:
     """Convert a tool to what the model sees; return None if it is denied.
 
     Raises ValueError or RecursionError if it cannot be offered.
@@ -257,9 +270,7 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
     approval = decide(member.server, tool)
     if approval == "deny":
         return None
-    name, prefix = tool.name, member.server.prefix
-    if member.key != BUILTIN:
-        name = name_tool(member.key, tool.name, prefix=prefix, taken=taken, max_chars=upstream.name_chars)
+    name, wanted = name_it(member, tool)
     function = build_function(
         name,
         tool.description or tool.title or "",
@@ -267,7 +278,6 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         description_chars=upstream.description_chars,
         wants_strict=member.server.tools.wants_strict(tool.name),
     )
-    wanted = tool.name if member.key == BUILTIN or not prefix else f"{member.key}__{tool.name}"
     renamed = [] if name == wanted else [f"renamed to {name}: {wanted} is not legal, too long, taken or ambiguous"]
     return BridgedTool(
         name,

@@ -12,7 +12,7 @@ from mcp import types
 from bridge.arguments import drop_empty, read_arguments
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
-from bridge.config.settings import BUILTIN, Config, ServerConfig, UpstreamConfig
+from bridge.config.settings import BUILTIN, LEFT_OUT, Config, ServerConfig, UpstreamConfig
 from bridge.hub.approval import ask_person
 from bridge.hub.catalogue import BridgedTool, Catalogue, CatalogueBuilder, restore_catalogue
 from bridge.hub.failures import CallFailed
@@ -76,7 +76,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         )
         self.members = [build(server) for server in (*builtin, *config.servers)]
         self._owners = {member.key: member for member in self.members}
-        self._builder = CatalogueBuilder(self.members, config.upstream or UpstreamConfig())
+        lost = [notice for notice in config.notices if notice["code"] == LEFT_OUT]
+        self._builder = CatalogueBuilder(self.members, config.upstream or UpstreamConfig(), lost)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
