@@ -40,11 +40,12 @@ class House:
         self._ends[name].set()
         await anyio.wait_all_tasks_blocked()
 
-    async def leave(self, run: Run) -> None:
-        """Its caller waits for it, and then gives it up."""
-        with self.engine.attend(run):
-            pass
-        await self.engine.note_delivery(run, is_delivered=False)
+    async def leave(self, *runs: Run) -> None:
+        """One after the other, their callers wait for them, and then give them up."""
+        for run in runs:
+            with self.engine.attend(run):
+                pass
+            await self.engine.note_delivery(run, is_delivered=False)
         await anyio.wait_all_tasks_blocked()
 
     async def _execute(self, ctx: Context, arguments: JsonObject) -> Ending:
@@ -128,6 +129,7 @@ async def test_one_that_is_stopped_just_as_its_turn_comes_passes_it_on() -> None
         assert at.begun[-1] == "ada-3"
 
 
+@pytest.mark.external
 async def test_who_has_too_many_waiting_is_told_when_to_come_again_and_others_are_let_in() -> None:
     async with house(1) as at:
         await at.bring(*(f"ada-{number}" for number in range(MAX_WAITING_OF_ONE + 1)))
@@ -188,10 +190,7 @@ async def test_a_run_that_yielded_is_given_to_an_equal_call_and_not_done_again()
 async def test_of_one_principal_a_quarter_of_the_places_may_hold_runs_that_were_left() -> None:
     async with house(8) as at:
         runs = await at.bring("ada-1", "ada-2", "ada-3", "bob-1", "bob-2")
-        for run in runs[2::-1]:
-            await at.leave(run)
-        for run in runs[3:]:
-            await at.leave(run)
+        await at.leave(*runs[2::-1], *runs[3:])
         assert [status(run) for run in runs] == [None, None, "cancelled", None, None]
 
 
@@ -209,8 +208,7 @@ async def test_a_run_answered_in_progress_counts_as_left_after_a_minute(waited_s
 async def test_of_six_hundred_calls_that_leave_few_go_on() -> None:
     async with house(48) as at:
         runs = await at.bring(*(f"ada-{number}" for number in range(600)))
-        for run in runs:
-            await at.leave(run)
+        await at.leave(*runs)
         assert sum(run.ending is None for run in runs) == 12
         [own] = await at.bring("ada-own")
         attended: AbstractContextManager[None] = at.engine.attend(own) if own.ending is None else nullcontext()
