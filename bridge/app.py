@@ -24,12 +24,13 @@ from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
 from bridge.json_text import JsonObject
 from bridge.processes.children import Child
+from bridge.processes.open_files import count_free
 from bridge.questions import Ask
 from bridge.run.admission import Admission
 from bridge.run.continuation import find_run
 from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
 from bridge.run.limits import Ending
-from bridge.run.memory import MemoryEngine
+from bridge.run.memory import MAX_RUNS, MemoryEngine
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
 from builtin_tools.server import build_server as build_builtin_server
@@ -37,6 +38,8 @@ from builtin_tools.server import build_server as build_builtin_server
 if TYPE_CHECKING:
     from bridge.upstream.client import Upstream
 
+DESCRIPTORS_OF_A_RUN = 4
+"""A connection of its caller's, one to the upstream, and two to servers of its calls."""
 BuildEngine: TypeAlias = Callable[..., MemoryEngine]
 """Builds the engine; called with the arguments of `MemoryEngine`."""
 
@@ -83,7 +86,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
         self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""
-        self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s)
+        max_runs = config.limits.max_runs or choose_max_runs()
+        self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s, max_runs=max_runs)
         self._shown = set[str]()
         """The descriptions that a host may have."""
         self._tasks: TaskGroup | None = None
@@ -221,6 +225,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if not names_files(items):
             return arguments
         return arguments | {"input": await anyio.to_thread.run_sync(attach_files, items, self._config.input_roots)}
+
+
+def choose_max_runs() -> int:
+    """Choose how many runs go on at once: each may need some connections, beside those of the callers."""
+    return max(1, min(MAX_RUNS, count_free() // DESCRIPTORS_OF_A_RUN))
 
 
 def make_run_id() -> str:

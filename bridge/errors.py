@@ -5,6 +5,7 @@
     ├── NotConfigured                 operator   no upstream is set
     ├── ArgumentError                 caller     an argument of `respond` is wrong; nothing was sent
     ├── GivenUp                       caller     the call was given up before a run began for it
+    ├── Busy                          caller     too many runs wait already; nothing was sent
     ├── ReplayError                   operator   a replayed run differs from its recording
     └── UpstreamError                 by status  the upstream refused, failed or went silent
 
@@ -57,6 +58,17 @@ class GivenUp(BridgeError):
 
     code = "given_up"
     who: Who = "caller"
+
+
+class Busy(BridgeError):
+    """Too many runs wait for their turn; no run was begun. The message says when to try again."""
+
+    code = "busy"
+    who: Who = "caller"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class ReplayError(BridgeError):

@@ -42,6 +42,8 @@ class ErrorInfo(TypedDict):
     who: Literal["operator", "upstream", "caller"]
     status: int | None
     request_id: str | None
+    retry_after_s: NotRequired[int]
+    """Seconds after which it is worth another try; only where the bridge is busy."""
 
 
 class Response(TypedDict):

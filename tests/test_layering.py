@@ -29,6 +29,7 @@ DOES_WITHOUT = {"bridge.run.loop": {"mcp", "httpx2"}}
 ONE_IMPORTER = {"jsonschema_rs": "bridge.schemas.judge"}
 STANDARD_LIBRARY_ONLY = {
     "bridge.processes.children",
+    "bridge.processes.open_files",
     "bridge.processes.watcher",
     "bridge.processes.windows",
     "bridge.processes.own_stdio",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bridge.cli.exits import COMPLETED, watch_signals
 from bridge.errors import ConfigError
 from bridge.processes.children import end_on_signals
+from bridge.processes.open_files import raise_limit
 from bridge.processes.own_stdio import claim_stdio
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def serve(options: argparse.Namespace) -> int:
     if options.transport == "stdio" and (has_address or options.no_auth):
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
     pipes = _claim_stdio() if options.transport == "stdio" else None
+    raise_limit()
     from bridge.cli.setup import set_up, start_children
 
     config, redact = set_up(options)

@@ -250,8 +250,11 @@ EMBEDDED = UpstreamConfig(base_url="http://offline.invalid/v1", model="offline-r
 
 
 class Limits(_Section):
-    """Limits of one run. A caller may lower a limit, never raise it."""
+    """Limits of one run, but for `max_runs`. A caller may lower a limit, never raise it."""
 
+    max_runs: Count | None = None
+    """Runs at one time, of all callers; further ones wait, and the principals take turns. Default: 256, or fewer where
+    the system allows few descriptors (`ulimit -n`)."""
     max_turns: Count = 10
     """Upstream requests of a run. After any limit, one more request, without calls, gives a last answer."""
     max_tool_calls: Count = 50

@@ -27,7 +27,8 @@ from bridge.host.malformed import MalformedFilter
 from bridge.host.presence import PresenceNotes
 from bridge.host.revision_header import RevisionHeader
 from bridge.host.server import BridgeServer
-from bridge.host.web_server import HEAD_TIMEOUT_S, Endable, build_web, open_socket
+from bridge.host.standing import SHARE, Standing
+from bridge.host.web_server import HEAD_TIMEOUT_S, Endable, build_web, choose_room, open_socket
 from bridge.json_text import Json, JsonObject
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -99,7 +100,7 @@ def _make_token() -> str:
 class Service:
     """The web application with the routes `/mcp`, `/sse` with `/messages/`, and `/healthz`. No route adds servers."""
 
-    def __init__(self, server: BridgeServer, access: Access, clock: Clock) -> None:
+    def __init__(self, server: BridgeServer, access: Access, clock: Clock, *, most_streams: int = 1000) -> None:
         security = TransportSecuritySettings(
             allowed_hosts=[_join(address) for address in access.hosts],
             allowed_origins=[f"{scheme}://{_join(address)}" for scheme, address in access.origins],
@@ -118,7 +119,8 @@ class Service:
             Mount("/messages/", app=MalformedFilter(self._sse.handle_post_message)),
             Route(OPEN_PATH, self._tell_health),
         ]
-        self.app = Endable(Starlette(routes=routes, middleware=[Middleware(Gate, access, clock)]))
+        layers = [Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
+        self.app = Endable(Starlette(routes=routes, middleware=layers))
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -158,10 +160,12 @@ async def serve_http(
     stop: anyio.Event,
     *,
     head_timeout_s: float = HEAD_TIMEOUT_S,
+    room: int | None = None,
 ) -> None:
-    """Serve until `stop` is set, then end the requests that are still open."""
-    service = Service(server, listening.access, clock)
-    web = build_web(service.app, head_timeout_s=head_timeout_s)
+    """Serve until `stop` is set, then end the requests that are still open. `room`: so many connections may be open."""
+    room = room or choose_room()
+    service = Service(server, listening.access, clock, most_streams=room // SHARE)
+    web = build_web(service.app, head_timeout_s=head_timeout_s, room=room, clock=clock)
     async with anyio.create_task_group() as tasks:
         async with service.run():
             tasks.start_soon(web.serve, [listening.socket])

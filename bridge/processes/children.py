@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
+from bridge.processes.open_files import is_raised, restore_limit
 from bridge.processes.watcher import watch_groups
 
 TYPE_CHECKING = False
@@ -103,6 +104,8 @@ def start_child(
                 bufsize=0,
                 start_new_session=True,
                 creationflags=WINDOWS_FLAGS,
+                # It makes one system call and takes no lock, so the threads of this process do not matter.
+                preexec_fn=restore_limit if is_raised() else None,
             )
         )
         if sys.platform == "win32":

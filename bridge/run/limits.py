@@ -3,7 +3,7 @@
 from typing import Literal, TypedDict
 
 from bridge.config.settings import Limits
-from bridge.errors import ArgumentError, BridgeError, UpstreamError
+from bridge.errors import ArgumentError, BridgeError, Busy, UpstreamError
 from bridge.events import Status
 from bridge.items import ErrorInfo, Notice
 
@@ -58,13 +58,16 @@ def fail_with(error: BridgeError | ErrorInfo) -> Ending:
 def describe_error(error: BridgeError) -> ErrorInfo:
     """Write an error as data, for a result or for a step's outcome."""
     is_upstream = isinstance(error, UpstreamError)
-    return {
+    info: ErrorInfo = {
         "code": error.code,
         "message": error.message,
         "who": error.who,
         "status": error.status if is_upstream else None,
         "request_id": error.request_id if is_upstream else None,
     }
+    if isinstance(error, Busy):
+        info["retry_after_s"] = error.retry_after_s
+    return info
 
 
 def restore_error(info: ErrorInfo) -> BridgeError:

@@ -1,7 +1,9 @@
 """The engine that keeps runs in memory: each in a task of its own, and for a while after its end."""
 
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from functools import partial
 from typing import NamedTuple, Self, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -9,12 +11,15 @@ import anyio
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
-from bridge.errors import GivenUp
+from bridge.errors import Busy, GivenUp
 from bridge.events import Notified
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
-from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Listener, Message, Stop
+from bridge.run.detached import Detached
+from bridge.run.engine import SOMEBODY, Caller, Context, Execute, ForeignResponse, Listener, Message, Stop
 from bridge.run.heirs import Heir, waiting_for
+from bridge.run.limits import Ending
+from bridge.run.places import Places
 from bridge.run.run import Run
 from bridge.run.task import RunTask, tell
 from bridge.run.weight import weigh
@@ -23,6 +28,16 @@ KEPT_S = 86_400.0
 """How long after its end a run can be found, and continued."""
 KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
 """How many ended runs are kept, and how many characters in all. The oldest is dropped first."""
+MAX_RUNS = 256
+"""The most runs that go on at once where nothing else is said."""
+MAX_WAITING, MAX_WAITING_OF_ONE = 4000, 2000
+"""How many runs may wait for their turn, in all and of one principal; beyond that a call is told to come again."""
+DETACHED_SHARE = 4
+"""One in so many places may be held by runs that the callers of one principal have left."""
+LEFT_S = 60.0
+"""How long after an answer `in_progress` a run that nobody asks for counts as left."""
+WAIT_TOLD_S = 1.0
+"""A run that has waited so long for its turn says so."""
 OVERTAKEN_S = 1.0
 """How long an equal call waits for the one before it to go: over HTTP a repeat overtakes the end of what it repeats."""
 
@@ -47,12 +62,17 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         clock: Clock,
         *,
         orphan_s: float,
+        max_runs: int = MAX_RUNS,
         kept_chars: int = KEPT_CHARS,
         build_task: BuildTask = RunTask,
     ) -> None:
         self._body = body
         self._clock = clock
         self._orphan_s = orphan_s
+        self._places = Places(max_runs)
+        self._detached = Detached(max(1, max_runs // DETACHED_SHARE))
+        self._usual_s = 1.0
+        """How long runs take, the latest most of all."""
         self._kept_chars = kept_chars
         self._build_task = build_task
         self._runs: dict[str, Run] = {}
@@ -76,15 +96,27 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._tasks = None
 
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
-        """Start a run of checked arguments. Returns the existing run if the id is taken."""
+        """Start a run of checked arguments; it may have to wait for its turn. Returns the existing run if the id is
+        taken. Raises Busy where too many wait."""
         assert self._tasks
         if run_id not in self._runs:
+            self._check_room(principal)
             run = Run(run_id, principal, arguments)
             task = self._build_task(run, self._clock, on_parted=self._note_parting)
             self._runs[run_id], self._live[run_id], self._undelivered[run_id] = run, task, run
             self._attended[run_id] = task
             self._tasks.start_soon(self._drive, task, name=f"run {run_id}")
         return self._runs[run_id]
+
+    def _check_room(self, principal: str | None) -> None:
+        waiting, own = self._places.waiting, self._places.count_waiting(principal)
+        if waiting >= MAX_WAITING or own >= MAX_WAITING_OF_ONE:
+            seconds = math.ceil(min(max(self._usual_s * waiting / self._places.count, 1), 60))
+            raise Busy(
+                f"The bridge is busy: {self._places.count:,} runs go on (limits.max_runs), and {waiting:,} wait. "
+                f"Nothing was sent; try again in {seconds} s",
+                retry_after_s=seconds,
+            )
 
     async def find(self, run_id: str, *, principal: str | None) -> Run | None:
         """Find a run of this principal that goes on, or has ended not long ago."""
@@ -157,6 +189,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             self._undelivered[run.run_id] = run
             if task := self._attended.get(run.run_id):
                 task.note_departure()
+                self._note_left(task)
 
     async def give_up(self, run: Run) -> None:
         """Stop the run, unless somebody waits for it; who waits to take it over has to do that."""
@@ -182,9 +215,25 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     async def _drive(self, task: RunTask) -> None:
         try:
-            await task.execute(self._body)
+            await task.execute(partial(self._take_turn, task))
         finally:
+            self._detached.discard(task)
             self._note_end(task.run)
+
+    async def _take_turn(self, task: RunTask, ctx: Context, arguments: JsonObject) -> Ending:
+        came = self._clock.now()
+        if self._places.is_full:
+            self._detached.make_room()
+        async with self._places.occupy(task.principal):
+            began, task.has_place = self._clock.now(), True
+            if began - came >= WAIT_TOLD_S:
+                message = f"this run waited {began - came:.0f} s for its turn: limits.max_runs is {self._places.count}"
+                task.emit(Notified(code="queued", message=message))
+            try:
+                return await self._body(ctx, arguments)
+            finally:
+                task.has_place = False
+                self._usual_s += (self._clock.now() - began - self._usual_s) / 10
 
     def _note_end(self, run: Run) -> None:
         del self._live[run.run_id]
@@ -220,12 +269,20 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         if self._tasks:
             self._tasks.start_soon(self._stop_orphan, task)
 
+    def _note_left(self, task: RunTask) -> None:
+        if task.run.ending is None and not task.is_wanted:
+            self._detached.add(task)
+            if self._places.waiting:
+                self._detached.make_room()
+
     async def _stop_orphan(self, task: RunTask) -> None:
-        joined = task.joined
-        with self._clock.scope(self._clock.now() + self._orphan_s):
-            await joined.wait()
-        if joined.is_set():  # also by a caller that came just as the time was over
-            return
+        joined, parted = task.joined, self._clock.now()
+        for seconds in (min(LEFT_S, self._orphan_s), self._orphan_s):
+            with self._clock.scope(parted + seconds):
+                await joined.wait()
+            if joined.is_set():  # also by a caller that came just as the time was over
+                return
+            self._note_left(task)
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
         task.emit(Notified(code="orphan", message=message))
         task.receive(Stop())

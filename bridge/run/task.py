@@ -9,7 +9,7 @@ from typing import TypeVar
 import anyio
 
 from bridge.clock import Clock
-from bridge.events import CutOff, Event, QuestionAsked, RunEnded
+from bridge.events import CutOff, Event, Notified, QuestionAsked, RunEnded
 from bridge.items import ErrorInfo
 from bridge.questions import Answer, Question
 from bridge.run.asking import Audience, Questions
@@ -42,6 +42,8 @@ class RunTask:
         self.run = run
         self.joined = anyio.Event()
         """Set when a caller waits again, and when the run has ended."""
+        self.has_place = False
+        """True while it is one of the runs that may go on, and does not wait for that."""
         self._clock = clock
         self._on_parted = on_parted
         self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled)
@@ -146,6 +148,11 @@ class RunTask:
             self.note_departure()
         else:
             self.receive(Stop())
+
+    def yield_place(self, message: str) -> None:
+        """Stop for the sake of others. An equal call gets what there is by then: nothing is done twice for that."""
+        self.emit(Notified(code="yielded", message=message))
+        self._scope.cancel()
 
     def admit(self, heir: Heir) -> None:
         """Count the heir as waiting to take the run over."""

@@ -20,6 +20,7 @@ from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
 from bridge.network import explain_network
 from bridge.upstream.connection import IDLE_S, Connection, Origin, Reply
+from bridge.upstream.dialling import dial
 
 MAX_IDLE = 64
 """Idle connections to one origin that are kept for the next request."""
@@ -100,8 +101,9 @@ class Transport(httpx2.AsyncBaseTransport):
         context = self._context if scheme == "https" else None
         try:
             with anyio.fail_after(timeout_s):
+                dialled = await dial(host, port)
                 _, connection = await asyncio.get_running_loop().create_connection(
-                    lambda: Connection(origin), host, port, ssl=context, happy_eyeballs_delay=0.25
+                    lambda: Connection(origin), sock=dialled, ssl=context, server_hostname=host if context else None
                 )
         except TimeoutError as error:
             raise httpx2.ConnectTimeout(f"no connection within {timeout_s} s") from error

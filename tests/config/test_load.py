@@ -412,6 +412,7 @@ def test_without_a_file_there_are_the_defaults_and_the_built_in_tools() -> None:
     assert config.path is None
     assert (config.upstream, config.servers, config.builtin_tools, config.notices) == (None, (), True, ())
     assert config.limits.model_dump() == {
+        "max_runs": None,
         "max_turns": 10,
         "max_tool_calls": 50,
         "max_turn_calls": 32,

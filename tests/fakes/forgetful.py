@@ -64,8 +64,8 @@ def choose_engine(fresh: Callable[..., Bridge]) -> Callable[..., Any]:
         return MemoryEngine
     interruptions = _wanted[-1]
 
-    def build(body: Execute, clock: Clock, *, orphan_s: float) -> ForgetfulEngine:  # noqa: ARG001
-        return ForgetfulEngine(fresh, interruptions, clock, orphan_s=orphan_s)
+    def build(body: Execute, clock: Clock, **limits: Any) -> ForgetfulEngine:  # noqa: ARG001
+        return ForgetfulEngine(fresh, interruptions, clock, **limits)
 
     return build
 
@@ -73,10 +73,8 @@ def choose_engine(fresh: Callable[..., Bridge]) -> Callable[..., Any]:
 class ForgetfulEngine(MemoryEngine):
     """Drives each run in as many legs as it is interrupted, each in a bridge of its own."""
 
-    def __init__(
-        self, fresh: Callable[..., Bridge], interruptions: Interruptions, clock: Clock, *, orphan_s: float
-    ) -> None:
-        super().__init__(self._take_up, clock, orphan_s=orphan_s)
+    def __init__(self, fresh: Callable[..., Bridge], interruptions: Interruptions, clock: Clock, **limits: Any) -> None:
+        super().__init__(self._take_up, clock, **limits)
         self._fresh = fresh
         self._interruptions = interruptions
 

@@ -122,16 +122,18 @@ async def serving(
     clock: Clock | None = None,
     no_auth: bool = False,
     head_timeout_s: float = HEAD_TIMEOUT_S,
+    room: int | None = None,
     **settings: Any,
 ) -> AsyncIterator[Served]:
-    """Serve this bridge; `settings` are those of the config's `serve`."""
+    """Serve this bridge to as many connections as there is `room` for; `settings` are those of the config's `serve`."""
     unit: dict[str, Any] = {"port": 0, "token": TOKEN, **settings}
     listening = listen(ServeConfig(**unit), no_auth=no_auth)
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
 
         async def serve() -> None:
-            await serve_http(bridge.server, listening, clock or Clock(), stop, head_timeout_s=head_timeout_s)
+            timing = clock or Clock()
+            await serve_http(bridge.server, listening, timing, stop, head_timeout_s=head_timeout_s, room=room)
 
         tasks.start_soon(serve)
         yield Served(listening)
@@ -150,9 +152,12 @@ async def serving_app(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -
 
 
 @asynccontextmanager
-async def start_service(*options: str) -> AsyncIterator[tuple[int, int]]:
-    """`serve --transport http` with these options in a process of its own: its pid and its port."""
+async def start_service(*options: str, ulimit: str | None = None) -> AsyncIterator[tuple[int, int]]:
+    """`serve --transport http` with these options in a process of its own, under a limit of the shell's such as
+    `-Sn 256`: its pid and its port."""
     command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--port", "0", *options]
+    if ulimit:
+        command = ["/bin/sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *command]
     process = await asyncio.create_subprocess_exec(
         *command, env=os.environ | {"MCP_RESPONSES_BRIDGE_TOKEN": TOKEN}, stderr=asyncio.subprocess.PIPE
     )

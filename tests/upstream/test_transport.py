@@ -1,22 +1,30 @@
 """The connections to the upstream: kept, closed, cut, encrypted or through a proxy, always over real sockets."""
 
 import asyncio
+import contextlib
+import gc
+import socket
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
+import anyio
+import httpx2
+import psutil
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from bridge.errors import ConfigError
+from bridge.upstream.dialling import Address, dial
 from bridge.upstream.transport import open_transport
 from tests.fakes.bridges import ask, open_bridge
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.upstream import Reply, ScriptedUpstream, cut, message, raw, responds
 
 pytestmark = pytest.mark.anyio
@@ -186,3 +194,67 @@ async def test_a_reply_of_which_too_much_is_no_body_fails_at_once() -> None:
         receipt = await bridge.respond()
     assert receipt["error"]["code"] == "connection_cut"
     assert "are not a body" in receipt["error"]["message"]
+
+
+async def test_of_connects_that_time_out_on_a_busy_loop_none_stays_open() -> None:
+    """As python/asyncio#218 and python/cpython#81839. Each has come about, and nobody looked in time."""
+    is_over = False
+
+    async def keep_busy() -> None:
+        while not is_over:
+            time.sleep(0.02)  # noqa: ASYNC251 - that is what keeps it busy
+            await asyncio.sleep(0)
+
+    async def connect(number: int) -> None:
+        timeouts = {"connect": 0.02 + number / 5000, "read": 0.01}
+        request = httpx2.Request("POST", f"http://127.0.0.1:{port}/", extensions={"timeout": timeouts})
+        with pytest.raises((httpx2.ConnectTimeout, httpx2.ReadTimeout)):
+            await transport.handle_async_request(request)
+
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listening:
+        port = listening.getsockname()[1]
+        before = psutil.Process().num_fds()
+        async with anyio.create_task_group() as tasks, open_transport(f"http://127.0.0.1:{port}") as transport:
+            gc.disable()
+            tasks.start_soon(keep_busy)
+            await asyncio.gather(*map(connect, range(200)))
+            is_over = True
+        left = psutil.Process().num_fds() - before
+        gc.enable()
+    assert left == 0
+
+
+async def test_an_address_that_leads_nowhere_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name has two; at the first nothing ever answers, because its queue is full."""
+    with socket.create_server(("127.0.0.2", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        with contextlib.ExitStack() as crowd:
+            for _ in range(3):
+                client = crowd.enter_context(socket.socket())
+                client.setblocking(False)
+                client.connect_ex(("127.0.0.2", port))
+            with socket.create_server(("127.0.0.1", port)):
+                both = [describe("127.0.0.2", port), describe("127.0.0.1", port)]
+                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve_to(both))
+                with anyio.fail_after(PATIENCE_S):
+                    connected = await dial("two.example", port)
+                with connected:
+                    assert connected.getpeername() == ("127.0.0.1", port)
+
+
+def describe(host: str, port: int) -> Address:
+    return socket.AF_INET, socket.SOCK_STREAM, 0, "", (host, port)
+
+
+def resolve_to(addresses: list[Address]) -> Callable[..., Awaitable[list[Address]]]:
+    async def resolve(_host: str, _port: int, **_: object) -> list[Address]:
+        return addresses
+
+    return resolve
+
+
+async def test_where_no_address_answers_the_first_ones_reason_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(ConnectionRefusedError):
+        await dial("localhost", port)

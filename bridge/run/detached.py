@@ -1,0 +1,36 @@
+"""Detached runs: they go on though their callers have left, as long as they are few and in nobody's way."""
+
+from bridge.run.task import RunTask
+
+
+class Detached:
+    """The runs whose callers have left them, who was left first comes first. A caller may come back for its run."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: as many may be of one principal."""
+        self._most = most
+        self._tasks: dict[RunTask, None] = {}
+
+    def add(self, task: RunTask) -> None:
+        """Note that the callers of a run have left. The oldest of its principal is stopped if there are too many."""
+        self._tasks.setdefault(task)
+        own = [other for other in self._list() if other.principal == task.principal]
+        if len(own) > self._most:
+            self._stop(own[0], f"nobody waited for this run, and over {self._most} like it went on")
+
+    def make_room(self) -> None:
+        """Stop the oldest run that holds a place which another run waits for."""
+        if oldest := next((task for task in self._list() if task.has_place), None):
+            self._stop(oldest, "nobody waited for this run, and others waited for its place (limits.max_runs)")
+
+    def discard(self, task: RunTask) -> None:
+        """Forget a run: it has ended."""
+        self._tasks.pop(task, None)
+
+    def _list(self) -> list[RunTask]:
+        self._tasks = {task: None for task in self._tasks if not task.is_wanted}
+        return list(self._tasks)
+
+    def _stop(self, task: RunTask, reason: str) -> None:
+        self.discard(task)
+        task.yield_place(f"{reason}, so it was stopped; with its run_id you can go on from what it had done")
