@@ -23,6 +23,8 @@ SECTIONS = {
     "prices.<model>": settings.Price,
     "serve": settings.ServeConfig,
 }
+OTHERS = ("init", "offline")
+"""Commands that take none of the common options."""
 SPELLED = {"transport": "type"}
 """What the config file calls a setting, where that is read in several spellings: its text says which."""
 
@@ -102,8 +104,13 @@ def _render_commands() -> str:
     [commands] = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     helps = {choice.dest: choice.help for choice in commands._choices_actions}
     options = {name: _describe_options(command) for name, command in commands.choices.items()}
-    common = [row for row in options["demo"] if all(row in rows for name, rows in options.items() if name != "offline")]
-    parts = [f"All but `offline` take these; `{parser.prog}` alone takes `--version`.", _render_options(common)]
+    common = [
+        row for row in options["demo"] if all(row in rows for name, rows in options.items() if name not in OTHERS)
+    ]
+    parts = [
+        f"All but `{'` and `'.join(OTHERS)}` take these; `{parser.prog}` alone takes `--version`.",
+        _render_options(common),
+    ]
     for name, rows in options.items():
         words = helps[name] or ""
         parts += [f"### `{name}`", f"{words[:1].upper()}{words[1:]}."]

@@ -22,7 +22,11 @@ HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of `bridge.cli.exits`."""
     _prepare_streams()
-    options, unknown = build_parser().parse_known_args(argv)
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(argv)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return USAGE
     if unknown:
         options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
     try:
@@ -64,6 +68,10 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.entries import print_entry
 
             return print_entry(options.host, options.config)
+        case "init":
+            from bridge.cli.init import write_config
+
+            return write_config(options.config)
         case "offline":
             from bridge.cli.offline import serve_offline
 
@@ -118,10 +126,12 @@ def _run_configured(options: argparse.Namespace) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
     parser = argparse.ArgumentParser(
-        PROGRAM, description="Any model behind POST /v1/responses as one MCP tool, with your MCP servers as its tools."
+        PROGRAM,
+        description="Any model behind POST /v1/responses as one MCP tool, with your MCP servers as its tools.",
+        epilog=_say_where(),
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     common, quiet = _build_common("warning"), _build_common("error")
     upstream = argparse.ArgumentParser(add_help=False)
     upstream.add_argument("--offline", action="store_true", help="use the embedded rule-based upstream: no key needed")
@@ -134,7 +144,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--no-auth", action="store_true", help="no token, on a loopback address only")
 
     ask = commands.add_parser("ask", parents=[common, upstream], help="ask the model once, from the terminal")
-    ask.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to ask; - reads it from stdin")
+    ask.add_argument("prompt", metavar="PROMPT", nargs="*", help="what to ask; - reads it from stdin")
     ask.add_argument("--model", help="the model to ask instead of the configured one")
     ask.add_argument("--json", action="store_true", help="print the whole result as JSON")
     ask.add_argument(
@@ -148,6 +158,8 @@ def build_parser() -> argparse.ArgumentParser:
     modes.add_argument("--record", type=Path, metavar="FILE", help="record the run in a new file")
     modes.add_argument("--replay", type=Path, metavar="FILE", help="run a recording again, with no servers or network")
 
+    init = commands.add_parser("init", help="write a config file to begin with, and say where it is")
+    init.add_argument("--config", type=Path, metavar="FILE", help="where to write it instead")
     commands.add_parser("demo", parents=[common, upstream], help="watch one whole run of an example")
     tools = commands.add_parser("tools", parents=[quiet], help="show each server, and each tool as the model sees it")
     tools.add_argument(
@@ -174,6 +186,14 @@ def build_parser() -> argparse.ArgumentParser:
     for command in commands.choices.values():
         command.set_defaults(refuse=command.error)  # the main parser would show its own usage
     return parser
+
+
+def _say_where() -> str:
+    """Say where the config file is looked for; not to the reference, which is the same for everybody."""
+    from bridge.config.load import default_file
+
+    place = default_file(os.environ)
+    return f"The config file: --config, else MCP_RESPONSES_BRIDGE_CONFIG, else {place}." if place else ""
 
 
 def _read_words(text: str) -> str:

@@ -21,7 +21,7 @@ def replay(options: argparse.Namespace) -> int:
 
     Raises ConfigError for an incomplete recording, and ReplayError if the run differs from the recorded one.
     """
-    if options.prompt is not None:
+    if options.prompt:
         raise ArgumentError("PROMPT: the recording has its own; leave it out")
     configure_logging(options.log_level, options.log_file, Redactor())
     receipt = anyio.run(play, Replay(read_tape(options.replay)))

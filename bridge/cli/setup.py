@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from bridge.cli.exits import FAILED
@@ -49,9 +49,11 @@ def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
     return arguments
 
 
-def _read_text(prompt: str | None) -> str:
-    if prompt is None:
+def _read_text(words: Sequence[str]) -> str:
+    """Read what to ask: the words of the command line, which a shell has parted, or stdin."""
+    if not words:
         raise ArgumentError("PROMPT: it is missing; say what to ask, or - to read it from stdin")
+    prompt = " ".join(words)
     text = prompt if prompt != "-" else sys.stdin.read() if sys.stdin else ""
     if not text.strip():
         raise ArgumentError("PROMPT: nothing to ask; it is empty")

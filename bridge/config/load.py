@@ -29,9 +29,14 @@ def find(environ: Mapping[str, str], platform: str = sys.platform) -> Path | Non
     """
     if named := environ.get("MCP_RESPONSES_BRIDGE_CONFIG"):
         return Path(named)
-    folder = _user_folder(environ, platform)
-    file = folder / PROGRAM / "config.json" if folder else None
+    file = default_file(environ, platform)
     return file if file and file.is_file() else None
+
+
+def default_file(environ: Mapping[str, str], platform: str = sys.platform) -> Path | None:
+    """Return the config file in the user's config folder, whether it exists or not; None without a home."""
+    folder = _user_folder(environ, platform)
+    return folder / PROGRAM / "config.json" if folder else None
 
 
 def _user_folder(environ: Mapping[str, str], platform: str) -> Path | None:
@@ -208,6 +213,9 @@ def _read_servers(
         read.foreign += find_foreign_keys(raw, _TOP_KEYS, (), near)
     if raw and path and not (has_entries or read.notices or _OWN_KEYS & raw.keys()):
         read.note("no_settings", f"{path}: it has no servers in mcpServers, and none of our settings.")
+    for key in raw.keys() & UpstreamConfig.model_fields.keys() if not read.is_foreign else ():
+        read.foreign.remove((key,))
+        read.note("misplaced", f'{key}: it is read inside of "upstream" only: {{"upstream": {{"{key}": …}}}}.')
     if read.foreign:
         read.note("ignored_keys", f"Ignored, as settings of another program: {_enumerate(read.foreign)}.")
     return read

@@ -131,7 +131,7 @@ class ServerConfig(_Section):
     key: Text
     """Its key in `mcpServers`, which prefixes the names of its tools and names the server in every message."""
     command: Text | None = None
-    """The program to start, looked up when it is started. No shell is used, and `~` is not expanded."""
+    """The program to start, looked up when it is started; `~/` is the home folder. No shell is used."""
     args: Strings = ()
     """Arguments of the command; each item is one argument."""
     env: Annotated[dict[str, str], AfterValidator(check_environment)] = Field(

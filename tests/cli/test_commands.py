@@ -14,6 +14,8 @@ import anyio.to_thread
 import pytest
 
 from bridge.cli.entries import find_command
+from bridge.config.load import load
+from bridge.config.settings import Config
 from tests.fakes.commands import Done, run
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, http_error, message, responds
 
@@ -53,6 +55,80 @@ async def test_ask_prints_the_answer_alone_on_stdout_and_the_run_on_stderr(bridg
     assert "math_calculator(operation=add, a=123.5, b=456.7) on builtin_tools" in lines[1]
     assert "✓ math_calculator" in lines[2]
     assert "580.2" in lines[2]
+
+
+async def test_the_words_of_a_question_need_no_quotes(bridge: Bridge) -> None:
+    async with ScriptedUpstream(script()) as upstream:
+        done = await bridge("ask", "add", "them", "both", OPENAI_BASE_URL=upstream.base_url, OPENAI_MODEL="m")
+    assert done.code == 0
+    assert upstream.requests[0].json["input"] == [{"role": "user", "content": "add them both"}]
+
+
+async def test_no_command_prints_the_commands_and_where_the_config_is(bridge: Bridge) -> None:
+    done = await bridge()
+    assert (done.code, done.stdout) == (2, "")
+    for words in ("serve", "ask", "init", "The config file: --config, else MCP_RESPONSES_BRIDGE_CONFIG", "config.json"):
+        assert words in done.stderr
+
+
+@pytest.mark.parametrize("place", [(), ("--config", "deep/mine.json")])
+async def test_init_writes_a_config_that_loads_and_never_writes_over_one(
+    bridge: Bridge, place: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = await bridge("init", *place)
+    assert (done.code, done.stderr) == (0, "")
+    file = Path(done.stdout.strip())
+    text = read_private(file)
+    config = load(file, environ={})
+    assert [notice["code"] for notice in config.notices] == ["no_settings"]
+    uncommented = text.replace('// "', '"').replace("}}\n", "}},\n")
+    servers = load_text(uncommented, tmp_path).servers
+    assert [(server.key, server.headers) for server in servers] == [
+        ("git", {}),
+        ("notes", {"Authorization": "Bearer 0123456789"}),
+    ]
+    again = await bridge("init", *place)
+    assert (again.code, again.stdout) == (2, "")
+    assert f"{file} exists; it is left as it is" in again.stderr
+    assert read_private(file) == text
+
+
+def read_private(file: Path) -> str:
+    assert file.stat().st_mode & 0o077 == 0
+    return file.read_text(encoding="utf-8")
+
+
+def load_text(text: str, folder: Path) -> Config:
+    (folder / "uncommented.json").write_text(text, encoding="utf-8")
+    return load(folder / "uncommented.json", environ={"OPENAI_API_KEY": "sk-0123456789", "NOTES_TOKEN": "0123456789"})
+
+
+async def test_a_setting_of_the_upstream_at_the_top_is_told_where_it_belongs(bridge: Bridge, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"base_url": "http://127.0.0.1:1/v1", "model": "m", "mcpServers": {}}', encoding="utf-8")
+    done = await bridge("tools", "--config", str(file))
+    assert 'base_url: it is read inside of "upstream" only: {"upstream": {"base_url": …}}.' in done.stderr
+    assert 'model: it is read inside of "upstream" only' in done.stderr
+
+
+async def test_a_server_that_is_left_out_is_named_by_tools_by_check_and_by_a_run(
+    bridge: Bridge, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"mcpServers": {"bad": {"command": "x", "env": {"A": "${NOPE}"}}}}', encoding="utf-8")
+    reason = "mcpServers.bad.env.A: ${NOPE}: the environment variable NOPE is not set"
+    done = await bridge("tools", "--config", str(file))
+    assert f"bad: left out: {reason}" in done.stdout
+    assert json.loads((await bridge("tools", "--json", "--config", str(file))).stdout)["servers"][-1]["name"] == "bad"
+    async with ScriptedUpstream([responds(message(ANSWER))] * 3) as upstream:
+        environ = {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_MODEL": "m"}
+        done = await bridge("check", "--config", str(file), **environ)
+        assert done.code == 1
+        assert f"server bad: left out: {reason}" in done.stdout
+        done = await bridge("ask", "hi", "--json", "--config", str(file), **environ)
+    assert done.code == 0
+    assert [notice["code"] for notice in json.loads(done.stdout)["notices"]] == ["server_left_out"]
 
 
 async def test_ask_prints_the_whole_result_as_json_on_request(bridge: Bridge) -> None:
