@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypedDict
 
 from bridge.json_text import JsonObject, encode
+from bridge.visible import show_line
 
 YES, NO = "run it", "do not run it"
 MAX_SHOWN_CHARS = 4000
@@ -78,7 +79,7 @@ def is_yes(answer: Answer) -> bool:
 def show_arguments(arguments: JsonObject) -> str:
     """Format arguments as JSON for people, short enough for a dialog, with every character escaped that could hide or
     reorder a part of it."""
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in encode(arguments))
+    text = show_line(encode(arguments))
     if len(text) <= MAX_SHOWN_CHARS:
         return text
     half = MAX_SHOWN_CHARS // 2

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
-from bridge.cli.tools import make_printable
+from bridge.visible import show_line
 from bridge.config.settings import NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.hub import Hub
@@ -113,8 +113,8 @@ def _advise(member: Member, *, said: bool) -> str | None:
 
 def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:
     """Make a finding; `quoted` are lines of another program, shown below the message."""
-    lines = "\n    | ".join(map(make_printable, (message, *quoted)))
-    return {"level": level, "what": make_printable(what), "message": lines, "hint": hint and make_printable(hint)}
+    lines = "\n    | ".join(map(show_line, (message, *quoted)))
+    return {"level": level, "what": show_line(what), "message": lines, "hint": hint and show_line(hint)}
 
 
 def _print(findings: list[Finding], redact: Redactor) -> None:

@@ -11,7 +11,6 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
-from bridge.cli.tools import make_printable
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
@@ -20,6 +19,7 @@ from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
+from bridge.visible import show_line
 
 
 def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
@@ -33,7 +33,7 @@ def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, chi
     if not tools:
         hint = f"near names: {', '.join(near)}; " if near else ""
         words = f"there is no tool {options.name!r}; {hint}`tools` without a name shows all"
-        raise ArgumentError(make_printable(redact(words)))
+        raise ArgumentError(show_line(redact(words)))
     return COMPLETED
 
 
@@ -81,11 +81,11 @@ def _name_only(server: str, tool: str, approval: str, note: str) -> JsonObject:
 def _describe(tool: JsonObject) -> Iterator[str]:
     notes = tool["notes"]
     assert isinstance(notes, list)
-    yield make_printable(f"{tool['name'] or '–'}: {tool['tool']} of {tool['server']}")
+    yield show_line(f"{tool['name'] or '–'}: {tool['tool']} of {tool['server']}")
     if tool["function"] is None:
-        yield make_printable(f"the model does not get it: {notes[0]}")
+        yield show_line(f"the model does not get it: {notes[0]}")
         return
     yield f"approval: {tool['approval']}; about {tool['tokens']:,} tokens in every request"
     yield "changed on its way to the model:" if notes else "unchanged:"
-    yield from (make_printable(f"  - {note}") for note in notes)
-    yield from map(make_printable, json.dumps(tool["function"], ensure_ascii=False, indent=2).split("\n"))
+    yield from (show_line(f"  - {note}") for note in notes)
+    yield from map(show_line, json.dumps(tool["function"], ensure_ascii=False, indent=2).split("\n"))

@@ -12,7 +12,7 @@ import anyio
 from bridge import __version__
 from bridge.cli.check import MARKS
 from bridge.cli.exits import COMPLETED, FAILED, USAGE
-from bridge.cli.tools import make_printable
+from bridge.visible import show_line
 from bridge.clock import Clock
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
 from bridge.errors import ArgumentError, NotConfigured
@@ -118,7 +118,7 @@ def _list_outcomes(check: LiveCheck) -> list[JsonObject]:
 
 def _describe(outcome: Outcome) -> str:
     mark, _ = MARKS[VERDICTS[outcome.verdict]]
-    return make_printable(f"{mark} {outcome.feature}: {outcome.words}")
+    return show_line(f"{mark} {outcome.feature}: {outcome.words}")
 
 
 def _print(check: LiveCheck, redact: Redactor, *, as_json: bool) -> None:

@@ -9,7 +9,6 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
-from bridge.cli.tools import make_printable
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.json_text import Json, JsonObject, encode
@@ -17,6 +16,7 @@ from bridge.processes.children import Child
 from bridge.run.tools.find_tools import find_tools
 from bridge.run.tools.own_tools import RunCatalogue
 from bridge.telemetry import Redactor
+from bridge.visible import show_line
 
 
 def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
@@ -29,7 +29,7 @@ def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, 
         report: JsonObject = {"query": options.search, "tools": list[Json](tools)}
         sys.stdout.write(encode(redact.clean(report)) + "\n")
     elif tools:
-        sys.stdout.write("".join(f"{make_printable(redact(line))}\n" for line in _align(tools)))
+        sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in _align(tools)))
     else:
         sys.stdout.write(redact(f"No tool fits {options.search!r}. `tools` shows all.\n"))
     sys.stdout.flush()

@@ -19,13 +19,14 @@ from bridge.hub.member import Member
 from bridge.json_text import Json, JsonObject, encode
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
+from bridge.visible import show_line
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Connect every server, wait as a run would, and print the tools that a run would offer."""
     report = anyio.run(_gather, config, redact, children)
     for notice in config.notices:
-        sys.stderr.write(make_printable(redact(f"! {notice['message']}")) + "\n")
+        sys.stderr.write(show_line(redact(f"! {notice['message']}")) + "\n")
     if options.json:
         sys.stdout.write(encode(redact.clean(report)) + "\n")
     else:
@@ -80,17 +81,12 @@ def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) 
     return {"name": name, "tool": tool, "tokens": tokens, "approval": approval, "notes": list[Json](notes)}
 
 
-def make_printable(text: str) -> str:
-    """Put another program's text on one line, with control characters replaced: they could move the cursor."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
 def _print_tables(report: JsonObject, redact: Redactor) -> None:
     """Print one table per server; to a pipe without colours, and without wrapping at the terminal's width."""
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
     for server in cast("list[JsonObject]", report["servers"]):
         tools = cast("list[JsonObject]", server["tools"])
-        console.print(Text(make_printable(redact(_headline(server, len(tools)))), style="bold"), soft_wrap=True)
+        console.print(Text(show_line(redact(_headline(server, len(tools)))), style="bold"), soft_wrap=True)
         if tools:
             console.print(_table(tools, redact))
     console.print(_sum_up(cast("JsonObject", report["request"])))
@@ -120,5 +116,5 @@ def _table(tools: list[JsonObject], redact: Redactor) -> Table:
     for tool in tools:
         notes = "; ".join(map(str, cast("list[Json]", tool["notes"])))
         row = [tool["name"] or "–", tool["tool"], tool["tokens"] or "", tool["approval"], notes]
-        table.add_row(*(Text(make_printable(redact(str(cell)))) for cell in row))
+        table.add_row(*(Text(show_line(redact(str(cell)))) for cell in row))
     return table

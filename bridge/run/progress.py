@@ -14,6 +14,7 @@ from bridge.events import (
     TurnStarted,
 )
 from bridge.json_text import Json, decode, encode
+from bridge.visible import show_line
 
 MAX_CHARS = 100
 
@@ -101,6 +102,5 @@ def _shorten(text: str) -> str:
 
 
 def _flatten(text: str) -> str:
-    line = "".join(c if c.isprintable() else " " for c in text)
-    indent = len(line) - len(line.lstrip())
-    return " " * indent + " ".join(line.split())
+    indent = len(text) - len(text.lstrip(" "))
+    return " " * indent + show_line(" ".join(text.split()))
