@@ -14,15 +14,16 @@ from rich.text import Text
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
-from bridge.visible import show_line
+from bridge.cli.output import print_json
 from bridge.config.settings import NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.upstream.profile import name_profile
+from bridge.visible import show_line
 
 Level = Literal["ok", "warning", "error"]
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -42,7 +43,7 @@ def check(options: argparse.Namespace, config: Config, redact: Redactor, childre
     findings = anyio.run(_gather, config, redact, children)
     if options.json:
         report: JsonObject = {"findings": cast("list[Json]", findings)}
-        sys.stdout.write(encode(redact.clean(report)) + "\n")
+        print_json(redact.clean(report))
     else:
         _print(findings, redact)
     sys.stdout.flush()

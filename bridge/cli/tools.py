@@ -13,22 +13,23 @@ from rich.text import Text
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
+from bridge.cli.output import print_json, tell
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
-from bridge.visible import show_line
+from bridge.visible import show_line, show_name
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Connect every server, wait as a run would, and print the tools that a run would offer."""
     report = anyio.run(_gather, config, redact, children)
     for notice in config.notices:
-        sys.stderr.write(show_line(redact(f"! {notice['message']}")) + "\n")
+        tell(redact(f"! {notice['message']}"))
     if options.json:
-        sys.stdout.write(encode(redact.clean(report)) + "\n")
+        print_json(redact.clean(report))
     else:
         _print_tables(report, redact)
     sys.stdout.flush()
@@ -105,7 +106,7 @@ def _sum_up(request: JsonObject) -> str:
 def _headline(server: JsonObject, count: int) -> str:
     reason = f": {server['reason']}" if server["reason"] else ""
     era = f", MCP {server['era']}" if server["era"] else ""
-    return f"{server['name']}: {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
+    return f"{show_name(str(server['name']))}: {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
 
 
 def _table(tools: list[JsonObject], redact: Redactor) -> Table:
@@ -115,6 +116,7 @@ def _table(tools: list[JsonObject], redact: Redactor) -> Table:
     table.add_column("notes", overflow="fold")
     for tool in tools:
         notes = "; ".join(map(str, cast("list[Json]", tool["notes"])))
-        row = [tool["name"] or "–", tool["tool"], tool["tokens"] or "", tool["approval"], notes]
-        table.add_row(*(Text(show_line(redact(str(cell)))) for cell in row))
+        names = [show_name(redact(str(name))) if name else "–" for name in (tool["name"], tool["tool"])]
+        others = [show_line(redact(str(cell))) for cell in (tool["tokens"] or "", tool["approval"], notes)]
+        table.add_row(*map(Text, names + others))
     return table
