@@ -11,8 +11,8 @@ from functools import cache
 
 MAX_MARKS = 4
 """Combining marks on one letter: more of them cover the lines above and below."""
-MAX_HELD = 64
-"""Characters of a stream that wait for what may join them; no emoji has as many."""
+MAX_HELD = 32
+"""Characters of a stream that wait for what may join them; no emoji, and hardly a word, has as many."""
 MAX_NAME_CHARS = 128
 """Characters of a name that are shown; MCP advises servers to use no more."""
 
@@ -41,7 +41,12 @@ _NEEDED = (
 )
 """What shows nothing by itself and stays, where it does what it is for: in emoji and flags, between letters that join,
 behind letters that are read from the right, and as a space of another width."""
-_PLAIN = "\\x20-\\x7e\u3041-\u3096\u30a0-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
+_PLAIN = (
+    "\\x20-\\x7e\u00c0-\u024f\u0400-\u0481\u048a-\u052f\u3001-\u3029\u3041-\u3096\u30a0-\u30ff\u4e00-\u9fff\uac00-\ud7a3"
+    "\uff01-\uff60"
+)
+"""What is seen wherever it stands, and need not be looked at: the letters of most texts."""
+_OPEN_END = re.compile(rf"[^{_PLAIN}\n\t]*\Z")
 _SIMPLE_NAME = re.compile(r"[\w./:@+-]+")
 _LIKE_QUOTES = re.compile("[\u02ba\u02dd\u02ee\u201c-\u201f\u2033\u2036\u275d\u275e\u3003\u301d-\u301f\uff02]")
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
@@ -87,7 +92,8 @@ def quote(text: str) -> str:
 
 
 class ProseStream:
-    """A text that arrives in pieces, shown as the whole would be: what belongs together is held until it is there."""
+    """A text that arrives in pieces, shown as the whole would be: the end of a word, which more may join, is held back
+    until the next piece. Words in ASCII, Chinese and other scripts in which nothing joins are shown at once."""
 
     def __init__(self) -> None:
         self._held = ""
@@ -95,7 +101,9 @@ class ProseStream:
     def add(self, piece: str) -> str:
         """Take a piece, and return what can be shown by now."""
         text = self._held + piece
-        cut = _find_open_end(text)
+        open_end = _OPEN_END.search(text, max(0, len(text) - MAX_HELD))
+        assert open_end
+        cut = open_end.start() if len(open_end[0]) < MAX_HELD else len(text)
         self._held = text[cut:]
         return show_prose(text[:cut])
 
@@ -103,22 +111,6 @@ class ProseStream:
         """Return what was held."""
         held, self._held = self._held, ""
         return show_prose(held)
-
-
-def _find_open_end(text: str) -> int:
-    """Find where the characters begin that others may join; beyond MAX_HELD of them, nothing is held."""
-    end = text[-MAX_HELD:]
-    open_end = _find_open().search(end)
-    assert open_end
-    return len(text) if len(open_end[0]) == MAX_HELD else len(text) - len(open_end[0])
-
-
-@cache
-def _find_open() -> re.Pattern[str]:
-    return re.compile(
-        rf"(?:[{_PICTURES}\u200d\u20e3\ufe0e\ufe0f\U000e0020-\U000e007f]+"
-        rf"|[{_JOINED}{_RIGHT_TO_LEFT}]?{_list_marks()}*[\u200c-\u200f\u061c]?\r?)\Z"
-    )
 
 
 def _show(text: str, plain: str, *, strictly: bool) -> str:

@@ -1,63 +1,142 @@
-"""Texts of other programs are safe to look at."""
+"""Texts of other programs are safe to look at, and stay readable."""
 
+import json
+import random
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.visible import show_line, show_prose
+from bridge.json_text import encode
+from bridge.visible import (
+    MAX_NAME_CHARS,
+    ProseStream,
+    quote,
+    quote_name,
+    show_exactly,
+    show_line,
+    show_name,
+    show_prose,
+)
+from tests.fakes.hostile import HOSTILE, READABLE, find_raw
 
-HIDDEN = {
-    "an escape": "\x1b]52;c;cm0gLXJm\x07",
-    "a C1 control": "\x9b2J",
-    "a carriage return": "safe\rrm -rf",
-    "a backspace": "rm\b\bls",
-    "a delete": "\x7f",
-    "a bidi override": "\u202egpj.exe",
-    "a bidi isolate": "\u2066x\u2069",
-    "a zero-width space": "ad\u200bd",
-    "a word joiner": "ad\u2060d",
-    "a byte order mark": "\ufeffadd",
-    "a soft hyphen": "ad\u00add",
-    "a tag character": "add\U000e0041",
-    "a Hangul filler": "add\u3164",
-    "a grapheme joiner": "a\u034fdd",
-    "a variation selector": "a\ufe01dd",
-    "a further variation selector": "a\U000e0100dd",
-    "a blank pattern": "a\u2800dd",
-    "a line separator": "add\u2028yes",
-    "a private letter": "\ue000",
-    "half an emoji": "\ud83d",
-}
+SHOW: list[Callable[[str], str]] = [show_line, show_prose, show_exactly, show_name, quote_name]
+FLAWS = {name: text for name, text in HOSTILE.items() if name not in ("quotes", "quotes that look alike")}
+TEXTS = st.text(st.characters(exclude_categories=[]))
+SIGNS = st.text(
+    st.sampled_from("a1 \n\r\x1b\u200c\u200d\u200e\u202e\ufe0f\u20e3❤👨👩🏽\u0301\u0336ש\u05b8نم\u0915\u094d\ud83d中")
+)
 
 
-@pytest.mark.parametrize("text", HIDDEN.values(), ids=HIDDEN)
-def test_what_acts_or_hides_stands_there_as_its_escape(text: str) -> None:
-    for shown in (show_line(text), show_prose(text)):
-        assert "\\u" in shown or "\\U" in shown
-        assert shown.isprintable()
+@pytest.mark.parametrize("show", SHOW, ids=lambda show: show.__name__)
+@pytest.mark.parametrize("text", FLAWS.values(), ids=FLAWS)
+def test_what_acts_or_hides_stands_there_as_its_escape(text: str, show: Callable[[str], str]) -> None:
+    is_long_prose = show not in (show_name, quote_name) and len(text) > 1000
+    shown = show(text.replace("  ", "") if is_long_prose else text)
+    assert find_raw(shown) == []
+    assert "\\" in shown or "\n" in text or len(text) > 1000
+    assert show is show_prose or "\n" not in shown
+
+
+@pytest.mark.parametrize("text", READABLE.values(), ids=READABLE)
+def test_what_people_write_is_shown_as_it_is(text: str) -> None:
+    assert (show_line(text), show_prose(f"{text}\n\t{text}")) == (text, f"{text}\n\t{text}")
+
+
+@pytest.mark.parametrize("text", READABLE.values(), ids=READABLE)
+def test_a_name_hides_nothing_also_of_what_scripts_and_emoji_need(text: str) -> None:
+    assert not any(unicodedata.category(sign) in ("Cf", "Cc", "Zl", "Zp") for sign in quote_name(text))
+    assert json.loads(quote_name(text)) == text
+
+
+@pytest.mark.parametrize("name", ["add", "git_add", "fs/read", "my-server", "v1.2:tool", "再见", "café"])
+def test_a_plain_name_stands_without_quotes(name: str) -> None:
+    assert show_name(name) == name
 
 
 @pytest.mark.parametrize(
-    "text", ["a\nb", "a\tb", "\u3000", "نمی\u200cخواهم", "👨\u200d👩\u200d👧", "❤\ufe0f", "שלום\u200f!"]
+    "name", ["", "a b", "a\nb", 'a"b', "a, b", "*", "a”", "\u0301a", "a of b", "a\u3164", "a\ufe0f", "x" * 129, "(a)"]
 )
-def test_prose_keeps_what_scripts_and_emoji_need_and_a_line_does_not(text: str) -> None:
-    assert show_prose(text) == text
-    assert show_line(text) != text
+def test_a_name_that_could_be_read_as_words_of_ours_stands_in_quotes(name: str) -> None:
+    shown = show_name(name)
+    assert shown == quote_name(name)
+    assert shown.startswith('"')
+    assert len(shown) < 4 * MAX_NAME_CHARS
 
 
-@pytest.mark.parametrize("text", ["add", "再见 😀", "naïve", "ça va", "Zażółć", "हिन्दी", "ไทย", "قلب", "a\\u202e"])
-def test_ordinary_text_of_any_script_is_shown_as_it_is(text: str) -> None:
-    assert (show_line(text), show_prose(text)) == (text, text)
+@given(TEXTS | SIGNS)
+def test_a_name_cannot_end_its_quotes(name: str) -> None:
+    shown = quote(name)
+    assert json.loads(shown) == name
+    assert (shown[0], shown[-1], shown[1:-1].isprintable()) == ('"', '"', True)
+    assert '"' not in shown[1:-1].replace("\\\\", "").replace('\\"', "")
 
 
-def test_a_letter_under_a_pile_of_marks_does_not_cover_its_neighbours() -> None:
-    shown = show_line("h" + "\u0336\u0489" * 20)
-    assert sum(unicodedata.combining(sign) > 0 or unicodedata.category(sign) == "Me" for sign in shown) <= 3
+def test_of_a_long_name_head_tail_and_length_are_shown() -> None:
+    assert quote_name("a" * 1000 + "b" * 1000) == f'"{"a" * 64}" … "{"b" * 64}" (2,000 characters)'
 
 
-@given(st.text(st.characters()))
-def test_a_line_is_printable_whatever_the_text(text: str) -> None:
-    assert show_line(text).isprintable()
-    assert show_prose(text).replace("\n", "").count("\x1b") == 0
+@given(TEXTS | SIGNS)
+def test_nothing_is_left_raw_whatever_the_text(text: str) -> None:
+    assert show_exactly(text).isprintable()
+    assert "\n" not in show_line(text)
+    assert find_controls(show_line(text) + show_prose(text)) == set()
+
+
+@given(TEXTS | SIGNS)
+def test_what_is_shown_is_shown_the_same_again(text: str) -> None:
+    for show in (show_line, show_prose, show_exactly):
+        assert show(show(text)) == show(text)
+
+
+@given(st.dictionaries(TEXTS, TEXTS | st.lists(SIGNS)))
+def test_json_that_is_shown_means_the_same(value: dict[str, object]) -> None:
+    text = encode(value)  # type: ignore[arg-type]
+    assert json.loads(show_exactly(text)) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE.values(), *READABLE.values()], ids=[*HOSTILE, *READABLE])
+def test_a_text_in_two_pieces_is_shown_as_in_one_wherever_it_is_split(text: str) -> None:
+    whole = show_prose(f"It is: {text} so.")
+    shown = {stream(*split_at(f"It is: {text} so.", at)) for at in range(min(len(text), 200) + 12)}
+    assert shown == {whole} or all(find_raw(each) == [] for each in shown if "\u0489" in text)
+
+
+@given(TEXTS | SIGNS, st.randoms(use_true_random=False))
+def test_a_text_in_any_pieces_is_shown_as_in_one(text: str, chance: random.Random) -> None:
+    cuts = sorted(chance.randrange(len(text) + 1) for _ in range(4))
+    shown = stream(*(text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)))
+    assert shown == show_prose(text)
+
+
+@pytest.mark.parametrize("sign", ["\u0336", "\u200d", "👩\u200d", "\ufe0f", "\r", "\u200f", "\U000e0041"])
+def test_a_stream_holds_little_and_shows_all_of_it(sign: str) -> None:
+    shown = ProseStream()
+    pieces = [shown.add(sign) for _ in range(10_000)]
+    assert sum(map(len, pieces)) >= 10_000 - 200
+    assert find_controls("".join(pieces) + shown.end()) == set()
+
+
+def test_ordinary_text_is_shown_as_it_comes() -> None:
+    shown = ProseStream()
+    assert [shown.add(piece) for piece in ("The ", "sum", " is 3", ".\n", "和是", "三。")] == [
+        "The ", "sum", " is 3", ".\n", "和是", "三。",
+    ]  # fmt: skip
+
+
+def find_controls(text: str) -> set[str]:
+    """The characters that act or reorder from wherever they stand."""
+    return {sign for sign in text if unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp")} - {"\n", "\t"} | {
+        sign for sign in text if "\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069"
+    }
+
+
+def split_at(text: str, at: int) -> tuple[str, str]:
+    return text[:at], text[at:]
+
+
+def stream(*pieces: str) -> str:
+    shown = ProseStream()
+    return "".join([*map(shown.add, pieces), shown.end()])
