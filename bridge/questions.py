@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypedDict, cast
 
 from bridge.json_text import Json, JsonObject, encode
-from bridge.visible import quote_name, show_exactly, show_line, show_prose
+from bridge.visible import count_blanks, quote_name, show_exactly, show_line, show_prose
 
 YES, NO = "run it", "do not run it"
 MAX_SHOWN_CHARS = 4000
@@ -83,7 +83,7 @@ def is_yes(answer: Answer) -> bool:
 
 def show_arguments(arguments: JsonObject) -> str:
     """Format arguments as JSON for people, short enough for a dialog, with every character seen."""
-    text = show_exactly(encode(arguments))
+    text = count_blanks(show_exactly(encode(arguments)))
     if len(text) <= MAX_SHOWN_CHARS:
         return text
     half = MAX_SHOWN_CHARS // 2

@@ -49,12 +49,19 @@ _PLAIN = (
 _OPEN_END = re.compile(rf"[^{_PLAIN}\n\t]*\Z")
 _SIMPLE_NAME = re.compile(r"[\w./:@+-]+")
 _LIKE_QUOTES = re.compile("[\u02ba\u02dd\u02ee\u201c-\u201f\u2033\u2036\u275d\u275e\u3003\u301d-\u301f\uff02]")
+_MANY_BLANKS = " " * 80
+_BLANKS = re.compile(f"{_MANY_BLANKS}+")
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 
 
 def show_line(text: str) -> str:
     """Put a text on one line, on which every character that acts, hides or reorders others stands as its escape."""
-    return _show(text, _PLAIN, strictly=False)
+    return count_blanks(_show(text, _PLAIN, strictly=False))
+
+
+def count_blanks(line: str) -> str:
+    """Say how many blanks there are in place of so many that what comes behind them would be out of sight."""
+    return _BLANKS.sub(lambda blanks: f" [{len(blanks[0]):,} blanks] ", line) if _MANY_BLANKS in line else line
 
 
 def show_prose(text: str) -> str:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.json_text import encode
+from bridge.questions import show_arguments
 from bridge.visible import (
     MAX_NAME_CHARS,
     ProseStream,
@@ -33,8 +34,7 @@ SIGNS = st.text(
 @pytest.mark.parametrize("show", SHOW, ids=lambda show: show.__name__)
 @pytest.mark.parametrize("text", FLAWS.values(), ids=FLAWS)
 def test_what_acts_or_hides_stands_there_as_its_escape(text: str, show: Callable[[str], str]) -> None:
-    is_long_prose = show not in (show_name, quote_name) and len(text) > 1000
-    shown = show(text.replace("  ", "") if is_long_prose else text)
+    shown = show(text)
     assert find_raw(shown) == []
     assert "\\" in shown or "\n" in text or len(text) > 1000
     assert show is show_prose or "\n" not in shown
@@ -72,6 +72,12 @@ def test_a_name_cannot_end_its_quotes(name: str) -> None:
     assert json.loads(shown) == name
     assert (shown[0], shown[-1], shown[1:-1].isprintable()) == ('"', '"', True)
     assert '"' not in shown[1:-1].replace("\\\\", "").replace('\\"', "")
+
+
+def test_words_behind_many_blanks_are_not_out_of_sight() -> None:
+    assert show_line(f"read{' ' * 3000}delete") == "read [3,000 blanks] delete"
+    assert len(show_arguments({"path": f"safe{' ' * 3000}delete"})) < 100
+    assert show_line("a  b") == "a  b"
 
 
 def test_of_a_long_name_head_tail_and_length_are_shown() -> None:

@@ -23,7 +23,7 @@ from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.upstream.profile import name_profile
-from bridge.visible import show_line
+from bridge.visible import show_line, show_name
 
 Level = Literal["ok", "warning", "error"]
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -86,7 +86,7 @@ async def _check_upstream(bridge: Bridge) -> list[Finding]:
 
 async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     await member.settled.wait()
-    what = f"server {member.key}"
+    what = f"server {show_name(member.key)}"
     if member.state != "ready":
         said = member.last_lines()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
@@ -94,10 +94,11 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
     left_out = [tool for tool in hub.snapshot().left_out if tool.server == member.key]
     for tool in left_out[:MAX_NAMED]:
-        words = f"{tool.tool} is left out: {tool.reason}"
+        words = f"{show_name(tool.tool)} is left out: {tool.reason}"
         findings.append(_find("warning", what, words, "its author has to fix it"))
     if more := left_out[MAX_NAMED:]:
-        findings.append(_find("warning", what, f"{len(more):,} more are left out", f"`tools {member.key}` names them"))
+        hint = f"`tools {show_name(member.key)}` names them"
+        findings.append(_find("warning", what, f"{len(more):,} more are left out", hint))
     return findings
 
 

@@ -19,6 +19,9 @@ from bridge.run.tools.own_tools import RunCatalogue
 from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_name
 
+MAX_WIDTH = 80
+"""Of a column, in characters; longer names stand out of it."""
+
 
 def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Connect every server, wait as a run would, and print the tools found, best first.
@@ -48,7 +51,7 @@ def _align(tools: list[JsonObject]) -> Iterator[str]:
     """Format one line per tool: name, server, tokens."""
     cells = ([show_name(str(tool["name"])), show_name(str(tool["server"])), str(tool["tokens"])] for tool in tools)
     rows = [["the model sees", "server", "tokens"], *cells]
-    wide, narrow = max(len(name) for name, _, _ in rows), max(len(server) for _, server, _ in rows)
+    wide, narrow = (min(max(len(row[column]) for row in rows), MAX_WIDTH) for column in (0, 1))
     yield from (f"{name:<{wide}}  {server:<{narrow}}  {tokens:>6}" for name, server, tokens in rows)
 
 

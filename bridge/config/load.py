@@ -27,7 +27,7 @@ from bridge.errors import ConfigError
 from bridge.items import Notice
 from bridge.json_text import Json
 from bridge.processes.children import DEPTH
-from bridge.visible import show_line
+from bridge.visible import quote_name, show_line
 
 
 def find(environ: Mapping[str, str], platform: str = sys.platform) -> Path | None:
@@ -219,7 +219,8 @@ def _allow_one_without_prefix(servers: list[ServerConfig], notices: list[Notice]
     """Give plain names to one server only: with two, the owner of a name would depend on which of them is connected."""
     first, *others = [server.key for server in servers if not server.prefix] or [""]
     for key in others:
-        words = f'Only one server can have plain names: "{first}" has them, the tools of "{key}" keep their prefix.'
+        has, keeps = quote_name(first), quote_name(key)
+        words = f"Only one server can have plain names: {has} has them, the tools of {keeps} keep their prefix."
         notices.append(Notice(code="prefix", message=words))
     return [server.model_copy(update={"prefix": True}) if server.key in others else server for server in servers]
 

@@ -87,14 +87,13 @@ _NEVER = re.compile(
 )
 """Written out once more, character by character, and in no way derived from what it judges."""
 _MANY_MARKS = 5
-_LONG = re.compile(" {500}")
 _OUR_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def find_raw(text: str, *, colours: bool = False) -> list[str]:
     """What of a text that a person is shown acts, hides or covers; with `colours`, those that we print may be there."""
     text = _OUR_COLOURS.sub("", text) if colours else text
-    return [ascii(found) for found in (*_NEVER.findall(text), *_find_piles(text), *_LONG.findall(text))]
+    return [ascii(found) for found in (*_NEVER.findall(text), *_find_piles(text))]
 
 
 def _find_piles(text: str) -> Iterator[str]:
