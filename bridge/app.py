@@ -33,6 +33,7 @@ from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
+from bridge.visible import show_exactly, show_line, show_name
 from builtin_tools.server import build_server as build_builtin_server
 
 if TYPE_CHECKING:
@@ -148,8 +149,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
 
     def describe_servers(self) -> list[JsonObject]:
-        """Return `{name, state, reason}` of each server; `reason` says why it is not ready."""
-        return [{"name": member.key, "state": member.state, "reason": member.reason} for member in self.hub.members]
+        """Return `{name, state, reason}` of each server, for people; `reason` says why it is not ready."""
+        reasons = {member.key: member.reason and show_line(member.reason) for member in self.hub.members}
+        return [
+            {"name": show_exactly(member.key), "state": member.state, "reason": reasons[member.key]}
+            for member in self.hub.members
+        ]
 
     async def admit(self, arguments: JsonObject, *, principal: str | None = None) -> JsonObject:
         """Check arguments of `respond`, and complete them with those of the run that they continue. Raises
@@ -256,5 +261,5 @@ def _describe_member(member: Member) -> str:
     if member.key == BUILTIN:
         return ", ".join(tool.name for tool in member.tools) or "built-in tools"
     if member.tools:
-        return f"{member.key} ({len(member.tools)} tools)"
-    return f"{member.key} ({'no tools' if member.state == 'ready' else member.state})"
+        return f"{show_name(member.key)} ({len(member.tools)} tools)"
+    return f"{show_name(member.key)} ({'no tools' if member.state == 'ready' else member.state})"

@@ -1,15 +1,18 @@
 """Questions that only the person at the host can answer, never a model, and their answers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict, cast
 
-from bridge.json_text import JsonObject, encode
+from bridge.json_text import Json, JsonObject, encode
+from bridge.visible import count_blanks, quote_name, show_exactly, show_line, show_prose
 
 YES, NO = "run it", "do not run it"
 MAX_SHOWN_CHARS = 4000
 """The most characters of a call's arguments in a question. A longer text says how much is not shown, because nobody can
 approve what they cannot see."""
+MAX_NEAR_CHARS = 400
+"""Behind longer arguments a question names the tool again."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ async def say_yes(question: Question) -> Answer:
 
 def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
     """Build the question whether `tool` of `server` may run with these arguments."""
-    message = f'The model wants to run "{tool}" of "{server}" with {show_arguments(arguments)}. Run it?'
+    what, shown = f"{quote_name(tool)} of {quote_name(server)}", show_arguments(arguments)
+    # Long arguments can scroll the names off the screen, and end in words that look like this question about others.
+    it = what if len(shown) > MAX_NEAR_CHARS else "it"
+    message = f"The model wants to run {what} with {shown}. Run {it}?"
     # A required choice without a default: a form that is submitted unchanged approves nothing.
     choice: JsonObject = {"type": "string", "title": "Run it?", "enum": [NO, YES]}
     return Question(
@@ -76,10 +82,53 @@ def is_yes(answer: Answer) -> bool:
 
 
 def show_arguments(arguments: JsonObject) -> str:
-    """Format arguments as JSON for people, short enough for a dialog, with every character escaped that could hide or
-    reorder a part of it."""
-    text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in encode(arguments))
+    """Format arguments as JSON for people, short enough for a dialog, with every character seen."""
+    text = count_blanks(show_exactly(encode(arguments)))
     if len(text) <= MAX_SHOWN_CHARS:
         return text
     half = MAX_SHOWN_CHARS // 2
     return f"{text[:half]} [… {len(text) - 2 * half:,} more characters that are not shown …] {text[-half:]}"
+
+
+_SPOKEN = frozenset({"title", "description", "enumNames"})
+"""What a form only shows; all else in it comes back in the answer, or says what may."""
+
+
+def show_form(form: JsonObject) -> JsonObject | None:
+    """Return a server's form with its texts safe to look at; None where a part cannot be shown as it is, and would be
+    another thing if it were shown otherwise."""
+    texts = _list_texts(form)
+    return cast("JsonObject", _show_texts(form)) if all(show_line(text) == text for text in texts) else None
+
+
+def _list_texts(value: Json) -> Iterator[str]:
+    """List the names and values in a form but for what it only shows."""
+    match value:
+        case str():
+            yield value
+        case list():
+            for each in value:
+                yield from _list_texts(each)
+        case dict():
+            for name, each in value.items():
+                yield name
+                yield from () if _is_spoken(name, each) else _list_texts(each)
+        case _:
+            pass
+
+
+def _show_texts(value: Json, *, is_spoken: bool = False) -> Json:
+    match value:
+        case str():
+            return show_prose(value) if is_spoken else value
+        case list():
+            return [_show_texts(each, is_spoken=is_spoken) for each in value]
+        case dict():
+            return {name: _show_texts(each, is_spoken=_is_spoken(name, each)) for name, each in value.items()}
+        case _:
+            return value
+
+
+def _is_spoken(name: str, value: Json) -> bool:
+    """Tell a text that is only shown from a field of the form that has the same name, and is an object."""
+    return name in _SPOKEN and not isinstance(value, dict)

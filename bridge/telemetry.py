@@ -16,6 +16,7 @@ from urllib.parse import quote
 from typing_extensions import override
 
 from bridge.json_text import Json
+from bridge.visible import show_line
 
 BLANK = "***"
 MAX_WAITING_LINES = 1000
@@ -101,7 +102,7 @@ class _LineFormatter(logging.Formatter):
     @override
     def format(self, record: logging.LogRecord) -> str:
         text = self._redact(super().format(record))
-        return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text.replace("\n", " | "))
+        return show_line(text.replace("\n", " | "))
 
 
 COUNTED = {"is_counted": True}

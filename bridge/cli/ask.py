@@ -10,9 +10,10 @@ import anyio
 
 from bridge.app import Bridge, choose_transport
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
+from bridge.cli.output import print_json, print_text, tell
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import Config
-from bridge.json_text import JsonObject, encode
+from bridge.json_text import JsonObject
 from bridge.processes.children import Child
 from bridge.questions import say_yes
 from bridge.recording.record import RecordingTransport, record_runs
@@ -68,13 +69,14 @@ async def run_once(
 def print_result(receipt: JsonObject, *, as_json: bool) -> int:
     """Print the answer on stdout, or the reason for its absence on stderr; return the exit code."""
     error, details = receipt["error"], receipt["incomplete_details"]
-    if as_json or receipt["output_text"]:
-        sys.stdout.write((encode(receipt) if as_json else str(receipt["output_text"])) + "\n")
-        sys.stdout.flush()
+    if as_json:
+        print_json(receipt)
+    elif receipt["output_text"]:
+        print_text(str(receipt["output_text"]))
     if isinstance(error, dict):
-        sys.stderr.write(f"failed: {error['message']}\n")
+        tell(f"failed: {error['message']}")
         return FAILED
     if isinstance(details, dict):
-        sys.stderr.write(f"incomplete: {details['reason']}\n")
+        tell(f"incomplete: {details['reason']}")
         return INCOMPLETE
     return COMPLETED

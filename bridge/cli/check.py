@@ -14,15 +14,16 @@ from rich.text import Text
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
-from bridge.cli.tools import make_printable
+from bridge.cli.output import print_json
 from bridge.config.settings import LEFT_OUT, NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.upstream.profile import name_profile
+from bridge.visible import show_line, show_name
 
 Level = Literal["ok", "warning", "error"]
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -42,7 +43,7 @@ def check(options: argparse.Namespace, config: Config, redact: Redactor, childre
     findings = anyio.run(_gather, config, redact, children)
     if options.json:
         report: JsonObject = {"findings": cast("list[Json]", findings)}
-        sys.stdout.write(encode(redact.clean(report)) + "\n")
+        print_json(redact.clean(report))
     else:
         _print(findings, redact)
     sys.stdout.flush()
@@ -93,7 +94,7 @@ async def _check_upstream(bridge: Bridge) -> list[Finding]:
 
 async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     await member.settled.wait()
-    what = f"server {member.key}"
+    what = f"server {show_name(member.key)}"
     if member.state != "ready":
         said = member.last_lines()
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
@@ -101,10 +102,11 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
     left_out = [tool for tool in hub.snapshot().left_out if tool.server == member.key]
     for tool in left_out[:MAX_NAMED]:
-        words = f"{tool.tool} is left out: {tool.reason}"
+        words = f"{show_name(tool.tool)} is left out: {tool.reason}"
         findings.append(_find("warning", what, words, "its author has to fix it"))
     if more := left_out[MAX_NAMED:]:
-        findings.append(_find("warning", what, f"{len(more):,} more are left out", f"`tools {member.key}` names them"))
+        hint = f"`tools {show_name(member.key)}` names them"
+        findings.append(_find("warning", what, f"{len(more):,} more are left out", hint))
     return findings
 
 
@@ -121,8 +123,8 @@ def _advise(member: Member, *, said: bool) -> str | None:
 
 def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:
     """Make a finding; `quoted` are lines of another program, shown below the message."""
-    lines = "\n    | ".join(map(make_printable, (message, *quoted)))
-    return {"level": level, "what": make_printable(what), "message": lines, "hint": hint and make_printable(hint)}
+    lines = "\n    | ".join(map(show_line, (message, *quoted)))
+    return {"level": level, "what": show_line(what), "message": lines, "hint": hint and show_line(hint)}
 
 
 def _print(findings: list[Finding], redact: Redactor) -> None:

@@ -13,6 +13,7 @@ from mcp.client.stdio import stdio_client
 
 from bridge.cli.entries import build_entry
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
+from bridge.cli.output import print_text
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import EMBEDDED, Config
 from bridge.json_text import JsonObject
@@ -61,8 +62,7 @@ def _print(result: types.CallToolResult, options: argparse.Namespace) -> int:
     sys.stderr.write("\n")
     sys.stderr.flush()
     text = next((block.text for block in result.content if isinstance(block, types.TextContent)), "")
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    print_text(text)
     if receipt["status"] == "completed":
         entry = json.dumps(build_entry("claude-desktop", options.config), indent=2)
         sys.stderr.write(f"\nTo give your host this tool, paste into its MCP configuration:\n{entry}\n")

@@ -11,29 +11,30 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
-from bridge.cli.tools import make_printable
+from bridge.cli.output import print_json
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
 from bridge.hub.hub import Hub
-from bridge.json_text import Json, JsonObject, decode, encode
+from bridge.json_text import Json, JsonObject, decode
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
+from bridge.visible import show_exactly, show_line, show_name
 
 
 def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Print every tool with this model name or plain name. Raises ArgumentError if there is none."""
     tools, near = anyio.run(_gather, options.name, config, redact, children)
     if options.json:
-        sys.stdout.write(encode(redact.clean({"tools": list[Json](tools)})) + "\n")
+        print_json(redact.clean({"tools": list[Json](tools)}))
     elif tools:
         sys.stdout.write("\n".join(redact("\n".join(_describe(tool))) + "\n" for tool in tools))
     sys.stdout.flush()
     if not tools:
-        hint = f"near names: {', '.join(near)}; " if near else ""
+        hint = f"near names: {', '.join(map(show_name, near))}; " if near else ""
         words = f"there is no tool {options.name!r}; {hint}`tools` without a name shows all"
-        raise ArgumentError(make_printable(redact(words)))
+        raise ArgumentError(redact(words))
     return COMPLETED
 
 
@@ -81,11 +82,12 @@ def _name_only(server: str, tool: str, approval: str, note: str) -> JsonObject:
 def _describe(tool: JsonObject) -> Iterator[str]:
     notes = tool["notes"]
     assert isinstance(notes, list)
-    yield make_printable(f"{tool['name'] or '–'}: {tool['tool']} of {tool['server']}")
+    name, plain, server = (show_name(str(tool[key])) if tool[key] else "–" for key in ("name", "tool", "server"))
+    yield f"{name}: {plain} of {server}"
     if tool["function"] is None:
-        yield make_printable(f"the model does not get it: {notes[0]}")
+        yield show_line(f"the model does not get it: {notes[0]}")
         return
     yield f"approval: {tool['approval']}; about {tool['tokens']:,} tokens in every request"
     yield "changed on its way to the model:" if notes else "unchanged:"
-    yield from (make_printable(f"  - {note}") for note in notes)
-    yield from map(make_printable, json.dumps(tool["function"], ensure_ascii=False, indent=2).split("\n"))
+    yield from (show_line(f"  - {note}") for note in notes)
+    yield from map(show_exactly, json.dumps(tool["function"], ensure_ascii=False, indent=2).split("\n"))

@@ -11,12 +11,14 @@ from typing_extensions import override
 from bridge.app import Bridge
 from bridge.cli.ask import run_once
 from bridge.cli.exits import COMPLETED, FAILED
+from bridge.cli.output import tell
 from bridge.config.settings import Config
 from bridge.json_text import JsonObject, decode, encode
 from bridge.processes.children import Child
 from bridge.questions import ask_nobody
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
+from bridge.visible import show_exactly
 
 SAID = b'{"status":"completed","output":[{"type":"message","content":"-"}]}'
 NOTHING = b'data: {"type":"response.completed","response":%b}\n\n' % SAID
@@ -40,12 +42,19 @@ def show_request(config: Config, redact: Redactor, children: Mapping[str, Child]
     first = FirstRequest()
     receipt = anyio.run(_run, config, redact, children, arguments, first)
     for line in _describe(receipt, first):
-        sys.stderr.write(redact(line) + "\n")
+        tell(redact(line))
     if first.url is None:
         return FAILED
-    sys.stdout.buffer.write(first.body + b"\n")
-    sys.stdout.flush()
+    _print_body(first.body)
     return COMPLETED
+
+
+def _print_body(body: bytes) -> None:
+    """Print the very bytes; on a terminal, what would act on it is written as JSON's escape of it."""
+    if sys.stdout.isatty():
+        body = show_exactly(body.decode()).encode()
+    sys.stdout.buffer.write(body + b"\n")
+    sys.stdout.flush()
 
 
 async def _run(

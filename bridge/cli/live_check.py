@@ -12,7 +12,7 @@ import anyio
 from bridge import __version__
 from bridge.cli.check import MARKS
 from bridge.cli.exits import COMPLETED, FAILED, USAGE
-from bridge.cli.tools import make_printable
+from bridge.cli.output import print_json, tell
 from bridge.clock import Clock
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM, Config, Price, UpstreamConfig
 from bridge.errors import ArgumentError, NotConfigured
@@ -23,6 +23,7 @@ from bridge.telemetry import Redactor
 from bridge.upstream.client import Upstream
 from bridge.upstream.live_check import ANSWERS, INPUT_TOKENS, OUTPUT_TOKENS, LiveCheck, Outcome, unlearn
 from bridge.upstream.transport import open_transport
+from bridge.visible import show_exactly
 
 MAX_COST = 0.05
 """The most that a check may cost, in the currency of the prices."""
@@ -62,9 +63,9 @@ def check_live(options: argparse.Namespace, config: Config, redact: Redactor) ->
         raise NotConfigured(NO_UPSTREAM)
     if upstream.model is None:
         raise ArgumentError(NO_MODEL)
-    _tell(redact(_explain_cost(config, upstream, upstream.model)))
+    tell(redact(_explain_cost(config, upstream, upstream.model)))
     if not options.yes:
-        _tell("Nothing was sent. Add --yes to run the check.")
+        tell("Nothing was sent. Add --yes to run the check.")
         return USAGE
     check = _try(unlearn(upstream), upstream.model, redact, options)
     _print(check, redact, as_json=options.json)
@@ -100,16 +101,12 @@ def _try(upstream: UpstreamConfig, model: str, redact: Redactor, options: argpar
             clock = Clock()
             async with Upstream(upstream, clock=clock, redact=redact, transport=transport) as client:
                 check = LiveCheck(client, model, clock)
-                await check.run(lambda outcome: _tell(redact(_describe(outcome))))
+                await check.run(lambda outcome: tell(redact(_describe(outcome))))
             tape.write(Found(_list_outcomes(check), check.describe()))
-        _tell(f"Recorded in {file}.")
+        tell(f"Recorded in {file}.")
         return check
 
     return anyio.run(run)
-
-
-def _tell(line: str) -> None:
-    sys.stderr.write(line + "\n")
 
 
 def _list_outcomes(check: LiveCheck) -> list[JsonObject]:
@@ -118,15 +115,16 @@ def _list_outcomes(check: LiveCheck) -> list[JsonObject]:
 
 def _describe(outcome: Outcome) -> str:
     mark, _ = MARKS[VERDICTS[outcome.verdict]]
-    return make_printable(f"{mark} {outcome.feature}: {outcome.words}")
+    return f"{mark} {outcome.feature}: {outcome.words}"
 
 
 def _print(check: LiveCheck, redact: Redactor, *, as_json: bool) -> None:
     """Print the settings alone, ready to paste into `upstream`."""
     if as_json:
         report: JsonObject = {"outcomes": [*_list_outcomes(check)], "upstream": check.describe()}
-        sys.stdout.write(encode(redact.clean(report)) + "\n")
+        print_json(redact.clean(report))
     elif len(check.outcomes) > 1:
-        lines = [f"  {encode(name)}: {encode(redact.clean(value))}" for name, value in check.describe().items()]
+        settings = check.describe().items()
+        lines = [show_exactly(f"  {encode(name)}: {encode(redact.clean(value))}") for name, value in settings]
         sys.stdout.write('"upstream": {\n' + ",\n".join(lines) + "\n}\n")
     sys.stdout.flush()

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from bridge import __version__
 from bridge.cli.exits import FAILED, INTERRUPTED, USAGE
+from bridge.cli.output import tell
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
+from bridge.visible import show_line
 
 PROGRAM = "mcp-responses-bridge"
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     if unknown:
-        options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+        options.refuse(show_line(f"unrecognized arguments: {' '.join(unknown)}"))
     try:
         return _run(options)
     except (ConfigError, NotConfigured, ArgumentError) as error:
@@ -54,7 +56,7 @@ def _prepare_streams() -> None:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {message}\n")
+    tell(f"{PROGRAM}: {message}")
     return code
 
 

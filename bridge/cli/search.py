@@ -9,14 +9,18 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
-from bridge.cli.tools import make_printable
+from bridge.cli.output import print_json
 from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.run.tools.find_tools import find_tools
 from bridge.run.tools.own_tools import RunCatalogue
 from bridge.telemetry import Redactor
+from bridge.visible import show_line, show_name
+
+MAX_WIDTH = 80
+"""Of a column, in characters; longer names stand out of it."""
 
 
 def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
@@ -27,11 +31,11 @@ def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, 
     tools = anyio.run(_search, options.search, config, redact, children)
     if options.json:
         report: JsonObject = {"query": options.search, "tools": list[Json](tools)}
-        sys.stdout.write(encode(redact.clean(report)) + "\n")
+        print_json(redact.clean(report))
     elif tools:
-        sys.stdout.write("".join(f"{make_printable(redact(line))}\n" for line in _align(tools)))
+        sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in _align(tools)))
     else:
-        sys.stdout.write(redact(f"No tool fits {options.search!r}. `tools` shows all.\n"))
+        sys.stdout.write(show_line(redact(f"No tool fits {options.search!r}. `tools` shows all.")) + "\n")
     sys.stdout.flush()
     return COMPLETED
 
@@ -45,9 +49,9 @@ async def _search(words: str, config: Config, redact: Redactor, children: Mappin
 
 def _align(tools: list[JsonObject]) -> Iterator[str]:
     """Format one line per tool: name, server, tokens."""
-    cells = ([str(tool[column]) for column in ("name", "server", "tokens")] for tool in tools)
+    cells = ([show_name(str(tool["name"])), show_name(str(tool["server"])), str(tool["tokens"])] for tool in tools)
     rows = [["the model sees", "server", "tokens"], *cells]
-    wide, narrow = max(len(name) for name, _, _ in rows), max(len(server) for _, server, _ in rows)
+    wide, narrow = (min(max(len(row[column]) for row in rows), MAX_WIDTH) for column in (0, 1))
     yield from (f"{name:<{wide}}  {server:<{narrow}}  {tokens:>6}" for name, server, tokens in rows)
 
 

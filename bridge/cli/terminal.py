@@ -11,6 +11,7 @@ from rich.text import Text
 from bridge.events import Event
 from bridge.questions import Answer, Question, leave_unasked, say_yes
 from bridge.run.progress import describe_event
+from bridge.visible import show_line, show_prose
 
 STYLES = {"✓": "green", "✗": "red", "!": "yellow", "turn": "bold"}
 """Styles of progress lines, by their first word."""
@@ -33,8 +34,8 @@ class Terminal:
         self._status.stop()
 
     def say(self, text: str) -> None:
-        """Print plain text unchanged."""
-        self._print(Text(text))
+        """Print a text of any number of lines."""
+        self._print(Text(show_prose(text)))
 
     def show(self, event: Event) -> None:
         """Print the progress line of an event, if it has one."""
@@ -43,6 +44,7 @@ class Terminal:
 
     def show_line(self, line: str) -> None:
         """Print one progress line."""
+        line = show_line(line)
         first = line.split(maxsplit=1)[:1]
         self._print(Text(line, style=STYLES.get(first[0], "") if first else ""))
         self.set_status(line.strip().lstrip("→✓✗!· "))

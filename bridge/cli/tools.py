@@ -13,23 +13,24 @@ from rich.text import Text
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
+from bridge.cli.output import print_json, tell
 from bridge.config.settings import LEFT_OUT, Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
+from bridge.visible import show_line, show_name
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Connect every server, wait as a run would, and print the tools that a run would offer."""
     report = anyio.run(_gather, config, redact, children)
     for notice in config.notices:
-        if notice["code"] == LEFT_OUT:
-            continue  # it is among the servers
-        sys.stderr.write(make_printable(redact(f"! {notice['message']}")) + "\n")
+        if notice["code"] != LEFT_OUT:  # that one is among the servers
+            tell(redact(f"! {notice['message']}"))
     if options.json:
-        sys.stdout.write(encode(redact.clean(report)) + "\n")
+        print_json(redact.clean(report))
     else:
         _print_tables(report, redact)
     sys.stdout.flush()
@@ -87,17 +88,12 @@ def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) 
     return {"name": name, "tool": tool, "tokens": tokens, "approval": approval, "notes": list[Json](notes)}
 
 
-def make_printable(text: str) -> str:
-    """Put another program's text on one line, with control characters replaced: they could move the cursor."""
-    return "".join(c if c.isprintable() else "�" for c in text)
-
-
 def _print_tables(report: JsonObject, redact: Redactor) -> None:
     """Print one table per server; to a pipe without colours, and without wrapping at the terminal's width."""
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
     for server in cast("list[JsonObject]", report["servers"]):
         tools = cast("list[JsonObject]", server["tools"])
-        console.print(Text(make_printable(redact(_headline(server, len(tools)))), style="bold"), soft_wrap=True)
+        console.print(Text(show_line(redact(_headline(server, len(tools)))), style="bold"), soft_wrap=True)
         if tools:
             console.print(_table(tools, redact))
     console.print(_sum_up(cast("JsonObject", report["request"])))
@@ -116,7 +112,7 @@ def _sum_up(request: JsonObject) -> str:
 def _headline(server: JsonObject, count: int) -> str:
     reason = f": {server['reason']}" if server["reason"] else ""
     era = f", MCP {server['era']}" if server["era"] else ""
-    return f"{server['name']}: {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
+    return f"{show_name(str(server['name']))}: {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
 
 
 def _table(tools: list[JsonObject], redact: Redactor) -> Table:
@@ -126,6 +122,7 @@ def _table(tools: list[JsonObject], redact: Redactor) -> Table:
     table.add_column("notes", overflow="fold")
     for tool in tools:
         notes = "; ".join(map(str, cast("list[Json]", tool["notes"])))
-        row = [tool["name"] or "–", tool["tool"], tool["tokens"] or "", tool["approval"], notes]
-        table.add_row(*(Text(make_printable(redact(str(cell)))) for cell in row))
+        names = [show_name(redact(str(name))) if name else "–" for name in (tool["name"], tool["tool"])]
+        others = [show_line(redact(str(cell))) for cell in (tool["tokens"] or "", tool["approval"], notes)]
+        table.add_row(*map(Text, names + others))
     return table

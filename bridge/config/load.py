@@ -19,6 +19,7 @@ from bridge.errors import ConfigError
 from bridge.items import Notice
 from bridge.json_text import Json
 from bridge.processes.children import DEPTH
+from bridge.visible import show_line
 
 
 def find(environ: Mapping[str, str], platform: str = sys.platform) -> Path | None:
@@ -80,7 +81,7 @@ def load(
         key_path = join_path(fault.path)
         source = fault.source or ("command line" if key_path in flags else str(path) if path else "environment")
         line = ": ".join(part for part in (source, key_path, fault.message) if part)
-        raise ConfigError("".join(char if char.isprintable() else "?" for char in line)) from None
+        raise ConfigError(show_line(line)) from None
 
 
 def _read(path: Path) -> dict[str, Json]:

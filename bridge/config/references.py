@@ -53,7 +53,8 @@ class References:
     def expand(self, value: Json, path: KeyPath) -> Json:
         """Fill in every reference in the strings of `value`. Raises Fault for one that cannot be filled in."""
         if isinstance(value, str):
-            return _check_text(_REFERENCE.sub(lambda match: self._resolve(match, path), value), path)
+            text = _check_text(value, path)
+            return _check_text(_REFERENCE.sub(lambda match: self._resolve(match, path), text), path)
         if isinstance(value, list):
             return [self.expand(inner, (*path, index)) for index, inner in enumerate(value)]
         if isinstance(value, dict):

@@ -23,6 +23,7 @@ from bridge.config.references import References, find_unfilled, name_places
 from bridge.config.settings import LEFT_OUT, ServerConfig
 from bridge.items import Notice
 from bridge.json_text import Json
+from bridge.visible import quote_name
 
 _ENTRY_KEYS = HOST_KEYS | ServerConfig.model_fields.keys() - {"key", "transport"}
 _READ = (ServerConfig.model_fields.keys() - {"key"}) | {"envFile"}
@@ -204,8 +205,10 @@ def _allow_one_without_prefix(servers: list[ServerConfig], read: Servers) -> lis
     """Give plain names to one server only: with two, the owner of a name would depend on which of them is connected."""
     first, *others = [server.key for server in servers if not server.prefix] or [""]
     for key in others:
-        words = f'Only one server can have plain names: "{first}" has them, the tools of "{key}" keep their prefix.'
-        read.note("prefix", words)
+        has, keeps = quote_name(first), quote_name(key)
+        read.note(
+            "prefix", f"Only one server can have plain names: {has} has them, the tools of {keeps} keep their prefix."
+        )
     return [server.model_copy(update={"prefix": True}) if server.key in others else server for server in servers]
 
 

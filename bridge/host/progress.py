@@ -9,6 +9,7 @@ from bridge.clock import Clock
 from bridge.events import CallProgressed, Event, RunEnded, TextArrived
 from bridge.json_text import scrub
 from bridge.run.progress import describe_event
+from bridge.visible import ProseStream
 
 HEARTBEAT_S = 10.0
 """Progress is sent at least this often, so that a host that resets its timeout on progress keeps waiting."""
@@ -24,7 +25,7 @@ class ProgressRelay:
     def __init__(self, report: Callable[[float, str], Awaitable[None]], clock: Clock, *, wants_text: bool) -> None:
         self._report = report
         self._clock = clock
-        self._wants_text = wants_text
+        self._text = ProseStream() if wants_text else None
         self._waiting: deque[tuple[str, bool]] = deque()
         self._wake = anyio.Event()
         self._ended = anyio.Event()
@@ -38,16 +39,26 @@ class ProgressRelay:
 
     def listen(self, event: Event) -> None:
         """Queue an event for `relay`."""
-        is_text = isinstance(event, TextArrived)
-        line = (scrub(event.delta) if self._wants_text else None) if is_text else describe_event(event)
+        if isinstance(event, TextArrived):
+            self._add(self._text.add(scrub(event.delta)) if self._text else "", is_text=True)
+        else:
+            self._add(self._text.end() if self._text else "", is_text=True)
+            self._hear(event)
+
+    def _hear(self, event: Event) -> None:
+        line = describe_event(event)
         if line and isinstance(event, CallProgressed) and self._is_too_soon(event):
             self._held = line.strip()
         elif line:
-            self._held = ""
-            self._waiting.append((line, is_text))
-            self._wake.set()
+            self._add(line, is_text=False)
         if isinstance(event, RunEnded):
             self._ended.set()
+            self._wake.set()
+
+    def _add(self, line: str, *, is_text: bool) -> None:
+        if line:
+            self._held = ""
+            self._waiting.append((line, is_text))
             self._wake.set()
 
     def _is_too_soon(self, event: CallProgressed) -> bool:

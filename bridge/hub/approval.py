@@ -1,5 +1,6 @@
 """Approvals: the decision of the config about a tool and, if that is to ask, of the person about a call."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,8 +9,12 @@ from mcp import types
 from bridge.config.settings import ServerConfig
 from bridge.json_text import JsonObject
 from bridge.questions import Ask, ask_approval, is_yes
+from bridge.visible import MAX_NAME_CHARS, quote, show_name
 
 Approval = Literal["run", "ask", "deny"]
+
+_SPECIAL = re.compile(r"[*?\[]|\$(?=\{)")
+_HALF = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def decide(server: ServerConfig, tool: types.Tool) -> Approval:
 
 async def ask_person(server: str, tool: str, arguments: JsonObject, ask: Ask, *, config_line: str) -> Refusal | None:
     """Ask the person whether a call may run; return None if it may, else the refusal, which names `config_line`."""
-    what = f"{tool} of {server} was not run"
+    what = f"{show_name(tool)} of {show_name(server)} was not run"
     answer = await ask(ask_approval(server, tool, arguments))
     if is_yes(answer):
         return None
@@ -56,7 +61,18 @@ async def ask_person(server: str, tool: str, arguments: JsonObject, ask: Ask, *,
 
 
 def quote_config_line(server: ServerConfig, tool: str) -> str:
-    """Quote the config line that would let a tool run without a question."""
+    """Quote the config line that would let a tool run without a question, and no other tool."""
+    key = quote(server.key)
     if server.tools.decision(tool) == "ask":  # overrides `allow`
-        return f'take it out of "mcpServers": {{"{server.key}": {{"tools": {{"ask": …}}}}}}'
-    return f'"mcpServers": {{"{server.key}": {{"tools": {{"allow": ["{tool}"]}}}}}}'
+        return f'take it out of "mcpServers": {{{key}: {{"tools": {{"ask": …}}}}}}'
+    if len(tool) > MAX_NAME_CHARS:
+        lists = f'"mcpServers": {{{key}: {{"tools": {{"allow": …}}}}}}'
+        return f"{lists} with a glob of your own, as its name has {len(tool):,} characters"
+    if _HALF.search(tool):
+        return "its server has to rename it, as no config file can hold every character of its name"
+    return f'"mcpServers": {{{key}: {{"tools": {{"allow": [{quote(_match_only(tool))}]}}}}}}'
+
+
+def _match_only(name: str) -> str:
+    """Write a glob that matches this name alone, and holds no `${...}` that a config file would fill in."""
+    return _SPECIAL.sub(lambda sign: f"[{sign[0]}]", name)

@@ -24,6 +24,7 @@ from bridge.schemas.repair import build_function
 from bridge.schemas.validate import ArgumentValidator
 from bridge.search.near import find_near
 from bridge.texts import estimate_tokens
+from bridge.visible import show_name
 
 if TYPE_CHECKING:
     from bridge.search.ranking import Entry, Index
@@ -325,11 +326,12 @@ def _leave_out(tools: Iterable[LeftOut]) -> Iterator[Notice]:
     for tool in tools:
         counts[tool.server] += 1
         if counts[tool.server] <= MAX_NAMED:
-            message = scrub(f"{tool.server}: {tool.tool} is left out: {tool.reason}")
+            message = scrub(f"{show_name(tool.server)}: {show_name(tool.tool)} is left out: {tool.reason}")
             yield Notice(code="tool_left_out", message=message)
     for server, count in counts.items():
         if more := max(count - MAX_NAMED, 0):
-            message = f"{server}: {more:,} more of its tools are left out; the command `tools {server}` names them"
+            name = show_name(server)
+            message = f"{name}: {more:,} more of its tools are left out; the command `tools {name}` names them"
             yield Notice(code="tool_left_out", message=message)
 
 

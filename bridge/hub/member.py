@@ -30,6 +30,7 @@ from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
+from bridge.visible import quote_name
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class Member:
         """Describe its state to people, with the reason if there is one."""
         words = {"backing off": "was lost and is started again", "failed": "failed"}
         reason = f": {self.reason}" if self.reason else ""
-        return f'server "{self.key}" {words.get(self.state, f"is {self.state}")}{reason}'
+        return f"server {quote_name(self.key)} {words.get(self.state, f'is {self.state}')}{reason}"
 
     def last_lines(self) -> list[str]:
         """Return the last lines that its process wrote; configured secrets are blanked."""

@@ -16,8 +16,9 @@ from bridge.clock import Clock
 from bridge.hub.calls import Result
 from bridge.hub.failures import CallFailed
 from bridge.json_text import JsonObject, encode
-from bridge.questions import MAX_SHOWN_CHARS, Answer, Ask, Question
+from bridge.questions import MAX_SHOWN_CHARS, Answer, Ask, Question, leave_unasked, show_form
 from bridge.telemetry import COUNTED, Redactor
+from bridge.visible import quote_name, show_prose
 
 logger = logging.getLogger(__name__)
 
@@ -94,10 +95,12 @@ class ServerRequests:
 
     async def _ask(self, params: types.ElicitRequestParams, ask: Ask) -> Answer:
         if isinstance(params, types.ElicitRequestURLParams):
-            return {"action": "unasked", "content": {}, "reason": "opening a page for a server is not supported here"}
-        message = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in params.message)
-        shown = f'The server "{self._key}" asks: {message[:MAX_SHOWN_CHARS]}'
-        return await ask(Question(self._key, shown, cast("JsonObject", params.requested_schema)))
+            return leave_unasked("opening a page for a server is not supported here")
+        form = show_form(cast("JsonObject", params.requested_schema))
+        if form is None:
+            return leave_unasked("its form has a name or a choice with characters that are not seen")
+        shown = f"The server {quote_name(self._key)} asks: {show_prose(params.message)[:MAX_SHOWN_CHARS]}"
+        return await ask(Question(self._key, shown, form))
 
     async def log(self, params: types.LoggingMessageNotificationParams) -> None:
         """Log a line of the server, under its key; lines over the limit are left out."""

@@ -14,6 +14,7 @@ from bridge.events import (
     TurnStarted,
 )
 from bridge.json_text import Json, decode, encode
+from bridge.visible import show_line, show_name
 
 MAX_CHARS = 100
 
@@ -21,7 +22,7 @@ MAX_CHARS = 100
 def describe_event(event: Event) -> str | None:
     """Describe an event for somebody who waits; None where it is not worth a line.
 
-    The line has no control characters: it contains other programs' words and may be shown on a terminal.
+    It contains other programs' words, and is safe to look at.
     """
     line = _describe(event)
     return _flatten(line) if line else None
@@ -32,15 +33,16 @@ def _describe(event: Event) -> str | None:
         case TurnStarted():
             return f"turn {event.turn}: asking {event.model} ({_count(event.tools, 'tool')})"
         case CallStarted():
-            owner = f" on {event.server}" if event.server else ""
-            return f"  → {event.name}({_show_arguments(event.arguments)}){owner}"
+            owner = f" on {show_name(event.server)}" if event.server else ""
+            return f"  → {show_name(event.name)}({_show_arguments(event.arguments)}){owner}"
         case CallProgressed():
-            return f"  · {event.name}: {_show_progress(event)}"
+            return f"  · {show_name(event.name)}: {_show_progress(event)}"
         case CallEnded():
             mark = "✗" if event.is_error else "✓"
-            return f"  {mark} {event.name} {_show_time(event.duration_ms)} {_show_output(event.item.get('output'))}"
+            did = f"{mark} {show_name(event.name)} {_show_time(event.duration_ms)}"
+            return f"  {did} {_show_output(event.item.get('output'))}"
         case QuestionAsked():
-            return f"  ? asking the user for {event.server}: {_shorten(event.message)}"
+            return f"  ? asking the user for {show_name(event.server)}: {_shorten(event.message)}"
         case Retrying():
             return f"  ! asking again in {event.pause_s} s: {event.reason}"
         case InBackground():
@@ -101,6 +103,5 @@ def _shorten(text: str) -> str:
 
 
 def _flatten(text: str) -> str:
-    line = "".join(c if c.isprintable() else " " for c in text)
-    indent = len(line) - len(line.lstrip())
-    return " " * indent + " ".join(line.split())
+    indent = len(text) - len(text.lstrip(" "))
+    return " " * indent + show_line(" ".join(text.split()))

@@ -10,6 +10,7 @@ from bridge.json_text import Json, JsonObject, decode, encode, is_deep
 from bridge.run.continuation import explain_next
 from bridge.run.limits import Ending
 from bridge.run.transcript import gather
+from bridge.visible import show_line, show_prose
 
 Detail = Literal["summary", "full"]
 CUT_CHARS = 400
@@ -43,7 +44,7 @@ def build_receipt(
         "tool_calls": [_describe_call(event, is_full=is_full) for event in _find_calls(events)],
         "usage": _sum_usage(turns),
         "incomplete_details": {"reason": ending["reason"]} if ending["reason"] else None,
-        "error": cast("JsonObject", ending["error"]),
+        "error": _show_error(cast("JsonObject | None", ending["error"])),
         "notices": _find_notices(events),
     }
     if answer := next((event for event in events if isinstance(event, AnswerParsed)), None):
@@ -59,7 +60,7 @@ def build_receipt(
 
 def render_text(receipt: JsonObject) -> str:
     """Render the receipt for a host that shows its model only text: the answer, then what else must be known."""
-    lines = [str(receipt["output_text"])] if receipt["output_text"] else []
+    lines = list[str]()
     error, details, status = receipt["error"], receipt["incomplete_details"], str(receipt["status"])
     if isinstance(error, dict):
         lines.append(f"[failed: {error['message']}]")
@@ -74,7 +75,8 @@ def render_text(receipt: JsonObject) -> str:
     notices = receipt["notices"]
     assert isinstance(notices, list)
     lines += [f"[{notice['message']}]" for notice in notices if isinstance(notice, dict)]
-    return "\n".join(lines) or "(no text)"
+    text = [str(receipt["output_text"])] if receipt["output_text"] else []
+    return "\n".join([*text, *map(show_line, lines)]) or "(no text)"
 
 
 def _explain_reason(reason: str, receipt: JsonObject) -> str:
@@ -136,12 +138,16 @@ def _flatten_deep(item: Json) -> Json:
     return {"type": "unreadable", "json": encode(item)} if is_deep(item) else item
 
 
+def _show_error(error: JsonObject | None) -> JsonObject | None:
+    return error and {**error, "message": show_prose(str(error["message"]))}
+
+
 def _find_notices(events: Iterable[Kept]) -> list[Json]:
     """List the notices in order, each message once."""
     notices: dict[str, Json] = {}
     for event in events:
         if isinstance(event, Notified):
-            notices.setdefault(event.message, {"code": event.code, "message": event.message})
+            notices.setdefault(event.message, {"code": event.code, "message": show_prose(event.message)})
     return list(notices.values())
 
 

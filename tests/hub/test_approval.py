@@ -9,7 +9,7 @@ from mcp import types
 from mcp.server.mcpserver import MCPServer
 
 from bridge.questions import NO, YES, Answer, Question, ask_nobody
-from tests.fakes.bridges import open_bridge
+from tests.fakes.bridges import configure, open_bridge
 from tests.fakes.http import HttpServer
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import call
@@ -82,6 +82,62 @@ async def test_a_refusal_of_a_tool_to_be_asked_about_names_the_list_that_says_so
     async with open_bridge({"desk": entry}, ask=ask_nobody) as bridge:
         outcome = await bridge.use(call("desk__read"))
     assert outcome.output["message"].endswith('take it out of "mcpServers": {"desk": {"tools": {"ask": …}}}')
+
+
+NAMES = [
+    *("*", "?", "**", "[a]", "a*", "*a", "[!a]", "[]a]", "[", "]", "a]b", "[*]", "[[]", "[a-z]*", "{a,b}", "!a", "#a"),
+    *('a"b', "a'b", "a`b", "a,b", "a\\b", "\\*", '"]}}}, "x": {"a": ["*', "a b", " ", "a\nb", "*\n", "\t"),
+    *("$x", "${HOME}", "${env:HOME}", "$${HOME}", "${input:x}", "${", "a${nobody:-*}", "%HOME%", "~"),
+    *("é", "e\u0301", "日本 語", "\u202ea", "\U000e0041", "\u3164", "*\ufe0f", "”", "a\u0000", "\ud83d", "HOME", "A"),
+    *("x" * 128, "x" * 129, "*" * 5000),
+]
+BESIDE = ["a", "b", "ab", "a1", "ba", "z", "anything", "*a*", "[]", "x", "", "\\", str(Path.home()), "/root"]
+
+
+async def test_the_line_that_allows_a_tool_allows_no_other_whatever_its_name_is() -> None:
+    """Each line is pasted into a config; where there is none, it says why."""
+    limits = {"max_turn_calls": 500, "max_tool_calls": 500, "max_tools": 500, "tool_tokens": 10**6}
+    async with open_bridge({'my "desk"': listing(*NAMES)}, ask=ask_nobody, limits=limits) as bridge:
+        await bridge.reached('my "desk"', "ready")
+        offered = {made.tool.name: made.name for made in bridge.hub.snapshot().tools.values()}
+        asked = [name for name in NAMES if name in offered]
+        outcome = await bridge.use(*(call(offered[name], {}) for name in asked))
+    assert set(NAMES) - set(offered) <= {"", " ", "\t", "\ud83d"}
+    lines = [json.loads(output)["message"].split("To allow it: ", 1)[1] for output in outcome.outputs]
+    allowed = {name: allow(line) for name, line in zip(asked, lines, strict=True)}
+    without = {name for name in asked if allowed[name] is None}
+    assert without == {"x" * 129, "*" * 5000, "a\0"} | ({"\ud83d"} & set(asked))
+    for name in set(asked) - without:
+        assert allowed[name] == [name], (name, lines[asked.index(name)])
+
+
+def listing(*names: str) -> dict[str, Any]:
+    """An entry whose server lists these tools too; a config file would fill in `${HOME}`."""
+    tools = json.dumps([{"name": name, "inputSchema": {"type": "object"}} for name in names])
+    return rogue("tools=" + tools.replace("$", "\\u0024"))
+
+
+def allow(line: str) -> list[str] | None:
+    """Which of all names run unasked with this line in the config file; None where it is no such line."""
+    try:
+        entry = json.loads(f"{{{line}}}")["mcpServers"]['my "desk"']
+    except ValueError:
+        return None
+    [server] = configure({'my "desk"': rogue("good") | entry}).servers
+    return [name for name in [*NAMES, *BESIDE] if server.tools.decision(name) == "allow"]
+
+
+@pytest.mark.parametrize("name", ["*", "[a]", "a?", "${HOME}"])
+async def test_what_was_pasted_runs_that_tool_and_asks_for_the_others(name: str) -> None:
+    server = listing(name, "a", "ab", "other")
+    async with open_bridge({"desk": server}, ask=ask_nobody) as bridge:
+        await bridge.reached("desk", "ready")
+        offered = {made.tool.name: made.name for made in bridge.hub.snapshot().tools.values()}
+        [notice] = (await bridge.use(call(offered[name], {}))).notices
+    entry = json.loads("{" + notice.split("To allow it: ", 1)[1] + "}")["mcpServers"]["desk"]
+    async with open_bridge({"desk": server | entry}, ask=ask_nobody) as bridge:
+        outcome = await bridge.use(*(call(offered[each], {}) for each in ("other", name, "a", "ab")))
+    assert ["approval_required" in output for output in outcome.outputs] == [True, False, True, True]
 
 
 async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path) -> None:
