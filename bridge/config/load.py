@@ -1,7 +1,6 @@
 """Loads the configuration: combines file, environment and flags into one `Config`."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from bridge.config.faults import Fault, KeyPath, join_path, validate
 from bridge.config.file import find_leaves, parse
 from bridge.config.references import References
+from bridge.config.secrets import is_short_secret, names_secret
 from bridge.config.servers import (
     ENTRY_KEYS,
     PROGRAM,
@@ -102,20 +102,31 @@ def _assemble(
     references = References(environ, bare="refuse")
     single = {name: references.expand(raw[name], (name,)) for name in _SINGLE_SETTINGS if name in raw}
     upstream = _build_upstream(own.pop("upstream"), environ)
-    servers, notices = _build_servers(raw, environ)
+    filled = set[str]()
+    servers, notices = _build_servers(raw, environ, filled)
     config = validate(Config, {**own, **single}, ())
     notices += _warn_of_readable_secrets(raw, path) if path else []
     notices += _warn_of_short_keys(
         {"upstream.api_key": upstream.api_key if upstream else None, "serve.token": config.serve.token}
     )
     return config.model_copy(
-        update={"upstream": upstream, "servers": tuple(servers), "notices": tuple(notices), "path": path}
+        update={
+            "upstream": upstream,
+            "servers": tuple(servers),
+            "notices": tuple(notices),
+            "path": path,
+            "filled": frozenset(filled),
+        }
     )
 
 
 def _warn_of_short_keys(credentials: Mapping[str, str | None]) -> list[Notice]:
     """Return a notice for each credential that is too short to be redacted and is not a dummy."""
-    short = [name for name, key in credentials.items() if key and not is_secret(key) and not is_dummy(key)]
+    short = [
+        name
+        for name, key in credentials.items()
+        if key and not is_secret(key) and not is_short_secret(key) and not is_dummy(key)
+    ]
     return [Notice(code="short_key", message=f"{name}: the key is too short to be blanked in logs.") for name in short]
 
 
@@ -187,7 +198,9 @@ def _refuse_mixed_sources(section: Mapping[str, object], openai: Mapping[str, st
             raise Fault(("upstream", key), message)
 
 
-def _build_servers(raw: Mapping[str, Json], environ: Mapping[str, str]) -> tuple[list[ServerConfig], list[Notice]]:
+def _build_servers(
+    raw: Mapping[str, Json], environ: Mapping[str, str], filled: set[str]
+) -> tuple[list[ServerConfig], list[Notice]]:
     foreign = find_foreign_keys(raw, _TOP_KEYS, ())
     servers: list[ServerConfig] = []
     notices: list[Notice] = []
@@ -206,7 +219,8 @@ def _build_servers(raw: Mapping[str, Json], environ: Mapping[str, str]) -> tuple
             )
             continue
         foreign += find_foreign_keys(entry, _SERVER_KEYS, key_path)
-        servers.append(_build_server(entry, key_path, environ, inputs))
+        references = References(environ, bare="fill", inputs=inputs, filled=filled)
+        servers.append(_build_server(entry, key_path, references))
     if foreign:
         notices.append(
             Notice(code="ignored_keys", message=f"Ignored, as settings of another program: {_enumerate(foreign)}.")
@@ -223,12 +237,9 @@ def _allow_one_without_prefix(servers: list[ServerConfig], notices: list[Notice]
     return [server.model_copy(update={"prefix": True}) if server.key in others else server for server in servers]
 
 
-def _build_server(
-    entry: dict[str, Json], key_path: KeyPath, environ: Mapping[str, str], inputs: Mapping[str, str]
-) -> ServerConfig:
+def _build_server(entry: dict[str, Json], key_path: KeyPath, references: References) -> ServerConfig:
     env = entry.get("env")
     own = frozenset(env) if isinstance(env, dict) else frozenset[str]()
-    references = References(environ, bare="fill", inputs=inputs)
     outside_env = replace(references, own=own)
     known = {
         key: (references if key == "env" else outside_env).expand(value, (*key_path, key))
@@ -258,9 +269,6 @@ def _warn_of_readable_secrets(raw: Mapping[str, Json], path: Path) -> list[Notic
     ]
 
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
-
-
 def _is_secret(key_path: KeyPath) -> bool:
     match key_path:
         case ("upstream", "api_key") | ("serve", "token") | ("upstream", "headers", _):
@@ -268,7 +276,7 @@ def _is_secret(key_path: KeyPath) -> bool:
         case ("mcpServers" | "servers", _, "headers", _):
             return True
         case ("mcpServers" | "servers", _, "env", name):
-            return bool(_SECRET_NAME.search(str(name)))
+            return names_secret(str(name))
         case _:
             return False
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bridge.config.faults import Fault, KeyPath
+from bridge.config.secrets import names_secret
 from bridge.json_text import Json
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -29,15 +30,23 @@ class References:
     environment is left to the server to fill in, as mcp-remote does."""
     inputs: Mapping[str, str] = field(default_factory=dict[str, str])
     """The defaults of VS Code's `inputs`, by id."""
+    filled: set[str] = field(default_factory=set[str])
+    """Collects what was filled in for variables and inputs that are secrets by their names."""
 
     def expand(self, value: Json, path: KeyPath) -> Json:
         """Fill in every reference in the strings of `value`. Raises Fault for one that cannot be filled in."""
         if isinstance(value, str):
-            return _check_text(_REFERENCE.sub(lambda match: self._resolve(match, path), value), path)
+            return _check_text(_REFERENCE.sub(lambda match: self._note(match, self._resolve(match, path)), value), path)
         if isinstance(value, list):
             return [self.expand(inner, (*path, index)) for index, inner in enumerate(value)]
         if isinstance(value, dict):
             return {_check_text(key, path): self.expand(inner, (*path, key)) for key, inner in value.items()}
+        return value
+
+    def _note(self, match: re.Match[str], value: str) -> str:
+        name = match[1].removeprefix("env:").removeprefix("input:").partition(":-")[0]
+        if value != match[0] and names_secret(name):
+            self.filled.add(value)
         return value
 
     def _resolve(self, match: re.Match[str], path: KeyPath) -> str:
