@@ -13,6 +13,7 @@ from queue import Full, Queue
 from typing_extensions import override
 
 from bridge.json_text import Json
+from bridge.log_file import LogFile
 from bridge.spellings import Spellings
 
 BLANK = "***"
@@ -143,9 +144,8 @@ def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_bac
 
     `in_background`: a thread writes the log; if it cannot keep up, lines are dropped.
     """
-    handler: logging.Handler = (
-        logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
-    )
+    logging.raiseExceptions = False  # else a line that cannot be written is printed to stderr with all it must not say
+    handler: logging.Handler = LogFile(file) if file else logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter(redact))
     handler = _in_background(handler) if in_background else handler
     handler.addFilter(_Repeats())

@@ -5,8 +5,6 @@ standard library's parser is enough for a handful of commands, and takes a tenth
 """
 
 import argparse
-import io
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,39 +12,44 @@ from pathlib import Path
 from bridge import __version__
 from bridge.cli.exits import FAILED, INTERRUPTED, USAGE
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
+from bridge.processes.own_stdio import drop_output, prepare_streams
 
 PROGRAM = "mcp-responses-bridge"
+WITHOUT_OUTPUT = ("serve", "offline")
+"""Commands that print nothing on stdout."""
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of `bridge.cli.exits`."""
-    _prepare_streams()
-    options, unknown = build_parser().parse_known_args(argv)
-    if unknown:
-        options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    closed = prepare_streams()
     try:
-        return _run(options)
+        try:
+            return _run_parsed(argv, closed)
+        finally:
+            sys.stdout.flush()
     except (ConfigError, NotConfigured, ArgumentError) as error:
         return _complain(error.message, USAGE)
     except BridgeError as error:
         return _complain(error.message, FAILED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read the output has seen enough
+        drop_output()  # whoever read the output has seen enough
         return FAILED
     except OSError as error:
+        drop_output()
         return _complain(f"the output cannot be written: {error.strerror or error}", FAILED)
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def _prepare_streams() -> None:
-    """Make stdout and stderr safe to write to: neither a closed stream nor an odd character causes a traceback."""
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives as long as we do
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def _run_parsed(argv: Sequence[str] | None, closed: Sequence[str]) -> int:
+    options, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        options.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+    options.closed = closed
+    if "stdout" in closed and options.command not in WITHOUT_OUTPUT:
+        raise OSError("stdout is closed")
+    return _run(options)
 
 
 def _complain(message: str, code: int) -> int:
