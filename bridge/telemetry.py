@@ -1,21 +1,20 @@
 """Logging to stderr or a file, with every configured secret blanked."""
 
-import base64
-import json
 import logging
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from queue import Full, Queue
-from urllib.parse import quote
 
 from typing_extensions import override
 
 from bridge.json_text import Json
+from bridge.log_file import LogFile
+from bridge.spellings import Spellings
 from bridge.visible import show_line
 
 BLANK = "***"
@@ -23,26 +22,23 @@ MAX_WAITING_LINES = 1000
 ALIKE, ALIKE_S, MAX_KINDS = 20, 60.0, 1000
 """How many warnings of one kind are logged in so many seconds, and how many kinds are told apart."""
 FLUSH_S = 0.3
-JSON_DEPTH = 4
-"""How many times a secret may be encoded as JSON: JSON texts contain others, such as arguments in an item in an event.
-"""
-SHORTEST_FORM = 6
-"""The shortest encoded form that is blanked, in characters: pieces of base64 of a short secret occur everywhere."""
-
 
 _DELTA = re.compile(r'("delta"\s*:\s*")((?:[^"\\]|\\.)*)"')
 
 
 class Redactor:
-    """Replaces known secret values, and their base64, URL and JSON encodings, by `***`."""
+    """Replaces known secret values by `***`, however they are spelled."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if secret for form in _encode_all(secret)}
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._spellings = Spellings(secrets)
 
     def __call__(self, text: str) -> str:
-        return self._pattern.sub(BLANK, text) if self._pattern else text
+        spans = self._spellings.find(text)
+        if not spans:
+            return text
+        ends = [0, *(end for _, end in spans)]
+        kept = [text[end:start] for end, start in zip(ends, [*(start for start, _ in spans), len(text)], strict=True)]
+        return BLANK.join(kept)
 
     def clean(self, value: Json) -> Json:
         """Redact each text in a JSON value; the result is valid JSON, whatever a secret looks like."""
@@ -60,7 +56,7 @@ class Redactor:
         """Blank the secrets in the text of a reply, also those that are split between the deltas of a stream."""
         text, end = self(text), 0
         joined = "".join(match[2] for match in _DELTA.finditer(text))
-        secrets = [match.span() for match in self._pattern.finditer(joined)] if self._pattern else []
+        secrets = self._spellings.find(joined)
 
         def blank(match: re.Match[str]) -> str:
             nonlocal end
@@ -69,27 +65,6 @@ class Redactor:
             return f'{match[1]}{BLANK}"' if has_part else match[0]
 
         return _DELTA.sub(blank, text) if secrets else text
-
-
-def _encode_all(secret: str) -> set[str]:
-    written = {quote(secret, safe=""), quote(secret), *_encode_base64(secret)}
-    quoted = {secret}
-    for _ in range(JSON_DEPTH):
-        quoted = {json.dumps(form, ensure_ascii=is_ascii)[1:-1] for form in quoted for is_ascii in (True, False)}
-        written |= quoted
-    return {secret} | {form for form in written if len(form) >= SHORTEST_FORM}
-
-
-def _encode_base64(secret: str) -> Iterator[str]:
-    """Yield the characters that `secret` becomes within a longer base64 text, for each offset at which it may begin."""
-    data = secret.encode("utf-8", "replace")
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):
-            first, end = (
-                -(-before * 8 // 6),
-                (before + len(data)) * 8 // 6,
-            )  # only the characters that no neighbouring byte affects
-            yield encode(bytes(before) + data).decode()[first:end]
 
 
 class _LineFormatter(logging.Formatter):
@@ -170,9 +145,8 @@ def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_bac
 
     `in_background`: a thread writes the log; if it cannot keep up, lines are dropped.
     """
-    handler: logging.Handler = (
-        logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
-    )
+    logging.raiseExceptions = False  # else a line that cannot be written is printed to stderr with all it must not say
+    handler: logging.Handler = LogFile(file) if file else logging.StreamHandler(sys.stderr)
     handler.setFormatter(_LineFormatter(redact))
     handler = _in_background(handler) if in_background else handler
     handler.addFilter(_Repeats())

@@ -98,7 +98,9 @@ def same_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers = root.handlers[:]
     levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    raises = logging.raiseExceptions
     yield
+    logging.raiseExceptions = raises
     for handler in set(root.handlers) - set(handlers):
         handler.close()
     root.handlers[:] = handlers

@@ -30,7 +30,10 @@ def ask(
     """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
     with Tape(options.record, redact) if options.record else nullcontext() as tape:
         receipt = anyio.run(_run, options, config, redact, children, arguments, tape)
-        return print_result(receipt, as_json=options.json)
+        code = print_result(receipt, as_json=options.json)
+    if tape and (words := tape.explain_loss()):
+        sys.stderr.write(f"! {words}\n")
+    return code
 
 
 async def _run(

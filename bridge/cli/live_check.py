@@ -103,7 +103,7 @@ def _try(upstream: UpstreamConfig, model: str, redact: Redactor, options: argpar
                 check = LiveCheck(client, model, clock)
                 await check.run(lambda outcome: tell(redact(_describe(outcome))))
             tape.write(Found(_list_outcomes(check), check.describe()))
-        tell(f"Recorded in {file}.")
+        tell(tape.explain_loss() or f"Recorded in {file}.")
         return check
 
     return anyio.run(run)

@@ -5,25 +5,49 @@ standard library's parser is enough for a handful of commands, and takes a tenth
 """
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from typing_extensions import override
+
 from bridge import __version__
 from bridge.cli.exits import FAILED, INTERRUPTED, USAGE
 from bridge.cli.output import tell
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
+from bridge.processes.own_stdio import drop_output, prepare_streams
 from bridge.visible import show_line
 
 PROGRAM = "mcp-responses-bridge"
+WITHOUT_OUTPUT = ("serve", "offline")
+"""Commands that print nothing on stdout."""
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, one of `bridge.cli.exits`."""
-    _prepare_streams()
+    closed = prepare_streams()
+    try:
+        try:
+            return _run_parsed(argv, closed)
+        finally:
+            sys.stdout.flush()
+    except (ConfigError, NotConfigured, ArgumentError) as error:
+        return _complain(error.message, USAGE)
+    except BridgeError as error:
+        return _complain(error.message, FAILED)
+    except BrokenPipeError:
+        drop_output()  # whoever read the output has seen enough
+        return FAILED
+    except OSError as error:
+        drop_output()
+        return _complain(f"the output cannot be written: {error.strerror or error}", FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run_parsed(argv: Sequence[str] | None, closed: Sequence[str]) -> int:
     parser = build_parser()
     options, unknown = parser.parse_known_args(argv)
     if options.command is None:
@@ -31,28 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return USAGE
     if unknown:
         options.refuse(show_line(f"unrecognized arguments: {' '.join(unknown)}"))
-    try:
-        return _run(options)
-    except (ConfigError, NotConfigured, ArgumentError) as error:
-        return _complain(error.message, USAGE)
-    except BridgeError as error:
-        return _complain(error.message, FAILED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # whoever read the output has seen enough
-        return FAILED
-    except OSError as error:
-        return _complain(f"the output cannot be written: {error.strerror or error}", FAILED)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-
-
-def _prepare_streams() -> None:
-    """Make stdout and stderr safe to write to: neither a closed stream nor an odd character causes a traceback."""
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - lives as long as we do
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    options.closed = closed
+    if "stdout" in closed and options.command not in WITHOUT_OUTPUT:
+        raise OSError("stdout is closed")
+    return _run(options)
 
 
 def _complain(message: str, code: int) -> int:
@@ -127,13 +133,11 @@ def _run_configured(options: argparse.Namespace) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    parser = argparse.ArgumentParser(
-        PROGRAM,
-        description="Any model behind POST /v1/responses as one MCP tool, with your MCP servers as its tools.",
-        epilog=_say_where(),
+    parser = _MainParser(
+        PROGRAM, description="Any model behind POST /v1/responses as one MCP tool, with your MCP servers as its tools."
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=argparse.ArgumentParser)
     common, quiet = _build_common("warning"), _build_common("error")
     upstream = argparse.ArgumentParser(add_help=False)
     upstream.add_argument("--offline", action="store_true", help="use the embedded rule-based upstream: no key needed")
@@ -190,12 +194,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _say_where() -> str:
-    """Say where the config file is looked for; not to the reference, which is the same for everybody."""
-    from bridge.config.load import default_file
+class _MainParser(argparse.ArgumentParser):
+    """The parser whose help also says where the config file is looked for."""
 
-    place = default_file(os.environ)
-    return f"The config file: --config, else MCP_RESPONSES_BRIDGE_CONFIG, else {place}." if place else ""
+    @override
+    def format_help(self) -> str:
+        from bridge.config.load import default_file  # late: most starts print no help
+
+        place = default_file(os.environ)
+        self.epilog = f"The config file: --config, else MCP_RESPONSES_BRIDGE_CONFIG, else {place}." if place else None
+        return super().format_help()
 
 
 def _read_words(text: str) -> str:

@@ -7,13 +7,14 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.ask import print_result, run_once
+from bridge.cli.setup import start_log
 from bridge.cli.terminal import Terminal
 from bridge.errors import ArgumentError
 from bridge.json_text import JsonObject
 from bridge.questions import ask_nobody
 from bridge.recording.replay import Replay
 from bridge.recording.tape import read_tape
-from bridge.telemetry import Redactor, configure_logging
+from bridge.telemetry import Redactor
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -23,7 +24,7 @@ def replay(options: argparse.Namespace) -> int:
     """
     if options.prompt:
         raise ArgumentError("PROMPT: the recording has its own; leave it out")
-    configure_logging(options.log_level, options.log_file, Redactor())
+    start_log(options, Redactor())
     receipt = anyio.run(play, Replay(read_tape(options.replay)))
     return print_result(receipt, as_json=options.json)
 

@@ -4,10 +4,10 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
-from bridge.cli.exits import COMPLETED, watch_signals
+from bridge.cli.exits import COMPLETED, FAILED, watch_signals
 from bridge.errors import ConfigError
 from bridge.processes.children import end_on_signals
 from bridge.processes.open_files import raise_limit
@@ -31,7 +31,7 @@ def serve(options: argparse.Namespace) -> int:
     has_address = options.host is not None or options.port is not None
     if options.transport == "stdio" and (has_address or options.no_auth):
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
-    pipes = _claim_stdio() if options.transport == "stdio" else None
+    pipes = _claim_stdio(options.closed) if options.transport == "stdio" else None
     raise_limit()
     from bridge.cli.setup import set_up, start_children
 
@@ -56,7 +56,9 @@ def serve(options: argparse.Namespace) -> int:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch_signals, end)
             async with bridge:
-                await serve_until(bridge, stop)
+                if fault := await serve_until(bridge, stop):
+                    sys.stderr.write(f"serve: stdout cannot be written: {fault.strerror}\n")
+                    code = FAILED
             tasks.cancel_scope.cancel()
         return code
 
@@ -65,25 +67,30 @@ def serve(options: argparse.Namespace) -> int:
     os._exit(code)  # nothing is left to save, and an orderly exit of the interpreter takes longer than hosts wait
 
 
-def _claim_stdio() -> tuple[int, int]:
-    try:
-        return claim_stdio()
-    except OSError:
-        raise ConfigError("serve: stdin and stdout must be open; they are how the host and the bridge talk") from None
+def _claim_stdio(closed: Sequence[str]) -> tuple[int, int]:
+    """Claim stdin and stdout. Raises ConfigError where one of them is closed."""
+    if missing := [name for name in closed if name != "stderr"]:
+        raise ConfigError(
+            f"serve: {' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} closed; the host and the bridge "
+            "talk on stdin and stdout, so both must be open"
+        )
+    return claim_stdio()
 
 
-ServeUntil = Callable[["Bridge", "anyio.Event"], Awaitable[None]]
-"""Serves until its clients are done or the event is set."""
+ServeUntil = Callable[["Bridge", "anyio.Event"], Awaitable[OSError | None]]
+"""Serves until its clients are done or the event is set; returns why it could not go on."""
 
 
 def _prepare_stdio(source: int, sink: int, config: "Config") -> ServeUntil:
     if os.isatty(source):
         sys.stderr.write("Waiting for a host on stdin (Ctrl-D ends it). To try the bridge by hand: `ask` or `demo`.\n")
 
-    async def serve_until(bridge: "Bridge", stop: "anyio.Event") -> None:
+    async def serve_until(bridge: "Bridge", stop: "anyio.Event") -> OSError | None:
         import anyio
 
         from bridge.host.stdio import serve_stdio
+
+        fault: OSError | None = None
 
         async def cancel_on_stop() -> None:
             await stop.wait()
@@ -91,8 +98,9 @@ def _prepare_stdio(source: int, sink: int, config: "Config") -> ServeUntil:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(cancel_on_stop)
-            await serve_stdio(bridge.server, source, sink, message_bytes=config.limits.message_bytes)
+            fault = await serve_stdio(bridge.server, source, sink, message_bytes=config.limits.message_bytes)
             tasks.cancel_scope.cancel()
+        return fault
 
     return serve_until
 

@@ -26,13 +26,18 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     offline = getattr(options, "offline", False)
     config = load(options.config, environ=os.environ, overrides=flags, offline=offline, project=options.project)
     redact = Redactor(config.secrets())
+    start_log(options, redact)
+    for notice in config.notices:
+        logger.warning("%s", notice["message"])
+    return config, redact
+
+
+def start_log(options: argparse.Namespace, redact: Redactor) -> None:
+    """Start the log. Raises ConfigError if its file cannot be written."""
     try:
         configure_logging(options.log_level, options.log_file, redact, in_background=options.command == "serve")
     except OSError as error:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
-    for notice in config.notices:
-        logger.warning("%s", notice["message"])
-    return config, redact
 
 
 def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:

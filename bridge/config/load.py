@@ -1,7 +1,6 @@
 """Loads the configuration: combines file, environment and flags into one `Config`."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from bridge.config.file import find_leaves, parse
 from bridge.config.own_entry import PROGRAM
 from bridge.config.places import HOST_KEYS
 from bridge.config.references import References
+from bridge.config.secrets import is_short_secret, names_secret
 from bridge.config.servers import Servers, find_foreign_keys, read_servers
 from bridge.config.settings import EMBEDDED, OPENAI_MODEL, OPENAI_URL, Config, UpstreamConfig
 from bridge.config.text import read_text
@@ -116,13 +116,18 @@ def _assemble(
             "left_out": read.left_out,
             "notices": tuple(notices),
             "path": path,
+            "filled": frozenset(read.filled),
         }
     )
 
 
 def _warn_of_short_keys(credentials: Mapping[str, str | None]) -> list[Notice]:
     """Return a notice for each credential that is too short to be redacted and is not a dummy."""
-    short = [name for name, key in credentials.items() if key and not is_secret(key) and not is_dummy(key)]
+    short = [
+        name
+        for name, key in credentials.items()
+        if key and not is_secret(key) and not is_short_secret(key) and not is_dummy(key)
+    ]
     return [Notice(code="short_key", message=f"{name}: the key is too short to be blanked in logs.") for name in short]
 
 
@@ -242,9 +247,6 @@ def _warn_of_readable_secrets(raw: Mapping[str, Json], path: Path) -> list[Notic
     ]
 
 
-_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
-
-
 def _is_secret(key_path: KeyPath) -> bool:
     match key_path:
         case ("upstream", "api_key") | ("serve", "token") | ("upstream", "headers", _):
@@ -252,7 +254,7 @@ def _is_secret(key_path: KeyPath) -> bool:
         case (_, _, *_, "headers" | "http_headers", _):
             return True
         case (_, *_, "env" | "environment" | "envs", name):
-            return bool(_SECRET_NAME.search(str(name)))
+            return names_secret(str(name))
         case _:
             return False
 

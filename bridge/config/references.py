@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bridge.config.faults import Fault, KeyPath
+from bridge.config.secrets import names_secret
 from bridge.json_text import Json
 
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
@@ -49,16 +50,24 @@ class References:
     """The defaults of VS Code's `inputs`, by id."""
     places: Mapping[str, str] = field(default_factory=dict[str, str])
     """The editor's words that are known for this file: `userHome`, `workspaceFolder`, `/` and the like."""
+    filled: set[str] = field(default_factory=set[str])
+    """Collects what was filled in for variables and inputs that are secrets by their names."""
 
     def expand(self, value: Json, path: KeyPath) -> Json:
         """Fill in every reference in the strings of `value`. Raises Fault for one that cannot be filled in."""
         if isinstance(value, str):
             text = _check_text(value, path)
-            return _check_text(_REFERENCE.sub(lambda match: self._resolve(match, path), text), path)
+            return _check_text(_REFERENCE.sub(lambda match: self._note(match, self._resolve(match, path)), text), path)
         if isinstance(value, list):
             return [self.expand(inner, (*path, index)) for index, inner in enumerate(value)]
         if isinstance(value, dict):
             return {_check_text(key, path): self.expand(inner, (*path, key)) for key, inner in value.items()}
+        return value
+
+    def _note(self, match: re.Match[str], value: str) -> str:
+        name = match[1].removeprefix("env:").removeprefix("input:").partition(":-")[0]
+        if value != match[0] and names_secret(name):
+            self.filled.add(value)
         return value
 
     def _resolve(self, match: re.Match[str], path: KeyPath) -> str:

@@ -45,6 +45,8 @@ class Servers:
     notices: list[Notice] = field(default_factory=list[Notice])
     foreign: list[KeyPath] = field(default_factory=list[KeyPath])
     """Keys that belong to some other program."""
+    filled: set[str] = field(default_factory=set[str])
+    """What was filled in for variables that are secrets by their names."""
     is_foreign: bool = False
     """True if the whole file is another program's."""
 
@@ -67,7 +69,11 @@ def read_servers(
     places = find_entries(raw, project)
     read = Servers(is_foreign=places.is_foreign)
     references = References(
-        environ, bare="fill", inputs=_read_input_defaults(raw), places=name_places(file, environ, platform)
+        environ,
+        bare="fill",
+        inputs=_read_input_defaults(raw),
+        places=name_places(file, environ, platform),
+        filled=read.filled,
     )
     unfilled: list[str] = []
     grants: list[KeyPath] = []

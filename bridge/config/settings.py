@@ -8,6 +8,16 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
+from bridge.config.secrets import (
+    find_in_args,
+    find_in_credential,
+    find_in_url,
+    find_lines,
+    find_named,
+    holds_paths,
+    is_short_secret,
+    names_secret,
+)
 from bridge.config.values import (
     Count,
     Credential,
@@ -367,25 +377,49 @@ class Config(_Section):
     path: Path | None = None
     """The file that was read, if any."""
 
+    filled: frozenset[str] = Field(default=frozenset(), repr=False, exclude=True)
+    """Values of environment variables and inputs that are secrets by their names, wherever they were filled in."""
+
     def secrets(self) -> frozenset[str]:
-        """Return all known secret values, for redaction.
+        """Return all known secret values, for redaction: see `secrets.py`.
 
-        Only values of at least 8 characters: redacting every "1" or "info" would make the output useless. `Bearer xyz`
-        gives both the whole value and `xyz`.
+        A value of fewer than 8 characters only if it is called a secret and is no word, as every "1" or "info" would
+        be blanked. `Bearer xyz` gives both the whole value and `xyz`.
         """
-        values = set(self._settings())
-        values |= {value.split()[1] for value in values if len(value.split()) == 2}
-        return frozenset(value for value in values if is_secret(value))
+        certain = set(self._list_certain())
+        certain |= {part for value in certain for part in (*find_in_credential(value), *find_lines(value))}
+        likely = set(self._list_likely())
+        likely |= {part for value in likely for part in find_in_credential(value)}
+        short = {value for value in certain if is_short_secret(value)}
+        return frozenset(short | set(filter(is_secret, certain | likely)))
 
-    def _settings(self) -> Iterator[str]:
+    def _list_certain(self) -> Iterator[str]:
         yield self.serve.token or ""
+        yield from self.filled
         if self.upstream:
             yield self.upstream.api_key or ""
-            yield from self.upstream.headers.values()
-            yield from self.upstream.query.values()
+            yield from (value for name, value in self.upstream.headers.items() if names_secret(name))
+            yield from find_in_url(self.upstream.base_url)
         for server in self.servers:
-            yield from server.env.values()
+            yield from (value for name, value in server.headers.items() if names_secret(name))
+            yield from find_in_args((server.command or "").split())  # it may hold its arguments, too
+            yield from find_in_args(server.args)
+            yield from find_in_url(server.url or "")
+            for name, value in server.env.items():
+                yield from find_named(name, value)
+
+    def _list_likely(self) -> Iterator[str]:
+        """Yield what the config holds where secrets are usual, whatever it is called."""
+        if self.upstream:
+            yield from self.upstream.headers.values()
+            yield from (value for name, value in self.upstream.query.items() if name not in _VERSIONS)
+        for server in self.servers:
+            yield from (value for value in server.env.values() if not holds_paths(value))
             yield from server.headers.values()
             query = urlsplit(server.url or "").query
             yield from (pair.partition("=")[2] for pair in query.split("&"))
             yield from (value for _, value in parse_qsl(query))
+
+
+_VERSIONS = ("api-version", "api_version", "version")
+"""Parameters whose values are no secrets, and which upstreams name in their refusals."""

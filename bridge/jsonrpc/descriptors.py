@@ -50,11 +50,17 @@ async def _read(fd: int) -> bytes:
 
 
 class Sink:
-    """Writes whole messages to a descriptor, one after the other; calls `on_break` when the other side is gone."""
+    """Writes whole messages to a descriptor, one after the other; calls `on_break` when the other side is gone.
 
-    def __init__(self, fd: int, on_break: Callable[[], None]) -> None:
+    Where it is something else that forbids to write, `on_fault` is called first.
+    """
+
+    def __init__(
+        self, fd: int, on_break: Callable[[], None], on_fault: Callable[[OSError], None] = lambda _: None
+    ) -> None:
         self._fd = fd
         self._on_break = on_break
+        self._on_fault = on_fault
         self.is_broken = False
         self._rest = memoryview(b"")
         """The unwritten rest of the current message."""
@@ -93,16 +99,21 @@ class Sink:
             else:
                 await anyio.wait_writable(self._fd)
                 self._write_now()
-        except OSError:
-            self._break()
+        except OSError as error:
+            self._fail(error)
 
     def _write_now(self) -> None:
         try:
             self._rest = self._rest[os.write(self._fd, self._rest) :]
         except BlockingIOError:
             pass
-        except OSError:
-            self._break()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        if not isinstance(error, ConnectionError):  # BrokenPipeError is one
+            self._on_fault(error)
+        self._break()
 
     def abandon(self) -> None:
         """Write nothing more, and let everybody go on who waits for that; tell that the other side is gone."""

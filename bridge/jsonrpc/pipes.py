@@ -47,16 +47,18 @@ async def open_pipes(
     answer_bad: bool,
     on_flood: Callable[[str], None] | None = None,
     on_bad: Callable[[bytes], None] = lambda _: None,
+    on_fault: Callable[[OSError], None] = lambda _: None,
 ) -> AsyncIterator[Streams]:
     """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
-    `on_end` is called when `source` ends or `sink` breaks. A line that is not a message, or is over `limit` bytes, is
+    `on_end` is called when `source` ends or `sink` breaks; `on_fault` before it, if `sink` breaks though its reader has
+    not gone. A line that is not a message, or is over `limit` bytes, is
     answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error in its place
     if it was a reply (for a connected server). `on_bad` is given the line, or its head. With `on_flood`, the other
     side's open requests are bounded: over the bound it is called with the reason, and the stream ends.
     """
     requests = Backlog(is_bounded=on_flood is not None)
-    writer = Sink(sink, lambda: incoming.stop())  # nobody reads our replies any more
+    writer = Sink(sink, lambda: incoming.stop(), on_fault)  # nobody reads our replies any more
     answer = writer.write if answer_bad else None
 
     def give_up(reason: str) -> None:

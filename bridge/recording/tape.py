@@ -114,8 +114,8 @@ class Tape:
         self._clock = clock or Clock()
         self._began: float | None = None
         self._path = path
-        self._error: OSError | None = None
-        """Why writing has stopped. It is raised at the end: no run is lost because a disk is full."""
+        self._loss: str | None = None
+        """Why writing has stopped: no run is lost because a disk is full."""
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
@@ -126,12 +126,20 @@ class Tape:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        os.close(self._file)
+    def __exit__(self, *_: object) -> None:
+        is_gone = os.fstat(self._file).st_nlink == 0
+        self._loss = self._loss or ("it was deleted meanwhile" if is_gone else None)
+        try:
+            os.close(self._file)
+        except OSError as error:  # some network file systems say only here that the disk is full
+            self._loss = self._loss or str(error.strerror)
         if self._began is None:  # what it was made for never began
-            self._path.unlink()
-        if self._error and kind is None:
-            raise self._error
+            with suppress(OSError):
+                self._path.unlink()
+
+    def explain_loss(self) -> str | None:
+        """Say why the recording is incomplete, for people; None if it is not, as far as is known."""
+        return f"The recording {self._path} is incomplete: {self._loss}" if self._loss else None
 
     def now(self) -> float:
         """Return the seconds since the first line."""
@@ -146,10 +154,10 @@ class Tape:
         cleaned: JsonObject = {name: self.redact.clean(value) for name, value in fields.items()}
         left = memoryview((encode(cleaned | {"kind": fields["kind"]}) + "\n").encode())
         try:
-            while left and not self._error:
+            while left and not self._loss:
                 left = left[os.write(self._file, left) :]
         except OSError as error:
-            self._error = error
+            self._loss = error.strerror or str(error)
 
 
 def read_tape(path: Path) -> list[Line]:
