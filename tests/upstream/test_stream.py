@@ -195,6 +195,12 @@ async def test_what_is_not_understood_does_no_harm(change: Callable[[list[Any]],
     assert response["status"] == "completed"
 
 
+ANNOTATION: dict[str, Any] = {
+    "type": "response.output_text.annotation.added",
+    **{"item_id": "msg_1", "output_index": 0, "content_index": 0, "annotation_index": 0},
+    "annotation": {"type": "url_citation", "url": "https://example.com", "title": "", "start_index": 0, "end_index": 1},
+}
+UNREADABLE = 'data: {"type": "response.output_text.done", "output_index": NaN}\n\n'
 EMPTY_ENDS: dict[str, Callable[[list[Any]], Iterable[Event]]] = {
     "all events": lambda events: events,
     "interleaved items": lambda events: [
@@ -207,6 +213,8 @@ EMPTY_ENDS: dict[str, Callable[[list[Any]], Iterable[Event]]] = {
     "no dones but of items": without("text.done", "arguments.done", "part.done"),
     "only deltas of text and arguments": without("output_item.done", ".done", "content_part"),
     "item ids but no places": lambda events: [{k: v for k, v in e.items() if k != "output_index"} for e in events],
+    "an annotation of the text": lambda events: [*events[:-1], ANNOTATION, events[-1]],
+    "an event about an item that cannot be read": lambda events: [*events[:-1], UNREADABLE, events[-1]],
 }
 
 
