@@ -9,11 +9,11 @@ import random
 import re
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 
@@ -32,13 +32,15 @@ from tests.fakes.upstream import Reply, Request, raw, responds
 from tests.fakes.wire import http
 
 INSIDE = re.compile(
-    r"Traceback|site-packages|pydantic|starlette|uvicorn|anyio|asyncio|httpx|jsonschema|0x7f[0-9a-f]{6}"
+    r"Traceback|site-packages|pydantic|starlette|uvicorn|anyio|asyncio|httpx2?\b|jsonschema|0x7f[0-9a-f]{6}"
     r"|JSONRPC[A-Z]\w|input_value|\bFile \"|\.py\b|<class |\b[A-Za-z_]+(?:Error|Exception|Group)\b(?!\")"
 )
 """What would tell others how the bridge is made."""
 LOT = 250
 """Inputs between two looks at whether an honest one is still served."""
 AT_ONCE = 16
+CALLS = 25
+"""Calls of one run."""
 GLANCE_S = 0.25
 """How long a request is looked after that may be one half of a request: then its client goes away."""
 
@@ -62,8 +64,8 @@ def chance_of(door: str, number: int) -> random.Random:
     return random.Random(f"{door} {number}")
 
 
-@asynccontextmanager
-async def watched_log(tried: Tried) -> AsyncIterator[None]:
+@contextmanager
+def watched_log(tried: Tried) -> Iterator[None]:
     """A log as the program writes it, which must tell of no exception."""
     root = logging.getLogger()
     before = root.handlers[:]
@@ -97,6 +99,22 @@ BEGIN = [
 async def try_stdin(numbers: Sequence[int]) -> Tried:
     """Lines to `serve`, a process of its own: it answers in JSON-RPC alone, and ends with 0 as its stdin does."""
     tried = Tried()
+    async with open_stdin(tried) as say:
+        for lot in lots(numbers):
+            await say(f"{lot[0]}..{lot[-1]}", [spoil(chance_of("stdin", number), REQUESTS) for number in lot])
+            tried.inputs += len(lot)
+    return tried
+
+
+Say: TypeAlias = Callable[[str, Sequence[bytes]], Awaitable[list[Any]]]
+
+
+@asynccontextmanager
+async def open_stdin(tried: Tried) -> AsyncIterator[Say]:
+    """`serve` on pipes. What is yielded writes lines and an honest request, and returns all that came up to its answer.
+
+    `tried` gets the faults, among them each answer that tells of our inside, and an end that is none of ours.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bridge", "serve", "--offline"),
         stdin=asyncio.subprocess.PIPE,
@@ -107,44 +125,45 @@ async def try_stdin(numbers: Sequence[int]) -> Tried:
     assert process.stdin
     assert process.stdout
     assert process.stderr
+    stdin, stdout = process.stdin, process.stdout
     said = asyncio.ensure_future(process.stderr.read())
+
+    async def say(what: str, lines: Sequence[bytes]) -> list[Any]:
+        alive = {"jsonrpc": "2.0", "id": f"alive {what}", "method": "tools/list"}
+        stdin.write(b"\n".join([*lines, b"", json.dumps(alive).encode(), b""]))
+        with anyio.fail_after(PATIENCE_S):
+            return await _read_until(stdout, alive["id"], tried)
+
     try:
-        process.stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in BEGIN))
-        for number, lot in enumerate(lots(numbers)):
-            bad = [spoil(chance_of("stdin", each), REQUESTS) for each in lot]
-            alive = {"jsonrpc": "2.0", "id": f"alive {number}", "method": "tools/list", "params": {}}
-            process.stdin.write(b"\n".join([*bad, b"", json.dumps(alive).encode(), b""]))
-            with anyio.fail_after(PATIENCE_S):
-                await _read_until(process.stdout, f"alive {number}", tried, lot)
-            tried.inputs += len(lot)
+        stdin.write(b"".join(json.dumps(line).encode() + b"\n" for line in BEGIN))
+        yield say
     except (TimeoutError, OSError, EOFError) as error:
-        tried.faults.append(f"stdin {tried.inputs}: no answer any more: {error!r}")
-    with suppress(OSError):
-        process.stdin.close()
-    with anyio.move_on_after(PATIENCE_S):
-        await process.stdout.read()
-        await process.wait()
+        tried.faults.append(f"stdin: behind {tried.inputs} lines no answer any more: {error!r}")
+    finally:
+        stdin.close()
+        with anyio.move_on_after(PATIENCE_S):
+            await stdout.read()
+            await process.wait()
+        if process.returncode is None:
+            process.kill()
     if process.returncode != 0:
         tried.faults.append(f"stdin: it ended with {process.returncode}")
-        with suppress(ProcessLookupError):
-            process.kill()
     tried.check("stderr", (await said).decode("utf-8", "replace"))
-    return tried
 
 
-async def _read_until(stdout: asyncio.StreamReader, id: str, tried: Tried, lot: Sequence[int]) -> None:
-    while True:
+async def _read_until(stdout: asyncio.StreamReader, id: str, tried: Tried) -> list[Any]:
+    answers: list[Any] = []
+    while not answers or answers[-1].get("id") != id:
         line = await stdout.readline()
         if not line:
             raise EOFError
-        tried.check(f"stdin {lot[0]}..{lot[-1]}", line.decode("utf-8"))
-        answer = json.loads(line)
-        if answer.get("jsonrpc") != "2.0":
-            tried.faults.append(f"stdin: no message on stdout: {line[:200]!r}")
-        if answer.get("id") == id:
-            if "result" not in answer:
-                tried.faults.append(f"stdin {lot[0]}..{lot[-1]}: an honest request got {line[:300]!r}")
-            return
+        tried.check(f"stdin, before {id}", line.decode("utf-8"))
+        answers.append(json.loads(line))
+        if answers[-1].get("jsonrpc") != "2.0":
+            tried.faults.append(f"stdin, before {id}: no message on stdout: {line[:200]!r}")
+    if "result" not in answers[-1]:
+        tried.faults.append(f"stdin: an honest request got {answers[-1]}")
+    return answers
 
 
 # -- HTTP --------------------------------------------------------------------------------------------------------------
@@ -159,19 +178,23 @@ async def try_http(numbers: Sequence[int]) -> Tried:
     """Requests to the service over a socket each: none is answered with a 5xx."""
     tried = Tried()
     for lot in lots(numbers):
-        async with (
-            watched_log(tried),
-            open_without_host(None, upstream=None, builtin_tools=True, limits={"max_turns": 2}) as bridge,
-            serving(bridge, head_timeout_s=PATIENCE_S) as served,
-        ):
-            session = await _begin(served)
-            limiter = anyio.CapacityLimiter(AT_ONCE)
-            async with anyio.create_task_group() as tasks:
-                for number in lot:
-                    tasks.start_soon(_try_request, served, session, number, limiter, tried)
-            async with served.client() as client:
-                assert (await client.list_tools()).tools
+        with watched_log(tried):
+            await _try_lot_of_requests(lot, tried)
     return tried
+
+
+async def _try_lot_of_requests(lot: Sequence[int], tried: Tried) -> None:
+    async with (
+        open_without_host(None, upstream=None, builtin_tools=True, limits={"max_turns": 2}) as bridge,
+        serving(bridge, head_timeout_s=PATIENCE_S) as served,
+    ):
+        session = await _begin(served)
+        limiter = anyio.CapacityLimiter(AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            for number in lot:
+                tasks.start_soon(_try_request, served, session, number, limiter, tried)
+        async with served.client() as client:
+            assert (await client.list_tools()).tools
 
 
 async def _begin(served: Served) -> str:
@@ -183,9 +206,7 @@ async def _begin(served: Served) -> str:
 JSON = [("Content-Type", "application/json"), ("Accept", "application/json, text/event-stream")]
 
 
-async def _try_request(
-    served: Served, session: str, number: int, limiter: anyio.CapacityLimiter, tried: Tried
-) -> None:
+async def _try_request(served: Served, session: str, number: int, limiter: anyio.CapacityLimiter, tried: Tried) -> None:
     async with limiter:
         data, is_whole = _make_request(chance_of("http", number), served, session)
         reply = await _exchange(served.port, data, PATIENCE_S if is_whole else GLANCE_S)
@@ -236,21 +257,24 @@ async def try_config(numbers: Sequence[int]) -> Tried:
     """Files: each loads, or is one line that says what is wrong."""
     tried = Tried()
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "config.json")
         for number in numbers:
-            file.write_bytes(spoil(chance_of("config", number), CONFIGS))
-            tried.inputs += 1
-            try:
-                load(file, environ={"HOME": folder})
-            except ConfigError as error:
-                tried.check(f"config {number}", str(error))
-                if len(str(error).splitlines()) != 1:
-                    tried.faults.append(f"config {number}: several lines: {str(error)[:300]!r}")
-            except Exception as error:  # noqa: BLE001  whatever it was, the number is what counts
-                tried.faults.append(f"config {number}: {error!r}")
+            _try_file(Path(folder, "config.json"), number, tried)
             if number % LOT == 0:
                 await anyio.lowlevel.checkpoint()
     return tried
+
+
+def _try_file(file: Path, number: int, tried: Tried) -> None:
+    file.write_bytes(spoil(chance_of("config", number), CONFIGS))
+    tried.inputs += 1
+    try:
+        load(file, environ={"HOME": str(file.parent)})
+    except ConfigError as error:
+        tried.check(f"config {number}", str(error))
+        if len(str(error).splitlines()) != 1:
+            tried.faults.append(f"config {number}: several lines: {str(error)[:300]!r}")
+    except Exception as error:  # noqa: BLE001  whatever it was, the number is what counts
+        tried.faults.append(f"config {number}: {error!r}")
 
 
 # -- replies of the upstream -------------------------------------------------------------------------------------------
@@ -260,24 +284,26 @@ async def try_upstream(numbers: Sequence[int]) -> Tried:
     """Replies to the first request of a run: it ends with a result all the same."""
     tried = Tried()
     for lot in lots(numbers):
-        asked = set[str]()
-
-        def answer(request: Request, asked: set[str] = asked) -> Reply:
-            prompt = _prompt_of(request)
-            if prompt in asked or not prompt.isdecimal():
-                return responds(message("fine"))
-            asked.add(prompt)
-            return _make_reply(chance_of("upstream", int(prompt)))
-
-        async with (
-            watched_log(tried),
-            open_bridge(script=answer, clock=VirtualClock(autojump=True), builtin_tools=True) as bridge,
-        ):
-            for number in lot:
-                await _try_run(bridge, number, tried)
-            if (await bridge.respond("Hello"))["output_text"] != "fine":
-                tried.faults.append(f"upstream {lot[0]}..{lot[-1]}: an honest run did not get its answer")
+        with watched_log(tried):
+            await _try_lot_of_runs(lot, tried)
     return tried
+
+
+async def _try_lot_of_runs(lot: Sequence[int], tried: Tried) -> None:
+    asked = set[str]()
+
+    def answer(request: Request) -> Reply:
+        prompt = _prompt_of(request)
+        if prompt in asked or not prompt.isdecimal():
+            return responds(message("fine"))
+        asked.add(prompt)
+        return _make_reply(chance_of("upstream", int(prompt)))
+
+    async with open_bridge(script=answer, clock=VirtualClock(autojump=True), builtin_tools=True) as bridge:
+        for number in lot:
+            await _try_run(bridge, number, tried)
+        if (await bridge.respond("Hello"))["output_text"] != "fine":
+            tried.faults.append(f"upstream {lot[0]}..{lot[-1]}: an honest run did not get its answer")
 
 
 def _prompt_of(request: Request) -> str:
@@ -331,24 +357,30 @@ async def try_server(numbers: Sequence[int]) -> Tried:
     """Lines before the replies to calls: each call has an output, and the server stays of use."""
     tried = Tried()
     for lot in lots(numbers):
-        with tempfile.TemporaryDirectory() as folder:
-            lines = Path(folder, "lines")
-            spoilt = (spoil(chance_of("server", number), REPLIES) for number in lot)
-            right = (line.replace(str(ID).encode(), b"$ID") for line in spoilt)
-            lines.write_bytes(b"".join(base64.b64encode(line) + b"\n" for line in right))
-            entry = rogue(f"spoils={lines}") | {"require_approval": "never", "serial": True}
-            async with watched_log(tried), open_bridge({"s": entry}, limits={"output_bytes": 2000}) as bridge:
-                for start in range(0, len(lot), 25):
-                    calls = [call("s__spoil", {"line": line}) for line in range(start, min(start + 25, len(lot)))]
-                    outcome = await bridge.use(*calls)
-                    tried.inputs += len(calls)
-                    if len(outcome.outputs) != len(calls):
-                        tried.faults.append(f"server {lot[start]}: {outcome.receipt['error']}")
-                    for line, output in zip(lot[start:], outcome.outputs, strict=False):
-                        tried.check(f"server {line}", str(output))
-                if (honest := (await bridge.use(call("s__echo", {"text": "hi"}))).outputs) != ["hi"]:
-                    tried.faults.append(f"server {lot[0]}..{lot[-1]}: an honest call got {honest}")
+        with tempfile.TemporaryDirectory() as folder, watched_log(tried):
+            await _try_lot_of_lines(lot, _write_lines(Path(folder, "lines"), lot), tried)
     return tried
+
+
+def _write_lines(file: Path, lot: Sequence[int]) -> Path:
+    spoilt = (spoil(chance_of("server", number), REPLIES).replace(str(ID).encode(), b"$ID") for number in lot)
+    file.write_bytes(b"".join(base64.b64encode(line) + b"\n" for line in spoilt))
+    return file
+
+
+async def _try_lot_of_lines(lot: Sequence[int], lines: Path, tried: Tried) -> None:
+    entry = rogue(f"spoils={lines}") | {"require_approval": "never", "serial": True}
+    async with open_bridge({"s": entry}, limits={"output_bytes": 2000}) as bridge:
+        for start in range(0, len(lot), CALLS):
+            numbers = lot[start : start + CALLS]
+            outcome = await bridge.use(*(call("s__spoil", {"line": start + line}) for line in range(len(numbers))))
+            tried.inputs += len(numbers)
+            if len(outcome.outputs) != len(numbers):
+                tried.faults.append(f"server {numbers[0]}..{numbers[-1]}: {outcome.receipt['error']}")
+            for number, output in zip(numbers, outcome.outputs, strict=False):
+                tried.check(f"server {number}", str(output))
+        if (honest := (await bridge.use(call("s__echo", {"text": "hi"}))).outputs) != ["hi"]:
+            tried.faults.append(f"server {lot[0]}..{lot[-1]}: an honest call got {honest}")
 
 
 DOORS: dict[str, Callable[[Sequence[int]], Awaitable[Tried]]] = {

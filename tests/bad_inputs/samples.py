@@ -65,7 +65,9 @@ REQUESTS: list[Any] = [
     _request("logging/setLevel", {"level": "error"}),
     _request("resources/list", {}),
     _request("prompts/get", {"name": "x", "arguments": {"a": "b"}}),
-    _request("completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}, "argument": {"name": "a", "value": ""}}),
+    _request(
+        "completion/complete", {"ref": {"type": "ref/prompt", "name": "x"}, "argument": {"name": "a", "value": ""}}
+    ),
     _request("subscriptions/listen", {"notifications": {"toolsListChanged": True}, "_meta": MODERN}),
     _told("initialized", {}),
     _told("cancelled", {"requestId": 5, "reason": "timed out"}),
@@ -107,7 +109,10 @@ CONFIGS: list[Any] = [
         },
     },
     {
-        "servers": {"a": {"type": "stdio", "command": "x", "env": {"T": "${input:token}"}}, "b": {"url": "http://h/sse"}},
+        "servers": {
+            "a": {"type": "stdio", "command": "x", "env": {"T": "${input:token}"}},
+            "b": {"url": "http://h/sse"},
+        },
         "inputs": [{"id": "token", "type": "promptString", "default": "d", "password": True}],
         "limits": {"max_turns": 3, "timeout_s": 60.5, "tokens": 1000, "cost": 0.5, "output_bytes": 4096},
         "tool_search": {"pinned": ["git__*"], "first": 3, "found": 2, "hosted": False},
@@ -161,7 +166,14 @@ EVENTS: list[Json] = [event for event in lifecycle(RESPONSE) if isinstance(event
 BODIES: list[Any] = [RESPONSE, RESPONSE, CHAT, EVENTS[-1]]
 """What an upstream says."""
 REFUSALS: list[Any] = [
-    {"error": {"message": "Unknown parameter: 'top_p'.", "type": "invalid_request_error", "param": "top_p", "code": "x"}},
+    {
+        "error": {
+            "message": "Unknown parameter: 'top_p'.",
+            "type": "invalid_request_error",
+            "param": "top_p",
+            "code": "x",
+        }
+    },
     {"error": {"message": "Rate limit reached. Try again in 2s.", "type": "rate_limit", "code": "rate_limit_exceeded"}},
     {"error": "the model is overloaded", "status": 503},
     {"detail": [{"loc": ["body", "input", 0], "msg": "field required", "type": "missing"}]},
@@ -178,7 +190,9 @@ REPLIES: list[Any] = [
     _reply({"content": [{"type": "text", "text": "hello"}], "isError": False}),
     _reply({"content": [{"type": "text", "text": "5"}], "structuredContent": {"sum": 5, "parts": [2, 3]}}),
     _reply({"content": [{"type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png"}], "_meta": {"a": 1}}),
-    _reply({"content": [{"type": "resource", "resource": {"uri": "file:///a", "text": "a", "mimeType": "text/plain"}}]}),
+    _reply(
+        {"content": [{"type": "resource", "resource": {"uri": "file:///a", "text": "a", "mimeType": "text/plain"}}]}
+    ),
     _reply({"content": [{"type": "resource_link", "uri": "file:///a", "name": "a", "size": 3}], "isError": True}),
     _reply({"content": [{"type": "audio", "data": "AAAA", "mimeType": "audio/wav", "annotations": {"priority": 0.5}}]}),
     {"jsonrpc": "2.0", "id": ID, "error": {"code": -32602, "message": "wrong", "data": {"field": ["a"]}}},

@@ -284,6 +284,13 @@ def test_a_bad_flag_is_said_to_be_of_the_command_line(read: Read) -> None:
     assert str(caught.value) == "command line: serve.port: must be at most 65535"
 
 
+def test_a_home_that_there_is_not_is_one_line(read: Read) -> None:
+    with pytest.raises(
+        ConfigError, match=r"input_roots: '~nobody-at-all/x' begins with a home folder that there is not"
+    ):
+        read({"input_roots": ["~nobody-at-all/x"]})
+
+
 ODD_VALUES: list[object] = [
     *[None, True, 0, -1, 10**18, 1e308],
     *["", "x", "http://", "${env:A}", "${", "\n"],
