@@ -86,6 +86,19 @@ async def test_no_tool_and_no_route_takes_a_server_to_start_or_an_address_to_rea
         assert (visits.count, started.exists()) == (0, False)
 
 
+ODD_ARGUMENTS = ["; touch x", "$(id)", "`id`", "a && b | c > d", "*", "~", "%PATH%", "$HOME", "two\nlines", "", "'\"\\"]
+WRITE_ARGUMENTS = "import json, sys; open(sys.argv[1], 'w').write(json.dumps(sys.argv[2:]))"
+
+
+@pytest.mark.rule("S7")
+async def test_arguments_of_a_command_reach_it_as_they_stand(tmp_path: Path) -> None:
+    file = tmp_path / "arguments"
+    entry = {"command": sys.executable, "args": ["-c", WRITE_ARGUMENTS, str(file), *ODD_ARGUMENTS]}
+    async with open_bridge({"odd": entry}) as bridge:
+        await bridge.use()
+    assert json.loads(file.read_text(encoding="utf-8")) == ODD_ARGUMENTS
+
+
 @pytest.mark.rule("S9", "S25")
 async def test_no_address_that_a_server_or_a_model_names_is_visited() -> None:
     async with watched_address() as visits:

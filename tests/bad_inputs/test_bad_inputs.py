@@ -44,11 +44,12 @@ REPORTED = {
     "kajisho5/ffmpeg-skill#120": b"42\nnull\ntrue\n[1,2,3]",
     "modelcontextprotocol/python-sdk#820": FETCH % b'{"name": "respond", "arguments": "hello"}',
     "everruns/bashkit#1182": FETCH % b'{"name": "bash", "arguments": "not an object"}',
-    "twentyhq/twenty#13801": b'{"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": "x"}, "version": "0.0.1"}',
+    "twentyhq/twenty#13801": b'{"jsonrpc": "2.0", "id": null, "error": {"code": 1, "message": "x"}, "version": "1"}',
     "morluto/flameox#502": FETCH % b'{"name": "respond", "arguments": {"input": {}, "tools": "/tmp/report.sarif"}}',
 }
 
 
+@pytest.mark.rule("REL2")
 async def test_what_ended_other_servers_or_told_of_their_inside_is_answered_in_words() -> None:
     """Each is a line on stdin of its own; -32700 and -32600 are answered, and so is what follows."""
     tried = Tried()

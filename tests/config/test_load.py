@@ -249,6 +249,7 @@ BAD_SECTIONS: list[tuple[dict[str, object], str]] = [
 ]
 
 
+@pytest.mark.rule("S8")
 @pytest.mark.parametrize(("content", "line"), BAD_SECTIONS, ids=range(len(BAD_SECTIONS)))
 def test_a_bad_section_is_one_line(complaint: Callable[..., str], content: dict[str, object], line: str) -> None:
     assert complaint(content) == line
@@ -308,6 +309,7 @@ SLOTS = [
 ]
 
 
+@pytest.mark.rule("S8")
 def test_whatever_stands_in_a_file_it_loads_or_is_one_line(tmp_path: Path) -> None:
     for slot, value in itertools.product(SLOTS, ODD_VALUES):
         assert _lines(write(tmp_path / "config.json", _nested(slot, value))) <= 1, (slot, value)
@@ -522,6 +524,7 @@ UPSTREAMS: list[tuple[Mapping[str, object], dict[str, str], Endpoint | None]] = 
 ]
 
 
+@pytest.mark.rule("S10")
 @pytest.mark.parametrize(("section", "environ", "expected"), UPSTREAMS, ids=range(len(UPSTREAMS)))
 def test_a_key_goes_only_where_it_was_meant_to_go(
     read: Read,
@@ -647,6 +650,7 @@ def test_many_ignored_keys_are_counted(read: Read) -> None:
     assert notice["message"].endswith("qqq and 2 more.")
 
 
+@pytest.mark.rule("S17")
 @pytest.mark.parametrize(
     ("rules", "decision"),
     [
@@ -689,6 +693,7 @@ def test_a_reference_in_an_entry_is_filled_in(read: Read, written: str, value: s
     assert server(config).args == (value,)
 
 
+@pytest.mark.rule("S7")
 def test_a_value_is_filled_in_once(read: Read) -> None:
     assert server(read(entry(command="${A}"), {"A": "${B}", "B": "no"})).command == "${B}"
 
@@ -781,6 +786,7 @@ CANARIES = {
 }
 
 
+@pytest.mark.rule("S13")
 def test_every_secret_is_known_and_no_ordinary_word_is_one(read: Read) -> None:
     assert read(CANARIES).secrets() == {
         "canary-1",
@@ -811,6 +817,7 @@ def test_a_key_that_is_too_short_to_be_blanked_is_noticed(read: Read) -> None:
     ]
 
 
+@pytest.mark.rule("S10")
 def test_no_secret_is_shown_by_repr(read: Read) -> None:
     assert "canary" not in repr(read(CANARIES))
 
@@ -822,6 +829,7 @@ def test_no_secret_is_shown_by_a_complaint(complaint: Callable[..., str]) -> Non
     assert "hunter2" not in complaint({"upstream": {"base_url": "https://u:hunter2@\u2100"}})
 
 
+@pytest.mark.rule("S8")
 @posix_only
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o604, 0o644])
 def test_a_readable_file_with_literal_secrets_is_noticed_once(tmp_path: Path, mode: int) -> None:

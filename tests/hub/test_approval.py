@@ -41,6 +41,7 @@ def run() -> str:
     return "run"
 
 
+@pytest.mark.rule("S17", "S18")
 async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
     rules = {
         word: [f"?{number}" for number, listed in enumerate(LISTED) if word in listed.split()]
@@ -84,6 +85,7 @@ async def test_a_refusal_of_a_tool_to_be_asked_about_names_the_list_that_says_so
     assert outcome.output["message"].endswith('take it out of "mcpServers": {"desk": {"tools": {"ask": …}}}')
 
 
+@pytest.mark.rule("S17")
 async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "tools": {"deny": ["write", "add"], "allow": ["*"]}}
@@ -95,6 +97,7 @@ async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path)
     assert counts.read_text(encoding="utf-8") == "read\n"
 
 
+@pytest.mark.rule("S19")
 async def test_the_person_is_shown_the_call_and_decides() -> None:
     asked: list[Question] = []
 
@@ -121,6 +124,7 @@ async def test_the_person_is_shown_the_call_and_decides() -> None:
     assert (notice["code"], "approval" in notice["message"]) == ("declined", False)
 
 
+@pytest.mark.rule("S19")
 @pytest.mark.parametrize("answer", [{}, {"answer": NO}, {"answer": True}, {"answer": "yes"}, {"run it": YES}])
 async def test_a_form_that_is_sent_off_as_it_stands_approves_nothing(answer: dict[str, Any]) -> None:
     async def accept(_: Question) -> Answer:

@@ -150,6 +150,7 @@ async def place(server: MCPServer, era: str = "legacy", redact: Redactor | None 
         assert not upstream.errors
 
 
+@pytest.mark.rule("S20")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize(("tool", "era"), [("push", "legacy"), ("come_back", "auto")])
 @pytest.mark.parametrize(("action", "output"), [("accept", "accept 4"), ("decline", "decline"), ("cancel", "cancel")])
@@ -174,6 +175,7 @@ async def test_where_the_host_cannot_ask_the_question_is_declined_in_words(
     assert receipt["tool_calls"][0]["is_error"], "it is not told as a no that nobody has said"
 
 
+@pytest.mark.rule("S20")
 @pytest.mark.parametrize(("tool", "era", "asked"), [("push", "legacy", 0), ("come_back", "auto", 2)])
 async def test_with_two_runs_at_one_server_only_who_can_be_told_apart_is_asked(tool: str, era: str, asked: int) -> None:
     person = Person()
@@ -185,6 +187,7 @@ async def test_with_two_runs_at_one_server_only_who_can_be_told_apart_is_asked(t
     assert [words in str(output) for output in at.outputs] == [True, True]
 
 
+@pytest.mark.rule("S20")
 @pytest.mark.parametrize(
     ("tool", "era", "words"),
     [

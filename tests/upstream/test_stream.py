@@ -94,7 +94,7 @@ async def test_a_stream_may_come_in_pieces_of_any_size() -> None:
         assert server.connections == 1, "a stream that was read to its end leaves its connection for the next"
 
 
-@pytest.mark.rule("R18")
+@pytest.mark.rule("R18", "REL26")
 @pytest.mark.external
 @pytest.mark.parametrize(("crlf", "reset"), [(False, False), (True, True)], ids=["lf and end", "crlf and reset"])
 async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error(
@@ -135,6 +135,7 @@ async def test_an_event_of_three_megabytes_is_read() -> None:
     assert (await receive(pieces))["output"] == [story]
 
 
+@pytest.mark.rule("REL26")
 async def test_an_event_that_never_ends_is_given_up_before_it_takes_all_memory() -> None:
     with pytest.raises(UpstreamError, match="over 67,108,864 bytes") as caught:
         await receive(itertools.chain([b"data: "], itertools.repeat(b"x" * (1 << 20))))

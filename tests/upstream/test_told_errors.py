@@ -323,6 +323,7 @@ async def test_a_time_that_cannot_be_read_is_no_time(resets: Any) -> None:
     assert "No more" in (await fail(http_error(429, {"error": error})))["message"]
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.parametrize(
     ("status", "location", "words"),
     [

@@ -124,6 +124,7 @@ OTHER: dict[str, tuple[str, int, str]] = {
 }
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.parametrize("wire", ["http", "sse", "auto"])
 @pytest.mark.parametrize("name", OTHER)
 async def test_a_redirect_to_elsewhere_is_refused_by_name(name: str, wire: str) -> None:
@@ -197,6 +198,7 @@ async def test_a_real_server_below_a_mount_is_reached_without_its_slash(protocol
     assert {path for _, path in map(str.split, asked)} == {"/mcp/"}
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.external
 async def test_nothing_of_ours_is_sent_to_another_port() -> None:
     heard = list[Request]()
