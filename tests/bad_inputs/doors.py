@@ -28,12 +28,12 @@ from tests.fakes.clock import PATIENCE_S, VirtualClock
 from tests.fakes.items import call, message
 from tests.fakes.servers import rogue
 from tests.fakes.service import Served, serving
-from tests.fakes.upstream import Reply, Request, raw, responds
+from tests.fakes.upstream import Reply, Request, ScriptedUpstream, raw, responds
 from tests.fakes.wire import http
 
 INSIDE = re.compile(
     r"Traceback|site-packages|pydantic|starlette|uvicorn|anyio|asyncio|httpx2?\b|jsonschema|0x7f[0-9a-f]{6}"
-    r"|JSONRPC[A-Z]\w|input_value|\bFile \"|\.py\b|<class |\b[A-Za-z_]+(?:Error|Exception|Group)\b(?!\")"
+    r"|JSONRPC[A-Z]\w|input_value|\bFile \"|\.py\b|<class |\b(?!isError)[A-Za-z_]+(?:Error|Exception|Group)\b"
 )
 """What would tell others how the bridge is made."""
 LOT = 250
@@ -41,6 +41,8 @@ LOT = 250
 AT_ONCE = 16
 CALLS = 25
 """Calls of one run."""
+LONG_PATIENCE_S = 4 * PATIENCE_S
+"""For a process that starts on a busy machine, and answers a whole lot. That it is fast is not meant."""
 GLANCE_S = 0.25
 """How long a request is looked after that may be one half of a request: then its client goes away."""
 
@@ -131,7 +133,7 @@ async def open_stdin(tried: Tried) -> AsyncIterator[Say]:
     async def say(what: str, lines: Sequence[bytes]) -> list[Any]:
         alive = {"jsonrpc": "2.0", "id": f"alive {what}", "method": "tools/list"}
         stdin.write(b"\n".join([*lines, b"", json.dumps(alive).encode(), b""]))
-        with anyio.fail_after(PATIENCE_S):
+        with anyio.fail_after(LONG_PATIENCE_S):
             return await _read_until(stdout, alive["id"], tried)
 
     try:
@@ -383,10 +385,85 @@ async def _try_lot_of_lines(lot: Sequence[int], lines: Path, tried: Tried) -> No
             tried.faults.append(f"server {lot[0]}..{lot[-1]}: an honest call got {honest}")
 
 
+# -- replies of connected servers over HTTP ----------------------------------------------------------------------------
+
+
+async def try_web(numbers: Sequence[int]) -> Tried:
+    """Replies to calls of a server over Streamable HTTP: each call has an output, and the server stays of use."""
+    tried = Tried()
+    for lot in lots(numbers):
+        with watched_log(tried):
+            async with ScriptedUpstream(_answer_as_server) as served:
+                await _try_lot_of_replies(lot, served.base_url, tried)
+    return tried
+
+
+async def _try_lot_of_replies(lot: Sequence[int], url: str, tried: Tried) -> None:
+    entry = {"type": "http", "url": url, "protocol": "2025-11-25", "require_approval": "never"}
+    limits = {"output_bytes": 2000, "call_timeout_s": PATIENCE_S}
+    async with open_bridge({"s": entry}, limits=limits, builtin_tools=False) as bridge:
+        for start in range(0, len(lot), CALLS):
+            numbers = lot[start : start + CALLS]
+            outcome = await bridge.use(*(call("s__spoil", {"line": number}) for number in numbers))
+            tried.inputs += len(numbers)
+            if len(outcome.outputs) != len(numbers):
+                tried.faults.append(f"web {numbers[0]}..{numbers[-1]}: {outcome.receipt['error']}")
+            for number, output in zip(numbers, outcome.outputs, strict=False):
+                tried.check(f"web {number}", str(output))
+        if (honest := (await bridge.use(call("s__spoil", {"line": -1}))).outputs) != ["hi"]:
+            tried.faults.append(f"web {lot[0]}..{lot[-1]}: an honest call got {honest}")
+
+
+SPOIL = {"name": "spoil", "inputSchema": {"type": "object", "properties": {"line": {"type": "integer"}}}}
+ANSWERS: dict[str, Any] = {
+    "initialize": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "s", "version": "1"},
+    },
+    "tools/list": {"tools": [SPOIL]},
+    "ping": {},
+}
+
+
+def _answer_as_server(request: Request) -> Reply:
+    if request.method != "POST":
+        return raw(http(405, b"", {}), close=False)
+    asked = request.json
+    if "id" not in asked:
+        return raw(http(202, b"", {}), close=False)
+    if asked["method"] != "tools/call":
+        return _reply_in_json({"jsonrpc": "2.0", "id": asked["id"], "result": ANSWERS.get(asked["method"], {})})
+    line = asked["params"]["arguments"]["line"]
+    if line < 0:
+        content = [{"type": "text", "text": "hi"}]
+        return _reply_in_json({"jsonrpc": "2.0", "id": asked["id"], "result": {"content": content}})
+    chance = chance_of("web", line)
+    data = spoil(chance, REPLIES).replace(str(ID).encode(), str(asked["id"]).encode())
+    match chance.randrange(8):
+        case 0 | 1 | 2:
+            return raw(http(200, data, {"content-type": "application/json"}))
+        case 3:
+            return raw(http(chance.choice((400, 401, 403, 404, 409, 500, 503, 302, 299)), data, {}))
+        case 4:
+            kinds = ("text/html", "text/plain", "application/octet-stream", "", "text/event-stream;charset=\xff")
+            return raw(http(200, data, {"content-type": chance.choice(kinds)}))
+        case 5:
+            return raw(change_bytes(chance, http(200, data, {"content-type": "text/event-stream"})))
+        case _:
+            events = b"".join(b"data: " + each + b"\n\n" for each in (data, spoil(chance, REPLIES)))
+            return raw(http(200, b"event: message\n" + events, {"content-type": "text/event-stream"}))
+
+
+def _reply_in_json(value: Any) -> Reply:
+    return raw(http(200, json.dumps(value).encode(), {"content-type": "application/json"}), close=False)
+
+
 DOORS: dict[str, Callable[[Sequence[int]], Awaitable[Tried]]] = {
     "stdin": try_stdin,
     "http": try_http,
     "config": try_config,
     "upstream": try_upstream,
     "server": try_server,
+    "web": try_web,
 }
