@@ -140,6 +140,11 @@ def flush_log() -> bool:
     return not _waiting.unfinished_tasks
 
 
+def _tells_of_a_fault(record: logging.LogRecord) -> bool:
+    """Leave out the tracebacks of sessions that end while a message for them is on its way."""
+    return not record.exc_info or type(record.exc_info[1]).__name__ != "ClosedResourceError"
+
+
 def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_background: bool = False) -> None:
     """Log at `level` to `file`, or to stderr. Libraries log errors only: at DEBUG they would log whole messages.
 
@@ -156,5 +161,6 @@ def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_bac
     logging.getLogger("bridge").setLevel(level.upper())
     for library in ("mcp", "client", "httpx2", "httpcore2"):  # `client` is a logger of mcp's
         logging.getLogger(library).setLevel(logging.ERROR)
+    logging.getLogger("mcp.server.streamable_http").addFilter(_tells_of_a_fault)
     # It logs a traceback with the whole body if that is not a message; the client gets an error and can correct it.
     logging.getLogger("mcp.server.sse").setLevel(logging.CRITICAL)

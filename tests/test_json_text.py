@@ -25,6 +25,7 @@ def test_words_are_no_numbers(value: Any) -> None:
     assert decode(encode(value)) == value
 
 
+@pytest.mark.rule("REL1")
 @pytest.mark.parametrize("text", ["half \ud83d of an emoji", "\udc00", "😀 and \ud800"])
 def test_half_an_emoji_is_replaced_wherever_it_stands(text: str) -> None:
     mended = text.encode("utf-8", "replace").decode().replace("?", "\ufffd")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.log_file import TELL_S
+from bridge.log_file import TELL_S, LogFile
 from bridge.telemetry import ALIKE, ALIKE_S, Redactor, configure_logging
 
 logger = logging.getLogger("bridge.test")
@@ -152,3 +152,19 @@ def test_a_line_that_cannot_be_formatted_shows_its_arguments_nowhere(
     logger.info("next")
     assert read(file) == ["next"]
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.rule("S30")
+def test_what_others_say_is_one_line_and_moves_no_cursor(file: Path) -> None:
+    odd = "x\nERROR admin: all is well\r\x1b[2J\x1b]52;c;QQ==\x07\x85\u2028\u202e\u200b\U000e0041\x00"
+    logger.warning("%s: %s", odd, odd)
+    try:
+        raise ValueError(odd)
+    except ValueError:
+        logger.exception("%s broke", "it")
+    half = logger.makeRecord(logger.name, logging.ERROR, "", 0, "half an emoji: %s", ("\ud83d",), None)
+    ours = next(handler for handler in logging.getLogger().handlers if isinstance(handler, LogFile))
+    ours.handle(half)  # not to pytest's own, whose workers cannot tell each other of it
+    lines = file.read_bytes().decode("utf-8").split("\n")[:-1]
+    assert len(lines) == 3
+    assert all(line.isprintable() for line in lines)

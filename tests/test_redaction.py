@@ -84,7 +84,7 @@ async def config(tmp_path: Path) -> AsyncIterator[Path]:
         yield file
 
 
-@pytest.mark.rule("R27")
+@pytest.mark.rule("R27", "S13")
 async def test_no_canary_reaches_any_sink(
     config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], record_testsuite_property: Any
 ) -> None:

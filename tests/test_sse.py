@@ -34,6 +34,7 @@ def test_chunks_make_no_difference(chunk: int) -> None:
     assert read(CANONICAL, chunk=chunk) == READ
 
 
+@pytest.mark.rule("REL13")
 def test_every_split_in_two_reads_the_same() -> None:
     for place in range(len(CANONICAL)):
         reader = EventReader(1 << 20)
@@ -41,6 +42,7 @@ def test_every_split_in_two_reads_the_same() -> None:
         assert found == READ, place
 
 
+@pytest.mark.rule("REL13")
 def test_data_over_the_limit_is_counted_and_its_event_and_no_other_says_so() -> None:
     long, after = read(b"data: " + b"x" * 500 + b"\n\ndata: after\n\n", limit=100, chunk=7)
     assert isinstance(long.data, Overlong)

@@ -97,9 +97,16 @@ def check_environment(env: dict[str, str]) -> dict[str, str]:
 
 def check_folders(folders: tuple[str, ...]) -> tuple[str, ...]:
     for folder in folders:
-        if not Path(folder).expanduser().is_absolute():  # it would depend on the folder that we are started in
+        if not _expand(folder).is_absolute():  # it would depend on the folder that we are started in
             raise ValueError(f"{folder!r} is not an absolute path")
     return folders
+
+
+def _expand(folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:  # no such user
+        raise ValueError(f"{folder!r} begins with a home folder that there is not") from None
 
 
 def check_credential(key: str | None) -> str | None:

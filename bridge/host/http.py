@@ -22,6 +22,7 @@ from bridge.clock import Clock
 from bridge.config.settings import ServeConfig
 from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
+from bridge.host.endings import EndingFilter
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.malformed import MalformedFilter
 from bridge.host.presence import PresenceNotes
@@ -111,12 +112,11 @@ class Service:
             server, security_settings=security, max_request_body_size=MAX_BODY_BYTES
         )
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
+        streamable = StreamableHTTPASGIApp(self._sessions)
         routes = [
-            Route(
-                "/mcp", endpoint=PresenceNotes(RevisionHeader(MalformedFilter(StreamableHTTPASGIApp(self._sessions))))
-            ),
+            Route("/mcp", endpoint=PresenceNotes(RevisionHeader(MalformedFilter(EndingFilter(streamable))))),
             Route("/sse", self._serve_sse, methods=["GET"]),
-            Mount("/messages/", app=MalformedFilter(self._sse.handle_post_message)),
+            Mount("/messages/", app=MalformedFilter(EndingFilter(self._sse.handle_post_message))),
             Route(OPEN_PATH, self._tell_health),
         ]
         layers = [Middleware(Gate, access, clock), Middleware(Standing, most_streams)]

@@ -15,7 +15,7 @@ from mcp.client import ClientRequestContext
 from bridge.clock import Clock
 from bridge.hub.calls import Result
 from bridge.hub.failures import CallFailed
-from bridge.json_text import JsonObject, encode
+from bridge.json_text import JsonObject, write
 from bridge.questions import MAX_SHOWN_CHARS, Answer, Ask, Question, leave_unasked, show_form
 from bridge.telemetry import COUNTED, Redactor
 from bridge.visible import quote_name, show_prose
@@ -109,7 +109,7 @@ class ServerRequests:
             self._lines, self._lines_until = 0, now + LINES_S
         self._lines += 1
         if self._lines <= LINES:
-            text = params.data if isinstance(params.data, str) else encode(params.data)
+            text = params.data if isinstance(params.data, str) else write(params.data)
             line = self._redact(text)[:LINE_CHARS]  # half a secret would not be found
             logger.log(LEVELS.get(params.level, logging.ERROR), "%s: %s", self._key, line, extra=COUNTED)
         elif self._lines == LINES + 1:

@@ -69,6 +69,8 @@ class _Gathering:
             if isinstance(item := event.get("item"), dict):
                 self._tell_item(event, item, is_done=change == "done")
             return
+        if subject != "content_part" and subject not in _GROWING:
+            return  # an annotation of a text; or what could not be read
         streamed = self._find_grown(event, subject)
         if subject == "content_part":
             if isinstance(part := event.get("part"), dict):

@@ -200,12 +200,17 @@ def _read_rest(reply: httpx2.Response, stream: StreamAccumulator) -> Response:
     rest = stream.list_rest()
     for text in rest:
         try:
-            return read_reply(text.encode(), status=reply.status_code, request_id=_request_id(reply))
+            return read_reply(_to_bytes(text), status=reply.status_code, request_id=_request_id(reply))
         except UpstreamError as error:
             if error.code != UNREADABLE:
                 raise
     unknown = " ".join(text for text in rest if not parse(text).get("type"))
-    raise _build_cut("stream", reply, f"; it sent: {quote(unknown.encode())}" if unknown else "")
+    raise _build_cut("stream", reply, f"; it sent: {quote(_to_bytes(unknown))}" if unknown else "")
+
+
+def _to_bytes(text: str) -> bytes:
+    """Undo what `_read_data` does."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 async def _refuse(reply: httpx2.Response, url: httpx2.URL) -> NoReturn:

@@ -66,6 +66,7 @@ def power_pair(source: random.Random) -> tuple[Number, Number]:
     return source.randint(1, 99_999) / 100, source.randint(-400, 400) / 16 + 1 / 32
 
 
+@pytest.mark.rule("B1")
 @pytest.mark.external
 @pytest.mark.parametrize("operation", ["add", "subtract", "multiply", "divide", "power"])
 def test_ten_thousand_results_equal_the_exactly_computed_ones(operation: Operation) -> None:
@@ -122,6 +123,7 @@ def test_a_result_is_what_was_asked_for_with_every_digit(operation: Operation, a
     assert str(calculate(operation, a, b)) == text
 
 
+@pytest.mark.rule("B2", "B3")
 @pytest.mark.parametrize(
     ("operation", "a", "b", "reason"),
     [
@@ -158,6 +160,7 @@ def test_what_has_no_answer_is_refused_with_the_reason(operation: Operation, a: 
         calculate(operation, a, b)
 
 
+@pytest.mark.rule("B2")
 def test_the_longest_integer_is_returned_and_one_bit_more_is_not() -> None:
     longest = 2 ** (MAX_BITS - 1)
     assert calculate("power", 2, MAX_BITS - 1).result == longest
@@ -166,17 +169,20 @@ def test_the_longest_integer_is_returned_and_one_bit_more_is_not() -> None:
         calculate("add", longest, longest)
 
 
+@pytest.mark.rule("B5")
 @pytest.mark.parametrize("integer", [2**53, -(2**53), 2**53 + 1, 10**30, -(10**30)])
 def test_an_integer_that_doubles_cannot_be_trusted_with_is_also_given_as_text(integer: int) -> None:
     written = json.loads(calculate("add", integer, 0).model_dump_json(), parse_int=float)
     assert int(written["exact"]) == integer
 
 
+@pytest.mark.rule("B5")
 @pytest.mark.parametrize("number", [0, 2**53 - 1, -(2**53) + 1, 1e300])
 def test_a_number_that_every_json_reader_keeps_needs_no_text(number: Number) -> None:
     assert calculate("add", number, 0).exact is None
 
 
+@pytest.mark.rule("B3")
 def test_any_pair_of_numbers_ends_in_a_number_or_a_reason() -> None:
     edges: list[Number] = [0, 1, -1, 2, -7, 10**18, -(10**18), 10**1200, -(10**1200)]
     edges += [0.5, -0.5, 1e308, -1e308, 5e-324, 1.0000000000000002, 0.9999999999999999, -0.0, 1 / 3]

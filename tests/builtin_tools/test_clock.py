@@ -15,6 +15,7 @@ def at(moment: str) -> Callable[[], datetime]:
     return lambda: datetime.fromisoformat(moment)
 
 
+@pytest.mark.rule("B8")
 def test_one_instant_is_told_in_the_zone_in_utc_and_in_seconds() -> None:
     told = tell_time("Asia/Shanghai", now=at("2025-08-25T07:48:40.999+00:00"))
     assert told.model_dump() == {
@@ -39,6 +40,7 @@ def test_the_system_clock_is_the_one_that_is_read() -> None:
     assert before <= tell_time("UTC").epoch <= datetime.now(UTC).timestamp()
 
 
+@pytest.mark.rule("B8")
 @pytest.mark.parametrize(
     ("zone", "moment", "local"),
     [
@@ -79,6 +81,7 @@ def test_a_misspelled_zone_is_answered_with_the_right_spelling(name: str, near: 
         tell_time(name)
 
 
+@pytest.mark.rule("B8")
 @pytest.mark.parametrize(
     "name",
     [

@@ -29,11 +29,13 @@ def test_a_seeded_source_is_spread_evenly(width: int, least: float, most: float)
     assert least < chi_square(width, random.Random("spread")) < most
 
 
+@pytest.mark.rule("B7")
 def test_the_systems_source_is_spread_evenly() -> None:
     # Six standard deviations either way: a fair source fails once in a billion runs.
     assert 35.9 < chi_square(100, SYSTEM_RANDOM) < 208.6
 
 
+@pytest.mark.rule("B7")
 def test_the_source_is_the_operating_systems() -> None:
     assert isinstance(SYSTEM_RANDOM, secrets.SystemRandom)
 
@@ -44,6 +46,7 @@ def test_the_same_source_draws_the_same_numbers() -> None:
     assert str(first) == ", ".join(str(number) for number in first.numbers)
 
 
+@pytest.mark.rule("B6")
 @pytest.mark.parametrize(("low", "high"), [(5, 5), (-3, 3), (0, 1), (-(2**53) + 1, 2**53 - 1)])
 def test_numbers_lie_between_the_two_ends(low: int, high: int) -> None:
     for count in range(1, 11):
@@ -57,6 +60,7 @@ def test_two_draws_of_a_wide_range_differ() -> None:
     assert all(a != b for a, b in itertools.combinations(draws, 2))
 
 
+@pytest.mark.rule("B6")
 def test_ends_in_the_wrong_order_are_refused_and_not_swapped() -> None:
     with pytest.raises(ToolError, match="min is 100 and max is 1"):
         draw_numbers(100, 1, 1)

@@ -63,6 +63,7 @@ async def test_the_four_tools_are_listed_in_the_order_of_the_example(era: Era) -
     assert [tool.name for tool in await list_tools(era)] == NAMES
 
 
+@pytest.mark.rule("B10")
 @both_eras
 async def test_every_tool_is_harmless_and_says_what_it_returns(era: Era) -> None:
     for tool in await list_tools(era):
@@ -94,6 +95,7 @@ async def test_whatever_the_example_declares_is_declared() -> None:
         assert tool["description"].replace("Java", "Python") in (ours[tool["name"]].description or "")
 
 
+@pytest.mark.rule("B4", "B7")
 async def test_what_may_be_asked_for_is_in_the_schema() -> None:
     schemas = {tool.name: tool.input_schema["properties"] for tool in await list_tools()}
     assert schemas["math_calculator"]["operation"]["enum"] == ["add", "subtract", "multiply", "divide", "power"]
@@ -136,6 +138,7 @@ async def test_the_server_calculates_as_the_calculator_does(era: Era) -> None:
             assert result.structured_content == calculate("multiply", a, b).model_dump()
 
 
+@pytest.mark.rule("B1")
 @both_eras
 @pytest.mark.parametrize("integer", [2**53 + 1, 10**30])
 async def test_integers_arrive_and_leave_with_every_digit(era: Era, integer: int) -> None:
@@ -143,6 +146,7 @@ async def test_integers_arrive_and_leave_with_every_digit(era: Era, integer: int
     assert result.structured_content == {"result": integer - 1, "exact": str(integer - 1)}
 
 
+@pytest.mark.rule("B3", "B4")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -164,6 +168,7 @@ async def test_a_wrong_calculation_is_refused_in_words(arguments: dict[str, obje
     assert not any(leak in text.lower() for leak in ("http", "pydantic", "traceback", "error executing", "\n"))
 
 
+@pytest.mark.rule("B1")
 @pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan")])
 async def test_what_only_python_calls_a_number_is_refused(number: float) -> None:
     # Straight to the server: on its way through a client such a value becomes null.
@@ -173,6 +178,7 @@ async def test_what_only_python_calls_a_number_is_refused(number: float) -> None
         await SERVER.call_tool("random_generator", {"min": number})
 
 
+@pytest.mark.rule("B6")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -203,6 +209,7 @@ async def test_an_unknown_zone_is_answered_with_near_ones() -> None:
     assert (await call("current_time", {"timezone": None})).structured_content
 
 
+@pytest.mark.rule("B10")
 @both_eras
 @pytest.mark.parametrize("crash", [SystemExit(3), RuntimeError("canary"), ExceptionGroup("canary", [OSError()])])
 async def test_a_crash_says_nothing_and_leaves_the_server_running(era: Era, crash: BaseException) -> None:

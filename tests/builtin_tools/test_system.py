@@ -28,11 +28,13 @@ def test_the_facts_are_those_of_this_machine() -> None:
     assert datetime.fromisoformat(told.boot_time).second == 0
 
 
+@pytest.mark.rule("B9")
 def test_every_declared_fact_is_read_and_no_other() -> None:
     assert list(READERS) == list(SystemInfo.model_fields)
     assert SystemInfo.model_json_schema()["additionalProperties"] is False
 
 
+@pytest.mark.rule("B9")
 @pytest.mark.parametrize("refusal", [psutil.AccessDenied(), NotImplementedError(), FileNotFoundError("/proc/stat")])
 @pytest.mark.parametrize("field", list(READERS))
 def test_a_fact_that_is_refused_is_null_and_the_others_stay(field: str, refusal: Exception) -> None:
@@ -49,6 +51,7 @@ def test_a_machine_that_refuses_everything_still_has_a_line_to_read() -> None:
     assert str(nothing).startswith("unknown unknown (unknown), Python unknown, unknown CPUs at unknown%")
 
 
+@pytest.mark.rule("B9")
 def test_nothing_tells_whose_machine_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "USER", "LOGNAME", "USERNAME", "HOSTNAME", "USERPROFILE", "OPENAI_API_KEY"):
         monkeypatch.setenv(name, f"canary-{name}")

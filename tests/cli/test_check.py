@@ -97,6 +97,7 @@ async def test_no_upstream_is_an_error_that_says_what_to_set(check: Check) -> No
     assert "--offline" not in done.stdout
 
 
+@pytest.mark.rule("REL3")
 async def test_each_failed_server_is_explained_with_its_own_last_words(check: Check) -> None:
     words = f"\x1b[31mrogue: the key {SECRET} is refused"
     servers: Mapping[str, Any] = {

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.anyio
 UNIT = {"model": "m", "api_key": "sk-canary-0123", "drop": ["top_p"], "defaults": {"top_p": 0.5, "temperature": 1}}
 
 
+@pytest.mark.rule("S15")
 async def test_it_prints_the_very_bytes_that_a_run_sends(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.json"
     async with ScriptedUpstream([responds(message("ok"))]) as upstream:
@@ -28,6 +29,7 @@ async def test_it_prints_the_very_bytes_that_a_run_sends(tmp_path: Path, capfd: 
     assert UNIT["api_key"] not in shown.stdout + shown.stderr
 
 
+@pytest.mark.rule("S15")
 async def test_it_tells_where_it_would_go_what_was_changed_and_what_each_tool_costs(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

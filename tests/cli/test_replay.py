@@ -70,6 +70,7 @@ async def test_a_changed_recording_is_one_line_that_shows_where_and_exits_1(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.rule("S33")
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -102,6 +103,7 @@ async def test_what_never_began_leaves_no_recording(tmp_path: Path, capfd: pytes
     assert (done.code, file.exists()) == (2, False)
 
 
+@pytest.mark.rule("S29", "REL29")
 async def test_a_disk_that_is_full_costs_the_recording_and_not_the_answer(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,6 +247,7 @@ BAD_SECTIONS: list[tuple[dict[str, object], str]] = [
 ]
 
 
+@pytest.mark.rule("S8")
 @pytest.mark.parametrize(("content", "line"), BAD_SECTIONS, ids=range(len(BAD_SECTIONS)))
 def test_a_bad_section_is_one_line(complaint: Callable[..., str], content: dict[str, object], line: str) -> None:
     assert complaint(content) == line
@@ -282,6 +283,13 @@ def test_a_bad_flag_is_said_to_be_of_the_command_line(read: Read) -> None:
     assert str(caught.value) == "command line: serve.port: must be at most 65535"
 
 
+def test_a_home_that_there_is_not_is_one_line(read: Read) -> None:
+    with pytest.raises(
+        ConfigError, match=r"input_roots: '~nobody-at-all/x' begins with a home folder that there is not"
+    ):
+        read({"input_roots": ["~nobody-at-all/x"]})
+
+
 ODD_VALUES: list[object] = [
     *[None, True, 0, -1, 10**18, 1e308],
     *["", "x", "http://", "${env:A}", "${", "\n"],
@@ -299,6 +307,7 @@ SLOTS = [
 ]
 
 
+@pytest.mark.rule("S8")
 def test_whatever_stands_in_a_file_it_loads_or_is_one_line(tmp_path: Path) -> None:
     for slot, value in itertools.product(SLOTS, ODD_VALUES):
         assert _lines(write(tmp_path / "config.json", _nested(slot, value))) <= 1, (slot, value)
@@ -514,6 +523,7 @@ UPSTREAMS: list[tuple[Mapping[str, object], dict[str, str], Endpoint | None]] = 
 ]
 
 
+@pytest.mark.rule("S10")
 @pytest.mark.parametrize(("section", "environ", "expected"), UPSTREAMS, ids=range(len(UPSTREAMS)))
 def test_a_key_goes_only_where_it_was_meant_to_go(
     read: Read,
@@ -639,6 +649,7 @@ def test_many_ignored_keys_are_counted(read: Read) -> None:
     assert notice["message"].endswith("qqq and 2 more.")
 
 
+@pytest.mark.rule("S17")
 @pytest.mark.parametrize(
     ("rules", "decision"),
     [
@@ -681,6 +692,7 @@ def test_a_reference_in_an_entry_is_filled_in(read: Read, written: str, value: s
     assert server(config).args == (value,)
 
 
+@pytest.mark.rule("S7")
 def test_a_value_is_filled_in_once(read: Read) -> None:
     assert server(read(entry(command="${A}"), {"A": "${B}", "B": "no"})).command == "${B}"
 
@@ -773,6 +785,7 @@ CANARIES = {
 }
 
 
+@pytest.mark.rule("S13")
 def test_every_secret_is_known_and_no_ordinary_word_is_one(read: Read) -> None:
     assert read(CANARIES).secrets() == {
         "canary-1",
@@ -803,6 +816,7 @@ def test_a_key_that_is_too_short_to_be_blanked_is_noticed(read: Read) -> None:
     ]
 
 
+@pytest.mark.rule("S10")
 def test_no_secret_is_shown_by_repr(read: Read) -> None:
     assert "canary" not in repr(read(CANARIES))
 
@@ -814,6 +828,7 @@ def test_no_secret_is_shown_by_a_complaint(complaint: Callable[..., str]) -> Non
     assert "hunter2" not in complaint({"upstream": {"base_url": "https://u:hunter2@\u2100"}})
 
 
+@pytest.mark.rule("S8")
 @posix_only
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o604, 0o644])
 def test_a_readable_file_with_literal_secrets_is_noticed_once(tmp_path: Path, mode: int) -> None:

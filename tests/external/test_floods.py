@@ -108,6 +108,7 @@ def test_a_process_that_floods_and_reads_nothing_costs_little_memory_and_no_time
     assert survivors(pids) == []
 
 
+@pytest.mark.rule("REL8")
 async def test_thousands_of_lines_of_noise_are_one_warning_and_a_count(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -166,6 +167,7 @@ def build_flood(method: str, wire: Literal["http", "sse"]) -> Starlette:
     )
 
 
+@pytest.mark.rule("S20")
 @pytest.mark.parametrize("wire", ["http", "sse"])
 @pytest.mark.parametrize("method", ["ping", "elicitation/create", "sampling/createMessage"])
 async def test_one_that_floods_over_http_and_answers_no_reply_is_quarantined(

@@ -70,6 +70,7 @@ def judge_repaired(case: Case) -> bool | None:
     return jsonschema_rs.validator_for(repaired, retriever=refuse, validate_formats=False).is_valid(case.arguments)
 
 
+@pytest.mark.rule("L8")
 def test_arguments_are_judged_as_the_suite_says(
     schema_suite: Path, record_testsuite_property: Callable[[str, object], None]
 ) -> None:

@@ -53,6 +53,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     holds=N             answers no call before there were N of them; the last first
     answers=FILE        tool `answer`: line number `line` of FILE is the result, whatever is there; or, if there is a
                         $ID in it, the whole reply ($NEXT begins another line)
+    spoils=FILE         tool `spoil`: line number `line` of FILE, base64, is written before the reply ($ID: its id)
     twice               sends each reply twice, with the right id
     chatty=KIND         answers notifications too: an empty result with `null`, an error with `zero`
     schema=JSON         tool `judged` with this inputSchema
@@ -291,6 +292,15 @@ def answer(rogue: Rogue, arguments: "Json", message: "Json") -> None:
     rogue.write(result.strip().replace("$NEXT", "\n").replace("$ID", str(message["id"])).encode())
 
 
+def spoil(rogue: Rogue, arguments: "Json", message: "Json") -> "Json":
+    import base64
+
+    with open(rogue.modes["spoils"], "rb") as file:  # noqa: PTH123  pathlib costs start-up time
+        line = base64.b64decode(list(file)[int(arguments["line"])])
+    rogue.write(line.replace(b"$ID", str(message["id"]).encode()))
+    return text("good")
+
+
 def echo(_: Rogue, arguments: "Json", __: "Json") -> "Json":
     return text(str(arguments.get("text", "")))
 
@@ -375,6 +385,7 @@ ARGUMENTS = {
     "add": {"a": "number", "b": "number"},
     "write": {"path": "string"},
     "answer": {"line": "integer"},
+    "spoil": {"line": "integer"},
 }
 TOOLS: "dict[str, Tool | None]" = {"echo": echo, "add": add, "sleep_forever": None, "write": write, "read": read}
 SPECIAL_TOOLS: "dict[str, Tool]" = {
@@ -384,6 +395,7 @@ SPECIAL_TOOLS: "dict[str, Tool]" = {
     "environment": environment,
     "grow": grow,
     "progress": progress,
+    "spoil": spoil,
 }
 SILENT_TOOLS: "dict[str, Callable[[Rogue, Json, Json], None]]" = {
     "sleep_forever": sleep_forever,
@@ -399,6 +411,7 @@ TOOL_OF_MODE = {
     "list_changed": "grow",
     "env": "environment",
     "answers": "answer",
+    "spoils": "spoil",
 }
 
 

@@ -32,6 +32,7 @@ def build_plan(troubles: Iterable[tuple[int, Fault]]) -> Plan:
     return lambda number, _: plan.get(number)
 
 
+@pytest.mark.rule("L11")
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_no_fault_at_a_start_a_list_or_a_call_breaks_a_promise(
     transport: str, capfd: pytest.CaptureFixture[str]

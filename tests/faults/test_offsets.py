@@ -55,6 +55,7 @@ def count_bytes(transport: str) -> int:
     return len(json.dumps({"jsonrpc": "2.0", "id": 100, **(found or {})})) + 8
 
 
+@pytest.mark.rule("REL12")
 @pytest.mark.parametrize("transport", WIRES)
 async def test_a_reply_cut_anywhere_costs_its_call_alone(transport: str) -> None:
     assert await survive(transport, range(0, count_bytes(transport), SAMPLE)) == []

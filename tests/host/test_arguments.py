@@ -68,7 +68,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.rule("R34")
+@pytest.mark.rule("R34", "S10b")
 @pytest.mark.parametrize(("arguments", "beginning"), WRONG, ids=[f"{n} {b}" for n, (_, b) in enumerate(WRONG)])
 async def test_a_wrong_argument_is_named_in_one_sentence_and_nothing_is_sent(
     arguments: dict[str, Any], beginning: str

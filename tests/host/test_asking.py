@@ -118,6 +118,7 @@ async def answer(host: RawHost, result: Json, **answers: Json) -> int:
     return await host.call("respond", {"input": "Hello"}, **state)
 
 
+@pytest.mark.rule("S19")
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_yes_lets_the_call_run_once_and_the_person_saw_all_of_it(desk: Desk, mode: ConnectMode) -> None:
     person = Person("accept", {"answer": YES})
@@ -169,6 +170,7 @@ async def test_a_no_is_told_to_the_model_in_words_of_its_own(
     )
 
 
+@pytest.mark.rule("S19")
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_host_that_cannot_ask_is_a_denial_at_once_that_names_the_config_line(
     desk: Desk, mode: ConnectMode
@@ -194,6 +196,7 @@ async def test_all_calls_of_a_turn_are_asked_about(desk: Desk, mode: ConnectMode
     assert sorted(desk.written) == ["one", "three", "two"]
 
 
+@pytest.mark.rule("S19")
 async def test_a_host_that_never_answers_is_asked_once_and_not_again(desk: Desk) -> None:
     async with desk.open() as bridge, raw_host(bridge.server, "legacy", capabilities=CAN_ASK) as host:
         number = await begin(host)
@@ -236,6 +239,7 @@ async def test_in_the_modern_era_the_question_is_the_result_and_the_run_waits_fo
         assert (receipt["run_id"], host.asked) == (result["requestState"], [])
 
 
+@pytest.mark.rule("S19")
 async def test_an_answer_that_comes_too_late_approves_nothing_and_still_gets_the_result(desk: Desk) -> None:
     async with desk.open() as bridge, raw_host(bridge.server, "auto", capabilities=CAN_ASK) as host:
         result = await asked(host, await begin(host))
@@ -287,6 +291,7 @@ async def test_a_question_is_withdrawn_when_its_run_is_stopped(desk: Desk) -> No
         await until(lambda: any(heard["method"] == "notifications/cancelled" for heard in host.heard))
 
 
+@pytest.mark.rule("S19")
 async def test_no_argument_of_a_tool_can_approve(desk: Desk) -> None:
     forged = {
         "requestState": "run_1",

@@ -63,6 +63,7 @@ async def test_urls_and_data_urls_are_sent_as_they_are() -> None:
     assert request.json["input"] == show(*parts)
 
 
+@pytest.mark.rule("S33")
 @pytest.mark.parametrize(
     ("path", "words"),
     [
@@ -126,6 +127,7 @@ async def test_all_files_of_a_request_together_are_within_a_bound(folder: Path) 
     assert not bridge.requests
 
 
+@pytest.mark.rule("S33")
 @pytest.mark.external
 def test_a_folder_that_becomes_a_link_while_a_file_is_opened_lets_nothing_out(tmp_path: Path) -> None:
     inside, outside, parked = tmp_path / "allowed" / "inside", tmp_path / "outside", tmp_path / "parked"

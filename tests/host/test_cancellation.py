@@ -28,7 +28,7 @@ async def give_up(client: Client, when: anyio.Event) -> None:
         tasks.cancel_scope.cancel()
 
 
-@pytest.mark.rule("R25")
+@pytest.mark.rule("R25", "REL23")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("after", [0, HEAD, "response.output_text.delta"])
 async def test_a_cancelled_call_ends_its_upstream_request(mode: ConnectMode, after: int | str) -> None:
@@ -44,7 +44,7 @@ async def test_a_cancelled_call_ends_its_upstream_request(mode: ConnectMode, aft
         assert (await bridge.respond())["output_text"] == "done", "the next call is not harmed"
 
 
-@pytest.mark.rule("R25")
+@pytest.mark.rule("R25", "REL23")
 @pytest.mark.parametrize("mode", ERAS)
 async def test_a_cancelled_call_ends_its_running_calls(mode: ConnectMode) -> None:
     ordered, reached = ordered_server(), anyio.Event()
@@ -74,6 +74,7 @@ async def test_a_call_cancelled_during_a_pause_asks_no_more() -> None:
     assert len(bridge.requests) == 1
 
 
+@pytest.mark.rule("REL23")
 async def test_one_cancelled_call_leaves_the_others_alone() -> None:
     arrived, gate = anyio.Event(), anyio.Event()
     receipts = []

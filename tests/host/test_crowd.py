@@ -37,6 +37,7 @@ async def ask_all(port: int) -> dict[int, str]:
     return answers
 
 
+@pytest.mark.rule("REL22")
 async def test_of_two_hundred_runs_at_once_none_is_lost_and_none_crosses(record_testsuite_property: Any) -> None:
     async with start_service("--offline") as (_, port):
         answers = await ask_all(port)

@@ -142,6 +142,7 @@ async def test_stopping_a_run_that_has_ended_gives_its_result() -> None:
         assert result.structured_content["status"] == "completed"
 
 
+@pytest.mark.rule("S28")
 async def test_a_run_that_is_unknown_expired_or_somebody_elses_has_one_and_the_same_answer() -> None:
     async with (
         place() as at,

@@ -146,6 +146,7 @@ def headers_of(name: str, values: Sequence[str]) -> Headers:
     return [(name, value.encode("latin-1")) for value in values]
 
 
+@pytest.mark.rule("S2")
 async def test_every_hostile_host_is_refused_on_every_route_and_method(
     app: Send, record_testsuite_property: Any
 ) -> None:
@@ -155,6 +156,7 @@ async def test_every_hostile_host_is_refused_on_every_route_and_method(
     assert refused == len(HOSTS) >= 30
 
 
+@pytest.mark.rule("S2")
 async def test_every_hostile_origin_is_refused_on_every_route_and_method(
     app: Send, record_testsuite_property: Any
 ) -> None:
@@ -165,6 +167,7 @@ async def test_every_hostile_origin_is_refused_on_every_route_and_method(
     assert refused == len(ORIGINS) >= 25
 
 
+@pytest.mark.rule("S1")
 async def test_every_wrong_token_is_refused_on_every_route_and_method(
     app: Send, record_testsuite_property: Any
 ) -> None:
@@ -174,6 +177,7 @@ async def test_every_wrong_token_is_refused_on_every_route_and_method(
     assert refused == len(TOKENS) >= 15
 
 
+@pytest.mark.rule("S2")
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "LocalHost"])
 async def test_a_right_name_is_let_in_with_and_without_its_own_origin(app: Send, host: str) -> None:
     headers = headers_of("host", [f"{host}:{P}"]) + headers_of("authorization", [RIGHT])
@@ -188,6 +192,7 @@ async def test_the_scheme_of_a_token_may_be_written_in_any_case(app: Send) -> No
     assert (await app("GET", "/nothing", headers)).status == 404
 
 
+@pytest.mark.rule("S31")
 async def test_health_needs_no_token_and_says_nothing_else(app: Send) -> None:
     reply = await app("GET", "/healthz", headers_of("host", [f"localhost:{P}"]))
     assert (reply.status, json.loads(reply.body)) == (200, {"status": "ok"})
@@ -223,6 +228,7 @@ async def test_health_names_the_servers_and_their_states_to_those_who_may_use_th
     assert "command not found: no-such-command-anywhere" in absent["reason"]
 
 
+@pytest.mark.rule("S34")
 @pytest.mark.parametrize("origin", [b"https://evil.com", b"http://localhost:8787"])
 async def test_no_page_is_granted_anything_by_a_preflight(app: Send, origin: bytes) -> None:
     asked = [("access-control-request-method", b"POST"), ("origin", origin)]
@@ -266,6 +272,7 @@ async def test_nothing_but_http_gets_past_the_gate() -> None:
         await call(gate, {"type": "websocket", "path": "/", "headers": []})
 
 
+@pytest.mark.rule("REL28")
 async def test_a_connection_that_does_not_send_its_head_is_closed(served: Served) -> None:
     """Neither the first nor the next one, nor the rest of a body that nobody waits for."""
     host = f"Host: 127.0.0.1:{served.port}\r\n".encode()
@@ -296,6 +303,7 @@ async def test_a_request_that_takes_long_to_answer_is_not_closed_for_it(served: 
     assert patience.cancelled_caught
 
 
+@pytest.mark.rule("REL28")
 async def test_a_body_that_does_not_come_in_time_is_given_up() -> None:
     clock, replies = VirtualClock(), list[Reply]()
     async with (
@@ -324,6 +332,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_comes(served: Served, 
     assert (await served.send("POST", path, head)).status == 413
 
 
+@pytest.mark.rule("REL28")
 @pytest.mark.external
 async def test_a_body_that_grows_over_the_limit_is_refused(served: Served) -> None:
     chunk = b"%x\r\n%s\r\n" % (1 << 20, b" " * (1 << 20))

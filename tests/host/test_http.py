@@ -152,6 +152,7 @@ async def test_a_result_over_the_sdks_cap_for_events_arrives(scene: Scene, mode:
     assert len(receipt["output_text"]) == 1_200_000
 
 
+@pytest.mark.rule("S5")
 async def test_equal_request_ids_of_two_clients_are_two_requests(scene: Scene) -> None:
     """The SDK's clients count from the same number, so every id exists twice at one time."""
     async with scene.served.client() as one, scene.served.client("/sse", "legacy") as two:
@@ -193,10 +194,12 @@ async def count_crossings(scene: Scene, clients: int) -> tuple[int, int]:
     return sum(answer != f"it says {name}" for name, answer in answers.items()), len(answers)
 
 
+@pytest.mark.rule("REL23")
 async def test_a_client_gone_in_mid_run_harms_no_other(scene: Scene) -> None:
     assert await count_crossings(scene, 8) == (0, 4)
 
 
+@pytest.mark.rule("S5")
 @pytest.mark.external
 async def test_of_fifty_clients_half_go_away_and_nothing_crosses(scene: Scene, record_testsuite_property: Any) -> None:
     crossings, answers = await count_crossings(scene, 50)
@@ -204,6 +207,7 @@ async def test_of_fifty_clients_half_go_away_and_nothing_crosses(scene: Scene, r
     assert (crossings, answers) == (0, 25)
 
 
+@pytest.mark.rule("S11")
 async def test_what_a_client_authenticates_with_goes_no_further(scene: Scene) -> None:
     async with scene.served.client() as client:
         await respond(client, "say something")
@@ -211,6 +215,7 @@ async def test_what_a_client_authenticates_with_goes_no_further(scene: Scene) ->
     assert TOKEN not in json.dumps(sent.headers) + sent.body.decode()
 
 
+@pytest.mark.rule("S4")
 async def test_a_guessed_session_is_unknown(scene: Scene) -> None:
     headers = [
         *scene.served.right,
@@ -227,6 +232,7 @@ async def test_a_guessed_session_is_unknown(scene: Scene) -> None:
         assert guess not in reply.body
 
 
+@pytest.mark.rule("S3")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -251,6 +257,7 @@ async def test_a_service_that_would_not_be_safe_does_not_begin_to_listen(setting
         socket.create_connection(("127.0.0.1", port))
 
 
+@pytest.mark.rule("S1")
 async def test_no_authentication_is_for_loopback_alone() -> None:
     with pytest.raises(ConfigError, match="only on a loopback address"):
         listen(ServeConfig(host="0.0.0.0", token=TOKEN, allowed_hosts=("x",)), no_auth=True)
@@ -259,6 +266,7 @@ async def test_no_authentication_is_for_loopback_alone() -> None:
         assert (await served.send("GET", "/nothing", [("Host", "evil.com")])).status == 421
 
 
+@pytest.mark.rule("S1")
 async def test_a_made_token_is_told_once_and_is_the_right_one(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_without_host(None) as bridge, serving(bridge, token=None) as served:
         told = re.findall(r"Bearer (\S+)", capsys.readouterr().err)
@@ -314,6 +322,7 @@ async def test_a_stream_that_is_open_when_the_service_stops_ends_as_streams_do(
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
+@pytest.mark.rule("REL19")
 @pytest.mark.external
 @pytest.mark.parametrize("source", ["config", "environment"])
 async def test_sigterm_ends_the_service_with_open_streams_and_a_run_in_flight(

@@ -41,6 +41,7 @@ def run() -> str:
     return "run"
 
 
+@pytest.mark.rule("S17", "S18")
 async def test_the_whole_matrix_where_nobody_can_be_asked() -> None:
     rules = {
         word: [f"?{number}" for number, listed in enumerate(LISTED) if word in listed.split()]
@@ -140,6 +141,7 @@ async def test_what_was_pasted_runs_that_tool_and_asks_for_the_others(name: str)
     assert ["approval_required" in output for output in outcome.outputs] == [True, False, True, True]
 
 
+@pytest.mark.rule("S17")
 async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "tools": {"deny": ["write", "add"], "allow": ["*"]}}
@@ -151,6 +153,7 @@ async def test_a_denied_tool_is_neither_shown_nor_called_by_name(tmp_path: Path)
     assert counts.read_text(encoding="utf-8") == "read\n"
 
 
+@pytest.mark.rule("S19")
 async def test_the_person_is_shown_the_call_and_decides() -> None:
     asked: list[Question] = []
 
@@ -177,6 +180,7 @@ async def test_the_person_is_shown_the_call_and_decides() -> None:
     assert (notice["code"], "approval" in notice["message"]) == ("declined", False)
 
 
+@pytest.mark.rule("S19")
 @pytest.mark.parametrize("answer", [{}, {"answer": NO}, {"answer": True}, {"answer": "yes"}, {"run it": YES}])
 async def test_a_form_that_is_sent_off_as_it_stands_approves_nothing(answer: dict[str, Any]) -> None:
     async def accept(_: Question) -> Answer:

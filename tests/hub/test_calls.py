@@ -29,6 +29,7 @@ async def test_calls_to_one_server_run_at_once() -> None:
     assert outcome.outputs == ["a", "b", "c"]
 
 
+@pytest.mark.rule("L10")
 async def test_a_serial_server_gets_one_call_at_a_time() -> None:
     ordered = OrderedServer()
     async with (
@@ -87,7 +88,7 @@ async def test_a_server_of_this_process_is_held_to_what_others_are_and_cannot_en
     assert sum("invalid_arguments" in output and "canary" in output for output in outputs) == 1
 
 
-@pytest.mark.rule("R3")
+@pytest.mark.rule("R3", "REL6")
 async def test_a_call_that_takes_too_long_is_given_up_and_one_in_the_queue_loses_no_time(tmp_path: Path) -> None:
     clock, counts = VirtualClock(), tmp_path / "counts"
     entry = {**rogue(f"counts={counts}"), "call_timeout_s": 5}
@@ -136,6 +137,7 @@ async def test_a_call_still_in_the_queue_when_its_run_ends_was_never_sent(tmp_pa
     assert counts.read_text(encoding="utf-8").split() == ["sleep_forever"]
 
 
+@pytest.mark.rule("L10")
 @pytest.mark.parametrize(("setting", "most"), [({"max_parallel": 2}, 2), ({"serial": True}, 1), ({}, 5)])
 async def test_a_server_gets_no_more_calls_at_once_than_it_may(setting: dict[str, Any], most: int) -> None:
     ordered = OrderedServer()
@@ -152,6 +154,7 @@ async def test_a_server_gets_no_more_calls_at_once_than_it_may(setting: dict[str
     assert sorted(ordered.answered) == [*"abcde"]
 
 
+@pytest.mark.rule("L15")
 @pytest.mark.parametrize(
     ("beats", "words"),
     [(3, "neither a result nor progress for 5 s; it may have been"), (20, "no result in time; it may have been")],
@@ -200,6 +203,7 @@ async def test_progress_puts_off_the_end_of_a_silent_call_but_not_that_of_its_ti
     assert clock.now() <= 65
 
 
+@pytest.mark.rule("L12")
 async def test_the_three_ways_of_failing_can_be_told_apart() -> None:
     async with HttpServer(error_server) as served, open_bridge({"far": {"url": served.url}}) as bridge:
         outcome = await bridge.use(call("far__refuse"), call("far__crash"), call("far__break_protocol"))

@@ -38,6 +38,7 @@ def write(file: Path, data: bytes) -> Path:
     return file
 
 
+@pytest.mark.rule("REL3")
 @pytest.mark.parametrize(
     ("entry", "told"),
     [

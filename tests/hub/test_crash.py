@@ -22,7 +22,7 @@ def pids_in(folder: Path) -> list[int]:
     return [int(file.name) for file in folder.iterdir()]
 
 
-@pytest.mark.rule("R3")
+@pytest.mark.rule("R3", "REL5", "L11")
 async def test_a_crash_costs_one_call_and_the_next_one_works(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
@@ -72,6 +72,7 @@ async def test_no_run_waits_for_a_server_that_was_lost_nor_misses_its_tools(tmp_
     assert not outcome.notices
 
 
+@pytest.mark.rule("REL5")
 @pytest.mark.external
 async def test_one_that_only_crashes_is_restarted_ever_less_often_then_left_alone_and_probed() -> None:
     clock = VirtualClock()
@@ -94,6 +95,7 @@ async def test_one_that_only_crashes_is_restarted_ever_less_often_then_left_alon
     assert pauses == [0.25, 0.5, 1, 2, PROBE_S, PROBE_S, 0.25]
 
 
+@pytest.mark.rule("L11")
 async def test_a_call_that_does_no_harm_twice_is_made_again_on_the_next_connection(tmp_path: Path) -> None:
     """One that may have been executed is not: the model is told instead."""
     counts, pids = tmp_path / "counts", tmp_path / "pids"

@@ -36,6 +36,7 @@ FAR_TOO_LONG_S = 20
 """What hangs lives for two minutes."""
 
 
+@pytest.mark.rule("REL18")
 async def test_no_way_in_which_servers_end_holds_up_the_bridge_or_spoils_an_answer(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, record_testsuite_property: Callable[[str, object], None]
 ) -> None:

@@ -50,6 +50,7 @@ def test_only_a_change_is_news() -> None:
     assert health.reason is None
 
 
+@pytest.mark.rule("REL5")
 def test_pauses_double_up_to_a_bound() -> None:
     slow = Health()
     pauses: list[float] = []

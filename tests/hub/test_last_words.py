@@ -338,6 +338,7 @@ async def test_of_all_that_it_wrote_the_error_is_quoted(stderr: str, told: str, 
         assert noise not in words
 
 
+@pytest.mark.rule("REL3")
 @pytest.mark.parametrize(
     ("script", "told"),
     [

@@ -24,6 +24,7 @@ from tests.fakes.upstream import call
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.rule("S24")
 async def test_all_pages_are_listed_and_an_endless_list_ends() -> None:
     async with open_bridge(
         {"book": rogue("pages"), "scroll": rogue("endless_pages"), "bad": rogue("bad_tool")}
@@ -79,6 +80,7 @@ def list_odd(_: Any, result: Any) -> None:
     result["tools"] = ODD
 
 
+@pytest.mark.rule("REL14")
 async def test_every_bad_definition_is_named_and_every_good_one_kept() -> None:
     async with (
         HttpServer(lambda: build_altered("tools/list", list_odd)) as served,
@@ -154,6 +156,7 @@ STORMS: dict[str, tuple[list[list[str]], float, int]] = {
 }
 
 
+@pytest.mark.rule("REL17")
 @pytest.mark.external
 @pytest.mark.parametrize(("lists", "pause_s", "told_at_most"), STORMS.values(), ids=STORMS)
 async def test_a_storm_of_changes_costs_a_listing_a_minute(
@@ -193,6 +196,7 @@ async def test_a_storm_of_changes_costs_a_listing_a_minute(
     assert len(told) <= told_at_most
 
 
+@pytest.mark.rule("REL17")
 async def test_a_change_after_a_quiet_minute_is_seen_at_once() -> None:
     clock, names = VirtualClock(), ["a"]
     server = Restless(itertools.repeat(names))

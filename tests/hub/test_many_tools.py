@@ -59,6 +59,7 @@ async def test_every_good_tool_of_a_long_list_is_there_and_can_be_called(count: 
     assert "big: tool 12 of its list is left out: it has no name" in outcome.notices
 
 
+@pytest.mark.rule("S24")
 async def test_what_is_over_the_limit_is_left_out_and_said_once() -> None:
     tools = [define(f"tool_{number}") for number in range(MAX_TOOLS + 500)]
     async with (
@@ -138,6 +139,7 @@ async def time_run(bridge: OpenBridge) -> float:
     return (time.perf_counter() - began) * 1000
 
 
+@pytest.mark.rule("REL17")
 @pytest.mark.external
 @pytest.mark.parametrize("count", [10_000, 20_000])
 async def test_tools_that_churn_do_not_slow_a_neighbour(

@@ -134,6 +134,7 @@ def is_offered(tool: types.Tool) -> bool:
     return True
 
 
+@pytest.mark.rule("REL14")
 @given(mutate(PAGE))
 @settings(max_examples=150, deadline=None)
 def test_a_page_with_anything_in_any_place_keeps_its_other_tools(change: tuple[tuple[Any, ...], Json]) -> None:

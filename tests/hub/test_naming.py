@@ -81,11 +81,13 @@ def test_a_name_that_had_to_be_changed_is_still_recognised_and_stays_the_same() 
     assert name_tool("git", "current_time", prefix=None, taken=BUILTIN).startswith("current_time_")
 
 
+@pytest.mark.rule("S21")
 @pytest.mark.anyio
 async def test_the_reserved_names_are_those_of_the_built_in_tools() -> None:
     assert {tool.name for tool in build_server().list_tools()} == BUILTIN
 
 
+@pytest.mark.rule("S21")
 @pytest.mark.external
 def test_ten_thousand_sets_of_tools_have_legal_names_and_no_two_share_one() -> None:
     seeded = random.Random(20261122)
@@ -113,7 +115,7 @@ def test_ten_thousand_sets_of_tools_have_legal_names_and_no_two_share_one() -> N
     assert tried > 50_000
 
 
-@pytest.mark.rule("R12")
+@pytest.mark.rule("R12", "S21")
 def test_no_tool_can_take_the_name_that_another_was_given() -> None:
     given = name_tool("k", "t.", prefix="k", taken=BUILTIN)  # k__t__ and eight digits
     for key, tool in (("k", given.removeprefix("k__")), ("k__t", given.removeprefix("k__t"))):

@@ -209,6 +209,7 @@ async def test_every_odd_tool_is_offered_and_called_on_every_way(wire: str, era:
     assert [output for output in outcome.outputs if "error" in output] == []
 
 
+@pytest.mark.rule("REL14")
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_cannot_be_called_is_left_out_by_name(era: str) -> None:
     definitions = [definition for definition, _ in LEFT_OUT.values()]

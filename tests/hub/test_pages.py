@@ -93,6 +93,7 @@ STUCK = {
 }
 
 
+@pytest.mark.rule("S24")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("pages", STUCK.values(), ids=STUCK)
 async def test_a_cursor_that_does_not_advance_ends_the_list_at_once(
@@ -152,6 +153,7 @@ async def test_a_page_that_fails_once_is_there_after_the_next_listing() -> None:
     assert outcome.notices == []
 
 
+@pytest.mark.rule("S24")
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_page_that_does_not_come_is_not_waited_for_for_ever(era: str, tmp_path: Path) -> None:
     clock, log = VirtualClock(), tmp_path / "log"

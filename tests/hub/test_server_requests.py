@@ -1,9 +1,11 @@
 """What connected servers ask back and log: relayed to the one person who can be meant, or answered in words."""
 
+import base64
 import logging
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,9 +21,10 @@ from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
 from bridge.hub.server_requests import LINE_CHARS, LINES, LINES_S
 from bridge.run.asking import MAX_QUESTIONS
 from bridge.telemetry import Redactor
-from tests.fakes.bridges import ERAS, outputs_of
-from tests.fakes.clock import PATIENCE_S, VirtualClock
+from tests.fakes.bridges import ERAS, open_bridge, outputs_of
+from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.items import Json
+from tests.fakes.servers import rogue
 from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
 
 pytestmark = pytest.mark.anyio
@@ -147,6 +150,7 @@ async def place(server: MCPServer, era: str = "legacy", redact: Redactor | None 
         assert not upstream.errors
 
 
+@pytest.mark.rule("S20")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize(("tool", "era"), [("push", "legacy"), ("come_back", "auto")])
 @pytest.mark.parametrize(("action", "output"), [("accept", "accept 4"), ("decline", "decline"), ("cancel", "cancel")])
@@ -171,6 +175,7 @@ async def test_where_the_host_cannot_ask_the_question_is_declined_in_words(
     assert receipt["tool_calls"][0]["is_error"], "it is not told as a no that nobody has said"
 
 
+@pytest.mark.rule("S20")
 @pytest.mark.parametrize(("tool", "era", "asked"), [("push", "legacy", 0), ("come_back", "auto", 2)])
 async def test_with_two_runs_at_one_server_only_who_can_be_told_apart_is_asked(tool: str, era: str, asked: int) -> None:
     person = Person()
@@ -182,6 +187,7 @@ async def test_with_two_runs_at_one_server_only_who_can_be_told_apart_is_asked(t
     assert [words in str(output) for output in at.outputs] == [True, True]
 
 
+@pytest.mark.rule("S20")
 @pytest.mark.parametrize(
     ("tool", "era", "words"),
     [
@@ -235,6 +241,18 @@ async def test_what_a_server_logs_is_in_our_log_under_its_name_at_its_level_and_
     ]
     line = 'shop: {"n":0,"key":"***"}'
     assert logged == [(level, line) for level in ("INFO", "WARNING", "ERROR", "ERROR")]
+
+
+async def test_what_is_logged_and_no_json_is_in_our_log_in_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = '{"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "error", "data": [NaN]}}'
+    (tmp_path / "lines").write_bytes(base64.b64encode(said.encode()))
+    entry = rogue("legacy", f"spoils={tmp_path / 'lines'}") | {"require_approval": "never"}
+    async with open_bridge({"shop": entry}) as bridge:
+        assert (await bridge.use(call("shop__spoil", {"line": 0}))).outputs == ["good"]
+        await until(lambda: 'shop: ["NaN"]' in caplog.text)
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_secret_that_a_long_line_of_log_is_cut_in_is_blanked_all_the_same(

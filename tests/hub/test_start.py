@@ -16,6 +16,7 @@ from tests.fakes.upstream import call
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.rule("REL3")
 async def test_a_run_goes_on_without_those_that_fail_or_are_late_and_names_them() -> None:
     clock = VirtualClock()
     servers = {
@@ -42,6 +43,7 @@ async def test_a_run_goes_on_without_those_that_fail_or_are_late_and_names_them(
     assert silent == 'server "silent" is late: not ready after 10 s; its tools are missing'
 
 
+@pytest.mark.rule("REL4")
 async def test_all_start_at_once_and_nothing_but_a_run_waits_for_them() -> None:
     async with (
         Gate() as first,
@@ -87,6 +89,7 @@ async def test_the_reason_is_the_servers_and_not_that_it_was_ended_for_it() -> N
     assert notice == f'server "modern" failed: {words}; its tools are missing'
 
 
+@pytest.mark.rule("REL4")
 async def test_a_start_without_end_is_given_up_and_tried_again(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with open_bridge({"silent": rogue("silent", pids=tmp_path)}, clock=clock) as bridge:

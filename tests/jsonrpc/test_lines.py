@@ -40,6 +40,7 @@ def test_a_line_of_exactly_the_limit_is_whole() -> None:
     ]
 
 
+@pytest.mark.rule("REL10")
 @pytest.mark.parametrize("limit", [1 << 30, 1 << 16], ids=["within the limit", "over it"])
 def test_time_is_linear_in_the_length_of_a_line(limit: int) -> None:
     def time_for(megabytes: int) -> float:

@@ -101,6 +101,7 @@ def test_what_was_replaced_is_said_and_what_the_server_itself_replaced_is_not() 
     assert read_again(error)["error"]["message"] == f"caf\ufffd [{MENDED_WORDS}]"
 
 
+@pytest.mark.rule("REL7")
 @pytest.mark.parametrize(
     ("line", "id"),
     [
@@ -156,6 +157,7 @@ def test_a_broken_reply_is_never_taken_for_that_of_another_call(
     assert caught.value.id in (None, id) or "\x01" in str(caught.value.id)
 
 
+@pytest.mark.rule("REL1")
 @given(st.recursive(st.none() | st.floats() | st.integers() | st.text(st.characters()), st.lists, max_leaves=9))
 @settings(max_examples=100, derandomize=True)
 def test_whatever_a_message_holds_is_one_line_of_json(value: Any) -> None:

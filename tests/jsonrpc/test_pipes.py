@@ -50,6 +50,7 @@ async def pipes(
                 os.close(fd)
 
 
+@pytest.mark.rule("REL8")
 async def test_noise_is_skipped_and_a_bad_reply_becomes_the_error_of_its_request() -> None:
     async with pipes() as (incoming, _, peer, _, _):
         os.write(peer, b"Server 1.0 \xe9\n\n\r\n{not json\n" + reply("[") + b"\n" + reply('"next"') + b"\r\n")
@@ -69,6 +70,7 @@ async def test_a_reply_that_names_no_request_becomes_an_error_without_an_id_and_
     assert [message.id for message in found] == [None, 7]
 
 
+@pytest.mark.rule("REL10")
 async def test_a_message_over_the_limit_fails_its_request_and_the_next_one_is_read() -> None:
     async with pipes(limit=100_000) as (incoming, _, peer, _, _), anyio.create_task_group() as tasks:
         data = reply('"' + "x" * 300_000 + '"') + b"\n" + reply('"next"') + b"\n"
@@ -168,6 +170,7 @@ INITIALIZE: dict[str, Any] = {
 }
 
 
+@pytest.mark.rule("REL2")
 async def test_garbage_is_answered_and_the_next_request_works() -> None:
     asked = [
         json.dumps(INITIALIZE).encode(),
@@ -196,6 +199,7 @@ async def test_garbage_is_answered_and_the_next_request_works() -> None:
     assert [answer["error"]["code"] for answer in answers if "error" in answer] == list(GARBAGE.values())
 
 
+@pytest.mark.rule("REL19")
 async def test_a_host_that_stops_listening_ends_the_session() -> None:
     source, host_writes = os.pipe()
     host_reads, sink = os.pipe()

@@ -49,6 +49,7 @@ def kill_left(pids: Path) -> None:
                 os.kill(int(file.name), signal.SIGKILL)
 
 
+@pytest.mark.rule("REL19")
 @pytest.mark.external
 def test_every_signal_ends_all_children_side_by_side(tmp_path: Path, repository: Path) -> None:
     numbers = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
@@ -75,6 +76,7 @@ def test_every_signal_ends_all_children_side_by_side(tmp_path: Path, repository:
     assert codes == {name: expected[name] for name in codes}
 
 
+@pytest.mark.rule("S12")
 def test_a_child_gets_a_short_list_of_variables_its_own_and_the_depth() -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": "/home/ada", "OPENAI_API_KEY": "secret", "HTTPS_PROXY": "http://p"}
     program = "import os, json; print(json.dumps(dict(os.environ)))"
@@ -200,6 +202,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Served]:
     return {"early": early, "closed": closed.finish()}
 
 
+@pytest.mark.rule("REL19")
 @pytest.mark.external
 def test_a_host_that_closes_stdin_is_left_in_time(
     served: dict[str, Served], record_testsuite_property: Callable[[str, object], None]
@@ -212,6 +215,7 @@ def test_a_host_that_closes_stdin_is_left_in_time(
     assert closed.seconds < 5  # the promise is 1.8 s: hosts kill the bridge after 2
 
 
+@pytest.mark.rule("REL19")
 @pytest.mark.external
 def test_a_signal_in_the_middle_of_the_start_leaves_no_child(served: dict[str, Served]) -> None:
     early = served["early"]
@@ -288,6 +292,7 @@ def test_a_second_signal_while_it_stops_changes_nothing(tmp_path: Path) -> None:
     assert {name: bridge.left for name, bridge in ended.items() if bridge.left} == {}
 
 
+@pytest.mark.rule("REL18")
 @pytest.mark.external
 def test_many_stubborn_children_are_ended_at_once(
     tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
@@ -309,6 +314,7 @@ def test_many_stubborn_children_are_ended_at_once(
     assert spread < EOF_GRACE_S + TERM_GRACE_S
 
 
+@pytest.mark.rule("REL9")
 @pytest.mark.external
 def test_a_log_that_nobody_reads_holds_up_neither_runs_nor_the_end(tmp_path: Path) -> None:
     loud = {f"loud{n}": rogue("stderr_flood") for n in range(2)}
@@ -339,6 +345,7 @@ OF_EACH = 10
 ENDS = {"SIGTERM": 0, "SIGINT": 130, "SIGHUP": 0, "SIGKILL": -9, "end of stdin": 0}
 
 
+@pytest.mark.rule("REL20")
 @pytest.mark.external
 @pytest.mark.parametrize("end", ENDS)
 def test_no_server_of_any_kind_outlives_a_bridge_however_that_ends(
@@ -387,6 +394,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.mark.rule("REL20")
 @pytest.mark.external
 def test_a_watcher_that_was_killed_is_replaced(tmp_path: Path, repository: Path) -> None:
     command = [sys.executable, "-S", "-c", SECOND_WATCHER, str(ROGUE), str(tmp_path)]

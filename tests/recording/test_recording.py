@@ -197,6 +197,7 @@ async def test_a_recorded_run_is_run_again_with_the_same_requests_and_the_same_r
     assert await play_file(file) == receipt
 
 
+@pytest.mark.rule("S29", "S33")
 async def test_the_recording_is_private_and_its_lines_are_whole_while_the_run_goes_on(tmp_path: Path) -> None:
     file = tmp_path / "run.jsonl"
     held = anyio.Event()
@@ -212,6 +213,7 @@ async def test_the_recording_is_private_and_its_lines_are_whole_while_the_run_go
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+@pytest.mark.rule("S29")
 async def test_the_recording_has_every_event_and_what_the_person_has_answered(tmp_path: Path) -> None:
     file = tmp_path / "run.jsonl"
     await record(file, [responds(*BOTH), ANSWER], Redactor(), ask=say_yes, approval="always")

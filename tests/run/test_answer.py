@@ -97,6 +97,7 @@ def double(levels: int) -> dict[str, Any]:
     return {"$defs": {**definitions, f"d{levels}": {"type": "string"}}, "$ref": "#/$defs/d0"}
 
 
+@pytest.mark.rule("REL15")
 async def test_a_schema_that_would_take_an_age_is_left_to_the_upstream() -> None:
     receipt = await answer("1", form(double(60)))
     assert receipt["output_parsed"] == 1

@@ -59,6 +59,7 @@ async def use(
 # Tokens and money
 
 
+@pytest.mark.rule("L4")
 async def test_a_run_whose_next_turn_would_be_over_its_tokens_gives_its_last_answer() -> None:
     turns = [used(1000, call("s__next")), used(2000, call("s__next")), used(3000, message("so far"))]
     receipt, requests, _ = await use(turns, limits={"tokens": 7000})
@@ -75,6 +76,7 @@ async def test_the_cost_is_counted_by_the_prices_with_what_was_cached() -> None:
     assert receipt["usage"]["cost"] == pytest.approx(2 + 0.8 + 1.2 + 0.2 + 0.8)
 
 
+@pytest.mark.rule("L4")
 async def test_a_run_does_not_cost_more_than_it_may() -> None:
     prices = {"gpt-4.1": {"input": 10, "output": 10}}
     turns = [used(10_000, call("s__next")), used(10_000, call("s__next")), used(10_000, message("so far"))]
@@ -93,6 +95,7 @@ async def test_without_a_price_a_limit_on_the_cost_is_an_error_before_anything_i
     assert not requests
 
 
+@pytest.mark.rule("L4")
 async def test_what_an_upstream_does_not_count_is_estimated() -> None:
     question = {"input": "x" * 40_000}
     receipt, _, _ = await use(
@@ -104,6 +107,7 @@ async def test_what_an_upstream_does_not_count_is_estimated() -> None:
 # Calls and bytes
 
 
+@pytest.mark.rule("L2")
 async def test_of_one_turn_only_so_many_calls_are_run_and_the_run_goes_on() -> None:
     calls = [call("s__same", {"key": str(n)}) for n in range(4)]
     receipt, _, ran = await use([responds(*calls), DONE], limits={"max_turn_calls": 2})
@@ -112,6 +116,7 @@ async def test_of_one_turn_only_so_many_calls_are_run_and_the_run_goes_on() -> N
     assert [made["is_error"] for made in receipt["tool_calls"]] == [False, False, True, True]
 
 
+@pytest.mark.rule("S16")
 async def test_the_calls_of_a_turn_share_the_bytes_that_it_may_bring() -> None:
     calls = [call("s__long", {"size": 3000}) for _ in range(4)]
     _, requests, _ = await use([responds(*calls), DONE], limits={"turn_bytes": 4000})
@@ -119,6 +124,7 @@ async def test_the_calls_of_a_turn_share_the_bytes_that_it_may_bring() -> None:
     assert all(800 < size < 1300 for size in sizes)
 
 
+@pytest.mark.rule("L6")
 async def test_outputs_beyond_what_a_run_may_bring_end_it() -> None:
     turns = [responds(call("s__long", {"size": 3000})) for _ in range(3)]
     receipt, requests, _ = await use([*turns, DONE], limits={"run_bytes": 8000})
@@ -129,6 +135,7 @@ async def test_outputs_beyond_what_a_run_may_bring_end_it() -> None:
 # Circles
 
 
+@pytest.mark.rule("L5")
 async def test_the_third_equal_call_with_an_equal_result_is_not_run_and_the_fifth_ends_the_run() -> None:
     arguments = ['{"key":"a"}', '{ "key" : "a" }', '{"key":"a"}', '{"key":"a"}', '{"key":"a"}']
     turns = [responds(call("s__same", text)) for text in arguments]
@@ -139,6 +146,7 @@ async def test_the_third_equal_call_with_an_equal_result_is_not_run_and_the_fift
     assert len(requests) == 6
 
 
+@pytest.mark.rule("L5")
 async def test_two_calls_in_turn_are_a_circle_too() -> None:
     turns = [responds(call("s__same", {"key": key})) for key in "ababab"]
     receipt, _, ran = await use([*turns, DONE])
@@ -157,11 +165,13 @@ async def test_what_may_have_changed_since_may_be_asked_again() -> None:
     assert (receipt["status"], ran.count("same")) == ("completed", 4)
 
 
+@pytest.mark.rule("L5")
 async def test_a_tool_that_polls_may_be_called_again_and_again() -> None:
     receipt, _, ran = await use([*[responds(call("s__same"))] * 7, DONE], repeat=["same"])
     assert (receipt["status"], len(ran)) == ("completed", 7)
 
 
+@pytest.mark.rule("L9")
 async def test_a_model_that_calls_what_is_not_there_is_stopped_too() -> None:
     receipt, _, _ = await use([*[responds(call(f"nothing_{n}")) for n in range(4)], DONE])
     assert reason(receipt) == "repeated_call"
@@ -179,6 +189,7 @@ async def test_tokens_count_however_oddly_an_upstream_counts_them(usage: dict[st
 # The window
 
 
+@pytest.mark.rule("L6")
 async def test_near_the_end_of_the_window_the_oldest_outputs_move_out_and_can_be_read_again() -> None:
     turns = [
         used(1000, call("s__long", {"size": 4000})),

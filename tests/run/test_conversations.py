@@ -86,6 +86,7 @@ async def test_a_conversation_goes_on_as_long_as_anybody_likes() -> None:
     assert len(bridge.requests[-1].json["input"]) == 39
 
 
+@pytest.mark.rule("S28")
 async def test_nobody_goes_on_with_the_conversation_of_another() -> None:
     async with ScriptedUpstream([DONE, DONE]) as upstream, open_without_host(upstream) as bridge:
         run = await bridge.run({"input": "My secret is 42."}, principal="ada")

@@ -56,7 +56,7 @@ async def test_the_example_is_answered_by_the_built_in_tools(mode: ConnectMode, 
     assert "580.2" in receipt["tool_calls"][2]["output"]
 
 
-@pytest.mark.rule("R2")
+@pytest.mark.rule("R2", "L10")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("stream", ["auto", "never"])
 async def test_four_calls_run_at_once_and_are_answered_in_call_order(mode: ConnectMode, stream: str) -> None:

@@ -34,7 +34,7 @@ def reason(receipt: dict[str, Any]) -> str | None:
 # Turns and calls
 
 
-@pytest.mark.rule("R16")
+@pytest.mark.rule("R16", "L1")
 async def test_a_model_that_always_calls_is_stopped_after_ten_turns_and_gives_a_last_answer() -> None:
     times = [responds(call("current_time", {"timezone": f"Etc/GMT+{n}"})) for n in range(10)]
     receipt, requests = await ask([*times, DONE], builtin_tools=True)
@@ -74,7 +74,7 @@ async def test_a_last_answer_that_fails_costs_nothing_of_what_was_done() -> None
     assert "There is no last answer: " in receipt["notices"][0]["message"]
 
 
-@pytest.mark.rule("R1")
+@pytest.mark.rule("R1", "REL27", "L2")
 async def test_calls_over_the_limit_are_refused_and_the_others_of_that_turn_run() -> None:
     ran: list[int] = []
     server = MCPServer("s")
@@ -99,7 +99,7 @@ async def test_a_run_may_make_as_many_calls_as_the_limit_says() -> None:
     assert receipt["status"] == "completed"
 
 
-@pytest.mark.rule("R2")
+@pytest.mark.rule("R2", "L10")
 async def test_no_more_calls_than_allowed_are_in_flight_at_once() -> None:
     ordered = ordered_server()
     calls = [call("o__answer", {"key": str(n)}) for n in range(5)]
@@ -146,7 +146,7 @@ async def test_a_wish_of_four_hundred_digits_is_a_wrong_argument(name: str) -> N
 LONG = {"timeout_s": 100, "soft_deadline_s": 1000}
 
 
-@pytest.mark.rule("R26")
+@pytest.mark.rule("R26", "L3")
 async def test_time_that_runs_out_during_a_request_ends_it_and_keeps_what_was_done() -> None:
     clock = VirtualClock()
     receipts: list[Any] = []
@@ -168,6 +168,7 @@ async def test_time_that_runs_out_during_a_request_ends_it_and_keeps_what_was_do
     assert receipt["usage"]["total_tokens"] == 15
 
 
+@pytest.mark.rule("REL6", "L3")
 async def test_time_that_runs_out_during_a_call_ends_it_and_says_that_it_may_have_been_executed() -> None:
     clock, ordered = VirtualClock(), ordered_server()
     calls = [call("o__answer", {"key": key}) for key in ("quick", "slow", "slower", "waiting")]

@@ -43,7 +43,7 @@ async def test_every_call_of_a_response_has_exactly_one_output_in_call_order_bef
     assert len(receipt["tool_calls"]) == 8
 
 
-@pytest.mark.rule("R2")
+@pytest.mark.rule("R2", "L10")
 async def test_one_slow_call_keeps_no_other_from_being_answered() -> None:
     ordered = ordered_server()
     calls = [call("o__answer", {"key": key}) for key in ("slow", "quick")]
@@ -97,7 +97,7 @@ async def test_missing_arguments_are_an_empty_object(arguments: object) -> None:
     assert executed == [{"a": 0, "b": 1}]
 
 
-@pytest.mark.rule("R4")
+@pytest.mark.rule("R4", "S32", "L7")
 @pytest.mark.parametrize("arguments", ["[]", "7", '"a"', '{"a":1,"a":2}', '{"a":NaN}', '{"a":', "[" * 100_000])
 async def test_arguments_that_are_no_json_object_are_refused_and_not_repaired(arguments: str) -> None:
     server, executed = counting_server()
@@ -114,6 +114,7 @@ async def test_arguments_that_a_server_sends_as_an_object_are_used_and_sent_back
     assert again.json["input"][1]["arguments"] == '{"a":5}'
 
 
+@pytest.mark.rule("REL27")
 async def test_a_call_without_a_call_id_gets_one_that_its_output_shares() -> None:
     server, _ = counting_server()
     item = {key: value for key, value in call("c__add").items() if key not in ("id", "call_id")}
@@ -123,6 +124,7 @@ async def test_a_call_without_a_call_id_gets_one_that_its_output_shares() -> Non
     assert [answer["call_id"] for answer in answers] == [made["call_id"], other["call_id"]]
 
 
+@pytest.mark.rule("REL27")
 async def test_call_ids_that_repeat_between_turns_and_within_one_do_no_harm() -> None:
     twice = [call("c__add", {"a": 1}, call_id="call_0"), call("c__add", {"a": 2}, call_id="call_0")]
     server, executed = counting_server()
@@ -137,7 +139,7 @@ async def test_call_ids_that_repeat_between_turns_and_within_one_do_no_harm() ->
     ]
 
 
-@pytest.mark.rule("R40")
+@pytest.mark.rule("R40", "L9")
 async def test_an_unknown_name_is_never_guessed_and_the_model_is_told_near_ones() -> None:
     server, executed = counting_server()
     names = ["c__ad", "add", "C__add", "c__add "]
@@ -281,7 +283,7 @@ async def test_a_forced_tool_choice_holds_for_the_first_turn_only(choice: object
     assert [request.json["tool_choice"] for request in requests] == [choice, later, later]
 
 
-@pytest.mark.rule("R24")
+@pytest.mark.rule("R24", "REL25")
 async def test_a_retry_of_the_upstream_never_runs_a_tool_again() -> None:
     server, executed = counting_server()
     busy = api_error(503, "busy", headers={"retry-after": "0"})
@@ -295,7 +297,7 @@ async def test_a_retry_of_the_upstream_never_runs_a_tool_again() -> None:
 # Parallel runs
 
 
-@pytest.mark.rule("R38")
+@pytest.mark.rule("R38", "S5")
 async def test_parallel_respond_calls_share_nothing_even_with_equal_call_ids() -> None:
     ordered = ordered_server()
 

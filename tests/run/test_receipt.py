@@ -28,6 +28,7 @@ def message_of(*parts: dict[str, Any], **fields: Any) -> dict[str, Any]:
 # Shape
 
 
+@pytest.mark.rule("L14")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize(
     "script",
@@ -64,6 +65,7 @@ async def test_a_summary_has_no_arguments_outputs_or_items() -> None:
     assert made["duration_ms"] > 0
 
 
+@pytest.mark.rule("S29")
 async def test_the_full_result_has_every_item_in_order_and_each_calls_arguments_and_output() -> None:
     first = [reasoning("a", encrypted="x"), call("current_time"), call("math_calculator", {"a": 1})]
     script = [responds(*first), responds(message("almost"), call("current_time")), DONE]
@@ -95,6 +97,7 @@ async def test_the_text_is_the_answer_and_nothing_else_when_all_went_well() -> N
     assert text_of(result, 1) == f"[response_id: {result.structured_content['response_id']}]"
 
 
+@pytest.mark.rule("L14")
 async def test_the_text_says_why_there_is_no_answer_and_what_was_done() -> None:
     made = [call("error__refuse"), call("current_time")]
     async with open_bridge(
@@ -179,6 +182,7 @@ async def test_an_item_whose_type_is_no_text_and_a_long_id_are_taken_as_they_com
     assert len(json.dumps(result.structured_content)) < 40_000
 
 
+@pytest.mark.rule("REL1")
 async def test_half_an_emoji_breaks_nothing() -> None:
     made = call("echo__echo", {"text": "\ud83d"}, call_id="call_\ude00")
     server = MCPServer("echo")

@@ -73,6 +73,7 @@ def without_times(receipt: Json) -> Json:
     return {**receipt, "tool_calls": calls, "run_id": ""}
 
 
+@pytest.mark.rule("REL32")
 async def test_a_run_that_is_taken_up_after_every_step_sends_the_same_and_ends_the_same() -> None:
     receipt, requests = await run_rich()
     assert receipt["status"] == "completed", receipt
@@ -93,6 +94,7 @@ async def test_a_run_that_is_taken_up_after_one_step_ends_the_same(number: int) 
     assert without_times(again) == without_times(receipt)
 
 
+@pytest.mark.rule("REL32")
 async def test_a_call_that_was_about_to_be_sent_is_not_made_again_and_the_model_is_told() -> None:
     server, written = desk()
     script = [responds(call("desk__write", {"text": "a"})), DONE]

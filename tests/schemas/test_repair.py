@@ -200,6 +200,7 @@ FAULTY: dict[str, Json] = {
 }
 
 
+@pytest.mark.rule("S24")
 def test_what_is_far_too_large_is_not_even_looked_at(stall: Stall) -> None:
     values: Json = [f"value {number}" for number in range(100_000)]
     with stall.step(), pytest.raises(ValueError, match=r"its schema of 1,\d{3},\d{3} characters is too large"):

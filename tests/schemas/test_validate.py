@@ -50,6 +50,7 @@ def test_whether_one_point_zero_is_an_integer_is_said_by_the_owners_draft(draft:
     assert validator.find_error(read_arguments('{"n": 1}')) is None
 
 
+@pytest.mark.rule("REL15")
 def test_a_schema_that_would_take_for_ever_is_not_validated_against() -> None:
     """Thirty definitions that each name the one before twice: a billion ways to look at one argument."""
     definitions: Json = {"a0": {"type": "string"}}
@@ -100,6 +101,7 @@ BAD = {
 }
 
 
+@pytest.mark.rule("S32", "L7")
 async def test_arguments_that_are_no_json_object_never_reach_the_server(tmp_path: Path) -> None:
     counts = tmp_path / "counts"
     async with open_bridge({"good": rogue(f"counts={counts}")}) as bridge:
@@ -204,6 +206,7 @@ def read_strictly(text: str) -> Any:
         return None
 
 
+@pytest.mark.rule("L7", "L8")
 @pytest.mark.external
 async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server(
     tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
@@ -231,6 +234,7 @@ async def test_of_two_thousand_mutations_exactly_those_that_fit_reach_the_server
     assert len(counts.read_text(encoding="utf-8").split()) == fit
 
 
+@pytest.mark.rule("REL1")
 async def test_half_an_emoji_kills_no_server() -> None:
     async with (
         HttpServer(build_faulty) as far,
@@ -266,6 +270,7 @@ UNUSABLE: dict[str, Json] = {
 }
 
 
+@pytest.mark.rule("L8")
 @pytest.mark.parametrize("schema", UNUSABLE.values(), ids=UNUSABLE)
 def test_a_schema_that_cannot_be_used_lets_everything_pass_with_a_note(schema: Json) -> None:
     validator = ArgumentValidator(schema)
@@ -308,6 +313,7 @@ def test_a_schema_that_refers_to_itself_ends(schema: Json) -> None:
     assert ArgumentValidator(schema).find_error({"a": {"a": {}}}) is None
 
 
+@pytest.mark.rule("REL15")
 def test_a_string_that_stalls_backtracking_engines_is_judged_at_once() -> None:
     validator = ArgumentValidator({"properties": {"a": {"pattern": "^(a+)+$"}}})
 
@@ -343,6 +349,7 @@ def test_of_very_many_faults_the_first_is_found_in_the_time_of_one(keyword: str)
     assert many < 15 * few + 0.005  # where all are looked for it is a hundred times as much
 
 
+@pytest.mark.rule("REL15")
 def test_what_would_take_too_long_to_judge_is_left_to_the_server() -> None:
     fork: Json = {"anyOf": [{"properties": {"a": {"$ref": "#"}}, "required": [name]} for name in ("b", "c")]}
     arguments: Json = {}

@@ -61,7 +61,7 @@ async def fail(*script: Reply, **options: Any) -> tuple[dict[str, Any], list[flo
 # Refusals that no other try would change
 
 
-@pytest.mark.rule("R21")
+@pytest.mark.rule("R21", "REL24")
 @pytest.mark.parametrize(
     ("reply", "status", "code", "who", "words"),
     [
@@ -111,7 +111,7 @@ async def test_a_refusal_is_told_in_the_upstreams_own_words_and_not_tried_again(
     assert (pauses, tries) == ([], 1)
 
 
-@pytest.mark.rule("R28")
+@pytest.mark.rule("R28", "REL24")
 async def test_the_request_id_and_everything_else_is_in_the_text_and_the_structure() -> None:
     reply = api_error(400, "Bad", {"x-request-id": "req_7"})
     async with open_bridge(script=[reply]) as bridge:
@@ -177,7 +177,7 @@ async def test_an_account_without_credit_is_not_asked_again(fields: dict[str, An
 # Failures that pass
 
 
-@pytest.mark.rule("R23")
+@pytest.mark.rule("R23", "REL25")
 @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 524, 529])
 async def test_a_transient_status_is_tried_three_times_with_growing_pauses(status: int) -> None:
     error, (first, second), tries = await fail(*[api_error(status, "busy")] * 3)
@@ -258,6 +258,7 @@ async def test_too_long_a_pause_is_not_waited_for_and_the_caller_hears_of_it(pau
     assert "come back (it asks for a pause of " in error["message"]
 
 
+@pytest.mark.rule("REL25")
 async def test_a_pause_beyond_the_end_of_the_run_is_not_waited_for() -> None:
     _, pauses, tries = await fail(api_error(429, "x", {"retry-after": "60"}), limits={"timeout_s": 30})
     assert (pauses, tries) == ([], 1)
@@ -358,6 +359,7 @@ def forms(key: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.rule("S13")
 @pytest.mark.parametrize("form", forms(KEY).values(), ids=forms(KEY))
 def test_a_secret_is_blanked_in_every_form(form: str) -> None:
     shown = Redactor([KEY])(f"before {form} after")
@@ -383,7 +385,7 @@ def read(log: Path) -> str:
     return log.read_text(encoding="utf-8")
 
 
-@pytest.mark.rule("R27")
+@pytest.mark.rule("R27", "S10")
 @pytest.mark.parametrize("configured", [True, False], ids=["with a redactor", "without"])
 @pytest.mark.parametrize("form", forms(PLAIN_KEY).values(), ids=forms(PLAIN_KEY))
 async def test_the_key_is_in_no_error_no_result_no_progress_and_no_log(form: str, configured: bool, log: Path) -> None:
@@ -415,6 +417,7 @@ async def test_the_key_is_in_no_error_no_result_no_progress_and_no_log(form: str
     assert [text for text in told if core in text or PLAIN_KEY in text] == []
 
 
+@pytest.mark.rule("S30")
 def test_a_traceback_in_the_log_is_one_line_without_the_key(log: Path) -> None:
     try:
         raise ValueError(f"{PLAIN_KEY}\nsecond line \x1b[31m")
@@ -428,6 +431,7 @@ def test_a_traceback_in_the_log_is_one_line_without_the_key(log: Path) -> None:
 # Retries and time
 
 
+@pytest.mark.rule("L3")
 async def test_the_run_ends_in_time_though_the_upstream_fails_forever() -> None:
     clock = VirtualClock(autojump=True)
     with anyio.fail_after(PATIENCE_S):

@@ -25,6 +25,7 @@ def render() -> str:
     return "\n".join(rows)
 
 
+@pytest.mark.rule("REL26")
 @pytest.mark.external
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.words for fault in FAULTS])
 async def test_every_fault_is_survived_or_told_in_one_clear_error(fault: Fault) -> None:

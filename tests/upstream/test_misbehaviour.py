@@ -55,6 +55,7 @@ async def play(model: Model, *, is_kept: bool = False) -> dict[str, Any]:
     return receipt
 
 
+@pytest.mark.rule("REL27")
 @pytest.mark.parametrize("kind", ALL_KINDS, ids=lambda kind: kind.words)
 async def test_an_upstream_that_misbehaves_in_one_way_costs_no_call(kind: Kind) -> None:
     await play(Model(1, [kind], turns=4), is_kept=kind in KEPT_KINDS)

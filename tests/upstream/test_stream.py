@@ -94,7 +94,7 @@ async def test_a_stream_may_come_in_pieces_of_any_size() -> None:
         assert server.connections == 1, "a stream that was read to its end leaves its connection for the next"
 
 
-@pytest.mark.rule("R18")
+@pytest.mark.rule("R18", "REL26")
 @pytest.mark.external
 @pytest.mark.parametrize(("crlf", "reset"), [(False, False), (True, True)], ids=["lf and end", "crlf and reset"])
 async def test_a_stream_cut_after_any_byte_is_a_complete_answer_or_a_clear_error(
@@ -135,6 +135,7 @@ async def test_an_event_of_three_megabytes_is_read() -> None:
     assert (await receive(pieces))["output"] == [story]
 
 
+@pytest.mark.rule("REL26")
 async def test_an_event_that_never_ends_is_given_up_before_it_takes_all_memory() -> None:
     with pytest.raises(UpstreamError, match="over 67,108,864 bytes") as caught:
         await receive(itertools.chain([b"data: "], itertools.repeat(b"x" * (1 << 20))))
@@ -195,6 +196,12 @@ async def test_what_is_not_understood_does_no_harm(change: Callable[[list[Any]],
     assert response["status"] == "completed"
 
 
+ANNOTATION: dict[str, Any] = {
+    "type": "response.output_text.annotation.added",
+    **{"item_id": "msg_1", "output_index": 0, "content_index": 0, "annotation_index": 0},
+    "annotation": {"type": "url_citation", "url": "https://example.com", "title": "", "start_index": 0, "end_index": 1},
+}
+UNREADABLE = 'data: {"type": "response.output_text.done", "output_index": NaN}\n\n'
 EMPTY_ENDS: dict[str, Callable[[list[Any]], Iterable[Event]]] = {
     "all events": lambda events: events,
     "interleaved items": lambda events: [
@@ -207,6 +214,8 @@ EMPTY_ENDS: dict[str, Callable[[list[Any]], Iterable[Event]]] = {
     "no dones but of items": without("text.done", "arguments.done", "part.done"),
     "only deltas of text and arguments": without("output_item.done", ".done", "content_part"),
     "item ids but no places": lambda events: [{k: v for k, v in e.items() if k != "output_index"} for e in events],
+    "an annotation of the text": lambda events: [*events[:-1], ANNOTATION, events[-1]],
+    "an event about an item that cannot be read": lambda events: [*events[:-1], UNREADABLE, events[-1]],
 }
 
 

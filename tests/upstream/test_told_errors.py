@@ -323,6 +323,7 @@ async def test_a_time_that_cannot_be_read_is_no_time(resets: Any) -> None:
     assert "No more" in (await fail(http_error(429, {"error": error})))["message"]
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.parametrize(
     ("status", "location", "words"),
     [
@@ -413,7 +414,7 @@ async def test_a_reason_nested_without_end_is_told_as_far_as_it_goes() -> None:
 
 
 def events_of(text: str) -> Reply:
-    return bare(text.encode(), "text/event-stream")
+    return bare(text.encode("utf-8", "surrogateescape"), "text/event-stream")
 
 
 NAMED = {"code": "bad_thing", "message": "The model is tired"}
@@ -505,6 +506,7 @@ async def test_types_only_on_the_event_lines_are_read() -> None:
         ("data: hello\n\n", "hello"),
         ('{"hello": 1}', '{"hello": 1}'),
         ("", "ended before the response did"),
+        ("data: h\udce9llo\n\n", "h\ufffdllo"),
         (": PROCESSING\n\n" * 3, "ended before the response did"),
         ('data: {"type":"ping"}\n\n', "ended before the response did"),
     ],

@@ -92,6 +92,7 @@ async def use(wire: str, era: str, file: Path) -> tuple[Json, list[Any]]:
     return outcome.receipt, outcome.outputs
 
 
+@pytest.mark.rule("REL16")
 @pytest.mark.external
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("wire", WIRES)

@@ -150,6 +150,7 @@ async def test_31_megabytes_are_cut_paged_to_the_last_byte_and_searched(kind: st
     assert whole == data
 
 
+@pytest.mark.rule("REL10")
 @pytest.mark.parametrize(
     ("megabytes", "shape"),
     [*((4, shape) for shape in SHAPES), *((megabytes, kind) for megabytes in (2, 8, 31) for kind in KINDS)],

@@ -199,6 +199,7 @@ async def test_what_a_reply_says_is_read_whatever_its_envelope(wire: str, era: s
     assert wrong == {}
 
 
+@pytest.mark.rule("REL16")
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_a_result_says_is_read_whatever_is_wrong_with_the_rest(era: str, tmp_path: Path) -> None:
     (tmp_path / "results").write_text("\n".join(result for result, _ in RESULTS.values()), encoding="utf-8")

@@ -50,6 +50,7 @@ AUDIO = types.AudioContent(type="audio", data="AAAA", mime_type="audio/wav")
 NOTE = types.TextResourceContents(uri="note://1", text="half \ud83d")
 
 
+@pytest.mark.rule("S16")
 @pytest.mark.parametrize(
     ("blocks", "fields", "output"),
     [
@@ -100,7 +101,7 @@ async def test_a_long_error_is_cut_and_still_json() -> None:
     assert "4,000 of 5,000 bytes left out" in json.loads(output)["message"]
 
 
-@pytest.mark.rule("R36")
+@pytest.mark.rule("R36", "S16", "L13")
 @pytest.mark.parametrize("limit", [1, 2, 7, 100, 999])
 def test_a_cut_keeps_head_and_tail_within_the_limit_and_no_half_character(limit: int) -> None:
     whole = "head " + "日本" * 300 + " tail"

@@ -13,6 +13,7 @@ from tests.fakes.upstream import call
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.rule("REL7")
 async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not(
     record_testsuite_property: Callable[[str, object], None],
 ) -> None:
@@ -41,6 +42,7 @@ async def test_bad_replies_are_read_where_they_can_be_and_fail_at_once_where_not
     assert slowest < 2000  # the promise is 100 ms
 
 
+@pytest.mark.rule("S16")
 async def test_text_that_was_replaced_is_said_to_the_model_and_once_a_call_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -51,7 +53,7 @@ async def test_text_that_was_replaced_is_said_to_the_model_and_once_a_call_in_th
     assert sorted(said) == [f"bad: in a result of {tool}, {MENDED_WORDS}" for tool in ("bad_utf8", "surrogate")]
 
 
-@pytest.mark.rule("R36")
+@pytest.mark.rule("R36", "L13")
 async def test_a_long_output_keeps_its_head_and_tail() -> None:
     async with open_bridge({"big": rogue("huge=8")}) as bridge:
         [output] = (await bridge.use(call("big__huge"))).outputs

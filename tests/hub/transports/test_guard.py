@@ -201,6 +201,7 @@ async def test_a_text_is_read_whatever_is_beside_it(value: str, frame: str) -> N
     assert str(output["output"]).startswith('fine\n{"a":')
 
 
+@pytest.mark.rule("REL7")
 @pytest.mark.parametrize(
     ("fault", "frame"),
     [(fault, frame) for fault in BROKEN for frame in FRAMES if frame != "stream" or fault not in NO_END],
@@ -260,6 +261,7 @@ async def test_a_call_whose_rest_cannot_be_had_fails_at_once(gone: int | None) -
     assert "it may have been executed" in str(output["output"])
 
 
+@pytest.mark.rule("REL13")
 async def test_streams_are_opened_ever_less_often_however_fast_the_server_ends_them() -> None:
     """python-sdk#3257. The SDK alone opens one after the other: `retry: 0` is its pause."""
 
@@ -282,6 +284,7 @@ async def test_streams_are_opened_ever_less_often_however_fast_the_server_ends_t
     assert 1 <= guarded.gets <= 5
 
 
+@pytest.mark.rule("REL11")
 async def test_a_small_body_that_is_large_in_memory_is_refused() -> None:
     bomb = gzip.compress(b" " * 30_000_000)
     output = await ask(lambda _: plain(bomb, **{"content-encoding": "gzip"}))

@@ -74,6 +74,7 @@ async def test_a_server_that_mixes_up_its_ids_from_the_start_gets_one_call_at_a_
     assert outcome.outputs == ["one", "two", "three"]
 
 
+@pytest.mark.rule("S25")
 @pytest.mark.parametrize("wire", ["stdio", "sse"])
 @pytest.mark.parametrize("kind", ["zero", "null", "none", "foreign", "same"])
 async def test_replies_that_cannot_be_told_apart_are_given_to_no_call_and_said_at_once(kind: str, wire: str) -> None:
@@ -88,6 +89,7 @@ async def test_replies_that_cannot_be_told_apart_are_given_to_no_call_and_said_a
     assert later.outputs == ["three", "four"]
 
 
+@pytest.mark.rule("S25")
 @pytest.mark.parametrize("era", ERAS)
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_reply_that_comes_twice_is_taken_once(wire: str, era: str) -> None:
@@ -111,6 +113,7 @@ async def test_a_subscription_that_stays_open_is_not_taken_for_a_call() -> None:
     assert outcome.outputs == ["one", "two"]
 
 
+@pytest.mark.rule("REL6")
 async def test_a_late_reply_to_a_call_that_was_given_up_is_not_the_next_ones() -> None:
     entry = rogue("call_ids=same", "holds=2") | {"call_timeout_s": 0.3}
     async with open_bridge({"odd": entry}) as bridge:
@@ -159,6 +162,7 @@ LOGS = (
 )
 
 
+@pytest.mark.rule("S25")
 @pytest.mark.parametrize("log", LOGS)
 async def test_a_line_of_a_log_is_no_reply(log: str, tmp_path: Path) -> None:
     result = '{"jsonrpc": "2.0", "id": $ID, "result": {"content": [{"type": "text", "text": "hello"}]}}'

@@ -37,6 +37,7 @@ def build_ending() -> MCPServer:
     return server
 
 
+@pytest.mark.rule("B10")
 async def test_code_that_ends_itself_fails_its_call_and_no_other() -> None:
     ends = [call("inside__end", {"number": number}) for number in range(len(ENDINGS))]
     script = [

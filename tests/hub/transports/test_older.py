@@ -189,6 +189,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.parametrize("kind", ELSEWHERE)
 @pytest.mark.parametrize("type", ["sse", None])
 async def test_an_endpoint_on_another_origin_is_told_and_nothing_is_sent(kind: str, type: str | None) -> None:

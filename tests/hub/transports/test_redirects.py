@@ -124,6 +124,7 @@ OTHER: dict[str, tuple[str, int, str]] = {
 }
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.parametrize(
     ("name", "wire"),
     [
@@ -202,6 +203,7 @@ async def test_a_real_server_below_a_mount_is_reached_without_its_slash(protocol
     assert {path for _, path in map(str.split, asked)} == {"/mcp/"}
 
 
+@pytest.mark.rule("S9")
 @pytest.mark.external
 async def test_nothing_of_ours_is_sent_to_another_port() -> None:
     heard = list[Request]()

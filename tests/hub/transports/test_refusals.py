@@ -171,6 +171,7 @@ async def test_of_a_body_that_does_not_end_the_beginning_is_told(end: str) -> No
     assert ": it broke; it may have been executed" in outputs[0]["message"]
 
 
+@pytest.mark.rule("REL11")
 async def test_a_body_that_is_small_only_while_it_is_packed_is_not_read_whole() -> None:
     import gzip
 

@@ -56,6 +56,7 @@ async def test_every_transport_and_era_connects() -> None:
     }
 
 
+@pytest.mark.rule("REL12")
 @pytest.mark.external
 @pytest.mark.parametrize("wire", ["http", "sse"])
 async def test_a_server_stopped_in_mid_call_costs_that_call_and_is_used_again_when_it_is_back(wire: Any) -> None:
@@ -130,6 +131,7 @@ async def test_the_bare_sdk_loses_its_session_over_one_refused_call() -> None:
         await call_before_and_after()
 
 
+@pytest.mark.rule("REL12")
 async def test_a_faulty_reply_fails_its_own_call_in_words_and_no_other() -> None:
     limits = {"message_bytes": 1_000_000}
     async with HttpServer(build_faulty) as served, open_bridge({"far": {"url": served.url}}, limits=limits) as bridge:

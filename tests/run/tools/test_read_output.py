@@ -41,6 +41,7 @@ async def read(*turns: list[dict[str, Any]], limits: dict[str, Any] = LIMITS) ->
     return outputs_of(requests[-1]), receipt
 
 
+@pytest.mark.rule("S16", "L13")
 async def test_a_cut_output_is_read_page_by_page_to_the_last_byte() -> None:
     size = len(TEXT.encode())
 
@@ -145,6 +146,7 @@ async def test_it_is_offered_from_the_first_turn_on_in_the_same_bytes_and_only_b
         assert b"read_output" not in alone.body
 
 
+@pytest.mark.rule("S28")
 async def test_no_run_reads_the_outputs_of_another() -> None:
     await read([call("lib__book")])
     (output,), _ = await read([call("read_output", {"id": 1})])
