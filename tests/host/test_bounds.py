@@ -16,8 +16,9 @@ from mcp.client.client import ConnectMode
 
 from tests.fakes.bridges import ERAS, open_bridge, open_without_host, respond, text_of
 from tests.fakes.clock import PATIENCE_S, until
+from tests.fakes.httphost import http_host
 from tests.fakes.service import TOKEN, Served, connect, parse, serving, start_service
-from tests.fakes.upstream import gated, message, responds
+from tests.fakes.upstream import ScriptedUpstream, gated, hang, message, responds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
@@ -120,6 +121,28 @@ async def test_a_call_that_waits_for_its_turn_is_answered_in_progress_and_can_be
         assert done.structured_content
         assert done.structured_content["output_text"] == "done"
         assert len(bridge.requests) == 1, "the other was never sent"
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_of_clients_that_hang_up_few_keep_their_runs_and_who_stays_is_served(mode: ConnectMode) -> None:
+    """600 that left kept 572 requests to the upstream going."""
+    async with (
+        ScriptedUpstream(lambda _: hang()) as upstream,
+        open_without_host(upstream, limits={"max_runs": 8}) as bridge,
+        serving(bridge) as served,
+        http_host(served.port, mode) as host,
+    ):
+        calls = [await host.call(f"words {number}") for number in range(40)]
+        await upstream.arrivals.wait(8)
+        await until(lambda: bridge.engine._places.waiting == 32)
+        for call in calls:
+            call.hang_up()
+        await until(lambda: bridge.engine._places.waiting == 0)
+        await until(lambda: upstream.arrivals.count - upstream.disconnects.count <= 2)
+        before = upstream.arrivals.count
+        stays = await host.call("who stays")
+        await upstream.arrivals.wait(before + 1)
+        stays.hang_up()
 
 
 async def ask_all(port: int, count: int, mode: ConnectMode) -> int:
