@@ -1,10 +1,10 @@
 # `make run` watches the whole job being done, `make test` runs the tests, `make bench` measures what the bridge costs,
-# `make soak` looks for what it leaves behind, `make simulate` is 10,000 bad days, `make bad-inputs` 100,000 bad inputs; each
-# sets up what it needs, once.
+# `make load` what it bears, `make soak` looks for what it leaves behind, `make simulate` is 10,000 bad days,
+# `make bad-inputs` 100,000 bad inputs; each sets up what it needs, once.
 bin = $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 setup = pyproject.toml .ci/constraints.txt .ci/setup
 
-.PHONY: run test bench soak simulate bad-inputs lint
+.PHONY: run test bench load soak simulate bad-inputs lint
 run: .venv/.run
 	@$(bin)/mcp-responses-bridge demo $(ARGS)
 
@@ -13,6 +13,9 @@ test: .venv/.dev
 
 bench: .venv/.dev
 	@$(bin)/python -m tests.bench.run $(ARGS)
+
+load: .venv/.dev
+	@$(bin)/python -m tests.bench.load $(ARGS)
 
 soak: .venv/.dev
 	@$(bin)/python -m tests.soak $(ARGS)

@@ -80,16 +80,23 @@ class Arrivals:
         visit.idle_since = self._loop.time()
         self._idle.pop(visit, None)
         self._idle[visit] = None
+        self._look_again()
 
     def note_busy(self, visit: Visit) -> None:
         """Note that a connection has a request under way."""
         visit.idle_since = None
         self._idle.pop(visit, None)
+        self._look_again()
 
     def note_gone(self, visit: Visit) -> None:
         """Note that a connection is closed."""
-        self.note_busy(visit)
+        self._idle.pop(visit, None)
         self._free()
+
+    def _look_again(self) -> None:
+        """Find out who makes room now, if anybody waits for it."""
+        if self._open >= self._room:
+            self._resume()
 
     def _free(self) -> None:
         self._open -= 1

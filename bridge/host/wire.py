@@ -11,6 +11,8 @@ MAX_HEAD_BYTES = 32_768
 MAX_HEADERS = 128
 
 _END = re.compile(rb"\n\r?\n")
+_FOLDED = re.compile(rb"\n[ \t]")
+"""A line that goes on with the header before it (RFC 9112, 5.2), or is one of its own to others."""
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 
 Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
@@ -44,6 +46,8 @@ def _check_head(data: bytes) -> None:
     head_bytes = end.end() if end else len(data)
     if head_bytes > MAX_HEAD_BYTES or data.count(b"\n", 0, head_bytes) > MAX_HEADERS + 2:
         raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
+    if _FOLDED.search(data, 0, head_bytes):
+        raise h11.RemoteProtocolError("a folded line")
 
 
 def _read_target(request: h11.Request) -> h11.Request:

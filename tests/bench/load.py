@@ -166,7 +166,7 @@ async def idle_streams(port: int, count: int) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def leavers(port: int, count: int) -> AsyncIterator[None]:
-    """Clients that ask and hang up, a few at a time, for as long as somebody looks."""
+    """Clients that ask and hang up, ten at a time."""
 
     async def leave() -> None:
         body = (
