@@ -13,7 +13,7 @@ from bridge.errors import GivenUp
 from bridge.events import Notified
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
-from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Listener, Message, Stop
+from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Listener, Message, Stop, is_unproven
 from bridge.run.heirs import Heir, waiting_for
 from bridge.run.run import Run
 from bridge.run.task import RunTask, tell
@@ -129,7 +129,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """Find the newest run of this principal that ended with this response."""
         self._forget()
         runs = self._responses.get(response_id, {})
-        if runs and principal not in runs:
+        if runs and (is_unproven(principal) or principal not in runs):
             raise ForeignResponse(response_id)
         return self._runs[runs[principal]] if runs else None
 
