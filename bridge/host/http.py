@@ -22,6 +22,7 @@ from bridge.clock import Clock
 from bridge.config.settings import ServeConfig
 from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
+from bridge.host.bulky import BulkLimit
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.malformed import MalformedFilter
 from bridge.host.presence import PresenceNotes
@@ -110,12 +111,12 @@ class Service:
             server, security_settings=security, max_request_body_size=MAX_BODY_BYTES
         )
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
+        mcp = RevisionHeader(MalformedFilter(StreamableHTTPASGIApp(self._sessions)))
+        messages = MalformedFilter(self._sse.handle_post_message)
         routes = [
-            Route(
-                "/mcp", endpoint=PresenceNotes(RevisionHeader(MalformedFilter(StreamableHTTPASGIApp(self._sessions))))
-            ),
+            Route("/mcp", endpoint=PresenceNotes(BulkLimit(mcp, MAX_BODY_BYTES))),
             Route("/sse", self._serve_sse, methods=["GET"]),
-            Mount("/messages/", app=MalformedFilter(self._sse.handle_post_message)),
+            Mount("/messages/", app=BulkLimit(messages, MAX_BODY_BYTES)),
             Route(OPEN_PATH, self._tell_health),
         ]
         self.app = Endable(Starlette(routes=routes, middleware=[Middleware(Gate, access, clock)]))

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from typing import NamedTuple, Self, TypeAlias
+from typing import Self, TypeAlias
 from weakref import WeakValueDictionary
 
 import anyio
@@ -16,23 +16,15 @@ from bridge.run.asking import Audience
 from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Listener, Message, Stop, is_unproven
 from bridge.run.heirs import Heir, waiting_for
 from bridge.run.run import Run
+from bridge.run.shelf import Shelf
 from bridge.run.task import RunTask, tell
 from bridge.run.weight import weigh
 
-KEPT_S = 86_400.0
-"""How long after its end a run can be found, and continued."""
-KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
-"""How many ended runs are kept, and how many characters in all. The oldest is dropped first."""
 OVERTAKEN_S = 1.0
 """How long an equal call waits for the one before it to go: over HTTP a repeat overtakes the end of what it repeats."""
 
 BuildTask: TypeAlias = Callable[..., RunTask]
 """Builds the task of a run; called with the arguments of `RunTask`."""
-
-
-class _End(NamedTuple):
-    time: float
-    chars: int
 
 
 class MemoryEngine(anyio.AsyncContextManagerMixin):
@@ -47,25 +39,22 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         clock: Clock,
         *,
         orphan_s: float,
-        kept_chars: int = KEPT_CHARS,
+        shelf: Shelf | None = None,
         build_task: BuildTask = RunTask,
     ) -> None:
         self._body = body
         self._clock = clock
         self._orphan_s = orphan_s
-        self._kept_chars = kept_chars
         self._build_task = build_task
         self._runs: dict[str, Run] = {}
         self._live: dict[str, RunTask] = {}
         self._attended = WeakValueDictionary[str, RunTask]()
         """The tasks of runs that go on or have just ended: whoever attends one still holds it."""
         self._undelivered: dict[str, Run] = {}
-        self._ended: dict[str, _End] = {}
-        """Ended runs, in the order in which they ended."""
+        self._ended = Shelf() if shelf is None else shelf
         self._responses: dict[str, dict[str | None, str]] = {}
         """Id of the newest run that ended with a response, by response and principal: relays make up ids, and some
         give every response the same one."""
-        self._chars = 0
         self._tasks: TaskGroup | None = None
 
     @asynccontextmanager
@@ -188,26 +177,17 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     def _note_end(self, run: Run) -> None:
         del self._live[run.run_id]
-        if self._ended and (last := next(reversed(self._ended))) and self._ended[last].chars > self._kept_chars:
-            self._drop(last)  # it would throw out all others
-        self._ended[run.run_id] = end = _End(self._clock.now(), weigh(run))
-        self._chars += end.chars
         if run.response_id:
             self._responses.setdefault(run.response_id, {})[run.principal] = run.run_id
+        for dropped in self._ended.put(run.run_id, run.principal, self._clock.now(), weigh(run)):
+            self._drop(dropped)
         self._forget()
 
     def _forget(self) -> None:
-        """Drop runs that ended too long ago, and the oldest ones while there are too many beside the last."""
-        oldest = self._clock.now() - KEPT_S
-        while self._ended:
-            run_id, end = next(iter(self._ended.items()))
-            chars = self._chars - self._ended[next(reversed(self._ended))].chars
-            if end.time > oldest and len(self._ended) <= KEPT_RUNS and chars <= self._kept_chars:
-                return
+        for run_id in self._ended.drop_old(self._clock.now()):
             self._drop(run_id)
 
     def _drop(self, run_id: str) -> None:
-        self._chars -= self._ended.pop(run_id).chars
         run = self._runs.pop(run_id)
         self._undelivered.pop(run_id, None)
         kept = self._responses.get(run.response_id or "", {})
