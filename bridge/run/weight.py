@@ -1,15 +1,39 @@
 """How much memory a run holds, to bound what is kept."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from sys import getsizeof
 
+from bridge.events import AnswerParsed, CallEnded, CallStarted, CutOff, Event, Notified, TurnEnded
 from bridge.run.run import Run
+
+EVENT_BYTES = 800
+"""About what an event takes beside what can be long in it."""
 
 
 def weigh(run: Run) -> int:
     """Count the bytes that a run holds: its items are there as texts, and in its arguments and events as objects."""
     items = run.transcript.list_items() if run.transcript else []
-    return weigh_values([run.arguments, *items, *map(vars, run.events)])
+    parts = [part for event in run.events for part in _find_long(event)]
+    return EVENT_BYTES * len(run.events) + weigh_values([run.arguments, *items, *parts])
+
+
+def _find_long(event: Event) -> Iterator[object]:
+    """Find the parts of an event that can be long."""
+    match event:
+        case TurnEnded():
+            yield from (event.output, event.usage)
+        case CallStarted():
+            yield event.arguments
+        case CallEnded():
+            yield from (event.arguments, event.item)
+        case Notified():
+            yield event.message
+        case CutOff():
+            yield event.text
+        case AnswerParsed():
+            yield event.value
+        case _:
+            pass
 
 
 def weigh_values(values: Iterable[object]) -> int:
@@ -17,13 +41,14 @@ def weigh_values(values: Iterable[object]) -> int:
     total, left, seen = 0, list(values), set[int]()
     while left:
         part = left.pop()
-        if part is None or isinstance(part, bool) or id(part) in seen:
+        if id(part) in seen:
             continue
         seen.add(id(part))
         total += getsizeof(part)
-        if isinstance(part, dict):
-            left += part
-            left += part.values()
-        elif isinstance(part, list):
-            left += part
+        kind = type(part)
+        if kind is dict:
+            left += part  # type: ignore[arg-type]
+            left += part.values()  # type: ignore[attr-defined]
+        elif kind is list:
+            left += part  # type: ignore[arg-type]
     return total
