@@ -1,10 +1,12 @@
 """JSON texts: decoding those from outside, and encoding values as compact text."""
 
 import codecs
+import gc
 import json
 import math
 import re
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import NoReturn, TypeAlias
 
 from pydantic_core import to_json
@@ -21,6 +23,8 @@ MAX_DEPTH = 100
 """Levels of nesting that are accepted; the SDK cannot write values deeper than about 200 to a host."""
 READ_DEPTH = 250
 """Levels that are read of what others say, so that a few functions can call themselves for each."""
+LONG_CHARS = 1 << 18
+"""From this length on, a text is parsed without the garbage collector."""
 TOO_DEEP = f"[more than {MAX_DEPTH} levels deep: not shown]"
 
 
@@ -80,9 +84,23 @@ def decode(text: str | bytes) -> Json:
     try:
         if isinstance(text, bytes):
             text = text.decode(json.detect_encoding(text), "surrogatepass")
-        return _DECODER.decode(text)
+        with without_collector() if len(text) >= LONG_CHARS else nullcontext():
+            return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+@contextmanager
+def without_collector() -> Generator[None]:
+    """Keep the garbage collector from looking at what is made of a long text again and again."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def read_leniently(text: str) -> Json:

@@ -6,6 +6,7 @@ whose wait for our first answer ran out, were refused for good. The specificatio
 (2026-07-28, basic/versioning), as it is over Streamable HTTP.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,8 @@ class _Eras:
         self._server = server
         self._dispatcher = dispatcher
         self._state = state
-        self.handshake = Connection.for_loop(dispatcher)
+        self.handshake = Connection.for_loop(dispatcher, session_id=secrets.token_hex(16))
+        """Its session is this connection: an id of our own, which no request can name."""
         self._runner = ServerRunner(server, self.handshake, state, init_options=options)
 
     async def answer(self, dctx: Context, method: str, params: Params) -> dict[str, Any]:
@@ -83,6 +85,7 @@ class _Eras:
         connection = Connection.from_envelope(
             route.protocol_version, route.client_info, route.client_capabilities, outbound=self._dispatcher
         )
+        connection.session_id = self.handshake.session_id
         return await serve_one(self._server, dctx, method, params, connection=connection, lifespan_state=self._state)
 
     def _refuse_early(self, method: str) -> None:

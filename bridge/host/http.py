@@ -22,6 +22,7 @@ from bridge.clock import Clock
 from bridge.config.settings import ServeConfig
 from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
+from bridge.host.bulky import BulkLimit
 from bridge.host.endings import EndingFilter
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.malformed import MalformedFilter
@@ -112,11 +113,12 @@ class Service:
             server, security_settings=security, max_request_body_size=MAX_BODY_BYTES
         )
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
-        streamable = StreamableHTTPASGIApp(self._sessions)
+        mcp = RevisionHeader(MalformedFilter(EndingFilter(StreamableHTTPASGIApp(self._sessions))))
+        messages = MalformedFilter(EndingFilter(self._sse.handle_post_message))
         routes = [
-            Route("/mcp", endpoint=PresenceNotes(RevisionHeader(MalformedFilter(EndingFilter(streamable))))),
+            Route("/mcp", endpoint=PresenceNotes(BulkLimit(mcp, MAX_BODY_BYTES))),
             Route("/sse", self._serve_sse, methods=["GET"]),
-            Mount("/messages/", app=MalformedFilter(EndingFilter(self._sse.handle_post_message))),
+            Mount("/messages/", app=BulkLimit(messages, MAX_BODY_BYTES)),
             Route(OPEN_PATH, self._tell_health),
         ]
         layers = [Middleware(Gate, access, clock), Middleware(Standing, most_streams)]

@@ -5,10 +5,9 @@ leaves its call waiting for ever, and writing a lone surrogate ends the process.
 possible; otherwise the id is recovered from the raw line, so that its call fails at once.
 """
 
-import gc
 import json
 import re
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from mcp_types import (
     INTERNAL_ERROR,
@@ -25,7 +24,8 @@ from mcp_types import (
 )
 from pydantic_core import from_json
 
-from bridge.json_text import Json, JsonObject, encode, read_leniently
+from bridge.json_text import LONG_CHARS, Json, JsonObject, encode, read_leniently, without_collector
+from bridge.jsonrpc.bulk import TooMuch, check_bulk
 from bridge.jsonrpc.lines import KEPT_BYTES, Overlong
 
 _ID = rb'"id"\s*:\s*(-?\d{1,18}|"(?:[^"\\]|\\.){0,256}")(?=\s*[,}])'
@@ -52,10 +52,6 @@ _ENVELOPE = {"jsonrpc", "id", "result", "error", "method", "params"}
 BARE = "mcp-responses-bridge/bare"
 """The key of a result that is not an object, in one that stands for it."""
 
-LONG_BYTES = 1 << 18
-"""From this length on, a text is parsed without the garbage collector."""
-
-
 _STARTS = b'{["-0123456789tfn\xef'
 """The bytes that JSON may begin with, or a byte order mark; hardly a line of a log does."""
 
@@ -78,13 +74,23 @@ class BadMessage(ValueError):
         return JSONRPCError(jsonrpc="2.0", id=self.id, error=ErrorData(code=self.code, message=str(self)))
 
 
-def read_message(line: bytes | Overlong) -> JSONRPCMessage:
-    """Read the message in `line`. Raises BadMessage.
+def refuse_bulk(much: TooMuch, head: bytes, tail: bytes | None = None) -> BadMessage:
+    """Build the error for a message of which there is too much."""
+    return BadMessage(f"the message is too large: {much}", head, tail)
+
+
+def read_message(line: bytes | Overlong, *, is_bounded: bool = False) -> JSONRPCMessage:
+    """Read the message in `line`. Raises BadMessage; if it `is_bounded`, also for too many values or levels.
 
     Invalid UTF-8 and lone surrogates become U+FFFD, and the message says so: a result by MENDED, an error by its text.
     """
     if isinstance(line, Overlong):
         raise BadMessage(f"a message of {line.size:,} bytes is over the limit of {line.limit:,}", line.head, line.tail)
+    if is_bounded:
+        try:
+            check_bulk(line)
+        except TooMuch as much:
+            raise refuse_bulk(much, line) from None
     with suppress(ValueError):
         # Not `validate_json`: that copies every text once more, and blocks the event loop twice as long.
         message = jsonrpc_message_adapter.validate_python(_parse(line), by_name=False)
@@ -115,14 +121,8 @@ def may_be_reply(message: JSONRPCMessage, line: bytes) -> bool:
 
 
 def _parse(line: bytes) -> Json:
-    """Parse JSON; a long text without the garbage collector, which would look at what is made of it again and again."""
-    if len(line) < LONG_BYTES or not gc.isenabled():
+    with without_collector() if len(line) >= LONG_CHARS else nullcontext():
         return from_json(line)
-    gc.disable()
-    try:
-        return from_json(line)
-    finally:
-        gc.enable()
 
 
 def _mend(message: Json) -> Json:

@@ -52,10 +52,10 @@ async def open_pipes(
     """Open the stream pair over two descriptors, which the caller closes; `name` is the other side's in the log.
 
     `on_end` is called when `source` ends or `sink` breaks; `on_fault` before it, if `sink` breaks though its reader has
-    not gone. A line that is not a message, or is over `limit` bytes, is
-    answered on `sink` with a JSON-RPC error if `answer_bad` (for our host); else the session gets an error in its place
-    if it was a reply (for a connected server). `on_bad` is given the line, or its head. With `on_flood`, the other
-    side's open requests are bounded: over the bound it is called with the reason, and the stream ends.
+    not gone. A line that is not a message, or is over `limit` bytes, is answered on `sink` with a JSON-RPC error if
+    `answer_bad` (for our host, whose lines are bounded in values and levels too); else the session gets an error in
+    its place if it was a reply (for a connected server). `on_bad` is given the line, or its head. With `on_flood`, the
+    other side's open requests are bounded: over the bound it is called with the reason, and the stream ends.
     """
     requests = Backlog(is_bounded=on_flood is not None)
     writer = Sink(sink, lambda: incoming.stop(), on_fault)  # nobody reads our replies any more
@@ -152,7 +152,7 @@ class _Incoming(ObjectReceiveStream[SessionMessage | Exception]):
         if isinstance(line, bytes) and not line.strip():
             return None
         try:
-            message = read_message(line)
+            message = read_message(line, is_bounded=self._answer is not None)
             assert isinstance(line, bytes)
             self._requests.note(message, line.__len__)
         except BadMessage as bad:

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Generic
 
 import anyio
+import anyio.lowlevel
 
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
@@ -19,6 +20,8 @@ from bridge.run.protocols import C, Send
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 from bridge.run.tools.read_output import CutTexts, LongOutputs
 
+TOLD_AT_ONCE = 32
+"""How many calls that are not run are told of before other tasks may run."""
 NOT_STARTED = fail_call("stopped", "the run ended before this call; it was not run")
 STOPPED = fail_call("stopped", "the run ended during this call; it may have been executed")
 UNKNOWN = fail_call(
@@ -72,11 +75,21 @@ class CallAnswerer(Generic[C]):
             elif ours:
                 async with anyio.create_task_group() as tasks:
                     for one in ours:
-                        tasks.start_soon(one.answer)
+                        if not one.is_over:
+                            tasks.start_soon(one.answer)
+                    tasks.start_soon(_answer_in_turn, [one for one in ours if one.is_over])
         finally:
             for one in ours:
                 one.close()
         return [name for one in ours for name in one.names]
+
+
+async def _answer_in_turn(calls: "Sequence[_CallInFlight[C]]") -> None:
+    """Answer calls that are not run. There may be very many, and others have their turn meanwhile."""
+    for number, call in enumerate(calls, 1):
+        await call.answer()
+        if number % TOLD_AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
 
 
 class _CallInFlight(Generic[C]):
@@ -101,7 +114,7 @@ class _CallInFlight(Generic[C]):
         self._terms = terms
         self._cut_texts = cut_texts
         self._limit_bytes = limit_bytes
-        self._is_over = is_over
+        self.is_over = is_over
         self._about: dict[str, Any] = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
         self._key = f"{n}:{index}"
         self._began = answerer.clock.now()
@@ -140,7 +153,7 @@ class _CallInFlight(Generic[C]):
 
     async def _find_output(self) -> CallOutput:
         offer, budget = self._terms.offer, self._terms.budget
-        if refusal := offer.refuse(self._call, is_over=self._is_over) or budget.refuse(self._call):
+        if refusal := offer.refuse(self._call, is_over=self.is_over) or budget.refuse(self._call):
             return refusal
         send = await self._answerer.tools.prepare(self._terms.catalogue, self._call, self._ask)
         output = await self._send_once(send) if callable(send) else send

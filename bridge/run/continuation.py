@@ -5,7 +5,7 @@ from typing import cast
 from bridge.errors import ArgumentError
 from bridge.items import Notice
 from bridge.json_text import JsonObject
-from bridge.run.engine import Engine, ForeignResponse
+from bridge.run.engine import Engine, ForeignResponse, is_unproven
 from bridge.run.limits import Ending
 from bridge.run.run import Run
 from bridge.run.transcript import Transcript
@@ -13,6 +13,7 @@ from bridge.run.transcript import Transcript
 OF_ONE_CALL = ("input", "run_id", "previous_response_id", "tool_choice")
 """Arguments that do not hold for the run that goes on from theirs."""
 UNKNOWN_RESPONSE = "previous_response_id: there is no such response; it may have expired, and must be that of a result"
+UNPROVEN_RESPONSE = "previous_response_id: without a token, go on from a result by its run_id"
 
 
 def explain_next(run_id: str | None, ending: Ending) -> list[Notice]:
@@ -53,7 +54,7 @@ async def find_earlier(engine: Engine, arguments: JsonObject, *, principal: str 
         try:
             return await engine.find_response(response_id, principal=principal)
         except ForeignResponse:
-            raise ArgumentError(UNKNOWN_RESPONSE) from None
+            raise ArgumentError(UNPROVEN_RESPONSE if is_unproven(principal) else UNKNOWN_RESPONSE) from None
     return None
 
 

@@ -21,13 +21,22 @@ Intend: TypeAlias = Callable[[], Awaitable[None]]
 """Notes that a request is about to be sent: from then on it may have been executed."""
 Listener: TypeAlias = Callable[[Event], None]
 
+UNPROVEN = "somebody "
+"""How a principal begins that others might pass for. It finds a run only by the id that we gave it, which nobody can
+guess; ids of responses are the upstream's, and some relays count."""
+
+
+def is_unproven(principal: str | None) -> bool:
+    """Tell whether others might pass for this principal."""
+    return principal is not None and principal.startswith(UNPROVEN)
+
 
 class OutcomeUnknown(Exception):
     """Raised for a step that must not be repeated, was begun by another process, and has no outcome."""
 
 
 class ForeignResponse(Exception):
-    """Raised for a response that only runs of other principals ended with."""
+    """Raised for a response that only runs of other principals ended with, and for all where who asks is unproven."""
 
 
 class Context(Protocol):
@@ -145,7 +154,7 @@ class Engine(Protocol):
 
     async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
         """Find the newest run of this principal that ended with this response. Raises ForeignResponse where only
-        somebody else has one."""
+        somebody else has one, or anybody and the principal is unproven."""
         ...
 
     async def list(self, *, principal: str | None) -> list[Run]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from typing import NamedTuple, Self, TypeAlias
+from typing import Self, TypeAlias
 from weakref import WeakValueDictionary
 
 import anyio
@@ -16,18 +16,25 @@ from bridge.events import Notified
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
 from bridge.run.detached import Detached
-from bridge.run.engine import SOMEBODY, Caller, Context, Execute, ForeignResponse, Listener, Message, Stop
+from bridge.run.engine import (
+    SOMEBODY,
+    Caller,
+    Context,
+    Execute,
+    ForeignResponse,
+    Listener,
+    Message,
+    Stop,
+    is_unproven,
+)
 from bridge.run.heirs import Heir, waiting_for
 from bridge.run.limits import Ending
 from bridge.run.places import Places
 from bridge.run.run import Run
+from bridge.run.shelf import Shelf
 from bridge.run.task import RunTask, tell
 from bridge.run.weight import weigh
 
-KEPT_S = 86_400.0
-"""How long after its end a run can be found, and continued."""
-KEPT_RUNS, KEPT_CHARS = 1000, 128 << 20
-"""How many ended runs are kept, and how many characters in all. The oldest is dropped first."""
 MAX_RUNS = 256
 """The most runs that go on at once where nothing else is said."""
 MAX_WAITING, MAX_WAITING_OF_ONE = 4000, 2000
@@ -45,11 +52,6 @@ BuildTask: TypeAlias = Callable[..., RunTask]
 """Builds the task of a run; called with the arguments of `RunTask`."""
 
 
-class _End(NamedTuple):
-    time: float
-    chars: int
-
-
 class MemoryEngine(anyio.AsyncContextManagerMixin):
     """Starts runs of `body` for as long as it is entered; leaving it cancels those that still run.
 
@@ -63,7 +65,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         *,
         orphan_s: float,
         max_runs: int = MAX_RUNS,
-        kept_chars: int = KEPT_CHARS,
+        shelf: Shelf | None = None,
         build_task: BuildTask = RunTask,
     ) -> None:
         self._body = body
@@ -73,19 +75,16 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._detached = Detached(max(1, max_runs // DETACHED_SHARE))
         self._usual_s = 1.0
         """How long runs take, the latest most of all."""
-        self._kept_chars = kept_chars
         self._build_task = build_task
         self._runs: dict[str, Run] = {}
         self._live: dict[str, RunTask] = {}
         self._attended = WeakValueDictionary[str, RunTask]()
         """The tasks of runs that go on or have just ended: whoever attends one still holds it."""
         self._undelivered: dict[str, Run] = {}
-        self._ended: dict[str, _End] = {}
-        """Ended runs, in the order in which they ended."""
+        self._ended = Shelf() if shelf is None else shelf
         self._responses: dict[str, dict[str | None, str]] = {}
         """Id of the newest run that ended with a response, by response and principal: relays make up ids, and some
         give every response the same one."""
-        self._chars = 0
         self._tasks: TaskGroup | None = None
 
     @asynccontextmanager
@@ -161,7 +160,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """Find the newest run of this principal that ended with this response."""
         self._forget()
         runs = self._responses.get(response_id, {})
-        if runs and principal not in runs:
+        if runs and (is_unproven(principal) or principal not in runs):
             raise ForeignResponse(response_id)
         return self._runs[runs[principal]] if runs else None
 
@@ -237,26 +236,17 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     def _note_end(self, run: Run) -> None:
         del self._live[run.run_id]
-        if self._ended and (last := next(reversed(self._ended))) and self._ended[last].chars > self._kept_chars:
-            self._drop(last)  # it would throw out all others
-        self._ended[run.run_id] = end = _End(self._clock.now(), weigh(run))
-        self._chars += end.chars
         if run.response_id:
             self._responses.setdefault(run.response_id, {})[run.principal] = run.run_id
+        for dropped in self._ended.put(run.run_id, run.principal, self._clock.now(), weigh(run)):
+            self._drop(dropped)
         self._forget()
 
     def _forget(self) -> None:
-        """Drop runs that ended too long ago, and the oldest ones while there are too many beside the last."""
-        oldest = self._clock.now() - KEPT_S
-        while self._ended:
-            run_id, end = next(iter(self._ended.items()))
-            chars = self._chars - self._ended[next(reversed(self._ended))].chars
-            if end.time > oldest and len(self._ended) <= KEPT_RUNS and chars <= self._kept_chars:
-                return
+        for run_id in self._ended.drop_old(self._clock.now()):
             self._drop(run_id)
 
     def _drop(self, run_id: str) -> None:
-        self._chars -= self._ended.pop(run_id).chars
         run = self._runs.pop(run_id)
         self._undelivered.pop(run_id, None)
         kept = self._responses.get(run.response_id or "", {})

@@ -9,6 +9,9 @@ from bridge.questions import Question
 from bridge.run.limits import Ending
 from bridge.run.transcript import Transcript
 
+MAX_PIECES = 4096
+"""Pieces of streamed text: so many are joined, as each takes fifty bytes beside its characters."""
+
 
 @dataclass(eq=False)
 class Run:
@@ -54,6 +57,8 @@ class Run:
         match event:
             case TextArrived():
                 self.saying.append(event.delta)
+                if len(self.saying) > MAX_PIECES:
+                    self.saying[:] = ["".join(self.saying)]
             case TurnStarted() | Retrying() | TurnEnded() | CutOff():
                 self.saying.clear()
             case _:

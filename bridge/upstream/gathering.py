@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bridge.json_text import Json, JsonObject, encode, join_halves
-from bridge.upstream.output import repair
+from bridge.upstream.output import check_count, repair
 from bridge.upstream.parse import parse
 from bridge.upstream.witnesses import ARGUMENTS, MAX_LOOKED_AT, Told, fill, is_poor, share_id
 
@@ -22,6 +22,10 @@ _TEXTS = ("text", "refusal")
 _ABOUT_ITEMS = tuple(f"response.{subject}." for subject in ("output_item", "content_part", *_GROWING))
 _IDENTITY = ("type", "id", "call_id", "name")
 _MAX_PARTS = 1000
+MAX_PIECES = 4096
+"""A piece of text takes fifty bytes beside its characters: so many are joined."""
+MAX_REMEMBERED = 100_000
+"""How many events are remembered, to know one that is sent again."""
 
 
 @dataclass
@@ -43,16 +47,13 @@ class Streamed:
 
 def gather(events: Iterable[tuple[str, str]]) -> list[Told]:
     """Gather the items of a stream from its events, each with its type; in the order of their places."""
-    gathering, told = _Gathering(), set[str]()
+    gathering = Gathering()
     for kind, data in events:
-        if not kind.startswith(_ABOUT_ITEMS) or (data in told and "sequence_number" in data):
-            continue
-        told.add(data)
-        gathering.apply(parse(data))
+        gathering.take(kind, data)
     return gathering.finish()
 
 
-class _Gathering:
+class Gathering:
     """The items that the events so far have told of."""
 
     def __init__(self) -> None:
@@ -61,9 +62,30 @@ class _Gathering:
         self._in_order: list[Streamed] = []
         self._last = -1
         """The last place that an item has."""
+        self._taken: dict[int, None] = {}
+        """The latest events that have a number, as hashes: some relays repeat what they have sent."""
 
-    def apply(self, event: JsonObject) -> None:
-        """Apply one event to its item."""
+    def take(self, kind: str, data: str) -> int:
+        """Take in an event of this type, and return about how many characters of it are kept. Raises UpstreamError
+        where there are too many items."""
+        if not kind.startswith(_ABOUT_ITEMS) or self._is_repeated(data):
+            return 0
+        event = parse(data)
+        self._apply(event)
+        delta = event.get("delta")
+        return len(delta) if isinstance(delta, str) and kind.endswith(".delta") else len(data)
+
+    def _is_repeated(self, data: str) -> bool:
+        if "sequence_number" not in data:
+            return False
+        if (known := hash(data)) in self._taken:
+            return True
+        self._taken[known] = None
+        if len(self._taken) > MAX_REMEMBERED:
+            del self._taken[next(iter(self._taken))]
+        return False
+
+    def _apply(self, event: JsonObject) -> None:
         subject, _, change = str(event.get("type")).removeprefix("response.").rpartition(".")
         if subject == "output_item":
             if isinstance(item := event.get("item"), dict):
@@ -126,6 +148,7 @@ class _Gathering:
         return near[: -MAX_LOOKED_AT - 1 : -1]
 
     def _add(self, event: JsonObject) -> Streamed:
+        check_count(len(self._in_order) + 1)
         index = event.get("output_index")
         place = index if isinstance(index, int) else self._last + 1
         self._last = max(self._last, place)
@@ -159,6 +182,8 @@ def _grow(item: JsonObject, event: JsonObject, key: str) -> None:
         is_again = key == "arguments" and str(pieces).endswith("}")  # whole, so the deltas say the same once more
         grown[key] = pieces = list[Json]([pieces if isinstance(pieces, str) and not is_again else ""])
     pieces.append(delta if isinstance(delta, str) else "" if delta is None else encode(delta))
+    if len(pieces) > MAX_PIECES:
+        pieces[:] = ["".join(map(str, pieces))]
 
 
 def _join_pieces(item: JsonObject) -> JsonObject:

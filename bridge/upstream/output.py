@@ -1,8 +1,9 @@
 """The output items of a response, as the API defines them and each once, whatever shape the upstream gives them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 
+from bridge.errors import UpstreamError
 from bridge.items import CALL_TYPES, is_call, read_text
 from bridge.json_text import Json, JsonObject, decode
 from bridge.upstream.statuses import read_status
@@ -13,6 +14,10 @@ _OTHER_PARTS = ("text", "input_text")
 _ONCE = ("message", "reasoning")
 _WITH_STATUS = (*_ONCE, *CALL_TYPES)
 _MAX_ID_CHARS = 64
+MAX_LOOKED_AT = 20
+"""Items of one id that another is compared with, at most."""
+MAX_ITEMS = 20_000
+"""Items of one response: more can be no answer, and everybody would wait while they are looked through."""
 
 
 def read_output(data: JsonObject) -> list[JsonObject]:
@@ -24,9 +29,16 @@ def read_output(data: JsonObject) -> list[JsonObject]:
     return distinguish(items)
 
 
+def check_count(items: int) -> None:
+    """Raise UpstreamError for a response of too many items."""
+    if items > MAX_ITEMS:
+        raise UpstreamError(f"The upstream's response has over {MAX_ITEMS:,} items", code="reply_too_large")
+
+
 def read_items(output: Json) -> list[JsonObject]:
-    """Read a list of items; or one item, or a text, in its place."""
+    """Read a list of items; or one item, or a text, in its place. Raises UpstreamError for too many."""
     given = output if isinstance(output, list) else [output]
+    check_count(len(given))
     return [repair(item) if isinstance(item, dict) else _wrap(item) for item in given if _is_item(item)]
 
 
@@ -52,15 +64,16 @@ def distinguish(items: Sequence[JsonObject]) -> list[JsonObject]:
     for item in items:
         ident = _read_id(item)
         same = places.setdefault(ident, []) if ident else []
-        if twin := [index for index in same if _is_repeated(kept[index], item)]:
+        if twin := [index for index in same[:MAX_LOOKED_AT] if _is_repeated(kept[index], item)]:
             kept[twin[0]] = _choose(kept[twin[0]], item)
             continue
         same.append(len(kept))
         kept.append(item)
-    for _, *others in places.values():
+    for ident, (_, *others) in places.items():
+        names = _list_free(ident, taken)
         for index in others:
             if is_call(kept[index]):
-                kept[index] = kept[index] | {"call_id": _find_free(_read_id(kept[index]), taken)}
+                kept[index] = kept[index] | {"call_id": next(names)}
     return kept
 
 
@@ -98,10 +111,13 @@ def _choose(one: JsonObject, other: JsonObject) -> JsonObject:
     return max((one, other), key=lambda call: (_read_arguments(call) is not None, call.get("status") != "incomplete"))
 
 
-def _find_free(call_id: str, taken: set[str]) -> str:
-    free = next(name for n in count(2) if (name := f"{call_id[: _MAX_ID_CHARS - len(str(n)) - 1]}_{n}") not in taken)
-    taken.add(free)
-    return free
+def _list_free(call_id: str, taken: set[str]) -> Iterator[str]:
+    """List names like a call id that no item has."""
+    for n in count(2):
+        name = f"{call_id[: _MAX_ID_CHARS - len(str(n)) - 1]}_{n}"
+        if name not in taken:
+            taken.add(name)
+            yield name
 
 
 def _is_item(item: Json) -> bool:

@@ -5,13 +5,13 @@ they may have told more than the terminal event: some relays leave its output em
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bridge.errors import UpstreamError
 from bridge.items import Notice, Response
 from bridge.json_text import Json, JsonObject, encode, scrub, split_half
 from bridge.upstream.errors import build_event_error
-from bridge.upstream.gathering import gather
+from bridge.upstream.gathering import Gathering
 from bridge.upstream.output import read_items
 from bridge.upstream.parse import parse, parse_terminal_event
 from bridge.upstream.replies import read_response
@@ -21,6 +21,9 @@ from bridge.upstream.witnesses import Tally, close, merge
 
 MAX_STREAM_CHARS = 64 << 20
 """Characters of one stream that are stored: a response that never ends must not use up the memory."""
+FOLD_CHARS = 4 << 20
+"""Characters of events that are stored as they came; of more than that, only the items that they told of are kept. An
+event is a hundred times as long as the word that it brings."""
 
 _TYPE_FIRST = re.compile(r'\s*\{\s*"type"\s*:\s*"([^"\\]*)"')
 _TERMINAL = {f"response.{status}": status for status in ("completed", "incomplete", "failed", "cancelled")}
@@ -40,7 +43,11 @@ class StreamAccumulator:
     def __init__(self, on_text: Callable[[str], None]) -> None:
         self._on_text = on_text
         self._kept: list[str] = []
-        self._kept_chars = 0
+        self._kept_chars = self._unread_chars = 0
+        self._gathering: Gathering | None = None
+        """What the events told that are no longer kept."""
+        self._opening: list[str] = []
+        self._had_hosted = False
         self._tally = Tally()
         self._chars = 0
         self._half = ""
@@ -77,7 +84,7 @@ class StreamAccumulator:
         text = line.decode("utf-8", "replace")
         if text.startswith("error:"):
             raise build_event_error(_read_words(text.removeprefix("error:")))
-        self._count(text)
+        self._count(len(text))
         self._strays.append(text)
 
     def list_rest(self) -> list[str]:
@@ -90,11 +97,14 @@ class StreamAccumulator:
         """Tell whether the upstream has begun to run a tool of its own."""
         items = (event.get("item") for event in map(parse, self._kept))
         subjects = (_find_type(data).split(".")[1] for data in self._kept)
-        return has_hosted([*subjects, *(item.get("type") for item in items if isinstance(item, dict))])
+        return self._had_hosted or has_hosted(
+            [*subjects, *(item.get("type") for item in items if isinstance(item, dict))]
+        )
 
     def find_position(self) -> tuple[str | None, int | None]:
         """Return the id of the response and the number of the last event, which are needed to resume a cut stream."""
-        events = [parse(data) for data in (*self._kept[:MAX_OPENING_EVENTS], *self._kept[-1:])]
+        opening = self._opening or self._kept[:MAX_OPENING_EVENTS]
+        events = [parse(data) for data in (*opening, *self._kept[-1:])]
         responses = (event.get("response") for event in events)
         ids = (response.get("id") for response in responses if isinstance(response, dict))
         number = events[-1].get("sequence_number") if events else None
@@ -112,7 +122,9 @@ class StreamAccumulator:
 
     def _keep(self, kind: str, data: str) -> None:
         self._kept.append(data)
-        self._count(data)
+        self._unread_chars += len(data)
+        if self._unread_chars > FOLD_CHARS:
+            self._fold()
         if kind in _TEXT_DELTAS:
             self.has_output = True
             if isinstance(delta := parse(data).get("delta"), str):
@@ -124,8 +136,22 @@ class StreamAccumulator:
             self.has_output = True
             self._tally.count(kind, data)
 
-    def _count(self, data: str) -> None:
-        self._kept_chars += len(data)
+    def _fold(self) -> None:
+        """Take in what the events have told, and drop them but for the last."""
+        self._had_hosted = self.has_hosted()
+        self._opening = self._opening or self._kept[:MAX_OPENING_EVENTS]
+        *read, last = self._kept
+        self._gathering = self._gather(read)
+        self._kept, self._unread_chars = [last], 0
+
+    def _gather(self, events: Iterable[str]) -> Gathering:
+        gathering = self._gathering or Gathering()
+        for data in events:
+            self._count(gathering.take(_find_type(data), data))
+        return gathering
+
+    def _count(self, chars: int) -> None:
+        self._kept_chars += chars
         if self._kept_chars > MAX_STREAM_CHARS:
             raise UpstreamError(
                 f"The upstream's stream is over {MAX_STREAM_CHARS:,} characters", code="reply_too_large"
@@ -143,7 +169,7 @@ class StreamAccumulator:
             raise UpstreamError(message, code="chat_stream", who="operator")
         if kind == "" and event.get("error") and "object" not in event:
             raise build_event_error(event)
-        self._count(data)
+        self._count(len(data))
         return self._odd.append(data)
 
     def _finish(self, event_status: str, data: str) -> None:
@@ -168,9 +194,9 @@ class StreamAccumulator:
     def _complete(self, output: Json, status: Json) -> tuple[Json, list[Notice]]:
         """Return the items of the terminal event, with what only the other events told; and notices."""
         said = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
-        if said and not self._tally.is_over(said, self._chars, self._kept):
+        if said and not self._gathering and not self._tally.is_over(said, self._chars, self._kept):
             return output, []
-        told = gather((_find_type(data), data) for data in self._kept)
+        told = self._gather(self._kept).finish()
         items, notices = merge(said, told, status) if (said := read_items(output)) else close(told, status)
         return list[Json](items), notices
 

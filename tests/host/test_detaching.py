@@ -18,7 +18,8 @@ from bridge.events import Notified
 from bridge.json_text import JsonObject
 from bridge.run.engine import Context, Stop
 from bridge.run.limits import COMPLETED, Ending
-from bridge.run.memory import KEPT_CHARS, KEPT_RUNS, KEPT_S, MemoryEngine
+from bridge.run.memory import MemoryEngine
+from bridge.run.shelf import KEPT_EACH, KEPT_S
 from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
 from tests.fakes.clock import PATIENCE_S, VirtualClock, until
 from tests.fakes.rawhost import raw_host
@@ -192,8 +193,8 @@ async def test_only_the_last_runs_are_kept() -> None:
     async with place() as at, Client(at.bridge.server) as client:
         at.tool.release("a")
         ids = [(await respond(client))["run_id"] for _ in range(3)]
-        for _ in range(KEPT_RUNS - 1):
-            run, _ = await at.bridge.start({"input": "x"}, principal="somebody else")
+        for _ in range(KEPT_EACH.runs - 1):
+            run, _ = await at.bridge.start({"input": "x"}, principal="host")
             await at.bridge.engine.send(run, Stop())
             await at.bridge.engine.wait(run, news=0, until=math.inf)
         assert [(await wait(client, run_id))["status"] for run_id in ids] == ["failed", "failed", "completed"]
@@ -201,12 +202,12 @@ async def test_only_the_last_runs_are_kept() -> None:
 
 async def test_runs_with_much_text_are_kept_for_a_shorter_time() -> None:
     async def end_at_once(ctx: Context, arguments: JsonObject) -> Ending:
-        ctx.emit(Notified(code="x", message=str(arguments["input"])))
+        ctx.emit(Notified(code="x", message=f"{arguments['input']}!"))
         return COMPLETED
 
     async with MemoryEngine(end_at_once, VirtualClock(), orphan_s=1) as engine:
         for number in range(4):
-            run = await engine.start(f"run_{number}", {"input": "x" * (KEPT_CHARS // 5)}, principal="host")
+            run = await engine.start(f"run_{number}", {"input": "x" * (KEPT_EACH.bytes // 5)}, principal="host")
             await engine.wait(run, news=0, until=math.inf)
         await anyio.wait_all_tasks_blocked()
         kept = [number for number in range(4) if await engine.find(f"run_{number}", principal="host")]

@@ -11,7 +11,8 @@ from bridge.events import TurnEnded
 from bridge.json_text import JsonObject
 from bridge.run.engine import Context
 from bridge.run.limits import COMPLETED, Ending
-from bridge.run.memory import KEPT_S, MemoryEngine
+from bridge.run.memory import MemoryEngine
+from bridge.run.shelf import KEPT_S, Bounds, Shelf
 from bridge.run.transcript import Transcript
 from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import VirtualClock
@@ -109,11 +110,11 @@ async def test_unknown_expired_and_somebody_elses_get_the_same_answer() -> None:
 
 
 async def find_kept(*sizes: int) -> list[bool]:
-    """Hold conversations of so many characters one after the other, where there is room for 250 beside the last, and
-    tell which can be gone on with."""
+    """Hold conversations of so many kB one after the other, where there is room for 250 beside the last, and tell which
+    can be gone on with."""
 
     async def converse(ctx: Context, arguments: JsonObject) -> Ending:
-        ctx.begin(Transcript(["x" * int(str(arguments["input"]))]))
+        ctx.begin(Transcript(["x" * 1000 * int(str(arguments["input"]))]))
         ctx.emit(
             TurnEnded(
                 turn=1,
@@ -128,7 +129,7 @@ async def find_kept(*sizes: int) -> list[bool]:
         )
         return COMPLETED
 
-    async with MemoryEngine(converse, VirtualClock(), orphan_s=1, kept_chars=250) as engine:
+    async with MemoryEngine(converse, VirtualClock(), orphan_s=1, shelf=Shelf(each=Bounds(1000, 250_000))) as engine:
         for number, size in enumerate(sizes):
             run = await engine.start(str(number), {"input": size}, principal=None)
             await engine.wait(run, news=0, until=math.inf)
@@ -138,7 +139,7 @@ async def find_kept(*sizes: int) -> list[bool]:
 
 
 async def test_the_oldest_conversation_is_forgotten_where_there_is_no_room() -> None:
-    assert await find_kept(100, 100, 100, 100) == [False, False, True, True]
+    assert await find_kept(150, 150, 150, 150) == [False, False, True, True]
 
 
 async def test_a_conversation_that_there_is_no_room_for_throws_no_other_out() -> None:
