@@ -24,7 +24,7 @@ from tests.fakes.items import Json
 from tests.fakes.service import serving
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, call, message, responds
 
-pytestmark = [pytest.mark.anyio, pytest.mark.rule("S16")]
+pytestmark = pytest.mark.anyio
 
 SERVER = Path(__file__).parent.parent / "fakes" / "hostile_server.py"
 TEXTS = [text.replace("\ud83d", "\ufffd") for text in HOSTILE.values()]
