@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pty
 import socket
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from bridge.cli.entries import find_command
 from bridge.config.load import load
 from bridge.config.settings import Config
 from tests.fakes.commands import Done, run
+from tests.fakes.screen import answer_on_terminal
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, http_error, message, responds
 
 pytestmark = pytest.mark.anyio
@@ -330,23 +330,3 @@ async def test_ctrl_c_at_the_question_ends_the_command(tmp_path: Path, repositor
         seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {'"write"': "\x03"})
     assert code == 130
     assert "Traceback" not in seen
-
-
-def answer_on_terminal(command: list[str], answers: dict[str, str]) -> tuple[str, int]:
-    """What the terminal showed, with the answer entered that belongs to words of the question, and the exit code."""
-    child, main_end = pty.fork()
-    if child == 0:
-        os.execv(command[0], command)
-    seen, asked = "", 0
-    while True:
-        try:
-            chunk = os.read(main_end, 65536)
-        except OSError:  # the last process at the other end has gone
-            break
-        seen += chunk.decode("utf-8", "replace")
-        if seen.count("[y/N]") > asked:
-            asked += 1
-            answer = next(answers[words] for words in answers if words in seen.split("[y/N]")[asked - 1])
-            os.write(main_end, f"{answer}\n".encode())
-    os.close(main_end)
-    return seen, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -7,13 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 
+from bridge.items import OWN_NAMES
+from bridge.visible import quote_name
 from tests.fakes.commands import Done, run
 from tests.fakes.hostile import HOSTILE, READABLE, find_raw
+from tests.fakes.screen import COLUMNS, answer_on_terminal, render
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, call, message, reasoning, responds
 
-pytestmark = [pytest.mark.anyio, pytest.mark.rule("S16")]
+pytestmark = pytest.mark.anyio
 
 TEXTS = list(HOSTILE.values())
 SERVER = Path(__file__).parent.parent / "fakes" / "hostile_server.py"
@@ -225,3 +229,35 @@ async def test_of_the_demo(place: Place) -> None:
         done = await place.run("demo", "--config", config)
     check(Done(done.code, done.stdout, done.stderr))
     assert done.code == 0
+
+
+@pytest.mark.external
+async def test_of_the_question_on_a_terminal(place: Place) -> None:
+    """The screen shows the true question for each text, whatever was printed before and whatever it is about."""
+    (place.folder / "texts.json").write_text(json.dumps(VALID), encoding="utf-8")
+    count = 17
+    for first in range(0, len(VALID), count):
+        chosen = slice(first, first + count)
+
+        def choose(request: Request, chosen: slice = chosen) -> Reply:
+            if any("output" in item for item in request.json["input"]):
+                return responds(message("\n".join(text for text in VALID[chosen] if "\n" not in text)))
+            offered = [tool["name"] for tool in request.json["tools"] if tool["name"] not in OWN_NAMES]
+            calls = [call(name, {"text": text, text: 1}) for name, text in zip(offered, VALID, strict=False)]
+            return responds(*calls[chosen])
+
+        async with ScriptedUpstream(choose) as upstream:
+            servers = {"r": place.entry()}
+            config = place.write(servers, upstream={"base_url": upstream.base_url, "model": VALID[0]})
+            command = [sys.executable, "-m", "bridge", "ask", "hi", "--config", config, "--log-level", "info"]
+            seen, code = await anyio.to_thread.run_sync(answer_on_terminal, command, {"": "n"})
+        rows = render(seen.replace("\r\n", "\n").replace("\n", "\r\n"))
+        page = "".join(row.ljust(COLUMNS) for row in rows)
+        assert code == 0
+        assert find_raw("\n".join(rows)) == []
+        assert page.count("The model wants to run") == len(VALID[chosen])
+        for text, tool in zip(VALID[chosen], VALID[chosen], strict=True):
+            begin = f'The model wants to run {quote_name(tool)} of "r" with '
+            where = page.find(begin) if begin.isascii() else page.find(begin[:24])
+            assert where >= 0, text
+        assert not [row for row in rows if row.startswith("[y/N] y")]

@@ -99,7 +99,7 @@ async def test_what_a_server_calls_its_tools_cannot_write_to_the_terminal(
     assert done.code == 0
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
-    assert "two�lines" in done.stdout
+    assert '"two\\nlines"' in done.stdout
     assert SECRET not in done.stdout
     assert "key ***" in done.stdout
 

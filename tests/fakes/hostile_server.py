@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+asked: "dict[object, dict[str, Any]]" = {}
+"""Calls that wait for the answer to a question, by the id of that."""
+
 
 def main(file: str, mode: str = "") -> None:
     with open(file, encoding="utf-8") as opened:  # noqa: PTH123  pathlib costs start-up time
@@ -24,6 +27,8 @@ def main(file: str, mode: str = "") -> None:
         message = json.loads(line)
         if "method" in message and "id" in message:
             answer(message, texts, mode)
+        elif message.get("id") in asked:
+            finish(asked.pop(message["id"]), texts)
 
 
 def answer(message: "dict[str, Any]", texts: "list[str]", mode: str) -> None:
@@ -55,7 +60,14 @@ def call(message: "dict[str, Any]", texts: "list[str]", mode: str) -> None:
     say_on_stderr(text)
     if mode == "asks":
         form = {"type": "object", "properties": {"a": {"type": "string", "title": text, "description": text}}}
-        send({"id": f"q{message['id']}", "method": "elicitation/create", "params": ask(text, form)})
+        asked[question := f"q{message['id']}"] = message
+        send({"id": question, "method": "elicitation/create", "params": ask(text, form)})
+    else:
+        finish(message, texts)
+
+
+def finish(message: "dict[str, Any]", texts: "list[str]") -> None:
+    text = message["params"]["name"]
     content = [{"type": "text", "text": text}]
     number = texts.index(text) % 4 if text in texts else 2
     if number == 2:
