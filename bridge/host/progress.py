@@ -21,8 +21,16 @@ TEXT_INTERVAL_S = 0.1
 class ProgressRelay:
     """A queue of a run's events, reported in order until the run has ended."""
 
-    def __init__(self, report: Callable[[float, str], Awaitable[None]], clock: Clock, *, wants_text: bool) -> None:
+    def __init__(
+        self,
+        report: Callable[[float, str], Awaitable[None]],
+        clock: Clock,
+        redact: Callable[[str], str],
+        *,
+        wants_text: bool,
+    ) -> None:
         self._report = report
+        self._redact = redact
         self._clock = clock
         self._wants_text = wants_text
         self._waiting: deque[tuple[str, bool]] = deque()
@@ -39,7 +47,7 @@ class ProgressRelay:
     def listen(self, event: Event) -> None:
         """Queue an event for `relay`."""
         is_text = isinstance(event, TextArrived)
-        line = (scrub(event.delta) if self._wants_text else None) if is_text else describe_event(event)
+        line = (scrub(event.delta) if self._wants_text else None) if is_text else describe_event(event, self._redact)
         if line and isinstance(event, CallProgressed) and self._is_too_soon(event):
             self._held = line.strip()
         elif line:

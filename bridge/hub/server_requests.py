@@ -95,7 +95,8 @@ class ServerRequests:
     async def _ask(self, params: types.ElicitRequestParams, ask: Ask) -> Answer:
         if isinstance(params, types.ElicitRequestURLParams):
             return {"action": "unasked", "content": {}, "reason": "opening a page for a server is not supported here"}
-        message = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in params.message)
+        text = self._redact(params.message)
+        message = "".join(c if c.isprintable() or c == "\n" else f"\\u{ord(c):04x}" for c in text)
         shown = f'The server "{self._key}" asks: {message[:MAX_SHOWN_CHARS]}'
         return await ask(Question(self._key, shown, cast("JsonObject", params.requested_schema)))
 

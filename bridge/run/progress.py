@@ -1,5 +1,6 @@
 """A run's events as one line each, for people: in progress notifications, on the terminal and in `demo`."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from bridge.events import (
@@ -16,31 +17,35 @@ from bridge.events import (
 from bridge.json_text import Json, decode, encode
 
 MAX_CHARS = 100
+LOOK_CHARS = 8 * MAX_CHARS
+"""How much of a text is looked at."""
 
 
-def describe_event(event: Event) -> str | None:
+def describe_event(event: Event, redact: Callable[[str], str]) -> str | None:
     """Describe an event for somebody who waits; None where it is not worth a line.
 
-    The line has no control characters: it contains other programs' words and may be shown on a terminal.
+    The line has no secrets, which a tool may return to the model, and no control characters: it contains other
+    programs' words and may be shown on a terminal.
     """
-    line = _describe(event)
-    return _flatten(line) if line else None
+    line = _describe(event, redact)
+    return _flatten(redact(line)) if line else None
 
 
-def _describe(event: Event) -> str | None:
+def _describe(event: Event, redact: Callable[[str], str]) -> str | None:
     match event:
         case TurnStarted():
             return f"turn {event.turn}: asking {event.model} ({_count(event.tools, 'tool')})"
         case CallStarted():
             owner = f" on {event.server}" if event.server else ""
-            return f"  → {event.name}({_show_arguments(event.arguments)}){owner}"
+            return f"  → {event.name}({_shorten(_show_arguments(event.arguments), redact)}){owner}"
         case CallProgressed():
             return f"  · {event.name}: {_show_progress(event)}"
         case CallEnded():
             mark = "✗" if event.is_error else "✓"
-            return f"  {mark} {event.name} {_show_time(event.duration_ms)} {_show_output(event.item.get('output'))}"
+            said = _shorten(_show_output(event.item.get("output")), redact)
+            return f"  {mark} {event.name} {_show_time(event.duration_ms)} {said}"
         case QuestionAsked():
-            return f"  ? asking the user for {event.server}: {_shorten(event.message)}"
+            return f"  ? asking the user for {event.server}: {_shorten(event.message, redact)}"
         case Retrying():
             return f"  ! asking again in {event.pause_s} s: {event.reason}"
         case InBackground():
@@ -71,15 +76,15 @@ def _show_arguments(arguments: Json) -> str:
     except ValueError:
         values = arguments
     if isinstance(values, dict):
-        return _shorten(", ".join(f"{name}={_show(value)}" for name, value in values.items()))
-    return _shorten(_show(values)) if values else ""
+        return ", ".join(f"{name}={_show(value)}" for name, value in values.items())
+    return _show(values) if values else ""
 
 
 def _show_output(output: Json) -> str:
     if isinstance(output, list):
         texts = [str(part.get("text") or f"[{part.get('type')}]") for part in output if isinstance(part, dict)]
         output = " ".join(texts)
-    return _shorten(" ".join((_show_error(output) or str(output)).split()))
+    return " ".join((_show_error(output) or str(output)).split())
 
 
 def _show_error(output: Json) -> str | None:
@@ -96,7 +101,8 @@ def _show(value: Json) -> str:
     return value if isinstance(value, str) else encode(value)
 
 
-def _shorten(text: str) -> str:
+def _shorten(text: str, redact: Callable[[str], str]) -> str:
+    text = redact(text if len(text) <= LOOK_CHARS else text[:LOOK_CHARS] + "…")  # half a secret would not be found
     return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
 
 
