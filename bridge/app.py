@@ -68,7 +68,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
         """
-        self._redact = redact = redact or Redactor(config.secrets())
+        self.redact = redact = redact or Redactor(config.secrets())
         self._config = config
         self._clock = clock or Clock()
         self._ask = ask
@@ -115,7 +115,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         from bridge.upstream.client import Upstream
 
         transport = self._transport or choose_transport(self._config.upstream)
-        upstream = Upstream(self._config.upstream, clock=self._clock, redact=self._redact, transport=transport)
+        upstream = Upstream(self._config.upstream, clock=self._clock, redact=self.redact, transport=transport)
         self._closing.push_async_exit(upstream)
         return upstream
 

@@ -44,7 +44,7 @@ async def _run(
     arguments: JsonObject,
     tape: Tape | None,
 ) -> JsonObject:
-    with Terminal() as terminal:
+    with Terminal(redact) as terminal:
         bridge = Bridge(
             config,
             environ=os.environ,

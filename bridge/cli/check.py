@@ -19,6 +19,7 @@ from bridge.config.settings import LEFT_OUT, NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
+from bridge.hub.transports.addresses import show_url
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
@@ -115,7 +116,7 @@ def _advise(member: Member, *, said: bool) -> str | None:
     server = member.server
     if said:
         return "above are the last lines that it wrote"
-    by_hand = shlex.join([server.command, *server.args]) if server.command else server.url
+    by_hand = shlex.join([server.command, *server.args]) if server.command else show_url(server.url or "")
     if member.state == "late":
         return f"give it longer with connect_timeout_s, or see what it waits for: {by_hand}"
     return f"start it by hand: {by_hand}" if member.has_started else None

@@ -1,6 +1,7 @@
 """A run as a person at a terminal sees it, on stderr: a line per turn and call, and approval questions."""
 
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import anyio
@@ -20,7 +21,8 @@ STYLES = {"✓": "green", "✗": "red", "!": "yellow", "turn": "bold"}
 class Terminal:
     """Lines on stderr; on a terminal, a spinner below them with the current status."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Callable[[str], str] = str) -> None:
+        self._redact = redact
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._status = self._console.status("")
         self._asking = anyio.Lock()
@@ -39,7 +41,7 @@ class Terminal:
 
     def show(self, event: Event) -> None:
         """Print the progress line of an event, if it has one."""
-        if line := describe_event(event):
+        if line := describe_event(event, self._redact):
             self.show_line(line)
 
     def show_line(self, line: str) -> None:
@@ -66,7 +68,7 @@ class Terminal:
         async with self._asking:
             self._status.stop()
             try:
-                self.say(question.message)
+                self.say(self._redact(question.message))
                 is_yes = await self._read_choice()
             finally:
                 self._status.start()

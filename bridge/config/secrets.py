@@ -24,7 +24,7 @@ _STRONG = re.compile(
     r"token|secret|password|passwd|passphrase|pwd|credentials?|auth|authorization|bearer|apikey|jwt|dsn|cookie|sig"
     r"|accesskey|secretkey|authtoken|accesstoken|apitoken|signature|webhook"
 )
-_LAST = re.compile(r"pass|pat|sas|pin")
+_LAST = re.compile(r"pass|pat|sas|pin|keys")
 """Words that mean a secret only at the end of a name, as `key` does."""
 _PUBLIC_KEYS = re.compile(r"public|primary|foreign|partition|sort|group|row|range|project|issue|cache|object")
 _ABOUT = re.compile(

@@ -27,8 +27,16 @@ TEXT_INTERVAL_S = 0.1
 class ProgressRelay:
     """A queue of a run's events, reported in order until the run has ended."""
 
-    def __init__(self, report: Callable[[float, str], Awaitable[None]], clock: Clock, *, wants_text: bool) -> None:
+    def __init__(
+        self,
+        report: Callable[[float, str], Awaitable[None]],
+        clock: Clock,
+        redact: Callable[[str], str],
+        *,
+        wants_text: bool,
+    ) -> None:
         self._report = report
+        self._redact = redact
         self._clock = clock
         self._text = ProseStream() if wants_text else None
         self._waiting: deque[tuple[str, bool]] = deque()
@@ -56,7 +64,7 @@ class ProgressRelay:
     def _hear(self, event: Event) -> None:
         if isinstance(event, (CallStarted, CallEnded)) and not self._has_room():
             self._left_out += 1
-        elif line := describe_event(event):
+        elif line := describe_event(event, self._redact):
             if isinstance(event, CallProgressed) and (self._is_too_soon(event) or not self._has_room()):
                 self._held = line.strip()
             else:

@@ -36,6 +36,7 @@ from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, render_text
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
+from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,11 @@ class Runner(Protocol):
     @property
     def limits(self) -> Limits:
         """The limits on how long a call may take and how large its result may be."""
+        ...
+
+    @property
+    def redact(self) -> Redactor:
+        """Blank the secrets in what people are shown."""
         ...
 
     def describe(self) -> str:
@@ -195,7 +201,7 @@ class BridgeServer(Server[dict[str, object]]):
         """
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(ctx, self._silences, self._clock)
-        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s)
+        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s, self._runner.redact)
         delivery = Delivery(run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:

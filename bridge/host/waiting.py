@@ -1,5 +1,6 @@
 """One call of a host that waits for a run: it relays progress meanwhile, and asks the run's questions."""
 
+from collections.abc import Callable
 from typing import cast
 
 import anyio
@@ -24,13 +25,21 @@ class Waiting:
     """The call of `ctx`, which waits for a run and must be answered by the soft deadline."""
 
     def __init__(
-        self, ctx: HostRequest, run: Run, engine: Engine, audience: HostAudience, clock: Clock, soft_deadline_s: float
+        self,
+        ctx: HostRequest,
+        run: Run,
+        engine: Engine,
+        audience: HostAudience,
+        clock: Clock,
+        soft_deadline_s: float,
+        redact: Callable[[str], str],
     ) -> None:
         self._ctx = ctx
         self._run = run
         self._engine = engine
         self._audience = audience
         self._clock = clock
+        self._redact = redact
         self._patience_s = soft_deadline_s
         self._deadline = clock.now() + soft_deadline_s
 
@@ -45,7 +54,7 @@ class Waiting:
 
     def _build_relay(self) -> ProgressRelay:
         meta = cast("dict[str, object]", self._ctx.meta or {})
-        return ProgressRelay(self._report, self._clock, wants_text=meta.get(TEXT_META) is True)
+        return ProgressRelay(self._report, self._clock, self._redact, wants_text=meta.get(TEXT_META) is True)
 
     async def _watch_with_progress(self, until: float, relay: ProgressRelay) -> None:
         """Watch and report progress; never past the deadline, even if the host does not read the reports."""

@@ -99,7 +99,7 @@ class ServerRequests:
         form = show_form(cast("JsonObject", params.requested_schema))
         if form is None:
             return leave_unasked("its form has a name or a choice with characters that are not seen")
-        shown = f"The server {quote_name(self._key)} asks: {show_prose(params.message)[:MAX_SHOWN_CHARS]}"
+        shown = f"The server {quote_name(self._key)} asks: {show_prose(self._redact(params.message))[:MAX_SHOWN_CHARS]}"
         return await ask(Question(self._key, shown, form))
 
     async def log(self, params: types.LoggingMessageNotificationParams) -> None:

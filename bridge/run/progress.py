@@ -1,5 +1,6 @@
 """A run's events as one line each, for people: in progress notifications, on the terminal and in `demo`."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from bridge.events import (
@@ -17,32 +18,35 @@ from bridge.json_text import Json, decode, encode
 from bridge.visible import show_line, show_name
 
 MAX_CHARS = 100
+LOOK_CHARS = 8 * MAX_CHARS
+"""How much of a text is looked at."""
 
 
-def describe_event(event: Event) -> str | None:
+def describe_event(event: Event, redact: Callable[[str], str]) -> str | None:
     """Describe an event for somebody who waits; None where it is not worth a line.
 
-    It contains other programs' words, and is safe to look at.
+    The line has no secrets, which a tool may return to the model, and is safe to look at: it contains other programs'
+    words.
     """
-    line = _describe(event)
-    return _flatten(line) if line else None
+    line = _describe(event, redact)
+    return _flatten(redact(line)) if line else None
 
 
-def _describe(event: Event) -> str | None:
+def _describe(event: Event, redact: Callable[[str], str]) -> str | None:
     match event:
         case TurnStarted():
             return f"turn {event.turn}: asking {event.model} ({_count(event.tools, 'tool')})"
         case CallStarted():
             owner = f" on {show_name(event.server)}" if event.server else ""
-            return f"  → {show_name(event.name)}({_show_arguments(event.arguments)}){owner}"
+            return f"  → {show_name(event.name)}({_shorten(_show_arguments(event.arguments), redact)}){owner}"
         case CallProgressed():
             return f"  · {show_name(event.name)}: {_show_progress(event)}"
         case CallEnded():
             mark = "✗" if event.is_error else "✓"
-            did = f"{mark} {show_name(event.name)} {_show_time(event.duration_ms)}"
-            return f"  {did} {_show_output(event.item.get('output'))}"
+            said = _shorten(_show_output(event.item.get("output")), redact)
+            return f"  {mark} {show_name(event.name)} {_show_time(event.duration_ms)} {said}"
         case QuestionAsked():
-            return f"  ? asking the user for {show_name(event.server)}: {_shorten(event.message)}"
+            return f"  ? asking the user for {show_name(event.server)}: {_shorten(event.message, redact)}"
         case Retrying():
             return f"  ! asking again in {event.pause_s} s: {event.reason}"
         case InBackground():
@@ -73,15 +77,15 @@ def _show_arguments(arguments: Json) -> str:
     except ValueError:
         values = arguments
     if isinstance(values, dict):
-        return _shorten(", ".join(f"{name}={_show(value)}" for name, value in values.items()))
-    return _shorten(_show(values)) if values else ""
+        return ", ".join(f"{name}={_show(value)}" for name, value in values.items())
+    return _show(values) if values else ""
 
 
 def _show_output(output: Json) -> str:
     if isinstance(output, list):
         texts = [str(part.get("text") or f"[{part.get('type')}]") for part in output if isinstance(part, dict)]
         output = " ".join(texts)
-    return _shorten(" ".join((_show_error(output) or str(output)).split()))
+    return " ".join((_show_error(output) or str(output)).split())
 
 
 def _show_error(output: Json) -> str | None:
@@ -98,7 +102,8 @@ def _show(value: Json) -> str:
     return value if isinstance(value, str) else encode(value)
 
 
-def _shorten(text: str) -> str:
+def _shorten(text: str, redact: Callable[[str], str]) -> str:
+    text = redact(text if len(text) <= LOOK_CHARS else text[:LOOK_CHARS] + "…")  # half a secret would not be found
     return text if len(text) <= MAX_CHARS else text[: MAX_CHARS - 1] + "…"
 
 

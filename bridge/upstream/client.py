@@ -178,16 +178,18 @@ class Upstream(AbstractAsyncContextManager["Upstream"]):
             code=self._redact(error.code),
             who=error.who,
             status=error.status,
-            request_id=error.request_id,
+            request_id=self._redact(error.request_id) if error.request_id else None,
         )
 
     def _redact_response(self, response: Response) -> Response:
-        """Remove secrets from the error of a failed response, which is in the upstream's own words."""
+        """Remove secrets from what is in the upstream's own words: the model's name, the error of a failed response."""
+        response["model"] = self._redact(response["model"]) if response["model"] else None
         if error := response["error"]:
             response["error"] = {
                 **error,
                 "code": self._redact(error["code"]),
                 "message": self._redact(error["message"]),
+                "request_id": self._redact(error["request_id"]) if error["request_id"] else None,
             }
         return response
 

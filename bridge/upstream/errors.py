@@ -123,7 +123,8 @@ def quote(body: bytes) -> str:
 
 def read_name(value: Json) -> str | None:
     """Read an id, a code or a model's name, cut to MAX_NAME_CHARS: every result repeats it."""
-    return name[:MAX_NAME_CHARS] if (name := read_text(value)) else None
+    name = read_text(value)
+    return f"{name[: MAX_NAME_CHARS - 1]}…" if name and len(name) > MAX_NAME_CHARS else name
 
 
 def read_text(value: Json) -> str | None:

@@ -26,6 +26,7 @@ from bridge.upstream.transport import open_transport
 MAX_BODY_BYTES = 64 << 20
 MAX_REFUSAL_BYTES = 1 << 20
 """Bytes of a refusal that are read: only a short message is needed, and it may never end."""
+REQUEST_ID_CHARS = 128
 EVENT_BEGINNINGS = (b"event:", b"data:", b"id:", b"retry:", b"error:", b":")
 BLANK_LINE = b"\n\n"
 """Completes the last event of a stream that ended without a blank line."""
@@ -278,7 +279,9 @@ async def _read_refusal(reply: httpx2.Response) -> bytes:
 
 
 def _request_id(reply: httpx2.Response) -> str | None:
-    return reply.headers.get("x-request-id")
+    """Return what the upstream calls the request, cut: every result with an error repeats it."""
+    written = reply.headers.get("x-request-id")
+    return written if written is None or len(written) <= REQUEST_ID_CHARS else f"{written[:REQUEST_ID_CHARS]}…"
 
 
 def _explain_transport(error: httpx2.RequestError, config: UpstreamConfig) -> UpstreamError:

@@ -208,9 +208,13 @@ def _explain_words(command: str, folder: Path) -> str | None:
         return None
     if not args:
         return f"command {encode(command)} has quotes or blanks around it; write {encode(program)}"
-    shown = [f"{arg.partition('=')[0]}=…" if "=" in arg else arg[:_ARG_CHARS] for arg in args[:3]]
+    shown = [f"{arg.partition('=')[0]}=…" if "=" in arg else _cut(arg) for arg in args[:3]]
     written = encode([*shown, *(["…"] if len(args) > len(shown) else [])])
     return f'command holds its arguments, too; split it into "command": {encode(program)}, "args": {written}'
+
+
+def _cut(arg: str) -> str:
+    return arg if len(arg) <= _ARG_CHARS else f"{arg[:_ARG_CHARS]}…"
 
 
 def _split(command: str, folder: Path) -> Iterator[tuple[str, list[str]]]:

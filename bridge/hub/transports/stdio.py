@@ -91,13 +91,14 @@ class Process:
 
     async def _log_stderr(self, fd: int) -> None:
         async for line in read_lines(fd, STDERR_LINE_BYTES):
-            text = _read_text(line.head if isinstance(line, Overlong) else line)
+            text = f"{_read_text(line.head)}…" if isinstance(line, Overlong) else _read_text(line)
             self._stderr.append(text)
             logger.info("%s: %s", self._server.key, text)
         self._stderr_ended.set()
 
     def _note_noise(self, line: bytes) -> None:
-        self._stdout.append(_read_text(line[:STDERR_LINE_BYTES]))
+        is_long = len(line) > STDERR_LINE_BYTES
+        self._stdout.append(_read_text(line[:STDERR_LINE_BYTES]) + "…" * is_long)
 
     async def _drain(self, child: Child) -> None:
         """Read the last words: one pipe may be seen to have ended before those in the others are read."""
