@@ -26,7 +26,8 @@ class Event:
         lines = [] if self.name == "message" else [b"event: " + self.name.encode()]
         lines += [] if self.id is None else [b"id: " + self.id]
         lines += [] if self.retry is None else [b"retry: %d" % self.retry]
-        lines += [b"data: " + line for line in self.data.split(b"\n")] if self.data else []
+        data = self.data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # each would end a line of the stream
+        lines += [b"data: " + line for line in data.split(b"\n")] if data else []
         return b"\n".join(lines) + b"\n\n" if lines else b""
 
 

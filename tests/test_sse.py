@@ -111,6 +111,17 @@ def test_what_is_written_is_read_again_by_us_and_by_the_sdk(made: list[Event], c
     assert theirs == [(event.name, event.data) for event in made]
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\r\n", b"\n"])
+def test_json_whose_lines_end_in_any_way_is_one_event(end: bytes) -> None:
+    json = b'{"id": 1,' + end + b'"result": {}}'
+    data = Event(data=json).encode()
+    response = httpx2.Response(
+        200, headers={"content-type": "text/event-stream"}, content=data, request=httpx2.Request("GET", "http://far")
+    )
+    assert [event.data for event in httpx2.EventSource(response)] == ['{"id": 1,\n"result": {}}']
+    assert [event.data for event in read(data)] == [b'{"id": 1,\n"result": {}}']
+
+
 @given(st.binary(max_size=60), st.integers(1, 9))
 @settings(max_examples=150, derandomize=True, deadline=None)
 def test_no_bytes_break_the_reader(data: bytes, chunk: int) -> None:
