@@ -7,16 +7,17 @@ class Detached:
     """The runs whose callers have left them, who was left first comes first. A caller may come back for its run."""
 
     def __init__(self, most: int) -> None:
-        """`most`: as many may be of one principal."""
+        """`most`: as many may be of one principal that gave them up."""
         self._most = most
-        self._tasks: dict[RunTask, None] = {}
+        self._tasks: dict[RunTask, bool] = {}
+        """Each with whether it was given up, or else answered `in_progress` and not asked for since."""
 
-    def add(self, task: RunTask) -> None:
-        """Note that the callers of a run have left. The oldest of its principal is stopped if there are too many."""
-        self._tasks.setdefault(task)
-        own = [other for other in self._list() if other.principal == task.principal]
-        if len(own) > self._most:
-            self._stop(own[0], f"nobody waited for this run, and over {self._most} like it went on")
+    def add(self, task: RunTask, *, is_given_up: bool) -> None:
+        """Note that a run was left. The oldest that its principal gave up is stopped if there are too many."""
+        self._tasks[task] = self._tasks.get(task, False) or is_given_up
+        given_up = [other for other in self._list() if self._tasks[other] and other.principal == task.principal]
+        if len(given_up) > self._most:
+            self._stop(given_up[0], f"nobody waited for this run, and {self._most} more like it went on")
 
     def make_room(self) -> None:
         """Stop the oldest run that holds a place which another run waits for."""
@@ -28,7 +29,7 @@ class Detached:
         self._tasks.pop(task, None)
 
     def _list(self) -> list[RunTask]:
-        self._tasks = {task: None for task in self._tasks if not task.is_wanted}
+        self._tasks = {task: given_up for task, given_up in self._tasks.items() if not task.is_wanted}
         return list(self._tasks)
 
     def _stop(self, task: RunTask, reason: str) -> None:

@@ -39,10 +39,10 @@ MAX_RUNS = 256
 """The most runs that go on at once where nothing else is said."""
 MAX_WAITING, MAX_WAITING_OF_ONE = 4000, 2000
 """How many runs may wait for their turn, in all and of one principal; beyond that a call is told to come again."""
-DETACHED_SHARE = 4
-"""One in so many places may be held by runs that the callers of one principal have left."""
+GIVEN_UP_SHARE, FEWEST_GIVEN_UP = 4, 4
+"""One in so many places, but at least so many, may be held by runs that the callers of one principal have given up."""
 LEFT_S = 60.0
-"""How long after an answer `in_progress` a run that nobody asks for counts as left."""
+"""How long after an answer `in_progress` a run that nobody asks for counts as left, and yields to those who wait."""
 WAIT_TOLD_S = 1.0
 """A run that has waited so long for its turn says so."""
 OVERTAKEN_S = 1.0
@@ -72,7 +72,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._clock = clock
         self._orphan_s = orphan_s
         self._places = Places(max_runs)
-        self._detached = Detached(max(1, max_runs // DETACHED_SHARE))
+        self._detached = Detached(max(FEWEST_GIVEN_UP, max_runs // GIVEN_UP_SHARE))
         self._usual_s = 1.0
         """How long runs take, the latest most of all."""
         self._build_task = build_task
@@ -188,7 +188,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             self._undelivered[run.run_id] = run
             if task := self._attended.get(run.run_id):
                 task.note_departure()
-                self._note_left(task)
+                self._note_left(task, is_given_up=True)
 
     async def give_up(self, run: Run) -> None:
         """Stop the run, unless somebody waits for it; who waits to take it over has to do that."""
@@ -259,9 +259,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         if self._tasks:
             self._tasks.start_soon(self._stop_orphan, task)
 
-    def _note_left(self, task: RunTask) -> None:
+    def _note_left(self, task: RunTask, *, is_given_up: bool) -> None:
         if task.run.ending is None and not task.is_wanted:
-            self._detached.add(task)
+            self._detached.add(task, is_given_up=is_given_up)
             if self._places.waiting:
                 self._detached.make_room()
 
@@ -272,7 +272,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
                 await joined.wait()
             if joined.is_set():  # also by a caller that came just as the time was over
                 return
-            self._note_left(task)
+            self._note_left(task, is_given_up=False)
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
         task.emit(Notified(code="orphan", message=message))
         task.receive(Stop())

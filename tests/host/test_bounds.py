@@ -22,7 +22,7 @@ from tests.fakes.upstream import ScriptedUpstream, gated, hang, message, respond
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
-CLIENTS = 80
+CLIENTS = 50
 """Twice as many as there is room for."""
 HEALTH = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
 
@@ -138,7 +138,7 @@ async def test_of_clients_that_hang_up_few_keep_their_runs_and_who_stays_is_serv
         for call in calls:
             call.hang_up()
         await until(lambda: bridge.engine._places.waiting == 0)
-        await until(lambda: upstream.arrivals.count - upstream.disconnects.count <= 2)
+        await until(lambda: upstream.arrivals.count - upstream.disconnects.count <= 4)
         before = upstream.arrivals.count
         stays = await host.call("who stays")
         await upstream.arrivals.wait(before + 1)
@@ -165,48 +165,53 @@ async def ask_all(port: int, count: int, mode: ConnectMode) -> int:
 
 
 @pytest.mark.parametrize("mode", ERAS)
-@pytest.mark.parametrize("ulimit", ["-Sn 128", "-n 128"], ids=["soft", "hard"])
+@pytest.mark.parametrize("ulimit", ["-Sn 100", "-n 100"], ids=["soft", "hard"])
 async def test_few_descriptors_cost_no_call(ulimit: str, mode: ConnectMode) -> None:
     """Of 200 calls 46 failed with 256 of them, as openai/codex#26984 and mattt/iMCP#178; nothing is logged either."""
     async with start_service("--offline", ulimit=ulimit) as (pid, port):
         assert await ask_all(port, CLIENTS, mode) == CLIENTS
         most = psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)[0]
-        assert most == (128 if ulimit.startswith("-n") else resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+        assert most == (100 if ulimit.startswith("-n") else resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 
 
 async def test_where_not_even_the_bounds_help_it_is_said_once_and_served_again() -> None:
-    """The last descriptors are gone; then they are back."""
+    """The last descriptors are gone; when it has said so, they are back."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", HUNGRY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-c", HUNGRY),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
+    assert process.stdin
     assert process.stdout
     assert process.stderr
     try:
         port = int(await process.stdout.readline())
         with anyio.fail_after(PATIENCE_S):
-            data = await exchange(port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write((HEALTH.format(port=port) + "Connection: close\r\n\r\n").encode())
+            said = await process.stderr.readline()
+            process.stdin.write(b"enough\n")
+            assert parse(await reader.read()).status == 200
+            writer.close()
         process.terminate()
-        said = (await process.stderr.read()).decode().splitlines()
+        said += await process.stderr.read()
     finally:
         await process.wait()
-    assert b" 200 " in data
-    assert [line for line in said if "no descriptor was left" in line] == said[:1], said
+    words = "connections could not be accepted 1 times: no descriptor was left (ulimit -n)"
+    assert said.decode().splitlines() == [f"WARNING:bridge.host.web_server:{words}"]
 
 
 HUNGRY = f"""
-import logging, os, resource
+import logging, os, resource, sys
 import anyio
-from bridge.clock import Clock
-from bridge.config.settings import ServeConfig
-from bridge.host.http import listen, serve_http
 from tests.fakes.bridges import open_without_host
+from tests.fakes.service import serving
 
 async def main():
     logging.basicConfig()
-    listening = listen(ServeConfig(port=0, token="{TOKEN}"), no_auth=False)
-    async with open_without_host(None) as bridge, anyio.create_task_group() as tasks:
-        tasks.start_soon(serve_http, bridge.server, listening, Clock(), anyio.Event())
-        await anyio.sleep(0.1)
+    async with open_without_host(None) as bridge, serving(bridge, token="{TOKEN}") as served:
+        await served.send("GET", "/healthz", served.right)  # it has begun, with all that it imports
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
         held = []
@@ -214,24 +219,14 @@ async def main():
             while True:
                 held.append(os.open(os.devnull, os.O_RDONLY))
         except OSError:
-            pass
-        print(listening.socket.getsockname()[1], flush=True)
-        await anyio.sleep(1)  # ten tries
+            print(served.port, flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.readline)
         for descriptor in held:
             os.close(descriptor)
         await anyio.sleep_forever()
 
 anyio.run(main)
 """
-
-
-async def exchange(port: int) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    request = HEALTH.format(port=port) + "Connection: close\r\n\r\n"
-    writer.write(request.encode())
-    data = await reader.read()
-    writer.close()
-    return data
 
 
 async def test_children_get_the_limit_back_that_we_were_started_with(tmp_path: Path) -> None:

@@ -187,11 +187,23 @@ async def test_a_run_that_yielded_is_given_to_an_equal_call_and_not_done_again()
         assert await at.engine.find_lost({"input": "ada-1"}, principal="ada") is left
 
 
-async def test_of_one_principal_a_quarter_of_the_places_may_hold_runs_that_were_left() -> None:
+async def test_of_one_principal_a_quarter_of_the_places_may_hold_runs_that_were_given_up() -> None:
+    async with house(20) as at:
+        runs = await at.bring(*(f"ada-{number}" for number in range(6)), "bob-1", "bob-2")
+        await at.leave(*runs[5::-1], *runs[6:])
+        assert [status(run) for run in runs] == [None, None, None, None, None, "cancelled", None, None]
+
+
+async def test_runs_that_were_answered_in_progress_stay_as_long_as_nobody_waits() -> None:
     async with house(8) as at:
-        runs = await at.bring("ada-1", "ada-2", "ada-3", "bob-1", "bob-2")
-        await at.leave(*runs[2::-1], *runs[3:])
-        assert [status(run) for run in runs] == [None, None, "cancelled", None, None]
+        runs = await at.bring(*(f"ada-{number}" for number in range(8)))
+        for run in runs:
+            with at.engine.attend(run):
+                pass
+        await at.clock.advance(LEFT_S + 1)
+        assert [status(run) for run in runs] == [None] * 8
+        await at.bring("ada-more")
+        assert [status(run) for run in runs] == ["cancelled"] + [None] * 7
 
 
 @pytest.mark.parametrize(("waited_s", "is_left"), [(LEFT_S - 1, False), (LEFT_S + 1, True)])
