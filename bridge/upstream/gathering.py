@@ -3,12 +3,10 @@
 No later event wipes what an earlier one has told: some relays finish an item with empty text or empty arguments.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bridge.json_text import Json, JsonObject, encode, join_halves
 from bridge.upstream.output import check_count, repair
-from bridge.upstream.parse import parse
 from bridge.upstream.witnesses import ARGUMENTS, MAX_LOOKED_AT, Told, fill, is_poor, share_id
 
 _GROWING = {
@@ -45,12 +43,9 @@ class Streamed:
         return bool(self.ended)
 
 
-def gather(events: Iterable[tuple[str, str]]) -> list[Told]:
-    """Gather the items of a stream from its events, each with its type; in the order of their places."""
-    gathering = Gathering()
-    for kind, data in events:
-        gathering.take(kind, data)
-    return gathering.finish()
+def is_about_items(kind: str) -> bool:
+    """Tell whether events of this type tell of items."""
+    return kind.startswith(_ABOUT_ITEMS)
 
 
 class Gathering:
@@ -65,15 +60,18 @@ class Gathering:
         self._taken: dict[int, None] = {}
         """The latest events that have a number, as hashes: some relays repeat what they have sent."""
 
-    def take(self, kind: str, data: str) -> int:
+    def take(self, kind: str, data: str, event: JsonObject) -> int:
         """Take in an event of this type, and return about how many characters of it are kept. Raises UpstreamError
         where there are too many items."""
-        if not kind.startswith(_ABOUT_ITEMS) or self._is_repeated(data):
+        if not is_about_items(kind) or self._is_repeated(data):
             return 0
-        event = parse(data)
         self._apply(event)
         delta = event.get("delta")
         return len(delta) if isinstance(delta, str) and kind.endswith(".delta") else len(data)
+
+    def list_types(self) -> list[Json]:
+        """List the types of the items so far."""
+        return [streamed.grown.get("type") for streamed in self._in_order]
 
     def _is_repeated(self, data: str) -> bool:
         if "sequence_number" not in data:

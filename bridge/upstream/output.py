@@ -59,16 +59,23 @@ def repair(item: JsonObject) -> JsonObject:
 
 def distinguish(items: Sequence[JsonObject]) -> list[JsonObject]:
     """Return each item once. A call id that is taken is replaced where name or arguments are others: two calls."""
-    kept, places = list[JsonObject](), dict[str, list[int]]()
+    kept, places, readings = list[JsonObject](), dict[str, list[int]](), dict[int, Json]()
     taken = {_read_id(item) for item in items}
     for item in items:
         ident = _read_id(item)
         same = places.setdefault(ident, []) if ident else []
-        if twin := [index for index in same[:MAX_LOOKED_AT] if _is_repeated(kept[index], item)]:
-            kept[twin[0]] = _choose(kept[twin[0]], item)
-            continue
-        same.append(len(kept))
-        kept.append(item)
+        if same and is_call(item):
+            readings[len(kept)] = _read_arguments(item)
+        for index in same[:MAX_LOOKED_AT]:
+            if is_call(kept[index]) and index not in readings:
+                readings[index] = _read_arguments(kept[index])
+            if _is_repeated(kept[index], item, readings.get(index), readings.get(len(kept))):
+                kept[index] = _choose(kept[index], item)
+                readings.pop(index, None)
+                break
+        else:
+            same.append(len(kept))
+            kept.append(item)
     for ident, (_, *others) in places.items():
         names = _list_free(ident, taken)
         for index in others:
@@ -84,13 +91,13 @@ def _read_id(item: JsonObject) -> str:
     return str(item.get("id") or "") if item.get("type", "message") in _ONCE else ""
 
 
-def _is_repeated(one: JsonObject, other: JsonObject) -> bool:
+def _is_repeated(one: JsonObject, other: JsonObject, *readings: Json) -> bool:
+    """Tell whether two items are one; of calls, `readings` are what `_read_arguments` reads of them."""
     if not is_call(one):
         return one == other
     if one.get("type") != other.get("type") or (one.get("name") or "") != (other.get("name") or ""):
         return False
-    texts = _read_arguments(one), _read_arguments(other)
-    return None in texts or texts[0] == texts[1]
+    return None in readings or readings[0] == readings[1]
 
 
 def _read_arguments(call: JsonObject) -> Json:

@@ -5,23 +5,23 @@ they may have told more than the terminal event: some relays leave its output em
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from bridge.errors import UpstreamError
 from bridge.items import Notice, Response
 from bridge.json_text import Json, JsonObject, encode, scrub, split_half
 from bridge.upstream.errors import build_event_error
-from bridge.upstream.gathering import Gathering
+from bridge.upstream.gathering import Gathering, is_about_items
 from bridge.upstream.output import read_items
 from bridge.upstream.parse import parse, parse_terminal_event
 from bridge.upstream.replies import read_response
 from bridge.upstream.retries import has_hosted
 from bridge.upstream.statuses import is_final, read_status
-from bridge.upstream.witnesses import Tally, close, merge
+from bridge.upstream.witnesses import Tally, Told, close, merge
 
 MAX_STREAM_CHARS = 64 << 20
 """Characters of one stream that are stored: a response that never ends must not use up the memory."""
-FOLD_CHARS = 4 << 20
+FOLD_CHARS = 1 << 20
 """Characters of events that are stored as they came; of more than that, only the items that they told of are kept. An
 event is a hundred times as long as the word that it brings."""
 
@@ -33,6 +33,7 @@ _ERRORS = ("error", "response.error")
 _TEXT_DELTAS = ("response.output_text.delta", "response.refusal.delta")
 UNREADABLE_END = "unreadable_end"
 """The code of the error for a terminal event that cannot be read: relays truncate long lines."""
+MAX_KINDS = 1000
 MAX_OPENING_EVENTS = 3
 """How many of the first events are searched for the id of the response."""
 
@@ -45,9 +46,9 @@ class StreamAccumulator:
         self._kept: list[str] = []
         self._kept_chars = self._unread_chars = 0
         self._gathering: Gathering | None = None
-        """What the events told that are no longer kept."""
+        """What the events told, once there are too many to keep."""
         self._opening: list[str] = []
-        self._had_hosted = False
+        self._kinds = set[str]()
         self._tally = Tally()
         self._chars = 0
         self._half = ""
@@ -96,10 +97,10 @@ class StreamAccumulator:
     def has_hosted(self) -> bool:
         """Tell whether the upstream has begun to run a tool of its own."""
         items = (event.get("item") for event in map(parse, self._kept))
-        subjects = (_find_type(data).split(".")[1] for data in self._kept)
-        return self._had_hosted or has_hosted(
-            [*subjects, *(item.get("type") for item in items if isinstance(item, dict))]
-        )
+        types = [item.get("type") for item in items if isinstance(item, dict)]
+        types += self._gathering.list_types() if self._gathering else []
+        kinds = {*self._kinds, *map(_find_type, self._kept)}
+        return has_hosted([*(kind.split(".")[1] for kind in kinds), *types])
 
     def find_position(self) -> tuple[str | None, int | None]:
         """Return the id of the response and the number of the last event, which are needed to resume a cut stream."""
@@ -121,13 +122,17 @@ class StreamAccumulator:
         return isinstance(number, int) and self._resumed_after is not None and number <= self._resumed_after
 
     def _keep(self, kind: str, data: str) -> None:
-        self._kept.append(data)
-        self._unread_chars += len(data)
+        event = parse(data) if self._gathering or kind in _TEXT_DELTAS else None
+        if self._gathering and event is not None:
+            self._fold(kind, data, event)
+        else:
+            self._kept.append(data)
+            self._unread_chars += len(data)
         if self._unread_chars > FOLD_CHARS:
-            self._fold()
+            self._fold_all()
         if kind in _TEXT_DELTAS:
             self.has_output = True
-            if isinstance(delta := parse(data).get("delta"), str):
+            if event and isinstance(delta := event.get("delta"), str):
                 self._chars += len(delta)
                 if self._half or "\ud800" <= delta[-1:] <= "\udfff":
                     delta, self._half = split_half(self._half + delta)  # half a character waits for its other half
@@ -136,19 +141,27 @@ class StreamAccumulator:
             self.has_output = True
             self._tally.count(kind, data)
 
-    def _fold(self) -> None:
-        """Take in what the events have told, and drop them but for the last."""
-        self._had_hosted = self.has_hosted()
-        self._opening = self._opening or self._kept[:MAX_OPENING_EVENTS]
-        *read, last = self._kept
-        self._gathering = self._gather(read)
-        self._kept, self._unread_chars = [last], 0
+    def _fold_all(self) -> None:
+        """Take in what the events have told, and from now on what each tells as it comes; only the last one is kept."""
+        kept, self._gathering = self._kept, Gathering()
+        self._opening, self._unread_chars = kept[:MAX_OPENING_EVENTS], 0
+        for data in kept:
+            self._fold(_find_type(data), data, parse(data))
 
-    def _gather(self, events: Iterable[str]) -> Gathering:
+    def _fold(self, kind: str, data: str, event: JsonObject) -> None:
+        assert self._gathering
+        self._kept = [data]
+        if len(self._kinds) < MAX_KINDS:
+            self._kinds.add(kind)
+        self._count(self._gathering.take(kind, data, event))
+
+    def _gather(self) -> list[Told]:
+        """Return the items that all events together told of."""
         gathering = self._gathering or Gathering()
-        for data in events:
-            self._count(gathering.take(_find_type(data), data))
-        return gathering
+        for data in [] if self._gathering else self._kept:
+            if is_about_items(kind := _find_type(data)):
+                gathering.take(kind, data, parse(data))
+        return gathering.finish()
 
     def _count(self, chars: int) -> None:
         self._kept_chars += chars
@@ -196,7 +209,7 @@ class StreamAccumulator:
         said = [item for item in output if isinstance(item, dict)] if isinstance(output, list) else []
         if said and not self._gathering and not self._tally.is_over(said, self._chars, self._kept):
             return output, []
-        told = self._gather(self._kept).finish()
+        told = self._gather()
         items, notices = merge(said, told, status) if (said := read_items(output)) else close(told, status)
         return list[Json](items), notices
 
