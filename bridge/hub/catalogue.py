@@ -54,6 +54,8 @@ class BridgedTool:
     """True if it may be called again and again with the same result."""
     encoded: str = field(repr=False)
     """The function tool of a request, encoded once for all turns of all runs."""
+    kept_fingerprint: str | None = field(default=None, repr=False)
+    """The fingerprint of what it claimed when it was written down, if it was restored from that."""
     notes: tuple[str, ...] = ()
     """The differences between what the owner wrote and what the model sees, each with the reason."""
 
@@ -70,6 +72,13 @@ class BridgedTool:
         tool, properties = self.tool, self.tool.input_schema.get("properties")
         arguments = list(properties) if isinstance(properties, dict) else []
         return Entry(self.name, self.server, tool.name, tool.title or "", tool.description or "", arguments)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of what it claims."""
+        from bridge.hub.claims import read_claims
+
+        return self.kept_fingerprint or read_claims(self.tool).fingerprint
 
     @property
     def notices(self) -> list[Notice]:
@@ -99,6 +108,7 @@ class BridgedTool:
             "schema": cast("JsonObject", tool.input_schema),
             "is_harmless": is_harmless(tool),
             "approval": self.approval,
+            "fingerprint": self.fingerprint if self.approval == "run" and self.server != BUILTIN else None,
             "config_line": self.config_line,
             "keeps_empty": self.keeps_empty,
             "is_polling": self.is_polling,
@@ -140,6 +150,11 @@ class Catalogue:
     def polling(self) -> frozenset[str]:
         """The model names of the tools that may be called again and again with the same result."""
         return frozenset(name for name, tool in self.tools.items() if tool.is_polling)
+
+    @cached_property
+    def unasked(self) -> frozenset[str]:
+        """The keys of the connected servers of which a tool may run without a question."""
+        return frozenset(tool.server for tool in self.tools.values() if tool.approval == "run") - {BUILTIN}
 
     @cached_property
     def tokens(self) -> Mapping[str, int]:
@@ -278,7 +293,7 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         member.server.keep_empty,
         member.server.tools.polls(tool.name),
         function.encoded,
-        (*renamed, *member.listing.notes.get(tool.name, ()), *function.notes),
+        notes=(*renamed, *member.listing.notes.get(tool.name, ()), *function.notes),
     )
 
 
@@ -305,6 +320,7 @@ def _restore(written: JsonObject) -> BridgedTool:
         bool(written["keeps_empty"]),
         bool(written["is_polling"]),
         str(written["function"]),
+        cast("str | None", written["fingerprint"]),
         tuple(cast("list[str]", written["notes"])),
     )
 
