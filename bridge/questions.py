@@ -84,7 +84,7 @@ def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
 
 def show_before(question: Question, text: str) -> Question:
     """Show lines in an approval before what it asks."""
-    return replace(question, message=f"{question.message.removesuffix(RUN_IT)}\n{text}\n{RUN_IT}")
+    return replace(question, message=f"{question.message.removesuffix(RUN_IT).rstrip()}\n{text}\n{RUN_IT}")
 
 
 def is_yes(answer: Answer) -> bool:

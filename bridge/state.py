@@ -84,12 +84,14 @@ class StateFolder:
         except OSError as error:
             why = "it is a link" if error.errno == errno.ELOOP else f"it cannot be read: {error.strerror}"
             raise Suspect(why) from None
-        with os.fdopen(file, "rb") as opened:
+        try:
             _check_file(os.fstat(file))
-            try:
+            with os.fdopen(file, "rb", closefd=False) as opened:
                 return opened.read().decode()
-            except (OSError, UnicodeDecodeError):
-                raise Suspect("it is damaged") from None
+        except (OSError, UnicodeDecodeError):
+            raise Suspect("it is damaged") from None
+        finally:
+            os.close(file)
 
     def add(self, name: str, text: str) -> bool:
         """Write a new file, whole or not at all; False where there is one already. Raises OSError or Unusable."""

@@ -18,6 +18,8 @@ MAX_CHARS = 4000
 CONTEXT_CHARS = 40
 """Characters that are shown before and behind what has changed in a text."""
 MAX_NAMED = 5
+HINTLESS: JsonObject = {"annotations": {}}
+"""So that each hint is named by itself."""
 INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 """Characters that show nothing, though Python calls them printable."""
 SPACES = re.compile(" {4,}")
@@ -102,11 +104,11 @@ def describe_cause(difference: Difference) -> str:
 
 def describe_change(change: Change) -> list[str]:
     """Describe what has changed of one tool, line by line; nothing has where its server leads elsewhere alone."""
-    name, now = quote(change.name), change.now.read()
+    name, now = quote(change.name), HINTLESS | change.now.read()
     if change.before is None:
-        said = {key: value for key, value in now.items() if key != "name"}
+        said = {key: value for key, value in now.items() if key != "name" and value}
         return [f"  {name} is new{_name_alike('', change.name)}: {quote(said)}"]
-    return [f"  {name}: {line}" for line in _compare("", change.before.read(), now)]
+    return [f"  {name}: {line}" for line in _compare("", HINTLESS | change.before.read(), now)]
 
 
 def sum_up(change: Change) -> str:
