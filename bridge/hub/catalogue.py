@@ -14,7 +14,6 @@ from mcp import types
 
 from bridge.config.settings import BUILTIN, BUILTIN_NAMES, UpstreamConfig
 from bridge.hub.approval import Approval, decide, quote_config_line
-from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import name_tool
 from bridge.hub.pace import Pace
@@ -54,8 +53,6 @@ class BridgedTool:
     """True if it may be called again and again with the same result."""
     encoded: str = field(repr=False)
     """The function tool of a request, encoded once for all turns of all runs."""
-    kept_fingerprint: str | None = field(default=None, repr=False)
-    """The fingerprint of what it claimed when it was written down, if it was restored from that."""
     notes: tuple[str, ...] = ()
     """The differences between what the owner wrote and what the model sees, each with the reason."""
 
@@ -78,7 +75,7 @@ class BridgedTool:
         """The fingerprint of what it claims."""
         from bridge.hub.claims import read_claims
 
-        return self.kept_fingerprint or read_claims(self.tool).fingerprint
+        return read_claims(self.tool).fingerprint
 
     @property
     def notices(self) -> list[Notice]:
@@ -106,9 +103,9 @@ class BridgedTool:
             "title": tool.title,
             "description": tool.description,
             "schema": cast("JsonObject", tool.input_schema),
-            "is_harmless": is_harmless(tool),
+            "output_schema": cast("JsonObject | None", tool.output_schema),
+            "annotations": _write_hints(tool.annotations),
             "approval": self.approval,
-            "fingerprint": self.fingerprint if self.approval == "run" and self.server != BUILTIN else None,
             "config_line": self.config_line,
             "keeps_empty": self.keeps_empty,
             "is_polling": self.is_polling,
@@ -293,8 +290,12 @@ def _bridge(member: Member, tool: types.Tool, taken: frozenset[str], upstream: U
         member.server.keep_empty,
         member.server.tools.polls(tool.name),
         function.encoded,
-        notes=(*renamed, *member.listing.notes.get(tool.name, ()), *function.notes),
+        (*renamed, *member.listing.notes.get(tool.name, ()), *function.notes),
     )
+
+
+def _write_hints(annotations: types.ToolAnnotations | None) -> JsonObject | None:
+    return {key: value for key, value in vars(annotations).items() if value is not None} if annotations else None
 
 
 def restore_catalogue(described: JsonObject) -> Catalogue:
@@ -309,7 +310,8 @@ def _restore(written: JsonObject) -> BridgedTool:
         title=cast("str | None", written["title"]),
         description=cast("str | None", written["description"]),
         input_schema=cast("dict[str, object]", written["schema"]),
-        annotations=types.ToolAnnotations(idempotent_hint=bool(written["is_harmless"])),
+        output_schema=cast("dict[str, object] | None", written["output_schema"]),
+        annotations=types.ToolAnnotations.model_validate(written["annotations"]) if written["annotations"] else None,
     )
     return BridgedTool(
         str(written["name"]),
@@ -320,7 +322,6 @@ def _restore(written: JsonObject) -> BridgedTool:
         bool(written["keeps_empty"]),
         bool(written["is_polling"]),
         str(written["function"]),
-        cast("str | None", written["fingerprint"]),
         tuple(cast("list[str]", written["notes"])),
     )
 

@@ -106,7 +106,7 @@ def describe_change(change: Change) -> list[str]:
     """Describe what has changed of one tool, line by line; nothing has where its server leads elsewhere alone."""
     name, now = quote(change.name), HINTLESS | change.now.read()
     if change.before is None:
-        said = {key: value for key, value in now.items() if key != "name" and value}
+        said: JsonObject = {key: value for key, value in now.items() if key != "name" and value}
         return [f"  {name} is new{_name_alike('', change.name)}: {quote(said)}"]
     return [f"  {name}: {line}" for line in _compare("", HINTLESS | change.before.read(), now)]
 

@@ -157,7 +157,7 @@ def _hash(text: str) -> str:
 def _write(place: Place, pins: Mapping[str, Claims]) -> str:
     tools = {name: {"sha256": claims.fingerprint, "claims": claims.text} for name, claims in pins.items()}
     content = {"version": VERSION, "server": place.key, "target": place.target, "tools": tools}
-    return json.dumps(content, indent=1)
+    return json.dumps(content)
 
 
 def _read(text: str, key: str) -> dict[str, Claims]:

@@ -155,10 +155,8 @@ class Rogue:
         if method == "tools/list" and "no_tools" in self.modes:
             code, _, words = self.modes["no_tools"].partition(":")
             return error(int(code), words) if code else None
-        if method == "tools/list" and "book" in self.modes:
-            return self.read_book(params.get("cursor"), message)
         if method == "tools/list":
-            return self.complete(self.page(params.get("cursor")), cached=True)
+            return self.list_tools(params.get("cursor"), message)
         if method == "tools/call":
             return self.call(params, message)
         return error(METHOD_NOT_FOUND, f"Method not found: {method}")
@@ -193,6 +191,11 @@ class Rogue:
             return {"tools": tools}
         page: Json = {"tools": tools[number : number + 1]}
         return page | ({"nextCursor": str(number + 1)} if number + 1 < len(tools) else {})
+
+    def list_tools(self, cursor: "str | None", message: "Json") -> "Json | None":
+        return (
+            self.read_book(cursor, message) if "book" in self.modes else self.complete(self.page(cursor), cached=True)
+        )
 
     def read_book(self, cursor: "str | None", message: "Json") -> None:
         """Send the definitions as they are written."""
