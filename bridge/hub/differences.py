@@ -64,10 +64,10 @@ class Shown(NamedTuple):
     """Those that are shown whole. Nobody can approve what they cannot see."""
 
 
-def show(difference: Difference, limit: int = MAX_CHARS) -> Shown:
-    """Show a difference in a question, as much of it as goes in whole."""
+def show(difference: Difference, *, can_accept: bool = True) -> Shown:
+    """Show a difference in a question, as much of it as goes in whole; `can_accept` says that a yes accepts it."""
     lines, shown = list[str](), list[Change]()
-    room = limit
+    room = MAX_CHARS
     for change in difference.changes:
         described = describe_change(change)
         room -= sum(map(len, described)) + len(described)
@@ -75,11 +75,13 @@ def show(difference: Difference, limit: int = MAX_CHARS) -> Shown:
             break
         lines += described
         shown.append(change)
-    hidden = len(difference.changes) - len(shown)
-    return Shown("\n".join([describe_cause(difference), *lines, _end(difference, len(shown), hidden)]), tuple(shown))
+    end = _end(difference, len(shown), len(difference.changes) - len(shown), can_accept=can_accept)
+    return Shown("\n".join([describe_cause(difference), *lines, end]), tuple(shown))
 
 
-def _end(difference: Difference, shown: int, hidden: int) -> str:
+def _end(difference: Difference, shown: int, hidden: int, *, can_accept: bool) -> str:
+    if not can_accept:
+        return f"A yes is for this call alone. Who runs the service accepts it with: {quote_accept(difference.server)}"
     if not hidden:
         return "A yes also accepts this from now on."
     what = f"{hidden:,} more changed tools are" if shown else "What has changed is too long to be shown here, and is"

@@ -50,11 +50,13 @@ class Hub(anyio.AsyncContextManagerMixin):
         children: Mapping[str, Child] | None = None,
         on_change: Callable[[], None] = lambda: None,
         connectors: Connectors | None = None,
+        is_service: bool = False,
     ) -> None:
         self._config = config
         self._clock = clock
         self._environ = environ
         self._redact = redact
+        self._is_service = is_service
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
 
@@ -118,7 +120,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         """What the tools claim, held against what was approved; imported when the first of them may run unasked."""
         from bridge.hub.review import Review
 
-        return Review(self._owners, self._environ, self._redact)
+        return Review(self._owners, self._environ, self._redact, is_service=self._is_service)
 
     @property
     def unkept(self) -> str | None:

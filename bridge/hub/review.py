@@ -28,8 +28,12 @@ TOOLS_AT_ONCE = 16
 class Review:
     """The pins of all servers. Each is read when a tool of its server is to run unasked, or somebody is asked."""
 
-    def __init__(self, members: Mapping[str, Member], environ: Mapping[str, str], redact: Redactor) -> None:
+    def __init__(
+        self, members: Mapping[str, Member], environ: Mapping[str, str], redact: Redactor, *, is_service: bool
+    ) -> None:
+        """`is_service`: several people can be asked, and none of them accepts anything for the others."""
         self._members = members
+        self._is_service = is_service
         self._redact = redact
         self._pins: dict[str, Pins] = {}
         self.unkept: str | None = None
@@ -85,15 +89,15 @@ class Review:
         return _compare(server, found, pins) if found else None
 
     def show(self, question: Question, difference: Difference, *, is_cause: bool = False) -> Question:
-        """Show a difference in a question, so that a yes of who reads it approves what is shown.
+        """Show a difference in a question, so that a yes of who reads it approves what is shown, but for a service.
 
         `is_cause` says that the call needs a yes because of it alone.
         """
-        shown = show(difference)
+        shown = show(difference, can_accept=not self._is_service)
         return replace(
             show_before(question, self._redact(shown.text)),
             about=difference.identify(shown.changes) if is_cause else "",
-            on_yes=partial(self.approve, difference.server, shown.changes),
+            on_yes=None if self._is_service else partial(self.approve, difference.server, shown.changes),
         )
 
     def approve(self, server: str, changes: Sequence[Change]) -> None:

@@ -16,7 +16,7 @@ from mcp import types
 from mcp.server.mcpserver import MCPServer
 
 from bridge.hub.claims import read_claims
-from bridge.questions import NO, YES, Answer, Ask, Question, approve, ask_nobody, say_yes
+from bridge.questions import NO, Answer, Ask, Question, approve, ask_nobody, say_yes
 from tests.fakes.bridges import OpenBridge, Servers, open_bridge
 from tests.fakes.clock import until
 from tests.fakes.http import HttpServer
@@ -41,7 +41,7 @@ READ: Json = {
             "range": {"$ref": "#/$defs/range"},
             "limit": {"type": ["integer", "null"], "maximum": 1000},
         },
-        "required": ["path"],
+        "required": ["path", "mode"],
         "$defs": {"range": {"type": "array", "items": {"type": "integer"}}, "word": {"type": "string"}},
     },
     "outputSchema": {"type": "object", "properties": {"text": {"type": "string"}}},
@@ -59,7 +59,7 @@ DELETE: Json = {
     "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
 }
 NOTHING = "(no output)"
-READ_IT = call("shop__read_file", {"path": "a"})
+READ_IT = call("shop__read_file", {"path": "a", "mode": "text"})
 
 
 class Shop:
@@ -153,7 +153,11 @@ def in_schema(*path: str, value: Any) -> Edit:
 
 
 RUG_PULLS: dict[str, tuple[Edit, Json | None, str]] = {
-    "renamed": (lambda tools: tools[0].update(name="read_any"), call("shop__read_any", {"path": "a"}), "is new"),
+    "renamed": (
+        lambda tools: tools[0].update(name="read_any"),
+        call("shop__read_any", {"path": "a", "mode": "text"}),
+        "is new",
+    ),
     "names swapped": (swap_names, READ_IT, "inputSchema"),
     "no longer read-only": (lambda tools: annotate(tools, readOnlyHint=False), READ_IT, "annotations.readOnlyHint is"),
     "destructive": (
@@ -171,8 +175,8 @@ RUG_PULLS: dict[str, tuple[Edit, Json | None, str]] = {
     ),
     "a parameter less": (in_schema("properties", "limit", value=None), READ_IT, "limit is gone"),
     "required now": (
-        in_schema("required", value=["path", "mode"]),
-        call("shop__read_file", {"path": "a", "mode": "text"}),
+        in_schema("required", value=["path", "mode", "limit"]),
+        call("shop__read_file", {"path": "a", "mode": "text", "limit": 1}),
         "required was",
     ),
     "text in a description": (
@@ -242,7 +246,7 @@ async def test_what_has_changed_between_two_starts_is_shown_and_does_not_run_una
     shop.answer = no
     async with shop.open() as bridge:
         [name] = [made["name"]] if made else [name for name in (await bridge.use()).offered if "shop__re_d" in name]
-        outcome = await bridge.use(made or call(name, {"path": "a"}))
+        outcome = await bridge.use(made or call(name, {"path": "a", "mode": "text"}))
     assert outcome.output["error"] == "declined"
     [question] = shop.asked
     assert words in question.message, question.message
@@ -300,9 +304,7 @@ EQUAL: dict[str, Edit] = {
     "order of properties": lambda tools: in_schema(
         "properties", value=dict(reversed([*READ["inputSchema"]["properties"].items()]))
     )(tools),
-    "order of required": lambda tools: (
-        in_schema("required", value=["path"])(tools) or tools[0]["inputSchema"]["required"].reverse()
-    ),
+    "order of required": in_schema("required", value=["mode", "path"]),
     "spelling of numbers": lambda tools: json.dumps(tools).replace("1000", "1.0e3"),
     "escapes": lambda tools: json.dumps(tools).replace("file", "fil\\u0065"),
     "blanks of JSON": lambda tools: json.dumps(tools, indent=4),
@@ -400,6 +402,19 @@ async def test_where_nobody_can_be_asked_the_refusal_says_why_and_what_to_do(sho
     )
     assert outcome.notices == [outcome.output["message"]]
     assert shop.executed == []
+
+
+async def test_a_yes_to_a_service_is_for_its_call_alone(shop: Shop) -> None:
+    """What one of its clients accepts would run unasked for all others."""
+    await shop.see()
+    shop.edit(update)
+    async with shop.open(is_service=True) as bridge:
+        assert (await bridge.use(READ_IT, call("shop__list_files"))).outputs == [NOTHING, NOTHING]
+        assert (await bridge.use(READ_IT)).outputs == [NOTHING]
+    assert len(shop.asked) == 3
+    assert "A yes is for this call alone" in shop.asked[0].message
+    async with shop.open(ask=ask_nobody) as bridge:
+        assert (await bridge.use(READ_IT)).output["error"] == "approval_required"
 
 
 async def test_a_tool_that_is_asked_for_anyway_shows_its_own_difference_once(shop: Shop) -> None:
@@ -650,7 +665,10 @@ async def test_where_nothing_can_be_kept_one_line_says_so_and_runs_go_on(
     harm(shop.state)
     servers = {"shop": shop.entry, "shed": shop.entry}
     async with shop.open(servers=servers, ask=ask_nobody) as bridge:
-        assert (await bridge.use(READ_IT, call("shed__read_file", {"path": "a"}))).outputs == [NOTHING, NOTHING]
+        assert (await bridge.use(READ_IT, call("shed__read_file", {"path": "a", "mode": "text"}))).outputs == [
+            NOTHING,
+            NOTHING,
+        ]
         assert (await bridge.use(READ_IT)).outputs == [NOTHING]
     told = [record.message for record in caplog.records if "not remembered when the bridge ends" in record.message]
     assert len(told) == 1, told
@@ -720,11 +738,11 @@ def test_the_start_imports_nothing_of_it() -> None:
     assert done.stdout.strip() == ""
 
 
-async def test_a_yes_that_a_resumed_run_remembers_accepts_nothing(shop: Shop) -> None:
-    """Every test of this module runs on the engine that forgets, where the suite does: it asks nobody twice."""
+async def test_a_run_that_is_taken_up_again_asks_nobody_twice(shop: Shop) -> None:
+    """The engine of the tests forgets everything between any two steps."""
     await shop.see()
     shop.edit(update)
     async with shop.open() as bridge:
-        await bridge.run([[call("shop__delete_file", {"path": "a"})], [READ_IT]])
+        await bridge.run([[call("shop__delete_file", {"path": "a"})], [READ_IT], [READ_IT]])
     assert len(shop.asked) == 2
-    assert YES in json.dumps(shop.asked[0].schema)
+    assert shop.executed == ["delete_file", "read_file", "read_file"]
