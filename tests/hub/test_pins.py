@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import types
+from mcp import Client, types
+from mcp.client import ClientRequestContext
+from mcp.client.client import ConnectMode
 from mcp.server.mcpserver import MCPServer
 
 from bridge.hub.claims import read_claims
-from bridge.questions import NO, Answer, Ask, Question, approve, ask_nobody, say_yes
-from tests.fakes.bridges import OpenBridge, Servers, open_bridge
+from bridge.questions import NO, YES, Answer, Ask, Question, approve, ask_nobody, say_yes
+from tests.fakes.bridges import ERAS, OpenBridge, Servers, open_bridge, open_without_host, respond
 from tests.fakes.clock import until
 from tests.fakes.http import HttpServer
 from tests.fakes.items import Json
 from tests.fakes.servers import rogue
-from tests.fakes.upstream import call
+from tests.fakes.upstream import ScriptedUpstream, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -402,6 +404,30 @@ async def test_where_nobody_can_be_asked_the_refusal_says_why_and_what_to_do(sho
     )
     assert outcome.notices == [outcome.output["message"]]
     assert shop.executed == []
+
+
+@pytest.mark.parametrize("mode", ERAS)
+async def test_a_yes_at_a_host_runs_the_call_and_accepts_what_it_showed(shop: Shop, mode: ConnectMode) -> None:
+    await shop.see()
+    shop.edit(update)
+    shown = list[str]()
+
+    async def elicit(context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+        assert context.request_id is not None
+        shown.append(params.message)
+        return types.ElicitResult(action="accept", content={"answer": YES})
+
+    async with (
+        ScriptedUpstream([responds(READ_IT), responds(message("done"))]) as upstream,
+        open_without_host(upstream, {"shop": shop.entry}) as bridge,
+        Client(bridge.server, mode=mode, elicitation_callback=elicit) as client,
+    ):
+        assert (await respond(client))["status"] == "completed"
+    assert len(shown) == 1
+    assert "Much faster." in shown[0]
+    async with shop.open(ask=ask_nobody) as again:
+        assert (await again.use(READ_IT)).outputs == [NOTHING]
+    assert shop.executed == ["read_file", "read_file"]
 
 
 async def test_a_yes_to_a_service_is_for_its_call_alone(shop: Shop) -> None:
