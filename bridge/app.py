@@ -61,12 +61,14 @@ class Bridge(anyio.AsyncContextManagerMixin):
         in_process: Mapping[str, InProcess] | None = None,
         connectors: Connectors | None = None,
         build_engine: BuildEngine = MemoryEngine,
+        is_service: bool = False,
     ) -> None:
         """`children`: processes started before the event loop, by the key of their server.
         `in_process`: servers to connect to without a process or a network, by their key.
         `transport`: sends the requests to the upstream.
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
+        `is_service`: the hosts are not one person's.
         """
         self.redact = redact = redact or Redactor(config.secrets())
         self._config = config
@@ -84,6 +86,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             children=children,
             connectors=connectors,
             on_change=self._note_change,
+            is_service=is_service,
         )
         self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""

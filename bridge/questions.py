@@ -1,13 +1,16 @@
 """Questions that only the person at the host can answer, never a model, and their answers."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypedDict, cast
 
 from bridge.json_text import Json, JsonObject, encode
 from bridge.visible import count_blanks, quote_name, show_exactly, show_line, show_prose
 
 YES, NO = "run it", "do not run it"
+RUN_IT = "Run it?"
+IN_ADVANCE = "it was given in advance"
+"""The `reason` beside a yes of somebody who has not seen the question."""
 MAX_SHOWN_CHARS = 4000
 """The most characters of a call's arguments in a question. A longer text says how much is not shown, because nobody can
 approve what they cannot see."""
@@ -27,13 +30,19 @@ class Question:
     """The form of the answer: a JSON Schema of the flat kind that MCP's form elicitation allows."""
     is_approval: bool = False
     """True for our own question whether a call may run, False for a question of the server."""
+    about: str = ""
+    """Set if the call needs a yes only because of something else that is shown: identifies that. One question does for
+    all calls that wait for it."""
+    on_yes: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    """Called with a yes of somebody who has seen the question; not again where an answer is only remembered."""
 
 
 class Answer(TypedDict):
     """The outcome of a question."""
 
-    action: Literal["accept", "decline", "cancel", "unasked"]
-    """The person's action, named as in MCP; "unasked" if nobody was asked or nobody answered."""
+    action: Literal["accept", "decline", "cancel", "unasked", "elsewhere"]
+    """The person's action, named as in MCP; "unasked" if nobody was asked or nobody answered; "elsewhere" if they have
+    said yes to the same for another call."""
     content: JsonObject
     """The filled-in form, if the person accepted."""
     reason: str
@@ -55,9 +64,12 @@ async def ask_nobody(_question: Question) -> Answer:
 
 async def say_yes(question: Question) -> Answer:
     """Approve every call, for a person who has agreed in advance; a server's own questions stay unasked."""
-    if question.is_approval:
-        return {"action": "accept", "content": {"answer": YES}, "reason": ""}
-    return await ask_nobody(question)
+    return approve(IN_ADVANCE) if question.is_approval else await ask_nobody(question)
+
+
+def approve(reason: str = "") -> Answer:
+    """Return the yes to an approval."""
+    return {"action": "accept", "content": {"answer": YES}, "reason": reason}
 
 
 def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
@@ -67,7 +79,7 @@ def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
     it = what if len(shown) > MAX_NEAR_CHARS else "it"
     message = f"The model wants to run {what} with {shown}. Run {it}?"
     # A required choice without a default: a form that is submitted unchanged approves nothing.
-    choice: JsonObject = {"type": "string", "title": "Run it?", "enum": [NO, YES]}
+    choice: JsonObject = {"type": "string", "title": RUN_IT, "enum": [NO, YES]}
     return Question(
         server,
         message,
@@ -76,9 +88,27 @@ def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
     )
 
 
+def show_before(question: Question, text: str) -> Question:
+    """Show lines in an approval before what it asks."""
+    return replace(question, message=f"{question.message.removesuffix(RUN_IT).rstrip()}\n{text}\n{RUN_IT}")
+
+
 def is_yes(answer: Answer) -> bool:
     """Tell whether the person chose to run the call; accepting the form alone is not enough."""
     return answer["action"] == "accept" and answer["content"].get("answer") == YES
+
+
+def has_read(answer: Answer) -> bool:
+    """Tell whether whoever chose to run the call has seen the question."""
+    return is_yes(answer) and answer["reason"] != IN_ADVANCE
+
+
+async def ask_and_tell(question: Question, ask: Ask) -> Answer:
+    """Ask, and tell of a yes whoever the question says."""
+    answer = await ask(question)
+    if question.on_yes and has_read(answer):
+        question.on_yes()
+    return answer
 
 
 def show_arguments(arguments: JsonObject) -> str:

@@ -58,7 +58,19 @@ async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child
     findings += [_find("error", f"server {name}", f"left out: {why}") for name, why in config.left_out.items()]
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         servers = [partial(_check_server, bridge.hub, member) for member in bridge.hub.members]
-        return findings + await _run_all(partial(_check_upstream, bridge), *servers)
+        findings += await _run_all(partial(_check_upstream, bridge), *servers)
+        return findings + _check_state(bridge.hub)
+
+
+def _check_state(hub: Hub) -> list[Finding]:
+    why = hub.unkept
+    if why is None:
+        return []
+    from bridge.hub.review import describe_unkept
+
+    return [
+        _find("warning", "state folder", describe_unkept(why), "set MCP_RESPONSES_BRIDGE_STATE to a folder of yours")
+    ]
 
 
 def _describe_file(config: Config) -> str:
@@ -101,6 +113,7 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
         return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
     count = member.listing.note or f"{len(member.tools)} tools"
     findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
+    findings += await _check_claims(hub, member)
     left_out = [tool for tool in hub.snapshot().left_out if tool.server == member.key]
     for tool in left_out[:MAX_NAMED]:
         words = f"{show_name(tool.tool)} is left out: {tool.reason}"
@@ -109,6 +122,19 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
         hint = f"`tools {show_name(member.key)}` names them"
         findings.append(_find("warning", what, f"{len(more):,} more are left out", hint))
     return findings
+
+
+async def _check_claims(hub: Hub, member: Member) -> list[Finding]:
+    """Hold what a server claims against what was approved; nothing is pinned here."""
+    what = f"server {member.key}"
+    difference = await hub.find_unapproved(member.key)
+    if difference is None:
+        return []
+    from bridge.hub.differences import describe_cause, describe_change, quote_accept
+
+    lines = [line for change in difference.changes for line in describe_change(change)]
+    hint = f"until somebody accepts it, calls are asked for: {quote_accept(member.key)}"
+    return [_find("warning", what, describe_cause(difference), hint, *lines)]
 
 
 def _advise(member: Member, *, said: bool) -> str | None:

@@ -12,6 +12,7 @@ import anyio
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
 from bridge.cli.output import print_json
+from bridge.cli.tools import describe_unapproved
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
@@ -44,16 +45,20 @@ async def _gather(
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
         names = [*catalogue.tools, *(tool.tool for tool in catalogue.left_out)]
-        return list(_find(name, bridge.hub)), difflib.get_close_matches(name, names, n=5, cutoff=0.4)
+        unapproved = {
+            member.key: describe_unapproved(await bridge.hub.find_unapproved(member.key))
+            for member in bridge.hub.members
+        }
+        return list(_find(name, bridge.hub, unapproved)), difflib.get_close_matches(name, names, n=5, cutoff=0.4)
 
 
-def _find(name: str, hub: Hub) -> Iterator[JsonObject]:
+def _find(name: str, hub: Hub, unapproved: Mapping[str, Mapping[str, str]]) -> Iterator[JsonObject]:
     """Find the tools of that name, each as `{name, server, tool, tokens, approval, notes, function}`; name and function
     are None for a tool that the model does not get."""
     catalogue = hub.snapshot()
     for bridged in catalogue.tools.values():
         if name in (bridged.name, bridged.tool.name):
-            yield _show(bridged)
+            yield _show(bridged, unapproved[bridged.server].get(bridged.tool.name))
     for left_out in catalogue.left_out:
         if name == left_out.tool:
             yield _name_only(left_out.server, name, "left out", left_out.reason)
@@ -62,14 +67,14 @@ def _find(name: str, hub: Hub) -> Iterator[JsonObject]:
             yield _name_only(member.key, name, "deny", "the config denies it")
 
 
-def _show(bridged: BridgedTool) -> JsonObject:
+def _show(bridged: BridgedTool, unapproved: str | None) -> JsonObject:
     return {
         "name": bridged.name,
         "server": bridged.server,
         "tool": bridged.tool.name,
         "tokens": estimate_tokens(bridged.encoded),
-        "approval": bridged.approval,
-        "notes": list[Json](bridged.notes),
+        "approval": "ask" if unapproved else bridged.approval,
+        "notes": [*filter(None, [unapproved]), *bridged.notes],
         "function": decode(bridged.encoded),
     }
 

@@ -88,10 +88,25 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.replay import replay
 
             return replay(options)
+        case "tools" if options.server is not None:
+            return _accept(options)
         case "check" if not options.live and (options.yes or options.record):
             raise ArgumentError("check: --yes and --record belong to --live")
         case _:
             return _run_configured(options)
+
+
+def _accept(options: argparse.Namespace) -> int:
+    from bridge.cli.setup import booting, check_attended, find_server, set_up
+
+    if options.name != "accept":
+        raise ArgumentError(f"tools: {options.name!r} and then {options.server!r}; it is one NAME, or accept SERVER")
+    check_attended(os.environ)
+    config, redact = set_up(options)
+    server = find_server(config, options.server)
+    with booting([server]) as children:
+        from bridge.cli.accept import accept
+    return accept(config.model_copy(update={"servers": (server,), "builtin_tools": False}), redact, children)
 
 
 def _run_configured(options: argparse.Namespace) -> int:
@@ -170,6 +185,12 @@ def build_parser() -> argparse.ArgumentParser:
     tools = commands.add_parser("tools", parents=[quiet], help="show each server, and each tool as the model sees it")
     tools.add_argument(
         "name", metavar="NAME", nargs="?", help="one tool: all that the model reads of it, what was changed, and why"
+    )
+    tools.add_argument(
+        "server",
+        metavar="SERVER",
+        nargs="?",
+        help="after accept instead of NAME: show what this server's tools claim now and did not before, and accept it",
     )
     tools.add_argument("--json", action="store_true", help="print it as JSON")
     tools.add_argument("--search", type=_read_words, metavar="WORDS", help="show which tools the model would find")

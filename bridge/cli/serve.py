@@ -45,7 +45,8 @@ def serve(options: argparse.Namespace) -> int:
     from bridge.telemetry import flush_log
 
     async def run() -> int:
-        bridge = Bridge(config, environ=os.environ, children=children, redact=redact)
+        is_service = pipes is None
+        bridge = Bridge(config, environ=os.environ, children=children, redact=redact, is_service=is_service)
         stop, code = anyio.Event(), COMPLETED
 
         def end(with_code: int) -> None:

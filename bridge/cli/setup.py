@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from bridge.cli.exits import FAILED
@@ -14,7 +14,7 @@ from bridge.config.load import load
 from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config, ServerConfig
 from bridge.errors import ArgumentError, ConfigError, NotConfigured
 from bridge.json_text import JsonObject
-from bridge.processes.children import Child, end_on_signals, start_child
+from bridge.processes.children import DEPTH, Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
 
 logger = logging.getLogger("bridge")
@@ -38,6 +38,23 @@ def start_log(options: argparse.Namespace, redact: Redactor) -> None:
         configure_logging(options.log_level, options.log_file, redact, in_background=options.command == "serve")
     except OSError as error:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
+
+
+def check_attended(environ: Mapping[str, str]) -> None:
+    """Raise ArgumentError where nobody reads what a command shows: what it asks for, only a person may answer."""
+    if DEPTH in environ:
+        raise ArgumentError("tools accept: refused in a process that a bridge has started; a person has to run it")
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ArgumentError("tools accept: only at a terminal, as somebody has to read what is accepted")
+
+
+def find_server(config: Config, key: str) -> ServerConfig:
+    """Find the server that has this key in the config. Raises ArgumentError."""
+    for server in config.servers:
+        if server.key == key:
+            return server
+    known = ", ".join(server.key for server in config.servers) or "none"
+    raise ArgumentError(f"SERVER: there is no server {key!r} in the config; there are: {known}")
 
 
 def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bridge.events import Event
-from bridge.questions import Answer, Question, leave_unasked, say_yes
+from bridge.questions import Answer, Question, approve, leave_unasked
 from bridge.run.progress import describe_event
 from bridge.visible import show_line, show_prose
 
@@ -72,19 +72,19 @@ class Terminal:
                 is_yes = await self._read_choice()
             finally:
                 self._status.start()
-        return await say_yes(question) if is_yes else {"action": "decline", "content": {}, "reason": ""}
+        return approve() if is_yes else {"action": "decline", "content": {}, "reason": ""}
 
     async def _read_choice(self) -> bool:
         while True:
             sys.stderr.write("[y/N] ")
             sys.stderr.flush()
-            answer = (await _read_line()).strip().lower()
+            answer = (await read_line()).strip().lower()
             if answer in ("y", "yes", "", "n", "no"):
                 return answer in ("y", "yes")
             self.say("Please answer y or n.")
 
 
-async def _read_line() -> str:
+async def read_line() -> str:
     """Read a line from the terminal; Ctrl-C can interrupt it."""
     if sys.platform == "win32":
         return await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)

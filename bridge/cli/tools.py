@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 from rich.console import Console
@@ -21,6 +21,9 @@ from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_name
+
+if TYPE_CHECKING:
+    from bridge.hub.differences import Difference
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
@@ -40,7 +43,10 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, ch
 async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> JsonObject:
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
-        servers: list[Json] = [describe_server(member, catalogue) for member in bridge.hub.members]
+        servers: list[Json] = []
+        for member in bridge.hub.members:
+            notes = describe_unapproved(await bridge.hub.find_unapproved(member.key))
+            servers.append(describe_server(member, catalogue, notes))
         servers += [_describe_left_out(name, reason) for name, reason in config.left_out.items()]
         return {"servers": servers, "request": _describe_request(catalogue, config)}
 
@@ -57,23 +63,37 @@ def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
     return {"tools": tools, "tokens": tokens, **budget, "is_searched": is_searched}
 
 
-def describe_server(member: Member, catalogue: Catalogue) -> JsonObject:
+def describe_server(member: Member, catalogue: Catalogue, unapproved: Mapping[str, str]) -> JsonObject:
     """Describe a server as `{name, state, reason, era, tools: [{name, tool, tokens, approval, notes}]}`.
 
-    A tool's `name` is its model name, None if it is not offered.
+    A tool's `name` is its model name, None if it is not offered. `unapproved` says, by plain name, what nobody has
+    approved of it.
     """
     offered = {bridged.tool.name: bridged for bridged in catalogue.tools.values() if bridged.server == member.key}
     tools: list[Json] = []
     for tool in member.tools:
         if bridged := offered.get(tool.name):
             tokens = catalogue.tokens[bridged.name]
-            tools.append(_tool(bridged.name, tool.name, tokens, bridged.approval, *bridged.notes))
+            note = unapproved.get(tool.name)
+            approval = "ask" if note else bridged.approval
+            tools.append(_tool(bridged.name, tool.name, tokens, approval, *filter(None, [note]), *bridged.notes))
         else:
             tools.append(_leave_out(member, tool.name, catalogue))
     for name, reason in member.listing.skipped.items():
         tools.append(_tool(None, name, 0, "left out", reason))
     reason = member.reason or member.listing.note
     return {"name": member.key, "state": member.state, "reason": reason, "era": member.era, "tools": tools}
+
+
+def describe_unapproved(difference: "Difference | None") -> dict[str, str]:
+    """Describe by plain name what nobody has approved of a server's tools, with the command that accepts it."""
+    if difference is None:
+        return {}
+    from bridge.hub.differences import describe_cause, quote_accept, sum_up
+
+    accept = f"(to accept: {quote_accept(difference.server)})"
+    cause = describe_cause(difference)
+    return {change.name: f"{sum_up(change) or cause} {accept}" for change in difference.changes}
 
 
 def _leave_out(member: Member, name: str, catalogue: Catalogue) -> JsonObject:

@@ -161,6 +161,9 @@ class ServerConfig(_Section):
     """Rules for its tools."""
     require_approval: Approval = "writes"
     """Tools that need the user's approval: all, those not declared read-only, or none. Rules in `tools` come first."""
+    pin: Flag = True
+    """Ask once when its tools are no longer what they were when they were first seen or last approved. False: for a
+    server that you are developing, or whose descriptions change by themselves."""
     prefix: Flag = True
     """Offer tools as `<key>__<tool>`; false: by their plain names. Only the first server that sets false gets that."""
     protocol: Annotated[str, Field(pattern=r"^(auto|legacy|\d{4}-\d{2}-\d{2})$")] = "auto"

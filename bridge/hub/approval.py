@@ -7,11 +7,11 @@ from typing import Literal
 from mcp import types
 
 from bridge.config.settings import ServerConfig
-from bridge.json_text import JsonObject
-from bridge.questions import Ask, ask_approval, is_yes
+from bridge.questions import Answer, is_yes
 from bridge.visible import MAX_NAME_CHARS, quote, show_name
 
 Approval = Literal["run", "ask", "deny"]
+NEEDED = "it needs the user's approval"
 
 _SPECIAL = re.compile(r"[*?\[]|\$(?=\{)")
 _HALF = re.compile("[\0\ud800-\udfff]")
@@ -43,21 +43,26 @@ def decide(server: ServerConfig, tool: types.Tool) -> Approval:
             return "run" if is_free else "ask"
 
 
-async def ask_person(server: str, tool: str, arguments: JsonObject, ask: Ask, *, config_line: str) -> Refusal | None:
-    """Ask the person whether a call may run; return None if it may, else the refusal, which names `config_line`."""
+def refuse(server: str, tool: str, answer: Answer, remedy: str, cause: str = NEEDED) -> Refusal | None:
+    """Return None if the person's answer lets a call run, else the refusal. It names the remedy, such as a config
+    line, and the cause of the question."""
     what = f"{show_name(tool)} of {show_name(server)} was not run"
-    answer = await ask(ask_approval(server, tool, arguments))
     if is_yes(answer):
         return None
     if answer["action"] == "unasked":
-        message = f"{what}: it needs the user's approval, and {answer['reason']}. To allow it: {config_line}"
+        message = f"{what}: {cause}, and {answer['reason']}. {remedy}"
         return Refusal("approval_required", message, message)
     note = f" ({answer['reason']})" if answer["reason"] else ""
     return Refusal(
         "declined",
         f"{what}: the user said no to this call. Do not make it again unless they ask for it",
-        f"{what}: the answer was no{note}. To allow it: {config_line}",
+        f"{what}: the answer was no{note}. {remedy}",
     )
+
+
+def name_remedy(config_line: str) -> str:
+    """Say how a tool gets to run without a question."""
+    return f"To allow it: {config_line}"
 
 
 def quote_config_line(server: ServerConfig, tool: str) -> str:

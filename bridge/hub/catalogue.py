@@ -14,7 +14,6 @@ from mcp import types
 
 from bridge.config.settings import BUILTIN, BUILTIN_NAMES, UpstreamConfig
 from bridge.hub.approval import Approval, decide, quote_config_line
-from bridge.hub.failures import is_harmless
 from bridge.hub.member import Member
 from bridge.hub.naming import choose_prefixes, name_tool
 from bridge.hub.pace import Pace
@@ -74,6 +73,13 @@ class BridgedTool:
         arguments = list(properties) if isinstance(properties, dict) else []
         return Entry(self.name, self.server, tool.name, tool.title or "", tool.description or "", arguments)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """The fingerprint of what it claims."""
+        from bridge.hub.claims import read_claims
+
+        return read_claims(self.tool).fingerprint
+
     @property
     def notices(self) -> list[Notice]:
         """The notices that go to the caller with each call of it."""
@@ -100,7 +106,8 @@ class BridgedTool:
             "title": tool.title,
             "description": tool.description,
             "schema": cast("JsonObject", tool.input_schema),
-            "is_harmless": is_harmless(tool),
+            "output_schema": cast("JsonObject | None", tool.output_schema),
+            "annotations": _write_hints(tool.annotations),
             "approval": self.approval,
             "config_line": self.config_line,
             "keeps_empty": self.keeps_empty,
@@ -143,6 +150,11 @@ class Catalogue:
     def polling(self) -> frozenset[str]:
         """The model names of the tools that may be called again and again with the same result."""
         return frozenset(name for name, tool in self.tools.items() if tool.is_polling)
+
+    @cached_property
+    def unasked(self) -> frozenset[str]:
+        """The keys of the connected servers of which a tool may run without a question."""
+        return frozenset(tool.server for tool in self.tools.values() if tool.approval == "run") - {BUILTIN}
 
     @cached_property
     def tokens(self) -> Mapping[str, int]:
@@ -293,6 +305,10 @@ def _bridge(member: Member, tool: types.Tool, name_it: NameTool, upstream: Upstr
     )
 
 
+def _write_hints(annotations: types.ToolAnnotations | None) -> JsonObject | None:
+    return {key: value for key, value in vars(annotations).items() if value is not None} if annotations else None
+
+
 def restore_catalogue(described: JsonObject) -> Catalogue:
     """Restore a catalogue from its `as_json`."""
     tools = [_restore(tool) for tool in cast("list[JsonObject]", described["tools"])]
@@ -305,7 +321,8 @@ def _restore(written: JsonObject) -> BridgedTool:
         title=cast("str | None", written["title"]),
         description=cast("str | None", written["description"]),
         input_schema=cast("dict[str, object]", written["schema"]),
-        annotations=types.ToolAnnotations(idempotent_hint=bool(written["is_harmless"])),
+        output_schema=cast("dict[str, object] | None", written["output_schema"]),
+        annotations=types.ToolAnnotations.model_validate(written["annotations"]) if written["annotations"] else None,
     )
     return BridgedTool(
         str(written["name"]),

@@ -3,8 +3,8 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Self, TypeAlias
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import anyio
 from mcp import types
@@ -13,7 +13,7 @@ from bridge.arguments import drop_empty, read_arguments
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import BUILTIN, LEFT_OUT, Config, ServerConfig, UpstreamConfig
-from bridge.hub.approval import ask_person
+from bridge.hub.approval import Approval, Refusal, decide, name_remedy, refuse
 from bridge.hub.catalogue import BridgedTool, Catalogue, CatalogueBuilder, restore_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
@@ -25,8 +25,11 @@ from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.processes.children import Child
-from bridge.questions import Ask
+from bridge.questions import Ask, ask_approval
 from bridge.telemetry import Redactor
+
+if TYPE_CHECKING:
+    from bridge.hub.review import Difference, Review
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +50,13 @@ class Hub(anyio.AsyncContextManagerMixin):
         children: Mapping[str, Child] | None = None,
         on_change: Callable[[], None] = lambda: None,
         connectors: Connectors | None = None,
+        is_service: bool = False,
     ) -> None:
         self._config = config
         self._clock = clock
+        self._environ = environ
+        self._redact = redact
+        self._is_service = is_service
         self._on_change = on_change
         self._snapshot: Catalogue | None = None
 
@@ -103,7 +110,28 @@ class Hub(anyio.AsyncContextManagerMixin):
                 await member.settled.wait()
         if self._snapshot is None:
             await self._builder.prepare()
-        return self.snapshot()
+        snapshot = self.snapshot()
+        for key in snapshot.unasked:
+            if self._owners[key].server.pin:
+                await self.review.see(key)
+        return snapshot
+
+    @cached_property
+    def review(self) -> "Review":
+        """What the tools claim, held against what was approved; imported when the first of them may run unasked."""
+        from bridge.hub.review import Review
+
+        return Review(self._owners, self._environ, self._redact, is_service=self._is_service)
+
+    @property
+    def unkept(self) -> str | None:
+        """Why it cannot be kept what was approved; None too while nobody has tried."""
+        return self.review.unkept if "review" in self.__dict__ else None
+
+    async def find_unapproved(self, key: str) -> "Difference | None":
+        """Find all that a server claims now and nobody has approved."""
+        owner = self._owners[key]
+        return None if key == BUILTIN or not owner.server.pin else await self.review.report(key)
 
     async def describe(self) -> JsonObject:
         """Return the catalogue as JSON, once every server has been ready, has failed or is past its connect timeout."""
@@ -118,8 +146,9 @@ class Hub(anyio.AsyncContextManagerMixin):
     async def prepare(self, catalogue: Catalogue, call: Call, ask: Ask) -> Send | CallOutput:
         """Check a function call by the catalogue alone, and ask the person if it needs approval.
 
-        Return a function that sends it to the tool's owner, or its output if it must not run. Never raises: a failure
-        is an output that explains it to the model.
+        Return a function that sends it to the tool's owner, or its output if it must not run. What is sent unasked may
+        still be asked for, if its tool is not what it was. Never raises: a failure is an output that explains it to the
+        model.
         """
         bridged = catalogue.tools.get(call.name)
         if bridged is None:
@@ -135,16 +164,52 @@ class Hub(anyio.AsyncContextManagerMixin):
         if wrong := bridged.validator.find_error(arguments):
             return bridged.fail("invalid_arguments", wrong.message, **wrong.details)
         if bridged.approval == "ask":
-            line = bridged.config_line
-            if refusal := await ask_person(bridged.server, bridged.tool.name, arguments, ask, config_line=line):
-                notices = [Notice(code=refusal.code, message=refusal.notice)]
-                return {**bridged.fail(refusal.code, refusal.message), "notices": notices}
+            owner = self._owners.get(bridged.server)
+            difference = await self._compare(owner, bridged, "ask") if owner else None
+            if refusal := await self._ask(bridged, arguments, ask, difference):
+                return _refuse(bridged, refusal)
         return partial(self._send, bridged, arguments)
+
+    async def _compare(self, owner: Member, bridged: BridgedTool, approval: Approval) -> "Difference | None":
+        """Compare what a tool claims with what was approved."""
+        if owner.key == BUILTIN or not owner.server.pin:
+            return None
+        return await self.review.find(bridged, owner.find_tool(bridged.tool.name) or bridged.tool, approval)
+
+    async def _ask(
+        self, bridged: BridgedTool, arguments: JsonObject, ask: Ask, difference: "Difference | None"
+    ) -> Refusal | None:
+        """Ask the person whether a call may run, and show what has changed; return None if it may."""
+        question = ask_approval(bridged.server, bridged.tool.name, arguments)
+        if difference:
+            question = self.review.show(question, difference)
+        return refuse(bridged.server, bridged.tool.name, await ask(question), name_remedy(bridged.config_line))
+
+    async def _ask_again(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> Refusal | None:
+        """Ask the person about a call that ran unasked when its run began: if its tool claims now what is asked for,
+        or its server claims what nobody has approved. Return None if it may run.
+
+        This is a part of sending: a resumed run takes the outcome, whatever is claimed by then.
+        """
+        if bridged.approval == "ask" or owner.key == BUILTIN:
+            return None
+        current = owner.find_tool(bridged.tool.name) or bridged.tool
+        approval = bridged.approval if current is bridged.tool else decide(owner.server, current)
+        while difference := await self._compare(owner, bridged, approval):
+            if approval != "run":
+                break
+            question = ask_approval(bridged.server, bridged.tool.name, arguments)
+            answer = await ask(self.review.show(question, difference, is_cause=True))
+            if answer["action"] != "elsewhere":
+                return refuse(bridged.server, bridged.tool.name, answer, difference.remedy, difference.cause)
+        return None if approval == "run" else await self._ask(bridged, arguments, ask, difference)
 
     async def _send(self, bridged: BridgedTool, arguments: JsonObject, options: CallOptions) -> CallOutput:
         owner = self._owners.get(bridged.server)
         if owner is None:
             return bridged.fail("server_unavailable", f"{bridged.server} is not in the config any more")
+        if refusal := await self._ask_again(owner, bridged, arguments, options.ask):
+            return _refuse(bridged, refusal)
         try:
             result = await owner.call(bridged.tool, arguments, options)
         except CallFailed as failure:
@@ -176,3 +241,8 @@ class Hub(anyio.AsyncContextManagerMixin):
     def _forget(self) -> None:
         self._snapshot = None
         self._on_change()
+
+
+def _refuse(bridged: BridgedTool, refusal: Refusal) -> CallOutput:
+    notices = [Notice(code=refusal.code, message=refusal.notice)]
+    return {**bridged.fail(refusal.code, refusal.message), "notices": notices}

@@ -40,6 +40,7 @@ class Listing:
 
     def __init__(self, key: str, *, clock: Clock, on_change: Callable[[], None], convert: Convert) -> None:
         self.tools: tuple[types.Tool, ...] = ()
+        self.by_name: Mapping[str, types.Tool] = {}
         self.skipped: Mapping[str, str] = {}
         """Tools that had to be left out of the last listing, each with the reason."""
         self.notes: Mapping[str, tuple[str, ...]] = {}
@@ -86,7 +87,7 @@ class Listing:
 
     def _take(self, pages: Pages) -> None:
         self.tools, self.skipped, self.notes = tuple(pages.tools.values()), pages.skipped, pages.notes
-        self.note, self.is_whole = None, pages.is_whole
+        self.by_name, self.note, self.is_whole = pages.tools, None, pages.is_whole
 
     async def _list(self, client: Client) -> Pages:
         """List all pages. Raises what the first one raises; a later one that fails costs what comes from there on."""

@@ -113,6 +113,10 @@ class Member:
         """Its tools, as of the last time it was ready."""
         return self.listing.tools
 
+    def find_tool(self, name: str) -> types.Tool | None:
+        """Return the tool of this name as of the last listing."""
+        return self.listing.by_name.get(name)
+
     @property
     def has_started(self) -> bool:
         """True if its command could be started, whatever came of that."""

@@ -1,6 +1,6 @@
 """The questions of one run: each waits until a host has shown it, and then a limited time for its answer."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 import anyio
 
 from bridge.clock import Clock
-from bridge.questions import Answer, Question, leave_unasked
+from bridge.questions import Answer, Question, is_yes, leave_unasked
 
 SILENT_S = 600.0
 """How long a host that left a question unanswered is not asked another of its kind, unless somebody answers there."""
@@ -17,6 +17,7 @@ SILENCE = (
     f"{UNANSWERED}; this host is not asked again for ten minutes, unless somebody answers another question there, "
     "because some hosts never show one"
 )
+ELSEWHERE: Answer = {"action": "elsewhere", "content": {}, "reason": ""}
 MAX_QUESTIONS = 50
 """For one run: a server can ask as often as it likes, a person will not answer as often."""
 
@@ -44,6 +45,37 @@ class _Pending:
     """The host that showed it last: nobody else is blamed if it stays unanswered."""
     shown: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
+
+
+@dataclass(eq=False)
+class _Shared:
+    """A question that is being asked, for whoever waits for it too."""
+
+    answer: Answer | None = None
+    settled: anyio.Event = field(default_factory=anyio.Event)
+
+
+class SharedQuestions:
+    """Questions that do for several calls of a run: the first asks, and those that come meanwhile wait for its answer.
+
+    A no is one to all of them; after a yes each looks again whether it still needs one.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Shared] = {}
+
+    async def ask(self, about: str, ask: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Ask, or wait for the call that does."""
+        if shared := self._open.get(about):
+            await shared.settled.wait()
+            return ELSEWHERE if shared.answer is None or is_yes(shared.answer) else shared.answer
+        shared = self._open[about] = _Shared()
+        try:
+            shared.answer = await ask()
+            return shared.answer
+        finally:
+            del self._open[about]
+            shared.settled.set()
 
 
 class Questions:

@@ -1,7 +1,7 @@
 """The calls of one turn: all at once, each with exactly one output, and with events that tell what happens to them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic
 
@@ -12,7 +12,8 @@ from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.events import CallEnded, CallProgressed, CallStarted, tell_notice
 from bridge.items import Call, CallOutput, answer_call, fail_call
-from bridge.questions import Answer, Ask, Question
+from bridge.questions import Answer, Ask, Question, ask_and_tell
+from bridge.run.asking import SharedQuestions
 from bridge.run.budget import Budget
 from bridge.run.engine import Context, Intend, OutcomeUnknown
 from bridge.run.offer import Offer
@@ -51,6 +52,12 @@ class CallAnswerer(Generic[C]):
     ask: Ask
     ctx: Context
     clock: Clock
+    shared: SharedQuestions = field(default_factory=SharedQuestions)
+
+    async def ask_once(self, question: Question) -> Answer:
+        """Ask, but not what another call of the run is asking."""
+        ask = partial(ask_and_tell, question, self.ask)
+        return await (self.shared.ask(question.about, ask) if question.about else ask())
 
     async def answer(self, n: int, calls: list[Call], allowed: int | None, terms: Terms[C]) -> list[str]:
         """Run `calls` at once, and return the names of the tools that the next requests must carry, in call order:
@@ -164,8 +171,7 @@ class _CallInFlight(Generic[C]):
     async def _ask(self, question: Question) -> Answer:
         """Ask whether the call may run, in a step of its own: a call that waits for a yes has not been executed, and a
         resumed run must know that."""
-        key = f"question:{self._key}"
-        return await self._ctx.step(key, partial(self._answerer.ask, question))
+        return await self._ctx.step(f"question:{self._key}", partial(self._answerer.ask_once, question))
 
     async def _send_once(self, send: Send) -> CallOutput:
         try:
@@ -183,7 +189,7 @@ class _CallInFlight(Generic[C]):
             limit_bytes=self._limit_bytes,
             on_progress=self._relay_progress,
             keep=self._cut_texts.keep,
-            ask=self._answerer.ask,
+            ask=self._answerer.ask_once,
             on_send=note_sending,
         )
         output = await send(options)

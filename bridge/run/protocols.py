@@ -57,7 +57,8 @@ class Catalogue(Protocol):
 
 C = TypeVar("C", bound=Catalogue)
 Send: TypeAlias = Callable[[CallOptions], Awaitable[CallOutput]]
-"""Sends a call that may run to its server. Never raises but for cancellation."""
+"""Sends a call that may run to its server; if its tool is not what it was, the person is asked first. Never raises but
+for cancellation."""
 
 
 class Tools(Protocol[C]):

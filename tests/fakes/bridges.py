@@ -158,6 +158,7 @@ async def open_without_host(
     ask: Ask | None = None,
     redact: Redactor | None = None,
     environ: Mapping[str, str] = os.environ,
+    is_service: bool = False,
     **sections: Any,
 ) -> AsyncIterator[Bridge]:
     """The bridge alone, for tests with a host of their own, or several. `sections` are those of the config file; an
@@ -167,7 +168,16 @@ async def open_without_host(
     written = entries | {key: entries[key] | {"command": "in this process"} for key in inside}
     upstream = _upstream(model, sections.get("upstream", {}))
     config = configure(written, **{"builtin_tools": False, **sections, "upstream": upstream})
-    build = partial(Bridge, config, environ=environ, clock=clock, ask=ask, redact=redact, in_process=inside)
+    build = partial(
+        Bridge,
+        config,
+        environ=environ,
+        clock=clock,
+        ask=ask,
+        redact=redact,
+        in_process=inside,
+        is_service=is_service,
+    )
     async with build(build_engine=choose_engine(build)) as bridge:
         yield bridge
 

@@ -58,6 +58,8 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     chatty=KIND         answers notifications too: an empty result with `null`, an error with `zero`
     schema=JSON         tool `judged` with this inputSchema
     tools=JSON          lists these definitions too, as they are; each that has a name can be called
+    book=FILE           lists the definitions in FILE and no others, byte for byte, as they are when it is asked; an
+                        object of two lists there is two pages
 """
 
 import json
@@ -155,7 +157,7 @@ class Rogue:
             code, _, words = self.modes["no_tools"].partition(":")
             return error(int(code), words) if code else None
         if method == "tools/list":
-            return self.complete(self.page(params.get("cursor")), cached=True)
+            return self.list_tools(params.get("cursor"), message)
         if method == "tools/call":
             return self.call(params, message)
         return error(METHOD_NOT_FOUND, f"Method not found: {method}")
@@ -163,7 +165,7 @@ class Rogue:
     def capabilities(self) -> "Json":
         if "no_tools" in self.modes:
             return {"prompts": {}, "resources": {}}
-        return {"tools": {"listChanged": bool(self.modes.keys() & {"list_changed", "churns"})}}
+        return {"tools": {"listChanged": bool(self.modes.keys() & {"list_changed", "churns", "book"})}}
 
     def announce(self) -> None:
         """Say that the tools have changed."""
@@ -191,7 +193,28 @@ class Rogue:
         page: Json = {"tools": tools[number : number + 1]}
         return page | ({"nextCursor": str(number + 1)} if number + 1 < len(tools) else {})
 
+    def list_tools(self, cursor: "str | None", message: "Json") -> "Json | None":
+        return (
+            self.read_book(cursor, message) if "book" in self.modes else self.complete(self.page(cursor), cached=True)
+        )
+
+    def read_book(self, cursor: "str | None", message: "Json") -> None:
+        """Send the definitions as they are written."""
+        with open(self.modes["book"], encoding="utf-8") as file:  # noqa: PTH123  pathlib costs start-up time
+            written = file.read().replace("\n", " ")
+        page: Json = {"tools": "$TOOLS"}
+        if written.startswith("{"):
+            pages = list(json.loads(written).values())
+            written = json.dumps(pages[int(cursor or 0)])
+            page |= {"nextCursor": "1"} if cursor is None else {}
+        answer = {"jsonrpc": "2.0", "id": message["id"], **self.complete(page, cached=True)}
+        self.write(json.dumps(answer).replace('"$TOOLS"', written).encode())
+
     def tools(self) -> "list[Json]":
+        if "book" in self.modes:
+            with open(self.modes["book"], encoding="utf-8") as file:  # noqa: PTH123  pathlib costs start-up time
+                book = json.load(file)
+            return [tool for page in book.values() for tool in page] if isinstance(book, dict) else book
         names = [*TOOLS, *(tool for mode, tool in TOOL_OF_MODE.items() if mode in self.modes)]
         names += [f"grown_{number + 1}" for number in range(self.grown)]
         many = int(self.modes.get("many") or self.modes.get("churns") or 0)
