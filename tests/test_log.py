@@ -75,6 +75,7 @@ def test_a_line_is_one_line_whatever_is_in_it(file: Path) -> None:
     assert text.count(b"\n") == len(text.decode().splitlines()) == 2
 
 
+@pytest.mark.rule("REL29")
 def test_on_a_full_disk_one_line_says_so_and_none_of_what_was_to_be_logged(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +146,7 @@ def test_a_log_whose_folder_vanishes_goes_on_when_that_is_back(
     assert capsys.readouterr().err.count("No such file or directory") == 1
 
 
+@pytest.mark.rule("S14")
 def test_a_line_that_cannot_be_formatted_shows_its_arguments_nowhere(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,7 @@ def test_of_a_long_name_head_tail_and_length_are_shown() -> None:
     assert quote_name("a" * 1000 + "b" * 1000) == f'"{"a" * 64}" … "{"b" * 64}" (2,000 characters)'
 
 
+@pytest.mark.rule("S30")
 @given(TEXTS | SIGNS)
 def test_nothing_is_left_raw_whatever_the_text(text: str) -> None:
     assert show_exactly(text).isprintable()

@@ -106,6 +106,7 @@ async def test_of_check_with_last_words_and_an_upstreams_error(place: Place, opt
     assert done.stdout.count("Error: ") >= len(TEXTS) - 5
 
 
+@pytest.mark.rule("S30")
 @pytest.mark.external
 @pytest.mark.parametrize("options", [[], ["--json"], ["--dry-run"]])
 async def test_of_ask_its_progress_answer_notices_and_log(place: Place, options: list[str], tmp_path: Path) -> None:
@@ -231,6 +232,7 @@ async def test_of_the_demo(place: Place) -> None:
     assert done.code == 0
 
 
+@pytest.mark.rule("S19")
 @pytest.mark.external
 async def test_of_the_question_on_a_terminal(place: Place) -> None:
     """The screen shows the true question for each text, whatever was printed before and whatever it is about."""

@@ -176,6 +176,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 RECORD = f"{BRIDGE} {ASK} --log-level error --record"
 
 
+@pytest.mark.rule("REL29")
 def test_a_full_disk_costs_neither_the_run_nor_the_answer(small_disk: Path, folder: Path) -> None:
     done = shell(f"head -c 8192 /dev/zero > {small_disk}/most; {RECORD} {small_disk}/run.jsonl", folder)
     assert done.returncode == 0

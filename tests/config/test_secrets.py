@@ -141,6 +141,7 @@ def test_the_secrets_of_a_command_are_found_and_nothing_that_tells_what_it_is(
     assert found.isdisjoint(arg for arg in args if arg.startswith("--"))
 
 
+@pytest.mark.rule("S13")
 def test_the_judgement_misses_none_of_the_table_and_takes_no_word_for_a_key(record_testsuite_property: Any) -> None:
     wrong = [command for command in PLAIN if any(len(found) >= 5 for found in find_in_args(command.split(" ")))]
     missed = [args for args, secrets in SECRET if not secrets <= set(find_in_args(args))]

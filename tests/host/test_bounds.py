@@ -39,6 +39,7 @@ async def ask_health(served: Served) -> int:
     return parse(await served.exchange(request.encode())).status
 
 
+@pytest.mark.rule("REL28")
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTT"], ids=["nothing", "half a request"])
 async def test_who_sends_no_request_makes_room_for_who_does(sent: bytes) -> None:
     """As libuv's joyent/libuv#690 and dom96/httpbeast#27, where nobody else got in."""
@@ -164,6 +165,7 @@ async def ask_all(port: int, count: int, mode: ConnectMode) -> int:
     return answered
 
 
+@pytest.mark.rule("REL22")
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("ulimit", ["-Sn 100", "-n 100"], ids=["soft", "hard"])
 async def test_few_descriptors_cost_no_call(ulimit: str, mode: ConnectMode) -> None:

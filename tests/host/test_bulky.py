@@ -181,6 +181,7 @@ class Service:
         return reply.status_code
 
 
+@pytest.mark.rule("REL10")
 @pytest.mark.external
 async def test_20_mb_of_empty_lists_cost_no_more_than_20_mb_of_text(tmp_path: Path) -> None:
     """Before they were counted, they took 6 times the memory and 17 times the wait of the text."""

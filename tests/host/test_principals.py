@@ -103,6 +103,7 @@ async def test_a_token_is_one_principal_however_its_scheme_is_spelt() -> None:
             assert (await receipt_of(host, run_id, tool="respond_wait"))["output_text"] == "a secret"
 
 
+@pytest.mark.rule("S28")
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_two_tokens_are_two_principals_and_neither_reads_what_is_the_others(mode: str) -> None:
     """Without a check of tokens, as behind a proxy that has checked them."""
@@ -116,6 +117,7 @@ async def test_two_tokens_are_two_principals_and_neither_reads_what_is_the_other
         assert (await receipt_of(ada, run_id, tool="respond_wait"))["output_text"] == "a secret"
 
 
+@pytest.mark.rule("S4")
 async def test_a_session_that_is_only_named_reads_nothing_of_it() -> None:
     async with (
         place(no_auth=True) as at,
@@ -165,6 +167,7 @@ async def test_without_token_and_session_a_run_is_its_own_hosts_by_its_id_and_by
         assert (told["status"], told["output_text"]) == ("completed", "a secret")
 
 
+@pytest.mark.rule("S28")
 @pytest.mark.parametrize("token", ["ada's own token", None])
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_nobody_else_answers_the_question_of_a_run(mode: str, token: str | None) -> None:

@@ -60,6 +60,7 @@ async def test_a_request_with_two_lengths_is_refused_and_nothing_behind_it_is_re
     assert (reply.status in (400, 501), reply.headers["connection"]) == (True, "close")
 
 
+@pytest.mark.rule("REL28")
 @pytest.mark.parametrize(
     "lines",
     [

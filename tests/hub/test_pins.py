@@ -240,6 +240,7 @@ RUG_PULLS: dict[str, tuple[Edit, Json | None, str]] = {
 }
 
 
+@pytest.mark.rule("S23")
 @pytest.mark.parametrize("kind", RUG_PULLS)
 async def test_what_has_changed_between_two_starts_is_shown_and_does_not_run_unasked(shop: Shop, kind: str) -> None:
     edit, made, words = RUG_PULLS[kind]
@@ -256,6 +257,7 @@ async def test_what_has_changed_between_two_starts_is_shown_and_does_not_run_una
     assert shop.executed == []
 
 
+@pytest.mark.rule("S7")
 async def test_an_entry_whose_command_was_swapped_is_asked_about_though_it_claims_the_same(
     shop: Shop,
 ) -> None:
@@ -328,6 +330,7 @@ EQUAL: dict[str, Edit] = {
 }
 
 
+@pytest.mark.rule("S23")
 @pytest.mark.parametrize("kind", EQUAL)
 async def test_what_claims_the_same_is_not_asked_about(shop: Shop, kind: str) -> None:
     await shop.see()
@@ -353,6 +356,7 @@ def update(tools: Tools) -> Tools:
     return [*newer, of(LIST, name="count_files", description="Counts files.")]
 
 
+@pytest.mark.rule("S23")
 async def test_an_ordinary_update_is_one_question_and_one_yes(shop: Shop) -> None:
     await shop.see()
     shop.edit(update)
@@ -536,6 +540,7 @@ async def change_in_mid_run(shop: Shop, edit: Edit, made: Json) -> tuple[Any, li
     return outcome.outputs, [question.message for question in shop.asked]
 
 
+@pytest.mark.rule("S23")
 async def test_a_tool_that_stops_being_read_only_in_mid_run_is_asked_for(shop: Shop) -> None:
     shop.answer = no
 
@@ -580,6 +585,7 @@ async def test_what_changed_back_before_its_call_is_asked_about_all_the_same(sho
     assert json.loads(outcome.outputs[-1])["error"] == "declined"
 
 
+@pytest.mark.rule("S33")
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
 async def test_only_its_owner_may_read_the_state(shop: Shop) -> None:
     await shop.see()
@@ -649,6 +655,7 @@ DAMAGES = [damage, empty, flip_a_letter, write_something_else, link, make_pipe, 
            take_for_another, put_a_folder]  # fmt: skip
 
 
+@pytest.mark.rule("S23")
 @pytest.mark.skipif(sys.platform == "win32", reason="files of POSIX")
 @pytest.mark.parametrize("harm", DAMAGES, ids=lambda harm: harm.__name__)
 async def test_a_file_that_cannot_be_relied_on_approves_nothing(shop: Shop, harm: Callable[[Path], None]) -> None:

@@ -72,6 +72,7 @@ def status(run: Run) -> str | None:
     return run.ending["status"] if run.ending else None
 
 
+@pytest.mark.rule("REL22")
 async def test_as_many_runs_go_on_as_there_are_places_and_the_next_begins_when_one_ends() -> None:
     async with house(2) as at:
         runs = await at.bring("ada-1", "ada-2", "ada-3", "ada-4")
@@ -85,6 +86,7 @@ async def test_as_many_runs_go_on_as_there_are_places_and_the_next_begins_when_o
         assert at.begun[4:] == ["ada-5", "ada-6"], "no place is lost, and none is made"
 
 
+@pytest.mark.rule("REL22")
 async def test_who_brings_one_run_does_not_wait_for_all_of_who_brings_many() -> None:
     async with house(1) as at:
         await at.bring(*(f"ada-{number}" for number in range(6)))
@@ -129,6 +131,7 @@ async def test_one_that_is_stopped_just_as_its_turn_comes_passes_it_on() -> None
         assert at.begun[-1] == "ada-3"
 
 
+@pytest.mark.rule("REL22")
 @pytest.mark.external
 async def test_who_has_too_many_waiting_is_told_when_to_come_again_and_others_are_let_in() -> None:
     async with house(1) as at:
