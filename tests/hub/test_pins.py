@@ -502,6 +502,26 @@ async def test_what_is_too_long_to_be_shown_is_not_accepted_by_a_yes(shop: Shop)
     assert len(shop.asked[0].message) < 5000
 
 
+async def test_a_definition_of_any_size_and_depth_is_asked_about(shop: Shop) -> None:
+    """Characters that are all new, and a schema that is nested as deeply as any is read."""
+    await shop.see()
+
+    def edit(tools: Tools) -> None:
+        nested: Json = {"type": "object"}
+        for _ in range(120):
+            nested = {"type": "object", "properties": {"a": nested}}
+        tools[0]["outputSchema"] = nested
+        tools[1]["description"] = "".join(map(chr, range(0x4E00, 0x9FFF))) * 50
+
+    shop.edit(edit)
+    async with shop.open() as bridge:
+        outcome = await bridge.use(READ_IT, call("shop__list_files"))
+    assert outcome.outputs == [NOTHING, NOTHING]
+    assert all(
+        "too long to be shown" in question.message or "more changed" in question.message for question in shop.asked
+    )
+
+
 GROW: Json = {"name": "grow", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
 
 
