@@ -5,7 +5,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,14 +143,10 @@ class _Temporary:
     def _clear(self) -> None:
         """Remove what writers have left that were killed."""
         now = self._path.stat().st_mtime
-        for old in list(_find_temporary(self._folder)):
+        for old in list(self._folder.glob(".*.tmp")):
             with suppress(OSError):
                 if now - old.stat().st_mtime > STALE_S:
                     old.unlink()
-
-
-def _find_temporary(folder: Path) -> Iterator[Path]:
-    return folder.glob(".*.tmp")
 
 
 def _make_private(folder: Path) -> None:

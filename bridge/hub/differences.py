@@ -15,6 +15,8 @@ from bridge.json_text import Json, JsonObject
 
 MAX_CHARS = 4000
 """Characters of a difference in a question."""
+MAX_COMPARED_CHARS = 400_000
+"""Characters of what a tool claims, before and now, that are compared for a question: runs go on meanwhile."""
 CONTEXT_CHARS = 40
 """Characters that are shown before and behind what has changed in a text."""
 MAX_NAMED = 5
@@ -69,6 +71,8 @@ def show(difference: Difference, *, can_accept: bool = True) -> Shown:
     lines, shown = list[str](), list[Change]()
     room = MAX_CHARS
     for change in difference.changes:
+        if _count_chars(change) > MAX_COMPARED_CHARS:
+            break
         described = describe_change(change)
         room -= sum(map(len, described)) + len(described)
         if room < 0:
@@ -77,6 +81,10 @@ def show(difference: Difference, *, can_accept: bool = True) -> Shown:
         shown.append(change)
     end = _end(difference, len(shown), len(difference.changes) - len(shown), can_accept=can_accept)
     return Shown("\n".join([describe_cause(difference), *lines, end]), tuple(shown))
+
+
+def _count_chars(change: Change) -> int:
+    return len(change.now.text) + (len(change.before.text) if change.before else 0)
 
 
 def _end(difference: Difference, shown: int, hidden: int, *, can_accept: bool) -> str:
@@ -177,6 +185,7 @@ def _cut(text: str, first: int, last: int) -> str:
 
 def _name_alike(before: str, now: str) -> str:
     """Name new characters that look like others."""
-    new = dict.fromkeys(c for c in now if not c.isascii() and c not in before)
+    known = set(before)
+    new = dict.fromkeys(c for c in now if not c.isascii() and c not in known)
     names = [f"U+{ord(c):04X} {unicodedata.name(c)}" for c in new if unicodedata.name(c, "").startswith(ALIKE)]
     return f" (with {', '.join(names[:MAX_NAMED])})" if names else ""

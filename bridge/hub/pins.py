@@ -5,7 +5,6 @@ odd about their file makes nothing approved; a folder that cannot be used makes 
 """
 
 import json
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -15,8 +14,6 @@ from typing import cast
 from bridge.hub.claims import Claims
 from bridge.json_text import JsonObject
 from bridge.state import StateFolder, Suspect, Unusable
-
-logger = logging.getLogger(__name__)
 
 KIND = "pins"
 VERSION = 1

@@ -111,6 +111,7 @@ class Review:
         """Keep that a person has approved these changes. Raises OSError or Unusable where that cannot be kept."""
         member, pins = self._members[server], self._pins[server]
         logger.info("%s: %d changed definitions were approved", server, len(changes))
+        pins.load()  # another process may have kept something meanwhile
         pins.approve(changes, listed=[tool.name for tool in member.tools])
 
     def _find_place(self, member: Member) -> Place:

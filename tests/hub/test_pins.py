@@ -506,37 +506,59 @@ async def test_what_is_too_long_to_be_shown_is_not_accepted_by_a_yes(shop: Shop)
     assert len(shop.asked[0].message) < 5000
 
 
+async def test_a_definition_of_any_size_and_depth_is_asked_about(shop: Shop) -> None:
+    """Characters that are all new, and a schema that is nested as deeply as any is read."""
+    await shop.see()
+
+    def edit(tools: Tools) -> None:
+        nested: Json = {"type": "object"}
+        for _ in range(120):
+            nested = {"type": "object", "properties": {"a": nested}}
+        tools[0]["outputSchema"] = nested
+        tools[1]["description"] = "".join(map(chr, range(0x4E00, 0x9FFF))) * 50
+
+    shop.edit(edit)
+    async with shop.open() as bridge:
+        outcome = await bridge.use(READ_IT, call("shop__list_files"))
+    assert outcome.outputs == [NOTHING, NOTHING]
+    assert all(
+        "too long to be shown" in question.message or "more changed" in question.message for question in shop.asked
+    )
+
+
 GROW: Json = {"name": "grow", "inputSchema": {"type": "object"}, "annotations": {"readOnlyHint": True}}
 
 
+CHANGE = [[call("editor__edit")], [call("shop__grow")], [call("editor__wait")]]
+"""Turns in which the server's definitions change, it says so, and that is heard."""
+
+
 @asynccontextmanager
-async def changing(shop: Shop, edit: Edit, **options: Any) -> AsyncIterator[OpenBridge]:
-    """A bridge whose server changes when `grow` is called, and with a tool `wait` that ends when it is known here."""
+async def changing(shop: Shop, edit: Edit) -> AsyncIterator[OpenBridge]:
+    """A bridge in which the model can make CHANGE."""
     shop.write([READ, LIST, DELETE, GROW])
-    waiter = MCPServer("waiter")
-    bridges = list[OpenBridge]()
+    editor = MCPServer("editor")
+    seen = list[tuple[types.Tool, ...]]()
 
-    @waiter.tool()
-    async def wait() -> str:
-        listing = bridges[0].member("shop").listing
-        before = listing.tools
+    @editor.tool(name="edit")
+    async def change() -> str:
+        seen.append(bridge.member("shop").tools)
         shop.edit(lambda tools: [*(edit(tools) or tools), GROW])
-        grown.append(True)
-        await until(lambda: listing.tools != before)
-        return "they have changed"
+        return "changed"
 
-    grown: list[bool] = []
-    async with shop.open(servers={"shop": shop.entry, "waiter": waiter}, **options) as bridge:
-        bridges.append(bridge)
+    @editor.tool()
+    async def wait() -> str:
+        await until(lambda: bridge.member("shop").tools != seen[0])
+        return "heard"
+
+    async with shop.open(servers={"shop": shop.entry, "editor": editor}) as bridge:
         yield bridge
 
 
 async def change_in_mid_run(shop: Shop, edit: Edit, made: Json) -> tuple[Any, list[str]]:
     """What comes of a call in a run that began before the change."""
     async with changing(shop, edit) as bridge:
-        member = bridge.member("shop")
-        outcome = await bridge.run([[READ_IT], [call("waiter__wait"), call("shop__grow")], [made]])
-        assert member.find_tool("grow")
+        outcome = await bridge.run([[READ_IT], *CHANGE, [made]])
     return outcome.outputs, [question.message for question in shop.asked]
 
 
@@ -581,7 +603,7 @@ async def test_what_changed_back_before_its_call_is_asked_about_all_the_same(sho
     shop.answer = no
     async with changing(shop, lambda _: None) as bridge:
         shop.write([of(READ, description="Reads and mails."), LIST, DELETE, GROW])
-        outcome = await bridge.run([[call("waiter__wait"), call("shop__grow")], [READ_IT]])
+        outcome = await bridge.run([*CHANGE, [READ_IT]])
     assert json.loads(outcome.outputs[-1])["error"] == "declined"
 
 
