@@ -3,6 +3,7 @@
 A run keeps the snapshot it began with, even if servers come, go or change meanwhile.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from bridge.visible import show_name
 if TYPE_CHECKING:
     from bridge.search.ranking import Entry, Index
 
+_WORDS = re.compile(r"(?=.{1,128}\Z)[\w,]+( [\w,]+)*", re.ASCII)
 TOOLS_AT_ONCE = 16
 """Number of tools that are converted before other tasks get a turn of the event loop."""
 MAX_NAMED = 10
@@ -114,7 +116,13 @@ class LeftOut:
 
     server: str
     tool: str
+    """Its plain name, or words that stand for one or more: "tool 6 of its list"."""
     reason: str
+
+    @property
+    def shown(self) -> str:
+        """The name or words for people; a name that holds anything but words is quoted."""
+        return self.tool if _WORDS.fullmatch(self.tool) else show_name(self.tool)
 
 
 @dataclass(frozen=True)
@@ -316,7 +324,7 @@ def _leave_out(tools: Iterable[LeftOut]) -> Iterator[Notice]:
     for tool in tools:
         counts[tool.server] += 1
         if counts[tool.server] <= MAX_NAMED:
-            message = scrub(f"{show_name(tool.server)}: {show_name(tool.tool)} is left out: {tool.reason}")
+            message = scrub(f"{show_name(tool.server)}: {tool.shown} is left out: {tool.reason}")
             yield Notice(code="tool_left_out", message=message)
     for server, count in counts.items():
         if more := max(count - MAX_NAMED, 0):
