@@ -19,8 +19,12 @@ MAX_NAME_CHARS = 128
 _INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef"
 """Letters and marks that show nothing, though Python counts them as printable (Unicode, Default_Ignorable_Code_Point;
 U+2800 is a blank pattern of Braille)."""
-_HIDDEN = re.compile(f"[{_INVISIBLE}]")
 _MARKS = ("Mn", "Me")
+_MARKED = (
+    *((0x300, 0x3100), (0xA600, 0xAC00), (0xFB00, 0xFF00)),
+    *((0x10000, 0x12000), (0x16A00, 0x17000), (0x1BC00, 0x1F000)),
+)
+"""Where Unicode has combining marks."""
 _PICTURES = (
     "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf\u2934\u2935\u2b00-\u2bff\u3030"
     "\u303d\u3297\u3299\U0001f000-\U0001faff"
@@ -46,11 +50,8 @@ _PLAIN = (
     "\uff01-\uff60"
 )
 """What is seen wherever it stands, and need not be looked at: the letters of most texts."""
-_OPEN_END = re.compile(rf"[^{_PLAIN}\n\t]*\Z")
-_SIMPLE_NAME = re.compile(r"[\w./:@+-]+")
-_LIKE_QUOTES = re.compile("[\u02ba\u02dd\u02ee\u201c-\u201f\u2033\u2036\u275d\u275e\u3003\u301d-\u301f\uff02]")
+_LIKE_QUOTES = "\u02ba\u02dd\u02ee\u201c-\u201f\u2033\u2036\u275d\u275e\u3003\u301d-\u301f\uff02"
 _MANY_BLANKS = " " * 80
-_BLANKS = re.compile(f"{_MANY_BLANKS}+")
 _SHORT = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 
 
@@ -61,7 +62,9 @@ def show_line(text: str) -> str:
 
 def count_blanks(line: str) -> str:
     """Say how many blanks there are in place of so many that what comes behind them would be out of sight."""
-    return _BLANKS.sub(lambda blanks: f" [{len(blanks[0]):,} blanks] ", line) if _MANY_BLANKS in line else line
+    if _MANY_BLANKS not in line:
+        return line
+    return _find(f"{_MANY_BLANKS}+").sub(lambda blanks: f" [{len(blanks[0]):,} blanks] ", line)
 
 
 def show_prose(text: str) -> str:
@@ -79,7 +82,9 @@ def show_exactly(text: str) -> str:
 
 def show_name(name: str) -> str:
     """Show a name in a sentence or a table: as it is, or in quotes where it could be read as anything else."""
-    return name if _SIMPLE_NAME.fullmatch(name) and quote_name(name) == f'"{name}"' else quote_name(name)
+    quoted = quote_name(name)
+    is_plain = name.isidentifier() or _find(r"[\w./:@+-]+").fullmatch(name)
+    return name if is_plain and quoted == f'"{name}"' else quoted
 
 
 def quote_name(name: str) -> str:
@@ -95,7 +100,7 @@ def quote(text: str) -> str:
     if text and unicodedata.category(text[0]) in _MARKS:  # it would sit on the quote
         return f'"{_escape_always(text[0])}{quote(text[1:])[1:]}'
     shown = show_exactly(json.dumps(text, ensure_ascii=False))
-    return _LIKE_QUOTES.sub(lambda match: _escape_always(match[0]), shown)
+    return shown if shown.isascii() else _find(f"[{_LIKE_QUOTES}]").sub(lambda match: _escape_always(match[0]), shown)
 
 
 class ProseStream:
@@ -108,7 +113,7 @@ class ProseStream:
     def add(self, piece: str) -> str:
         """Take a piece, and return what can be shown by now."""
         text = self._held + piece
-        open_end = _OPEN_END.search(text, max(0, len(text) - MAX_HELD))
+        open_end = _find(rf"[^{_PLAIN}\n\t]*\Z").search(text, max(0, len(text) - MAX_HELD))
         assert open_end
         cut = open_end.start() if len(open_end[0]) < MAX_HELD else len(text)
         self._held = text[cut:]
@@ -124,7 +129,7 @@ def _show(text: str, plain: str, *, strictly: bool) -> str:
     """Show a text: pass over what is plain, and look at the runs of other characters between."""
     if text.isascii() and text.isprintable():
         return text
-    return _find_runs(plain).sub(lambda run: _show_run(run[0], strictly=strictly), text)
+    return _find(f"[^{plain}]+").sub(lambda run: _show_run(run[0], strictly=strictly), text)
 
 
 def _show_run(run: str, *, strictly: bool) -> str:
@@ -142,8 +147,9 @@ def _show_part(match: re.Match[str]) -> str:
 
 
 @cache
-def _find_runs(plain: str) -> re.Pattern[str]:
-    return re.compile(rf"[^{plain}]+")
+def _find(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern when it is needed: most texts need none, and a host waits for our start."""
+    return re.compile(pattern)
 
 
 @cache
@@ -160,12 +166,13 @@ def _find_parts(strictly: bool) -> re.Pattern[str]:
 @cache
 def _list_marks() -> str:
     """List the combining marks that are seen; late, since that takes some milliseconds."""
-    signs = map(chr, range(0x300, 0x1F000))
-    return f"[{''.join(sign for sign in signs if unicodedata.category(sign) in _MARKS and not _HIDDEN.match(sign))}]"
+    is_hidden = re.compile(f"[{_INVISIBLE}]").match
+    signs = (chr(code) for block in _MARKED for code in range(*block))
+    return f"[{''.join(sign for sign in signs if unicodedata.category(sign) in _MARKS and not is_hidden(sign))}]"
 
 
 def _escape(sign: str) -> str:
-    return sign if sign.isprintable() and not _HIDDEN.match(sign) else _escape_always(sign)
+    return sign if sign.isprintable() and not _find(f"[{_INVISIBLE}]").match(sign) else _escape_always(sign)
 
 
 def _escape_always(sign: str) -> str:

@@ -116,7 +116,7 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     findings += await _check_claims(hub, member)
     left_out = [tool for tool in hub.snapshot().left_out if tool.server == member.key]
     for tool in left_out[:MAX_NAMED]:
-        words = f"{show_name(tool.tool)} is left out: {tool.reason}"
+        words = f"{tool.shown} is left out: {tool.reason}"
         findings.append(_find("warning", what, words, "its author has to fix it"))
     if more := left_out[MAX_NAMED:]:
         hint = f"`tools {show_name(member.key)}` names them"

@@ -3,6 +3,7 @@
 A run keeps the snapshot it began with, even if servers come, go or change meanwhile.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 NameTool: TypeAlias = Callable[[Member, types.Tool], tuple[str, str]]
 
+_WORDS = re.compile(r"(?=.{1,128}\Z)[\w,]+( [\w,]+)*", re.ASCII)
 TOOLS_AT_ONCE = 16
 """Number of tools that are converted before other tasks get a turn of the event loop."""
 MAX_NAMED = 10
@@ -123,7 +125,13 @@ class LeftOut:
 
     server: str
     tool: str
+    """Its plain name, or words that stand for one or more: "tool 6 of its list"."""
     reason: str
+
+    @property
+    def shown(self) -> str:
+        """The name or words for people; a name that holds anything but words is quoted."""
+        return self.tool if _WORDS.fullmatch(self.tool) else show_name(self.tool)
 
 
 @dataclass(frozen=True)
@@ -343,7 +351,7 @@ def _leave_out(tools: Iterable[LeftOut]) -> Iterator[Notice]:
     for tool in tools:
         counts[tool.server] += 1
         if counts[tool.server] <= MAX_NAMED:
-            message = scrub(f"{show_name(tool.server)}: {show_name(tool.tool)} is left out: {tool.reason}")
+            message = scrub(f"{show_name(tool.server)}: {tool.shown} is left out: {tool.reason}")
             yield Notice(code="tool_left_out", message=message)
     for server, count in counts.items():
         if more := max(count - MAX_NAMED, 0):
