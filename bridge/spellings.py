@@ -1,7 +1,6 @@
 """How others may spell a secret when they repeat it: escaped for JSON, a URL, HTML or a shell, or as base64."""
 
 import base64
-import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -23,8 +22,7 @@ _HEX = re.compile(r"%[0-9A-F]{2}")
 def spell(secret: str) -> set[str]:
     """Return every form of a secret, itself included."""
     forms = {*_spell_in_url(secret), *_spell_in_base64(secret), *_spell_in_json(secret)}
-    forms |= {html.escape(secret), html.escape(secret).replace("&#x27;", "&#39;"), html.escape(secret, quote=False)}
-    forms |= {secret.replace("'", "'\"'\"'"), repr(secret)[1:-1], " ".join(secret.split())}
+    forms |= {*_spell_in_html(secret), secret.replace("'", "'\"'\"'"), repr(secret)[1:-1], " ".join(secret.split())}
     return {secret} | {form for form in forms if len(form) >= SHORTEST_FORM}
 
 
@@ -78,6 +76,14 @@ def _merge(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def _spell_in_url(secret: str) -> Iterator[str]:
     for form in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
         yield from (form, _HEX.sub(lambda match: match[0].lower(), form))
+
+
+def _spell_in_html(secret: str) -> Iterator[str]:
+    """Yield it with the characters escaped that HTML needs escaped. `html` would take 2 ms of each start."""
+    form = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    yield form
+    form = form.replace('"', "&quot;")
+    yield from (form.replace("'", "&#x27;"), form.replace("'", "&#39;"))
 
 
 def _spell_in_json(secret: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,21 +145,21 @@ def test_a_service_needs_neither_of_them(command: str, redirection: str, folder:
     line = f"exec {BRIDGE} {command} --port {port} {redirection}"
     service = subprocess.Popen(["bash", "-c", line], cwd=folder, env={**os.environ, "HOME": str(folder)})
     try:
-        until_it_listens(port)
+        until_it_answers(port)
     finally:
         service.send_signal(signal.SIGTERM)
     assert service.wait(60) == 0
 
 
-def until_it_listens(port: int) -> None:
+def until_it_answers(port: int) -> None:
+    """Wait for a service whose stderr, which would say so, cannot be read."""
     for _ in range(600):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError("it does not listen")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            if client.recv(1):
+                return
+        time.sleep(0.1)
+    raise AssertionError("it does not answer")
 
 
 @pytest.fixture

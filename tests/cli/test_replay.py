@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.fakes.commands import Done, run
 from tests.fakes.servers import rogue
-from tests.fakes.upstream import ScriptedUpstream, call, http_error, message, responds
+from tests.fakes.upstream import Reply, Request, ScriptedUpstream, call, http_error, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -127,3 +128,28 @@ async def test_a_disk_that_is_full_costs_the_recording_and_not_the_answer(
     assert file.read_bytes() == b"".join(lines[:4])
     again = await run(capfd, "ask", "--replay", str(file))
     assert "it breaks off at line 4, before its run had ended" in again.stderr
+
+
+@pytest.mark.parametrize("fate", ["deleted", "read-only"])
+async def test_a_folder_that_is_lost_during_the_run_costs_at_most_the_recording(
+    fate: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    file = folder / "run.jsonl"
+
+    def lose(_: Request) -> Reply:
+        shutil.rmtree(folder) if fate == "deleted" else folder.chmod(0o500)
+        return responds(message("fine"))
+
+    async with ScriptedUpstream(lose) as upstream:
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps({"upstream": {"base_url": upstream.base_url, "model": "m"}}), encoding="utf-8")
+        done = await run(capfd, "ask", "hello", "--config", str(config), "--record", str(file))
+    assert (done.code, done.stdout) == (0, "fine\n")
+    if fate == "deleted":
+        assert done.stderr.splitlines()[-1] == f"! The recording {file} is incomplete: it was deleted meanwhile"
+    else:
+        assert "incomplete" not in done.stderr
+        folder.chmod(0o700)
+        assert file.read_bytes().splitlines()[-1].endswith(b'"kind":"end"}')

@@ -195,7 +195,7 @@ def write(file: Path, data: bytes) -> Path:
         pytest.param({"command": "{folder}/link"}, 'command "{folder}/link" is a link to no file', id="a dead link"),
         pytest.param({"command": "cat", "cwd": "no/such"}, 'cwd "no/such" does not exist in /', id="a relative cwd"),
         pytest.param(
-            {"command": f"npx -y /srv/{'x' * 300}"}, f'"args": ["-y","/srv/{"x" * 55}"]', id="a long command line"
+            {"command": f"npx -y /srv/{'x' * 300}"}, f'"args": ["-y","/srv/{"x" * 55}…"]', id="a long command line"
         ),
         pytest.param({"command": f"/srv/{'x' * 300}"}, "there is no file", id="a long path"),
         pytest.param({"command": "cat", "env": {"PATH": ""}}, "no folder of PATH of env", id="no PATH"),
