@@ -30,6 +30,10 @@ Answer: TypeAlias = tuple[str, Reply]
 
 CALL = "tools/call"
 MAX_OTHERS = 100
+MAX_DIGITS = 18
+"""Of an id that is written as a text. Ours are counted from 1; Python refuses to read 5,000 digits."""
+NAMED_CHARS = 60
+"""How much of an id is told."""
 _NEVER_ANSWERED = "subscriptions/listen"
 """Stays open as long as the connection."""
 _KEYS = {
@@ -205,7 +209,8 @@ def _read_id(id: RequestId | None) -> RequestId | None:
     """Return an id as it was sent: a number; None for none."""
     if isinstance(id, str):
         digits = id.strip().removesuffix(".0")
-        return None if id == NO_ID else int(digits) if digits.isdecimal() else id
+        is_number = digits.isdecimal() and len(digits) <= MAX_DIGITS
+        return None if id == NO_ID else int(digits) if is_number else id
     return id
 
 
@@ -224,4 +229,5 @@ def _fits(method: str, reply: Reply) -> bool:
 
 
 def _name(id: RequestId | None) -> str:
-    return "no id" if id is None else f"the id {write(id)}"
+    text = write(id)
+    return "no id" if id is None else f"the id {text if len(text) <= NAMED_CHARS else f'{text[:NAMED_CHARS]}…'}"

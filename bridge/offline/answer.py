@@ -18,7 +18,7 @@ def answer(request: Request, history: list[JsonObject]) -> list[JsonObject]:
     done = sum(item.get("type") == "function_call" for item in later)
     end = done + 1 if request.parallel_tool_calls is False else None
     calls = plan(question, *_choose_tools(request))[done:end]
-    return [build_function_call(*call) for call in calls] or [build_message(_compose(question, later))]
+    return [build_function_call(*call) for call in calls] or [build_message(_compose(question, history, later))]
 
 
 def _choose_tools(request: Request) -> tuple[list[Tool], bool]:
@@ -33,9 +33,10 @@ def _choose_tools(request: Request) -> tuple[list[Tool], bool]:
     return [tool for tool in functions if tool.name in names], choice.get("mode", "required") == "required"
 
 
-def _compose(question: str, later: list[JsonObject]) -> str:
+def _compose(question: str, history: list[JsonObject], later: list[JsonObject]) -> str:
     who, results, idle = (texts[bool(re.search("[\u3400-\u9fff]", question))] for texts in (_WHO, _RESULTS, _IDLE))
-    names = {item.get("call_id"): item.get("name") for item in later if item.get("type") == "function_call"}
+    names = {str(item.get("call_id")): item.get("name") for item in history if item.get("type") == "function_call"}
     outputs = [item for item in later if item.get("type") == "function_call_output"]
-    lines = [f"- {names[item.get('call_id')]}: {' '.join(read_text(item.get('output')).split())}" for item in outputs]
+    texts = [" ".join(read_text(item.get("output")).split()) for item in outputs]
+    lines = [f"- {names[str(item.get('call_id'))]}: {text}" for item, text in zip(outputs, texts, strict=True)]
     return "\n".join((who, results, *lines) if lines else (who, idle))

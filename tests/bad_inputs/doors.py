@@ -57,7 +57,7 @@ class Tried:
     def check(self, what: object, text: str) -> None:
         """Note a fault where `text` tells of our inside."""
         if found := INSIDE.search(text):
-            around = text[max(0, found.start() - 120) : found.end() + 120]
+            around = text[max(0, found.start() - 200) : found.end() + 4000]
             self.faults.append(f"{what}: tells of our inside: {around!r}")
 
 

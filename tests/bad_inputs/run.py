@@ -12,7 +12,7 @@ import anyio
 
 from tests.bad_inputs.doors import DOORS, Tried
 
-COUNTS = {"stdin": 25_000, "http": 12_000, "config": 25_000, "upstream": 10_000, "server": 20_000, "web": 8_000}
+COUNTS = {"stdin": 25_000, "http": 12_000, "config": 25_000, "upstream": 12_000, "server": 20_000, "web": 6_000}
 
 
 async def try_all(counts: dict[str, range | list[int]]) -> dict[str, Tried]:

@@ -13,6 +13,7 @@ FEW, MANY = 200, 3000
 FOUND = {
     "config": [1053, 2132],
     "upstream": [490],
+    "server": [15745],
     "web": [1928],
 }
 """Inputs that once broke something; docs/track-record.md says what."""

@@ -105,6 +105,13 @@ async def test_only_the_last_user_message_counts() -> None:
     assert "called none" in text(second)
 
 
+async def test_an_output_behind_the_last_user_message_may_be_that_of_a_call_before_it() -> None:
+    called = {"type": "function_call", "call_id": "c1", "name": "tick", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c1", "output": "noon"}
+    async with connect() as client:
+        assert "- tick: noon" in text(await create(client, ask([called, user("Thanks!"), output])))
+
+
 async def test_without_parallel_calls_they_come_one_a_turn() -> None:
     history: list[Json] = [user(THREE)]
     seen: list[str] = []

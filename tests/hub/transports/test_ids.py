@@ -1,5 +1,6 @@
 """A reply finds its call, whatever has become of its id, and never another's."""
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,19 @@ async def test_a_reply_that_comes_twice_is_taken_once(wire: str, era: str) -> No
     async with serve_rogue(wire, era, "twice", *holds) as entry, open_bridge({"odd": entry}) as bridge:
         outcome = await bridge.run([echoes("one", "two"), echoes("three"), echoes("four", "five")])
     assert outcome.outputs == ["one", "two", "three", "four", "five"]
+
+
+async def test_an_id_of_five_thousand_digits_is_that_of_no_request_and_ends_nothing(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    said = '{"jsonrpc": "2.0", "id": %s, "result": {"content": [{"type": "text", "text": "found"}]}}' % ("9" * 5000)
+    (tmp_path / "lines").write_bytes(base64.b64encode(said.encode()))
+    entry = rogue("legacy", f"spoils={tmp_path / 'lines'}", pids=pids) | {"require_approval": "never"}
+    async with open_bridge({"odd": entry}) as bridge:
+        outcome = await bridge.run([[call("odd__spoil", {"line": 0})], [call("odd__echo", {"text": "one"})]])
+        assert len([*pids.iterdir()]) == 1
+    assert outcome.outputs == ["found", "one"]
+    assert "9" * 100 not in json.dumps(outcome.receipt)
 
 
 @pytest.mark.parametrize("kind", ["null", "zero"], ids=["null yjacquin/fast-mcp#39", "zero oisee/odata_mcp_go#33"])
