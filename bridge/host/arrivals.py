@@ -20,8 +20,9 @@ AT_ONCE = 64
 """So many are accepted before others get their turn."""
 WAITING = 2048
 """So many may wait with the system."""
-PATIENCE_S = 1.0
-"""So long a connection may be without a request when others wait for its place."""
+PATIENCE_S, FIRST_PATIENCE_S = 1.0, 5.0
+"""So long a connection may be without a request when others wait for its place; so long before its first one. Clients
+that are told that an idle connection is closed open another; one that is busy itself has not sent its first request."""
 RETRY_S = 0.1
 """Until it is tried again where the system has no descriptor left."""
 SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -30,8 +31,8 @@ SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Visit(Protocol):
     """A connection of a client."""
 
-    idle_since: float | None
-    """When it was last without a request; None while one is under way."""
+    leaves_at: float | None
+    """When it has to make room for others that wait; None while a request is under way."""
 
     def leave(self) -> None:
         """Close it, unless a request has come meanwhile."""
@@ -47,7 +48,9 @@ class Arrivals:
         self._room = room
         self._open = 0
         self._idle: dict[Visit, None] = {}
-        """Those without a request; the one that has been so for longest is first."""
+        """Those that were answered and have no other request yet; the one that has been so for longest is first."""
+        self._new: dict[Visit, None] = {}
+        """Those without a first request, in the same order."""
         self._tally = tally
         self._timer: asyncio.TimerHandle | None = None
         self._listening: socket.socket | None = None
@@ -75,23 +78,32 @@ class Arrivals:
             self._timer.cancel()
         self._listening = None
 
+    def note_new(self, visit: Visit) -> None:
+        """Note that a connection has come about."""
+        visit.leaves_at = self._loop.time() + FIRST_PATIENCE_S
+        self._new[visit] = None
+
     def note_idle(self, visit: Visit) -> None:
-        """Note that a connection has no request under way."""
-        visit.idle_since = self._loop.time()
+        """Note that a connection has no request under way any more."""
+        visit.leaves_at = self._loop.time() + PATIENCE_S
         self._idle.pop(visit, None)
         self._idle[visit] = None
         self._look_again()
 
     def note_busy(self, visit: Visit) -> None:
         """Note that a connection has a request under way."""
-        visit.idle_since = None
-        self._idle.pop(visit, None)
+        self._forget(visit)
         self._look_again()
 
     def note_gone(self, visit: Visit) -> None:
         """Note that a connection is closed."""
-        self._idle.pop(visit, None)
+        self._forget(visit)
         self._free()
+
+    def _forget(self, visit: Visit) -> None:
+        visit.leaves_at = None
+        self._idle.pop(visit, None)
+        self._new.pop(visit, None)
 
     def _look_again(self) -> None:
         """Find out who makes room now, if anybody waits for it."""
@@ -145,15 +157,16 @@ class Arrivals:
             logger.exception("a connection could not be served")
 
     def _make_room(self) -> None:
-        """Let somebody in once one has closed: of those without a request, who has been so for longest leaves."""
-        oldest = next(iter(self._idle), None)
-        if oldest is None or oldest.idle_since is None:
+        """Let somebody in once one has closed: of those without a request, whose patience has ended first leaves."""
+        oldest = [next(iter(visits)) for visits in (self._idle, self._new) if visits]
+        times = {visit: visit.leaves_at for visit in oldest if visit.leaves_at is not None}
+        if not times:
             self._pause()  # until one is answered
             return
-        left = oldest.idle_since + PATIENCE_S - self._loop.time()
-        if left > 0:
+        visit = min(times, key=times.__getitem__)
+        if (left := times[visit] - self._loop.time()) > 0:
             self._resume_in(left)
             return
-        self._idle.pop(oldest)
+        self._forget(visit)
         self._pause()
-        oldest.leave()
+        visit.leave()

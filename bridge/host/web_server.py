@@ -134,7 +134,7 @@ class _Connection(H11Protocol):
     patience_s: float
     arrivals: Arrivals
     refused: Tally
-    idle_since: float | None = None
+    leaves_at: float | None = None
     _is_refused = False
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -146,7 +146,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._close_without_request_after(None)
-        self.arrivals.note_idle(self)
+        self.arrivals.note_new(self)
 
     @override
     def handle_events(self) -> None:

@@ -15,16 +15,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import anyio
 import psutil
-from mcp import Client
 from mcp.client.client import ConnectMode
 
 from bridge.processes.open_files import raise_limit
 from tests.bench.progress import tell
-from tests.fakes.service import TOKEN, connect, start_service
+from tests.bench.raw import RawClient
+from tests.fakes.service import connect, start_service
 
 FEW = "-n 256"
 """Scarce descriptors: the service cannot raise its limit."""
@@ -74,40 +73,32 @@ def watch(outcome: Outcome, pid: int) -> Iterator[None]:
     outcome.memory = before, process.memory_info().rss / 1e6
 
 
-async def respond(client: Client, words: str) -> dict[str, Any]:
-    """The receipt of a run, however long that takes."""
-    receipt = (await client.call_tool("respond", {"input": words})).structured_content or {}
-    while receipt["status"] == "in_progress":
-        result = await client.call_tool("respond_wait", {"run_id": receipt["run_id"]})
-        receipt = result.structured_content or {}
-    return receipt
-
-
-async def ask(client: Client, outcome: Outcome) -> None:
-    """One call, and what it came to."""
+async def ask(client: RawClient, outcome: Outcome) -> None:
+    """One run, however long it takes, and what it came to."""
     number, began = next(QUESTIONS), time.perf_counter()
     try:
-        receipt = await respond(client, f"What is {number} + 100000?")
+        receipt = await client.call("respond", {"input": f"What is {number} + 100000?"})
+        while receipt["status"] == "in_progress":
+            receipt = await client.call("respond_wait", {"run_id": receipt["run_id"]})
     except Exception:  # noqa: BLE001 - whatever it is, it is counted
         outcome.counts["lost"] += 1
         return
-    if f"math_calculator: {number + 100_000}" in str(receipt.get("output_text")):
+    if f"math_calculator: {number + 100_000}" in receipt["output_text"]:
         outcome.counts["answered"] += 1
         outcome.seconds.append(time.perf_counter() - began)
     else:
-        outcome.counts["busy" if (receipt.get("error") or {}).get("code") == "busy" else "failed"] += 1
+        outcome.counts["busy" if (receipt["error"] or {}).get("code") == "busy" else "failed"] += 1
 
 
-async def visit(port: int, mode: ConnectMode, outcome: Outcome, path: str = "/mcp") -> None:
+async def visit(port: int, mode: ConnectMode, outcome: Outcome) -> None:
     """A client that comes, asks once and goes."""
-    asked = sum(outcome.counts.values())
     try:
-        async with connect(port, path, mode) as client:
-            await ask(client, outcome)
-            asked = -1
-    except Exception:  # noqa: BLE001 - it could not even connect, or not take its leave
-        if asked >= 0:
-            outcome.counts["lost"] += 1
+        client = await RawClient(port, mode).__aenter__()
+    except OSError:
+        outcome.counts["lost"] += 1
+        return
+    await ask(client, outcome)
+    await client.__aexit__()
 
 
 async def rush(count: int, mode: ConnectMode, ulimit: str) -> Outcome:
@@ -126,7 +117,7 @@ async def rush(count: int, mode: ConnectMode, ulimit: str) -> Outcome:
 
 async def be_honest(port: int, calls: int, outcome: Outcome) -> None:
     """A client that asks so often, one call after the other."""
-    async with connect(port, "/mcp", "auto") as client:
+    async with RawClient(port, "auto") as client:
         for _ in range(calls):
             await ask(client, outcome)
 
@@ -169,18 +160,7 @@ async def leavers(port: int, count: int) -> AsyncIterator[None]:
     """Clients that ask and hang up, ten at a time."""
 
     async def leave() -> None:
-        body = (
-            b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"respond","arguments":{"input":"%d + 1"}'
-        )
-        body += b',"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
-        body += b'"io.modelcontextprotocol/clientInfo":{"name":"leaver","version":"1"},'
-        body += b'"io.modelcontextprotocol/clientCapabilities":{}}}}'
-        body %= next(QUESTIONS)
-        head = f"POST /mcp HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {TOKEN}\r\n"
-        head += "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
-        head += "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: respond\r\n"
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        writer = await RawClient(port, "auto").begin({"input": f"What is {next(QUESTIONS)} + 1?"})
         await writer.drain()
         await asyncio.sleep(0.02)
         writer.transport.abort()
