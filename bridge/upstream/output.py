@@ -64,12 +64,11 @@ def distinguish(items: Sequence[JsonObject]) -> list[JsonObject]:
     for item in items:
         ident = _read_id(item)
         same = places.setdefault(ident, []) if ident else []
-        if same and is_call(item):
-            readings[len(kept)] = _read_arguments(item)
+        reading = _read_arguments(item) if same and is_call(item) else None
         for index in same[:MAX_LOOKED_AT]:
             if is_call(kept[index]) and index not in readings:
                 readings[index] = _read_arguments(kept[index])
-            if _is_repeated(kept[index], item, readings.get(index), readings.get(len(kept))):
+            if _is_repeated(kept[index], item, readings.get(index), reading):
                 kept[index] = _choose(kept[index], item)
                 readings.pop(index, None)
                 break
