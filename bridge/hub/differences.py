@@ -12,6 +12,7 @@ from typing import NamedTuple
 from bridge.config.own_entry import PROGRAM
 from bridge.hub.pins import Change
 from bridge.json_text import Json, JsonObject
+from bridge.visible import show_exactly
 
 MAX_CHARS = 4000
 """Characters of a difference in a question."""
@@ -22,8 +23,6 @@ CONTEXT_CHARS = 40
 MAX_NAMED = 5
 HINTLESS: JsonObject = {"annotations": {}}
 """So that each hint is named by itself."""
-INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-"""Characters that show nothing, though Python calls them printable."""
 SPACES = re.compile(" {4,}")
 ALIKE = ("ARMENIAN", "CHEROKEE", "COPTIC", "CYRILLIC", "FULLWIDTH", "GREEK", "LISU", "MATHEMATICAL", "MODIFIER")
 """How Unicode's names of characters begin that can look like Latin ones."""
@@ -128,14 +127,8 @@ def sum_up(change: Change) -> str:
 
 def quote(value: Json) -> str:
     """Quote a value as JSON in which everything shows; runs of spaces are counted."""
-    text = "".join(_escape(c) for c in json.dumps(value, ensure_ascii=False))
+    text = show_exactly(json.dumps(value, ensure_ascii=False))
     return SPACES.sub(lambda found: f" [{len(found[0])} spaces] ", text)
-
-
-def _escape(character: str) -> str:
-    if character.isprintable() and not INVISIBLE.match(character):
-        return character
-    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
 
 
 def _compare(path: str, before: Json, now: Json) -> Iterator[str]:
