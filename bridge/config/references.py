@@ -29,7 +29,7 @@ _PROJECT_FOLDERS = (".vscode", ".cursor", ".gemini", ".roo", ".kiro", ".zed", ".
 _PROJECT_FILES = (".mcp.json", "opencode.json", "opencode.jsonc")
 """Where hosts keep the settings of a project: in a folder of it, or in a file right there."""
 _NOT_TEXT = re.compile(r"[\0\ud800-\udfff]")
-_NO_PATH = re.compile(r"[\b\f]|^[A-Za-z]:[\t\n\r]|^\.{0,2}[\t\n\r]\w")
+_NO_PATH = re.compile(r"[\b\f]|^[A-Za-z]:[\t\n\r]")
 """A backslash of a path that was written once, as C:\\temp, is a control character in JSON."""
 
 

@@ -571,6 +571,7 @@ def test_an_entry_needs_nothing_but_a_command(read: Read) -> None:
         "prefix": True,
         "protocol": "auto",
         "disabled": False,
+        "pin": True,
         "serial": False,
         "structured_content": "both",
         "keep_empty": False,
