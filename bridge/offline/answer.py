@@ -37,6 +37,5 @@ def _compose(question: str, history: list[JsonObject], later: list[JsonObject]) 
     who, results, idle = (texts[bool(re.search("[\u3400-\u9fff]", question))] for texts in (_WHO, _RESULTS, _IDLE))
     names = {str(item.get("call_id")): item.get("name") for item in history if item.get("type") == "function_call"}
     outputs = [item for item in later if item.get("type") == "function_call_output"]
-    texts = [" ".join(read_text(item.get("output")).split()) for item in outputs]
-    lines = [f"- {names[str(item.get('call_id'))]}: {text}" for item, text in zip(outputs, texts, strict=True)]
+    lines = [f"- {names[str(item['call_id'])]}: {' '.join(read_text(item.get('output')).split())}" for item in outputs]
     return "\n".join((who, results, *lines) if lines else (who, idle))
