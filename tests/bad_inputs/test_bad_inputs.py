@@ -1,5 +1,6 @@
 """Bad inputs through every door, some hundreds of each here; `make bad-inputs` makes them 100,000."""
 
+import gc
 import json
 from typing import Any
 
@@ -25,10 +26,13 @@ async def test_no_bad_input_ends_anything_or_is_answered_with_our_inside(door: s
     assert await DOORS[door](range(FEW)) == Tried(inputs=FEW)
 
 
+# mcp 2.3 leaves the streams of a session unclosed that ends while a bad message for it is answered.
+@pytest.mark.filterwarnings("ignore:Exception ignored in.*MemoryObject:pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.external
 @pytest.mark.parametrize("door", DOORS)
 async def test_no_bad_input_of_thousands_does(door: str, record_testsuite_property: Any) -> None:
     assert await DOORS[door](range(FEW, MANY)) == Tried(inputs=MANY - FEW)
+    gc.collect()  # here, and not in the next test
     record_testsuite_property(f"bad inputs: {door}", MANY)
 
 

@@ -187,7 +187,8 @@ def test_a_full_disk_costs_neither_the_run_nor_the_answer(small_disk: Path, fold
 
 
 def test_a_limit_on_the_size_of_files_costs_neither(tmp_path: Path, folder: Path) -> None:
-    done = shell(f"ulimit -f 2; {RECORD} {tmp_path}/run.jsonl", folder)
+    unmeasured = "unset COVERAGE_PROCESS_CONFIG COVERAGE_PROCESS_START"  # whose file would be too large, too
+    done = shell(f"{unmeasured}; ulimit -f 2; {RECORD} {tmp_path}/run.jsonl", folder)
     assert (done.returncode, done.stdout.endswith("math_calculator: 5\n")) == (0, True)
     assert done.stderr.splitlines()[-1] == f"! The recording {tmp_path}/run.jsonl is incomplete: File too large"
 
