@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,7 +20,7 @@ class BulkLimit:
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
+        if scope["method"] != "POST" or _read_length(scope) > self._max_bytes:
             await self._app(scope, receive, send)
             return
         body = _Body(receive)
@@ -31,6 +32,11 @@ class BulkLimit:
             await Response(refusal, 400, media_type="application/json")(scope, receive, send)
         else:
             await self._app(scope, body.receive, send)
+
+
+def _read_length(scope: Scope) -> int:
+    """Read how many bytes the body is said to have; 0 where that is not said. (h11 has refused what is no number.)"""
+    return int(Headers(scope=scope).get("content-length", "0"))
 
 
 class _Body:
