@@ -23,7 +23,7 @@ _MAX_PARTS = 1000
 MAX_PIECES = 4096
 """A piece of text takes fifty bytes beside its characters: so many are joined."""
 MAX_REMEMBERED = 100_000
-"""How many events are remembered, to know one that is sent again."""
+"""How many events are remembered at most, to know one that is sent again."""
 
 
 @dataclass
@@ -57,8 +57,8 @@ class Gathering:
         self._in_order: list[Streamed] = []
         self._last = -1
         """The last place that an item has."""
-        self._taken: dict[int, None] = {}
-        """The latest events that have a number, as hashes: some relays repeat what they have sent."""
+        self._taken, self._taken_before = set[int](), set[int]()
+        """The latest events that have a number, as hashes, and those before them: some relays repeat what they sent."""
 
     def take(self, kind: str, data: str, event: JsonObject) -> int:
         """Take in an event of this type, and return about how many characters of it are kept. Raises UpstreamError
@@ -76,11 +76,11 @@ class Gathering:
     def _is_repeated(self, data: str) -> bool:
         if "sequence_number" not in data:
             return False
-        if (known := hash(data)) in self._taken:
+        if (known := hash(data)) in self._taken or known in self._taken_before:
             return True
-        self._taken[known] = None
-        if len(self._taken) > MAX_REMEMBERED:
-            del self._taken[next(iter(self._taken))]
+        self._taken.add(known)
+        if len(self._taken) > MAX_REMEMBERED // 2:
+            self._taken, self._taken_before = set(), self._taken
         return False
 
     def _apply(self, event: JsonObject) -> None:
