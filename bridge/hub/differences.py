@@ -44,6 +44,8 @@ class Difference:
     @property
     def cause(self) -> str:
         """Say why a call needs a yes, within a sentence."""
+        if self.former_target is not None:
+            return f"the config reaches {self.server} elsewhere than when its tools were approved"
         return f"what {self.server} claims of its tools has changed since it was approved"
 
     @property

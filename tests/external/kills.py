@@ -167,7 +167,9 @@ async def open_bridge(only: Sequence[str]) -> AsyncIterator[tuple[Client, list[V
             builtin_tools=False,
             upstream={"base_url": upstream.base_url, "model": "m"},
         )
-        bridge = await stack.enter_async_context(Bridge(config, environ=os.environ))
+        state = stack.enter_context(tempfile.TemporaryDirectory())  # the ports of this run are no change of a config
+        environ = {**os.environ, "MCP_RESPONSES_BRIDGE_STATE": state}
+        bridge = await stack.enter_async_context(Bridge(config, environ=environ))
         yield await stack.enter_async_context(Client(bridge.server)), victims
 
 
