@@ -15,7 +15,7 @@ from mcp import Client, StdioServerParameters
 
 from bridge.app import Bridge
 from bridge.config.load import load
-from bridge.events import Event, TextArrived
+from bridge.events import CallEnded, Event, TextArrived
 from bridge.host.waiting import TEXT_META
 from tests.bench.floor import Hear, open_floor
 from tests.bench.workloads import MANY, ROOT, Setup, Workload
@@ -63,7 +63,14 @@ def far_end(tools: int, *journal: Path) -> list[str]:
 
 def start_bridge(config: Path) -> StdioServerParameters:
     """How a host starts a bridge."""
-    return start_module("bridge", "serve", "--config", str(config))
+    module = start_module("bridge", "serve", "--config", str(config))
+    return module.model_copy(update={"env": (module.env or {}) | keep_state(config)})
+
+
+def keep_state(config: Path) -> dict[str, str]:
+    """Keep what a bridge remembers beside its config: the server of one setup is another in the next, and would have to
+    be approved."""
+    return {"MCP_RESPONSES_BRIDGE_STATE": str(config.parent / "state")}
 
 
 def start_module(*arguments: str) -> StdioServerParameters:
@@ -98,7 +105,7 @@ async def open_arms(setup: Setup, base_url: str, folder: Path) -> AsyncIterator[
 @asynccontextmanager
 async def open_direct(config: Path) -> AsyncIterator[Arm]:
     """A bridge in this process."""
-    async with Bridge(load(config, environ={}), environ=os.environ) as bridge:
+    async with Bridge(load(config, environ={}), environ=os.environ | keep_state(config)) as bridge:
 
         async def run(workload: Workload, hear: Hear | None = None) -> None:
             def listen(event: Event) -> None:
@@ -108,6 +115,7 @@ async def open_direct(config: Path) -> AsyncIterator[Arm]:
             started = await bridge.run(workload.arguments, listen if hear else None)
             assert started.ending
             assert started.ending["status"] == "completed", started.ending
+            assert not [event for event in started.events if isinstance(event, CallEnded) and event.is_error]
 
         yield run
 
@@ -127,5 +135,6 @@ async def open_respond(server: StdioServerParameters) -> AsyncIterator[Arm]:
                 streamed = {"progress_callback": note, "meta": {TEXT_META: True}}
             result = await client.call_tool("respond", workload.arguments, **streamed)
             assert not result.is_error, result
+            assert not [made for made in (result.structured_content or {}).get("tool_calls", []) if made["is_error"]]
 
         yield run
