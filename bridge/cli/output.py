@@ -1,4 +1,4 @@
-"""What the commands print: sentences and answers for people, safe to look at, and JSON for programs."""
+"""Prints for the commands: sentences and answers that are safe for people to look at, and JSON for programs."""
 
 import sys
 

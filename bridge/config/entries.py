@@ -41,7 +41,7 @@ _TRANSPORTS = {
     "url": "auto",
     "auto": "auto",
 }
-"""What hosts write as `type`, without case, hyphens and the like."""
+"""The words of hosts for `type`, in small letters without hyphens and the like, and the transport that each means."""
 _SHOWN_TRANSPORTS = "stdio (or local), http (or streamable-http, streamableHttp), sse or remote"
 _ON = ("enabled", "isActive", "is_active", "active")
 _RULES = {

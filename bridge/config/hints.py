@@ -18,7 +18,7 @@ _BY_REST = (
     (re.compile(r"(none|null|undefined)\b", re.IGNORECASE), "write null"),
     (re.compile(r"[A-Za-z_$][\w$-]*\s*:"), 'names are written in double quotes ("mcpServers")'),
 )
-"""What the text begins with where it is no JSON any more."""
+"""Beginnings of a text that is not JSON, each with what a person has to change."""
 
 
 def find_hint(text: str, error: json.JSONDecodeError) -> str:

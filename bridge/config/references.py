@@ -13,17 +13,14 @@ from bridge.json_text import Json
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _BARE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.DOTALL)
 _EDITOR_ONLY = re.compile(r"workspace(Folder|Root)\w*(:.*)?|userHome|pathSeparator|/|command:.*|config:.*", re.DOTALL)
-_UNFILLED = re.compile(
-    r"""\$\{(?!env:|input:)(?P<colon>[A-Za-z_]\w*):(?!-)[^}]*\}   # a default as some write it
+_UNFILLED = r"""(?xi)\$\{(?!env:|input:)(?P<colon>[A-Za-z_]\w*):(?!-)[^}]*\}   # a default as some write it
       | (?<![$\w])\$(?P<dollar>(?-i:[A-Z_][A-Z0-9_]{2,}))\b
       | \{env:(?P<opencode>\w+)\}
       | (?<!\$)\{(?P<place>workspaceFolder|userHome)\}
       | \{\{\s*(?P<braces>\w+)\s*\}\}
       | (?<![%\w])%(?P<percent>[A-Za-z_]\w+)%
       | (?P<home>^~(?=[/\\]|$))
-      | (?P<other>\{file:[^}]*\} | \$\([^)]*\) | <[\w -]*(?:key|token|secret|password|pat|id|here)[\w -]*>)""",
-    re.VERBOSE | re.IGNORECASE,
-)
+      | (?P<other>\{file:[^}]*\} | \$\([^)]*\) | <[\w -]*(?:key|token|secret|password|pat|id|here)[\w -]*>)"""
 """References of other programs, which are left as they are; of those in a longer text, the first."""
 _PROJECT_FOLDERS = (".vscode", ".cursor", ".gemini", ".roo", ".kiro", ".zed", ".codex", ".idea", ".junie", ".amazonq")
 _PROJECT_FILES = (".mcp.json", "opencode.json", "opencode.jsonc")
@@ -130,7 +127,7 @@ def _check_text(text: str, path: KeyPath) -> str:
 
 def find_unfilled(value: Json) -> tuple[str, str] | None:
     """Find a reference of another program, or a gap, in a text: how it is written, and what to write instead."""
-    match = _UNFILLED.search(value) if isinstance(value, str) else None
+    match = re.search(_UNFILLED, value) if isinstance(value, str) else None
     if match is None:
         return None
     name = next(group for group in match.groups() if group)

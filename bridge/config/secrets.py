@@ -1,4 +1,4 @@
-"""Which values in a config are secrets: by what they are called, or by what they look like.
+"""Finds the values in a config that are secrets, by what they are called or by what they look like.
 
 The judgement has to hold both ways: a key must not be shown, and a message that hides a path, a package or a port helps
 nobody (tests/config/test_secrets.py has the commands that it was made for).
@@ -20,68 +20,70 @@ KEY_CHARS, KNOWN_CHARS, NAMED_CHARS, LINE_CHARS = 16, 12, 5, 16
 """The shortest value that is a secret by its looks, by the beginning that a service gives its keys, by its name alone,
 and the shortest line of a secret of several, such as a private key."""
 
-_STRONG = re.compile(
+# The patterns are compiled when they are needed: most starts need few of them, and all take 10 ms.
+
+_STRONG = (
     r"token|secret|password|passwd|passphrase|pwd|credentials?|auth|authorization|bearer|apikey|jwt|dsn|cookie|sig"
     r"|accesskey|secretkey|authtoken|accesstoken|apitoken|signature|webhook"
 )
-_LAST = re.compile(r"pass|pat|sas|pin|keys")
+_LAST = r"pass|pat|sas|pin|keys"
 """Words that mean a secret only at the end of a name, as `key` does."""
-_PUBLIC_KEYS = re.compile(r"public|primary|foreign|partition|sort|group|row|range|project|issue|cache|object")
-_ABOUT = re.compile(
+_PUBLIC_KEYS = r"public|primary|foreign|partition|sort|group|row|range|project|issue|cache|object"
+_ABOUT = (
     r"file|paths?|dir|folder|env|names?|types?|ids?|url|uri|host|var|mode|method|headers?|count|limit|length|size|ttl"
     r"|timeout|expiry|store|format|algorithm|server|issuer|endpoint|prefix|provider|region|location|version|only"
     r"|required|enabled|disabled|scopes?|column|field|port"
 )
 """Last words of names that tell something about a secret, such as where it is."""
-_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_ID = re.compile(r"(?i)(.*[-_.])?ids?|.*Ids?")
+_NAME = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+"
+_ID = r"(?i)(.*[-_.])?ids?|.*Ids?"
 
-_KNOWN = re.compile(
+_KNOWN = (
     r"(sk|rk|pk|pat|key|tvly|fc|gsk|xox[abprs]|ghp|gho|ghu|ghs|ghr|glpat|hf|npm|pypi|lin_api|ntn|figd|sbp|r8|whsec|shpat"
     r"|dop_v1|github_pat|NRAK|AGE-SECRET-KEY)[-_]|AKIA|ASIA|AIza|ya29\.|eyJ|SG\.|ATATT"
 )
 """How services begin their keys."""
-_UUID = re.compile(r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_RUN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
-_HEX = re.compile(r"(?i)(?=.*\d)(?=.*[a-f])[0-9a-f]{12,}")
-_DIGEST = re.compile(r"(?i)(@|sha\d+[:-])([0-9a-f]{7,}|[\w+/=-]{43,88})\b")
+_UUID = r"(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_RUN = r"[A-Z]?[a-z]+|[A-Z]+|\d+"
+_HEX = r"(?i)(?=.*\d)(?=.*[a-f])[0-9a-f]{12,}"
+_DIGEST = r"(?i)(@|sha\d+[:-])([0-9a-f]{7,}|[\w+/=-]{43,88})\b"
 """A commit or a checksum: it names what is run."""
 
-_PATH = re.compile(r"(~|\.{1,2}|\$\w+|[A-Za-z]:)?[/\\]|[A-Za-z]:$|[\w@.~-]+([/\\][\w@. -]+)+\.\w{1,5}$")
-_FILE = re.compile(r".*[^/\\]\.(pem|key|crt|json|env|txt|ya?ml|toml|p12|pfx|js|py|sh|db|sqlite)", re.IGNORECASE)
-_REFERENCE = re.compile(r"\$\{[^}]*\}|\$\w+|%\w+%")
-_SETTING = re.compile(r"true|false|yes|no|on|off|\d{1,5}|[a-z]{1,7}", re.IGNORECASE)
+_PATH = r"(~|\.{1,2}|\$\w+|[A-Za-z]:)?[/\\]|[A-Za-z]:$|[\w@.~-]+([/\\][\w@. -]+)+\.\w{1,5}$"
+_FILE = r"(?i).*[^/\\]\.(pem|key|crt|json|env|txt|ya?ml|toml|p12|pfx|js|py|sh|db|sqlite)"
+_REFERENCE = r"\$\{[^}]*\}|\$\w+|%\w+%"
+_SETTING = r"(?i)true|false|yes|no|on|off|\d{1,5}|[a-z]{1,7}"
 
-_URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s\"'<>]+")
-_ASSIGNED = re.compile(r"-{0,2}([\w.-]+)=(.+)", re.DOTALL)
-_HEADER = re.compile(r"([\w-]+):\s*(.+)", re.DOTALL)
-_PAIR = re.compile(r"""([\w.-]*[A-Za-z])["']?\s*[=:]\s*(?:"([^"]*)"|'([^']*)'|([^\s"';,&]+))""")
-_SCHEME = re.compile(r"(?i)\b(Bearer|Basic|Token)\s+([^\s\"',;]+)")
-_WORD = re.compile(r"[^\s\"'`,;()\[\]{}<>]+")
-_MARKS = re.compile(r"[sut]|hooks?|webhooks?|services|token|secret|(api-?)?key", re.IGNORECASE)
+_URL = r"[A-Za-z][\w+.-]*://[^\s\"'<>]+"
+_ASSIGNED = r"(?s)-{0,2}([\w.-]+)=(.+)"
+_HEADER = r"(?s)([\w-]+):\s*(.+)"
+_PAIR = r"""([\w.-]*[A-Za-z])["']?\s*[=:]\s*(?:"([^"]*)"|'([^']*)'|([^\s"';,&]+))"""
+_SCHEME = r"(?i)\b(Bearer|Basic|Token)\s+([^\s\"',;]+)"
+_WORD = r"[^\s\"'`,;()\[\]{}<>]+"
+_MARKS = r"(?i)[sut]|hooks?|webhooks?|services|token|secret|(api-?)?key"
 """Parts of a URL's path that a key follows."""
 
 
 def names_secret(name: str) -> bool:
     """Tell whether what is called so is a secret: `API_KEY` and `--auth-token` are, `--token-file` and `max_tokens` are
     not."""
-    words = [word.lower() for word in _NAME.findall(name)] or [""]
+    words = [word.lower() for word in re.findall(_NAME, name)] or [""]
     before, last = words[-2] if len(words) > 1 else "", words[-1]
-    if _ABOUT.fullmatch(last):
+    if re.fullmatch(_ABOUT, last):
         return False
     if last == "key":
-        return not _PUBLIC_KEYS.fullmatch(before)
-    is_strong = any(map(_STRONG.fullmatch, words)) or (before, last) == ("connection", "string")
-    return is_strong or bool(_LAST.fullmatch(last))
+        return not re.fullmatch(_PUBLIC_KEYS, before)
+    is_strong = any(re.fullmatch(_STRONG, word) for word in words) or (before, last) == ("connection", "string")
+    return is_strong or bool(re.fullmatch(_LAST, last))
 
 
 def looks_like_key(word: str) -> bool:
     """Tell whether a word has no other purpose than to be hard to guess."""
-    if _KNOWN.match(word) and len(word) >= KNOWN_CHARS:
+    if re.match(_KNOWN, word) and len(word) >= KNOWN_CHARS:
         return any(map(str.isdigit, word)) or len(word) >= KEY_CHARS
-    if len(word) < KEY_CHARS or _DIGEST.search(word):
+    if len(word) < KEY_CHARS or re.search(_DIGEST, word):
         return False
-    if _UUID.fullmatch(word):
+    if re.fullmatch(_UUID, word):
         return True
     pieces = re.findall(r"[A-Za-z0-9]+", word)
     odd = sum(len(piece) for piece in pieces if _is_random(piece))
@@ -90,11 +92,11 @@ def looks_like_key(word: str) -> bool:
 
 def _is_random(piece: str) -> bool:
     """Tell whether letters and digits alternate, or capitals and small letters, more often than in any name."""
-    runs = len(_RUN.findall(piece))
+    runs = len(re.findall(_RUN, piece))
     has_digit = any(map(str.isdigit, piece))
     if piece.isdigit() or (piece.islower() and not has_digit):
         return False
-    return bool(_HEX.fullmatch(piece)) or len(piece) <= runs * (3.4 if has_digit else 2.2)
+    return bool(re.fullmatch(_HEX, piece)) or len(piece) <= runs * (3.4 if has_digit else 2.2)
 
 
 def find_in_args(args: Sequence[str]) -> Iterator[str]:
@@ -110,15 +112,15 @@ def find_in_args(args: Sequence[str]) -> Iterator[str]:
 
 def find_in_text(text: str, *, name: str = "") -> Iterator[str]:
     """Yield the secrets in one argument, which may be a URL, a header, an assignment, JSON or a line for a shell."""
-    for whole in (_ASSIGNED.fullmatch(text), _HEADER.fullmatch(text)):
+    for whole in (re.fullmatch(_ASSIGNED, text), re.fullmatch(_HEADER, text)):
         if whole and names_secret(whole[1]):
             yield from _take(whole[2])
-    for match in _PAIR.finditer(text):
+    for match in re.finditer(_PAIR, text):
         if names_secret(match[1]):
             yield from _take(match[2] or match[3] or match[4] or "")
-    for match in _SCHEME.finditer(text):
+    for match in re.finditer(_SCHEME, text):
         yield from find_in_credential(match[0])
-    for match in _URL.finditer(text):
+    for match in re.finditer(_URL, text):
         yield from find_in_url(match[0])
     yield from _find_in_json(text)
     yield from _find_keys(text, name)
@@ -131,8 +133,8 @@ def find_in_text(text: str, *, name: str = "") -> Iterator[str]:
 def _take(value: str) -> Iterator[str]:
     """Yield a value that is a secret by its name, unless it is a file, a reference or a setting."""
     value = value.strip("\"'")
-    is_file = (_PATH.match(value) and not looks_like_key(value)) or _FILE.fullmatch(value)
-    if is_file or _REFERENCE.fullmatch(value) or _SETTING.fullmatch(value) or len(value) < NAMED_CHARS:
+    is_file = (re.match(_PATH, value) and not looks_like_key(value)) or re.fullmatch(_FILE, value)
+    if is_file or re.fullmatch(_REFERENCE, value) or re.fullmatch(_SETTING, value) or len(value) < NAMED_CHARS:
         return
     yield value
     yield from find_in_credential(value)
@@ -142,7 +144,7 @@ def find_in_credential(value: str) -> Iterator[str]:
     """Yield the secret in `Bearer SECRET` or `Basic BASE64`, and the password in the latter."""
     kind, _, rest = value.strip().partition(" ")
     rest = rest.strip()
-    if not rest or " " in rest or _SETTING.fullmatch(rest) or _REFERENCE.fullmatch(rest):
+    if not rest or " " in rest or re.fullmatch(_SETTING, rest) or re.fullmatch(_REFERENCE, rest):
         return
     yield rest
     if kind.lower() == "basic":
@@ -172,7 +174,7 @@ def find_in_path(path: str) -> Iterator[str]:
     """Yield the keys in the path of a URL."""
     for before, part in pairwise(path.split("/")):
         plain = unquote(part)
-        is_marked = _MARKS.fullmatch(before) and len(plain) >= 8 and not re.fullmatch(r"[A-Z]?[a-z_-]+", plain)
+        is_marked = re.fullmatch(_MARKS, before) and len(plain) >= 8 and not re.fullmatch(r"[A-Z]?[a-z_-]+", plain)
         if is_marked or looks_like_key(plain):
             yield from (part, plain)
 
@@ -202,10 +204,10 @@ def _find_in_value(value: Json, name: str) -> Iterator[str]:
 
 def _find_keys(text: str, name: str) -> Iterator[str]:
     """Yield the words that look like keys: not in paths and URLs, nor what is called an id."""
-    for word in _WORD.findall(_URL.sub(" ", text)):
+    for word in re.findall(_WORD, re.sub(_URL, " ", text)):
         called, has_name, value = word.rpartition("=") if re.match(r"-{0,2}[\w.-]+=[^=]", word) else ("", "", word)
-        is_id = _ID.fullmatch(called.lstrip("-") if has_name else name) and not _KNOWN.match(value)
-        if not is_id and not _PATH.match(value) and looks_like_key(value):
+        is_id = re.fullmatch(_ID, called.lstrip("-") if has_name else name) and not re.match(_KNOWN, value)
+        if not is_id and not re.match(_PATH, value) and looks_like_key(value):
             yield value
 
 

@@ -35,7 +35,7 @@ _PATHS = ("command", "cwd", "envFile")
 
 @dataclass
 class Servers:
-    """What the entries of a file came to."""
+    """The servers of a file, the entries that are left out, and the notices about them."""
 
     servers: list[ServerConfig] = field(default_factory=list[ServerConfig])
     left_out: dict[str, str] = field(default_factory=dict[str, str])
@@ -46,7 +46,7 @@ class Servers:
     foreign: list[KeyPath] = field(default_factory=list[KeyPath])
     """Keys that belong to some other program."""
     filled: set[str] = field(default_factory=set[str])
-    """What was filled in for variables that are secrets by their names."""
+    """Values that were filled in for variables whose names are those of secrets."""
     is_foreign: bool = False
     """True if the whole file is another program's."""
 

@@ -48,9 +48,9 @@ class Arrivals:
         self._room = room
         self._open = 0
         self._idle: dict[Visit, None] = {}
-        """Those that were answered and have no other request yet; the one that has been so for longest is first."""
+        """Connections that were answered and have no other request yet, the longest idle one first."""
         self._new: dict[Visit, None] = {}
-        """Those without a first request, in the same order."""
+        """Connections that have not sent a first request, the oldest one first."""
         self._tally = tally
         self._timer: asyncio.TimerHandle | None = None
         self._listening: socket.socket | None = None

@@ -63,7 +63,7 @@ class _Race:
                 opened.setblocking(False)
                 await loop.sock_connect(opened, target)
             except BaseException:
-                with suppress(NotImplementedError):
+                with suppress(NotImplementedError):  # on Windows, whose loop keeps no writers
                     loop.remove_writer(opened)  # asyncio does so later, by a number that is then another socket's
                 opened.close()
                 raise

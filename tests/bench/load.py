@@ -162,7 +162,7 @@ async def leavers(port: int, count: int) -> AsyncIterator[None]:
     async def leave() -> None:
         writer = await RawClient(port, "auto").begin({"input": f"What is {next(QUESTIONS)} + 1?"})
         await writer.drain()
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # its run has begun, as with a host that gives up
         writer.transport.abort()
 
     async def go_on() -> None:
