@@ -45,6 +45,10 @@ class Servers:
     notices: list[Notice] = field(default_factory=list[Notice])
     foreign: list[KeyPath] = field(default_factory=list[KeyPath])
     """Keys that belong to some other program."""
+    grants: list[KeyPath] = field(default_factory=list[KeyPath])
+    """Keys that grant something in another program, and nothing here."""
+    unfilled: list[str] = field(default_factory=list[str])
+    """Sentences about references of other programs, which are passed on as they are."""
     filled: set[str] = field(default_factory=set[str])
     """Values that were filled in for variables whose names are those of secrets."""
     is_foreign: bool = False
@@ -64,7 +68,7 @@ def read_servers(
 ) -> Servers:
     """Read all entries of a file; `project` is a folder that `~/.claude.json` has entries for.
 
-    Raises Fault for a section that is none.
+    Raises Fault for `inputs` of a wrong shape, and for a project that the file does not know.
     """
     places = find_entries(raw, project)
     read = Servers(is_foreign=places.is_foreign)
@@ -75,13 +79,9 @@ def read_servers(
         places=name_places(file, environ, platform),
         filled=read.filled,
     )
-    unfilled: list[str] = []
-    grants: list[KeyPath] = []
     for found in places.entries:
         try:
-            if not found.name:
-                raise Fault(found.path, "its name is empty; give it one")
-            if server := _read_server(found, places, references, read, grants, unfilled):
+            if server := _read_server(found, places, references, read):
                 read.servers.append(server)
         except Fault as fault:
             _leave_out(read, found.name, fault)
@@ -89,10 +89,10 @@ def read_servers(
         _leave_out(read, name, fault)
     for fault in places.lost:
         read.note("servers_left_out", f"{join_path(fault.path)}: {fault.message}; no server is read there.")
-    if grants:
-        read.note("grants_ignored", say_grants(grants))
-    if unfilled:
-        read.note("unfilled", _enumerate(unfilled))
+    if read.grants:
+        read.note("grants_ignored", say_grants(read.grants))
+    if read.unfilled:
+        read.note("unfilled", _enumerate(read.unfilled))
     _report_places(read, places, file)
     read.servers = _allow_one_without_prefix(read.servers, read)
     return read
@@ -103,19 +103,14 @@ def _leave_out(read: Servers, name: str, fault: Fault) -> None:
     read.note(LEFT_OUT, f"{read.left_out[name]}; the server is left out.")
 
 
-def _read_server(
-    found: Found,
-    places: Places,
-    references: References,
-    read: Servers,
-    grants: list[KeyPath],
-    unfilled: list[str],
-) -> ServerConfig | None:
+def _read_server(found: Found, places: Places, references: References, read: Servers) -> ServerConfig | None:
     """Read one entry; None if it is switched off or starts this program. Raises Fault."""
+    if not found.name:
+        raise Fault(found.path, "its name is empty; give it one")
     if places.is_off(found.name) or is_switched_off(found.entry, found.path):
         read.off.append(found.name)  # it may be invalid, or refer to variables that are not set on this machine
         return None
-    foreign = find_foreign_keys(found.entry, _ENTRY_KEYS | {"transport"}, found.path)
+    foreign = find_foreign_keys(found.entry, _ENTRY_KEYS, found.path)
     reading = read_entry(found.entry, found.path, references.environ)
     if starts_this_program(reading.values):
         read.note("own_entry", f"{join_path(found.path)} starts this program and is left out.")
@@ -127,8 +122,8 @@ def _read_server(
     if server.disabled:
         read.off.append(found.name)
         return None
-    grants += reading.grants
-    unfilled += _list_unfilled(found)
+    read.grants += reading.grants
+    read.unfilled += _list_unfilled(found)
     return server
 
 
