@@ -83,6 +83,13 @@ class Sink:
             self._stuck.set()
             await drained.wait()
 
+    def write_behind(self, data: bytes) -> bool:
+        """Have `data` written behind a message that is stuck, without a wait; False where none is."""
+        if not self._rest:
+            return False
+        self._rest = memoryview(b"".join((self._rest, data)))
+        return True
+
     async def finish(self) -> None:
         """Write, until cancelled, what the descriptor did not take at once."""
         while True:
@@ -95,7 +102,8 @@ class Sink:
     async def _write_on(self) -> None:
         try:
             if sys.platform == "win32":
-                self._rest = self._rest[await anyio.to_thread.run_sync(os.write, self._fd, self._rest) :]
+                written = await anyio.to_thread.run_sync(os.write, self._fd, self._rest)
+                self._rest = self._rest[written:]
             else:
                 await anyio.wait_writable(self._fd)
                 self._write_now()

@@ -19,6 +19,7 @@ from mcp_types import (
     PARSE_ERROR,
     JSONRPCError,
     JSONRPCMessage,
+    JSONRPCNotification,
     JSONRPCResponse,
 )
 from typing_extensions import override
@@ -190,8 +191,10 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
             raise anyio.ClosedResourceError
         if self._sink.is_broken:
             raise anyio.BrokenResourceError
+        data = write_message(item.message)
         try:
-            await self._sink.write(write_message(item.message))
+            if not (_is_cancellation(item.message) and self._sink.write_behind(data)):
+                await self._sink.write(data)
         finally:
             if isinstance(item.message, JSONRPCResponse | JSONRPCError):
                 self._requests.settle(item.message.id)
@@ -199,3 +202,8 @@ class _Outgoing(ObjectSendStream[SessionMessage]):
     @override
     async def aclose(self) -> None:
         self._is_closed = True
+
+
+def _is_cancellation(message: JSONRPCMessage) -> bool:
+    """Tell whether nobody should wait for the message: mcp 2.3 holds an ended call back for 5 s until it is written."""
+    return isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled"

@@ -107,7 +107,7 @@ async def test_the_end_of_either_descriptor_is_told() -> None:
 
 async def test_a_message_whose_sender_gives_up_is_written_whole_and_the_next_one_behind_it() -> None:
     """Half a line would garble the next one, and with it a call of somebody else."""
-    long = SessionMessage(JSONRPCNotification(jsonrpc="2.0", method="long", params={"text": "x" * 500_000}))
+    long = message("long", text="x" * 500_000)
     async with pipes() as (_, outgoing, _, peer_reads, _), anyio.create_task_group() as tasks:
         with anyio.CancelScope() as impatience:
             tasks.start_soon(cancel_once_blocked, impatience)
@@ -120,13 +120,25 @@ async def test_a_message_whose_sender_gives_up_is_written_whole_and_the_next_one
     assert methods == ["long", "next"]
 
 
+async def test_a_cancellation_is_written_behind_what_is_stuck_and_nobody_waits_for_it() -> None:
+    """Its sender would hold an ended call back, or the end of the bridge, until a server reads that reads no more."""
+    async with pipes() as (_, outgoing, _, peer_reads, _), anyio.create_task_group() as tasks:
+        tasks.start_soon(outgoing.send, message("long", text="x" * 500_000))
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(PATIENCE_S):
+            await outgoing.send(message("notifications/cancelled"))
+            lines = read_lines(peer_reads, LIMIT)
+            methods = [json.loads(line)["method"] for line in (await anext(lines), await anext(lines))]  # type: ignore[arg-type]
+    assert methods == ["long", "notifications/cancelled"]
+
+
 async def cancel_once_blocked(scope: anyio.CancelScope) -> None:
     await anyio.wait_all_tasks_blocked()
     scope.cancel()
 
 
-def message(method: str) -> SessionMessage:
-    return SessionMessage(JSONRPCNotification(jsonrpc="2.0", method=method))
+def message(method: str, **params: str) -> SessionMessage:
+    return SessionMessage(JSONRPCNotification(jsonrpc="2.0", method=method, params=params or None))
 
 
 async def test_the_end_of_the_session_is_not_the_end_of_the_wire() -> None:
