@@ -160,8 +160,20 @@ def _describe_call(event: CallEnded, *, is_full: bool) -> Json:
         "duration_ms": event.duration_ms,
     }
     if is_full:
-        call |= {"arguments": _flatten_deep(event.arguments), "output": event.item["output"]}
+        call |= {"arguments": _flatten_deep(event.arguments), "output": _name_pictures(event.item["output"])}
     return call
+
+
+def _name_pictures(output: Json) -> Json:
+    """Name the pictures of an output by their types; their bytes are among the items."""
+    if not isinstance(output, list):
+        return output
+    return [
+        part | {"image_url": f"{str(part['image_url']).partition(',')[0]},…"}
+        if isinstance(part, dict) and part.get("type") == "input_image"
+        else part
+        for part in output
+    ]
 
 
 def _flatten_deep(item: Json) -> Json:

@@ -97,6 +97,13 @@ async def test_a_picture_of_a_tool_is_in_the_result_and_its_bytes_are_there_once
     assert [block.type for block in result.content] == ["text", "text", "image"], "the answer comes first"
 
 
+async def test_the_full_result_has_its_bytes_among_the_items_alone() -> None:
+    result = await show(Painter(a=[picture(png(1))]), responds(draw("a")), DONE, detail="full")
+    assert of(result, "tool_calls")[0]["output"][0]["image_url"] == "data:image/png;base64,…"
+    assert json.dumps(result.structured_content).count(png(1)) == 1
+    assert of(result, "output")[1]["output"][0]["image_url"].endswith(png(1))
+
+
 async def test_a_picture_of_half_a_megabyte_comes_over_http_in_both_eras() -> None:
     painter = Painter(a=[picture(png(1, 500_000))])
     for mode in ERAS:
