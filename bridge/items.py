@@ -23,6 +23,9 @@ COMPACTIONS = frozenset(("compaction", "compaction_summary"))
 LEGAL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A name, or a call id, that every API takes back."""
 
+MADE_PICTURE = "image_generation_call"
+"""The type of the item that holds a picture which the upstream has made."""
+
 OWN_NAMES = ("read_output", "find_tools")
 """Names reserved for the run's own tools: no server's tool gets one of them as its model name."""
 
@@ -195,6 +198,11 @@ def _says_something(item: JsonObject) -> bool:
 
 def _is_other(part: Json) -> bool:
     return isinstance(part, dict) and part.get("type") not in ("output_text", "refusal", None)
+
+
+def may_hold_picture(item: JsonObject) -> bool:
+    """Tell whether an item may hold a picture: a call output in parts does, and what the upstream has drawn."""
+    return item.get("type") == MADE_PICTURE or isinstance(item.get("output"), list)
 
 
 def read_usage(usage: JsonObject | None) -> dict[str, int]:

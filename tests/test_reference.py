@@ -10,7 +10,8 @@ from typing import Literal, cast, get_args, get_origin
 
 from bridge.cli.main import build_parser
 from bridge.config import settings
-from bridge.host.schema import ARGUMENTS, RESULT_FIELDS
+from bridge.host.result_schema import RESULT
+from bridge.host.schema import ARGUMENTS
 from bridge.host.tools import CANCEL_ARGUMENTS, WAIT_ARGUMENTS
 from bridge.json_text import JsonObject
 
@@ -46,7 +47,7 @@ def render() -> str:
         "### Arguments",
         _render_arguments(ARGUMENTS),
         "### Result",
-        "Fields: " + ", ".join(f"`{name}`" for name in RESULT_FIELDS) + ".",
+        _render_result(RESULT),
         "## `respond_wait`",
         _render_arguments(WAIT_ARGUMENTS),
         "## `respond_cancel`",
@@ -96,6 +97,28 @@ def _render_arguments(arguments: JsonObject) -> str:
     for name, schema in cast("dict[str, JsonObject]", arguments["properties"]).items():
         rows.append(f"| `{name}` | {schema.get('description') or 'as in the Responses API'} |")
     return "\n".join(rows)
+
+
+def _render_result(result: JsonObject) -> str:
+    required = cast("list[str]", result["required"])
+    rows = ["| field | type | |", "|---|---|---|"]
+    for name, schema in cast("dict[str, JsonObject]", result["properties"]).items():
+        words = [str(schema.get("description") or "")] + ([] if name in required else ["not always there"])
+        rows.append(f"| `{name}` | {_name_type(schema)} | {'; '.join(filter(None, words))} |")
+    return "\n".join(rows)
+
+
+def _name_type(schema: JsonObject) -> str:
+    """Name the type as the schema has it; the fields of an object follow it."""
+    if choices := cast("list[JsonObject]", schema.get("anyOf")):
+        return "any JSON" if len(choices) > 2 else " or ".join(map(_name_type, choices))
+    if values := cast("list[str]", schema.get("enum")):
+        return "one of " + ", ".join(f"`{value}`" for value in values)
+    if items := cast("JsonObject", schema.get("items")):
+        return f"list of {_name_type(items)}"
+    if properties := cast("dict[str, JsonObject]", schema.get("properties")):
+        return "object of " + ", ".join(f"`{name}`" for name in properties)
+    return str(schema["type"])
 
 
 def _render_commands() -> str:

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 
 import anyio
 
@@ -13,14 +14,15 @@ from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.output import print_json, print_text, tell
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import Config
-from bridge.json_text import JsonObject
+from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.questions import say_yes
 from bridge.recording.record import RecordingTransport, record_runs
 from bridge.recording.tape import Tape
 from bridge.run.engine import Listener
 from bridge.run.memory import MemoryEngine
-from bridge.run.receipt import build_receipt
+from bridge.run.receipt import build_receipt, has_pictures
+from bridge.run.run import Run
 from bridge.telemetry import Redactor
 
 
@@ -29,11 +31,26 @@ def ask(
 ) -> int:
     """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
     with Tape(options.record, redact) if options.record else nullcontext() as tape:
-        receipt = anyio.run(_run, options, config, redact, children, arguments, tape)
+        run = anyio.run(_run, options, config, redact, children, arguments, tape)
+        receipt = build_whole(run)
+        lines = _add_pictures(receipt, run, options.images) if config.limits.result_images else []
         code = print_result(receipt, as_json=options.json)
+        for line in lines:
+            tell(line)
     if tape and (words := tape.explain_loss()):
         sys.stderr.write(f"! {words}\n")
     return code
+
+
+def _add_pictures(receipt: JsonObject, run: Run, folder: Path | None) -> list[str]:
+    """Save the pictures of the run, and name their files in its result; returns lines that tell of them."""
+    if not has_pictures(run.events):
+        return []
+    from bridge.cli.pictures import save_pictures  # late: few runs have any
+
+    images, lines = save_pictures(run, folder)
+    receipt["images"] = list[Json](images)
+    return lines
 
 
 async def _run(
@@ -43,7 +60,7 @@ async def _run(
     children: Mapping[str, Child],
     arguments: JsonObject,
     tape: Tape | None,
-) -> JsonObject:
+) -> Run:
     with Terminal(redact) as terminal:
         bridge = Bridge(
             config,
@@ -55,16 +72,27 @@ async def _run(
             build_engine=record_runs(tape, config) if tape else MemoryEngine,
         )
         terminal.set_status("waiting for the servers")
-        return await run_once(bridge, arguments, terminal.show)
+        return await run_alone(bridge, arguments, terminal.show)
 
 
 async def run_once(
     bridge: Bridge, arguments: JsonObject, listener: Listener | None = None, *, run_id: str | None = None
 ) -> JsonObject:
     """Do one run in a bridge of its own, and return the whole result."""
+    return build_whole(await run_alone(bridge, arguments, listener, run_id=run_id))
+
+
+async def run_alone(
+    bridge: Bridge, arguments: JsonObject, listener: Listener | None = None, *, run_id: str | None = None
+) -> Run:
+    """Do one run in a bridge of its own, to its end."""
     await bridge.admit(arguments)  # before any server is waited for
     async with bridge:
-        run = await bridge.run(arguments, listener, run_id=run_id)
+        return await bridge.run(arguments, listener, run_id=run_id)
+
+
+def build_whole(run: Run) -> JsonObject:
+    """Build the whole result of a run, however long it is."""
     assert run.ending
     return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
 

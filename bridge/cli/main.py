@@ -171,6 +171,9 @@ def build_parser() -> argparse.ArgumentParser:
     ask.add_argument(
         "--yes", action="store_true", help="let every tool run, also those that the config says to ask about"
     )
+    ask.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="save images of tools there; default: a new temporary folder"
+    )
     ask.add_argument("--previous", metavar="ID", help="continue after this response")
     modes = ask.add_mutually_exclusive_group()
     modes.add_argument(

@@ -307,7 +307,13 @@ class Limits(_Section):
     image_bytes: Count = 5242880
     """Bytes of one image that the model gets; a larger one is scaled down (with the extra `images`) or only named."""
     result_chars: Count = 40000
-    """Characters of `respond`'s result that the host gets."""
+    """Characters of `respond`'s result that the host gets, its images aside."""
+    result_images: Annotated[int, BeforeValidator(read_scalar), Field(ge=0)] = 4
+    """Images of tools that the host gets in `respond`'s result, of more than that the last ones; `ask` saves all of
+    them. 0: none, and `ask` saves none."""
+    result_image_bytes: Count = 655360
+    """Bytes of all images in one result; those that do not fit are named. Default: what a host that takes 1 MiB, as
+    Claude Desktop does, can take beside the text."""
     message_bytes: Count = 67108864
     """Bytes of one message from a server; a longer one fails its call."""
 

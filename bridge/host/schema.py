@@ -1,4 +1,4 @@
-"""The JSON Schemas of `respond`: of its arguments, which are checked by it, and of its result."""
+"""The JSON Schema of `respond`'s arguments, which are checked by it."""
 
 import difflib
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ ARGUMENTS: JsonObject = {
             "type": "string",
             "minLength": 1,
             "description": "Continue the run of an earlier result with the same arguments; `input` holds what is new, "
-            "such as the outputs of your functions that it called",
+            "such as outputs of your functions",
         },
         "tools": {
             "type": "array",
@@ -56,7 +56,7 @@ ARGUMENTS: JsonObject = {
         "temperature": {"type": "number", "minimum": 0, "maximum": 2},
         "reasoning_effort": {
             "type": "string",
-            "description": "none, low, medium, high, … as the model supports",
+            "description": "low, medium, high, or what the model has",
         },
         "text": {"type": "object", "description": "Responses text options, such as a JSON schema for the answer"},
         "metadata": {
@@ -105,38 +105,6 @@ FORMS = {
 
 _PROPERTIES = cast("dict[str, JsonObject]", ARGUMENTS["properties"])
 _JUDGE = Judge(ARGUMENTS)
-RESULT_FIELDS = (
-    "status",
-    "output_text",
-    "output_parsed",
-    "run_id",
-    "response_id",
-    "model",
-    "turns",
-    "tool_calls",
-    "usage",
-    "incomplete_details",
-    "error",
-    "notices",
-    "output",
-    "pending",
-)
-RESULT: JsonObject = {
-    "type": "object",
-    "description": f"It has {', '.join(RESULT_FIELDS)}. output_parsed is the answer as JSON where `text` asked for a "
-    "JSON schema; pending is what needs your answer before the run can go on.",
-    "required": ["status", "output_text"],
-    "properties": {
-        "status": {
-            "type": "string",
-            "enum": ["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"],
-        },
-        "output_text": {"type": "string"},
-    },
-}
-"""The schema of `respond`'s result. It is open: a later version may add fields. Only the fields that are always present
-have a schema: the Python SDK validates each result, and with every field spelt out that takes longer than all the rest
-of reading one."""
 
 
 def clean_arguments(given: Mapping[str, object]) -> JsonObject:

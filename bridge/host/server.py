@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import anyio
 from mcp import MCPError, types
@@ -33,10 +33,13 @@ from bridge.json_text import JsonObject
 from bridge.questions import Question
 from bridge.run.engine import Caller, Engine, Settle, Show, Stop
 from bridge.run.limits import IN_PROGRESS, fail_with
-from bridge.run.receipt import Detail, build_receipt, render_text
+from bridge.run.receipt import Detail, build_receipt, has_pictures, render_text
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
 from bridge.telemetry import Redactor
+
+if TYPE_CHECKING:
+    from bridge.run.pictures import Album
 
 logger = logging.getLogger(__name__)
 
@@ -232,18 +235,31 @@ class BridgeServer(Server[dict[str, object]]):
 
     def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
         detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
-        limit, events = self._runner.limits.result_chars, [*run.told, *notices]
-        return _render(build_receipt(run.run_id, events, run.ending or IN_PROGRESS, detail=detail, limit_chars=limit))
+        limits, events, ending = self._runner.limits, [*run.told, *notices], run.ending or IN_PROGRESS
+        album = _choose_pictures(run, limits) if run.ending and has_pictures(run.events) else None
+        limit = limits.result_chars
+        return _render(build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album), album)
 
 
-def _render(receipt: JsonObject) -> types.CallToolResult:
+def _choose_pictures(run: Run, limits: Limits) -> "Album | None":
+    if not limits.result_images:
+        return None
+    from bridge.run.pictures import Room, choose_pictures  # late: few runs have any
+
+    return choose_pictures(run.events, Room(limits.result_images, limits.result_image_bytes))
+
+
+def _render(receipt: JsonObject, album: "Album | None" = None) -> types.CallToolResult:
     """Return the receipt as text and as structured content: a host may show its model only one of them, so each holds
-    all that is needed, also to continue from there."""
+    all that is needed, also to continue from there. The pictures come behind the texts."""
     texts = [render_text(receipt)]
     if receipt["response_id"]:
         texts.append(f"[response_id: {receipt['response_id']}]")
+    content: list[types.ContentBlock] = [types.TextContent(type="text", text=text) for text in texts]
+    for picture in album.pictures if album else ():
+        content.append(types.ImageContent(type="image", data=picture.data, mime_type=picture.kind or ""))
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=text) for text in texts],
+        content=content,
         structured_content=receipt,
         is_error=receipt["status"] in ("failed", "cancelled"),
     )

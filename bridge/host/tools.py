@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from mcp import types
 
 from bridge.errors import ArgumentError
-from bridge.host.schema import ARGUMENTS, RESULT
+from bridge.host.result_schema import RESULT
+from bridge.host.schema import ARGUMENTS
 from bridge.json_text import JsonObject
 
-_RUN_ID: JsonObject = {"type": "string", "minLength": 1, "description": "The run_id of an earlier result"}
+_RUN_ID: JsonObject = {"type": "string", "minLength": 1, "description": "That of an earlier result"}
 
 WAIT_ARGUMENTS: JsonObject = {
     "type": "object",

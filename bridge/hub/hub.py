@@ -24,6 +24,7 @@ from bridge.hub.transports.in_process import InProcess
 from bridge.items import Call, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
+from bridge.pictures import name_some
 from bridge.processes.children import Child
 from bridge.questions import Ask, ask_approval
 from bridge.telemetry import Redactor
@@ -215,7 +216,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         except CallFailed as failure:
             return bridged.fail(failure.code, str(failure))
         try:
-            output, is_error = await render_result(
+            rendered = await render_result(
                 result,
                 limit_bytes=options.limit_bytes or self._config.limits.output_bytes,
                 image_bytes=self._config.limits.image_bytes,
@@ -228,11 +229,11 @@ class Hub(anyio.AsyncContextManagerMixin):
         if is_mended(result):
             logger.warning("%s: in a result of %s, %s", bridged.server, bridged.tool.name, MENDED_WORDS)
         return {
-            "output": output,
-            "is_error": is_error,
+            "output": rendered.output,
+            "is_error": rendered.is_error,
             "server": bridged.server,
             "tool": bridged.tool.name,
-            "notices": bridged.notices,
+            "notices": [*bridged.notices, *_name_hidden(bridged, rendered.hidden)],
         }
 
     async def _convert(self, member: Member, tools: Sequence[types.Tool], pace: Pace) -> None:
@@ -241,6 +242,12 @@ class Hub(anyio.AsyncContextManagerMixin):
     def _forget(self) -> None:
         self._snapshot = None
         self._on_change()
+
+
+def _name_hidden(bridged: BridgedTool, hidden: Sequence[str]) -> list[Notice]:
+    """Name the images of a result that are none, or too large: nobody sees them, nor the model."""
+    words = f"{bridged.name}: {name_some(hidden)}"
+    return [Notice(code="image_not_shown", message=words)] if hidden else []
 
 
 def _refuse(bridged: BridgedTool, refusal: Refusal) -> CallOutput:

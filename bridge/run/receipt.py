@@ -2,15 +2,18 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
-from bridge.events import AnswerParsed, CallEnded, CutOff, Kept, Notified, TurnEnded
-from bridge.items import read_text, read_usage
+from bridge.events import AnswerParsed, CallEnded, CutOff, Kept, Notified, TurnEnded, tell_notice
+from bridge.items import may_hold_picture, read_text, read_usage
 from bridge.json_text import Json, JsonObject, decode, encode, is_deep
 from bridge.run.continuation import explain_next
 from bridge.run.limits import Ending
 from bridge.run.transcript import gather
-from bridge.visible import show_line, show_prose
+from bridge.visible import show_line, show_name, show_prose
+
+if TYPE_CHECKING:
+    from bridge.run.pictures import Album
 
 Detail = Literal["summary", "full"]
 CUT_CHARS = 400
@@ -22,14 +25,20 @@ _DUPLICATES = {"output": "the items", "output_parsed": "the parsed answer"}
 
 
 def build_receipt(
-    run_id: str | None, events: Sequence[Kept], ending: Ending, *, detail: Detail = "summary", limit_chars: int
+    run_id: str | None,
+    events: Sequence[Kept],
+    ending: Ending,
+    *,
+    detail: Detail = "summary",
+    limit_chars: int,
+    album: "Album | None" = None,
 ) -> JsonObject:
     """Build the result object: `{status, output_text, run_id, response_id, model, turns, tool_calls, usage, …}`.
 
     It has at most `limit_chars` characters of JSON, and any transport can carry it. Where it would be longer it is cut,
     the answer's text last, and a notice says so.
     `detail: full` adds each call's arguments and output, and every item of the run in order; so does an ending that
-    leaves calls to the caller, who could not go on without the items.
+    leaves calls to the caller, who could not go on without the items. `album` holds the pictures that go with it.
     """
     turns = [event for event in events if isinstance(event, TurnEnded)]
     last = turns[-1] if turns else None
@@ -45,8 +54,10 @@ def build_receipt(
         "usage": _sum_usage(turns),
         "incomplete_details": {"reason": ending["reason"]} if ending["reason"] else None,
         "error": _show_error(cast("JsonObject | None", ending["error"])),
-        "notices": _find_notices(events),
+        "notices": _find_notices([*events, *map(tell_notice, album.notices if album else ())]),
     }
+    if album and album.pictures:
+        receipt["images"] = [picture.describe() for picture in album.pictures]
     if answer := next((event for event in events if isinstance(event, AnswerParsed)), None):
         receipt["output_parsed"] = answer.value
     if is_full:
@@ -72,11 +83,18 @@ def render_text(receipt: JsonObject) -> str:
         lines.append("[cancelled]")
     if status != "completed" and (done := _summarise_calls(receipt)):
         lines.append(f"[done so far: {done}]")
+    if images := cast("list[JsonObject]", receipt.get("images")):
+        lines.append(f"[with {'; '.join(map(_describe_image, images))}]")
     notices = receipt["notices"]
     assert isinstance(notices, list)
     lines += [f"[{notice['message']}]" for notice in notices if isinstance(notice, dict)]
     text = [str(receipt["output_text"])] if receipt["output_text"] else []
     return "\n".join([*text, *map(show_line, lines)]) or "(no text)"
+
+
+def _describe_image(image: JsonObject) -> str:
+    maker = ".".join(show_name(str(image[key])) for key in ("server", "tool") if image[key])
+    return f"an image of {maker}, {image['type']}, {image['bytes']:,} bytes"
 
 
 def _explain_reason(reason: str, receipt: JsonObject) -> str:
@@ -91,6 +109,19 @@ def _describe_pending(item: JsonObject) -> str:
     owner = f" of {item['server_label']}" if item.get("server_label") else ""
     item_id = item.get("call_id") or item.get("id")
     return f"{item.get('name')}({item.get('arguments', item.get('input'))}){owner} [{item_id}]"
+
+
+def has_pictures(events: Iterable[Kept]) -> bool:
+    """Tell whether a run may have pictures. Most have none, and need not import what handles them."""
+    for event in events:
+        match event:
+            case CallEnded(item=item) if may_hold_picture(item):
+                return True
+            case TurnEnded(output=output) if any(map(may_hold_picture, output)):
+                return True
+            case _:
+                continue
+    return False
 
 
 def find_text(events: Sequence[Kept]) -> str:
@@ -129,8 +160,20 @@ def _describe_call(event: CallEnded, *, is_full: bool) -> Json:
         "duration_ms": event.duration_ms,
     }
     if is_full:
-        call |= {"arguments": _flatten_deep(event.arguments), "output": event.item["output"]}
+        call |= {"arguments": _flatten_deep(event.arguments), "output": _name_pictures(event.item["output"])}
     return call
+
+
+def _name_pictures(output: Json) -> Json:
+    """Name the pictures of an output by their types; their bytes are among the items."""
+    if not isinstance(output, list):
+        return output
+    return [
+        part | {"image_url": f"{str(part['image_url']).partition(',')[0]},…"}
+        if isinstance(part, dict) and part.get("type") == "input_image"
+        else part
+        for part in output
+    ]
 
 
 def _flatten_deep(item: Json) -> Json:
@@ -204,7 +247,7 @@ def _drop_lists(receipt: JsonObject, excess: int) -> str | None:
     if excess < len(encode(receipt["output_text"])) - NOTICE_CHARS:
         return None
     receipt["usage"] = {**cast("JsonObject", receipt["usage"]), "per_turn": list[Json]()}
-    receipt |= {"tool_calls": [], "notices": []}
+    receipt |= {"tool_calls": [], "notices": []} | ({"images": []} if "images" in receipt else {})
     return "the calls, notices and usage per turn"
 
 

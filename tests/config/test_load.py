@@ -441,6 +441,8 @@ def test_without_a_file_there_are_the_defaults_and_the_built_in_tools() -> None:
         "run_bytes": 4194304,
         "image_bytes": 5242880,
         "result_chars": 40000,
+        "result_images": 4,
+        "result_image_bytes": 655360,
         "message_bytes": 67108864,
     }
     assert (config.serve.host, config.serve.port, config.serve.token) == ("127.0.0.1", 8787, None)

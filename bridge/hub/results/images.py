@@ -4,10 +4,11 @@ import base64
 import binascii
 import importlib.util
 import io
-from typing import Final
 
 import anyio.lowlevel
 import anyio.to_thread
+
+from bridge.pictures import NoPicture, find_kind, tidy
 
 MAX_SIDE = 2048
 """Pixels of the longer side after scaling; the API itself scales what is larger (OpenAI's guide to images)."""
@@ -15,12 +16,6 @@ MAX_PIXELS = 100_000_000
 """An image of more pixels is not decoded: a file of a few kilobytes can hold it."""
 STRIDE_CHARS = 1 << 20
 """How much is decoded before other tasks get a turn of the event loop."""
-_KINDS: Final = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"RIFF": "image/webp",
-}
 CAN_SCALE = importlib.util.find_spec("PIL") is not None
 
 
@@ -38,9 +33,10 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
     except NotShown:
         data = tidy(data)
         image = await _decode(data)
-    kind = next((kind for start, kind in _KINDS.items() if image.startswith(start)), None)
-    if kind is None:
-        raise NotShown("it is not a PNG, JPEG, WebP or GIF")
+    try:
+        kind = find_kind(image)
+    except NoPicture as reason:
+        raise NotShown(str(reason)) from None
     if len(image) <= limit_bytes:
         return f"data:{kind};base64,{data}", None
     if not CAN_SCALE:
@@ -49,14 +45,6 @@ async def fit_image(data: str, limit_bytes: int) -> tuple[str, str | None]:
     url = f"data:image/jpeg;base64,{base64.b64encode(smaller).decode()}"
     await anyio.lowlevel.checkpoint()
     return url, words
-
-
-def tidy(data: str) -> str:
-    """Normalise base64 that is a `data:` URL, in lines, in the URL-safe alphabet or without padding."""
-    head, comma, rest = data.partition(",")
-    bare = "".join((rest if comma and head.startswith("data:") else data).split())
-    bare = bare.replace("-", "+").replace("_", "/").rstrip("=")
-    return bare + "=" * (-len(bare) % 4)
 
 
 async def _decode(data: str) -> bytes:

@@ -3,23 +3,60 @@
 import base64
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import anyio.lowlevel
 from mcp import types
 
 from bridge.config.settings import StructuredContent
 from bridge.hub.results.carried import release_result
-from bridge.hub.results.images import NotShown, fit_image, tidy
+from bridge.hub.results.images import NotShown, fit_image
 from bridge.hub.results.parts import PARTS_AT_ONCE
 from bridge.hub.results.structured import choose_content
 from bridge.items import encode_error
 from bridge.json_text import JsonObject, scrub, write
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
+from bridge.pictures import count_bytes, tidy
 from bridge.texts import Keep, cut_middle
 
 NO_OUTPUT = "(no output)"
 _TEXTUAL = re.compile(r"text/|application/(?:[\w.-]+\+)?(?:json|xml|yaml|toml|javascript)\b")
 """Media types of files that come as bytes but are read as text."""
+
+
+class Rendered(NamedTuple):
+    """A tool result, rendered."""
+
+    output: str | list[JsonObject]
+    """What the model reads."""
+    is_error: bool
+    """True where the tool reported an error."""
+    hidden: list[str]
+    """Names of the images that could not be shown, each with the reason."""
+
+
+@dataclass
+class _Images:
+    """The images of one result, within a limit."""
+
+    limit_bytes: int
+    """0 where none is shown, because the result is an error."""
+    hidden: list[str] = field(default_factory=list)
+
+    async def render(self, name: str, data: str) -> list[JsonObject]:
+        """Return the image, then a note if it was scaled; or its name and the reason why it is not shown."""
+        name = scrub(name)
+        if not self.limit_bytes:
+            return [_text(f"[{name}, {_count_bytes(data)}: not shown in an error]")]
+        try:
+            url, change = await fit_image(data, self.limit_bytes)
+        except NotShown as reason:
+            words = f"{name}, {_count_bytes(data)}: not shown, {reason}"
+            self.hidden.append(words)
+            return [_text(f"[{words}]")]
+        image: JsonObject = {"type": "input_image", "image_url": url, "detail": "auto"}
+        return [image, _text(f"[{name}: {change}]")] if change else [image]
 
 
 async def render_result(
@@ -29,8 +66,8 @@ async def render_result(
     image_bytes: int,
     policy: StructuredContent = "both",
     keep: Keep | None = None,
-) -> tuple[str | list[JsonObject], bool]:
-    """Return the output for the model, and whether the tool reported an error.
+) -> Rendered:
+    """Render a result for the model.
 
     Text alone is a plain string, the most widely understood form; with an image it becomes content parts. A text over
     the limit is cut, and given to `keep` as a whole.
@@ -38,32 +75,34 @@ async def render_result(
     await release_result(result)
     chosen = choose_content(result, policy)
     await anyio.lowlevel.checkpoint()  # a large text may have been parsed to compare it
-    parts = await _render_blocks(chosen.blocks, 0 if result.is_error else image_bytes)
+    images = _Images(0 if result.is_error else image_bytes)
+    parts = await _render_blocks(chosen.blocks, images)
     parts += [_text(chosen.known.write(chosen.structured))] if chosen.structured is not None else []
     parts += [_text(chosen.left_out)] if chosen.left_out else []
     parts += [_text(f"[{MENDED_WORDS}]")] if is_mended(result) else []
     if result.is_error:
-        return encode_error("tool_error", cut_middle(_join(parts), limit_bytes, keep)), True
+        error = encode_error("tool_error", cut_middle(_join(parts), limit_bytes, keep))
+        return Rendered(error, is_error=True, hidden=[])
     if all(part["type"] == "input_text" for part in parts):
-        return cut_middle(_join(parts), limit_bytes, keep), False
-    return _cut_parts(parts, limit_bytes, keep), False
+        return Rendered(cut_middle(_join(parts), limit_bytes, keep), is_error=False, hidden=images.hidden)
+    return Rendered(_cut_parts(parts, limit_bytes, keep), is_error=False, hidden=images.hidden)
 
 
-async def _render_blocks(blocks: Sequence[types.ContentBlock], image_bytes: int) -> list[JsonObject]:
+async def _render_blocks(blocks: Sequence[types.ContentBlock], images: _Images) -> list[JsonObject]:
     parts: list[JsonObject] = []
     for number, block in enumerate(blocks, 1):
-        parts += await _render_block(block, image_bytes)
+        parts += await _render_block(block, images)
         if number % PARTS_AT_ONCE == 0:
             await anyio.lowlevel.checkpoint()
     return parts
 
 
-async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[JsonObject]:
+async def _render_block(block: types.ContentBlock, images: _Images) -> list[JsonObject]:
     match block:
         case types.TextContent():
             return [_text(scrub(block.text))]
         case types.ImageContent():
-            return await _render_image(f"image, {block.mime_type}", block.data, image_bytes)
+            return await images.render(f"image, {block.mime_type}", block.data)
         case types.AudioContent():
             return [_text(scrub(f"[audio, {block.mime_type}, {_count_bytes(block.data)}: not shown]"))]
         case types.EmbeddedResource(resource=types.TextResourceContents() as resource):
@@ -72,7 +111,7 @@ async def _render_block(block: types.ContentBlock, image_bytes: int) -> list[Jso
             kind = resource.mime_type or "binary"
             name = f"resource {resource.uri}, {kind}"
             if kind.startswith("image/"):
-                return await _render_image(name, resource.blob, image_bytes)
+                return await images.render(name, resource.blob)
             text = _read_text(kind, resource.blob)
             if text is not None:
                 return [_text(scrub(f"[resource {resource.uri}]\n{text}"))]
@@ -93,21 +132,8 @@ def _read_text(kind: str, blob: str) -> str | None:
         return blob
 
 
-async def _render_image(name: str, data: str, limit_bytes: int) -> list[JsonObject]:
-    """Return the image, then a note if it was scaled; or its name and the reason why it is not shown."""
-    name = scrub(name)
-    if not limit_bytes:
-        return [_text(f"[{name}, {_count_bytes(data)}: not shown in an error]")]
-    try:
-        url, change = await fit_image(data, limit_bytes)
-    except NotShown as reason:
-        return [_text(f"[{name}, {_count_bytes(data)}: not shown, {reason}]")]
-    image: JsonObject = {"type": "input_image", "image_url": url, "detail": "auto"}
-    return [image, _text(f"[{name}: {change}]")] if change else [image]
-
-
 def _count_bytes(data: str) -> str:
-    return f"{len(data.rstrip('=')) * 3 // 4:,} bytes"
+    return f"{count_bytes(data):,} bytes"
 
 
 def _text(text: str) -> JsonObject:

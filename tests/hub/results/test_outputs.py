@@ -90,7 +90,7 @@ async def test_each_kind_of_result_has_its_form(blocks: list[Any], fields: dict[
 
 async def test_an_error_says_so_and_is_always_text() -> None:
     result = types.CallToolResult(content=[TEXT, IMAGE], is_error=True)
-    output, is_error = await render_result(result, limit_bytes=1000, image_bytes=100_000)
+    output, is_error, _ = await render_result(result, limit_bytes=1000, image_bytes=100_000)
     assert is_error
     assert isinstance(output, str)
     assert json.loads(output) == {"error": "tool_error", "message": f"words\n{NAMED}"}
