@@ -50,8 +50,18 @@ class Catalogue(Protocol):
         """The model names of the tools that may be called again and again with the same result."""
         ...
 
-    def rank(self, wish: str) -> Sequence[str]:
-        """List the model names of the tools that would do what is wished, best first; none where none would."""
+    @property
+    def plain_names(self) -> Mapping[str, str]:
+        """Each model name with the name that its server gives the tool."""
+        ...
+
+    def search(self, wish: str) -> tuple[Sequence[str], int]:
+        """List the model names of the tools that have to do with a wish, best first, and say how many of them, from the
+        first on, clearly fit."""
+        ...
+
+    def find_named(self, name: str) -> Sequence[str]:
+        """List the model names of the tools of exactly this name, with or without their server's."""
         ...
 
 

@@ -3,17 +3,21 @@
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from bridge.json_text import Json
+from bridge.search.names import Names
 from bridge.search.terms import find_alternatives, is_chinese, read_terms, read_wish
 
-FIELDS = {"name": 3.0, "owner": 3.0, "title": 1.5, "lead": 2.5, "rest": 0.4, "arguments": 0.6}
+FIELDS = {"name": 3.0, "owner": 3.0, "title": 1.5, "lead": 2.5, "rest": 0.4, "arguments": 0.6, "details": 0.4}
 """How much a word counts by where it stands; `lead` is the first sentence of a description."""
-LEAD_CHARS, REST_CHARS = 200, 150
+LEAD_CHARS, REST_CHARS = 200, 1000
 """How much of a description is read."""
+DETAILS_CHARS = 600
+"""How much is read of what is said of a tool's arguments."""
 K1, B = 1.0, 0.4
 """BM25: how soon a word said again adds nothing, and how much a long field is held against a tool."""
 MORE = 0.2
@@ -28,6 +32,8 @@ ENOUGH = 1.08
 """What the best tool must cover of a wish, by weight and over the root of the weight of all of it: half of a short
 wish, a smaller share of a long one, never a single common word. Below it none fits."""
 
+NAMED_WITHIN = 5
+"""The place by which a tool comes whose name is a plain word of the wish."""
 MANY = 500
 """Tools in a catalogue from which the commonness of its words can be told: of two tools one in two has every word."""
 
@@ -46,13 +52,26 @@ class Entry:
     description: str
     arguments: Sequence[str]
     """Names of its arguments."""
+    details: Sequence[str] = ()
+    """What is said of its arguments, and the values that they may have."""
 
     @cached_property
     def terms(self) -> Mapping[str, Sequence[str]]:
         """By field. Most of the time that an index takes is this, and it can be done before."""
         lead, rest = _split(self.description)
-        texts = (self.plain_name, self.owner, self.title, lead, rest, " ".join(self.arguments))
+        details = " ".join(self.details)[:DETAILS_CHARS]
+        texts = (self.plain_name, self.owner, self.title, lead, rest, " ".join(self.arguments), details)
         return {field: list(read_terms(text)) for field, text in zip(FIELDS, texts, strict=True)}
+
+
+def list_details(schema: Mapping[str, Json]) -> Iterator[str]:
+    """Yield what the schema of a tool's arguments says of them, and the values that they may have."""
+    properties = schema.get("properties")
+    for each in properties.values() if isinstance(properties, dict) else ():
+        if isinstance(each, dict):
+            yield from (words for words in (each.get("title"), each.get("description")) if isinstance(words, str))
+            values = each.get("enum")
+            yield from (value for value in values if isinstance(value, str)) if isinstance(values, list) else ()
 
 
 class Fit(NamedTuple):
@@ -61,6 +80,15 @@ class Fit(NamedTuple):
     score: float
     share: float
     """What it covers of the wish, as `ENOUGH` has it."""
+
+
+class Ranking(NamedTuple):
+    """The tools that have to do with a wish."""
+
+    names: list[str]
+    """Model names, best first."""
+    clear: int
+    """How many of them, from the first on, clearly fit; 0: none does."""
 
 
 class _Hits(NamedTuple):
@@ -83,15 +111,33 @@ class Index:
         entries = list(entries)
         brands = _find_brands(entries)
         fields = [_read_fields(entry, brands[entry.owner]) for entry in entries]
-        self._names = [entry.name for entry in entries]
+        self._all_names = [entry.name for entry in entries]
+        self._names = Names((entry.name, entry.owner, entry.plain_name) for entry in entries)
         self._said = [_find_parts(each["name"]) for each in fields]
         self._owners = [frozenset(each["owner"]) for each in fields]
         self._postings = _count(fields)
 
+    def search(self, wish: str) -> Ranking:
+        """Rank the tools for a wish. One that it names surely comes first; one that it may name is among the first."""
+        terms = read_wish(wish, self._postings)
+        fits = self.weigh(terms)
+        surely, maybe = self._names.find(wish, is_name=len(terms) <= 1)
+        is_clear = bool(fits) and next(iter(fits.values())).share >= ENOUGH
+        ranked = [*surely, *(name for name in fits if name not in surely)]
+        clear = len(ranked) if is_clear else len(surely)
+        late = [name for name in maybe if name not in ranked[: NAMED_WITHIN - 1]][:1]
+        ranked = [name for name in ranked if name not in late]
+        place = min(NAMED_WITHIN - 1, len(ranked))
+        return Ranking([*ranked[:place], *late, *ranked[place:]], clear + len(late) * is_clear)
+
     def rank(self, wish: str) -> list[str]:
-        """The names of the tools that fit, best first; none where no tool covers enough of the wish."""
-        fits = self.weigh(read_wish(wish, self._postings))
-        return list(fits) if fits and next(iter(fits.values())).share >= ENOUGH else []
+        """The names of the tools that clearly fit, best first; none where no tool covers enough of the wish."""
+        names, clear = self.search(wish)
+        return names[:clear]
+
+    def find_named(self, name: str) -> list[str]:
+        """The tools of exactly this name."""
+        return self._names.find_exact(name)
 
     def knows(self, term: str) -> bool:
         """Whether it is said of a tool."""
@@ -105,7 +151,7 @@ class Index:
         whole = 0.0
         for term in terms:
             hits = self._find(term)
-            idf = math.log(1 + (max(len(self._names), MANY) - hits.spread + 0.5) / (hits.spread + 0.5))
+            idf = math.log(1 + (max(len(self._all_names), MANY) - hits.spread + 0.5) / (hits.spread + 0.5))
             weight = min(idf, HEAVIEST) if hits.scores else UNKNOWN_PAIR if is_chinese(term) else UNKNOWN
             whole += weight
             for place, score in hits.scores.items():
@@ -117,8 +163,8 @@ class Index:
             share = min(1, named[place] / max(1, len(self._said[place])))
             covered[place] *= 1 + NAME_BONUS / 2 * share
             scores[place] *= (1 + NAME_BONUS * share) * (1 + OWNER_BONUS * self._is_owned(place, terms))
-        ranked = sorted(scores, key=lambda place: (-scores[place], self._names[place]))
-        return {self._names[place]: Fit(scores[place], covered[place] / math.sqrt(whole)) for place in ranked}
+        ranked = sorted(scores, key=lambda place: (-scores[place], self._all_names[place]))
+        return {self._all_names[place]: Fit(scores[place], covered[place] / math.sqrt(whole)) for place in ranked}
 
     def _is_owned(self, place: int, terms: Iterable[str]) -> bool:
         return not self._owners[place].isdisjoint(terms)

@@ -25,6 +25,11 @@ _WHOLE = frozenset(
     ("news", "aws", "string", "spring", "thing", "nothing", "morning", "evening", "speed", "feed", "need")
 )
 """Words whose last letters only look like an ending."""
+_KEPT_E = frozenset(
+    ("bare", "care", "come", "done", "guide", "here", "mine", "mode", "none", "note", "paste", "plane", "quite", "rage")
+    + ("ride", "state", "theme")
+)
+"""Words that would be another word without their last letter: `note` is not `not`, and `mode` no update."""
 TRANSLATED = 0.9
 """The likeness of a term and its translation."""
 _LONGEST = 6
@@ -46,8 +51,10 @@ def stem(word: str) -> str:
         return f"{word[:-3]}y"
     single = word if word in _WHOLE else _PLURAL.sub("", word)
     cut = single if single in _WHOLE else _ENDING.sub("", single)
+    if f"{cut}e" in _KEPT_E and word != cut:
+        return f"{cut}e"
     is_doubled = cut != single and len(cut) > 3 and cut[-1] == cut[-2] and cut[-1] not in "sle"
-    return cut[:-1] if is_doubled or (len(cut) > 3 and cut.endswith("e")) else cut
+    return cut[:-1] if is_doubled or (len(cut) > 3 and cut.endswith("e") and cut not in _KEPT_E) else cut
 
 
 def read_line(text: str) -> Line:
@@ -91,19 +98,24 @@ class Reader:
             before = term
 
     def _read_chinese(self, run: str) -> Iterator[str]:
-        """Yield the longest known words, from the left, and pairs of the characters between them."""
+        """Yield the longest known words that are no noise, from the left, and pairs of the characters between them."""
         unknown, start = "", 0
         while start < len(run):
-            lengths = range(min(_LONGEST, len(run) - start), 0, -1)
-            word = next((run[start : start + n] for n in lengths if run[start : start + n] in self._known), "")
-            if word or run[start] in self._noise:
+            word = self._find_longest(run, start)
+            if word:
                 yield from _split_in_pairs(unknown)
-                yield from [word] if word else []
+                yield from [word] if word in self._known else []
                 unknown = ""
             else:
                 unknown += run[start]
             start += len(word) or 1
         yield from _split_in_pairs(unknown)
+
+    def _find_longest(self, run: str, start: int) -> str:
+        """Find the longest word at `start` that is known or noise; none is the empty text."""
+        lengths = range(min(_LONGEST, len(run) - start), 0, -1)
+        words = (run[start : start + length] for length in lengths)
+        return next((word for word in words if word in self._known or word in self._noise), "")
 
 
 def _split_in_pairs(run: str) -> list[str]:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.search.ranking import Entry
+from bridge.search.ranking import Entry, list_details
 from tests.search.generated import SYSTEMS, generate_tools
 
 DATA = Path(__file__).parents[1] / "data"
@@ -70,7 +70,8 @@ def load_entries() -> list[Entry]:
 def describe(key: str, tool: dict[str, Any]) -> Entry:
     title, description = tool.get("title") or "", tool.get("description") or ""
     arguments = list(tool["inputSchema"].get("properties", {}))
-    return Entry(f"{key}/{tool['name']}", key, tool["name"], title, description, arguments)
+    details = tuple(list_details(tool["inputSchema"]))
+    return Entry(f"{key}/{tool['name']}", key, tool["name"], title, description, arguments, details)
 
 
 class Question(NamedTuple):

@@ -12,7 +12,7 @@ from bridge.run.limits import lower_limits
 from bridge.run.offer import make_offer
 from bridge.run.request import Request
 from bridge.run.tools.own_tools import RunCatalogue
-from bridge.search.ranking import Index
+from bridge.search.ranking import Index, Ranking
 from bridge.texts import estimate_tokens
 from tests.search.baseline import Baseline
 from tests.search.corpus import Question, load_entries, load_questions, load_tools
@@ -30,6 +30,16 @@ class Shelf:
     index: Index
     notices: Sequence[Notice] = ()
     polling: Collection[str] = ()
+
+    @property
+    def plain_names(self) -> Mapping[str, str]:
+        return {name: name.partition("/")[2] for name in self.functions}
+
+    def search(self, wish: str) -> Ranking:
+        return self.index.search(wish)
+
+    def find_named(self, name: str) -> list[str]:
+        return self.index.find_named(name)
 
     def rank(self, wish: str) -> list[str]:
         return self.index.rank(wish)

@@ -111,9 +111,18 @@ class RunCatalogue(Generic[C]):
         """The tools that may be called again and again with the same result. The run's own may: they are free."""
         return {*self.servers.polling, *self.own}
 
-    def rank(self, wish: str) -> Sequence[str]:
-        """List the servers' tools that fit a wish, best first; none where none fits."""
-        return self.servers.rank(wish)
+    @property
+    def plain_names(self) -> Mapping[str, str]:
+        """Each model name of a server's tool with its plain name."""
+        return self.servers.plain_names
+
+    def search(self, wish: str) -> tuple[Sequence[str], int]:
+        """List the servers' tools that have to do with a wish, best first, and how many of them clearly fit."""
+        return self.servers.search(wish)
+
+    def find_named(self, name: str) -> Sequence[str]:
+        """List the servers' tools of exactly this name, with or without their server's."""
+        return self.servers.find_named(name)
 
     def extend(self, tools: Iterable[OwnTool]) -> "RunCatalogue[C]":
         """Return this catalogue with more tools of the run's own."""
