@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w./:-]*\w)?", re.ASCII)
-_MARKS = re.compile(r"[^a-z0-9]")
+_MARKS = str.maketrans("", "", "_-./: ")
 _WORD = re.compile(r"[A-Za-z]?[a-z]*|[A-Z]*")
 _QUOTES = "\"'`“”「」《》"
 
@@ -46,4 +46,4 @@ class Names:
 
 
 def _fold(name: str) -> str:
-    return _MARKS.sub("", name.lower())
+    return name.lower().translate(_MARKS)

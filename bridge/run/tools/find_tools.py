@@ -1,6 +1,6 @@
 """`find_tools`: the tool through which a model reaches the tools that its requests do not carry."""
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import cast
@@ -18,8 +18,9 @@ from bridge.texts import estimate_tokens
 FIND_TOOLS = OWN_NAMES[1]
 LINE_CHARS = 200
 """How much of a tool's description a result shows; the whole comes with the tool itself."""
-NEAR, NEAR_CHARS = 5, 60
-"""How many tools are named that do not clearly fit, and how much of their descriptions is shown."""
+NEAR, NEAR_CHARS, FURTHER = 5, 60, 5
+"""How many tools are named that do not clearly fit, how much of their descriptions is shown, and how many more get
+their names only."""
 MOST_NAMES = 20
 OFFERED = "You can call these from now on, the best fit first:"
 PARAMETERS = Judge(
@@ -101,14 +102,14 @@ def find_tools(catalogue: RunCatalogue[C], names: Collection[str], wish: str, li
     """
     ranked, clear = catalogue.search(wish)
     found = [name for name in ranked[:clear] if name in names][:limit]
-    near = [name for name in ranked if name in names and name not in found][:NEAR]
+    near = [name for name in ranked if name in names and name not in found][: NEAR + FURTHER]
     if found:
-        others = [f"Less near: {', '.join(near)}."] if near else []
+        others = _enumerate("Less near", near[:FURTHER])
         return Found("\n".join([OFFERED, *_list(catalogue, found), *others]), found)
     if near:
-        lines = (f"- {name} ({catalogue.owners[name]}): {_quote(catalogue.functions[name])}" for name in near)
+        lines = (f"- {name} ({catalogue.owners[name]}): {_quote(catalogue.functions[name])}" for name in near[:NEAR])
         head = f"Nothing clearly fits {wish!r}. The nearest are below: ask for one by its name, or in other words."
-        return Found("\n".join([head, *lines]), ())
+        return Found("\n".join([head, *lines, *_enumerate("Less near", near[NEAR:])]), ())
     owners = list_owners(_group(catalogue, names), with_topics=False)
     return Found(f"No tool fits {wish!r}. Connected are: {owners}. Try other words, or go on without a tool.", ())
 
@@ -125,6 +126,10 @@ def find_named(catalogue: RunCatalogue[C], names: Collection[str], wanted: Itera
             lines.append(f"There is no tool {name!r}{f'; similar: {near}' if near else ''}.")
     offered = [OFFERED, *_list(catalogue, found)] if found else []
     return Found("\n".join([*offered, *lines]), list(found))
+
+
+def _enumerate(head: str, names: Sequence[str]) -> list[str]:
+    return [f"{head}: {', '.join(names)}."] if names else []
 
 
 def _list(catalogue: RunCatalogue[C], names: Iterable[str]) -> list[str]:
