@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache, partial
-from itertools import groupby
+from itertools import groupby, islice
 
 from bridge.json_text import Json, JsonObject
 from bridge.offline.wire import Schema, Tool
@@ -75,9 +75,9 @@ def _fill(schema: Schema, free: list[Token]) -> JsonObject:
 def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
     """Take the value that is nearest to the words for the slot, and remove its token from `free`."""
     if slot.properties:
-        return _fill(slot, free)
-    if items := slot.items:
-        return list(iter(lambda: _take(f"{name} {slot.description}", items, free, required), None))
+        return _fill(slot, free) or None
+    if items := slot.items:  # one that takes no token would be taken for ever
+        return list(islice(iter(lambda: _take(f"{name} {slot.description}", items, free, required), None), len(free)))
     if slot.type == "boolean":
         said = {token.term for token in free}
         return "~no" not in said if required or terms(name) & said else None

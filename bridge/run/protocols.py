@@ -1,13 +1,16 @@
 """What the loop needs of its surroundings, as Protocols: they import no HTTP and no MCP."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from bridge.call_options import CallOptions
 from bridge.events import OnEvent
 from bridge.items import Call, CallOutput, Notice, Response, Turn
 from bridge.json_text import JsonObject
 from bridge.questions import Ask
+
+if TYPE_CHECKING:
+    from bridge.search.ranking import Ranking
 
 
 class Upstream(Protocol):
@@ -55,9 +58,8 @@ class Catalogue(Protocol):
         """Each model name with the name that its server gives the tool."""
         ...
 
-    def search(self, wish: str) -> tuple[Sequence[str], int]:
-        """List the model names of the tools that have to do with a wish, best first, and say how many of them, from the
-        first on, clearly fit."""
+    def search(self, wish: str) -> "Ranking":
+        """Rank the model names of the tools that have to do with a wish."""
         ...
 
     def find_named(self, name: str) -> Sequence[str]:

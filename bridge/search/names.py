@@ -7,6 +7,7 @@ from typing import NamedTuple
 _NAME = re.compile(r"[A-Za-z0-9](?:[\w./:-]*\w)?", re.ASCII)
 _MARKS = str.maketrans("", "", "_-./: ")
 _WORD = re.compile(r"[A-Za-z]?[a-z]*|[A-Z]*")
+_BEFORE = re.compile(r"__|[:/.]")
 _QUOTES = "\"'`“”「」《》"
 
 
@@ -34,15 +35,19 @@ class Names:
         """Find the tools whose names are in `text`; `is_name` if it says nothing else."""
         surely, maybe = dict[str, None](), dict[str, None]()
         for word in _NAME.finditer(text):
-            if (names := self._names.get(_fold(word[0]))) is None:
+            if not (names := self.find_exact(word[0])):
                 continue
             is_quoted = text[: word.start()][-1:] in _QUOTES and text[word.end() :][:1] in _QUOTES
-            (surely if is_name or is_quoted or not _WORD.fullmatch(word[0]) else maybe).update(names)
+            (surely if is_name or is_quoted or not _WORD.fullmatch(word[0]) else maybe).update(dict.fromkeys(names))
         return Named(list(surely), [name for name in maybe if name not in surely])
 
     def find_exact(self, name: str) -> list[str]:
-        """Find the tools of this one name; several where servers have it in common."""
-        return list(self._names.get(_fold(name), ()))
+        """Find the tools of this one name; several where servers have it in common.
+
+        What a host or a model puts before a name does not count: `mcp__git__git_log`, `select:git_log`.
+        """
+        starts = (0, *(mark.end() for mark in _BEFORE.finditer(name)))
+        return next((list(names) for start in starts if (names := self._names.get(_fold(name[start:])))), [])
 
 
 def _fold(name: str) -> str:

@@ -113,6 +113,8 @@ class Ranking(NamedTuple):
     """Model names, best first."""
     clear: int
     """How many of them, from the first on, clearly fit; 0: none does."""
+    named: int
+    """How many of them, from the first on, are surely named in the wish."""
 
 
 class _Hits(NamedTuple):
@@ -155,12 +157,12 @@ class Index:
         if late:
             names = [name for name in names if name != late]
             names.insert(NAMED_WITHIN - 1, late)
-        return Ranking(names, len(names) if is_clear else len(surely))
+        return Ranking(names, len(names) if is_clear else len(surely), len(surely))
 
     def rank(self, wish: str) -> list[str]:
         """The names of the tools that clearly fit, best first; none where no tool covers enough of the wish."""
-        names, clear = self.search(wish)
-        return names[:clear]
+        ranking = self.search(wish)
+        return ranking.names[: ranking.clear]
 
     def find_named(self, name: str) -> list[str]:
         """The tools of exactly this name."""

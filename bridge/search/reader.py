@@ -6,11 +6,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _HAN = "\u3400"
-"""The first Chinese character. A token from here on is Chinese, since `_TOKEN` finds no other signs so high."""
-_TOKEN = re.compile(
-    "[A-Za-z]+[0-9]+[a-z]+|[A-Za-z]{1,2}[0-9]|[0-9][Dd](?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[\u3400-\u9fff]+"
-)
-_PLAIN_TOKEN = re.compile("[a-z]+|[\u3400-\u9fff]+")
+"""The first Chinese character. A token from here on is read as Chinese is: Chinese, and Korean, whose words have
+endings that no list knows."""
+_ENGLISH = "[A-Za-z]+[0-9]+[a-z]+|[A-Za-z]{1,2}[0-9]|[0-9][Dd](?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])"
+_TOKEN = re.compile(_ENGLISH)
+_OTHER = r"[^\W\d_\u3400-\u9fff\uac00-\ud7a3]"
+_ANY_TOKEN = re.compile(rf"[\u3400-\u9fff\uac00-\ud7a3]+|{_OTHER}*(?:(?![A-Za-z]){_OTHER}){_OTHER}*|{_ENGLISH}")
+"""Also words of other languages: those with a letter that English has not (NousResearch/hermes-agent#110776)."""
+_PLAIN_TOKEN = re.compile("[a-z]+")
 _PLURAL = re.compile("(?:(?<=[a-z]{2}[hxsz])es|(?<=[a-z]{2}[^siu])s)$")
 _ENDING = re.compile("(?:(?<=[a-z]{3})ing|(?<=[a-z]{2})ed)$")
 _WHOLE = frozenset(
@@ -90,7 +93,7 @@ class Reader:
         """List the terms of `text` in order: stems, known phrases, known Chinese words, and of other Chinese each pair
         of characters."""
         terms, before, pair = list[str](), "", ""
-        for token in _TOKEN.findall(text):
+        for token in (_TOKEN if text.isascii() else _ANY_TOKEN).findall(text):
             if token >= _HAN:
                 terms += self._read_chinese(token)
                 before = pair = ""
@@ -110,10 +113,10 @@ class Reader:
 
     def skim(self, text: str) -> list[str]:
         """List the terms of prose without its English phrases and odd spellings, in less time."""
-        tokens = _PLAIN_TOKEN.findall(text.lower())
-        if tokens and max(tokens) >= _HAN:
+        if not text.isascii():
             return self.read(text)
-        return [word.term for word in map(self._words.__getitem__, tokens) if word.is_read]
+        words = map(self._words.__getitem__, _PLAIN_TOKEN.findall(text.lower()))
+        return [word.term for word in words if word.is_read]
 
     def _read_chinese(self, run: str) -> Iterator[str]:
         """Yield the longest known words that are no noise, from the left, and pairs of the characters between them."""

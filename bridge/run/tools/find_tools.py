@@ -10,7 +10,7 @@ from bridge.items import OWN_NAMES
 from bridge.json_text import Json, JsonObject, decode
 from bridge.run.protocols import C
 from bridge.run.tools.own_tools import Found, Function, OwnTool, RunCatalogue
-from bridge.run.tools.tool_list import list_names, list_owners
+from bridge.run.tools.tool_list import Owned, describe_all, list_owners
 from bridge.schemas.judge import Judge
 from bridge.search.near import find_near
 from bridge.texts import estimate_tokens
@@ -69,9 +69,9 @@ _ASK = (
 
 
 def pick_first(catalogue: RunCatalogue[C], wishes: Iterable[str], names: Container[str], limit: int) -> list[str]:
-    """Pick the tools of these names that clearly fit the wishes, the best first: one of each wish in turn."""
-    rankings = map(catalogue.search, wishes)
-    ranked = [[name for name in found[:clear] if name in names][:limit] for found, clear in rankings]
+    """Pick the tools of these names that fit the wishes best: one of each wish in turn. They are a guess, and need not
+    clearly fit: a right one saves a whole step."""
+    ranked = [[name for name in catalogue.search(wish).names if name in names][:limit] for wish in wishes]
     in_turn = (name for rank in zip_longest(*ranked) for name in rank if name)
     return list(dict.fromkeys(in_turn))[:limit]
 
@@ -90,7 +90,7 @@ def make_find_tool(catalogue: RunCatalogue[C], names: Collection[str], search: T
         found += [find_tools(catalogue, names, wish, search.found)] * bool(wish.strip())
         return Found("\n\n".join(text for text, _ in found), [name for _, some in found for name in some])
 
-    count, listed = len(names), _describe_all(catalogue, names, search)
+    count, listed = len(names), describe_all(_group(catalogue, names), search.names_tokens)
     description = f"Find tools. {count:,} are connected, of which you see only some. {_ASK} {listed}"
     return OwnTool(Function(FIND_TOOLS, description, PARAMETERS), answer, accompanies=lambda _: False)
 
@@ -100,8 +100,8 @@ def find_tools(catalogue: RunCatalogue[C], names: Collection[str], wish: str, li
 
     Where none clearly fits, the nearest are named, and a model that sees one that does asks for it by name.
     """
-    ranked, clear = catalogue.search(wish)
-    found = [name for name in ranked[:clear] if name in names][:limit]
+    ranked, clear, named = catalogue.search(wish)
+    found = [name for name in ranked[:clear] if name in names][: max(limit, min(named, MOST_NAMES))]
     near = [name for name in ranked if name in names and name not in found][: NEAR + FURTHER]
     if found:
         others = _enumerate("Less near", near[:FURTHER])
@@ -136,19 +136,12 @@ def _list(catalogue: RunCatalogue[C], names: Iterable[str]) -> list[str]:
     return [f"- {_describe(catalogue.functions[name])}" for name in names]
 
 
-def _describe_all(catalogue: RunCatalogue[C], names: Collection[str], search: ToolSearch) -> str:
-    owned = _group(catalogue, names)
-    if (listed := list_names(owned, search.names_tokens)) is not None:
-        return f"All of them: {listed}."
-    return f"They are of these servers: {list_owners(owned, with_topics=True)}."
-
-
-def _group(catalogue: RunCatalogue[C], names: Iterable[str]) -> dict[str, list[str]]:
+def _group(catalogue: RunCatalogue[C], names: Iterable[str]) -> Owned:
     """The plain names of these tools, by their owner; in the catalogue's order."""
     owned = dict[str, list[str]]()
     for name in names:
         owned.setdefault(catalogue.owners[name], []).append(catalogue.plain_names[name])
-    return owned
+    return tuple((owner, tuple(plain)) for owner, plain in owned.items())
 
 
 def _describe(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Generic, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from bridge.arguments import read_arguments
 from bridge.call_options import CallOptions
@@ -12,6 +12,9 @@ from bridge.json_text import Json, JsonObject, encode
 from bridge.questions import Ask
 from bridge.run.protocols import C, Send, Tools
 from bridge.schemas.judge import Judge
+
+if TYPE_CHECKING:
+    from bridge.search.ranking import Ranking
 
 BRIDGE = "bridge"
 """The server name that these tools are shown with."""
@@ -116,8 +119,8 @@ class RunCatalogue(Generic[C]):
         """Each model name of a server's tool with its plain name."""
         return self.servers.plain_names
 
-    def search(self, wish: str) -> tuple[Sequence[str], int]:
-        """List the servers' tools that have to do with a wish, best first, and how many of them clearly fit."""
+    def search(self, wish: str) -> "Ranking":
+        """Rank the servers' tools that have to do with a wish."""
         return self.servers.search(wish)
 
     def find_named(self, name: str) -> Sequence[str]:

@@ -2,9 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 from bridge.texts import estimate_tokens
+
+Owned: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+"""Owners, each with the names of its tools."""
 
 SHOWN_OWNERS = 40
 SHOWN_TOPICS = 4
@@ -14,18 +19,26 @@ MANY_NAMES = 2000
 _PARTS = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}(?![a-z])|[^\W\d_A-Za-z]{2,}")
 
 
-def list_names(owned: Mapping[str, Sequence[str]], tokens: int) -> str | None:
+@lru_cache(maxsize=8)
+def describe_all(owned: Owned, tokens: int) -> str:
+    """Name all tools by their owner in up to `tokens`, or else the owners with what their tools are about."""
+    if (listed := list_names(owned, tokens)) is not None:
+        return f"All of them: {listed}."
+    return f"They are of these servers: {list_owners(owned, with_topics=True)}."
+
+
+def list_names(owned: Owned, tokens: int) -> str | None:
     """List the names of all tools by their owner, such as `git: git_log, git_diff; time: …`; None where the list would
     cost more than `tokens`."""
-    if sum(map(len, owned.values())) > min(tokens, MANY_NAMES):  # a name costs at least a token
+    if sum(len(names) for _, names in owned) > min(tokens, MANY_NAMES):  # a name costs at least a token
         return None
-    text = "; ".join(f"{owner}: {', '.join(names)}" for owner, names in owned.items())
+    text = "; ".join(f"{owner}: {', '.join(names)}" for owner, names in owned)
     return text if estimate_tokens(text) <= tokens else None
 
 
-def list_owners(owned: Mapping[str, Sequence[str]], *, with_topics: bool) -> str:
+def list_owners(owned: Owned, *, with_topics: bool) -> str:
     """List the owners with the number of their tools, and what these are about: `git (28: branch, commit, tag)`."""
-    shown = ", ".join(_describe(owner, names, with_topics) for owner, names in list(owned.items())[:SHOWN_OWNERS])
+    shown = ", ".join(_describe(owner, names, with_topics) for owner, names in owned[:SHOWN_OWNERS])
     return f"{shown} and {len(owned) - SHOWN_OWNERS} more servers" if len(owned) > SHOWN_OWNERS else shown
 
 
@@ -40,8 +53,7 @@ def _find_topics(owner: str, names: Iterable[str]) -> list[str]:
     for name in names:
         _, *words = dict.fromkeys(word.lower() for word in _PARTS.findall(name)) or [""]
         counts.update(_cut_plural(word) for word in words)
-    ordered = sorted(counts, key=lambda word: (-counts[word], word))
-    return [word for word in ordered if word not in owner.lower()][:SHOWN_TOPICS]
+    return [word for word, _ in counts.most_common() if word not in owner.lower()][:SHOWN_TOPICS]
 
 
 def _cut_plural(word: str) -> str:
