@@ -323,10 +323,14 @@ class ToolSearch(_Section):
 
     pinned: Strings = ()
     """Tools that every request carries: globs over the names that the model sees."""
-    first: Count = 12
+    first: Count = 3
     """Further tools in the first request: those that fit the input best."""
     found: Count = 5
-    """The most tools that one call of `find_tools` finds."""
+    """The most tools that one call of `find_tools` offers for what is to be done. Where none clearly fits, it names the
+    nearest, and offers those that the model then asks for by name."""
+    names_tokens: Count = 2000
+    """Tokens (estimated) up to which the description of `find_tools` names all tools, by server. With more of them it
+    names the servers, with what their tools are about."""
     hosted: Flag = False
     """Leave the search to the upstream (`tool_search`, namespaces and `defer_loading` in its API), for models that
     support it, such as gpt-5.4 and later at OpenAI."""

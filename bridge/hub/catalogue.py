@@ -27,7 +27,7 @@ from bridge.texts import estimate_tokens
 from bridge.visible import show_name
 
 if TYPE_CHECKING:
-    from bridge.search.ranking import Entry, Index
+    from bridge.search.ranking import Entry, Index, Ranking
 
 NameTool: TypeAlias = Callable[[Member, types.Tool], tuple[str, str]]
 
@@ -69,11 +69,12 @@ class BridgedTool:
     @cached_property
     def entry(self) -> "Entry":
         """Its entry in the search index."""
-        from bridge.search.ranking import Entry
+        from bridge.search.ranking import Entry, list_details
 
         tool, properties = self.tool, self.tool.input_schema.get("properties")
         arguments = list(properties) if isinstance(properties, dict) else []
-        return Entry(self.name, self.server, tool.name, tool.title or "", tool.description or "", arguments)
+        details = tuple(list_details(cast("JsonObject", tool.input_schema)))
+        return Entry(self.name, self.server, tool.name, tool.title or "", tool.description or "", arguments, details)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -169,9 +170,18 @@ class Catalogue:
         """Each model name with the estimated tokens of its function tool."""
         return {name: tool.tokens for name, tool in self.tools.items()}
 
-    def rank(self, wish: str) -> list[str]:
-        """Return the model names of the tools that fit the wish, best first; none if none fits."""
-        return self._index.rank(wish)
+    @cached_property
+    def plain_names(self) -> Mapping[str, str]:
+        """Each model name with the name that its server gives the tool."""
+        return {name: tool.tool.name for name, tool in self.tools.items()}
+
+    def search(self, wish: str) -> "Ranking":
+        """Return the model names of the tools that have to do with the wish, best first, and how many clearly fit."""
+        return self._index.search(wish)
+
+    def find_named(self, name: str) -> list[str]:
+        """Return the model names of the tools of exactly this name, with or without their server's."""
+        return self._index.find_named(name)
 
     @cached_property
     def _index(self) -> "Index":

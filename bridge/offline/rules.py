@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import groupby
+from functools import lru_cache, partial
+from itertools import groupby, islice
 
 from bridge.json_text import Json, JsonObject
 from bridge.offline.wire import Schema, Tool
 from bridge.offline.words import Token, read, terms
 from bridge.search.ranking import ENOUGH, Entry, Index
-from bridge.search.terms import means_same, measure_likeness, stem
+from bridge.search.vocabulary import PLAIN, stem
 
 _FAR = 8
 """The distance in tokens from which on a word says nothing about a value."""
 
-_index = lru_cache(maxsize=16)(Index)
+_index = lru_cache(maxsize=16)(partial(Index, vocabulary=PLAIN))
 """Makes an index once for the same tools: they do not change from turn to turn."""
 
 _TYPED = ("timezone", "email", "url", "date", "time", "path")
@@ -59,7 +59,7 @@ def _rank(said: list[Token], tools: list[Tool], index: Index, at_least: float = 
 
 def _describe(tool: Tool) -> Entry:
     arguments = (f"{name} {slot.description}" for name, slot in tool.parameters.properties.items())
-    return Entry(tool.name, "", tool.name, "", tool.description or "", tuple(arguments))
+    return Entry(tool.name, "", tool.name, "", tool.description or "", tuple(arguments), (), PLAIN)
 
 
 def _split(tokens: Iterable[Token], kind: str) -> list[list[Token]]:
@@ -75,14 +75,14 @@ def _fill(schema: Schema, free: list[Token]) -> JsonObject:
 def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
     """Take the value that is nearest to the words for the slot, and remove its token from `free`."""
     if slot.properties:
-        return _fill(slot, free)
-    if items := slot.items:
-        return list(iter(lambda: _take(f"{name} {slot.description}", items, free, required), None))
+        return _fill(slot, free) or None
+    if items := slot.items:  # one that takes no token would be taken for ever
+        return list(islice(iter(lambda: _take(f"{name} {slot.description}", items, free, required), None), len(free)))
     if slot.type == "boolean":
         said = {token.term for token in free}
         return "~no" not in said if required or terms(name) & said else None
     cues = _read_cues(name, slot)
-    near = [token.place for token in free if measure_likeness(token.term, cues) or means_same(stem(token.kind), cues)]
+    near = [t.place for t in free if PLAIN.measure_likeness(t.term, cues) or PLAIN.means_same(stem(t.kind), cues)]
     gaps = {token: min([_FAR, *(abs(token.place - place - 0.2) for place in near)]) for token in free}
     close = free if required else [token for token in free if gaps[token] < _FAR]
     fitting = [token for token in close if _read_value(name, slot, token) is not None]
@@ -96,12 +96,12 @@ def _take(name: str, slot: Schema, free: list[Token], required: bool) -> Json:
 def _read_value(name: str, slot: Schema, token: Token) -> Json:
     """Read the token as a value of the slot; None if it cannot be one."""
     if choices := _list_choices(slot):
-        nearest = max(choices, key=lambda choice: measure_likeness(token.term, terms(str(choice))))
-        return nearest if measure_likeness(token.term, terms(str(nearest))) else None
+        nearest = max(choices, key=lambda choice: PLAIN.measure_likeness(token.term, terms(str(choice))))
+        return nearest if PLAIN.measure_likeness(token.term, terms(str(nearest))) else None
     if slot.type in ("number", "integer"):
         return (float if "." in token.text else int)(token.text) if token.kind == "number" else None
     cues = _read_cues(name, slot)
-    kind = next((kind for kind in _TYPED if means_same(stem(kind), cues)), None)
+    kind = next((kind for kind in _TYPED if PLAIN.means_same(stem(kind), cues)), None)
     fits = token.kind == kind if kind else token.kind != "word"
     value = token.term if kind == "timezone" and "/" in token.term else token.text
     return value if fits and slot.type == "string" else None

@@ -7,12 +7,12 @@ from importlib.resources import files
 from typing import NamedTuple
 from zoneinfo import available_timezones
 
-from bridge.search.terms import READER, read_line, stem
 from bridge.search.values import KINDS, compile_kinds
+from bridge.search.vocabulary import PLAIN, read_line, stem
 
 _LINES = re.findall("(?m)^([^#]+?): (.+)", files("bridge.offline").joinpath("values.txt").read_text(encoding="utf-8"))
 _VALUES = {term: value for value, words in _LINES for terms in read_line(words) for term in terms}
-_READER = READER.extend(_VALUES.keys())
+_READER = PLAIN.reader.extend(_VALUES.keys())
 _ZONES = {zone.partition("/")[2]: zone for zone in sorted(available_timezones()) if zone.count("/") == 1}
 """By the last part, which names a place: `Lisbon`."""
 _KINDS = {

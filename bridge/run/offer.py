@@ -139,7 +139,7 @@ def _begin_small(offer: Offer, items: Sequence[str], catalogue: RunCatalogue[C],
     """Offer the tools that must not be left out, `find_tools`, and those that fit the input best."""
     if not offer.hidden:
         return offer
-    finder = make_find_tool(catalogue, offer.hidden, search.found)
+    finder = make_find_tool(catalogue, offer.hidden, search)
     begun = replace(
         offer, texts=(*offer.texts, finder.function.encoded), owned=offer.owned | {finder.name}, own=(finder,)
     )

@@ -1,13 +1,16 @@
 """What the loop needs of its surroundings, as Protocols: they import no HTTP and no MCP."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from bridge.call_options import CallOptions
 from bridge.events import OnEvent
 from bridge.items import Call, CallOutput, Notice, Response, Turn
 from bridge.json_text import JsonObject
 from bridge.questions import Ask
+
+if TYPE_CHECKING:
+    from bridge.search.ranking import Ranking
 
 
 class Upstream(Protocol):
@@ -50,8 +53,17 @@ class Catalogue(Protocol):
         """The model names of the tools that may be called again and again with the same result."""
         ...
 
-    def rank(self, wish: str) -> Sequence[str]:
-        """List the model names of the tools that would do what is wished, best first; none where none would."""
+    @property
+    def plain_names(self) -> Mapping[str, str]:
+        """Each model name with the name that its server gives the tool."""
+        ...
+
+    def search(self, wish: str) -> "Ranking":
+        """Rank the model names of the tools that have to do with a wish."""
+        ...
+
+    def find_named(self, name: str) -> Sequence[str]:
+        """List the model names of the tools of exactly this name, with or without their server's."""
         ...
 
 

@@ -286,6 +286,17 @@ async def test_nulls_say_the_same_as_nothing() -> None:
     assert (response["parallel_tool_calls"], response["tool_choice"], response["store"]) == (True, "auto", True)
 
 
+@pytest.mark.parametrize("required", [[], ["is_new"]])
+async def test_a_tool_that_takes_a_list_of_objects_is_answered_too(required: list[str]) -> None:
+    item: Json = {"type": "object", "properties": {"text": {"type": "string"}, "is_new": {"type": "boolean"}}}
+    item["required"] = required
+    edits: Json = {"type": "array", "items": item}
+    tool = function("edit_file", "Edits a file", path={"type": "string"}, edits=edits)
+    with anyio.fail_after(PATIENCE_S):
+        async with connect() as client:
+            await create(client, ask("edit the file notes.txt with 'hello'", tools=[tool]))
+
+
 async def test_many_tools_and_a_long_message_are_answered_soon() -> None:
     tools = [function(f"tool_{n}", f"Searches place {n}", query={"type": "string"}) for n in range(64)]
     with anyio.fail_after(PATIENCE_S):

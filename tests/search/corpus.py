@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bridge.search.ranking import Entry
+from bridge.search.ranking import Entry, list_details
 from tests.search.generated import SYSTEMS, generate_tools
 
 DATA = Path(__file__).parents[1] / "data"
@@ -70,7 +70,8 @@ def load_entries() -> list[Entry]:
 def describe(key: str, tool: dict[str, Any]) -> Entry:
     title, description = tool.get("title") or "", tool.get("description") or ""
     arguments = list(tool["inputSchema"].get("properties", {}))
-    return Entry(f"{key}/{tool['name']}", key, tool["name"], title, description, arguments)
+    details = tuple(list_details(tool["inputSchema"]))
+    return Entry(f"{key}/{tool['name']}", key, tool["name"], title, description, arguments, details)
 
 
 class Question(NamedTuple):
@@ -95,3 +96,32 @@ def load_questions() -> list[Question]:
     """All of them, tuned on and held out."""
     stored = json.loads((DATA / "tool_questions.json").read_text(encoding="utf-8"))["questions"]
     return [Question(q["language"], q["question"], frozenset(q["tools"]), "is_later" in q) for q in stored]
+
+
+class Wish(NamedTuple):
+    """A wish of somebody who had seen the catalogues and nothing else."""
+
+    style: str
+    text: str
+    tools: frozenset[str]
+    """Any one of these would do; none: nothing that is there would."""
+
+
+STRANGERS = {
+    "people, English": ("english", "dd0002cecbe2014b0aed4a3840834178109987cbb6fd0700c89298e3fe441ade"),
+    "people, Chinese": ("chinese", "bdde8ad769aa11be10401dcca23ca72125c636e16091b1dbe9d8225d5b86f0e8"),
+    "a model": ("model", "0730288ff46f9efb49a12396d038d0bf5d4be0a0389459bbbf44c580d2915fc0"),
+}
+"""The sets that nothing was tuned on: file, and its hash when it was frozen, before any change that it measures."""
+TUNED = "tuned"
+"""The set of the same kind that the ranking was tuned on."""
+
+
+def load_wishes(file: str) -> list[Wish]:
+    """The wishes of one set."""
+    stored = json.loads((DATA / "strangers" / f"{file}.json").read_text(encoding="utf-8"))
+    return [Wish(wish["style"], wish["text"], frozenset(wish["tools"])) for wish in stored]
+
+
+def hash_wishes(file: str) -> str:
+    return hashlib.sha256((DATA / "strangers" / f"{file}.json").read_bytes()).hexdigest()

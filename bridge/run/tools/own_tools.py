@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Generic, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from bridge.arguments import read_arguments
 from bridge.call_options import CallOptions
@@ -12,6 +12,9 @@ from bridge.json_text import Json, JsonObject, encode
 from bridge.questions import Ask
 from bridge.run.protocols import C, Send, Tools
 from bridge.schemas.judge import Judge
+
+if TYPE_CHECKING:
+    from bridge.search.ranking import Ranking
 
 BRIDGE = "bridge"
 """The server name that these tools are shown with."""
@@ -111,9 +114,18 @@ class RunCatalogue(Generic[C]):
         """The tools that may be called again and again with the same result. The run's own may: they are free."""
         return {*self.servers.polling, *self.own}
 
-    def rank(self, wish: str) -> Sequence[str]:
-        """List the servers' tools that fit a wish, best first; none where none fits."""
-        return self.servers.rank(wish)
+    @property
+    def plain_names(self) -> Mapping[str, str]:
+        """Each model name of a server's tool with its plain name."""
+        return self.servers.plain_names
+
+    def search(self, wish: str) -> "Ranking":
+        """Rank the servers' tools that have to do with a wish."""
+        return self.servers.search(wish)
+
+    def find_named(self, name: str) -> Sequence[str]:
+        """List the servers' tools of exactly this name, with or without their server's."""
+        return self.servers.find_named(name)
 
     def extend(self, tools: Iterable[OwnTool]) -> "RunCatalogue[C]":
         """Return this catalogue with more tools of the run's own."""

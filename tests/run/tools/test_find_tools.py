@@ -143,6 +143,53 @@ async def test_where_nothing_fits_the_model_is_told_what_there_is() -> None:
     assert not receipt["tool_calls"][0]["is_error"]
 
 
+async def test_where_nothing_clearly_fits_the_nearest_are_named_and_come_when_they_are_asked_for_by_name() -> None:
+    script = [
+        responds(call("find_tools", {"query": "the owner of the black cabriolet says an invoice is wrong somehow"})),
+        responds(call("find_tools", {"names": ["update_invoice", "erp__get_invoice", "erp/no_invoice"]})),
+        DONE,
+    ]
+    receipt, (first, second, third) = await ask(script, office(), limits=SMALL, tool_search=FIRST)
+    named, offered = outputs_of(third)
+    head, *lines = named.split("\n")
+    assert head.startswith("Nothing clearly fits")
+    assert len(lines) == 6
+    assert any(line.startswith("- erp__update_invoice (erp): ") for line in lines)
+    assert max(map(len, lines[:5])) < 120
+    assert estimate_tokens(named) < 260
+    assert names(second) == names(first)
+    assert offered.split("\n")[1:3] == [
+        "- erp__update_invoice(id?): Changes some fields of a invoice",
+        "- erp__get_invoice(id?): Returns one invoice with all of its fields",
+    ]
+    assert "There is no tool 'erp/no_invoice'; similar: " in offered
+    assert {*names(third)} - {*names(second)} == {"erp__update_invoice", "erp__get_invoice"}
+    assert not any(made["is_error"] for made in receipt["tool_calls"])
+
+
+async def test_a_search_for_nothing_is_told_what_it_needs() -> None:
+    script = [responds(call("find_tools", {}), call("find_tools", {"query": " ", "names": []})), DONE]
+    _, (_, again) = await ask(script, office("erp"), limits=SMALL, tool_search=FIRST)
+    told = [json.loads(output)["message"] for output in outputs_of(again)]
+    assert told == ["nothing to find: say what is to be done in `query`, or name tools in `names`"] * 2
+
+
+async def test_all_names_are_in_front_as_far_as_they_are_cheap_and_are_the_same_in_every_run() -> None:
+    runs = [await ask([DONE], office(), {"input": text}, limits=SMALL) for text in ("invoices", "my leave request")]
+    first, second = (asked.json["tools"][1]["description"] for _, (asked,) in runs)
+    assert first == second
+    assert "All of them: erp: list_invoices, search_invoices, get_invoice" in first
+    assert sum(name in first for name in ("get_student", "delete_video_clip", "create_room_rate")) == 3
+
+
+async def test_more_names_than_that_are_told_by_server_with_what_they_are_about() -> None:
+    _, (asked,) = await ask([DONE], office(), limits=SMALL, tool_search={**FIRST, "names_tokens": 100})
+    described = asked.json["tools"][1]["description"]
+    assert "They are of these servers: erp (24: invoice, " in described
+    assert "bank (18: transfer, credit, card, loan)" in described
+    assert "list_invoices" not in described
+
+
 async def test_a_hidden_tool_that_is_called_by_its_exact_name_is_run_and_offered_from_then_on() -> None:
     script = [responds(call("school__get_student", {"id": "3"})), DONE]
     _, (first, second) = await ask(script, office(), {"input": "hello"}, limits=SMALL)
