@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from bridge.cli.exits import COMPLETED
+from bridge.cli.output import tell
 from bridge.config.load import default_file
 from bridge.errors import ConfigError
 
@@ -16,10 +17,10 @@ STARTER = """\
 
   // Your MCP servers, in the form of Claude Desktop and others. A tool that is not read-only is asked about, unless a
   // line here allows it.
-  "mcpServers": {
-    // "git": {"command": "uvx", "args": ["mcp-server-git"], "tools": {"allow": ["git_log"], "deny": ["git_reset"]}},
-    // "notes": {"url": "https://mcp.example.com/mcp", "headers": {"Authorization": "Bearer ${env:NOTES_TOKEN}"}}
-  }
+  // "mcpServers": {
+  //   "git": {"command": "uvx", "args": ["mcp-server-git"], "tools": {"allow": ["git_log"], "deny": ["git_reset"]}},
+  //   "notes": {"url": "https://mcp.example.com/mcp", "headers": {"Authorization": "Bearer ${env:NOTES_TOKEN}"}}
+  // }
 }
 """
 
@@ -39,4 +40,6 @@ def write_config(file: Path | None) -> int:
     with open(descriptor, "w", encoding="utf-8") as written:  # noqa: PTH123 - it is ours alone from the beginning
         written.write(STARTER)
     sys.stdout.write(f"{file}\n")
+    sys.stdout.flush()
+    tell("Fill it in (an editor shows what is possible), or set OPENAI_API_KEY; then: mcp-responses-bridge check")
     return COMPLETED

@@ -63,10 +63,12 @@ def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
     if no_auth and not is_local:
         raise ConfigError(f"--no-auth: only on a loopback address, not on {settings.host}")
     if not is_local and not (settings.token and settings.allowed_hosts):
-        raise ConfigError(
-            f"serve.host: {settings.host} can be reached by others; set serve.token (or MCP_RESPONSES_BRIDGE_TOKEN) "
-            "and serve.allowed_hosts, the host names that clients use"
-        )
+        missing = {
+            "serve.token (or MCP_RESPONSES_BRIDGE_TOKEN)": settings.token,
+            "serve.allowed_hosts, the host names that clients use": settings.allowed_hosts,
+        }
+        wanted = " and ".join(setting for setting, value in missing.items() if not value)
+        raise ConfigError(f"serve.host: {settings.host} can be reached by others; set {wanted}")
     hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
     origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
     listening = open_socket(settings.host, settings.port)

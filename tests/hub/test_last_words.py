@@ -408,6 +408,13 @@ async def test_what_env_does_not_find_is_told(shebang: str, told: str, tmp_path:
     assert told.replace("it has", "its script has Windows line endings: save it with LF") in words
 
 
+async def test_a_download_that_was_cut_off_is_named() -> None:
+    """npx keeps what it has of it, and each later start fails in the same way."""
+    line = "Error [ERR_MODULE_NOT_FOUND]: Cannot find package 'zod' imported from /home/me/.npm/_npx/a1b2c3/x.js"
+    words = await tell({"command": "/bin/sh", "args": ["-c", f'echo "{line}" >&2; exit 1']})
+    assert "the download by npx was cut off before: delete /home/me/.npm/_npx/a1b2c3, and start it again" in words
+
+
 async def test_a_container_without_stdin_is_told(tmp_path: Path) -> None:
     docker = tmp_path / "docker"
     docker.write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")

@@ -71,7 +71,8 @@ def _find_file(name: str, path: str | None) -> Path | None:
 def explain_missing(name: str, server: ServerConfig, environ: Mapping[str, str]) -> str:
     """Explain that no folder of PATH holds the program `name`, and name the place where it is, if that is usual."""
     path, home = server.env.get("PATH", environ.get("PATH", "")), environ.get("HOME", "")
-    shown = path if len(path) <= _PATH_CHARS else f"{path[:_PATH_CHARS]}…"
+    shown = os.pathsep.join(dict.fromkeys(path.split(os.pathsep)))
+    shown = shown if len(shown) <= _PATH_CHARS else f"{shown[:_PATH_CHARS]}…"
     whose = " of env" if "PATH" in server.env else f" ({shown or 'which is empty'})"
     words = f"{name} is in no folder of PATH{whose}"
     if found := find_elsewhere(name, home):

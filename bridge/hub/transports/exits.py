@@ -16,6 +16,8 @@ _MISSED = re.compile(
     r"|(?P<sh>[\w.+-]+): (?:command )?not found|not found: (?P<zsh>[\w.+-]+)"
 )
 """How `env` and shells say, with status 127, that there is no such program."""
+_CUT_DOWNLOAD = re.compile(r"(?:package|module) '[^']+' imported from ((?:/|[A-Za-z]:).*?_npx[/\\][0-9a-f]+)")
+"""How Node.js says that a package of a server that npx keeps is not there."""
 _VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]+)|%([A-Z][A-Z0-9_]+)%")
 ONE_CHARS, BOTH_CHARS = 160, 100
 _MEANINGS = {"SIGKILL": "the system does that when memory runs out", "SIGSEGV": "it crashed", "SIGABRT": "it gave up"}
@@ -73,6 +75,8 @@ def _advise(server: ServerConfig, environ: Mapping[str, str], ending: Ending, sa
         if missed["cr"]:
             return "its script has Windows line endings: save it with LF"
         return explain_missing(missed["env"] or missed["sh"] or missed["zsh"], server, environ)
+    if cut := next(filter(None, map(_CUT_DOWNLOAD.search, ending.stderr)), None):
+        return f"the download by npx was cut off before: delete {cut[1]}, and start it again"
     if ending.status and (advice := _find_unexpanded(server.args, environ.get("HOME", ""))):
         return advice
     if _lacks_input(server):
