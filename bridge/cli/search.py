@@ -14,7 +14,7 @@ from bridge.config.settings import Config
 from bridge.hub.catalogue import Catalogue
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
-from bridge.run.tools.find_tools import find_tools
+from bridge.run.tools.find_tools import find_fitting
 from bridge.run.tools.own_tools import RunCatalogue
 from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_name
@@ -24,27 +24,33 @@ MAX_WIDTH = 80
 
 
 def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Connect every server, wait as a run would, and print the tools found, best first.
+    """Connect every server, wait as a run would, and print the tools found, best first; or the nearest ones, which the
+    model would only be told of.
 
-    With `--json`: `{query, tools: [{name, server, tool, tokens, description}]}`.
+    With `--json`: `{query, tools: [{name, server, tool, tokens, description}], near: [...]}`.
     """
-    tools = anyio.run(_search, options.search, config, redact, children)
+    tools, near = anyio.run(_search, options.search, config, redact, children)
     if options.json:
-        report: JsonObject = {"query": options.search, "tools": list[Json](tools)}
+        report: JsonObject = {"query": options.search, "tools": list[Json](tools), "near": list[Json](near)}
         print_json(redact.clean(report))
-    elif tools:
-        sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in _align(tools)))
+    elif tools or near:
+        head = [] if tools else [f"Nothing clearly fits {options.search!r}. The model would be told of the nearest:"]
+        lines = [*head, *_align(tools or near)]
+        sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in lines))
     else:
         sys.stdout.write(show_line(redact(f"No tool fits {options.search!r}. `tools` shows all.")) + "\n")
     sys.stdout.flush()
     return COMPLETED
 
 
-async def _search(words: str, config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[JsonObject]:
+async def _search(
+    words: str, config: Config, redact: Redactor, children: Mapping[str, Child]
+) -> tuple[list[JsonObject], list[JsonObject]]:
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
-        found = find_tools(RunCatalogue(catalogue, {}), catalogue.functions, words, config.tool_search.found)
-        return [_describe(name, catalogue) for name in found.names]
+        fitting = find_fitting(RunCatalogue(catalogue, {}), catalogue.functions, words, config.tool_search.found)
+        offered, near = ([_describe(name, catalogue) for name in names] for names in fitting)
+        return offered, near
 
 
 def _align(tools: list[JsonObject]) -> Iterator[str]:

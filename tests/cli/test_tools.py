@@ -204,6 +204,9 @@ async def test_a_search_prints_what_the_model_would_find(tmp_path: Path, capfd: 
         "tool": "send_mail",
         "description": "Sends an e-mail",
     }
+    near = await show(tmp_path, capfd, program, "--search", "my aunt in Lisbon wants a long letter, not a mail")
+    assert near.stdout.startswith("Nothing clearly fits 'my aunt")
+    assert "hostile__send_mail" in near.stdout
     nothing = await show(tmp_path, capfd, program, "--search", "walk the dog")
     assert nothing.stdout.startswith("No tool fits 'walk the dog'.")
     empty = await show(tmp_path, capfd, program, "--search", " ")

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import cast
+from typing import NamedTuple, cast
 
 from bridge.config.settings import ToolSearch
 from bridge.items import OWN_NAMES
@@ -86,13 +86,33 @@ def make_find_tool(catalogue: RunCatalogue[C], names: Collection[str], search: T
         wish, wanted = str(arguments.get("query", "")), cast("list[str]", arguments.get("names", []))
         if not wish.strip() and not wanted:
             raise ValueError("nothing to find: say what is to be done in `query`, or name tools in `names`")
-        found = [find_named(catalogue, names, wanted)] * bool(wanted)
-        found += [find_tools(catalogue, names, wish, search.found)] * bool(wish.strip())
-        return Found("\n\n".join(text for text, _ in found), [name for _, some in found for name in some])
+        answers = list[Found]()
+        if wanted:
+            answers.append(find_named(catalogue, names, wanted))
+        if wish.strip():
+            answers.append(find_tools(catalogue, names, wish, search.found))
+        return Found("\n\n".join(text for text, _ in answers), [name for _, found in answers for name in found])
 
     count, listed = len(names), describe_all(_group(catalogue, names), search.names_tokens)
     description = f"Find tools. {count:,} are connected, of which you see only some. {_ASK} {listed}"
     return OwnTool(Function(FIND_TOOLS, description, PARAMETERS), answer, accompanies=lambda _: False)
+
+
+class Fitting(NamedTuple):
+    """The tools that have to do with a wish, by name, best first."""
+
+    offered: list[str]
+    """Those that clearly fit."""
+    near: list[str]
+    """Others, to be named only."""
+
+
+def find_fitting(catalogue: RunCatalogue[C], names: Container[str], wish: str, limit: int) -> Fitting:
+    """Find the tools of these names that fit a wish: up to `limit`, or all that it names, and the nearest others."""
+    ranked, clear, named = catalogue.search(wish)
+    offered = [name for name in ranked[:clear] if name in names][: max(limit, min(named, MOST_NAMES))]
+    near = [name for name in ranked if name in names and name not in offered]
+    return Fitting(offered, near[: NEAR + FURTHER])
 
 
 def find_tools(catalogue: RunCatalogue[C], names: Collection[str], wish: str, limit: int) -> Found:
@@ -100,9 +120,7 @@ def find_tools(catalogue: RunCatalogue[C], names: Collection[str], wish: str, li
 
     Where none clearly fits, the nearest are named, and a model that sees one that does asks for it by name.
     """
-    ranked, clear, named = catalogue.search(wish)
-    found = [name for name in ranked[:clear] if name in names][: max(limit, min(named, MOST_NAMES))]
-    near = [name for name in ranked if name in names and name not in found][: NEAR + FURTHER]
+    found, near = find_fitting(catalogue, names, wish, limit)
     if found:
         others = _enumerate("Less near", near[:FURTHER])
         return Found("\n".join([OFFERED, *_list(catalogue, found), *others]), found)
