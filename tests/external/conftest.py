@@ -22,7 +22,13 @@ def peer(repository: Path) -> Find:
     fails."""
 
     def find(name: str) -> str:
-        folders = [".peers/bin", ".peers/node_modules/.bin", ".ci/node/node_modules/.bin"]
+        folders = [
+            ".peers/bin",
+            ".peers/usr/sbin",
+            ".peers/usr/bin",
+            ".peers/node_modules/.bin",
+            ".ci/node/node_modules/.bin",
+        ]
         return shutil.which(name, path=os.pathsep.join(str(repository / folder) for folder in folders)) or miss(name)
 
     return find
