@@ -40,4 +40,8 @@ def _advise(host: str, name: str | None, asked: str) -> str:
     """Say what would admit such requests. `asked`: the host that a proxy says it was asked for."""
     if asked and asked != host:
         return f"a proxy was asked for {quote_name(asked)}: have it pass Host on, and add that to serve.allowed_hosts"
-    return f'if clients are to use that name, add "{name[:LONGEST]}" to serve.allowed_hosts' if name else "it is no host name"
+    return (
+        f'if clients are to use that name, add "{name[:LONGEST]}" to serve.allowed_hosts'
+        if name
+        else "it is no host name"
+    )

@@ -69,6 +69,13 @@ def miss(name: str) -> NoReturn:
 
 
 @pytest.fixture
+def clone(repository: Path, tmp_path: Path) -> Path:
+    """What a stranger gets: the committed files in another folder, without a virtual environment."""
+    subprocess.run(["git", "clone", "--quiet", repository, tmp_path / "clone"], check=True)
+    return tmp_path / "clone"
+
+
+@pytest.fixture
 def own_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """The user's own home, where installers have their settings; every other test has a temporary one."""
     monkeypatch.setenv("HOME", pwd.getpwuid(os.getuid()).pw_dir)

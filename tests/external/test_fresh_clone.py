@@ -1,51 +1,27 @@
 """The README's commands in a fresh clone, on a machine with nothing but Python, or with nothing but uv."""
 
-import os
-import shutil
-import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.external.conftest import Find
+from tests.external.strangers import build_path, find_python, run
 
 pytestmark = [pytest.mark.external, pytest.mark.usefixtures("own_home")]
 
 
-@pytest.fixture
-def clone(repository: Path, tmp_path: Path) -> Path:
-    """What a stranger gets: the committed files in another folder, without a virtual environment."""
-    subprocess.run(["git", "clone", "--quiet", repository, tmp_path / "clone"], check=True)
-    return tmp_path / "clone"
-
-
-def build_path(tmp_path: Path, *programs: str) -> str:
-    """A PATH with these programs and the system's own, and no uv unless it is among them."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for program in programs:
-        (folder / Path(program).name).symlink_to(program)
-    return f"{folder}:/usr/bin:/bin"
-
-
-def run(clone: Path, path: str, *command: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")} | {"PATH": path}
-    return subprocess.run(
-        command, cwd=clone, env=env, capture_output=True, text=True, encoding="utf-8", timeout=600, check=False
-    )
-
-
-def find_python() -> str:
-    """A Python that a user would have: not the one of our own virtual environment."""
-    return os.path.realpath(shutil.which("python3") or "/usr/bin/python3")
-
-
 @pytest.mark.parametrize("installer", ["uv", "pip"])
-def test_make_run_and_make_test_set_up_all_they_need(installer: str, clone: Path, tmp_path: Path, peer: Find) -> None:
+def test_make_run_and_make_test_set_up_all_they_need(
+    installer: str, clone: Path, tmp_path: Path, peer: Find, record_property: Callable[[str, object], None]
+) -> None:
     python = tmp_path / "bin" / "python3"
     path = build_path(tmp_path, *([peer("uv")] if installer == "uv" else []))
     python.symlink_to(find_python())
+    begun = time.monotonic()
     demo = run(clone, path, "make", "run")
+    record_property(f"seconds of make run in a fresh clone, by {installer}", round(time.monotonic() - begun, 1))
     assert demo.returncode == 0, demo.stderr
     assert f"Setting up .venv with {'uv' if installer == 'uv' else 'python3 and pip'}" in demo.stderr
     assert demo.stderr.count("✓") == 4
