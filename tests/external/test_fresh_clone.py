@@ -14,14 +14,16 @@ pytestmark = [pytest.mark.external, pytest.mark.usefixtures("own_home")]
 
 @pytest.mark.parametrize("installer", ["uv", "pip"])
 def test_make_run_and_make_test_set_up_all_they_need(
-    installer: str, clone: Path, tmp_path: Path, peer: Find, record_property: Callable[[str, object], None]
+    installer: str, clone: Path, tmp_path: Path, peer: Find, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     python = tmp_path / "bin" / "python3"
     path = build_path(tmp_path, *([peer("uv")] if installer == "uv" else []))
     python.symlink_to(find_python())
     begun = time.monotonic()
     demo = run(clone, path, "make", "run")
-    record_property(f"seconds of make run in a fresh clone, by {installer}", round(time.monotonic() - begun, 1))
+    record_testsuite_property(
+        f"seconds of make run in a fresh clone, by {installer}", round(time.monotonic() - begun, 1)
+    )
     assert demo.returncode == 0, demo.stderr
     assert f"Setting up .venv with {'uv' if installer == 'uv' else 'python3 and pip'}" in demo.stderr
     assert demo.stderr.count("✓") == 4
