@@ -143,7 +143,7 @@ async def test_a_call_and_its_events_pass_a_proxy_as_they_are_sent(
 async def call_and_hear(url: str, path: str, mode: ConnectMode, owner: OrderedServer) -> None:
     key, heard = f"{path} {mode}", list[str]()
 
-    async def hear(_progress: float, _total: float | None, message: str | None) -> None:
+    async def hear(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
         heard.append(message or "")
         if "→" in heard[-1]:
             owner.release(key)
@@ -159,8 +159,12 @@ async def call_and_hear(url: str, path: str, mode: ConnectMode, owner: OrderedSe
 async def test_a_call_that_is_given_up_behind_a_proxy_ends_its_upstream_request(
     kind: str, peer: Find, repository: Path, tmp_path: Path
 ) -> None:
-    async with scene() as (upstream, _, served), proxied(kind, peer, repository, tmp_path, served.port) as url:
-        async with connect(url, "/mcp", "legacy") as client, anyio.create_task_group() as tasks:
+    async with (
+        scene() as (upstream, _, served),
+        proxied(kind, peer, repository, tmp_path, served.port) as url,
+        connect(url, "/mcp", "legacy") as client,
+    ):
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(respond, client, "hang")
             await upstream.arrivals.wait(1)
             tasks.cancel_scope.cancel()
