@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,14 @@ def test_the_bundle_and_the_registry_offer_the_same_settings(entry: dict[str, An
 def test_the_config_of_the_container_loads(repository: Path) -> None:
     config = load(repository / "deploy" / "bridge.json", environ={"MCP_RESPONSES_BRIDGE_TOKEN": "a-token-of-ten"})
     assert (config.serve.host, config.serve.token, config.notices) == ("0.0.0.0", "a-token-of-ten", ())
+
+
+def test_the_release_page_names_files_that_exist_and_commands_that_a_shell_can_read(repository: Path) -> None:
+    page = (repository / "docs" / "releasing.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:bridge|deploy|tests|\.ci)/[\w./-]+|\w+\.(?:json|toml|md))`", page)
+    assert "deploy/mcpb/build.py" in named
+    assert [name for name in named if not (repository / name).exists()] == []
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        subprocess.run(["sh", "-n"], input=block, text=True, check=True)
