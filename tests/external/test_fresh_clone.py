@@ -1,5 +1,7 @@
 """The README's commands in a fresh clone, on a machine with nothing but Python, or with nothing but uv."""
 
+import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from tests.external.conftest import Find
 from tests.external.strangers import build_path, find_python, run
+from tests.test_documents import list_blocks, read
 
 pytestmark = [pytest.mark.external, pytest.mark.usefixtures("own_home")]
 
@@ -31,6 +34,25 @@ def test_make_run_and_make_test_set_up_all_they_need(
     tested = run(clone, path, "make", "test", "ARGS=tests/test_layering.py tests/test_configs.py")
     assert tested.returncode == 0, tested.stdout
     assert " passed" in tested.stdout
+
+
+def test_the_first_block_of_the_readme_does_what_it_says(repository: Path, tmp_path: Path, peer: Find) -> None:
+    """From the clone to the entry in the host's file; `--yes` stands for the answer of the person."""
+    [block, *_] = list_blocks(read(repository, "README.md"), "sh")
+    address, *_ = re.findall(r"https://github\.com/\S+", block)
+    script = block.replace(address, str(repository)).replace("install claude-desktop", "install claude-desktop --yes")
+    home = tmp_path / "home"
+    (home / ".config" / "Claude").mkdir(parents=True)
+    python = tmp_path / "bin" / "python3"
+    path = build_path(tmp_path, peer("uv"))
+    python.symlink_to(find_python())
+    own = {"HOME": str(home), "XDG_CONFIG_HOME": "", "LANG": "en_US.UTF-8"}
+    done = run(tmp_path, path, "sh", "-ec", script.replace("cd mcp-responses-bridge", f"cd {repository.name}"), env=own)
+    assert done.returncode == 0, done.stderr
+    assert "580.2" in done.stdout
+    written = json.loads((home / ".config" / "Claude" / "claude_desktop_config.json").read_text(encoding="utf-8"))
+    command = written["mcpServers"]["responses"]["command"]
+    assert Path(command) == tmp_path / repository.name / ".venv" / "bin" / "mcp-responses-bridge"
 
 
 def test_without_python_3_11_make_says_what_to_install(clone: Path, tmp_path: Path) -> None:
