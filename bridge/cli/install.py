@@ -39,6 +39,11 @@ def install(options: argparse.Namespace) -> int:
         tell(f"{file.path} has this entry already; there is nothing to do.")
         return COMPLETED
     check_writable(file)
+    if file.mark:
+        remarks = [
+            "The file begins with a byte order mark, which is kept; some hosts do not read such a file.",
+            *remarks,
+        ]
     if list_own(host, value):
         remarks = ["The file has an entry of ours with other settings; it is replaced.", *remarks]
     show_change(file, data, remarks)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from bridge.cli import main
 from bridge.config.load import load
 from bridge.hosts.edits import find_value, read_value
 from bridge.hosts.known import HOSTS, WRITTEN
@@ -432,3 +433,21 @@ def test_root_leaves_a_file_to_its_owner(machine: Machine) -> None:
     os.chown(file, 1234, 1234)
     assert machine.run("install", "cursor", "--yes").code == 0
     assert (file.stat().st_uid, file.stat().st_gid) == (1234, 1234)
+
+
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(machine: Machine) -> None:
+    """What a full disk does: the write ends in the middle."""
+    file = machine.put("cursor", FILES["cursor"][1] + "//" + "x" * 200_000)
+    before = machine.list_files()
+    limited = ["/bin/sh", "-c", 'ulimit -f 100; exec "$@"', "sh", *machine.build_command("install", "cursor", "--yes")]
+    done = subprocess.run(
+        limited, env=machine.build_environment(), check=False, capture_output=True, timeout=60, cwd=machine.home
+    )
+    assert done.returncode == 2
+    backup = f"{file}.before-mcp-responses-bridge"
+    assert f"{backup}: cannot be written: File too large; nothing was changed" in done.stderr.decode()
+    assert machine.list_files() == before
+
+
+def test_the_command_line_names_the_hosts_that_are_known() -> None:
+    assert main.HOSTS == WRITTEN
