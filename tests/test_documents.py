@@ -13,6 +13,7 @@ import pytest
 
 from bridge.cli.main import build_parser
 from bridge.config.load import load
+from bridge.hosts.known import HOSTS as KNOWN
 from tests.fakes.screen import COLUMNS
 from tests.picture import COMMAND, run_demo
 
@@ -114,10 +115,9 @@ def find_section(text: str, title: str) -> str:
 
 
 def test_what_is_said_of_a_host_is_what_install_says_of_it(repository: Path) -> None:
-    known = pytest.importorskip("bridge.hosts.known")
     page = read(repository, "docs/getting-started.md")
     for title, file in HOSTS.items():
-        [host] = [host for host in known.HOSTS.values() if host.title == title]
+        [host] = [host for host in KNOWN.values() if host.title == title]
         section = find_section(page, title)
         assert Path(file).name in section
         if host.project_files:
