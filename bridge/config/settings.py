@@ -360,7 +360,8 @@ class ServeConfig(_Section):
     token: Credential = Field(default=None, repr=False)
     """The token that clients send as `Authorization: Bearer`. Default: MCP_RESPONSES_BRIDGE_TOKEN."""
     allowed_hosts: Strings = ()
-    """`Host` values accepted in addition to the loopback names."""
+    """`Host` values accepted in addition to the loopback names. One without a port is accepted as it is, which is how a
+    proxy with TLS passes it on, and with the port that we listen on."""
     allowed_origins: Strings = ()
     """`Origin` values accepted in addition to our own. No CORS headers are sent: this is for clients that send an
     Origin and need no such headers, and for pages behind a proxy that adds them."""

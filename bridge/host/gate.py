@@ -14,9 +14,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.clock import Clock
+from bridge.host.unknown_hosts import UnknownHosts
 
 OPEN_PATH = "/healthz"
 """The one path that needs no token: without one it only says that the service is up. A wrong token is refused."""
+UNKNOWN_HOST = 421
 UNAUTHORIZED = "Unauthorized: send Authorization: Bearer TOKEN"
 BODY_TIMEOUT_S = 10.0
 """Seconds that a request body may take to arrive. Without a bound, a client that never sends one keeps its request open
@@ -53,7 +55,7 @@ class Access:
         """Return the reply that refuses a request, or None to admit it. It does not reveal which value is right."""
         headers = Headers(scope=scope)
         if _only(headers, "host", parse_host) not in self.hosts:
-            return PlainTextResponse("Unknown host", 421)
+            return PlainTextResponse("Unknown host", UNKNOWN_HOST)
         if headers.getlist("origin") and _only(headers, "origin", parse_origin) not in self.origins:
             return PlainTextResponse("Origin not allowed", 403)
         credentials = headers.getlist("authorization")
@@ -89,11 +91,16 @@ class Gate:
         self._app = app
         self._access = access
         self._clock = clock
+        self._unknown_hosts = UnknownHosts(clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")  # it would bypass every check
         if refusal := self._access.find_refusal(scope):
+            if refusal.status_code == UNKNOWN_HOST:
+                headers = Headers(scope=scope)
+                address = _only(headers, "host", parse_host)
+                self._unknown_hosts.tell(headers, address and address[0])
             await refusal(scope, receive, send)
         else:
             await self._pass_on({**scope, "headers": _lower_names(scope["headers"])}, receive, send)

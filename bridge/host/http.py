@@ -34,7 +34,8 @@ from bridge.host.web_server import HEAD_TIMEOUT_S, Endable, build_web, choose_ro
 from bridge.json_text import Json, JsonObject
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-EXAMPLES = {"serve.allowed_hosts": "bridge.example.com:8787", "serve.allowed_origins": "https://app.example.com"}
+EVERYWHERE = ("0.0.0.0", "::")
+EXAMPLES = {"serve.allowed_hosts": "bridge.example.com", "serve.allowed_origins": "https://app.example.com"}
 MAX_BODY_BYTES = 32 << 20
 """The most bytes of one request's body: room for a few images in `input`."""
 
@@ -72,7 +73,10 @@ def listen(settings: ServeConfig, *, no_auth: bool) -> Listening:
     hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
     origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
     listening = open_socket(settings.host, settings.port)
-    own = _name_loopback(*listening.getsockname()[:2]) if is_local else []
+    address, port = listening.getsockname()[:2]
+    is_everywhere = address in EVERYWHERE
+    own = _name_loopback(LOOPBACK[0] if is_everywhere else address, port) if is_local or is_everywhere else []
+    hosts += [(name, port) for name, shown in hosts if shown is None]
     token = None if no_auth else settings.token or _make_token()
     return Listening(
         listening, Access(token, frozenset([*own, *hosts]), frozenset([*origins, *(("http", a) for a in own)]))

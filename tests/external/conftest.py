@@ -22,7 +22,13 @@ def peer(repository: Path) -> Find:
     fails."""
 
     def find(name: str) -> str:
-        folders = [".peers/bin", ".peers/node_modules/.bin", ".ci/node/node_modules/.bin"]
+        folders = [
+            ".peers/bin",
+            ".peers/usr/sbin",
+            ".peers/usr/bin",
+            ".peers/node_modules/.bin",
+            ".ci/node/node_modules/.bin",
+        ]
         return shutil.which(name, path=os.pathsep.join(str(repository / folder) for folder in folders)) or miss(name)
 
     return find
@@ -60,6 +66,13 @@ def miss(name: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(missing)
     pytest.skip(missing)
+
+
+@pytest.fixture
+def clone(repository: Path, tmp_path: Path) -> Path:
+    """What a stranger gets: the committed files in another folder, without a virtual environment."""
+    subprocess.run(["git", "clone", "--quiet", repository, tmp_path / "clone"], check=True)
+    return tmp_path / "clone"
 
 
 @pytest.fixture
