@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -180,10 +181,21 @@ class Hub(anyio.AsyncContextManagerMixin):
         self, bridged: BridgedTool, arguments: JsonObject, ask: Ask, difference: "Difference | None"
     ) -> Refusal | None:
         """Ask the person whether a call may run, and show what has changed; return None if it may."""
+        remedy = name_remedy(bridged.config_line)
         question = ask_approval(bridged.server, bridged.tool.name, arguments)
+        question = replace(question, remedy=remedy, identify=partial(self._identify, bridged))
         if difference:
             question = self.review.show(question, difference)
-        return refuse(bridged.server, bridged.tool.name, await ask(question), name_remedy(bridged.config_line))
+        return refuse(bridged.server, bridged.tool.name, await ask(question), remedy)
+
+    def _identify(self, bridged: BridgedTool) -> tuple[str, ...]:
+        """Identify a tool with what it claims now, and what its run knows of it: a tool that changes is another one."""
+        from bridge.hub.claims import read_claims
+
+        owner = self._owners.get(bridged.server)
+        current = owner.find_tool(bridged.tool.name) if owner else None
+        current = current or bridged.tool
+        return bridged.server, bridged.tool.name, bridged.fingerprint, read_claims(current).fingerprint
 
     async def _ask_again(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> Refusal | None:
         """Ask the person about a call that ran unasked when its run began: if its tool claims now what is asked for,
