@@ -1,6 +1,7 @@
 """How many columns of a terminal a text takes, as far as all terminals agree on that."""
 
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 
 MARK = "…"
@@ -36,6 +37,21 @@ def crop(line: str, columns: int) -> str:
             break
         kept += sign
     return kept.rstrip() + MARK if columns > 0 else ""
+
+
+def wrap(text: str, columns: int, *, indent: str = "", first: str | None = None) -> Iterator[str]:
+    """Break a line between words, with `indent` before each part, or `first` before the first. A longer word stays
+    whole: the terminal breaks it, and copies it as it is."""
+    line, room = indent if first is None else first, columns
+    is_empty = True
+    for word in text.split(" "):
+        needed = count_columns(line) + count_columns(word) + (not is_empty)
+        if not is_empty and needed > room:
+            yield line
+            line, is_empty = indent, True
+        line += word if is_empty else f" {word}"
+        is_empty = False
+    yield line
 
 
 class Place:

@@ -32,6 +32,8 @@ def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, 
     if options.json:
         report: JsonObject = {"query": options.search, "tools": list[Json](tools)}
         print_json(redact.clean(report))
+    elif tools and sys.stdout.isatty():
+        _print_for_terminal(tools, redact)
     elif tools:
         sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in _align(tools)))
     else:
@@ -45,6 +47,19 @@ async def _search(words: str, config: Config, redact: Redactor, children: Mappin
         catalogue = await bridge.hub.catalogue()
         found = find_tools(RunCatalogue(catalogue, {}), catalogue.functions, words, config.tool_search.found)
         return [_describe(name, catalogue) for name in found.names]
+
+
+def _print_for_terminal(tools: list[JsonObject], redact: Redactor) -> None:
+    from rich.console import Console
+
+    from bridge.cli.tables import ShownTool, list_tools, print_lines
+
+    console = Console(highlight=False)
+    shown = [
+        ShownTool(*(show_name(redact(str(tool[key]))) for key in ("name", "server")), tokens=f"{tool['tokens']:,}")
+        for tool in tools
+    ]
+    print_lines(console, list_tools(shown, console.width, beside="server"))
 
 
 def _align(tools: list[JsonObject]) -> Iterator[str]:
