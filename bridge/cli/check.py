@@ -16,6 +16,7 @@ from rich.text import Text
 
 from bridge import __version__
 from bridge.app import Bridge
+from bridge.cli.columns import wrap
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.output import print_json
 from bridge.config.load import default_file
@@ -72,7 +73,7 @@ def _describe_installation(options: argparse.Namespace, config: Config) -> JsonO
         "log": str(options.log_file.absolute()) if options.log_file else None,
     }
     versions: JsonObject = {"bridge": __version__, "python": platform.python_version(), "mcp": version("mcp")}
-    return {"version": versions | {"system": platform.platform(terse=True)}, "paths": paths}
+    return {"version": versions | {"system": f"{platform.system()} {platform.machine()}"}, "paths": paths}
 
 
 def _print_installation(installation: JsonObject, redact: Redactor) -> None:
@@ -81,7 +82,7 @@ def _print_installation(installation: JsonObject, redact: Redactor) -> None:
     tell_absent = {
         "config": f"none; it would be {default_file(os.environ) or 'named by --config'}",
         "state": "none",
-        "log": "stderr, which a host keeps among its own logs; --log-file FILE writes it there",
+        "log": "stderr (a host keeps that in logs of its own), or --log-file FILE",
     }
     name = f"mcp-responses-bridge {versions['bridge']}"
     lines = [f"{name}, Python {versions['python']}, mcp {versions['mcp']}, {versions['system']}"]
@@ -181,9 +182,9 @@ async def _check_claims(hub: Hub, member: Member) -> list[Finding]:
 def _advise(member: Member, *, said: bool) -> str | None:
     """Say what else helps; why it did not start or connect, and what would be right, is in the reason."""
     server = member.server
-    if said:
-        return "above are the last lines that it wrote"
     by_hand = shlex.join([server.command, *server.args]) if server.command else show_url(server.url or "")
+    if said:
+        return f"above are the last lines that it wrote; to see all, start it by hand: {by_hand}"
     if member.state == "late":
         return f"give it longer with connect_timeout_s, or see what it waits for: {by_hand}"
     return f"start it by hand: {by_hand}" if member.has_started else None
@@ -199,8 +200,18 @@ def _print(findings: list[Finding], redact: Redactor) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings:
         mark, style = MARKS[finding["level"]]
-        console.print(Text(redact(f"{mark} {finding['what']}: {finding['message']}"), style=style))
+        message, *quoted = f"{mark} {finding['what']}: {finding['message']}".split("\n")
+        _print_wrapped(console, redact(message), "    ", first="", style=style)
+        for line in quoted:
+            console.print(Text(redact(line), style=style))
         for cause in finding["causes"]:
-            console.print(Text(redact(f"    · {cause}")))
+            _print_wrapped(console, redact(cause), "      ", first="    · ")
         if finding["hint"]:
-            console.print(Text(redact(f"  → {finding['hint']}")))
+            _print_wrapped(console, redact(finding["hint"]), "    ", first="  → ")
+
+
+def _print_wrapped(console: Console, text: str, indent: str, *, first: str, style: str = "") -> None:
+    """Print a text; at a terminal, broken between words."""
+    columns = console.width if sys.stdout.isatty() else sys.maxsize
+    for line in wrap(text, columns, indent=indent, first=first):
+        console.print(Text(line, style=style))

@@ -116,6 +116,10 @@ def _run_configured(options: argparse.Namespace) -> int:
     config, redact = set_up(options)
     match options.command:
         case "demo":
+            from bridge.cli.language import choose_words
+
+            if sys.stderr.isatty():
+                tell(choose_words(os.environ).starting)
             with booting(()):  # the bridge that it starts will start the servers
                 from bridge.cli.demo import demo
             return demo(options, config)

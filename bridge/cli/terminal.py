@@ -1,9 +1,12 @@
 """A run as a person at a terminal sees it: a line per turn and call, the answer as it comes, and approval questions."""
 
+import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
 
 import anyio
 import anyio.to_thread
@@ -17,6 +20,8 @@ from bridge.visible import quote_name, show_line, show_prose
 if TYPE_CHECKING:
     from bridge.cli.log_lines import Failures
 
+RELAY_S = 1.0
+"""How long to wait for the last lines of a process that has ended; one of its own may hold its log open."""
 CHOICES = "[y/N/a] "
 ALWAYS_OFFERED = "a: always for this tool in this run"
 
@@ -51,6 +56,34 @@ class Terminal:
         self._release()
         self._log.close()
         self._view.stop()
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether stderr is a terminal."""
+        return self._view.is_terminal
+
+    @property
+    def columns(self) -> int:
+        """How wide that is."""
+        return shutil.get_terminal_size().columns
+
+    @contextmanager
+    def reading_log(self) -> Generator[TextIO]:
+        """Yield a file for what another process logs: at a terminal its lines pass through here."""
+        if not self.is_seen:
+            yield self._stderr
+            return
+        reader, writer = os.pipe()
+        relay = threading.Thread(target=self._relay, args=(reader,), daemon=True)
+        relay.start()
+        with open(writer, "w", encoding="utf-8") as log:  # noqa: PTH123 - it is a descriptor
+            yield log
+        relay.join(RELAY_S)
+
+    def _relay(self, reader: int) -> None:
+        with open(reader, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                self.say(line.rstrip("\n"))
 
     def say(self, text: str) -> None:
         """Print a text of any number of lines."""
