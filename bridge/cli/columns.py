@@ -4,6 +4,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache
 
+MIN_COLUMNS, MIN_LINES = 20, 4
+"""The smallest window in which an answer is shown as it comes."""
 MARK = "…"
 _UNSURE = ("Mn", "Mc", "Me", "Cf", "Cc", "Cn", "Co", "Cs")
 """Categories of characters that join others, act, or are newer than some terminals."""

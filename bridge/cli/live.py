@@ -10,7 +10,7 @@ from rich.console import Console
 
 from bridge.cli.activity import Activity
 from bridge.cli.stream import Stream
-from bridge.cli.views import print_styled
+from bridge.cli.styles import print_styled
 from bridge.events import CallProgressed, Event, Retrying, RunEnded, TextArrived, TurnEnded, TurnStarted
 from bridge.visible import ProseStream, show_prose
 

@@ -22,6 +22,17 @@ from bridge.visible import show_line
 PROGRAM = "mcp-responses-bridge"
 WITHOUT_OUTPUT = ("serve", "offline")
 """Commands that print nothing on stdout."""
+DESCRIPTIONS = {
+    "serve": "Be an MCP server with the tool `respond`. Hosts start it so; over HTTP it is a service for many of them.",
+    "ask": "Ask the model once, with your servers' tools. The answer goes to stdout, all else to stderr.",
+    "init": "Write a config file to begin with, and say where it is. A file that is there is left as it is.",
+    "demo": "Watch one whole run of an example: four tools are called at once, by the model or, where none is "
+    "configured, by the embedded upstream.",
+    "tools": "Show each server with its state, and each of its tools as the model sees it, with its cost in tokens.",
+    "check": "Check the upstream and every server, and say what to do; show the version and where the files are.",
+    "config": "Print the entry to paste into a host, and say where.",
+    "offline": "Serve the embedded upstream on a loopback port: a Responses endpoint without a model.",
+}
 HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
 
 
@@ -214,7 +225,8 @@ def build_parser() -> argparse.ArgumentParser:
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
-    for command in commands.choices.values():
+    for name, command in commands.choices.items():
+        command.description = DESCRIPTIONS[name]
         command.set_defaults(refuse=command.error)  # the main parser would show its own usage
     return parser
 
@@ -246,10 +258,17 @@ def _read_port(text: str) -> int:
 def _build_common(level: str) -> argparse.ArgumentParser:
     """Build the options that most commands share; the default log `level` is "error" for commands that print every
     fault themselves."""
-    common = argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser(add_help=False)
+    common = parser.add_argument_group("options of most commands")
     common.add_argument("--config", type=Path, metavar="FILE", help="the config file")
     common.add_argument("--project", metavar="FOLDER", help="with ~/.claude.json: take this project's servers, too")
     levels = ["debug", "info", "warning", "error"]
-    common.add_argument("--log-level", choices=levels, default=level, help="default: %(default)s")
+    common.add_argument(
+        "--log-level",
+        choices=levels,
+        default=level,
+        metavar="LEVEL",
+        help=f"{', '.join(levels)}; default: %(default)s",
+    )
     common.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
-    return common
+    return parser

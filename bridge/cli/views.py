@@ -4,19 +4,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from typing_extensions import override
 
+from bridge.cli.columns import MIN_COLUMNS, MIN_LINES
 from bridge.events import Event
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-MIN_COLUMNS, MIN_LINES = 20, 4
-"""The smallest window in which an answer is shown as it comes."""
-STYLES = {"✓": "green", "✗": "red", "!": "yellow", "turn": "bold"}
-"""Styles of progress lines, by their first word."""
 
 
 class View(Protocol):
@@ -119,6 +112,8 @@ class Spinner(_Plain):
 
     def print(self, line: str) -> None:
         """Print the line above the spinner."""
+        from bridge.cli.styles import print_styled
+
         with suppress(OSError, ValueError):
             print_styled(self.console, line)
 
@@ -131,14 +126,6 @@ class Spinner(_Plain):
     @override
     def follow(self, line: str) -> None:
         self.set_status(line.strip().lstrip("→✓✗!· "))
-
-
-def print_styled(console: "Console", line: str) -> None:
-    """Print a line in the colour of its first word."""
-    from rich.text import Text
-
-    first = line.split(maxsplit=1)[:1] if "\n" not in line else []
-    console.print(Text(line, style=STYLES.get(first[0], "") if first else ""))
 
 
 def choose_view(redact: Callable[[str], str], *, is_streaming: bool) -> View:

@@ -16,7 +16,8 @@ import pytest
 
 from tests.fakes.screen import COLUMNS, LINES, AtTerminal
 from tests.fakes.servers import rogue
-from tests.fakes.upstream import Reply, ScriptedUpstream, call, cut, gated, message, responds
+from tests.fakes.upstream import Reply, ScriptedUpstream, call, gated, message, responds
+from tests.fakes.wire import Close, Wait, divide
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
@@ -71,17 +72,33 @@ def desk(tmp_path: Path) -> Desk:
 def in_pieces(*pieces: str) -> Reply:
     """A message that comes in these pieces."""
 
-    def divide(events: list[Any]) -> list[Any]:
+    def part(events: list[Any]) -> list[Any]:
         is_delta = [event.get("type") == "response.output_text.delta" for event in events]
         first, behind = is_delta.index(True), len(events) - is_delta[::-1].index(True)
         return [*events[:first], *(events[first] | {"delta": piece} for piece in pieces), *events[behind:]]
 
-    return responds(message("".join(pieces)), events=divide)
+    return responds(message("".join(pieces)), events=part)
 
 
 def in_two_parts(whole: str, first: str, gate: anyio.Event) -> Reply:
     """A message whose rest waits for the gate."""
     return gated(in_pieces(first, whole.removeprefix(first)), gate, after=json.dumps(first)[1:-1])
+
+
+def break_off(reply: Reply, after: str, gate: anyio.Event) -> Reply:
+    """The beginning of a reply, whose connection is lost when the gate is opened."""
+    return Reply(lambda request: [*divide(reply.steps(request), after)[0], Wait(gate), Close(False)])
+
+
+def see_it_break_off(words: str, gate: anyio.Event) -> Look:
+    """Look until these words are there, lose the connection, and see that it is asked again."""
+
+    def look(terminal: AtTerminal) -> None:
+        terminal.wait_for(words)
+        anyio.from_thread.run_sync(gate.set)
+        terminal.wait_for("asking again")
+
+    return look
 
 
 def glance(_: AtTerminal) -> None:
@@ -142,10 +159,10 @@ async def test_a_long_wait_names_the_servers_that_are_waited_for(desk: Desk) -> 
 
 async def test_an_answer_that_is_asked_for_again_is_seen_once(desk: Desk) -> None:
     again = "Another answer altogether."
-    async with ScriptedUpstream(
-        [cut(json.dumps(FIRST)[1:-1], in_pieces(FIRST, ANSWER.removeprefix(FIRST))), responds(message(again))]
-    ) as upstream:
-        terminal = await desk.watch(upstream, lambda terminal: terminal.wait_for("asking again"))
+    gate = anyio.Event()
+    begun = break_off(in_pieces(FIRST, ANSWER.removeprefix(FIRST)), json.dumps(FIRST)[1:-1], gate)
+    async with ScriptedUpstream([begun, responds(message(again))]) as upstream:
+        terminal = await desk.watch(upstream, see_it_break_off("A paragra", gate))
     assert terminal.code == 0
     page = "\n".join(terminal.rows)
     assert page.count(again) == 1
@@ -155,10 +172,10 @@ async def test_an_answer_that_is_asked_for_again_is_seen_once(desk: Desk) -> Non
 
 async def test_an_answer_that_had_left_the_screen_is_marked_and_the_other_is_whole(desk: Desk) -> None:
     long = "\n".join(f"line {number}" for number in range(60)) + "\nEND"
-    async with ScriptedUpstream(
-        [cut("line 49", in_pieces(*long.splitlines(keepends=True))), responds(message(long))]
-    ) as upstream:
-        terminal = await desk.watch(upstream, lambda terminal: terminal.wait_for("asking again"))
+    gate = anyio.Event()
+    begun = break_off(in_pieces(*long.splitlines(keepends=True)), "line 49", gate)
+    async with ScriptedUpstream([begun, responds(message(long))]) as upstream:
+        terminal = await desk.watch(upstream, see_it_break_off("line 49", gate))
     assert terminal.code == 0
     behind = below(terminal.rows, "the text above was given up")
     assert [row for row in behind if row.startswith(("line ", "END"))] == long.split("\n")
