@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
@@ -184,12 +185,12 @@ async def test_it_says_what_runs_here_and_where_its_files_are(check: Check, tmp_
 
 async def test_each_thing_that_was_tried_has_its_own_cause(check: Check) -> None:
     """A URL may be of two transports, and a server refuses each in its own words."""
-    app = Starlette(
-        routes=[
-            Route("/mcp", lambda _: PlainTextResponse("no posts here", 405), methods=["POST"]),
-            Route("/mcp", lambda _: PlainTextResponse("no such page", 404), methods=["GET"]),
-        ]
-    )
+
+    async def refuse(request: HttpRequest) -> PlainTextResponse:
+        is_post = request.method == "POST"
+        return PlainTextResponse("no posts here" if is_post else "no such page", 405 if is_post else 404)
+
+    app = Starlette(routes=[Route("/mcp", refuse, methods=["GET", "POST"])])
     async with HttpServer(lambda: app) as server:
         done = await check(REFUSED, "--json", mcpServers={"web": {"url": server.url}})
         shown = await check(REFUSED, mcpServers={"web": {"url": server.url}})
