@@ -35,17 +35,14 @@ def demo(options: argparse.Namespace, config: Config) -> int:
     words = choose_words(os.environ)
     if words.prompt:
         cast("list[JsonObject]", body["input"])[-1]["content"] = words.prompt
-    whom = words.embedded if upstream.is_embedded else words.upstream.format(model=body["model"], url=upstream.base_url)
     with Terminal() as terminal:
-        terminal.set_status(words.starting)
-        result = anyio.run(_call_respond, args, body, terminal, words.prompt_to.format(whom=whom))
+        result = anyio.run(_call_respond, args, body, terminal)
     return _print(result, options, words, is_narrow=terminal.is_seen)
 
 
-async def _call_respond(args: list[str], body: JsonObject, terminal: Terminal, heading: str) -> types.CallToolResult:
+async def _call_respond(args: list[str], body: JsonObject, terminal: Terminal) -> types.CallToolResult:
     items = cast("list[JsonObject]", body["input"])
     server = StdioServerParameters(command=sys.executable, args=args, env=dict(os.environ))
-    terminal.say(heading)
     lines = [line for line in str(items[-1]["content"]).splitlines() if line]
     if terminal.is_seen:
         lines = [*wrap(" ".join(lines), terminal.columns - 2)]

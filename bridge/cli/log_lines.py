@@ -29,6 +29,11 @@ class LogLines(io.TextIOBase):
             self._say(show_prose(line))
         return len(text)
 
+    def end(self) -> None:
+        """Give the last line, if nobody has ended it."""
+        if self._rest:
+            self.write("\n")
+
 
 class Failures(logging.Filter):
     """Leaves out of the log what a run's notices tell of servers that failed: till its first turn that is not known."""
@@ -87,6 +92,7 @@ def showing_log(say: Callable[[str], None], failures: Failures) -> Generator[Non
         yield
     finally:
         failures.release()
+        lines.end()
         sys.stderr = stderr
         for handler in ours:
             handler.removeFilter(failures)

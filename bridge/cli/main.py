@@ -127,10 +127,10 @@ def _run_configured(options: argparse.Namespace) -> int:
     config, redact = set_up(options)
     match options.command:
         case "demo":
-            from bridge.cli.language import choose_words
+            from bridge.cli.language import choose_words, describe_start
+            from bridge.config.settings import EMBEDDED
 
-            if sys.stderr.isatty():
-                tell(choose_words(os.environ).starting)
+            tell(describe_start(choose_words(os.environ), config.upstream or EMBEDDED))
             with booting(()):  # the bridge that it starts will start the servers
                 from bridge.cli.demo import demo
             return demo(options, config)

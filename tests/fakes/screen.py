@@ -110,7 +110,11 @@ class AtTerminal:
         self._child, self._end = pty.fork()
         if self._child == 0:
             _set_size(0, columns, lines)
-            os.execve(command[0], command, {**os.environ, "TERM": "xterm-256color", **(environ or {})})
+            os.execve(
+                command[0],
+                command,
+                {**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": "", **(environ or {})},
+            )
         self.code: int | None = None
 
     def __enter__(self) -> Self:
