@@ -7,7 +7,7 @@ standard library's parser is enough for a handful of commands, and takes a tenth
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from typing_extensions import override
@@ -60,16 +60,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_parsed(argv: Sequence[str] | None, closed: Sequence[str]) -> int:
     parser = build_parser()
+    words = sys.argv[1:] if argv is None else argv
+    if words and not words[0].startswith("-") and words[0] not in DESCRIPTIONS:
+        parser.error(show_line(f"{words[0]!r} is no command{_find_near(words[0], DESCRIPTIONS)}"))
     options, unknown = parser.parse_known_args(argv)
     if options.command is None:
         parser.print_help(sys.stderr)
         return USAGE
     if unknown:
-        options.refuse(show_line(f"unrecognized arguments: {' '.join(unknown)}"))
+        near = _find_near(unknown[0], options.known) if unknown[0].startswith("--") else ""
+        options.refuse(show_line(f"unrecognized arguments: {' '.join(unknown)}{near}"))
     options.closed = closed
     if "stdout" in closed and options.command not in WITHOUT_OUTPUT:
         raise OSError("stdout is closed")
     return _run(options)
+
+
+def _find_near(word: str, known: Iterable[str]) -> str:
+    """Say which word was meant, if one is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _complain(message: str, code: int) -> int:
@@ -227,7 +239,8 @@ def build_parser() -> argparse.ArgumentParser:
     offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
     for name, command in commands.choices.items():
         command.description = DESCRIPTIONS[name]
-        command.set_defaults(refuse=command.error)  # the main parser would show its own usage
+        known = [option for action in command._actions for option in action.option_strings]
+        command.set_defaults(known=known, refuse=command.error)  # the main parser would show its own usage
     return parser
 
 
