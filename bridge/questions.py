@@ -38,8 +38,8 @@ class Question:
     remedy: str = ""
     """How the tool would get to run without a question, for good: only the person can do that."""
     identify: Callable[[], tuple[str, ...]] = field(default=tuple, repr=False, compare=False)
-    """Identifies the tool with all that it claims now, for a yes that is to hold for more calls of a run; empty where
-    none can."""
+    """Identifies the tool with all that it claims, for a yes that is to hold for more calls of a run; empty where none
+    can."""
     on_yes: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     """Called with a yes of somebody who has seen the question; not again where an answer is only remembered."""
 

@@ -38,11 +38,11 @@ class Live:
         """Lines that came within the text, which stays whole: they are printed below it."""
         self._said = self._last = ""
         """The text of the turn so far, and that of the last turn that had one, as they are shown."""
-        self._is_broken = False
+        self._is_broken = self._is_kept = False
 
     def start(self) -> None:
         """Show the rows, and let them tell the time."""
-        keep_output(is_kept=True)
+        self._is_kept = keep_output(is_kept=True)
         self._ended = threading.Event()
         self._ticking = threading.Thread(target=self._tick, args=(self._ended,), daemon=True)
         self._ticking.start()
@@ -57,7 +57,8 @@ class Live:
         with self._lock, suppress(OSError, ValueError):
             self._end_text()
             self._stream.clear()
-        keep_output(is_kept=False)
+        if self._is_kept:
+            keep_output(is_kept=False)
 
     def _tick(self, ended: threading.Event) -> None:
         while not ended.wait(TICK_S):
@@ -174,15 +175,19 @@ def count_typed() -> int:
     return 0
 
 
-def keep_output(*, is_kept: bool) -> None:
-    """Let Ctrl-C throw away what the terminal has not shown yet, or not: what is then erased has to stand there."""
+def keep_output(*, is_kept: bool) -> bool:
+    """Let Ctrl-C throw away what the terminal has not shown yet, or not: what is then erased has to stand there.
+    Return whether that was changed."""
     if sys.platform == "win32":
-        return
+        return False
     import termios
 
     with suppress(OSError, ValueError, termios.error):
-        if os.tcgetpgrp(1) != os.getpgrp():  # in the background, a change would stop us
-            return
         modes = termios.tcgetattr(1)
-        modes[3] = modes[3] | termios.NOFLSH if is_kept else modes[3] & ~termios.NOFLSH
-        termios.tcsetattr(1, termios.TCSANOW, modes)
+        wanted = modes[3] | termios.NOFLSH if is_kept else modes[3] & ~termios.NOFLSH
+        is_ours = os.tcgetpgrp(1) == os.getpgrp()  # in the background, a change would stop us
+        if is_ours and modes[3] != wanted:
+            modes[3] = wanted
+            termios.tcsetattr(1, termios.TCSANOW, modes)
+            return True
+    return False

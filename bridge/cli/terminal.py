@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from bridge.cli.views import choose_view
 from bridge.events import CallEnded, CallStarted, Event, TurnStarted
-from bridge.questions import Answer, Question, approve, leave_unasked
+from bridge.questions import IN_ADVANCE, Answer, Question, approve, leave_unasked
 from bridge.run.progress import describe_event
 from bridge.visible import quote_name, show_line, show_prose
 
@@ -134,12 +134,13 @@ class Terminal:
             return leave_unasked("there is no terminal to ask on")
         self._calls.asked += 1
         async with self._asking:
-            if (subject := question.identify()) and subject in self._always:
+            subject = question.identify()
+            if subject in self._always and question.on_yes is None:  # with that, it shows what nobody has read yet
                 self._calls.asked -= 1
-                return approve()
+                return approve(IN_ADVANCE)
             choice = await self._ask(question, can_last=bool(subject))
-        if choice == "a":
-            self._always.add(subject)
+            if choice == "a":
+                self._always.add(subject)
         return approve() if choice in ("y", "a") else {"action": "decline", "content": {}, "reason": ""}
 
     async def _ask(self, question: Question, *, can_last: bool) -> str:

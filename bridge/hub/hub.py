@@ -183,19 +183,11 @@ class Hub(anyio.AsyncContextManagerMixin):
         """Ask the person whether a call may run, and show what has changed; return None if it may."""
         remedy = name_remedy(bridged.config_line)
         question = ask_approval(bridged.server, bridged.tool.name, arguments)
-        question = replace(question, remedy=remedy, identify=partial(self._identify, bridged))
+        current = self._owners[bridged.server].find_tool(bridged.tool.name) if bridged.server in self._owners else None
+        question = replace(question, remedy=remedy, identify=partial(_identify, bridged, current or bridged.tool))
         if difference:
             question = self.review.show(question, difference)
         return refuse(bridged.server, bridged.tool.name, await ask(question), remedy)
-
-    def _identify(self, bridged: BridgedTool) -> tuple[str, ...]:
-        """Identify a tool with what it claims now, and what its run knows of it: a tool that changes is another one."""
-        from bridge.hub.claims import read_claims
-
-        owner = self._owners.get(bridged.server)
-        current = owner.find_tool(bridged.tool.name) if owner else None
-        current = current or bridged.tool
-        return bridged.server, bridged.tool.name, bridged.fingerprint, read_claims(current).fingerprint
 
     async def _ask_again(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> Refusal | None:
         """Ask the person about a call that ran unasked when its run began: if its tool claims now what is asked for,
@@ -253,6 +245,13 @@ class Hub(anyio.AsyncContextManagerMixin):
     def _forget(self) -> None:
         self._snapshot = None
         self._on_change()
+
+
+def _identify(bridged: BridgedTool, current: types.Tool) -> tuple[str, ...]:
+    """Identify a tool by what its run knows of it and what it claims now: one that has changed is another one."""
+    from bridge.hub.claims import read_claims
+
+    return bridged.server, bridged.tool.name, bridged.fingerprint, read_claims(current).fingerprint
 
 
 def _refuse(bridged: BridgedTool, refusal: Refusal) -> CallOutput:

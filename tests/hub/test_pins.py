@@ -824,5 +824,7 @@ async def test_a_yes_for_more_calls_of_a_run_is_for_the_tool_as_it_is(
         await bridge.run([[delete], [call("shop__delete_file", {"path": "b"})], *CHANGE, [delete]])
     before, again, *_, changed = [each for each in known if each[1] == "delete_file"]
     assert before == again != changed
+    assert "Deletes all files." in shop.asked[-1].message
+    assert shop.asked[-1].on_yes, "so no earlier yes does for it"
     assert before[:2] == changed[:2] == ("shop", "delete_file")
     assert len({question.remedy for question in shop.asked if question.tool == "delete_file"}) == 1
