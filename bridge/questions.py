@@ -33,6 +33,13 @@ class Question:
     about: str = ""
     """Set if the call needs a yes only because of something else that is shown: identifies that. One question does for
     all calls that wait for it."""
+    tool: str = ""
+    """The plain name of the tool that an approval is about."""
+    remedy: str = ""
+    """How the tool would get to run without a question, for good: only the person can do that."""
+    identify: Callable[[], tuple[str, ...]] = field(default=tuple, repr=False, compare=False)
+    """Identifies the tool with all that it claims, for a yes that is to hold for more calls of a run; empty where none
+    can."""
     on_yes: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     """Called with a yes of somebody who has seen the question; not again where an answer is only remembered."""
 
@@ -85,6 +92,7 @@ def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
         message,
         {"type": "object", "properties": {"answer": choice}, "required": ["answer"]},
         is_approval=True,
+        tool=tool,
     )
 
 

@@ -31,10 +31,16 @@ def ask(
 ) -> int:
     """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
     with Tape(options.record, redact) if options.record else nullcontext() as tape:
-        run = anyio.run(_run, options, config, redact, children, arguments, tape)
+        terminal = Terminal(redact, is_streaming=not options.json)
+        try:
+            run, is_shown = anyio.run(_run, options, config, redact, children, arguments, tape, terminal)
+        except KeyboardInterrupt:
+            if words := terminal.describe_interruption():
+                tell(words)
+            raise
         receipt = build_whole(run)
         lines = _add_pictures(receipt, run, options.images) if config.limits.result_images else []
-        code = print_result(receipt, as_json=options.json)
+        code = print_result(receipt, as_json=options.json, is_shown=is_shown)
         for line in lines:
             tell(line)
     if tape and (words := tape.explain_loss()):
@@ -60,8 +66,10 @@ async def _run(
     children: Mapping[str, Child],
     arguments: JsonObject,
     tape: Tape | None,
-) -> Run:
-    with Terminal(redact) as terminal:
+    terminal: Terminal,
+) -> tuple[Run, bool]:
+    """Return the run, and whether its text stands on the screen already."""
+    with terminal:
         bridge = Bridge(
             config,
             environ=os.environ,
@@ -71,8 +79,9 @@ async def _run(
             transport=RecordingTransport(choose_transport(config.upstream), tape) if tape and config.upstream else None,
             build_engine=record_runs(tape, config) if tape else MemoryEngine,
         )
-        terminal.set_status("waiting for the servers")
-        return await run_alone(bridge, arguments, terminal.show)
+        terminal.wait_for(lambda: [member.key for member in bridge.hub.members if not member.settled.is_set()])
+        run = await run_alone(bridge, arguments, terminal.show)
+        return run, terminal.finish(str(build_whole(run)["output_text"] or ""))
 
 
 async def run_once(
@@ -97,12 +106,13 @@ def build_whole(run: Run) -> JsonObject:
     return build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
 
 
-def print_result(receipt: JsonObject, *, as_json: bool) -> int:
-    """Print the answer on stdout, or the reason for its absence on stderr; return the exit code."""
+def print_result(receipt: JsonObject, *, as_json: bool, is_shown: bool = False) -> int:
+    """Print the answer on stdout, if it was not shown as it came, or the reason for its absence on stderr; return the
+    exit code."""
     error, details = receipt["error"], receipt["incomplete_details"]
     if as_json:
         print_json(receipt)
-    elif receipt["output_text"]:
+    elif receipt["output_text"] and not is_shown:
         print_text(str(receipt["output_text"]))
     if isinstance(error, dict):
         tell(f"failed: {error['message']}")

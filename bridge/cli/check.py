@@ -2,19 +2,24 @@
 
 import argparse
 import os
+import platform
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from importlib.metadata import version
 from typing import Literal, TypedDict, cast
 
 import anyio
 from rich.console import Console
 from rich.text import Text
 
+from bridge import __version__
 from bridge.app import Bridge
+from bridge.cli.columns import wrap
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.output import print_json
+from bridge.config.load import default_file
 from bridge.config.settings import LEFT_OUT, NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.hub import Hub
@@ -22,6 +27,7 @@ from bridge.hub.member import Member
 from bridge.hub.transports.addresses import show_url
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
+from bridge.state import Unusable, find_state_folder
 from bridge.telemetry import Redactor
 from bridge.upstream.profile import name_profile
 from bridge.visible import show_line, show_name
@@ -37,18 +43,52 @@ class Finding(TypedDict):
     what: str
     message: str
     hint: str | None
+    causes: list[str]
+    """What became of each thing that was tried, where that was more than one."""
 
 
 def check(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
     """Check everything and print the findings; exit code 1 if one is an error. (A wrong config has exited with 2.)"""
     findings = anyio.run(_gather, config, redact, children)
     if options.json:
-        report: JsonObject = {"findings": cast("list[Json]", findings)}
+        report: JsonObject = {"findings": cast("list[Json]", findings), **_describe_installation(options, config)}
         print_json(redact.clean(report))
     else:
+        _print_installation(_describe_installation(options, config), redact)
         _print(findings, redact)
     sys.stdout.flush()
     return FAILED if any(finding["level"] == "error" for finding in findings) else COMPLETED
+
+
+def _describe_installation(options: argparse.Namespace, config: Config) -> JsonObject:
+    """Describe what runs here, and where its files are."""
+    try:
+        state: str | None = str(find_state_folder(os.environ))
+    except Unusable:
+        state = None
+    paths: JsonObject = {
+        "program": sys.argv[0],
+        "config": str(config.path.absolute()) if config.path else None,
+        "state": state,
+        "log": str(options.log_file.absolute()) if options.log_file else None,
+    }
+    versions: JsonObject = {"bridge": __version__, "python": platform.python_version(), "mcp": version("mcp")}
+    return {"version": versions | {"system": f"{platform.system()} {platform.machine()}"}, "paths": paths}
+
+
+def _print_installation(installation: JsonObject, redact: Redactor) -> None:
+    """Print it as lines without a mark: there is nothing to be right or wrong about it."""
+    versions, paths = (cast("dict[str, str | None]", installation[key]) for key in ("version", "paths"))
+    tell_absent = {
+        "config": f"none; it would be {default_file(os.environ) or 'named by --config'}",
+        "state": "none",
+        "log": "stderr (a host keeps that in logs of its own), or --log-file FILE",
+    }
+    name = f"mcp-responses-bridge {versions['bridge']}"
+    lines = [f"{name}, Python {versions['python']}, mcp {versions['mcp']}, {versions['system']}"]
+    lines += [f"  {kind + ':':<8} {path or tell_absent[kind]}" for kind, path in paths.items()]
+    sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in lines))
+    sys.stdout.flush()
 
 
 async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> list[Finding]:
@@ -110,7 +150,9 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     what = f"server {show_name(member.key)}"
     if member.state != "ready":
         said = member.last_lines()
-        return [_find("error", what, member.describe(), _advise(member, said=bool(said)), *said)]
+        finding = _find("error", what, member.describe(), _advise(member, said=bool(said)), *said)
+        finding["causes"] = [show_line(cause) for cause in member.list_causes()]
+        return [finding]
     count = member.listing.note or f"{len(member.tools)} tools"
     findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
     findings += await _check_claims(hub, member)
@@ -140,9 +182,9 @@ async def _check_claims(hub: Hub, member: Member) -> list[Finding]:
 def _advise(member: Member, *, said: bool) -> str | None:
     """Say what else helps; why it did not start or connect, and what would be right, is in the reason."""
     server = member.server
-    if said:
-        return "above are the last lines that it wrote"
     by_hand = shlex.join([server.command, *server.args]) if server.command else show_url(server.url or "")
+    if said:
+        return f"above are the last lines that it wrote; to see all, start it by hand: {by_hand}"
     if member.state == "late":
         return f"give it longer with connect_timeout_s, or see what it waits for: {by_hand}"
     return f"start it by hand: {by_hand}" if member.has_started else None
@@ -151,13 +193,25 @@ def _advise(member: Member, *, said: bool) -> str | None:
 def _find(level: Level, what: str, message: str, hint: str | None = None, *quoted: str) -> Finding:
     """Make a finding; `quoted` are lines of another program, shown below the message."""
     lines = "\n    | ".join(map(show_line, (message, *quoted)))
-    return {"level": level, "what": show_line(what), "message": lines, "hint": hint and show_line(hint)}
+    return {"level": level, "what": show_line(what), "message": lines, "hint": hint and show_line(hint), "causes": []}
 
 
 def _print(findings: list[Finding], redact: Redactor) -> None:
     console = Console(highlight=False, soft_wrap=True)
     for finding in findings:
         mark, style = MARKS[finding["level"]]
-        console.print(Text(redact(f"{mark} {finding['what']}: {finding['message']}"), style=style))
+        message, *quoted = f"{mark} {finding['what']}: {finding['message']}".split("\n")
+        _print_wrapped(console, redact(message), "    ", first="", style=style)
+        for line in quoted:
+            console.print(Text(redact(line), style=style))
+        for cause in finding["causes"]:
+            _print_wrapped(console, redact(cause), "      ", first="    · ")
         if finding["hint"]:
-            console.print(Text(redact(f"  → {finding['hint']}")))
+            _print_wrapped(console, redact(finding["hint"]), "    ", first="  → ")
+
+
+def _print_wrapped(console: Console, text: str, indent: str, *, first: str, style: str = "") -> None:
+    """Print a text; at a terminal, broken between words."""
+    columns = console.width if sys.stdout.isatty() else sys.maxsize
+    for line in wrap(text, columns, indent=indent, first=first):
+        console.print(Text(line, style=style))

@@ -7,7 +7,7 @@ standard library's parser is enough for a handful of commands, and takes a tenth
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from typing_extensions import override
@@ -22,6 +22,19 @@ from bridge.visible import show_line
 PROGRAM = "mcp-responses-bridge"
 WITHOUT_OUTPUT = ("serve", "offline")
 """Commands that print nothing on stdout."""
+DESCRIPTIONS = {
+    "serve": "Be an MCP server with the tool `respond`. Hosts start it so; over HTTP it is a service for many of them.",
+    "ask": "Ask the model once, with your servers' tools. The answer goes to stdout, all else to stderr.",
+    "init": "Write a config file to begin with, and say where it is. A file that is there is left as it is.",
+    "demo": "Watch one whole run of an example: four tools are called at once, by the model or, where none is "
+    "configured, by the embedded upstream.",
+    "tools": "Show each server with its state, and each of its tools as the model sees it, with its cost in tokens.",
+    "check": "Check the upstream and every server, and say what to do; show the version and where the files are.",
+    "config": "Print the entry to paste into a host, and say where.",
+    "install": "Write our entry into a host's file, after showing the change. Everything else there stays.",
+    "uninstall": "Undo that: to the byte where nobody has changed the file since, else our entry alone.",
+    "offline": "Serve the embedded upstream on a loopback port: a Responses endpoint without a model.",
+}
 HOSTS = (
     "claude-desktop",
     "claude-code",
@@ -61,16 +74,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_parsed(argv: Sequence[str] | None, closed: Sequence[str]) -> int:
     parser = build_parser()
+    words = sys.argv[1:] if argv is None else argv
+    if words and not words[0].startswith("-") and words[0] not in DESCRIPTIONS:
+        parser.error(show_line(f"{words[0]!r} is no command{_find_near(words[0], DESCRIPTIONS)}"))
     options, unknown = parser.parse_known_args(argv)
     if options.command is None:
         parser.print_help(sys.stderr)
         return USAGE
     if unknown:
-        options.refuse(show_line(f"unrecognized arguments: {' '.join(unknown)}"))
+        near = _find_near(unknown[0], options.known) if unknown[0].startswith("--") else ""
+        options.refuse(show_line(f"unrecognized arguments: {' '.join(unknown)}{near}"))
     options.closed = closed
     if "stdout" in closed and options.command not in WITHOUT_OUTPUT:
         raise OSError("stdout is closed")
     return _run(options)
+
+
+def _find_near(word: str, known: Iterable[str]) -> str:
+    """Say which word was meant, if one is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _complain(message: str, code: int) -> int:
@@ -141,6 +166,10 @@ def _run_configured(options: argparse.Namespace) -> int:
     config, redact = set_up(options)
     match options.command:
         case "demo":
+            from bridge.cli.language import choose_words, describe_start
+            from bridge.config.settings import EMBEDDED
+
+            tell(describe_start(choose_words(os.environ), config.upstream or EMBEDDED))
             with booting(()):  # the bridge that it starts will start the servers
                 from bridge.cli.demo import demo
             return demo(options, config)
@@ -240,8 +269,10 @@ def build_parser() -> argparse.ArgumentParser:
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
-    for command in commands.choices.values():
-        command.set_defaults(refuse=command.error)  # the main parser would show its own usage
+    for name, command in commands.choices.items():
+        command.description = DESCRIPTIONS[name]
+        known = [option for action in command._actions for option in action.option_strings]
+        command.set_defaults(known=known, refuse=command.error)  # the main parser would show its own usage
     return parser
 
 
@@ -288,10 +319,17 @@ def _read_port(text: str) -> int:
 def _build_common(level: str) -> argparse.ArgumentParser:
     """Build the options that most commands share; the default log `level` is "error" for commands that print every
     fault themselves."""
-    common = argparse.ArgumentParser(add_help=False)
+    parser = argparse.ArgumentParser(add_help=False)
+    common = parser.add_argument_group("options of most commands")
     common.add_argument("--config", type=Path, metavar="FILE", help="the config file")
     common.add_argument("--project", metavar="FOLDER", help="with ~/.claude.json: take this project's servers, too")
     levels = ["debug", "info", "warning", "error"]
-    common.add_argument("--log-level", choices=levels, default=level, help="default: %(default)s")
+    common.add_argument(
+        "--log-level",
+        choices=levels,
+        default=level,
+        metavar="LEVEL",
+        help=f"{', '.join(levels)}; default: %(default)s",
+    )
     common.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
-    return common
+    return parser

@@ -34,9 +34,14 @@ def search_tools(options: argparse.Namespace, config: Config, redact: Redactor, 
         report: JsonObject = {"query": options.search, "tools": list[Json](tools), "near": list[Json](near)}
         print_json(redact.clean(report))
     elif tools or near:
-        head = [] if tools else [f"Nothing clearly fits {options.search!r}. The model would be told of the nearest:"]
-        lines = [*head, *_align(tools or near)]
-        sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in lines))
+        if not tools:
+            head = f"Nothing clearly fits {options.search!r}. The model would be told of the nearest:"
+            sys.stdout.write(show_line(redact(head)) + "\n")
+        if sys.stdout.isatty():
+            sys.stdout.flush()
+            _print_for_terminal(tools or near, redact)
+        else:
+            sys.stdout.write("".join(f"{show_line(redact(line))}\n" for line in _align(tools or near)))
     else:
         sys.stdout.write(show_line(redact(f"No tool fits {options.search!r}. `tools` shows all.")) + "\n")
     sys.stdout.flush()
@@ -51,6 +56,19 @@ async def _search(
         fitting = find_fitting(RunCatalogue(catalogue, {}), catalogue.functions, words, config.tool_search.found)
         offered, near = ([_describe(name, catalogue) for name in names] for names in fitting)
         return offered, near
+
+
+def _print_for_terminal(tools: list[JsonObject], redact: Redactor) -> None:
+    from rich.console import Console
+
+    from bridge.cli.tables import ShownTool, list_tools, print_lines
+
+    console = Console(highlight=False)
+    shown = [
+        ShownTool(*(show_name(redact(str(tool[key]))) for key in ("name", "server")), tokens=f"{tool['tokens']:,}")
+        for tool in tools
+    ]
+    print_lines(console, list_tools(shown, console.width, beside="server"))
 
 
 def _align(tools: list[JsonObject]) -> Iterator[str]:

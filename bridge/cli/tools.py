@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import Bridge
+from bridge.cli.columns import wrap
 from bridge.cli.exits import COMPLETED
 from bridge.cli.output import print_json, tell
+from bridge.cli.tables import ShownTool, list_tools, print_lines
 from bridge.config.settings import LEFT_OUT, Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.member import Member
@@ -109,14 +111,32 @@ def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) 
 
 
 def _print_tables(report: JsonObject, redact: Redactor) -> None:
-    """Print one table per server; to a pipe without colours, and without wrapping at the terminal's width."""
+    """Print one table per server: at a terminal as wide as that is, to a pipe with a line for each tool."""
     console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
     for server in cast("list[JsonObject]", report["servers"]):
         tools = cast("list[JsonObject]", server["tools"])
-        console.print(Text(show_line(redact(_headline(server, len(tools)))), style="bold"), soft_wrap=True)
+        headline = show_line(redact(_headline(server, len(tools))))
+        if sys.stdout.isatty():
+            print_lines(console, wrap(headline, console.width, indent="    ", first=""), style="bold")
+            print_lines(console, list_tools([_clean(tool, redact) for tool in tools], console.width))
+            continue
+        console.print(Text(headline, style="bold"), soft_wrap=True)
         if tools:
             console.print(_table(tools, redact))
-    console.print(_sum_up(cast("JsonObject", report["request"])))
+    whole = _sum_up(cast("JsonObject", report["request"]))
+    if sys.stdout.isatty():
+        print_lines(console, wrap(whole, console.width))
+    else:
+        console.print(whole)
+
+
+def _clean(tool: JsonObject, redact: Redactor) -> ShownTool:
+    name, plain = str(tool["name"] or ""), str(tool["tool"])
+    is_said = name == plain or name.endswith(f"__{plain}")
+    notes = [*([f"on its server: {show_name(redact(plain))}"] if name and not is_said else [])]
+    notes += [show_line(redact(str(note))) for note in cast("list[Json]", tool["notes"])]
+    shown = show_name(redact(name or plain))
+    return ShownTool(shown, str(tool["approval"]), f"{tool['tokens']:,}" if tool["tokens"] else "", notes)
 
 
 def _sum_up(request: JsonObject) -> str:

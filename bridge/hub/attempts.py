@@ -32,6 +32,8 @@ class Attempts:
         self._redact = redact
         self._complaints = Complaints(server, redact)
         self._outlooks: list[float] = []
+        self.causes: list[str] = []
+        """What became of each thing that was tried in the last round that failed."""
 
     def note_failure(
         self, error: Exception, transport: WatchedTransport | None, process: Process | None, *, was_ready: bool
@@ -46,11 +48,12 @@ class Attempts:
         named = read_refusals(causes, said)
         if named is not None and self.choices.try_revision(named):
             return None
-        self._complaints.add(causes, process, named)
+        self._complaints.add(causes, process, named, attempt=self.choices.current.describe())
         status = transport.refused_with if transport else None
         self._outlooks.append(judge(causes, status, has_exited=has_exited, was_ready=was_ready))
         if any(map(_has_answered, causes)) and self.choices.try_next():
             return None
+        self.causes = self._complaints.list_all()
         failure = Failure(self._complaints.sum_up(), min(self._outlooks))
         self.forget()
         return failure

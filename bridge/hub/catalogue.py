@@ -34,6 +34,8 @@ NameTool: TypeAlias = Callable[[Member, types.Tool], tuple[str, str]]
 _WORDS = re.compile(r"(?=.{1,128}\Z)[\w,]+( [\w,]+)*", re.ASCII)
 TOOLS_AT_ONCE = 16
 """Number of tools that are converted before other tasks get a turn of the event loop."""
+MISSING = "; its tools are missing"
+"""How a notice of a server ends that is not connected."""
 MAX_NAMED = 10
 """How many of one server's tools the notices name that are left out."""
 INDEXED_ABOVE = 128
@@ -371,4 +373,4 @@ def _leave_out(tools: Iterable[LeftOut]) -> Iterator[Notice]:
 
 
 def _report(member: Member) -> Notice:
-    return Notice(code="server_unavailable", message=f"{member.describe()}; its tools are missing")
+    return Notice(code="server_unavailable", message=f"{member.describe()}{MISSING}")

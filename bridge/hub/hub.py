@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -181,10 +182,13 @@ class Hub(anyio.AsyncContextManagerMixin):
         self, bridged: BridgedTool, arguments: JsonObject, ask: Ask, difference: "Difference | None"
     ) -> Refusal | None:
         """Ask the person whether a call may run, and show what has changed; return None if it may."""
+        remedy = name_remedy(bridged.config_line)
         question = ask_approval(bridged.server, bridged.tool.name, arguments)
+        current = self._owners[bridged.server].find_tool(bridged.tool.name) if bridged.server in self._owners else None
+        question = replace(question, remedy=remedy, identify=partial(_identify, bridged, current or bridged.tool))
         if difference:
             question = self.review.show(question, difference)
-        return refuse(bridged.server, bridged.tool.name, await ask(question), name_remedy(bridged.config_line))
+        return refuse(bridged.server, bridged.tool.name, await ask(question), remedy)
 
     async def _ask_again(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> Refusal | None:
         """Ask the person about a call that ran unasked when its run began: if its tool claims now what is asked for,
@@ -248,6 +252,13 @@ def _name_hidden(bridged: BridgedTool, hidden: Sequence[str]) -> list[Notice]:
     """Name the images of a result that are none, or too large: nobody sees them, nor the model."""
     words = f"{bridged.name}: {name_some(hidden)}"
     return [Notice(code="image_not_shown", message=words)] if hidden else []
+
+
+def _identify(bridged: BridgedTool, current: types.Tool) -> tuple[str, ...]:
+    """Identify a tool by what its run knows of it and what it claims now: one that has changed is another one."""
+    from bridge.hub.claims import read_claims
+
+    return bridged.server, bridged.tool.name, bridged.fingerprint, read_claims(current).fingerprint
 
 
 def _refuse(bridged: BridgedTool, refusal: Refusal) -> CallOutput:

@@ -128,6 +128,11 @@ class Member:
         reason = f": {self.reason}" if self.reason else ""
         return f"server {quote_name(self.key)} {words.get(self.state, f'is {self.state}')}{reason}"
 
+    def list_causes(self) -> list[str]:
+        """List what became of each thing that was tried, where that is more than the reason says."""
+        causes = self._attempts.causes if self.state != "late" else []
+        return causes if len({cause.partition(": ")[2] for cause in causes}) > 1 else []
+
     def last_lines(self) -> list[str]:
         """Return the last lines that its process wrote; configured secrets are blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []

@@ -27,9 +27,14 @@ class Complaints:
         self._server = server
         self._redact = redact
         self._said: list[tuple[bool, str]] = []
+        self._attempts: list[str] = []
 
-    def add(self, causes: list[BaseException], process: Process | None, named: list[str] | None) -> None:
-        """Note what ended one attempt; `named` are the protocol revisions that it named when it refused ours."""
+    def add(
+        self, causes: list[BaseException], process: Process | None, named: list[str] | None, *, attempt: str
+    ) -> None:
+        """Note what ended one attempt; `named` are the protocol revisions that it named when it refused ours, and
+        `attempt` is what was tried."""
+        self._attempts.append(attempt)
         is_telling, words = True, self._describe(causes)
         if process:
             words = self._explain_process(causes, process, words)
@@ -40,12 +45,21 @@ class Complaints:
     def clear(self) -> None:
         """Forget all of them."""
         self._said.clear()
+        self._attempts.clear()
+
+    def list_all(self) -> list[str]:
+        """List what became of each thing that was tried."""
+        pairs = zip(self._attempts, self._said, strict=True)
+        return [self._shorten(f"{attempt}: {words}") for attempt, (_, words) in pairs]
 
     def sum_up(self) -> str:
         """Return the one that tells most: a command was asked better the second time, of the transports behind a URL
         the likelier one comes first."""
         said = self._said[::-1] if self._server.command else self._said
         words = next((words for is_telling, words in said if is_telling), said[0][1])
+        return self._shorten(words)
+
+    def _shorten(self, words: str) -> str:
         words = self._redact(words)
         return words if len(words) <= REASON_CHARS else f"{words[:REASON_CHARS]}…"
 

@@ -4,14 +4,21 @@ import json
 import socket
 import sys
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
+from bridge import __version__
 from tests.fakes.clock import until
 from tests.fakes.commands import Done, run
+from tests.fakes.http import HttpServer
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, api_error, gated, http_error
 
@@ -54,7 +61,7 @@ def check(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Check:
 async def test_when_all_is_right_it_says_so_and_exits_0(check: Check) -> None:
     done = await check(mcpServers={"r": rogue("good")})
     assert done.code == 0
-    marks = [line.split()[:2] for line in done.stdout.splitlines()]
+    marks = [line.split()[:2] for line in done.stdout.splitlines() if line[0] in "✓!✗"]
     assert marks == [["✓", "config:"], ["✓", "upstream"], ["✓", "server"]]
     assert "reachable, key accepted, m known" in done.stdout
     assert "server r: ready, 5 tools, MCP 2026-07-28" in done.stdout
@@ -150,10 +157,46 @@ async def test_json_holds_the_same_findings(check: Check) -> None:
     done = await check(REFUSED, "--json", mcpServers={"loud": server}, limits={"max_turns": 3})
     findings = json.loads(done.stdout)["findings"]
     assert done.code == 1
-    assert {tuple(finding) for finding in findings} == {("level", "what", "message", "hint")}
+    assert {tuple(finding) for finding in findings} == {("level", "what", "message", "hint", "causes")}
     assert [finding["level"] for finding in findings] == ["ok", "ok", "error"]
     assert findings[2]["what"] == "server loud"
     assert "the key *** is refused" in findings[2]["message"]
+
+
+async def test_it_says_what_runs_here_and_where_its_files_are(check: Check, tmp_path: Path) -> None:
+    done = await check(REFUSED, "--log-file", str(tmp_path / "log"))
+    first, *others = done.stdout.splitlines()
+    assert first.startswith(f"mcp-responses-bridge {__version__}, Python 3.")
+    assert f"mcp {version('mcp')}" in first
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in others if line.startswith("  ")}
+    assert lines["config:"] == str(tmp_path / "config.json")
+    assert lines["state:"].endswith("mcp-responses-bridge")
+    assert lines["log:"] == str(tmp_path / "log")
+    report = json.loads((await check(REFUSED, "--json")).stdout)
+    assert report["version"].keys() == {"bridge", "python", "mcp", "system"}
+    assert report["version"]["bridge"] == __version__
+    assert report["paths"] == {
+        "program": sys.argv[0],
+        "config": str(tmp_path / "config.json"),
+        "state": lines["state:"],
+        "log": None,
+    }
+
+
+async def test_each_thing_that_was_tried_has_its_own_cause(check: Check) -> None:
+    """A URL may be of two transports, and a server refuses each in its own words."""
+
+    async def refuse(request: HttpRequest) -> PlainTextResponse:
+        is_post = request.method == "POST"
+        return PlainTextResponse("no posts here" if is_post else "no such page", 405 if is_post else 404)
+
+    app = Starlette(routes=[Route("/mcp", refuse, methods=["GET", "POST"])])
+    async with HttpServer(lambda: app) as server:
+        done = await check(REFUSED, "--json", mcpServers={"web": {"url": server.url}})
+        shown = await check(REFUSED, mcpServers={"web": {"url": server.url}})
+    [finding] = [each for each in json.loads(done.stdout)["findings"] if each["what"] == "server web"]
+    assert [cause.partition(":")[0] for cause in finding["causes"]] == ["Streamable HTTP", "SSE"]
+    assert all(f"    · {cause}" in shown.stdout for cause in finding["causes"])
 
 
 async def test_a_key_that_occurs_in_every_line_leaves_the_report_whole(check: Check) -> None:

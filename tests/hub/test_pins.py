@@ -801,3 +801,30 @@ async def test_a_run_that_is_taken_up_again_asks_nobody_twice(shop: Shop) -> Non
         await bridge.run([[call("shop__delete_file", {"path": "a"})], [READ_IT], [READ_IT]])
     assert len(shop.asked) == 2
     assert shop.executed == ["delete_file", "read_file", "read_file"]
+
+
+async def test_a_yes_for_more_calls_of_a_run_is_for_the_tool_as_it_is(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tool of a question is known again while it claims the same; another tool, or a changed one, is another."""
+    known = list[tuple[str, ...]]()
+    ask = shop.ask
+
+    async def note(question: Question) -> Answer:
+        known.append(question.identify())
+        return await ask(question)
+
+    monkeypatch.setattr(shop, "ask", note)
+    delete = call("shop__delete_file", {"path": "a"})
+
+    def describe_otherwise(tools: Tools) -> None:
+        tools[2]["description"] = "Deletes all files."
+
+    async with changing(shop, describe_otherwise) as bridge:
+        await bridge.run([[delete], [call("shop__delete_file", {"path": "b"})], *CHANGE, [delete]])
+    before, again, *_, changed = [each for each in known if each[1] == "delete_file"]
+    assert before == again != changed
+    assert "Deletes all files." in shop.asked[-1].message
+    assert shop.asked[-1].on_yes, "so no earlier yes does for it"
+    assert before[:2] == changed[:2] == ("shop", "delete_file")
+    assert len({question.remedy for question in shop.asked if question.tool == "delete_file"}) == 1

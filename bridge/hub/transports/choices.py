@@ -10,6 +10,8 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, LATEST_HANDSHAKE_VERS
 from bridge.config.settings import ServerConfig
 from bridge.hub.transports.revisions import find_older, find_spoken
 
+_TRANSPORTS = {"stdio": "stdio", "http": "Streamable HTTP", "sse": "SSE"}
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -21,6 +23,11 @@ class Choice:
     """The protocol revision to request in the handshake; None = the newest."""
     is_guess: bool = False
     """True if another transport may be meant: the config names none."""
+
+    def describe(self) -> str:
+        """Describe it to people."""
+        handshake = "" if self.mode == "auto" else " with a handshake" if self.mode == "legacy" else f", {self.mode}"
+        return f"{_TRANSPORTS[self.transport]}{handshake}"
 
     @property
     def asks_for(self) -> str:
