@@ -150,7 +150,9 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
     what = f"server {show_name(member.key)}"
     if member.state != "ready":
         said = member.last_lines()
-        finding = _find("error", what, member.describe(), _advise(member, said=bool(said)), *said)
+        finding = _find(
+            "error", what, member.describe_state().removeprefix("is "), _advise(member, said=bool(said)), *said
+        )
         finding["causes"] = [show_line(cause) for cause in member.list_causes()]
         return [finding]
     count = member.listing.note or f"{len(member.tools)} tools"

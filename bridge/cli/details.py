@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import anyio
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
 from bridge.cli.output import print_json
-from bridge.cli.tools import describe_unapproved
+from bridge.cli.tools import describe_server, describe_unapproved, print_servers
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
@@ -25,31 +26,43 @@ from bridge.visible import show_exactly, show_line, show_name
 
 
 def show_tool(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
-    """Print every tool with this model name or plain name. Raises ArgumentError if there is none."""
-    tools, near = anyio.run(_gather, options.name, config, redact, children)
-    if options.json:
-        print_json(redact.clean({"tools": list[Json](tools)}))
-    elif tools:
-        sys.stdout.write("\n".join(redact("\n".join(_describe(tool))) + "\n" for tool in tools))
-    sys.stdout.flush()
-    if not tools:
-        hint = f"near names: {', '.join(map(show_name, near))}; " if near else ""
-        words = f"there is no tool {options.name!r}; {hint}`tools` without a name shows all"
+    """Print every tool with this model name or plain name, or else the tools of the server with this key.
+
+    Raises ArgumentError if there is neither.
+    """
+    found = anyio.run(_gather, options.name, config, redact, children)
+    if options.json and (found.tools or found.server):
+        report: JsonObject = {"servers": [found.server]} if found.server else {"tools": list[Json](found.tools)}
+        print_json(redact.clean(report))
+    elif found.tools:
+        sys.stdout.write("\n".join(redact("\n".join(_describe(tool))) + "\n" for tool in found.tools))
+    elif found.server:
+        print_servers([found.server], redact)
+    else:
+        hint = f"near names: {', '.join(map(show_name, found.near))}; " if found.near else ""
+        words = f"there is no tool or server {options.name!r}; {hint}`tools` without a name shows all"
         raise ArgumentError(redact(words))
+    sys.stdout.flush()
     return COMPLETED
 
 
-async def _gather(
-    name: str, config: Config, redact: Redactor, children: Mapping[str, Child]
-) -> tuple[list[JsonObject], list[str]]:
+class _Found(NamedTuple):
+    tools: list[JsonObject]
+    server: JsonObject | None
+    """The server of this name, where no tool has it."""
+    near: list[str]
+
+
+async def _gather(name: str, config: Config, redact: Redactor, children: Mapping[str, Child]) -> _Found:
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
-        catalogue = await bridge.hub.catalogue()
-        names = [*catalogue.tools, *(tool.tool for tool in catalogue.left_out)]
-        unapproved = {
-            member.key: describe_unapproved(await bridge.hub.find_unapproved(member.key))
-            for member in bridge.hub.members
-        }
-        return list(_find(name, bridge.hub, unapproved)), difflib.get_close_matches(name, names, n=5, cutoff=0.4)
+        hub, catalogue = bridge.hub, await bridge.hub.catalogue()
+        unapproved = {member.key: describe_unapproved(await hub.find_unapproved(member.key)) for member in hub.members}
+        if tools := list(_find(name, hub, unapproved)):
+            return _Found(tools, None, [])
+        if member := next((member for member in hub.members if member.key == name), None):
+            return _Found([], await describe_server(hub, member), [])
+        names = [*catalogue.tools, *(tool.tool for tool in catalogue.left_out), *(each.key for each in hub.members)]
+        return _Found([], None, difflib.get_close_matches(name, names, n=5, cutoff=0.4))
 
 
 def _find(name: str, hub: Hub, unapproved: Mapping[str, Mapping[str, str]]) -> Iterator[JsonObject]:

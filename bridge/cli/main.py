@@ -161,7 +161,7 @@ def _accept(options: argparse.Namespace) -> int:
 
 def _run_configured(options: argparse.Namespace) -> int:
     """Run a command that takes a while to import: faults are reported first, and the servers boot meanwhile."""
-    from bridge.cli.setup import booting, build_arguments, set_up
+    from bridge.cli.setup import booting, build_arguments, focus, set_up
 
     config, redact = set_up(options)
     match options.command:
@@ -174,6 +174,7 @@ def _run_configured(options: argparse.Namespace) -> int:
                 from bridge.cli.demo import demo
             return demo(options, config)
         case "tools":
+            config = focus(config, options.name)
             with booting(config.servers) as children:
                 from bridge.cli.details import show_tool
                 from bridge.cli.search import search_tools
@@ -241,7 +242,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", parents=[common, upstream], help="watch one whole run of an example")
     tools = commands.add_parser("tools", parents=[quiet], help="show each server, and each tool as the model sees it")
     tools.add_argument(
-        "name", metavar="NAME", nargs="?", help="one tool: all that the model reads of it, what was changed, and why"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help="one tool: all that the model reads of it, what was changed, and why; or a server: its tools",
     )
     tools.add_argument(
         "server",

@@ -57,6 +57,12 @@ def find_server(config: Config, key: str) -> ServerConfig:
     raise ArgumentError(f"SERVER: there is no server {key!r} in the config; there are: {known}")
 
 
+def focus(config: Config, name: str | None) -> Config:
+    """Leave only the server of this name in the config, where it has one."""
+    servers = tuple(server for server in config.servers if server.key == name)
+    return config.model_copy(update={"servers": servers, "builtin_tools": False}) if servers else config
+
+
 def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
     """Build the arguments of `respond` from the options of `ask`. Raises NotConfigured or ArgumentError."""
     if config.upstream is None:

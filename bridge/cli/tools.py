@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -18,6 +18,7 @@ from bridge.cli.output import print_json, tell
 from bridge.cli.tables import ShownTool, list_tools, print_lines
 from bridge.config.settings import LEFT_OUT, Config
 from bridge.hub.catalogue import Catalogue
+from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -37,7 +38,8 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, ch
     if options.json:
         print_json(redact.clean(report))
     else:
-        _print_tables(report, redact)
+        print_servers(cast("list[JsonObject]", report["servers"]), redact)
+        _print_request(cast("JsonObject", report["request"]))
     sys.stdout.flush()
     return COMPLETED
 
@@ -45,10 +47,7 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, ch
 async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> JsonObject:
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         catalogue = await bridge.hub.catalogue()
-        servers: list[Json] = []
-        for member in bridge.hub.members:
-            notes = describe_unapproved(await bridge.hub.find_unapproved(member.key))
-            servers.append(describe_server(member, catalogue, notes))
+        servers: list[Json] = [await describe_server(bridge.hub, member) for member in bridge.hub.members]
         servers += [_describe_left_out(name, reason) for name, reason in config.left_out.items()]
         return {"servers": servers, "request": _describe_request(catalogue, config)}
 
@@ -65,12 +64,13 @@ def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
     return {"tools": tools, "tokens": tokens, **budget, "is_searched": is_searched}
 
 
-def describe_server(member: Member, catalogue: Catalogue, unapproved: Mapping[str, str]) -> JsonObject:
+async def describe_server(hub: Hub, member: Member) -> JsonObject:
     """Describe a server as `{name, state, reason, era, tools: [{name, tool, tokens, approval, notes}]}`.
 
-    A tool's `name` is its model name, None if it is not offered. `unapproved` says, by plain name, what nobody has
-    approved of it.
+    A tool's `name` is its model name, None if it is not offered.
     """
+    catalogue = hub.snapshot()
+    unapproved = describe_unapproved(await hub.find_unapproved(member.key))
     offered = {bridged.tool.name: bridged for bridged in catalogue.tools.values() if bridged.server == member.key}
     tools: list[Json] = []
     for tool in member.tools:
@@ -110,10 +110,10 @@ def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) 
     return {"name": name, "tool": tool, "tokens": tokens, "approval": approval, "notes": list[Json](notes)}
 
 
-def _print_tables(report: JsonObject, redact: Redactor) -> None:
+def print_servers(servers: Iterable[JsonObject], redact: Redactor) -> None:
     """Print one table per server: at a terminal as wide as that is, to a pipe with a line for each tool."""
-    console = Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
-    for server in cast("list[JsonObject]", report["servers"]):
+    console = _open_console()
+    for server in servers:
         tools = cast("list[JsonObject]", server["tools"])
         headline = show_line(redact(_headline(server, len(tools))))
         if sys.stdout.isatty():
@@ -123,11 +123,18 @@ def _print_tables(report: JsonObject, redact: Redactor) -> None:
         console.print(Text(headline, style="bold"), soft_wrap=True)
         if tools:
             console.print(_table(tools, redact))
-    whole = _sum_up(cast("JsonObject", report["request"]))
+
+
+def _print_request(request: JsonObject) -> None:
+    console, whole = _open_console(), _sum_up(request)
     if sys.stdout.isatty():
         print_lines(console, wrap(whole, console.width))
     else:
         console.print(whole)
+
+
+def _open_console() -> Console:
+    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _clean(tool: JsonObject, redact: Redactor) -> ShownTool:

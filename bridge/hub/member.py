@@ -123,10 +123,14 @@ class Member:
         return self._process is not None and self._process.has_started
 
     def describe(self) -> str:
-        """Describe its state to people, with the reason if there is one."""
+        """Describe it and its state to people, with the reason if there is one."""
+        return f"server {quote_name(self.key)} {self.describe_state()}"
+
+    def describe_state(self) -> str:
+        """Describe its state to people who know which server is meant."""
         words = {"backing off": "was lost and is started again", "failed": "failed"}
         reason = f": {self.reason}" if self.reason else ""
-        return f"server {quote_name(self.key)} {words.get(self.state, f'is {self.state}')}{reason}"
+        return f"{words.get(self.state, f'is {self.state}')}{reason}"
 
     def list_causes(self) -> list[str]:
         """List what became of each thing that was tried, where that is more than the reason says."""

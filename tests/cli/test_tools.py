@@ -141,11 +141,15 @@ async def test_one_tool_is_shown_as_the_model_sees_it_with_what_was_changed_and_
     assert (tool["name"], tool["tool"], tool["notes"]) == ("hostile__plain", "plain", [])
     assert tool["function"]["parameters"] == {"type": "object", "properties": {}}
 
+    server = await show(tmp_path, capfd, program, "hostile")
+    assert server.stdout.startswith("hostile: ")
+    assert "hostile__plain" in server.stdout
+    assert "builtin_tools" not in server.stdout
     vast = await show(tmp_path, capfd, program, "vast")
     assert "the model does not get it: its definition of 70," in vast.stdout
     unknown = await show(tmp_path, capfd, program, "plane")
     assert (unknown.code, unknown.stdout) == (2, "")
-    assert unknown.stderr.startswith("mcp-responses-bridge: there is no tool 'plane'; near names: ")
+    assert unknown.stderr.startswith("mcp-responses-bridge: there is no tool or server 'plane'; near names: ")
     assert unknown.stderr.endswith("`tools` without a name shows all\n")
 
 
