@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "builtin_tools": {"builtin_tools"},
 }
 """By side. A single file directly in bridge/ that is not named here belongs to the bottom, and so do these folders."""
-BOTTOM_FOLDERS = {"config", "jsonrpc", "processes", "schemas", "search"}
+BOTTOM_FOLDERS = {"config", "hosts", "jsonrpc", "processes", "schemas", "search"}
 
 DOES_WITHOUT = {"bridge.run.loop": {"mcp", "httpx2"}}
 ONE_IMPORTER = {"jsonschema_rs": "bridge.schemas.judge"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bridge.config.faults import Fault, KeyPath
 
-_MARKS = (
+MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -19,7 +19,7 @@ def read_text(file: Path, path: KeyPath = ()) -> str:
     data = b""
     try:
         data = file.read_bytes()
-        return data.decode(_find_encoding(data)).removeprefix("\ufeff")
+        return data.decode(find_encoding(data)).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise Fault(path, f"line {line}: not UTF-8 text; save the file as UTF-8{_name(file, path)}") from None
@@ -32,9 +32,9 @@ def _name(file: Path, path: KeyPath) -> str:
     return f" ({file})" if path else ""
 
 
-def _find_encoding(data: bytes) -> str:
+def find_encoding(data: bytes) -> str:
     """Find the encoding: by its mark, or by the NULs that Latin letters have in UTF-16."""
-    for mark, encoding in _MARKS:
+    for mark, encoding in MARKS:
         if data.startswith(mark):
             return encoding
     if len(data) % 2 == 0 and b"\0" in data[:64]:

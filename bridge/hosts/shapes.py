@@ -1,0 +1,99 @@
+"""An entry that starts a server, in the shape of each host."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bridge.config.faults import KeyPath
+from bridge.config.own_entry import starts_this_program
+from bridge.hosts.edits import Append, Change, Set, find_value
+from bridge.hosts.known import Host
+from bridge.json_text import Json, JsonObject
+
+NAME = "responses"
+"""The name of our entry, unless somebody else's has it."""
+OTHER_NAME = "mcp-responses-bridge"
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a server is started."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Variables as they are written in the entry: values, or references in the host's own words."""
+    passed: tuple[str, ...] = ()
+    """Names of variables that the host is to pass on from its own environment; Codex knows such."""
+
+
+def build_entry(host: Host, start: Start) -> JsonObject:
+    """Build the entry of a server as the host writes it."""
+    env: JsonObject = dict(start.env)
+    args: list[Json] = list(start.args)
+    match host.shape:
+        case "opencode":
+            entry: JsonObject = {"type": "local", "command": [start.command, *args], "enabled": True}
+            return entry | ({"environment": env} if env else {})
+        case "goose":
+            entry = {"name": NAME, "type": "stdio", "cmd": start.command, "args": args, "envs": env}
+            return entry | {"enabled": True, "timeout": 300}
+        case "continue":
+            entry = {"name": NAME, "command": start.command, "args": args}
+        case "copilot":
+            entry = {"type": "local", "command": start.command, "args": args, "tools": ["*"]}
+        case "typed" | "vscode" | "librechat":
+            entry = {"type": "stdio", "command": start.command, "args": args}
+        case "plain" | "codex":
+            entry = {"command": start.command, "args": args}
+    if start.passed:
+        entry["env_vars"] = list(start.passed)
+    return entry | ({"env": env} if env else {})
+
+
+def find_section(host: Host, value: JsonObject) -> KeyPath:
+    """Find where the entries are in this file: in its second version, opencode has them one level deeper."""
+    inner = find_value(value, (*host.section, "servers"))
+    is_second = host.shape == "opencode" and isinstance(inner, dict) and not {"command", "type", "url"} & inner.keys()
+    return (*host.section, "servers") if is_second else host.section
+
+
+def list_own(host: Host, value: JsonObject) -> list[KeyPath]:
+    """List the entries of the file that start this program."""
+    section = find_section(host, value)
+    entries = find_value(value, section)
+    if not isinstance(entries, dict):
+        return []
+    return [
+        (*section, name)
+        for name, entry in entries.items()
+        if isinstance(entry, dict) and starts_this_program(_split_command(entry))
+    ]
+
+
+def choose_path(host: Host, value: JsonObject) -> KeyPath:
+    """Choose where our entry goes: in place of one of ours, else under a name that is free."""
+    if own := list_own(host, value):
+        return own[0]
+    section = find_section(host, value)
+    taken = find_value(value, (*section, NAME)) is not None
+    return (*section, OTHER_NAME if taken else NAME)
+
+
+def list_changes(host: Host, value: JsonObject, entry: JsonObject, inputs: list[JsonObject]) -> list[Change]:
+    """List what is to be changed in the file so that it has this entry, and the inputs that it refers to."""
+    path = choose_path(host, value)
+    changes: list[Change] = [] if find_value(value, path) == entry else [Set(path, entry)]
+    known = find_value(value, ("inputs",))
+    ids = {item.get("id") for item in known if isinstance(item, dict)} if isinstance(known, list) else set()
+    return [*(Append(("inputs",), new) for new in inputs if new["id"] not in ids), *changes]
+
+
+def _split_command(entry: JsonObject) -> JsonObject:
+    """Return the entry with a command that is a list, or an object, as program and arguments."""
+    match entry.get("command", entry.get("cmd")):
+        case [command, *args]:
+            return {"command": command, "args": args}
+        case {"path": command, **rest}:
+            return {"command": command, "args": rest.get("args")}
+        case command:
+            return {"command": command, "args": entry.get("args")}
