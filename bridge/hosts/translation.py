@@ -54,9 +54,12 @@ class Taken:
 
     path: KeyPath
     """Where it stands in the host's file."""
+    called: str
+    """Its name there."""
     name: str
+    """Its name in our config."""
     entry: Entry
-    """As it will stand in our config."""
+    """As it will stand there."""
     kept: Mapping[str, Secret] = field(default_factory=dict[str, Secret])
     """What stays in the host's file, by the variable that our entry refers to."""
     passed: tuple[str, ...] = ()
@@ -208,7 +211,7 @@ class Translator:
         passed += [variable] if isinstance(variable, str) else []
         named = found.entry.get("env_http_headers")
         passed += [each for each in named.values() if isinstance(each, str)] if isinstance(named, dict) else []
-        return Taken(found.path, name, ordered, hidden.kept, tuple(dict.fromkeys(passed)))
+        return Taken(found.path, found.name, name, ordered, hidden.kept, tuple(dict.fromkeys(passed)))
 
     def _fill(self, value: Json, key: str = "") -> Json:
         """Fill in what only this file tells: its project, and the defaults of its inputs."""
