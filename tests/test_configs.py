@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.entries import build_entry, find_command
+from bridge.cli.entries import build_document
 from bridge.config.load import load
+from bridge.hosts.known import find_host
+from bridge.hosts.start import find_command
 
 PLACEHOLDER = "/PATH/TO/mcp-responses-bridge/.venv/bin/mcp-responses-bridge"
 HOSTS = ["claude-desktop", "claude-code", "cursor", "vscode"]
@@ -28,7 +30,7 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_entry_of_a_host_is_what_the_config_command_prints(repository: Path, host: str) -> None:
-    printed = json.dumps(build_entry(host)).replace(find_command(), PLACEHOLDER)
+    printed = json.dumps(build_document(find_host(host))).replace(find_command(), PLACEHOLDER)
     assert json.loads(printed) == read(repository, host)
 
 

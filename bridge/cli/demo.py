@@ -11,11 +11,12 @@ import anyio
 from mcp import Client, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
-from bridge.cli.entries import build_entry
+from bridge.cli.entries import write_entry
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.output import print_text
 from bridge.cli.terminal import Terminal
 from bridge.config.settings import EMBEDDED, Config
+from bridge.hosts.known import find_host
 from bridge.json_text import JsonObject
 
 GLOSS = "(asks for the time, the system, 123.5 + 456.7 and three random numbers from 1 to 100, all at once)"
@@ -64,6 +65,6 @@ def _print(result: types.CallToolResult, options: argparse.Namespace) -> int:
     text = next((block.text for block in result.content if isinstance(block, types.TextContent)), "")
     print_text(text)
     if receipt["status"] == "completed":
-        entry = json.dumps(build_entry("claude-desktop", options.config), indent=2)
-        sys.stderr.write(f"\nTo give your host this tool, paste into its MCP configuration:\n{entry}\n")
+        entry = write_entry(find_host("claude-desktop"), options.config)
+        sys.stderr.write(f"\nTo give your host this tool, paste into its MCP configuration:\n{entry}")
     return {"completed": COMPLETED, "incomplete": INCOMPLETE}.get(str(receipt["status"]), FAILED)

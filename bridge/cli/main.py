@@ -22,7 +22,19 @@ from bridge.visible import show_line
 PROGRAM = "mcp-responses-bridge"
 WITHOUT_OUTPUT = ("serve", "offline")
 """Commands that print nothing on stdout."""
-HOSTS = ("claude-desktop", "claude-code", "cursor", "vscode")
+HOSTS = (
+    "claude-desktop",
+    "claude-code",
+    "cursor",
+    "vscode",
+    "codex",
+    "gemini-cli",
+    "windsurf",
+    "zed",
+    "opencode",
+    "copilot-cli",
+)
+"""The hosts whose files are written, as `bridge.hosts.known` has them; most starts do without that."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,10 +84,8 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.serve import serve
 
             return serve(options)
-        case "config":
-            from bridge.cli.entries import print_entry
-
-            return print_entry(options.host, options.config)
+        case "config" | "install" | "uninstall":
+            return _change_host(options)
         case "init":
             from bridge.cli.init import write_config
 
@@ -94,6 +104,21 @@ def _run(options: argparse.Namespace) -> int:
             raise ArgumentError("check: --yes and --record belong to --live")
         case _:
             return _run_configured(options)
+
+
+def _change_host(options: argparse.Namespace) -> int:
+    """Run a command about the file of a host."""
+    if options.command == "config":
+        from bridge.cli.entries import print_entry
+
+        return print_entry(options.host, options.config)
+    if options.command == "install" or options.print:
+        from bridge.cli.install import install
+
+        return install(options)
+    from bridge.cli.uninstall import uninstall
+
+    return uninstall(options)
 
 
 def _accept(options: argparse.Namespace) -> int:
@@ -206,13 +231,31 @@ def build_parser() -> argparse.ArgumentParser:
         "--record", type=Path, metavar="FILE", help="with --live: the recording; default: live-check.jsonl"
     )
     config = commands.add_parser("config", parents=[common], help="print the entry to paste into a host")
-    config.add_argument("host", metavar="HOST", choices=HOSTS, help=f"one of: {', '.join(HOSTS)}")
+    config.add_argument("host", metavar="HOST", help=f"one of: {', '.join(HOSTS)}, goose, continue, librechat")
+    _add_host_command(commands.add_parser("install", help="write the entry into a host's file, after showing it"))
+    _add_host_command(commands.add_parser("uninstall", help="undo that, to the byte where nobody has changed the file"))
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
     for command in commands.choices.values():
         command.set_defaults(refuse=command.error)  # the main parser would show its own usage
     return parser
+
+
+def _add_host_command(command: argparse.ArgumentParser) -> None:
+    """Add the options of a command that changes the file of a host."""
+    command.add_argument("host", metavar="HOST", help=f"one of: {', '.join(HOSTS)}")
+    command.add_argument(
+        "--project",
+        type=Path,
+        metavar="FOLDER",
+        nargs="?",
+        const=Path(),
+        help="the file of a project instead of the user's; default: the working directory",
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask")
+    command.add_argument("--print", action="store_true", help="print what to paste, and write nothing")
+    command.add_argument("--config", type=Path, metavar="FILE", help="the config file that the host is to use")
 
 
 class _MainParser(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -72,7 +73,9 @@ class Records:
 
     def _write(self, records: list[Record]) -> None:
         self.records = records
-        if self.unusable is None:
+        if self.unusable is None and not records:
+            _delete(self._folder.path / self._name)
+        elif self.unusable is None:
             kept = {"file": str(self._path), "records": [record.model_dump(mode="json") for record in records]}
             try:
                 self._folder.replace(self._name, json.dumps(kept, ensure_ascii=False))
@@ -190,8 +193,11 @@ def _read_backup(record: Record) -> bytes | None:
     return data if digest(data) == record.before else None
 
 
+def _delete(file: Path) -> None:
+    with suppress(OSError):
+        file.unlink(missing_ok=True)
+
+
 def _remove_if_empty(folder: Path) -> None:
-    try:
+    with suppress(OSError):
         folder.rmdir()
-    except OSError:
-        return

@@ -14,6 +14,11 @@ NAME = "responses"
 OTHER_NAME = "mcp-responses-bridge"
 
 
+UNIT = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL")
+"""The variables that belong together: the key is for that address, and the model is there."""
+_VARIABLES, _PASSED = ("env", "environment"), "env_vars"
+
+
 @dataclass(frozen=True)
 class Start:
     """How a server is started."""
@@ -82,10 +87,28 @@ def choose_path(host: Host, value: JsonObject) -> KeyPath:
 def list_changes(host: Host, value: JsonObject, entry: JsonObject, inputs: list[JsonObject]) -> list[Change]:
     """List what is to be changed in the file so that it has this entry, and the inputs that it refers to."""
     path = choose_path(host, value)
-    changes: list[Change] = [] if find_value(value, path) == entry else [Set(path, entry)]
+    old = find_value(value, path)
+    entry = _keep_others(old, entry) if isinstance(old, dict) else entry
+    changes: list[Change] = [] if old == entry else [Set(path, entry)]
     known = find_value(value, ("inputs",))
     ids = {item.get("id") for item in known if isinstance(item, dict)} if isinstance(known, list) else set()
     return [*(Append(("inputs",), new) for new in inputs if new["id"] not in ids), *changes]
+
+
+def _keep_others(old: JsonObject, new: JsonObject) -> JsonObject:
+    """Return a new entry with what a person has added to the old one; the variables of the unit are the new one's."""
+    has_unit = bool(new.keys() & {*_VARIABLES, _PASSED})
+    kept: JsonObject = {}
+    for key, value in old.items():
+        made = new.get(key)
+        if key in _VARIABLES and isinstance(value, dict) and has_unit:
+            others: JsonObject = {name: inner for name, inner in value.items() if name not in UNIT}
+            kept[key] = others | (made if isinstance(made, dict) else {})
+        elif key == _PASSED and isinstance(value, list) and isinstance(made, list):
+            kept[key] = [*(name for name in value if name not in made), *made]
+        else:
+            kept[key] = value if key == "tools" or made is None else made
+    return kept | {key: value for key, value in new.items() if key not in kept}
 
 
 def _split_command(entry: JsonObject) -> JsonObject:

@@ -17,13 +17,11 @@ from bridge.config.own_entry import PROGRAM
 from bridge.config.text import read_text
 from bridge.errors import ConfigError
 from bridge.hosts.known import Host
-from bridge.hosts.shapes import Start
+from bridge.hosts.shapes import UNIT, Start
 from bridge.json_text import Json, JsonObject
 from bridge.visible import show_line
 
-KEY, URL, MODEL = "OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"
-UNIT = (KEY, URL, MODEL)
-"""The variables that belong together: the key is for that address, and the model is there."""
+KEY, URL, MODEL = UNIT
 PLACEHOLDER = "YOUR_{}"
 INPUT: JsonObject = {
     "type": "promptString",

@@ -30,7 +30,7 @@ class _Table(NamedTuple):
 def set_table(text: str, path: KeyPath, value: JsonObject) -> str:
     """Put a table at `path`, in place of one that is there, else at the end of the file."""
     newline = "\r\n" if "\r\n" in text else "\n"
-    written = newline.join(_write_table(path, value)) + newline
+    written = newline.join(write_table(path, value)) + newline
     own = _find_own(text, path)
     if own:
         rest = _cut(text, own[1:])
@@ -143,7 +143,7 @@ def _read_header(line: str) -> KeyPath:
     return tuple(path)
 
 
-def _write_table(path: KeyPath, value: JsonObject) -> Iterator[str]:
+def write_table(path: KeyPath, value: JsonObject) -> Iterator[str]:
     """Write a table: its plain values, then each object in it as a table of its own."""
     yield f"[{'.'.join(_write_key(str(step)) for step in path)}]"
     for key, inner in value.items():
@@ -152,7 +152,7 @@ def _write_table(path: KeyPath, value: JsonObject) -> Iterator[str]:
     for key, inner in value.items():
         if isinstance(inner, dict):
             yield ""
-            yield from _write_table((*path, key), inner)
+            yield from write_table((*path, key), inner)
 
 
 def _write_key(key: str) -> str:

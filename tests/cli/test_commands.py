@@ -12,9 +12,9 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
-from bridge.cli.entries import find_command
 from bridge.config.load import load
 from bridge.config.settings import Config
+from bridge.hosts.start import find_command
 from tests.fakes.commands import Done, run
 from tests.fakes.screen import answer_on_terminal
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, http_error, message, responds

@@ -1,0 +1,89 @@
+"""`uninstall HOST`: brings a host's file back to the byte, or takes out our entry where the file was changed since."""
+
+import argparse
+import os
+from dataclasses import replace
+
+from bridge.cli.changes import confirm, show_change
+from bridge.cli.exits import COMPLETED, FAILED
+from bridge.cli.install import find_file
+from bridge.cli.output import tell
+from bridge.errors import ConfigError
+from bridge.hosts.edits import Change, Remove, find_value
+from bridge.hosts.file import HostFile, back_up, check_writable, read, write
+from bridge.hosts.known import Host, find_host
+from bridge.hosts.records import Original, Records, find_original, restore
+from bridge.hosts.shapes import list_own
+from bridge.hosts.start import INPUT
+from bridge.json_text import JsonObject, encode
+
+
+def uninstall(options: argparse.Namespace) -> int:
+    """Show what is to be undone, ask, and undo it. Raises ConfigError with one sentence where that cannot be."""
+    host = find_host(options.host)
+    if not host.is_written:
+        raise ConfigError(f"uninstall: we never write {host.title}'s file; take the entry out of {host.file} yourself")
+    file = read(find_file(host, options.project))
+    records = Records(file.target, os.environ)
+    if any(record.kind == "move" for record in records.records):
+        raise ConfigError(f"{file.path}: its servers were moved; import {host.name} --undo brings them back first")
+    original = find_original(file, records, "install")
+    if original and not _has_own(host, file, original):
+        return _restore(host, file, original, records, options)
+    changes = list_removals(host, file.read_value())
+    if not changes:
+        tell(f"{file.path} has no entry of ours; there is nothing to do.")
+        return COMPLETED
+    return _take_out(host, file, changes, records, options)
+
+
+def list_removals(host: Host, value: JsonObject) -> list[Change]:
+    """List what takes our entries out of a file, and the input that nothing else refers to."""
+    own = list_own(host, value)
+    changes: list[Change] = [Remove(path) for path in own]
+    inputs = find_value(value, ("inputs",))
+    if host.shape != "vscode" or not own or not isinstance(inputs, list):
+        return changes
+    servers = find_value(value, ("servers",))
+    names = {path[-1] for path in own}
+    others = [entry for name, entry in servers.items() if name not in names] if isinstance(servers, dict) else []
+    is_used = f"${{input:{INPUT['id']}}}" in encode(others)
+    return [*changes, *(Remove(("inputs", inputs.index(item))) for item in inputs if item == INPUT and not is_used)]
+
+
+def _has_own(host: Host, file: HostFile, original: Original) -> bool:
+    """Tell whether an entry of ours was there before the first install, which is to go too."""
+    if original.data is None:
+        return False
+    old = replace(file, data=original.data, text=file.decode(original.data))
+    return bool(list_own(host, old.read_value()))
+
+
+def _restore(host: Host, file: HostFile, original: Original, records: Records, options: argparse.Namespace) -> int:
+    check_writable(file)
+    show_change(file, original.data)
+    what = f"Delete {file.path}, which was not there before?" if original.data is None else f"Bring {file.path} back?"
+    if not confirm("uninstall", what, yes=options.yes):
+        tell("Nothing was written.")
+        return FAILED
+    restore(file, original, records)
+    how = "is gone, as it was before" if original.data is None else "is as it was before"
+    tell(f"{file.path} {how}. {host.restart}")
+    return COMPLETED
+
+
+def _take_out(host: Host, file: HostFile, changes: list[Change], records: Records, options: argparse.Namespace) -> int:
+    data = file.edit(changes)
+    check_writable(file)
+    before = next((record.backup for record in reversed(records.records) if record.backup), None)
+    remarks = ["The file was changed since it was installed: only our entry is taken out, and the rest stays."]
+    remarks += [f"As it was before the install: {before}."] if before else []
+    show_change(file, data, remarks if records.records else ())
+    if not confirm("uninstall", f"Write it to {file.path}?", yes=options.yes):
+        tell("Nothing was written.")
+        return FAILED
+    backup = back_up(file)
+    write(file, data)
+    records.forget()
+    tell(f"Written: {file.path} (as it was before: {backup}). {host.restart}")
+    return COMPLETED
