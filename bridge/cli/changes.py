@@ -1,19 +1,24 @@
 """Changes to hosts' files at the terminal: they are shown, and nothing is written without a yes."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bridge.cli.output import tell
 from bridge.errors import ArgumentError
-from bridge.hosts.differences import compare
+from bridge.hosts.differences import blank, compare
 from bridge.hosts.file import HostFile
 from bridge.visible import show_line
 
 
-def show_change(file: HostFile, data: bytes | None, remarks: Sequence[str] = ()) -> None:
-    """Show on stdout what would become of a host's file (None: it is deleted), with secrets blanked, and remarks."""
+def show_change(
+    file: HostFile, data: bytes | None, remarks: Sequence[str] = (), *, secrets: Collection[str] = ()
+) -> None:
+    """Show on stdout what would become of a host's file (None: it is deleted), with secrets blanked, and remarks.
+
+    `secrets` are those that are known besides what is one by its name or its look.
+    """
     new = "" if data is None else file.decode(data)
-    lines = compare(file.text, new, str(file.path), file.suffix)
+    lines = [blank(line, {*secrets}) for line in compare(file.text, new, str(file.path), file.suffix)]
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
     for remark in remarks:

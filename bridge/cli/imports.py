@@ -4,28 +4,32 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bridge.cli.changes import confirm, show_change
 from bridge.cli.exits import COMPLETED, FAILED
-from bridge.cli.install import find_file
+from bridge.cli.install import find_file, prepare
 from bridge.cli.output import print_text, tell
 from bridge.config.load import default_file, find, load
 from bridge.config.servers import read_servers
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
-from bridge.hosts.differences import compare
+from bridge.hosts.differences import blank, compare
 from bridge.hosts.file import HostFile, check_writable, read
 from bridge.hosts.imports import Import, plan_import, plan_move, save_import
 from bridge.hosts.known import Host, find_host
 from bridge.hosts.records import Records
 from bridge.hosts.shapes import Start
-from bridge.hosts.start import build_start, is_default
+from bridge.hosts.start import is_default
 from bridge.hosts.translation import Taken, describe_place
 from bridge.hosts.undo import Return, find_our_config, name_backups, plan_undo, undo
 from bridge.json_text import JsonObject
 from bridge.telemetry import Redactor
 from bridge.visible import show_name
+
+_LEAD_TO_CONFIG = ("MCP_RESPONSES_BRIDGE_CONFIG", "HOME", "XDG_CONFIG_HOME", "APPDATA")
+"""Variables by which another config would be found than the one that is to be written."""
 
 
 def import_servers(options: argparse.Namespace) -> int:
@@ -58,7 +62,7 @@ def _import(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Name
     if not plan.translation.taken or (plan.ours_after is None and plan.theirs_after is None):
         tell("There is nothing to do.")
         return COMPLETED
-    secrets = {secret.value for _, secret in plan.list_secrets().values()}
+    secrets = plan.list_values()
     both = ((ours, plan.ours_after), (theirs, plan.theirs_after))
     files = [(file, after) for file, after in both if after is not None]
     for file, after in files:
@@ -80,17 +84,22 @@ def _import(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Name
 def _plan(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Namespace) -> Import:
     if not options.move:
         return plan_import(host, theirs, ours, os.environ, sys.platform)
-    return plan_move(host, theirs, ours, _build_start(host, ours, options), os.environ, sys.platform)
+    start, inputs, remarks = _build_start(host, ours, options)
+    plan = plan_move(host, theirs, ours, (start, inputs), os.environ, sys.platform)
+    plan.translation.notes += remarks if plan.is_new_there else []
+    return plan
 
 
-def _build_start(host: Host, ours: HostFile, options: argparse.Namespace) -> tuple[Start, list[JsonObject]]:
-    """Build how the host starts us with our config, which may not be there yet."""
+def _build_start(host: Host, ours: HostFile, options: argparse.Namespace) -> tuple[Start, list[JsonObject], list[str]]:
+    """Build how the host starts us with our config, which may not be there yet, and say what to know of that."""
     is_shared = options.project is not None
-    there = ours.path if ours.data is not None else None
-    start, inputs = build_start(host, there, os.environ, with_secrets=True, is_shared=is_shared)
-    if there is None and not is_default(ours.path, os.environ):
-        start = Start(start.command, (*start.args, "--config", str(ours.path)), start.env, start.passed)
-    return start, inputs
+    if ours.data is not None:
+        return prepare(host, ours.path, os.environ, is_shared=is_shared)
+    environ = {name: value for name, value in os.environ.items() if name not in _LEAD_TO_CONFIG}
+    start, inputs, remarks = prepare(host, None, environ, is_shared=is_shared)
+    if not is_default(ours.path, os.environ):
+        start = replace(start, args=(*start.args, "--config", str(ours.path)))
+    return start, inputs, remarks
 
 
 def _describe(plan: Import, *, moves: bool) -> Iterator[str]:
@@ -133,8 +142,9 @@ def _show_figures(plan: Import, options: argparse.Namespace) -> None:
     read_there = read_servers(plan.theirs.read_value(), plan.theirs.path, os.environ)
     servers = [server for server in read_there.servers if server.key in names]
     config = _load_ours(plan.ours)
-    secrets = {secret.value for _, secret in plan.list_secrets().values()}
-    redact = Redactor(secrets | config.secrets() | config.model_copy(update={"servers": tuple(servers)}).secrets())
+    redact = Redactor(
+        plan.list_values() | config.secrets() | config.model_copy(update={"servers": tuple(servers)}).secrets()
+    )
     start_log(options, redact)
     figures = weigh(config, servers, redact)
     lines = list(describe_figures(figures, moves=options.move))
@@ -183,8 +193,9 @@ def _undo(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Namesp
 
 def _show_return(back: Return) -> None:
     """Show what becomes of a file, and of one that was changed since the import also what stays of that."""
+    secrets = back.list_values()
     if back.changes:
-        show_change(back.file, back.after)
+        show_change(back.file, back.after, secrets=secrets)
     for sentence in back.stays:
         tell(sentence)
     if back.is_exact or back.after is None:
@@ -192,6 +203,7 @@ def _show_return(back: Return) -> None:
     tell(f"{back.file.path} was changed since the import: only what is ours is taken back. What stays of the changes:")
     before = "" if back.before is None else back.file.decode(back.before)
     lines = compare(before, back.file.decode(back.after), str(back.file.path), back.file.suffix)
+    lines = [blank(line, secrets) for line in lines]
     print_text("\n".join(lines) if lines else "  nothing that can be seen")
 
 

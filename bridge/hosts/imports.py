@@ -47,6 +47,8 @@ class Import:
     """The host's file afterwards; None: as it is."""
     own_path: KeyPath = ()
     """Where our entry is in the host's file."""
+    is_new_there: bool = False
+    """True if the host had no entry of ours before."""
     unpassed: tuple[str, ...] = ()
     """Variables that a server wants from the host's environment, and that would mean something to us."""
 
@@ -57,6 +59,10 @@ class Import:
     def list_secrets(self) -> dict[str, tuple[Taken, Secret]]:
         """List what stays in the host's file, by the names that our config has for it."""
         return {name: (taken, secret) for taken in self.translation.taken for name, secret in taken.kept.items()}
+
+    def list_values(self) -> set[str]:
+        """List the secrets themselves, which nobody may see."""
+        return {secret.value for _, secret in self.list_secrets().values() if not secret.is_reference}
 
 
 def plan_import(
@@ -97,7 +103,7 @@ def plan_move(
     changes = [*removals, *list_changes(host, value, entry, [] if own else inputs)]
     unpassed = tuple(name for name in wanted if name.startswith(_OURS)) if host.shape == "codex" else ()
     moved = theirs.edit(changes) if translation.taken else None
-    return Import(host, theirs, ours, translation, known, after, section, moved, path, unpassed)
+    return Import(host, theirs, ours, translation, known, after, section, moved, path, not own, unpassed)
 
 
 def _translate(

@@ -18,6 +18,7 @@ class Secret:
     """Where it stands in its entry, such as `env.GITHUB_TOKEN`."""
     value: str = field(repr=False)
     """As it is written there: a secret, or a reference that the host fills in."""
+    is_reference: bool = False
 
 
 def name_secret(server: str, key: str) -> str:

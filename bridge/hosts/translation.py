@@ -287,19 +287,19 @@ class _Hidden:
             if match["filled"] and not self._moves:
                 other = _OTHERS.fullmatch(match[0])
                 return f"${{env:{other[1] or other[2]}}}" if other else match[0]
-            return self._keep(match[0], key, place)
+            return self._keep(match[0], key, place, is_reference=bool(match["filled"]))
 
         return re.sub(pattern, replace, value)
 
     def _strip(self, value: str) -> str:
         return self._references.sub("", value).strip()
 
-    def _keep(self, value: str, key: str, place: str) -> str:
+    def _keep(self, value: str, key: str, place: str, *, is_reference: bool = False) -> str:
         """Note what stays in the host's file; return the reference to it."""
         number = 1
         while True:
             name = name_secret(self._server, key if number == 1 else f"{key}_{number}")
-            secret = self.kept.setdefault(name, Secret(place, value))
+            secret = self.kept.setdefault(name, Secret(place, value, is_reference))
             if secret.place == place and secret.value == value:
                 return f"${{env:{name}}}"
             number += 1

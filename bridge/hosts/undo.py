@@ -1,5 +1,6 @@
 """What takes an import back: both files to the byte, or only what is ours where somebody has changed them since."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,12 @@ from bridge.hosts.file import HostFile
 from bridge.hosts.imports import digest_entry
 from bridge.hosts.known import Host
 from bridge.hosts.records import Kind, Record, Records, clear, digest, find_original
+from bridge.hosts.secret_names import PREFIX
 from bridge.json_text import Json, JsonObject
 from bridge.visible import show_line
+
+_VARIABLES = ("env", "environment")
+_REFERENCE = re.compile(r"\$?\{[^}]*\}|\$\w+")
 
 
 @dataclass
@@ -31,6 +36,18 @@ class Return:
     """The file as it was before the import; None where that is not known any more."""
     stays: list[str] = field(default_factory=list[str])
     """Sentences about what is not taken back, because it is not ours any more."""
+
+    def list_values(self) -> set[str]:
+        """List what our entry holds for its servers, which nobody may see."""
+        entries = [find_value(self.file.read_value(), path) for record in self.undone for path in record.added]
+        sections = [find_value(entry, (key,)) for entry in entries for key in _VARIABLES]
+        named = [section for section in sections if isinstance(section, dict)]
+        return {
+            value
+            for section in named
+            for name, value in section.items()
+            if name.startswith(f"{PREFIX}_") and isinstance(value, str) and not _REFERENCE.fullmatch(value)
+        }
 
     @property
     def changes(self) -> bool:
@@ -111,7 +128,7 @@ def _undo_own(value: JsonObject, old: JsonObject, path: KeyPath, record: Record,
         yield Remove(path) if before is None else Set(path, before)
         return
     names = record.details.get("names")
-    key = next((key for key in ("env", "environment") if isinstance(entry, dict) and key in entry), "env")
+    key = next((key for key in _VARIABLES if isinstance(entry, dict) and key in entry), "env")
     for name in names if isinstance(names, list) else []:
         if find_value(entry, (key, str(name))) is not None:
             yield Remove((*path, key, str(name)))
