@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from bridge.config.faults import Fault, KeyPath
+from bridge.config.load import default_file
 from bridge.config.places import PROJECTS, Entry, find_entries
 from bridge.errors import ConfigError
 from bridge.hosts import file as host_file
@@ -93,7 +94,7 @@ def plan_move(
     value, (how, inputs) = theirs.read_value(), start
     path = choose_path(host, value)
     if own := list_own(host, value):
-        _check_config(theirs, find_value(value, own[0]), how)
+        _check_config(theirs, find_value(value, own[0]), ours.path, environ)
     kept = {name: secret.value for taken in translation.taken for name, secret in taken.kept.items()}
     wanted = dict.fromkeys(name for taken in translation.taken for name in taken.passed)
     passed = tuple(name for name in wanted if not name.startswith(_OURS)) if host.shape == "codex" else ()
@@ -173,17 +174,13 @@ def _write_ours(ours: HostFile, translation: Translation, known: frozenset[str],
     return ours.edit([Set((*section, taken.name), dict(taken.entry)) for taken in new]) if new else None
 
 
-def _check_config(theirs: HostFile, entry: Json, start: Start) -> None:
+def _check_config(theirs: HostFile, entry: Json, ours: Path, environ: Mapping[str, str]) -> None:
     """Raise ConfigError where an entry of ours reads another config than the one that the servers come to."""
     named = _find_config(entry)
-    wanted = _find_config({"args": list(start.args)})
-    if named != wanted:
+    if ours != (Path(named) if named else default_file(environ)):
         other = f"--config {named}" if named else "no --config"
-        raise ConfigError(
-            show_line(
-                f"{theirs.path}: our entry there has {other}, so it would not see these servers; import with that"
-            )
-        )
+        what = f"our entry there has {other}, so it would not see these servers; import with that"
+        raise ConfigError(show_line(f"{theirs.path}: {what}"))
 
 
 def _find_config(entry: Json) -> str | None:
