@@ -33,7 +33,7 @@ def assert_secrets_are_theirs_alone(home: Home, printed: str) -> None:
 async def ask_for_environment(home: Home, base_url: str, name: str) -> tuple[str, Any]:
     """Play the host: start our entry as its file says, and have the model look at a moved server's environment."""
 
-    async def agree(_: object, __: types.ElicitRequestParams) -> types.ElicitResult:
+    async def agree(context: object, params: types.ElicitRequestParams) -> types.ElicitResult:  # noqa: ARG001
         return types.ElicitResult(action="accept", content={"answer": YES})
 
     own = next(key for key in home.read_theirs() if key.endswith(("responses", "bridge")))
