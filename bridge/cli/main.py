@@ -241,9 +241,7 @@ def build_parser() -> argparse.ArgumentParser:
     imports = commands.add_parser("import", help="copy a host's servers into the config, after showing it")
     _add_host_command(imports, printing="show what would be written, and write nothing")
     ways = imports.add_mutually_exclusive_group()
-    ways.add_argument(
-        "--move", action="store_true", help="leave the host only the bridge, which keeps the secrets there"
-    )
+    ways.add_argument("--move", action="store_true", help="leave the host the bridge alone, and the secrets")
     ways.add_argument("--undo", action="store_true", help="take all imports from this host back")
     imports.set_defaults(log_level="error", log_file=None)
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")

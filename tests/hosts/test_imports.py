@@ -52,6 +52,7 @@ def without_pins(home: Home) -> dict[str, bytes]:
     return {name: data for name, data in home.files().items() if "/pins/" not in name}
 
 
+@pytest.mark.rule("S36")
 async def test_after_a_move_the_bridge_that_the_host_starts_has_its_servers_with_their_secrets(home: Home) -> None:
     home.write()
     before, mode = home.files(), home.theirs.stat().st_mode

@@ -95,6 +95,7 @@ def test_each_server_of_somebodys_file_is_the_same_in_our_config(number: int, tm
     assert {*(taken.name for taken in translation.taken), *told} >= {server.key for server in config.servers}
 
 
+@pytest.mark.rule("S36")
 def test_secrets_stay_where_they_are_and_nothing_else_does() -> None:
     entry = {
         "command": "npx",
