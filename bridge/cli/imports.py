@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,7 @@ def _show_figures(plan: Import, options: argparse.Namespace) -> None:
         plan.list_values() | config.secrets() | config.model_copy(update={"servers": tuple(servers)}).secrets()
     )
     start_log(options, redact)
+    tell(f"Connecting {len(servers)} server{'' if len(servers) == 1 else 's'} to count what each costs …")
     figures = weigh(config, servers, redact)
     lines = list(describe_figures(figures, moves=options.move))
     unread = {name: why for name, why in read_there.left_out.items() if name in names}
@@ -154,8 +156,10 @@ def _show_figures(plan: Import, options: argparse.Namespace) -> None:
 
 
 def _load_ours(ours: HostFile) -> Config:
+    """Load our config for the figures, or where a variable that it needs is not set here, that of the environment."""
     if ours.data is not None:
-        return load(ours.path)
+        with suppress(ConfigError):
+            return load(ours.path)
     upstream = {name: value for name, value in os.environ.items() if name.startswith("OPENAI_")}
     return load(environ=upstream)
 

@@ -44,7 +44,8 @@ _NOTHING = r"(?!)"
 _REFERENCE = r"\$\{[^}]*\}|^\$[A-Za-z_]\w*$"
 _OTHERS = re.compile(r"\$([A-Za-z_]\w*)|\{env:(\w+)\}")
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)\}")
-_PLACES = frozenset({"userHome", "pathSeparator"})
+_ALWAYS = frozenset({"userHome", "pathSeparator", "HOME", "PATH", "USER", "USERPROFILE", "APPDATA", "LOCALAPPDATA"})
+"""What is filled in wherever we are started."""
 UNSET = "http://unset.invalid/"
 
 
@@ -68,7 +69,7 @@ class Taken:
     def list_variables(self) -> list[str]:
         """List the variables of the environment, besides those for `kept`, without which it cannot be started."""
         env = self.entry.get("env")
-        own = {*self.kept, *_PLACES, *(env if isinstance(env, dict) else ())}
+        own = {*self.kept, *_ALWAYS, *(env if isinstance(env, dict) else ())}
         texts = [value for _, value in find_leaves(self.entry) if isinstance(value, str)]
         return list(dict.fromkeys(name for text in texts for name in _VARIABLE.findall(text) if name not in own))
 

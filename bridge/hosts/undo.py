@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bridge.config.faults import Fault, KeyPath, join_path
@@ -12,8 +12,9 @@ from bridge.hosts.edits import Change, Remove, Set, find_value, read_value
 from bridge.hosts.file import HostFile
 from bridge.hosts.imports import digest_entry
 from bridge.hosts.known import Host
-from bridge.hosts.records import Kind, Record, Records, clear, digest, find_original
+from bridge.hosts.records import Kind, Record, Records, clear, digest
 from bridge.hosts.secret_names import PREFIX
+from bridge.hosts.start import INPUT
 from bridge.json_text import Json, JsonObject
 from bridge.visible import show_line
 
@@ -28,14 +29,24 @@ class Return:
     file: HostFile
     records: Records
     undone: Sequence[Record] = ()
+    """The changes of ours that are taken back, the last one first."""
     after: bytes | None = None
     """The file afterwards; None: there is none."""
-    is_exact: bool = True
-    """True if the file will be what it was before, to the byte."""
+    exact: list[Record] = field(default_factory=list[Record])
+    """Those of them after which nobody else has changed the file: what was before comes back to the byte."""
     before: bytes | None = None
-    """The file as it was before the import; None where that is not known any more."""
+    """The file as it was before the first change; None where that is not known any more."""
     stays: list[str] = field(default_factory=list[str])
     """Sentences about what is not taken back, because it is not ours any more."""
+
+    @property
+    def is_exact(self) -> bool:
+        """True if the file will be what it was before, to the byte."""
+        return len(self.exact) == len(self.undone)
+
+    @property
+    def changes(self) -> bool:
+        return self.after != self.file.data
 
     def list_values(self) -> set[str]:
         """List what our entry holds for its servers, which nobody may see."""
@@ -48,10 +59,6 @@ class Return:
             for name, value in section.items()
             if name.startswith(f"{PREFIX}_") and isinstance(value, str) and not _REFERENCE.fullmatch(value)
         }
-
-    @property
-    def changes(self) -> bool:
-        return self.after != self.file.data
 
 
 def plan_undo(host: Host, theirs: HostFile, ours: HostFile, environ: Mapping[str, str]) -> tuple[Return, Return]:
@@ -74,17 +81,30 @@ def find_our_config(theirs: HostFile, environ: Mapping[str, str]) -> Path | None
 def _plan(file: HostFile, kind: Kind, host: Host, environ: Mapping[str, str]) -> Return:
     records = Records(file.target, environ)
     mine = [record for record in reversed(records.records) if (record.kind, record.host) == (kind, host.name)]
-    original = find_original(file, records, kind, host.name)
-    if original and list(original.undone) == mine:
-        return Return(file, records, mine, original.data, before=original.data)
-    back = Return(file, records, mine, file.data, is_exact=not mine)
-    if mine and file.data is not None:
-        changes = [change for record in mine for change in _list_changes(file, record, back)]
-        back.after = file.edit(changes)
-        back.before = _read_backup(mine[-1])
-    elif mine:
-        back.stays.append(f"{file.path} is gone; nothing is taken back there.")
+    back, now = Return(file, records, mine, file.data), file
+    for record in mine:
+        old = _read_backup(record)
+        if now.data is None:
+            _say_gone(file, record, back)
+        elif digest(now.data) == record.after and (record.before is None or old is not None):
+            now = _replace(now, old)
+            back.exact.append(record)
+        else:
+            now = _replace(now, now.edit(list(_list_changes(now, record, back))))
+        back.before = old
+    back.after = now.data
     return back
+
+
+def _replace(file: HostFile, data: bytes | None) -> HostFile:
+    return replace(file, data=data, text="" if data is None else file.decode(data))
+
+
+def _say_gone(file: HostFile, record: Record, back: Return) -> None:
+    """Say that a file is gone. Raises ConfigError for a host's: its servers would be nowhere then."""
+    if record.kind == "move":
+        raise ConfigError(show_line(f"{file.path}: is gone; its copy is {record.backup}; nothing was undone"))
+    back.stays.append(f"{file.path} is gone; nothing is taken back there.")
 
 
 def _list_changes(file: HostFile, record: Record, back: Return) -> Iterator[Change]:
@@ -105,6 +125,9 @@ def _list_changes(file: HostFile, record: Record, back: Return) -> Iterator[Chan
             back.stays.append(f"{join_path(path)} is there again, and stays as it is.")
     for path in record.added:
         yield from _undo_own(value, old, path, record, back)
+    inputs, before = find_value(value, ("inputs",)), find_value(old, ("inputs",))
+    if isinstance(inputs, list) and INPUT in inputs and not (isinstance(before, list) and INPUT in before):
+        yield Remove(("inputs", inputs.index(INPUT)))
 
 
 def _take_out(value: JsonObject, record: Record, back: Return) -> Iterator[Change]:
@@ -125,7 +148,7 @@ def _undo_own(value: JsonObject, old: JsonObject, path: KeyPath, record: Record,
     if entry is None:
         return
     if digest_entry(entry) == record.details.get("entry"):
-        yield Remove(path) if before is None else Set(path, before)
+        yield Remove(_widen(path, value, old)) if before is None else Set(path, before)
         return
     names = record.details.get("names")
     key = next((key for key in _VARIABLES if isinstance(entry, dict) and key in entry), "env")
@@ -133,6 +156,16 @@ def _undo_own(value: JsonObject, old: JsonObject, path: KeyPath, record: Record,
         if find_value(entry, (key, str(name))) is not None:
             yield Remove((*path, key, str(name)))
     back.stays.append(f"Our entry, {join_path(path)}, was changed since; it stays, without the servers' secrets.")
+
+
+def _widen(path: KeyPath, value: JsonObject, old: JsonObject) -> KeyPath:
+    """Widen the path of our entry to the sections that were made for it, and have nothing else in them."""
+    while len(path) > 1 and find_value(old, path[:-1]) is None:
+        section = find_value(value, path[:-1])
+        if not isinstance(section, dict) or len(section) > 1:
+            break
+        path = path[:-1]
+    return path
 
 
 def _list_paths(record: Record) -> list[KeyPath]:
@@ -172,11 +205,9 @@ def undo(back: tuple[Return, Return]) -> None:
                 _write(host_file.read(done.file.path), done.file.data)
             raise
     for each in wanted:
-        if each.is_exact:
-            clear(each.undone, each.records)
-        else:  # what was changed since is not in the backup, and what was there before is nowhere else
-            for record in each.undone:
-                each.records.drop(record)
+        clear(each.exact if each.is_exact else (), each.records)
+        for record in each.undone:  # where the file was changed since, its copies stay
+            each.records.drop(record)
 
 
 def _write(file: HostFile, data: bytes | None) -> None:

@@ -339,6 +339,45 @@ def test_imports_from_two_hosts_are_taken_back_one_by_one(
     assert (theirs.read_bytes(), other.read_bytes()) == before
 
 
+def test_a_server_that_came_to_the_host_later_is_moved_too_and_all_of_it_comes_back(
+    run_import: Import, theirs: Path, ours: Path
+) -> None:
+    before = theirs.read_bytes()
+    assert run_import("--move", "--yes").code == 0
+    assert run_import("--move", "--yes").code == 0
+    value = json.loads(theirs.read_text(encoding="utf-8"))
+    value["mcpServers"]["later"] = rogue("good", env={"LATER_TOKEN": KEY[::-1]})
+    theirs.write_text(json.dumps(value), encoding="utf-8")
+    assert run_import("--move", "--yes").code == 0
+    [own] = json.loads(theirs.read_text(encoding="utf-8"))["mcpServers"].values()
+    assert own["env"] == {"MRB_NOTES__API_TOKEN": KEY, "MRB_LATER__LATER_TOKEN": KEY[::-1]}
+    assert set(read_ours(ours)) == {"notes", "later"}
+    undone = run_import("--undo", "--yes")
+    assert undone.code == 0
+    assert KEY[::-1] not in undone.stdout + undone.stderr
+    entries = json.loads(theirs.read_text(encoding="utf-8"))["mcpServers"]
+    assert entries == {"notes": SERVER, "later": value["mcpServers"]["later"]}
+    assert not ours.exists()
+    assert before != theirs.read_bytes()
+
+
+def test_a_hosts_file_that_is_gone_takes_no_server_out_of_our_config(
+    run_import: Import, theirs: Path, ours: Path
+) -> None:
+    assert run_import("--move", "--yes").code == 0
+    theirs.unlink()
+    done = run_import("--undo", "--yes")
+    assert done.code == 2
+    assert f"{theirs}: is gone; its copy is {theirs}.before-" in done.stderr
+    assert set(read_ours(ours)) == {"notes"}
+
+
+def test_a_host_whose_file_we_do_not_read_is_told_so(run_import: Import) -> None:
+    done = run_import("--yes", host="goose")
+    assert (done.code, len(done.stderr.splitlines())) == (2, 1)
+    assert "Goose's file" in done.stderr
+
+
 def test_servers_of_a_project_are_not_started_before_the_yes(run_import: Import, tmp_path: Path, ours: Path) -> None:
     project = tmp_path / "cloned"
     project.mkdir()

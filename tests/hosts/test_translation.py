@@ -182,9 +182,10 @@ def test_each_entry_that_is_left_out_is_named_with_the_reason() -> None:
 
 
 def test_a_variable_that_is_not_set_here_may_be_set_there() -> None:
-    taken = take({"command": "srv", "args": ["${env:TEAM}", "${HOME}"], "env": {"TOKEN": "${TOKEN}"}}, "claude-code")
-    assert taken.entry["env"] == {"TOKEN": "${TOKEN}"}
-    assert taken.list_variables() == ["TEAM", "HOME"]
+    entry = {"command": "srv", "args": ["${env:TEAM}", "${HOME}", "${SET:-yes}"], "env": {"TOKEN": "${TOKEN_THERE}"}}
+    taken = take(entry, "claude-code")
+    assert taken.entry == entry
+    assert taken.list_variables() == ["TEAM", "TOKEN_THERE"]
 
 
 @pytest.mark.parametrize(
