@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge.cli.changes import confirm, show_change
@@ -13,10 +13,12 @@ from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.install import find_file, prepare
 from bridge.cli.output import print_text, tell
 from bridge.config.load import default_file, find, load
+from bridge.config.places import PROJECTS
 from bridge.config.servers import read_servers
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
 from bridge.hosts.differences import blank, compare
+from bridge.hosts.edits import find_value
 from bridge.hosts.file import HostFile, check_writable, read
 from bridge.hosts.imports import Import, plan_import, plan_move, save_import
 from bridge.hosts.known import Host, find_host
@@ -33,18 +35,43 @@ _LEAD_TO_CONFIG = ("MCP_RESPONSES_BRIDGE_CONFIG", "HOME", "XDG_CONFIG_HOME", "AP
 """Variables by which another config would be found than the one that is to be written."""
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where the servers come from."""
+
+    host: Host
+    theirs: HostFile
+    project: str | None = None
+    """The folder for which the user's file, that of Claude Code, has servers of its own."""
+    is_of_project: bool = False
+    """True for a file in a project, which others may have written, and read."""
+
+
 def import_servers(options: argparse.Namespace) -> int:
     """Show what is to be written, with what it is good for; ask, and write it. Raises ConfigError."""
     host = find_host(options.host)
     if not host.is_written:
         raise ConfigError(f"import: {host.title}'s file ({host.file}) is not read; write its servers as JSON")
-    theirs = read(find_file(host, options.project))
+    source = _find_source(host, options.project)
+    theirs = source.theirs
     ours = read(_find_ours(options, theirs))
     if options.undo:
         return _undo(host, theirs, ours, options)
     if theirs.data is None:
         raise ConfigError(f"import: {theirs.path}: there is no such file, so {host.title} has no servers to import")
-    return _import(host, theirs, ours, options)
+    return _import(source, ours, options)
+
+
+def _find_source(host: Host, project: Path | None) -> _Source:
+    """Find the file that is meant; Claude Code keeps servers of projects in the user's file, too."""
+    file = find_file(host, project)
+    if project is None or host.name != "claude-code" or file.exists():
+        return _Source(host, read(file), is_of_project=project is not None)
+    folder, theirs = str(project.absolute()), read(find_file(host, None))
+    section = (PROJECTS, folder, "mcpServers")
+    if find_value(theirs.read_value(), section):
+        return _Source(replace(host, section=section), theirs, folder)
+    return _Source(host, read(file), is_of_project=True)
 
 
 def _find_ours(options: argparse.Namespace, theirs: HostFile) -> Path:
@@ -57,20 +84,20 @@ def _find_ours(options: argparse.Namespace, theirs: HostFile) -> Path:
     return ours.absolute()
 
 
-def _import(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Namespace) -> int:
-    plan = _plan(host, theirs, ours, options)
+def _import(source: _Source, ours: HostFile, options: argparse.Namespace) -> int:
+    plan = _plan(source, ours, options)
     print_text("\n".join(_describe(plan, moves=options.move)))
     if not plan.translation.taken or (plan.ours_after is None and plan.theirs_after is None):
         tell("There is nothing to do.")
         return COMPLETED
     secrets = plan.list_values()
-    both = ((ours, plan.ours_after), (theirs, plan.theirs_after))
+    both = ((ours, plan.ours_after), (source.theirs, plan.theirs_after))
     files = [(file, after) for file, after in both if after is not None]
     for file, after in files:
         check_writable(file)
         show_change(file, after, secrets=secrets)
-    if options.project is None or options.yes:
-        _show_figures(plan, options)
+    if options.yes or not source.is_of_project:
+        _show_figures(plan, source, options)
     else:
         tell("What this spares the host is not counted: that would start commands of a project before your yes.")
     if options.print:
@@ -82,18 +109,18 @@ def _import(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Name
     return COMPLETED
 
 
-def _plan(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Namespace) -> Import:
+def _plan(source: _Source, ours: HostFile, options: argparse.Namespace) -> Import:
+    host, theirs, project = source.host, source.theirs, source.project
     if not options.move:
-        return plan_import(host, theirs, ours, os.environ, sys.platform)
-    start, inputs, remarks = _build_start(host, ours, options)
-    plan = plan_move(host, theirs, ours, (start, inputs), os.environ, sys.platform)
+        return plan_import(host, theirs, ours, os.environ, sys.platform, project)
+    start, inputs, remarks = _build_start(host, ours, is_shared=source.is_of_project)
+    plan = plan_move(host, theirs, ours, (start, inputs), os.environ, sys.platform, project)
     plan.translation.notes += remarks if plan.is_new_there else []
     return plan
 
 
-def _build_start(host: Host, ours: HostFile, options: argparse.Namespace) -> tuple[Start, list[JsonObject], list[str]]:
+def _build_start(host: Host, ours: HostFile, *, is_shared: bool) -> tuple[Start, list[JsonObject], list[str]]:
     """Build how the host starts us with our config, which may not be there yet, and say what to know of that."""
-    is_shared = options.project is not None
     if ours.data is not None:
         return prepare(host, ours.path, os.environ, is_shared=is_shared)
     environ = {name: value for name, value in os.environ.items() if name not in _LEAD_TO_CONFIG}
@@ -134,18 +161,17 @@ def _say_needs(taken: Taken, *, moves: bool) -> str:
     return f"; needs {', '.join(needs)}" if needs else ""
 
 
-def _show_figures(plan: Import, options: argparse.Namespace) -> None:
+def _show_figures(plan: Import, source: _Source, options: argparse.Namespace) -> None:
     """Connect the host's servers as they stand there, and say what they cost it."""
     from bridge.cli.figures import describe_figures, weigh  # late: they import the whole bridge
     from bridge.cli.setup import start_log
 
     names = {taken.called for taken in plan.translation.taken}
-    read_there = read_servers(plan.theirs.read_value(), plan.theirs.path, os.environ)
+    read_there = read_servers(plan.theirs.read_value(), plan.theirs.path, os.environ, source.project)
     servers = [server for server in read_there.servers if server.key in names]
     config = _load_ours(plan.ours)
-    redact = Redactor(
-        plan.list_values() | config.secrets() | config.model_copy(update={"servers": tuple(servers)}).secrets()
-    )
+    theirs = config.model_copy(update={"servers": tuple(servers)})
+    redact = Redactor(plan.list_values() | config.secrets() | theirs.secrets())
     start_log(options, redact)
     tell(f"Connecting {len(servers)} server{'' if len(servers) == 1 else 's'} to count what each costs …")
     figures = weigh(config, servers, redact)

@@ -11,7 +11,7 @@ from typing_extensions import override
 from bridge.config.entries import read_entry, say_grants
 from bridge.config.faults import KeyPath, join_path
 from bridge.config.file import find_leaves
-from bridge.config.places import Entry, Found, Places, find_entries
+from bridge.config.places import PROJECTS, Entry, Found, Places, find_entries
 from bridge.config.references import name_places
 from bridge.config.secrets import find_in_args, find_in_credential, find_in_url, find_named, names_secret
 from bridge.config.servers import read_servers
@@ -160,6 +160,7 @@ class Translator:
         self._environ = environ
         self._platform = platform
         self._places: Places = find_entries(raw, project)
+        self._wanted = [found for found in self._places.entries if project is None or found.path[0] == PROJECTS]
         self._read = read_servers(raw, file, _Anything(environ), project, platform)
         known = name_places(file, environ, platform)
         self._project = {name: value for name, value in known.items() if name.startswith("workspace")}
@@ -173,14 +174,15 @@ class Translator:
         """Translate all entries; `names` has those that are called otherwise in our config."""
         done = Translation()
         usable = {server.key for server in self._read.servers}
-        for found in self._places.entries:
+        for found in self._wanted:
             if found.name in usable:
                 self._add(done, found, names.get(found.name, found.name))
             elif found.name in self._read.off:
                 done.left.append(Left(found.name, "it is switched off"))
             elif found.name not in self._read.left_out:
                 done.left.append(Left(found.name, "it starts this program"))
-        done.left += [Left(name, reason) for name, reason in self._read.left_out.items()]
+        others = {found.name for found in self._places.entries} - {found.name for found in self._wanted}
+        done.left += [Left(name, reason) for name, reason in self._read.left_out.items() if name not in others]
         if self._read.grants:
             done.notes.append(say_grants(self._read.grants))
         done.notes += [each["message"] for each in self._read.notices if each["code"] in ("projects", "strange_shape")]

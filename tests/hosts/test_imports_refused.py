@@ -390,6 +390,31 @@ def test_servers_of_a_project_are_not_started_before_the_yes(run_import: Import,
     assert not ours.exists()
 
 
+def test_claude_codes_servers_of_one_project_move_within_that_project(
+    run_import: Import, home: Path, tmp_path: Path, ours: Path
+) -> None:
+    project = tmp_path / "work"
+    project.mkdir()
+    file = home / ".claude.json"
+    own = {"mcpServers": {"notes": SERVER}, "history": ["hello"]}
+    kept = {"mcpServers": {"mine": rogue("good")}, "numStartups": 3}
+    file.write_text(json.dumps(kept | {"projects": {str(project): own, "/other": {}}}), encoding="utf-8")
+    before = file.read_bytes()
+    plain = run_import("--print", host="claude-code")
+    assert f"Servers of single projects were not read ({project}); --project takes those of one." in plain.stdout
+    moved = run_import("--move", "--yes", "--project", str(project), host="claude-code")
+    assert moved.code == 0, moved.stderr
+    assert set(read_ours(ours)) == {"notes"}
+    value = json.loads(file.read_text(encoding="utf-8"))
+    moved_from = value["projects"].pop(str(project))
+    assert moved_from["history"] == ["hello"]
+    [(name, entry)] = moved_from["mcpServers"].items()
+    assert (name, entry["env"]) == ("responses", {"MRB_NOTES__API_TOKEN": KEY})
+    assert value == kept | {"projects": {"/other": {}}}
+    assert run_import("--undo", "--yes", "--project", str(project), host="claude-code").code == 0
+    assert file.read_bytes() == before
+
+
 def test_a_link_is_written_through(run_import: Import, theirs: Path, tmp_path: Path) -> None:
     real = tmp_path / "dotfiles.json"
     theirs.rename(real)
