@@ -11,14 +11,14 @@ from bridge.cli.changes import confirm, show_change
 from bridge.cli.entries import print_entry
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.output import tell
+from bridge.config.faults import KeyPath
 from bridge.config.load import default_file
 from bridge.errors import ConfigError
-from bridge.hosts.edits import Change
 from bridge.hosts.file import HostFile, check_writable, read
 from bridge.hosts.known import Host, find_host
 from bridge.hosts.places import locate, locate_in_project
 from bridge.hosts.records import Records, save
-from bridge.hosts.shapes import Start, build_entry, choose_path, list_changes, list_own
+from bridge.hosts.shapes import Start, build_entry, find_added, list_changes, list_own
 from bridge.hosts.start import KEY, build_start, find_config, find_needs
 from bridge.json_text import JsonObject
 
@@ -40,13 +40,18 @@ def install(options: argparse.Namespace) -> int:
         tell(f"{file.path} has this entry already; there is nothing to do.")
         return COMPLETED
     check_writable(file)
+    if file.mark:
+        remarks = [
+            "The file begins with a byte order mark, which is kept; some hosts do not read such a file.",
+            *remarks,
+        ]
     if list_own(host, value):
         remarks = ["The file has an entry of ours with other settings; it is replaced.", *remarks]
     show_change(file, data, remarks)
     if not confirm("install", f"Write it to {file.path}?", yes=options.yes):
         tell("Nothing was written.")
         return FAILED
-    _write(host, file, data, changes, value)
+    _write(host, file, data, find_added(value, changes))
     return COMPLETED
 
 
@@ -80,9 +85,8 @@ def prepare(
     return start, inputs, [f"{names} are written into the file as they are; {host.title} knows no references to them."]
 
 
-def _write(host: Host, file: HostFile, data: bytes, changes: list[Change], value: JsonObject) -> None:
+def _write(host: Host, file: HostFile, data: bytes, added: tuple[KeyPath, ...]) -> None:
     records = Records(file.target, os.environ)
-    added = tuple(change.path for change in changes) or (choose_path(host, value),)
     backup = save(file, data, records, kind="install", host=host.name, added=added)
     tell(f"Written: {file.path}{f' (as it was before: {backup})' if backup else ''}.")
     if records.unusable:

@@ -1,6 +1,7 @@
 """`uninstall HOST`: brings a host's file back to the byte, or takes out our entry where the file was changed since."""
 
 import argparse
+import copy
 import os
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.install import find_file
 from bridge.cli.output import tell
 from bridge.errors import ConfigError
-from bridge.hosts.edits import Change, Remove, find_value
+from bridge.hosts.edits import Change, Remove, find_value, make_change
 from bridge.hosts.file import HostFile, back_up, check_writable, read, write
 from bridge.hosts.known import Host, find_host
 from bridge.hosts.records import Original, Records, find_original, restore
@@ -30,7 +31,9 @@ def uninstall(options: argparse.Namespace) -> int:
     original = find_original(file, records, "install")
     if original and not _has_own(host, file, original):
         return _restore(host, file, original, records, options)
-    changes = list_removals(host, file.read_value())
+    value = file.read_value()
+    changes = list_removals(host, value)
+    changes += _list_emptied(value, changes, records)
     if not changes:
         tell(f"{file.path} has no entry of ours; there is nothing to do.")
         return COMPLETED
@@ -49,6 +52,15 @@ def list_removals(host: Host, value: JsonObject) -> list[Change]:
     others = [entry for name, entry in servers.items() if name not in names] if isinstance(servers, dict) else []
     is_used = f"${{input:{INPUT['id']}}}" in encode(others)
     return [*changes, *(Remove(("inputs", inputs.index(item))) for item in inputs if item == INPUT and not is_used)]
+
+
+def _list_emptied(value: JsonObject, changes: list[Change], records: Records) -> list[Change]:
+    """List the sections that we made, and that are empty when the changes are made."""
+    rest = copy.deepcopy(value)
+    for change in changes:
+        make_change(rest, change)
+    made = dict.fromkeys(path for record in records.records for path in record.added)
+    return [Remove(path) for path in made if find_value(rest, path) in ({}, [])] if changes else []
 
 
 def _has_own(host: Host, file: HostFile, original: Original) -> bool:

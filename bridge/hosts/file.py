@@ -159,6 +159,7 @@ def back_up(file: HostFile) -> Path | None:
         backup = file.path.with_name(f"{file.path.name}{BACKUP}{f'-{number}' if number > 1 else ''}")
         try:
             _write_new(backup, file.data, file.mode)
+            _copy_owner(file.target, backup)
         except FileExistsError:
             number += 1
         except OSError as error:

@@ -32,7 +32,7 @@ class Record(BaseModel, frozen=True):
     backup: str | None
     """The copy of the file before."""
     added: tuple[KeyPath, ...]
-    """What was put into it."""
+    """What was put into it; where a section was made for it, the section."""
     made: tuple[str, ...] = ()
     """Folders that were made for it, the innermost first."""
     details: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])

@@ -1,6 +1,6 @@
 """An entry that starts a server, in the shape of each host."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from bridge.config.faults import KeyPath
@@ -93,6 +93,16 @@ def list_changes(host: Host, value: JsonObject, entry: JsonObject, inputs: list[
     known = find_value(value, ("inputs",))
     ids = {item.get("id") for item in known if isinstance(item, dict)} if isinstance(known, list) else set()
     return [*(Append(("inputs",), new) for new in inputs if new["id"] not in ids), *changes]
+
+
+def find_added(value: JsonObject, changes: Iterable[Change]) -> tuple[KeyPath, ...]:
+    """Find what the changes add to this file: the topmost of what is made for each."""
+    paths: list[KeyPath] = []
+    for change in changes:
+        path = change.path
+        missing = (depth for depth in range(1, len(path)) if find_value(value, path[:depth]) is None)
+        paths.append(path[: next(missing, len(path))])
+    return tuple(paths)
 
 
 def _keep_others(old: JsonObject, new: JsonObject) -> JsonObject:

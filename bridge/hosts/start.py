@@ -1,6 +1,5 @@
 """How a host starts this installation, and which variables it must be given."""
 
-import importlib.metadata
 import json
 import os
 import re
@@ -8,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import Distribution, distribution
 from pathlib import Path, PurePath
 
 from bridge.config.faults import Fault
@@ -130,16 +130,25 @@ def _find_names(leaf: Json) -> list[str]:
     return _REFERENCE.findall(leaf) if isinstance(leaf, str) else []
 
 
-def find_command_line(environ: Mapping[str, str], prefix: str = sys.prefix) -> list[str]:
+def find_command_line(
+    environ: Mapping[str, str], prefix: str = sys.prefix, installed: Distribution | None = None
+) -> list[str]:
     """Find the command that starts this installation, with absolute paths: a desktop app's PATH rarely has it.
 
-    One that runs from a cache (`uvx`, `pipx run`) is fetched again at each start, since the cache may be emptied.
+    One that runs from a cache (`uvx`, `pipx run`) is asked for again by what it was made from, since the cache may be
+    emptied. `installed` says what that was; by default this package does.
     """
     parts = PurePath(prefix).parts
     if any(map(_UV_CACHE.fullmatch, parts)):
-        return [_find_uvx(environ), "--from", _name_source(), PROGRAM]
+        return [_find_uvx(environ), "--from", _name_source(installed), PROGRAM]
     if "pipx" in parts and ".cache" in parts:
-        return [shutil.which("pipx", path=environ.get("PATH")) or "pipx", "run", "--spec", _name_source(), PROGRAM]
+        return [
+            shutil.which("pipx", path=environ.get("PATH")) or "pipx",
+            "run",
+            "--spec",
+            _name_source(installed),
+            PROGRAM,
+        ]
     return [find_command()]
 
 
@@ -156,9 +165,9 @@ def _find_uvx(environ: Mapping[str, str]) -> str:
     return shutil.which("uvx", path=folders) or "uvx"
 
 
-def _name_source() -> str:
+def _name_source(installed: Distribution | None) -> str:
     """Name what this installation was made from: a file, a folder, a repository, or a version of the package."""
-    installed = importlib.metadata.distribution(PROGRAM)
+    installed = installed or distribution(PROGRAM)
     text = installed.read_text("direct_url.json")
     if not text:
         return f"{PROGRAM}=={installed.version}"
