@@ -12,12 +12,12 @@ from bridge.cli.changes import confirm, show_change
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.install import find_file, prepare
 from bridge.cli.output import print_text, tell
+from bridge.cli.undo import take_back
 from bridge.config.load import default_file, find, load
 from bridge.config.places import PROJECTS
 from bridge.config.servers import read_servers
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
-from bridge.hosts.differences import blank, compare
 from bridge.hosts.edits import find_value
 from bridge.hosts.file import HostFile, check_writable, read
 from bridge.hosts.imports import Import, plan_import, plan_move, save_import
@@ -26,7 +26,7 @@ from bridge.hosts.records import Records
 from bridge.hosts.shapes import Start
 from bridge.hosts.start import is_default
 from bridge.hosts.translation import Taken, describe_place
-from bridge.hosts.undo import Return, find_our_config, name_backups, plan_undo, undo
+from bridge.hosts.undo import find_our_config
 from bridge.json_text import JsonObject
 from bridge.telemetry import Redactor
 from bridge.visible import show_name
@@ -56,7 +56,7 @@ def import_servers(options: argparse.Namespace) -> int:
     theirs = source.theirs
     ours = read(_find_ours(options, theirs))
     if options.undo:
-        return _undo(host, theirs, ours, options)
+        return take_back(host, theirs, ours, options)
     if theirs.data is None:
         raise ConfigError(f"import: {theirs.path}: there is no such file, so {host.title} has no servers to import")
     return _import(source, ours, options)
@@ -202,44 +202,3 @@ def _write(plan: Import, files: list[tuple[HostFile, bytes]], options: argparse.
         tell(f"import {plan.host.name} --undo takes it back.")
     if options.move:
         tell(f"{plan.host.restart} Its log: {plan.host.log}.")
-
-
-def _undo(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Namespace) -> int:
-    back = plan_undo(host, theirs, ours, os.environ)
-    for each in back:
-        _show_return(each)
-    if options.print:
-        return COMPLETED
-    paths = [str(each.file.path) for each in back if each.undone and each.changes]
-    if paths and not confirm("import", f"Bring back {' and '.join(paths)}?", yes=options.yes):
-        tell("Nothing was written.")
-        return FAILED
-    undo(back)
-    for each in back:
-        if each.undone:
-            _say_outcome(each)
-    return COMPLETED
-
-
-def _show_return(back: Return) -> None:
-    """Show what becomes of a file, and of one that was changed since the import also what stays of that."""
-    secrets = back.list_values()
-    if back.changes:
-        show_change(back.file, back.after, secrets=secrets)
-    for sentence in back.stays:
-        tell(sentence)
-    if back.is_exact or back.after is None:
-        return
-    tell(f"{back.file.path} was changed since the import: only what is ours is taken back. What stays of the changes:")
-    before = "" if back.before is None else back.file.decode(back.before)
-    lines = compare(before, back.file.decode(back.after), str(back.file.path), back.file.suffix)
-    lines = [blank(line, secrets) for line in lines]
-    print_text("\n".join(lines) if lines else "  nothing that can be seen")
-
-
-def _say_outcome(back: Return) -> None:
-    if back.is_exact:
-        tell(f"{back.file.path} is {'gone, as before' if back.after is None else 'as it was, to the byte'}.")
-    else:
-        backups = "".join(f" As it was before the import: {name}." for name in name_backups(back))
-        tell(f"{back.file.path}: what was ours is taken back.{backups}")
