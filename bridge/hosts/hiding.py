@@ -11,7 +11,9 @@ from bridge.json_text import Json
 _PLAIN_HEADERS = re.compile(r"(?i)accept(-.*)?|content-type|user-agent|mcp-protocol-version")
 _SETTING = re.compile(r"(?i)true|false|\d{1,5}|[a-z]{1,7}")
 _SCHEME = re.compile(r"(?i)bearer|basic|token|bot|api-?key")
-_WORD = re.compile(r"(?i)(?!(?:true|false|yes|no|on|off|none|null|auto|\d)$)[^\s/\\.-][^\s/\\]*")
+_MODES = r"true|false|yes|no|on|off|none|null|auto|oauth2?|basic|bearer|digest|jwt|sso|api-?key|\d"
+"""What follows `--auth` and is no secret."""
+_WORD = re.compile(rf"(?i)(?!(?:{_MODES})$)[^\s/\\.-][^\s/\\]*")
 _REFERENCE = r"\$\{[^}]*\}|^\$[A-Za-z_]\w*$"
 _OTHERS = re.compile(r"\$([A-Za-z_]\w*)|\{env:(\w+)\}")
 

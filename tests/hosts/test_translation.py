@@ -1,6 +1,7 @@
 """A host's entries as ours: what is started and reached stays the same, and no secret comes with it."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from bridge.config.file import parse
 from bridge.config.load import load
 from bridge.config.settings import Config, ServerConfig
 from bridge.config.text import read_text
+from bridge.hosts.known import WRITTEN, find_host
 from bridge.hosts.secret_names import name_secret
-from bridge.hosts.translation import Taken, Translation, Translator
+from bridge.hosts.translation import FILLED_IN, Taken, Translation, Translator
 from tests.config.test_host_corpus import CASES, HOME, place, read
+from tests.config.test_secrets import PLAIN, SECRET
 
 ENVIRON = {"HOME": HOME, "USERPROFILE": HOME}
 GRANTS = ("require_approval", "pin")
@@ -254,3 +257,26 @@ def test_the_names_of_secrets_never_collide() -> None:
 def test_two_secrets_in_one_place_have_two_names() -> None:
     entry = {"url": f"https://mcp.example/mcp?key={KEY}&token={KEY[::-1]}"}
     assert values(take(entry)) == {"MRB_X__URL": KEY, "MRB_X__URL_2": KEY[::-1]}
+
+
+@pytest.mark.parametrize("command", PLAIN)
+def test_an_ordinary_command_needs_no_variable(command: str) -> None:
+    program, *args = command.split()
+    taken = take({"command": program, "args": args})
+    assert (taken.entry["args"], taken.kept) == (args, {})
+
+
+@pytest.mark.parametrize(("args", "secrets"), SECRET, ids=[str(number) for number in range(len(SECRET))])
+def test_no_secret_of_a_command_comes_along(args: list[str], secrets: set[str]) -> None:
+    taken = take({"command": "srv", "args": args})
+    text = json.dumps(taken.entry, ensure_ascii=False)
+    assert not [secret for secret in secrets if secret in text or json.dumps(secret, ensure_ascii=False)[1:-1] in text]
+    kept = values(taken)
+    given: Any = taken.entry["args"]
+    assert [re.sub(r"\$\{env:(\w+)\}", lambda match: kept.get(match[1], match[0]), arg) for arg in given] == args
+
+
+@pytest.mark.parametrize("host", WRITTEN)
+def test_a_host_fills_in_at_least_the_references_that_we_write_for_it(host: str) -> None:
+    reference = find_host(host).reference
+    assert reference is None or re.fullmatch(FILLED_IN[host], reference.format("NAME"))
