@@ -32,7 +32,7 @@ def install(options: argparse.Namespace) -> int:
     start, inputs, remarks = prepare(host, options.config, os.environ, is_shared=options.project is not None)
     try:
         value = file.read_value()
-        changes = list_changes(host, value, build_entry(host, start), inputs)
+        changes = list_changes(host, value, build_entry(host, start, is_shared=options.project is not None), inputs)
         data = file.edit(changes)
     except ConfigError as error:
         raise ConfigError(f"{error.message}; install {host.name} --print shows what to paste") from None

@@ -31,8 +31,8 @@ class Start:
     """Names of variables that the host is to pass on from its own environment; Codex knows such."""
 
 
-def build_entry(host: Host, start: Start) -> JsonObject:
-    """Build the entry of a server as the host writes it."""
+def build_entry(host: Host, start: Start, *, is_shared: bool = False) -> JsonObject:
+    """Build the entry of a server as the host writes it; in the file of a project, Claude Code reads Copilot's, too."""
     env: JsonObject = dict(start.env)
     args: list[Json] = list(start.args)
     match host.shape:
@@ -45,7 +45,8 @@ def build_entry(host: Host, start: Start) -> JsonObject:
         case "continue":
             entry = {"name": NAME, "command": start.command, "args": args}
         case "copilot":
-            entry = {"type": "local", "command": start.command, "args": args, "tools": ["*"]}
+            kind = "stdio" if is_shared else "local"
+            entry = {"type": kind, "command": start.command, "args": args, "tools": ["*"]}
         case "typed" | "vscode" | "librechat":
             entry = {"type": "stdio", "command": start.command, "args": args}
         case "plain" | "codex":

@@ -281,6 +281,8 @@ async def test_the_demo_goes_to_the_configured_upstream_if_there_is_one(bridge: 
     assert done.stdout == ANSWER + "\n"
     assert upstream.requests[0].json["model"] == "m"
     assert upstream.requests[0].json["metadata"] == {"model_id": "32"}
+    entry = json.loads(done.stderr[done.stderr.index("{\n") :])["mcpServers"]["responses"]
+    assert entry["env"] == {"OPENAI_BASE_URL": upstream.base_url, "OPENAI_MODEL": "m"}, "it is for that address alone"
 
 
 async def test_config_prints_json_alone_on_stdout(bridge: Bridge) -> None:

@@ -50,7 +50,7 @@ def test_no_secret_of_the_file_is_shown(text: str) -> None:
 
 
 def test_references_and_addresses_stay_readable() -> None:
-    env = {"OPENAI_API_KEY": "${env:OPENAI_API_KEY}", "OPENAI_BASE_URL": "https://relay.example/v1"}
+    env: dict[str, Any] = {"OPENAI_API_KEY": "${env:OPENAI_API_KEY}", "OPENAI_BASE_URL": "https://relay.example/v1"}
     shown = "\n".join(compare("{}", edit("{}", [Set(("mcpServers", "b"), {"env": env})]), "f"))
     assert "${env:OPENAI_API_KEY}" in shown
     assert "https://relay.example/v1" in shown

@@ -2,7 +2,9 @@
 
 import copy
 import json
+import random
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,7 @@ LAYOUTS = {
     "a comma and a comment": '{\n  "mcpServers": {\n    "a": %s, // , }\n    /* } */\n  }\n}\n',
     "a comma after a comment": '{\n  "mcpServers": {\n    "a": %s /* now */ , // then\n  }\n}\n',
     "a bracket on the last line": '{\n  "mcpServers": {\n    "a": %s }\n}\n',
+    "a bracket between comments": '{\n  "mcpServers": {\n    "a": %s /* x */}  /* y */\n}\n',
     "all on the bracket's line": '{ "mcpServers": { "a": %s }\n}\n',
     "the comma first": '{\n    "theme": "x"\n  , "mcpServers": {\n      "a": %s\n    }\n}\n',
     "comments alone": '// mine\n{\n  // none yet: "mcpServers": {}\n  /* or */\n}\n// end',
@@ -81,7 +84,8 @@ def is_kept(old: str, new: str) -> bool:
 
 
 def comments(text: str) -> list[str]:
-    return re.findall(r"//[^\n]*|/\*.*?\*/", text)
+    found = re.findall(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/', text)
+    return [comment.strip() for comment in found if comment.startswith("/")]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -202,3 +206,53 @@ def test_every_file_of_the_corpus_takes_the_entry_or_is_told(repository: Path) -
         assert {section: {}, **gone} == {section: {}, **before}, case["source"]
         changed += 1
     assert changed > 150
+
+
+SPACES = [" ", "\n", "  ", "\t", "\r\n", '// c{}",\n', "/* x, } */", "", "", ""]
+SCALARS = ['"a}b"', '"//x"', '"\\"{,"', "1", "true", "null", "-1.5e3", '"é仓"']
+
+
+class Scribbler:
+    """Somebody who writes JSON with comments and white space wherever they may stand."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def space(self) -> str:
+        return "".join(self._random.choices(SPACES, k=self._random.randint(0, 3)))
+
+    def write_file(self) -> str:
+        sections = self._random.sample(["x", "mcpServers", "y"], self._random.randint(1, 3))
+        return self.space() + self.write_object(sections, lambda: self.write_object(self.pick())) + self.space()
+
+    def pick(self) -> list[str]:
+        return self._random.sample(["a", "b", "c", "d"], self._random.randint(0, 3))
+
+    def write_object(self, keys: list[str], write: Callable[[], str] | None = None, depth: int = 0) -> str:
+        inner = [f'"{key}"{self.space()}:{self.space()}{write() if write else self.value(depth)}' for key in keys]
+        return "{" + self.join(inner) + "}"
+
+    def value(self, depth: int) -> str:
+        match self._random.randint(0, 3) if depth < 3 else 0:
+            case 1:
+                return "[" + self.join([self.value(depth + 1) for _ in range(self._random.randint(0, 3))]) + "]"
+            case 2:
+                return self.write_object(self.pick(), depth=depth + 1)
+            case _:
+                return self._random.choice(SCALARS)
+
+    def join(self, items: list[str]) -> str:
+        spaced = ",".join(f"{self.space()}{item}{self.space()}" for item in items)
+        return spaced + (f",{self.space()}" if items and self._random.random() < 0.5 else "") + self.space()
+
+
+@pytest.mark.external
+def test_made_up_files_lose_nothing_of_anybody_else() -> None:
+    for seed in range(3000):
+        text = Scribbler(seed).write_file()
+        put = edit(text, [Set(OURS, ENTRY)])
+        assert is_kept(text, put), seed
+        gone = edit(put, [Remove(OURS)])
+        assert is_kept(gone, put), seed
+        assert comments(gone) == comments(text), seed
+        assert {"mcpServers": {}, **read_value(gone)} == {"mcpServers": {}, **read_value(text)}, seed

@@ -451,3 +451,16 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(machine: Machine) -
 
 def test_the_command_line_names_the_hosts_that_are_known() -> None:
     assert main.HOSTS == WRITTEN
+
+
+def test_one_file_of_a_project_serves_two_hosts(machine: Machine) -> None:
+    """`.mcp.json` is read by Claude Code and by Copilot CLI."""
+    for host in ("claude-code", "copilot-cli"):
+        assert machine.run("install", host, "--project", "--yes").code == 0
+    file = machine.home / ".mcp.json"
+    entry = own_entry("copilot-cli", file)
+    assert entry["type"] == "stdio", "Claude Code knows no local"
+    assert entry["tools"] == ["*"]
+    assert "nothing to do" in machine.run("install", "claude-code", "--project", "--yes").stderr
+    assert machine.run("uninstall", "copilot-cli", "--project", "--yes").code == 0
+    assert machine.list_files() == {}
