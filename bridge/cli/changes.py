@@ -2,12 +2,16 @@
 
 import sys
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from bridge.cli.output import tell
 from bridge.errors import ArgumentError
 from bridge.hosts.differences import blank, compare
 from bridge.hosts.file import HostFile
 from bridge.visible import show_line
+
+MOST_LINES = 60
+"""Lines that are shown of what stays: some hosts write their files anew all the time."""
 
 
 def show_change(
@@ -23,6 +27,21 @@ def show_change(
     sys.stdout.flush()
     for remark in remarks:
         tell(remark)
+
+
+def show_rest(file: HostFile, data: bytes, backup: Path, *, secrets: Collection[str] = ()) -> None:
+    """Show what others have changed in a host's file since the backup was made, and which stays."""
+    try:
+        old = file.decode(backup.read_bytes())
+    except (OSError, UnicodeError):
+        return
+    lines = compare(old, file.decode(data), str(file.path), file.suffix, times=("before", "left"))
+    lines = [blank(line, {*secrets}) for line in lines]
+    if lines:
+        tell("What was changed since then, and stays:")
+        more = [f"… and {len(lines) - MOST_LINES} lines more"] if len(lines) > MOST_LINES else []
+        sys.stdout.write("".join(f"{line}\n" for line in [*lines[:MOST_LINES], *more]))
+        sys.stdout.flush()
 
 
 def confirm(command: str, question: str, *, yes: bool) -> bool:

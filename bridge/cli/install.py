@@ -41,12 +41,9 @@ def install(options: argparse.Namespace) -> int:
         return COMPLETED
     check_writable(file)
     if file.mark:
-        remarks = [
-            "The file begins with a byte order mark, which is kept; some hosts do not read such a file.",
-            *remarks,
-        ]
+        remarks.append("The file begins with a byte order mark, which is kept; some hosts read no such file.")
     if list_own(host, value):
-        remarks = ["The file has an entry of ours with other settings; it is replaced.", *remarks]
+        remarks.append("The file has an entry of ours with other settings; it is replaced.")
     show_change(file, data, remarks)
     if not confirm("install", f"Write it to {file.path}?", yes=options.yes):
         tell("Nothing was written.")
@@ -66,23 +63,30 @@ def prepare(
     host: Host, config: Path | None, environ: Mapping[str, str], *, is_shared: bool
 ) -> tuple[Start, list[JsonObject], list[str]]:
     """Build how the host starts us, and say what of that a person should know before a yes."""
+    config = find_config(config, environ)
     start, inputs = build_start(host, config, environ, with_secrets=True, is_shared=is_shared)
-    needs = find_needs(find_config(config, environ), environ)
+    needs = find_needs(config, environ)
     if not needs.is_known and not inputs:
         file = config or default_file(os.environ)
         where = f"set {KEY} (and OPENAI_BASE_URL, OPENAI_MODEL) here and run it again, or write upstream into {file}"
         return replace(start, env={}, passed=()), inputs, [f"No upstream is configured yet: {where}."]
-    names = ", ".join(needs.names)
+    remarks = [_say_variables(host, start, needs.names, is_shared=is_shared)] if needs.names and not inputs else []
     if inputs:
-        return start, inputs, [f"{host.title} asks for the key when it starts the server."]
-    if not needs.names:
-        return start, inputs, []
+        remarks = [f"{host.title} asks for the key when it starts the server."]
+    elif needs.missing:
+        remarks.append(f"{', '.join(needs.missing)}: not set here; the upstream in {config} needs it.")
+    return start, inputs, remarks
+
+
+def _say_variables(host: Host, start: Start, names: tuple[str, ...], *, is_shared: bool) -> str:
+    """Say where the host has the variables from."""
+    shown = ", ".join(names)
     if start.passed or host.reference is not None:
-        how = f"{host.title} takes {names} from the environment that it is started in"
-        return start, inputs, [f"{how}; an app that is started from the desktop may not see your shell's."]
+        how = f"{host.title} takes {shown} from the environment that it is started in"
+        return f"{how}; an app that is started from the desktop may not see your shell's."
     if is_shared:
-        return start, inputs, [f"{names} must be set where {host.title} is started: the file belongs to the project."]
-    return start, inputs, [f"{names} are written into the file as they are; {host.title} knows no references to them."]
+        return f"{shown}: to be set where {host.title} is started, since the file belongs to the project."
+    return f"{shown}: written into the file as it is, since {host.title} knows no references."
 
 
 def _write(host: Host, file: HostFile, data: bytes, added: tuple[KeyPath, ...]) -> None:

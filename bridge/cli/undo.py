@@ -2,11 +2,11 @@
 
 import argparse
 import os
+from pathlib import Path
 
-from bridge.cli.changes import confirm, show_change
+from bridge.cli.changes import confirm, show_change, show_rest
 from bridge.cli.exits import COMPLETED, FAILED
-from bridge.cli.output import print_text, tell
-from bridge.hosts.differences import blank, compare
+from bridge.cli.output import tell
 from bridge.hosts.file import HostFile
 from bridge.hosts.known import Host
 from bridge.hosts.undo import Return, name_backups, plan_undo, undo
@@ -39,11 +39,9 @@ def _show_return(back: Return) -> None:
         tell(sentence)
     if back.is_exact or back.after is None:
         return
-    tell(f"{back.file.path} was changed since the import: only what is ours is taken back. What stays of the changes:")
-    before = "" if back.before is None else back.file.decode(back.before)
-    lines = compare(before, back.file.decode(back.after), str(back.file.path), back.file.suffix)
-    lines = [blank(line, secrets) for line in lines]
-    print_text("\n".join(lines) if lines else "  nothing that can be seen")
+    tell(f"{back.file.path} was changed since the import: only what is ours is taken back, and the rest stays.")
+    if backup := back.undone[-1].backup:
+        show_rest(back.file, back.after, Path(backup), secrets=secrets)
 
 
 def _say_outcome(back: Return) -> None:

@@ -4,14 +4,15 @@ import argparse
 import copy
 import os
 from dataclasses import replace
+from pathlib import Path
 
-from bridge.cli.changes import confirm, show_change
+from bridge.cli.changes import confirm, show_change, show_rest
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.install import find_file
 from bridge.cli.output import tell
 from bridge.errors import ConfigError
 from bridge.hosts.edits import Change, Remove, find_value, make_change
-from bridge.hosts.file import HostFile, back_up, check_writable, read, write
+from bridge.hosts.file import HostFile, check_writable, read, write_with_backup
 from bridge.hosts.known import Host, find_host
 from bridge.hosts.records import Original, Records, find_original, restore
 from bridge.hosts.shapes import list_own
@@ -91,11 +92,12 @@ def _take_out(host: Host, file: HostFile, changes: list[Change], records: Record
     remarks = ["The file was changed since it was installed: only our entry is taken out, and the rest stays."]
     remarks += [f"As it was before the install: {before}."] if before else []
     show_change(file, data, remarks if records.records else ())
+    if before:
+        show_rest(file, data, Path(before))
     if not confirm("uninstall", f"Write it to {file.path}?", yes=options.yes):
         tell("Nothing was written.")
         return FAILED
-    backup = back_up(file)
-    write(file, data)
+    backup = write_with_backup(file, data)
     records.forget()
     tell(f"Written: {file.path} (as it was before: {backup}). {host.restart}")
     return COMPLETED

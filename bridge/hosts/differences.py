@@ -23,21 +23,22 @@ _RANGES = re.compile(r"([-+])(\d+)")
 _REFERENCE = re.compile(r"\$\{[^}]*\}|\{env:\w+\}|\$\w+|YOUR_\w+")
 
 
-def compare(old: str, new: str, name: str, suffix: str = "") -> list[str]:
+def compare(old: str, new: str, name: str, suffix: str = "", *, times: tuple[str, str] = ("now", "then")) -> list[str]:
     """Return the difference of two texts of a host's file as lines for people; no secret of the file is in them."""
-    lines = _compare_lines(old.splitlines(), new.splitlines(), name)
+    names = tuple(f"{name} ({time})" for time in times)
+    lines = _compare_lines(old.splitlines(), new.splitlines(), *names)
     shown = "\n".join(lines)
     secrets = {*_list_secrets(old, suffix, shown), *_list_secrets(new, suffix, shown)}
     return [show_line(blank(line, secrets)) for line in lines]
 
 
-def _compare_lines(old: list[str], new: list[str], name: str) -> list[str]:
+def _compare_lines(old: list[str], new: list[str], before: str, after: str) -> list[str]:
     """Compare lines where they differ, since files of hosts can be long; what is alike at both ends is passed over."""
     start = _count_alike(old, new)
     end = min(_count_alike(old[::-1], new[::-1]), len(old) - start, len(new) - start)
     first, spare = max(0, start - CONTEXT), max(0, end - CONTEXT)
     parts = old[first : len(old) - spare], new[first : len(new) - spare]
-    lines = difflib.unified_diff(*parts, f"{name} (now)", f"{name} (then)", lineterm="", n=CONTEXT)
+    lines = difflib.unified_diff(*parts, before, after, lineterm="", n=CONTEXT)
     return [_RANGES.sub(lambda match: _shift(match, first), line) if line[:2] == "@@" else line for line in lines]
 
 

@@ -168,6 +168,19 @@ def back_up(file: HostFile) -> Path | None:
             return backup
 
 
+def write_with_backup(file: HostFile, data: bytes) -> Path | None:
+    """Write the file anew with a copy of the old one beside it, and return the copy; none is left by a ConfigError."""
+    check_unchanged(file)
+    backup = back_up(file)
+    try:
+        write(file, data)
+    except ConfigError:
+        if backup:
+            backup.unlink(missing_ok=True)
+        raise
+    return backup
+
+
 def delete(file: HostFile) -> None:
     """Delete the file, if it still is what was read. Raises ConfigError."""
     check_writable(file)

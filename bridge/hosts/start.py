@@ -56,8 +56,8 @@ def build_start(
     """Build how the host is to start us, and the inputs that it refers to.
 
     The upstream of the environment comes along as one unit, and so does what the config file's upstream refers to: as
-    references where the host knows such, else as values. A key is among these only `with_secrets`, and never in a file
-    that `is_shared`; a placeholder stands in its place otherwise. Raises ConfigError for a config that is missing.
+    references where the host knows such, else as values. A key is among these only `with_secrets`, else a placeholder
+    stands in its place, and never in a file that `is_shared`. Raises ConfigError for a config that is missing.
     """
     config = find_config(config, environ)
     command, *args = find_command_line(environ)
@@ -77,15 +77,11 @@ def build_start(
 
 
 def _write_values(needs: Needs, *, with_secrets: bool) -> dict[str, str]:
-    public = (URL, MODEL)
-    return {
-        name: needs.values[name] if name in needs.values and (with_secrets or name in public) else _hold_place(name)
-        for name in needs.names
-    }
-
-
-def _hold_place(name: str) -> str:
-    return PLACEHOLDER.format(name)
+    """Write the variables as values; without secrets all of them stand there, the secret ones as placeholders."""
+    if with_secrets:
+        return {name: needs.values[name] for name in needs.names if name in needs.values}
+    public = {name: needs.values[name] for name in (URL, MODEL) if name in needs.values}
+    return {name: public.get(name, PLACEHOLDER.format(name)) for name in needs.names}
 
 
 def find_needs(config: Path | None, environ: Mapping[str, str]) -> Needs:

@@ -34,8 +34,6 @@ class Return:
     """The file afterwards; None: there is none."""
     exact: list[Record] = field(default_factory=list[Record])
     """Those of them after which nobody else has changed the file: what was before comes back to the byte."""
-    before: bytes | None = None
-    """The file as it was before the first change; None where that is not known any more."""
     stays: list[str] = field(default_factory=list[str])
     """Sentences about what is not taken back, because it is not ours any more."""
 
@@ -91,7 +89,6 @@ def _plan(file: HostFile, kind: Kind, host: Host, environ: Mapping[str, str]) ->
             back.exact.append(record)
         else:
             now = _replace(now, now.edit(list(_list_changes(now, record, back))))
-        back.before = old
     back.after = now.data
     return back
 

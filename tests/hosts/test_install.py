@@ -97,6 +97,9 @@ def test_what_was_changed_since_stays_when_our_entry_is_taken_out(machine: Machi
     done = machine.run("uninstall", host, "--yes")
     assert done.code == 0, done.said
     assert "The file was changed since it was installed" in done.stderr
+    assert "What was changed since then, and stays:" in done.stderr
+    assert "later" in done.stdout
+    assert OTHERS_KEY not in done.said
     rest = file.read_text(encoding="utf-8")
     assert "later" in rest
     assert read_value(rest, file.suffix) == read_value(before, file.suffix)
@@ -135,6 +138,24 @@ def test_the_upstream_of_the_config_brings_the_variables_that_it_names(machine: 
     assert "配置 é.json" in file.read_text(encoding="utf-8"), "a person can read it"
     assert "other-0123456789abcdef" not in done.said
     assert load(config, environ=entry["env"]).upstream
+
+
+def test_a_variable_that_is_not_set_is_told_and_no_placeholder_is_written(machine: Machine, tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    upstream = {"base_url": "https://other.example/v1", "api_key": "${env:OTHER_KEY}", "model": "m"}
+    config.write_text(json.dumps({"upstream": upstream}), encoding="utf-8")
+    for host in ("claude-desktop", "zed"):
+        file = machine.put(host)
+        done = machine.run("install", host, "--yes", "--config", str(config))
+        assert f"OTHER_KEY: not set here; the upstream in {config} needs it." in done.stderr
+        assert "env" not in own_entry(host, file)
+
+
+@pytest.mark.parametrize("host", ["claude-desktop", "windsurf"])
+def test_a_host_without_files_of_projects_is_told(machine: Machine, host: str) -> None:
+    done = machine.run("install", host, "--project", "--yes")
+    assert done.code == 2
+    assert one_line(done.stderr) == f"{HOSTS[host].title} has no file for a project; leave --project out"
 
 
 def test_without_an_upstream_it_is_said_and_no_placeholder_is_written(machine: Machine) -> None:
@@ -258,6 +279,17 @@ def test_a_file_that_is_changed_before_the_answer_is_not_written(machine: Machin
     assert "has been changed meanwhile; nothing was written, try it again" in done.stdout
     written[FILES[host][0]] += b"\n"
     assert machine.list_files() == written
+
+
+def test_a_file_that_is_changed_twice_is_not_written_and_no_copy_is_left(machine: Machine) -> None:
+    file = machine.put("cursor")
+    assert machine.run("install", "cursor", "--yes").code == 0
+    file.write_bytes(file.read_bytes() + b"\n")
+    written = machine.list_files()
+    later = file.read_bytes() + b"\n"
+    done = machine.answer("y", "uninstall", "cursor", meanwhile=lambda: file.write_bytes(later))
+    assert done.code == 2
+    assert machine.list_files() == written | {FILES["cursor"][0]: later}
 
 
 def test_a_file_that_appears_before_the_answer_is_not_written_over(machine: Machine) -> None:
