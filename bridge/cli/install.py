@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def install(options: argparse.Namespace) -> int:
     if options.print or not host.is_written:
         return print_entry(host.name, options.config)
     file = read(find_file(host, options.project))
-    start, inputs, remarks = _prepare(host, options)
+    start, inputs, remarks = prepare(host, options.config, os.environ, is_shared=options.project is not None)
     try:
         value = file.read_value()
         changes = list_changes(host, value, build_entry(host, start, is_shared=options.project is not None), inputs)
@@ -58,12 +59,13 @@ def find_file(host: Host, project: Path | None) -> Path:
     return Path(locate(host, os.environ, sys.platform))
 
 
-def _prepare(host: Host, options: argparse.Namespace) -> tuple[Start, list[JsonObject], list[str]]:
+def prepare(
+    host: Host, config: Path | None, environ: Mapping[str, str], *, is_shared: bool
+) -> tuple[Start, list[JsonObject], list[str]]:
     """Build how the host starts us, and say what of that a person should know before a yes."""
-    is_shared = options.project is not None
-    start, inputs = build_start(host, options.config, os.environ, with_secrets=True, is_shared=is_shared)
-    config = find_config(options.config, os.environ)
-    needs = find_needs(config, os.environ)
+    config = find_config(config, environ)
+    start, inputs = build_start(host, config, environ, with_secrets=True, is_shared=is_shared)
+    needs = find_needs(config, environ)
     if not needs.is_known and not inputs:
         file = config or default_file(os.environ)
         where = f"set {KEY} (and OPENAI_BASE_URL, OPENAI_MODEL) here and run it again, or write upstream into {file}"

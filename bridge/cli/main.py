@@ -32,6 +32,8 @@ DESCRIPTIONS = {
     "check": "Check the upstream and every server, and say what to do; show the version and where the files are.",
     "config": "Print the entry to paste into a host, and say where.",
     "install": "Write our entry into a host's file, after showing the change. Everything else there stays.",
+    "import": "Copy a host's servers into the config, without their secrets, after showing it. --move leaves the "
+    "host the bridge alone.",
     "uninstall": "Undo that: to the byte where nobody has changed the file since, else our entry alone.",
     "offline": "Serve the embedded upstream on a loopback port: a Responses endpoint without a model.",
 }
@@ -109,7 +111,7 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.serve import serve
 
             return serve(options)
-        case "config" | "install" | "uninstall":
+        case "config" | "install" | "uninstall" | "import":
             return _change_host(options)
         case "init":
             from bridge.cli.init import write_config
@@ -137,6 +139,10 @@ def _change_host(options: argparse.Namespace) -> int:
         from bridge.cli.entries import print_entry
 
         return print_entry(options.host, options.config)
+    if options.command == "import":
+        from bridge.cli.imports import import_servers
+
+        return import_servers(options)
     if options.command == "install" or options.print:
         from bridge.cli.install import install
 
@@ -270,6 +276,12 @@ def build_parser() -> argparse.ArgumentParser:
     config.add_argument("host", metavar="HOST", help=f"one of: {', '.join(HOSTS)}, goose, continue, librechat")
     _add_host_command(commands.add_parser("install", help="write the entry into a host's file, after showing it"))
     _add_host_command(commands.add_parser("uninstall", help="undo that, to the byte where nobody has changed the file"))
+    imports = commands.add_parser("import", help="copy a host's servers into the config, after showing it")
+    _add_host_command(imports, printing="show what would be written, and write nothing")
+    ways = imports.add_mutually_exclusive_group()
+    ways.add_argument("--move", action="store_true", help="leave the host the bridge alone, and the secrets")
+    ways.add_argument("--undo", action="store_true", help="take all imports from this host back")
+    imports.set_defaults(log_level="error", log_file=None)
     offline = commands.add_parser("offline", help="serve the embedded upstream on a loopback port")
     offline.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
     offline.add_argument("--port", type=_read_port, default=8788, help="default: %(default)s")
@@ -280,7 +292,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_host_command(command: argparse.ArgumentParser) -> None:
+def _add_host_command(
+    command: argparse.ArgumentParser, printing: str = "print what to paste, and write nothing"
+) -> None:
     """Add the options of a command that changes the file of a host."""
     command.add_argument("host", metavar="HOST", help=f"one of: {', '.join(HOSTS)}")
     command.add_argument(
@@ -292,7 +306,7 @@ def _add_host_command(command: argparse.ArgumentParser) -> None:
         help="the file of a project instead of the user's; default: the working directory",
     )
     command.add_argument("--yes", action="store_true", help="do not ask")
-    command.add_argument("--print", action="store_true", help="print what to paste, and write nothing")
+    command.add_argument("--print", action="store_true", help=printing)
     command.add_argument("--config", type=Path, metavar="FILE", help="the config file that the host is to use")
 
 

@@ -15,7 +15,7 @@ _BARE = re.compile(r"([A-Za-z_]\w*)(?::-(.*))?", re.DOTALL)
 _EDITOR_ONLY = re.compile(r"workspace(Folder|Root)\w*(:.*)?|userHome|pathSeparator|/|command:.*|config:.*", re.DOTALL)
 _UNFILLED = r"""(?xi)\$\{(?!env:|input:)(?P<colon>[A-Za-z_]\w*):(?!-)[^}]*\}   # a default as some write it
       | (?<![$\w])\$(?P<dollar>(?-i:[A-Z_][A-Z0-9_]{2,}))\b
-      | \{env:(?P<opencode>\w+)\}
+      | (?<!\$)\{env:(?P<opencode>\w+)\}
       | (?<!\$)\{(?P<place>workspaceFolder|userHome)\}
       | \{\{\s*(?P<braces>\w+)\s*\}\}
       | (?<![%\w])%(?P<percent>[A-Za-z_]\w+)%

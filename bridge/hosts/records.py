@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
@@ -17,12 +17,14 @@ from bridge.hosts.file import HostFile
 from bridge.state import StateFolder, Suspect, Unusable, find_state_folder
 
 KIND = "hosts"
+Kind: TypeAlias = Literal["install", "move", "import"]
+"""Our entry in a host's file; that and its servers gone from there; those servers in our own config."""
 
 
 class Record(BaseModel, frozen=True):
     """One change that we made to a host's file. It holds digests and names, and nothing of what is in the file."""
 
-    kind: Literal["install", "move"]
+    kind: Kind
     host: str
     before: str | None
     """The digest of the file before; None: there was none."""
@@ -61,6 +63,10 @@ class Records:
         """Forget the last change."""
         self._write(self.records[:-1])
 
+    def drop(self, record: Record) -> None:
+        """Forget one change."""
+        self._write([other for other in self.records if other is not record])
+
     def forget(self) -> None:
         """Forget all changes."""
         self._write([])
@@ -94,7 +100,7 @@ def save(
     data: bytes,
     records: Records,
     *,
-    kind: Literal["install", "move"],
+    kind: Kind,
     host: str,
     added: tuple[KeyPath, ...],
     details: dict[str, JsonValue] | None = None,
@@ -137,15 +143,17 @@ class Original:
     """The changes, the last one first."""
 
 
-def find_original(file: HostFile, records: Records, kind: Literal["install", "move"] | None = None) -> Original | None:
-    """Find the file as it was before our last changes (of this kind), to the byte.
+def find_original(
+    file: HostFile, records: Records, kind: Kind | None = None, host: str | None = None
+) -> Original | None:
+    """Find the file as it was before our last changes (of this kind, for this host), to the byte.
 
     None where it was changed since by somebody else, or a backup is gone or is not what it was.
     """
     data = file.data
     undone: list[Record] = []
     for record in reversed(records.records):
-        if digest(data) != record.after or (kind and record.kind != kind):
+        if digest(data) != record.after or kind not in (None, record.kind) or host not in (None, record.host):
             break
         if record.before is None:
             data = None
@@ -164,12 +172,17 @@ def restore(file: HostFile, original: Original, records: Records) -> None:
         host_file.delete(file)
     else:
         host_file.write(file, original.data)
-    for record in original.undone:
+    clear(original.undone, records)
+
+
+def clear(undone: Iterable[Record], records: Records) -> None:
+    """Take away what changes that are undone have left: backups, folders and the records themselves."""
+    for record in undone:
         if record.backup:
             Path(record.backup).unlink(missing_ok=True)
         for folder in record.made:
             _remove_if_empty(Path(folder))
-        records.drop_last()
+        records.drop(record)
 
 
 def _read_backup(record: Record) -> bytes | None:

@@ -61,7 +61,7 @@ def build_start(
     """
     config = find_config(config, environ)
     command, *args = find_command_line(environ)
-    args += ["serve", *(["--config", str(config.absolute())] if config and not _is_default(config, environ) else [])]
+    args += ["serve", *(["--config", str(config.absolute())] if config and not is_default(config, environ) else [])]
     needs = find_needs(config, environ)
     if host.shape == "vscode":
         asked = {KEY: f"${{input:{INPUT['id']}}}", **{name: needs.values.get(name, "") for name in (URL, MODEL)}}
@@ -108,7 +108,7 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     return config
 
 
-def _is_default(config: Path, environ: Mapping[str, str]) -> bool:
+def is_default(config: Path, environ: Mapping[str, str]) -> bool:
     """Tell whether the bridge finds the file by itself, wherever a host starts it."""
     return config == default_file(environ) and "XDG_CONFIG_HOME" not in environ
 

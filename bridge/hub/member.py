@@ -141,6 +141,14 @@ class Member:
         """Return the last lines that its process wrote; configured secrets are blanked."""
         return [self._redact(line) for line in self._process.tail] if self._process else []
 
+    async def count_others(self) -> Mapping[str, int | None]:
+        """Count what it has beside its tools, by kind; None where that is not known. Nothing while not connected."""
+        if self._link is None:
+            return {}
+        from bridge.hub.others import count_others  # late: it is asked before a host's servers are moved
+
+        return await count_others(self._link.client, self._clock)
+
     async def run(self) -> None:
         """Keep the server connected until cancelled: connect, wait for the loss of the connection, connect again."""
         async with anyio.create_task_group() as tasks:

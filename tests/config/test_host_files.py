@@ -412,3 +412,9 @@ def test_secrets_in_the_file_of_any_host_that_others_can_read_are_noticed(read: 
         read(content)
         (tmp_path / "config.json").chmod(0o644)
         assert where in told(load(tmp_path / "config.json", environ=ENVIRON))
+
+
+def test_a_reference_that_is_filled_in_is_not_said_to_be_passed_on(read: Read) -> None:
+    config = read({"mcpServers": {"x": {**LOCAL, "env": {"A": "${env:TOKEN}", "B": "${TOKEN}"}}}})
+    assert config.servers[0].env == {"A": "t-0123456789", "B": "t-0123456789"}
+    assert told(config) == ""
