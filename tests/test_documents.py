@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bridge.cli.main import build_parser
+from bridge.cli.parser import build_parser
 from bridge.config.load import load
 from bridge.hosts.known import HOSTS as KNOWN
 from tests.fakes.screen import COLUMNS

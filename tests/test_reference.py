@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, cast, get_args, get_origin
 
-from bridge.cli.main import build_parser
+from bridge.cli.parser import build_parser
 from bridge.config import settings
 from bridge.host.result_schema import RESULT
 from bridge.host.schema import ARGUMENTS

@@ -8,7 +8,7 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
-from bridge.cli.terminal import read_line
+from bridge.cli.screen.terminal import read_line
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError, BridgeError
 from bridge.hub.differences import Difference, describe_cause, describe_change

@@ -12,7 +12,7 @@ import anyio
 from bridge.app import Bridge, choose_transport
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.output import print_json, print_text, tell
-from bridge.cli.terminal import Terminal
+from bridge.cli.screen.terminal import Terminal
 from bridge.config.settings import Config
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child

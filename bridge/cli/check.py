@@ -16,9 +16,9 @@ from rich.text import Text
 
 from bridge import __version__
 from bridge.app import Bridge
-from bridge.cli.columns import wrap
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.output import print_json
+from bridge.cli.screen.columns import wrap
 from bridge.config.load import default_file
 from bridge.config.settings import LEFT_OUT, NO_UPSTREAM, Config
 from bridge.hub.catalogue import MAX_NAMED

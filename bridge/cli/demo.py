@@ -12,12 +12,12 @@ import anyio
 from mcp import Client, StdioServerParameters, types
 from mcp.client.stdio import stdio_client
 
-from bridge.cli.columns import wrap
 from bridge.cli.entries import build_document
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.language import Words, choose_words
 from bridge.cli.output import print_text
-from bridge.cli.terminal import Terminal
+from bridge.cli.screen.columns import wrap
+from bridge.cli.screen.terminal import Terminal
 from bridge.config.settings import EMBEDDED, Config
 from bridge.hosts.known import find_host
 from bridge.json_text import JsonObject

@@ -7,8 +7,8 @@ import anyio
 
 from bridge.app import Bridge
 from bridge.cli.ask import print_result, run_once
+from bridge.cli.screen.terminal import Terminal
 from bridge.cli.setup import start_log
-from bridge.cli.terminal import Terminal
 from bridge.errors import ArgumentError
 from bridge.json_text import JsonObject
 from bridge.questions import ask_nobody

@@ -61,7 +61,7 @@ async def _search(
 def _print_for_terminal(tools: list[JsonObject], redact: Redactor) -> None:
     from rich.console import Console
 
-    from bridge.cli.tables import ShownTool, list_tools, print_lines
+    from bridge.cli.screen.tables import ShownTool, list_tools, print_lines
 
     console = Console(highlight=False)
     shown = [

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import Bridge
-from bridge.cli.columns import wrap
 from bridge.cli.exits import COMPLETED
 from bridge.cli.output import print_json, tell
-from bridge.cli.tables import ShownTool, list_tools, print_lines
+from bridge.cli.screen.columns import wrap
+from bridge.cli.screen.tables import ShownTool, list_tools, print_lines
 from bridge.config.settings import LEFT_OUT, Config
 from bridge.hub.catalogue import Catalogue
 from bridge.hub.hub import Hub

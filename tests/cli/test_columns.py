@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.columns import count_columns, crop, wrap
 from bridge.cli.language import CHINESE, ENGLISH, choose_words
-from bridge.cli.tables import ShownTool, list_tools
+from bridge.cli.screen.columns import count_columns, crop, wrap
+from bridge.cli.screen.tables import ShownTool, list_tools
 from bridge.hosts.start import find_command
 from tests.fakes.screen import AtTerminal
 from tests.fakes.servers import rogue

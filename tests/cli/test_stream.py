@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.columns import crop
-from bridge.cli.stream import ROW_COLUMNS, Stream
+from bridge.cli.screen.columns import crop
+from bridge.cli.screen.stream import ROW_COLUMNS, Stream
 from tests.fakes.screen import render
 
 ROWS = ["⠋ 12 s · turn 2 · answering", "    3 s → read"]

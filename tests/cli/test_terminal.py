@@ -359,7 +359,7 @@ async def test_through_a_pipe_nothing_is_imported_for_a_terminal(desk: Desk) -> 
     assert done.stdout == b"done\n"
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines() if "|" in line}
     assert not [name for name in imported if name.split(".")[0] in ("rich", "termios")]
-    assert "bridge.cli.stream" not in imported
+    assert "bridge.cli.screen.stream" not in imported
 
 
 async def test_stdout_and_stderr_that_are_two_terminals_do_not_share_a_screen(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bridge.cli import main
+from bridge.cli import parser
 from bridge.config.load import load
 from bridge.hosts.edits import find_value, read_value
 from bridge.hosts.known import HOSTS, WRITTEN
@@ -482,7 +482,7 @@ def test_a_file_that_cannot_be_written_whole_stays_as_it_was(machine: Machine) -
 
 
 def test_the_command_line_names_the_hosts_that_are_known() -> None:
-    assert main.HOSTS == WRITTEN
+    assert parser.HOSTS == WRITTEN
 
 
 def test_one_file_of_a_project_serves_two_hosts(machine: Machine) -> None:

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from rich.console import Console
 
-from bridge.cli.activity import Activity
-from bridge.cli.stream import Stream
-from bridge.cli.styles import print_styled
+from bridge.cli.screen.activity import Activity
+from bridge.cli.screen.stream import Stream
+from bridge.cli.screen.styles import print_styled
 from bridge.events import CallProgressed, Event, Retrying, RunEnded, TextArrived, TurnEnded, TurnStarted
 from bridge.visible import ProseStream, show_prose
 

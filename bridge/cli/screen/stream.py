@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from bridge.cli.columns import MIN_COLUMNS, MIN_LINES, Place, crop
+from bridge.cli.screen.columns import MIN_COLUMNS, MIN_LINES, Place, crop
 
 ROW_COLUMNS = 39
 """The most columns of a row: it stays one when the terminal is made narrower, down to 40 columns. Most terminals wrap

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from typing_extensions import override
 
-from bridge.cli.columns import MIN_COLUMNS, MIN_LINES
+from bridge.cli.screen.columns import MIN_COLUMNS, MIN_LINES
 from bridge.events import Event
 
 
@@ -112,7 +112,7 @@ class Spinner(_Plain):
 
     def print(self, line: str) -> None:
         """Print the line above the spinner."""
-        from bridge.cli.styles import print_styled
+        from bridge.cli.screen.styles import print_styled
 
         with suppress(OSError, ValueError):
             print_styled(self.console, line)
@@ -138,7 +138,7 @@ def choose_view(redact: Callable[[str], str], *, is_streaming: bool) -> View:
     can_move = console.is_terminal and console.is_interactive and not console.legacy_windows
     if not (is_streaming and can_move and _can_stream()):
         return spinner
-    from bridge.cli.live import Live
+    from bridge.cli.screen.live import Live
 
     return Live(console, redact)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.text import Text
 
-from bridge.cli.columns import count_columns, wrap
+from bridge.cli.screen.columns import count_columns, wrap
 
 NAME, BESIDE, TOKENS = "the model sees", "approval", "tokens"
 _GAP = "  "

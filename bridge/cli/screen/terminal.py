@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, TextIO
 import anyio
 import anyio.to_thread
 
-from bridge.cli.views import choose_view
+from bridge.cli.screen.views import choose_view
 from bridge.events import CallEnded, CallStarted, Event, TurnStarted
 from bridge.questions import IN_ADVANCE, Answer, Question, approve, leave_unasked
 from bridge.run.progress import describe_event
 from bridge.visible import quote_name, show_line, show_prose
 
 if TYPE_CHECKING:
-    from bridge.cli.log_lines import Failures
+    from bridge.cli.screen.log_lines import Failures
 
 RELAY_S = 1.0
 """How long to wait for the last lines of a process that has ended; one of its own may hold its log open."""
@@ -45,7 +45,7 @@ class Terminal:
 
     def __enter__(self) -> "Terminal":
         if self._view.is_terminal:
-            from bridge.cli.log_lines import Failures, showing_log
+            from bridge.cli.screen.log_lines import Failures, showing_log
 
             self._failures = Failures()
             self._log.enter_context(showing_log(self._print, self._failures))
