@@ -45,11 +45,17 @@ def show_rest(file: HostFile, data: bytes, backup: Path, *, secrets: Collection[
 
 
 def confirm(command: str, question: str, *, yes: bool) -> bool:
-    """Ask at the terminal, unless `--yes` was given. Raises ArgumentError where nobody can be asked."""
+    """Ask at the terminal, unless `--yes` was given, and say after a no that nothing was written.
+
+    Raises ArgumentError where nobody can be asked.
+    """
     if yes:
         return True
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ArgumentError(f"{command}: nobody can be asked here, so nothing was written; --yes writes it")
     sys.stdout.write(f"{show_line(question)} [y/N] ")
     sys.stdout.flush()
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    is_agreed = sys.stdin.readline().strip().lower() in ("y", "yes")
+    if not is_agreed:
+        tell("Nothing was written.")
+    return is_agreed

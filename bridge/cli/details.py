@@ -1,7 +1,6 @@
 """`tools NAME`: shows a tool as the model will see it, the changes made to it and why, and its cost in tokens."""
 
 import argparse
-import difflib
 import json
 import os
 import sys
@@ -20,6 +19,7 @@ from bridge.hub.catalogue import BridgedTool
 from bridge.hub.hub import Hub
 from bridge.json_text import Json, JsonObject, decode
 from bridge.processes.children import Child
+from bridge.search.near import find_near
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
 from bridge.visible import show_exactly, show_line, show_name
@@ -62,7 +62,7 @@ async def _gather(name: str, config: Config, redact: Redactor, children: Mapping
         if member := next((member for member in hub.members if member.key == name), None):
             return _Found([], await describe_server(hub, member), [])
         names = [*catalogue.tools, *(tool.tool for tool in catalogue.left_out), *(each.key for each in hub.members)]
-        return _Found([], None, difflib.get_close_matches(name, names, n=5, cutoff=0.4))
+        return _Found([], None, find_near(name, names, 5))
 
 
 def _find(name: str, hub: Hub, unapproved: Mapping[str, Mapping[str, str]]) -> Iterator[JsonObject]:
@@ -105,7 +105,7 @@ def _describe(tool: JsonObject) -> Iterator[str]:
     if tool["function"] is None:
         yield show_line(f"the model does not get it: {notes[0]}")
         return
-    yield f"approval: {tool['approval']}; about {tool['tokens']:,} tokens in every request"
+    yield f"approval: {tool['approval']}; about {tool['tokens']:,} tokens in a request"
     yield "changed on its way to the model:" if notes else "unchanged:"
     yield from (show_line(f"  - {note}") for note in notes)
     yield from map(show_exactly, json.dumps(tool["function"], ensure_ascii=False, indent=2).split("\n"))

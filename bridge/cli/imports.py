@@ -1,4 +1,4 @@
-"""`import HOST`: copies a host's servers into our config; with `--move` the host keeps us alone; `--undo` undoes it."""
+"""`import HOST`: copies a host's servers into our config; with `--move` we are its only server; `--undo` undoes it."""
 
 import argparse
 import os
@@ -103,7 +103,6 @@ def _import(source: _Source, ours: HostFile, options: argparse.Namespace) -> int
     if options.print:
         return COMPLETED
     if not confirm("import", f"Write {' and '.join(str(file.path) for file, _ in files)}?", yes=options.yes):
-        tell("Nothing was written.")
         return FAILED
     _write(plan, files, options)
     return COMPLETED

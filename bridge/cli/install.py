@@ -46,7 +46,6 @@ def install(options: argparse.Namespace) -> int:
         remarks.append("The file has an entry of ours with other settings; it is replaced.")
     show_change(file, data, remarks)
     if not confirm("install", f"Write it to {file.path}?", yes=options.yes):
-        tell("Nothing was written.")
         return FAILED
     _write(host, file, data, find_added(value, changes))
     return COMPLETED

@@ -110,7 +110,7 @@ def _change_host(options: argparse.Namespace) -> int:
         from bridge.cli.imports import import_servers
 
         return import_servers(options)
-    if options.command == "install" or options.print:
+    if options.command == "install":
         from bridge.cli.install import install
 
         return install(options)

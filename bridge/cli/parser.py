@@ -26,9 +26,10 @@ DESCRIPTIONS = {
     "check": "Check the upstream and every server, and say what to do; show the version and where the files are.",
     "config": "Print the entry to paste into a host, and say where.",
     "install": "Write our entry into a host's file, after showing the change. Everything else there stays.",
-    "import": "Copy a host's servers into the config, without their secrets, after showing it. --move leaves the "
-    "host the bridge alone.",
-    "uninstall": "Undo that: to the byte where nobody has changed the file since, else our entry alone.",
+    "import": "Copy a host's servers into our config, without their secrets; what would be written is shown first. "
+    "--move also takes them out of the host's file: the bridge is then its only server.",
+    "uninstall": "Take our entry out of a host's file. The file is then as it was before, if nobody has changed it "
+    "since.",
     "offline": "Serve the embedded upstream on a loopback port: a Responses endpoint without a model.",
 }
 HOSTS = (
@@ -141,20 +142,24 @@ def _add_hosts(commands: "Commands", common: argparse.ArgumentParser) -> None:
     """Add the commands about the files of hosts."""
     config = commands.add_parser("config", parents=[common], help="print the entry to paste into a host")
     config.add_argument("host", metavar="HOST", help=f"one of: {', '.join(HOSTS)}, goose, continue, librechat")
-    _add_host_command(commands.add_parser("install", help="write the entry into a host's file, after showing it"))
-    _add_host_command(commands.add_parser("uninstall", help="undo that, to the byte where nobody has changed the file"))
-    imports = commands.add_parser("import", help="copy a host's servers into the config, after showing it")
-    _add_host_command(imports, printing="show what would be written, and write nothing")
+    install = commands.add_parser("install", help="write the entry into a host's file, after showing the change")
+    _add_host_options(install, printing="print what to paste, and write nothing")
+    install.add_argument("--config", type=Path, metavar="FILE", help="the config file that the host is to use")
+    uninstall = commands.add_parser("uninstall", help="take the entry out again; the file is as it was before")
+    _add_host_options(uninstall, printing="show what would be written, and write nothing")
+    imports = commands.add_parser("import", help="copy a host's servers into our config, after showing the change")
+    _add_host_options(imports, printing="show what would be written, and write nothing")
+    imports.add_argument("--config", type=Path, metavar="FILE", help="our config file, which gets the servers")
     ways = imports.add_mutually_exclusive_group()
-    ways.add_argument("--move", action="store_true", help="leave the host the bridge alone, and the secrets")
+    ways.add_argument(
+        "--move", action="store_true", help="take the servers out of the host's file; their secrets stay there"
+    )
     ways.add_argument("--undo", action="store_true", help="take all imports from this host back")
     imports.set_defaults(log_level="error", log_file=None)
 
 
-def _add_host_command(
-    command: argparse.ArgumentParser, printing: str = "print what to paste, and write nothing"
-) -> None:
-    """Add the options of a command that changes the file of a host."""
+def _add_host_options(command: argparse.ArgumentParser, printing: str) -> None:
+    """Add the options of a command that changes the file of a host; `printing` says what `--print` does."""
     command.add_argument("host", metavar="HOST", help=f"one of: {', '.join(HOSTS)}")
     command.add_argument(
         "--project",
@@ -166,7 +171,6 @@ def _add_host_command(
     )
     command.add_argument("--yes", action="store_true", help="do not ask")
     command.add_argument("--print", action="store_true", help=printing)
-    command.add_argument("--config", type=Path, metavar="FILE", help="the config file that the host is to use")
 
 
 def _add_offline(commands: "Commands") -> None:

@@ -22,6 +22,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import Member
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
+from bridge.run.offer import exceeds
 from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_name
 
@@ -59,7 +60,7 @@ def _describe_left_out(name: str, reason: str) -> JsonObject:
 def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
     """Describe the size of all tools together, the limits, and whether the model has to search because of them."""
     tools, tokens, limits = len(catalogue.tools), sum(catalogue.tokens.values()), config.limits
-    is_searched = tools > limits.max_tools or tokens > limits.tool_tokens
+    is_searched = exceeds(tools + 1, tokens, limits)  # `read_output` comes with them
     budget: JsonObject = {"max_tools": limits.max_tools, "tool_tokens": limits.tool_tokens}
     return {"tools": tools, "tokens": tokens, **budget, "is_searched": is_searched}
 
@@ -111,7 +112,7 @@ def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) 
 
 
 def print_servers(servers: Iterable[JsonObject], redact: Redactor) -> None:
-    """Print one table per server: at a terminal as wide as that is, to a pipe with a line for each tool."""
+    """Print the tools of each server: at a terminal as lines that fit it, else as a table that is 200 columns wide."""
     console = _open_console()
     for server in servers:
         tools = cast("list[JsonObject]", server["tools"])

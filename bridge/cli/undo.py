@@ -21,7 +21,6 @@ def take_back(host: Host, theirs: HostFile, ours: HostFile, options: argparse.Na
         return COMPLETED
     paths = [str(each.file.path) for each in back if each.undone and each.changes]
     if paths and not confirm("import", f"Bring back {' and '.join(paths)}?", yes=options.yes):
-        tell("Nothing was written.")
         return FAILED
     undo(back)
     for each in back:

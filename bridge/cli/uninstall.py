@@ -75,9 +75,10 @@ def _has_own(host: Host, file: HostFile, original: Original) -> bool:
 def _restore(host: Host, file: HostFile, original: Original, records: Records, options: argparse.Namespace) -> int:
     check_writable(file)
     show_change(file, original.data)
+    if options.print:
+        return COMPLETED
     what = f"Delete {file.path}, which was not there before?" if original.data is None else f"Bring {file.path} back?"
     if not confirm("uninstall", what, yes=options.yes):
-        tell("Nothing was written.")
         return FAILED
     restore(file, original, records)
     how = "is gone, as it was before" if original.data is None else "is as it was before"
@@ -94,8 +95,9 @@ def _take_out(host: Host, file: HostFile, changes: list[Change], records: Record
     show_change(file, data, remarks if records.records else ())
     if before:
         show_rest(file, data, Path(before))
+    if options.print:
+        return COMPLETED
     if not confirm("uninstall", f"Write it to {file.path}?", yes=options.yes):
-        tell("Nothing was written.")
         return FAILED
     backup = write_with_backup(file, data)
     records.forget()

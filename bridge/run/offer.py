@@ -108,7 +108,7 @@ def make_offer(
     owned = frozenset(chosen.keys() & catalogue.owners.keys())
     foreign = frozenset(str(entry["name"]) for entry in objects if "name" in entry) - owned
     offer = Offer(tuple(chosen.values()), owned, foreign)
-    if len(chosen) <= limits.max_tools and _count_tokens(chosen, catalogue) <= limits.tool_tokens:
+    if not exceeds(len(chosen), _count_tokens(chosen, catalogue), limits):
         return offer
     named = frozenset(_find_named(request, items, chosen, search.pinned))
     fixed = {name: text for name, text in chosen.items() if name in named or name not in catalogue.functions}
@@ -118,6 +118,11 @@ def make_offer(
     if len(begun.texts) > limits.max_tools:
         raise ArgumentError(_explain_excess(fixed, catalogue, limits.max_tools))
     return begun
+
+
+def exceeds(tools: int, tokens: int, limits: Limits) -> bool:
+    """Tell whether so many tools, which cost so many tokens, are more than one request may carry."""
+    return tools > limits.max_tools or tokens > limits.tool_tokens
 
 
 def _count_tokens(chosen: Iterable[str], catalogue: RunCatalogue[C]) -> int:
