@@ -51,7 +51,7 @@ def confirm(command: str, question: str, *, yes: bool) -> bool:
     """
     if yes:
         return True
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ArgumentError(f"{command}: nobody can be asked here, so nothing was written; --yes writes it")
     sys.stdout.write(f"{show_line(question)} [y/N] ")
     sys.stdout.flush()

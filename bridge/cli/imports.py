@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,7 @@ from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.install import find_file, prepare
 from bridge.cli.output import print_text, tell
 from bridge.cli.undo import take_back
+from bridge.config.file import find_leaves
 from bridge.config.load import default_file, find, load
 from bridge.config.places import PROJECTS
 from bridge.config.servers import read_servers
@@ -25,7 +27,7 @@ from bridge.hosts.known import Host, find_host
 from bridge.hosts.records import Records
 from bridge.hosts.shapes import Start
 from bridge.hosts.start import is_default
-from bridge.hosts.translation import Taken, describe_place
+from bridge.hosts.translation import LITERAL, Taken, describe_place
 from bridge.hosts.undo import find_our_config
 from bridge.json_text import JsonObject
 from bridge.telemetry import Redactor
@@ -67,7 +69,7 @@ def _find_source(host: Host, project: Path | None) -> _Source:
     file = find_file(host, project)
     if project is None or host.name != "claude-code" or file.exists():
         return _Source(host, read(file), is_of_project=project is not None)
-    folder, theirs = str(project.absolute()), read(find_file(host, None))
+    folder, theirs = os.path.normpath(project.absolute()), read(find_file(host, None))
     section = (PROJECTS, folder, "mcpServers")
     if find_value(theirs.read_value(), section):
         return _Source(replace(host, section=section), theirs, folder)
@@ -102,6 +104,9 @@ def _import(source: _Source, ours: HostFile, options: argparse.Namespace) -> int
         tell("What this spares the host is not counted: that would start commands of a project before your yes.")
     if options.print:
         return COMPLETED
+    for file, _ in files:
+        if why := Records(file.target, os.environ).unusable:
+            tell(f"It cannot be remembered ({why}), so --undo could not take it back.")
     if not confirm("import", f"Write {' and '.join(str(file.path) for file, _ in files)}?", yes=options.yes):
         return FAILED
     _write(plan, files, options)
@@ -148,6 +153,8 @@ def _describe(plan: Import, *, moves: bool) -> Iterator[str]:
 def _say_what(taken: Taken, plan: Import) -> str:
     if taken.name in plan.known:
         return "is in our config already" + (f", as {show_name(taken.name)}" if taken.name != taken.called else "")
+    if find_value(plan.ours.read_value(), (*plan.section, taken.name)) is not None:
+        return "takes the place of its copy in our config"
     if taken.name != taken.called:
         return f"is new, as {show_name(taken.name)}: our config has another one of that name"
     return "is new"
@@ -167,7 +174,8 @@ def _show_figures(plan: Import, source: _Source, options: argparse.Namespace) ->
 
     names = {taken.called for taken in plan.translation.taken}
     read_there = read_servers(plan.theirs.read_value(), plan.theirs.path, os.environ, source.project)
-    servers = [server for server in read_there.servers if server.key in names]
+    literal = _list_literal(plan)
+    servers = [server for server in read_there.servers if server.key in names - literal]
     config = _load_ours(plan.ours)
     theirs = config.model_copy(update={"servers": tuple(servers)})
     redact = Redactor(plan.list_values() | config.secrets() | theirs.secrets())
@@ -176,8 +184,18 @@ def _show_figures(plan: Import, source: _Source, options: argparse.Namespace) ->
     figures = weigh(config, servers, redact)
     lines = list(describe_figures(figures, moves=options.move))
     unread = {name: why for name, why in read_there.left_out.items() if name in names}
+    unread |= dict.fromkeys(sorted(literal), "it has ${…}, which its host hands over as it stands")
     lines[:0] = [f"  {show_name(name)}: not counted: {why}" for name, why in unread.items()]
     print_text(redact("\n".join(lines)))
+
+
+def _list_literal(plan: Import) -> set[str]:
+    """List the servers in which `${…}` is a text, as their host fills in nothing; we would put values there."""
+    if plan.host.name not in LITERAL:
+        return set()
+    value = plan.theirs.read_value()
+    leaves = {taken.called: find_leaves(find_value(value, taken.path)) for taken in plan.translation.taken}
+    return {name for name, each in leaves.items() if any("${" in leaf for _, leaf in each if isinstance(leaf, str))}
 
 
 def _load_ours(ours: HostFile) -> Config:
@@ -189,6 +207,14 @@ def _load_ours(ours: HostFile) -> Config:
     return load(environ=upstream)
 
 
+def _name_undo(plan: Import, options: argparse.Namespace) -> str:
+    """Name the command that takes this import back."""
+    words = ["import", plan.host.name, "--undo"]
+    words += ["--project", str(options.project)] if options.project is not None else []
+    words += ["--config", str(plan.ours.path)] if options.config and not options.move else []
+    return shlex.join(words)
+
+
 def _write(plan: Import, files: list[tuple[HostFile, bytes]], options: argparse.Namespace) -> None:
     backups = save_import(plan, os.environ)
     tell(f"Written: {' and '.join(str(file.path) for file, _ in files)}.")
@@ -198,6 +224,6 @@ def _write(plan: Import, files: list[tuple[HostFile, bytes]], options: argparse.
     if unusable:
         tell(f"It cannot be remembered ({unusable}), so --undo cannot take it back.")
     else:
-        tell(f"import {plan.host.name} --undo takes it back.")
+        tell(f"{_name_undo(plan, options)} takes it back.")
     if options.move:
         tell(f"{plan.host.restart} Its log: {plan.host.log}.")

@@ -15,6 +15,7 @@ from bridge.hosts.edits import Change, Remove, find_value, make_change
 from bridge.hosts.file import HostFile, check_writable, read, write_with_backup
 from bridge.hosts.known import Host, find_host
 from bridge.hosts.records import Original, Records, find_original, restore
+from bridge.hosts.secret_names import PREFIX
 from bridge.hosts.shapes import list_own
 from bridge.hosts.start import INPUT
 from bridge.json_text import JsonObject, encode
@@ -27,18 +28,30 @@ def uninstall(options: argparse.Namespace) -> int:
         raise ConfigError(f"uninstall: we never write {host.title}'s file; take the entry out of {host.file} yourself")
     file = read(find_file(host, options.project))
     records = Records(file.target, os.environ)
-    if any(record.kind == "move" for record in records.records):
-        raise ConfigError(f"{file.path}: its servers were moved; import {host.name} --undo brings them back first")
+    if moved := next((record for record in records.records if record.kind == "move"), None):
+        raise ConfigError(f"{file.path}: its servers were moved; import {moved.host} --undo brings them back first")
     original = find_original(file, records, "install")
     if original and not _has_own(host, file, original):
         return _restore(host, file, original, records, options)
     value = file.read_value()
+    if held := _list_held(host, value):
+        raise ConfigError(
+            f"{file.path}: our entry has the secrets of moved servers ({', '.join(held)}); nothing was changed"
+        )
     changes = list_removals(host, value)
     changes += _list_emptied(value, changes, records)
     if not changes:
         tell(f"{file.path} has no entry of ours; there is nothing to do.")
         return COMPLETED
     return _take_out(host, file, changes, records, options)
+
+
+def _list_held(host: Host, value: JsonObject) -> list[str]:
+    """List the variables of our entry that moved servers need, and which are nowhere else."""
+    entries = [find_value(value, path) for path in list_own(host, value)]
+    sections = [entry.get(key) for entry in entries if isinstance(entry, dict) for key in ("env", "environment")]
+    names = [name for section in sections if isinstance(section, dict) for name in section]
+    return [name for name in names if name.startswith(f"{PREFIX}_")]
 
 
 def list_removals(host: Host, value: JsonObject) -> list[Change]:

@@ -32,6 +32,22 @@ def starts_this_program(entry: Mapping[str, Json]) -> bool:
     )
 
 
+def is_installed(entry: Mapping[str, Json]) -> bool:
+    """Tell whether the entry is one that `install` may have written: it serves, by our command or through a launcher.
+
+    Stricter than `starts_this_program`: what it tells may be replaced and taken out, so a mere word is not enough.
+    """
+    command, args = entry.get("command"), entry.get("args")
+    if not isinstance(command, str):
+        return False
+    words = [command, *(text for text in args if isinstance(text, str))] if isinstance(args, list) else [command]
+    if is_shell(command):
+        words = [word for text in words for word in text.split()]
+    named = any(_names_this_program(word) and following == "serve" for word, following in pairwise(words))
+    run = any(trio == ("-m", "bridge", "serve") for trio in zip(words, words[1:], words[2:], strict=False))
+    return bool(_OURS.fullmatch(_basename(command))) or named or run
+
+
 def is_shell(command: Json) -> bool:
     """Tell whether a command is a shell, whose arguments are a script."""
     return isinstance(command, str) and bool(_SHELL.fullmatch(_basename(command)))

@@ -20,7 +20,7 @@ SHORTEST = 3
 """Secrets that are shorter are not blanked: they would blank words."""
 _HEADERS = frozenset({"headers", "http_headers"})
 _RANGES = re.compile(r"([-+])(\d+)")
-_REFERENCE = re.compile(r"\$\{[^}]*\}|\{env:\w+\}|\$\w+|YOUR_\w+")
+_REFERENCE = re.compile(r"\$\{[^}]*\}|\{env:\w+\}|\$[A-Z_][A-Z0-9_]*|YOUR_\w+")
 
 
 def compare(old: str, new: str, name: str, suffix: str = "", *, times: tuple[str, str] = ("now", "then")) -> list[str]:
@@ -59,17 +59,20 @@ def blank(line: str, secrets: set[str]) -> str:
     return line
 
 
-def _list_args(value: Json) -> Iterator[list[str]]:
-    """List the arguments of commands: every list that holds texts alone."""
+def _list_args(value: Json, shown: str) -> Iterator[list[str]]:
+    """List the arguments of commands: every list that holds texts alone, some of which are shown."""
     if isinstance(value, list) and (texts := [item for item in value if isinstance(item, str)]) == value:
-        yield texts
+        if any(written in shown for text in texts for written in _write(text)):
+            yield texts
+        return
     for _, inner in list_children(value):
-        yield from _list_args(inner)
+        yield from _list_args(inner, shown)
 
 
 def _write(secret: str) -> set[str]:
     """Return the forms in which a text stands in a file."""
-    return {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], secret}
+    escaped = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return {secret, *escaped, *(text.replace("/", "\\/") for text in escaped)}
 
 
 def _list_secrets(text: str, suffix: str, shown: str) -> Iterator[str]:
@@ -78,7 +81,7 @@ def _list_secrets(text: str, suffix: str, shown: str) -> Iterator[str]:
         value: Json = read_value(text, suffix)
     except Fault:
         return
-    yield from chain.from_iterable(map(find_in_args, _list_args(value)))
+    yield from chain.from_iterable(map(find_in_args, _list_args(value, shown)))
     for path, leaf in find_leaves(value):
         if not isinstance(leaf, str) or len(leaf) < SHORTEST or _REFERENCE.fullmatch(leaf):
             continue

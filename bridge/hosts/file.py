@@ -63,6 +63,8 @@ class HostFile:
             return self.encode(edit(self.text, changes, self.suffix))
         except Fault as fault:
             raise self.refuse(fault) from None
+        except UnicodeError:
+            raise self.refuse(Fault((), "what is to be written is no text (half a character)")) from None
 
     def encode(self, text: str) -> bytes:
         """Return a text as bytes in the encoding of the file, with its mark."""

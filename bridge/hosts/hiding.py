@@ -1,7 +1,7 @@
 """The secrets of an entry, hidden: references stand in their places, and they stay in the host's file."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from bridge.config.places import Entry
 from bridge.config.secrets import find_in_args, find_in_credential, find_in_url, find_named, names_secret
@@ -14,18 +14,23 @@ _SCHEME = re.compile(r"(?i)bearer|basic|token|bot|api-?key")
 _MODES = r"true|false|yes|no|on|off|none|null|auto|oauth2?|basic|bearer|digest|jwt|sso|api-?key|\d"
 """What follows `--auth` and is no secret."""
 _WORD = re.compile(rf"(?i)(?!(?:{_MODES})$)[^\s/\\.-][^\s/\\]*")
-_REFERENCE = r"\$\{[^}]*\}|^\$[A-Za-z_]\w*$"
+_REFERENCE = r"\$\{[^}]*\}"
+_NOTHING = r"(?!)"
 _OTHERS = re.compile(r"\$([A-Za-z_]\w*)|\{env:(\w+)\}")
 
 
 class Hiding:
-    """Hides the secrets of one entry; after a move also what its host fills in, which is what `filled_in` matches."""
+    """Hides the secrets of one entry; after a move also what its host fills in, which is what `filled_in` matches.
 
-    def __init__(self, server: str, filled_in: str, moves: bool) -> None:
+    Without it the host fills in nothing: of its `texts`, those that look like references of ours stay with it, too.
+    """
+
+    def __init__(self, server: str, filled_in: str | None, moves: bool, texts: Collection[str] = ()) -> None:
         self.kept: dict[str, Secret] = {}
         self._server = server
-        self._filled_in = filled_in
-        self._references = re.compile(f"{_REFERENCE}|{filled_in}")
+        self._texts = texts
+        self._filled_in = filled_in or _NOTHING
+        self._references = re.compile(f"{_REFERENCE}|{self._filled_in}")
         self._moves = moves
 
     def hide(self, values: Entry) -> None:
@@ -55,6 +60,8 @@ class Hiding:
         if not isinstance(value, str):
             return value
         key = key.upper().replace("-", "_") if is_header else key
+        if value in self._texts:
+            return self._keep(value, key, place)
         text = self._strip(value)
         secrets = set(find_named(name, text)) | _find_short(name, text)
         if is_header:
@@ -69,6 +76,8 @@ class Hiding:
     def _hide(self, value: Json, secrets: Iterable[str], key: str, place: str) -> Json:
         if not isinstance(value, str):
             return value
+        if value in self._texts:
+            return self._keep(value, key, place)
         wanted = sorted(filter(None, secrets), key=len, reverse=True)
         pattern = "|".join([f"(?P<filled>{self._filled_in})", *map(re.escape, wanted)])
 

@@ -4,10 +4,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bridge.config.faults import Fault, KeyPath
+from bridge.config.entries import is_switched_off
+from bridge.config.faults import Fault, KeyPath, join_path
 from bridge.config.load import default_file
 from bridge.config.places import PROJECTS, Entry, find_entries
 from bridge.errors import ConfigError
@@ -15,7 +17,7 @@ from bridge.hosts import file as host_file
 from bridge.hosts.edits import Change, Remove, Set, find_value, read_value
 from bridge.hosts.file import HostFile
 from bridge.hosts.known import Host
-from bridge.hosts.records import Records, find_original, restore, save
+from bridge.hosts.records import Record, Records, clear, digest, save
 from bridge.hosts.secret_names import Secret
 from bridge.hosts.shapes import Start, build_entry, choose_path, list_changes, list_own
 from bridge.hosts.translation import Taken, Translation, Translator
@@ -94,7 +96,7 @@ def plan_move(
     value, (how, inputs) = theirs.read_value(), start
     path = choose_path(host, value)
     if own := list_own(host, value):
-        _check_config(theirs, find_value(value, own[0]), ours.path, environ)
+        _check_config(theirs, own[0], ours.path, environ)
     kept = {name: secret.value for taken in translation.taken for name, secret in taken.kept.items()}
     wanted = dict.fromkeys(name for taken in translation.taken for name in taken.passed)
     passed = tuple(name for name in wanted if not name.startswith(_OURS)) if host.shape == "codex" else ()
@@ -122,10 +124,10 @@ def _translate(
         raise ConfigError(f"{theirs.path}: is our own config file, so its servers are read already")
     raw = theirs.read_value()
     there, section = _list_ours(ours)
+    translate = partial(Translator, raw, theirs.path, host.name, environ=environ, platform=platform, project=project)
     try:
-        translator = Translator(
-            raw, theirs.path, host.name, environ=environ, platform=platform, project=project, moves=moves
-        )
+        translator = translate(moves=moves)
+        copies = {taken.called: taken.entry for taken in translate(moves=False).translate({}).taken} if moves else {}
     except Fault as fault:
         raise theirs.refuse(fault) from None
     names: dict[str, str] = {}
@@ -134,9 +136,11 @@ def _translate(
         known, taken_names = set[str](), set[str]()
         clashes: list[Taken] = []
         for taken in translation.taken:
-            if taken.name in taken_names or not _is_same(there.get(taken.name), taken.entry):
+            is_same = _is_same(there.get(taken.name), taken.entry)
+            is_copy = _is_same(there.get(taken.name), copies.get(taken.called, {}))
+            if taken.name in taken_names or not (is_same or is_copy):
                 clashes.append(taken)
-            elif taken.name in there:
+            elif taken.name in there and is_same:
                 known.add(taken.name)
             taken_names.add(taken.name)
         if not clashes:
@@ -162,6 +166,8 @@ def _is_same(there: Entry | None, entry: Entry) -> bool:
     """Tell whether a server of our config is this one; further settings of ours do not matter. None is any."""
     if there is None:
         return True
+    if _is_off(there):
+        return False
     rules, given = entry.get("tools"), there.get("tools")
     rules = rules if isinstance(rules, dict) else {}
     given = given if isinstance(given, dict) else {}
@@ -171,19 +177,41 @@ def _is_same(there: Entry | None, entry: Entry) -> bool:
 
 def _write_ours(ours: HostFile, translation: Translation, known: frozenset[str], section: KeyPath) -> bytes | None:
     new = [taken for taken in translation.taken if taken.name not in known]
-    return ours.edit([Set((*section, taken.name), dict(taken.entry)) for taken in new]) if new else None
+    there = find_value(ours.read_value(), section)
+    copies = there if isinstance(there, dict) else {}
+    entries = {taken.name: _renew(copies.get(taken.name), taken.entry) for taken in new}
+    return ours.edit([Set((*section, name), entry) for name, entry in entries.items()]) if new else None
 
 
-def _check_config(theirs: HostFile, entry: Json, ours: Path, environ: Mapping[str, str]) -> None:
-    """Raise ConfigError where an entry of ours reads another config than the one that the servers come to."""
+def _renew(copy: Json, entry: Entry) -> JsonObject:
+    """Return an entry with what a person has added to its copy, whose place it takes."""
+    return {**(copy if isinstance(copy, dict) else {}), **entry}
+
+
+def _check_config(theirs: HostFile, path: KeyPath, ours: Path, environ: Mapping[str, str]) -> None:
+    """Raise ConfigError where our entry is off, or reads another config than the one that the servers come to."""
+    entry = find_value(theirs.read_value(), path)
+    if isinstance(entry, dict) and _is_off(entry):
+        raise ConfigError(
+            show_line(f"{theirs.path}: our entry there, {join_path(path)}, is switched off; switch it on")
+        )
     named = _find_config(entry)
-    if ours != (Path(named) if named else default_file(environ)):
+    default = default_file(environ)
+    if ours.resolve() != (Path(named).resolve() if named else default and default.resolve()):
         other = f"--config {named}" if named else "no --config"
         what = f"our entry there has {other}, so it would not see these servers; import with that"
         raise ConfigError(show_line(f"{theirs.path}: {what}"))
 
 
+def _is_off(entry: Entry) -> bool:
+    try:
+        return is_switched_off(entry, ())
+    except Fault:
+        return False
+
+
 def _find_config(entry: Json) -> str | None:
+    """Find the config that an entry of ours names, as an argument or in its variables."""
     args = entry.get("args") if isinstance(entry, dict) else None
     command = entry.get("command") if isinstance(entry, dict) else None
     words = [*(command if isinstance(command, list) else ()), *(args if isinstance(args, list) else ())]
@@ -192,7 +220,9 @@ def _find_config(entry: Json) -> str | None:
             return str(following)
         if isinstance(word, str) and word.startswith("--config="):
             return word.removeprefix("--config=")
-    return None
+    sections = [entry.get(key) for key in ("env", "environment")] if isinstance(entry, dict) else []
+    named = [section.get("MCP_RESPONSES_BRIDGE_CONFIG") for section in sections if isinstance(section, dict)]
+    return next((str(each) for each in named if each), None)
 
 
 def _merge(there: Json, built: JsonObject, kept: Mapping[str, str], passed: tuple[str, ...]) -> JsonObject:
@@ -225,6 +255,8 @@ def save_import(plan: Import, environ: Mapping[str, str]) -> list[Path]:
     backups = [_save_ours(plan, environ)] if plan.ours_after is not None else []
     if plan.theirs_after is None:
         return [backup for backup in backups if backup]
+    if plan.ours_after is None:
+        _note_use(plan, environ)
     records = Records(plan.theirs.target, environ)
     details: JsonObject = {
         "moved": [list(taken.path) for taken in plan.translation.taken],
@@ -255,16 +287,29 @@ def _save_ours(plan: Import, environ: Mapping[str, str]) -> Path | None:
     paths = tuple((*plan.section, taken.name) for taken in plan.new)
     details: JsonObject = {
         "theirs": str(plan.theirs.path),
+        "uses": list[Json](sorted(plan.known)) if plan.theirs_after is not None else [],
         "entries": {taken.name: digest_entry(dict(taken.entry)) for taken in plan.new},
     }
     records = Records(plan.ours.target, environ)
     return save(plan.ours, plan.ours_after, records, kind="import", host=plan.host.name, added=paths, details=details)
 
 
+def _note_use(plan: Import, environ: Mapping[str, str]) -> None:
+    """Remember which servers of our config a move has found there, so that no other import takes them out with it."""
+    now = digest(plan.ours.data) or ""
+    details: JsonObject = {"theirs": str(plan.theirs.path), "uses": list[Json](sorted(plan.known))}
+    use = Record(kind="import", host=plan.host.name, before=now, after=now, backup=None, added=(), details=details)
+    Records(plan.ours.target, environ).add(use)
+
+
 def _take_back(plan: Import, environ: Mapping[str, str]) -> None:
-    if plan.ours_after is None:
-        return
-    now, records = host_file.read(plan.ours.path), Records(plan.ours.target, environ)
-    if (original := find_original(now, records, "import", plan.host.name)) is not None:
-        last = replace(original, data=plan.ours.data, undone=original.undone[:1])
-        restore(now, last, records)
+    """Put our config back as it was before this import, also where nothing could be remembered."""
+    records = Records(plan.ours.target, environ)
+    if plan.ours_after is not None:
+        now = host_file.read(plan.ours.path)
+        if plan.ours.data is None:
+            host_file.delete(now)
+        else:
+            host_file.write(now, plan.ours.data)
+    if records.records:
+        clear(records.records[-1:], records)

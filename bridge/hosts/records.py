@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Records:
     """The records of one host's file, the oldest first. Where the state folder is unusable there are none."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
-        self._name = f"{hashlib.sha256(str(path).encode()).hexdigest()[:32]}.json"
+        self._name = f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
         self._path = path
         self.unusable: str | None = None
         """Why nothing can be remembered."""
@@ -66,6 +67,10 @@ class Records:
     def drop(self, record: Record) -> None:
         """Forget one change."""
         self._write([other for other in self.records if other is not record])
+
+    def put(self, record: Record, new: Record) -> None:
+        """Remember another record in place of one."""
+        self._write([new if other is record else other for other in self.records])
 
     def forget(self) -> None:
         """Forget all changes."""
@@ -179,7 +184,7 @@ def clear(undone: Iterable[Record], records: Records) -> None:
     """Take away what changes that are undone have left: backups, folders and the records themselves."""
     for record in undone:
         if record.backup:
-            Path(record.backup).unlink(missing_ok=True)
+            _delete(Path(record.backup))
         for folder in record.made:
             _remove_if_empty(Path(folder))
         records.drop(record)

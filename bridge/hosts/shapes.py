@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, count
 
 from bridge.config.faults import KeyPath
-from bridge.config.own_entry import starts_this_program
+from bridge.config.own_entry import is_installed
 from bridge.hosts.edits import Append, Change, Set, find_value
 from bridge.hosts.known import Host
 from bridge.json_text import Json, JsonObject
@@ -64,7 +65,7 @@ def find_section(host: Host, value: JsonObject) -> KeyPath:
 
 
 def list_own(host: Host, value: JsonObject) -> list[KeyPath]:
-    """List the entries of the file that start this program."""
+    """List the entries of the file that start this program as an entry of ours does."""
     section = find_section(host, value)
     entries = find_value(value, section)
     if not isinstance(entries, dict):
@@ -72,7 +73,7 @@ def list_own(host: Host, value: JsonObject) -> list[KeyPath]:
     return [
         (*section, name)
         for name, entry in entries.items()
-        if isinstance(entry, dict) and starts_this_program(_split_command(entry))
+        if isinstance(entry, dict) and is_installed(_split_command(entry))
     ]
 
 
@@ -81,8 +82,8 @@ def choose_path(host: Host, value: JsonObject) -> KeyPath:
     if own := list_own(host, value):
         return own[0]
     section = find_section(host, value)
-    taken = find_value(value, (*section, NAME)) is not None
-    return (*section, OTHER_NAME if taken else NAME)
+    names = chain((NAME, OTHER_NAME), (f"{OTHER_NAME}-{number}" for number in count(2)))
+    return next((*section, name) for name in names if find_value(value, (*section, name)) is None)
 
 
 def list_changes(host: Host, value: JsonObject, entry: JsonObject, inputs: list[JsonObject]) -> list[Change]:
@@ -116,7 +117,7 @@ def _keep_others(old: JsonObject, new: JsonObject) -> JsonObject:
             others: JsonObject = {name: inner for name, inner in value.items() if name not in UNIT}
             kept[key] = others | (made if isinstance(made, dict) else {})
         elif key == _PASSED and isinstance(value, list) and isinstance(made, list):
-            kept[key] = [*(name for name in value if name not in made), *made]
+            kept[key] = [*(name for name in value if name not in (*made, *UNIT)), *made]
         else:
             kept[key] = value if key == "tools" or made is None else made
     return kept | {key: value for key, value in new.items() if key not in kept}

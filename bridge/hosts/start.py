@@ -14,7 +14,9 @@ from bridge.config.faults import Fault
 from bridge.config.file import find_leaves, parse
 from bridge.config.load import default_file, find
 from bridge.config.own_entry import PROGRAM
+from bridge.config.secrets import find_in_url
 from bridge.config.text import read_text
+from bridge.config.values import check_url
 from bridge.errors import ConfigError
 from bridge.hosts.known import Host
 from bridge.hosts.shapes import UNIT, Start
@@ -31,6 +33,7 @@ INPUT: JsonObject = {
 }
 """What VS Code asks for."""
 _UV_CACHE = re.compile(r"(archive|environments|builds)-v\d+")
+_CACHES = frozenset((".cache", "cache", "caches"))
 _REFERENCE = re.compile(r"\$\{env:(\w+)")
 
 
@@ -64,7 +67,10 @@ def build_start(
     args += ["serve", *(["--config", str(config.absolute())] if config and not is_default(config, environ) else [])]
     needs = find_needs(config, environ)
     if host.shape == "vscode":
-        asked = {KEY: f"${{input:{INPUT['id']}}}", **{name: needs.values.get(name, "") for name in (URL, MODEL)}}
+        public = {name: needs.values.get(name, "") for name in (URL, MODEL)}
+        if any(find_in_url(public[URL])):
+            public[URL] = ""
+        asked = {KEY: f"${{input:{INPUT['id']}}}", **public}
         env = {name: asked.get(name) or f"${{env:{name}}}" for name in needs.names}
         return Start(command, tuple(args), env), [INPUT] if KEY in env else []
     if host.reference is not None:
@@ -94,10 +100,20 @@ def find_needs(config: Path | None, environ: Mapping[str, str]) -> Needs:
     values = {name: value for name in (*UNIT, *names) if (value := environ.get(name, "").strip())}
     has_address = isinstance(section, dict) and bool(section.get("base_url"))
     if not has_address:
+        _check_address(values)
         unit = [name for name in UNIT if name in values]
         names = [*(unit or ([] if names else [KEY])), *(name for name in names if name not in unit)]
     is_known = has_address or any(name in values for name in (KEY, URL, *names))
     return Needs(tuple(names), values, is_known)
+
+
+def _check_address(values: Mapping[str, str]) -> None:
+    """Raise ConfigError for an address that no bridge would take."""
+    try:
+        if URL in values:
+            check_url(values[URL])
+    except ValueError as error:
+        raise ConfigError(f"{URL}: {error}") from None
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -137,7 +153,7 @@ def find_command_line(
     parts = PurePath(prefix).parts
     if any(map(_UV_CACHE.fullmatch, parts)):
         return [_find_uvx(environ), "--from", _name_source(installed), PROGRAM]
-    if "pipx" in parts and ".cache" in parts:
+    if any(part.lower() == "pipx" for part in parts) and _CACHES.intersection(part.lower() for part in parts):
         return [
             shutil.which("pipx", path=environ.get("PATH")) or "pipx",
             "run",

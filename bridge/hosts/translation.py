@@ -36,6 +36,8 @@ FILLED_IN = {
     "opencode": r"\{(?:env|file):[^}]+\}",
 }
 """The references that each host itself fills in, also in the `env` of our entry there."""
+LITERAL = frozenset({"claude-desktop", "codex", "zed"})
+"""Hosts that fill in nothing: `${NAME}` in an entry reaches the server as it stands."""
 _NOTHING = r"(?!)"
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_]\w*)\}")
 _ALWAYS = frozenset({"userHome", "pathSeparator", "HOME", "PATH", "USER", "USERPROFILE", "APPDATA", "LOCALAPPDATA"})
@@ -161,7 +163,7 @@ class Translator:
         if project:
             self._project |= {"workspaceFolder": project, "workspaceRoot": project}
         self._inputs = _list_defaults(raw)
-        self._filled_in = FILLED_IN.get(host, _NOTHING)
+        self._filled_in = None if host in LITERAL else FILLED_IN.get(host, _NOTHING)
         self._moves = moves
 
     def translate(self, names: Mapping[str, str]) -> Translation:
@@ -201,7 +203,8 @@ class Translator:
         if "command" in values and "cwd" not in values and (folder := self._project.get("workspaceFolder")):
             values["cwd"] = folder
         passed = passing.take_out(values)
-        hidden = Hiding(name, self._filled_in, self._moves)
+        texts = frozenset(leaf for _, leaf in find_leaves(found.entry) if isinstance(leaf, str) and "${" in leaf)
+        hidden = Hiding(name, self._filled_in, self._moves, texts if self._filled_in is None else frozenset())
         hidden.hide(values)
         ordered = {key: values[key] for key in sorted(values.keys() & _KEYS, key=_rank)}
         variable = found.entry.get("bearer_token_env_var")

@@ -1,7 +1,7 @@
 """What takes an import back: both files to the byte, or only what is ours where somebody has changed them since."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -34,6 +34,8 @@ class Return:
     """The file afterwards; None: there is none."""
     exact: list[Record] = field(default_factory=list[Record])
     """Those of them after which nobody else has changed the file: what was before comes back to the byte."""
+    needed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Servers that others have been moved onto, each with the file that these came from."""
     stays: list[str] = field(default_factory=list[str])
     """Sentences about what is not taken back, because it is not ours any more."""
 
@@ -61,7 +63,7 @@ class Return:
 
 def plan_undo(host: Host, theirs: HostFile, ours: HostFile, environ: Mapping[str, str]) -> tuple[Return, Return]:
     """Work out how our config and the host's file come back. Raises ConfigError where nothing was imported."""
-    back = _plan(ours, "import", host, environ), _plan(theirs, "move", host, environ)
+    back = _plan(ours, "import", host, theirs, environ), _plan(theirs, "move", host, theirs, environ)
     if not any(each.undone for each in back):
         unusable = next((each.records.unusable for each in back if each.records.unusable), None)
         why = f"; the state folder cannot be used: {unusable}" if unusable else ""
@@ -76,21 +78,37 @@ def find_our_config(theirs: HostFile, environ: Mapping[str, str]) -> Path | None
     return Path(named) if isinstance(named, str) else None
 
 
-def _plan(file: HostFile, kind: Kind, host: Host, environ: Mapping[str, str]) -> Return:
+def _plan(file: HostFile, kind: Kind, host: Host, theirs: HostFile, environ: Mapping[str, str]) -> Return:
     records = Records(file.target, environ)
-    mine = [record for record in reversed(records.records) if (record.kind, record.host) == (kind, host.name)]
+    mine = [record for record in reversed(records.records) if _is_meant(record, kind, host, theirs)]
     back, now = Return(file, records, mine, file.data), file
+    back.needed = _list_needed(records.records, mine)
     for record in mine:
         old = _read_backup(record)
+        is_needed = not back.needed.keys().isdisjoint(str(path[-1]) for path in record.added)
         if now.data is None:
             _say_gone(file, record, back)
-        elif digest(now.data) == record.after and (record.before is None or old is not None):
+        elif record.before == record.after:
+            back.exact.append(record)
+        elif digest(now.data) == record.after and (record.before is None or old is not None) and not is_needed:
             now = _replace(now, old)
             back.exact.append(record)
         else:
             now = _replace(now, now.edit(list(_list_changes(now, record, back))))
     back.after = now.data
     return back
+
+
+def _is_meant(record: Record, kind: Kind, host: Host, theirs: HostFile) -> bool:
+    """Tell whether a record is of an import from this file: a host has several, and each is taken back by itself."""
+    is_of_file = kind == "move" or record.details.get("theirs") == str(theirs.path)
+    return (record.kind, record.host) == (kind, host.name) and is_of_file
+
+
+def _list_needed(records: Iterable[Record], mine: Iterable[Record]) -> dict[str, str]:
+    """List the servers that moves from other files have found in our config, each with such a file."""
+    others = [record for record in records if record not in mine]
+    return {name: str(record.details.get("theirs")) for record in others for name in _read_uses(record)}
 
 
 def _replace(file: HostFile, data: bytes | None) -> HostFile:
@@ -133,7 +151,11 @@ def _take_out(value: JsonObject, record: Record, back: Return) -> Iterator[Chang
     digests = entries if isinstance(entries, dict) else {}
     for path in record.added:
         entry = find_value(value, path)
-        if entry is not None and digest_entry(entry) == digests.get(str(path[-1])):
+        if (other := back.needed.get(str(path[-1]))) and entry is not None:
+            back.stays.append(
+                f"{join_path(path)} stays in {back.file.path}: the server moved from {other} is the same."
+            )
+        elif entry is not None and digest_entry(entry) == digests.get(str(path[-1])):
             yield Remove(path)
         elif entry is not None:
             back.stays.append(f"{join_path(path)} was changed since it came, and stays in {back.file.path}.")
@@ -202,9 +224,35 @@ def undo(back: tuple[Return, Return]) -> None:
                 _write(host_file.read(done.file.path), done.file.data)
             raise
     for each in wanted:
+        _hand_over(each)
         clear(each.exact if each.is_exact else (), each.records)
         for record in each.undone:  # where the file was changed since, its copies stay
             each.records.drop(record)
+
+
+def _hand_over(back: Return) -> None:
+    """Leave servers that stay to the imports that need them: these take them out when they are undone."""
+    for record in back.undone:
+        for path in record.added:
+            name = str(path[-1])
+            heir = next((other for other in back.records.records if name in _read_uses(other)), None)
+            if heir is None or name not in back.needed:
+                continue
+            entries, theirs = record.details.get("entries"), heir.details.get("entries")
+            digests = {**(theirs if isinstance(theirs, dict) else {}), **(entries if isinstance(entries, dict) else {})}
+            uses = list[Json](each for each in _read_uses(heir) if each != name)
+            details = {**heir.details, "uses": uses, "entries": digests}
+            changed = {
+                "added": (*heir.added, path),
+                "details": details,
+                "after": "",
+            }  # it is not undone to the byte now
+            back.records.put(heir, heir.model_copy(update=changed))
+
+
+def _read_uses(record: Record) -> list[str]:
+    uses = record.details.get("uses")
+    return [str(name) for name in uses] if isinstance(uses, list) else []
 
 
 def _write(file: HostFile, data: bytes | None) -> None:

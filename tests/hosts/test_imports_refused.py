@@ -333,9 +333,11 @@ def test_imports_from_two_hosts_are_taken_back_one_by_one(
     assert run_import("--move", "--yes").code == 0
     assert run_import("--move", "--yes", host="windsurf").code == 0
     assert set(read_ours(ours)) == {"notes", "more"}
-    assert run_import("--undo", "--yes").code == 0
-    assert set(read_ours(ours)) == {"more"}
+    undone = run_import("--undo", "--yes")
+    assert "mcpServers.notes stays in" in undone.stderr
+    assert set(read_ours(ours)) == {"notes", "more"}
     assert run_import("--undo", "--yes", host="windsurf").code == 0
+    assert set(read_ours(ours)) == set()
     assert (theirs.read_bytes(), other.read_bytes()) == before
 
 
@@ -444,3 +446,85 @@ def test_the_host_is_told_what_it_is_spared_and_what_it_would_lose(run_import: I
     assert "dead: not counted: the process exited with status 1" in done.stdout
     assert "The host's model would be spared, with --move, 5 tools with about " in done.stdout
     assert "The host would lose what is no tool: of texts (2 prompts and 1 resource)." in done.stdout
+
+
+def test_an_undo_takes_back_the_imports_of_its_file_and_no_others(
+    run_import: Import, theirs: Path, ours: Path, home: Path
+) -> None:
+    """What came from another file of the same host is nowhere else after a move."""
+    project = home / "project"
+    (project / ".cursor").mkdir(parents=True)
+    file = project / ".cursor/mcp.json"
+    file.write_text(json.dumps({"mcpServers": {"local": rogue("good")}}), encoding="utf-8")
+    before = file.read_bytes()
+    assert run_import("--move", "--yes").code == 0
+    moved = run_import("--move", "--yes", "--project", str(project))
+    assert f"import cursor --undo --project {project} takes it back." in moved.stderr
+    assert set(read_ours(ours)) == {"notes", "local"}
+    assert run_import("--undo", "--yes", "--project", str(project)).code == 0
+    assert file.read_bytes() == before
+    assert set(read_ours(ours)) == {"notes"}
+    assert "responses" in json.loads(theirs.read_text(encoding="utf-8"))["mcpServers"]
+
+
+def test_nothing_is_moved_behind_an_entry_of_ours_that_is_off_or_reads_another_config(
+    run_import: Import, theirs: Path, ours: Path, home: Path
+) -> None:
+    own = {"command": "/opt/bin/mcp-responses-bridge", "args": ["serve"]}
+    entries = {
+        "is switched off": own | {"disabled": True},
+        "so it would not see these servers": own | {"env": {"MCP_RESPONSES_BRIDGE_CONFIG": f"{home}/other.json"}},
+    }
+    for words, entry in entries.items():
+        theirs.write_text(json.dumps({"mcpServers": {"notes": SERVER, "responses": entry}}), encoding="utf-8")
+        before = theirs.read_bytes()
+        done = run_import("--move", "--yes")
+        assert (done.code, words in done.stderr) == (2, True)
+        assert (theirs.read_bytes(), ours.exists()) == (before, False)
+
+
+def test_a_server_that_is_off_in_our_config_is_not_taken_for_the_hosts(
+    run_import: Import, theirs: Path, ours: Path
+) -> None:
+    write_ours(ours, {"mcpServers": {"time": {**rogue("good"), "disabled": True}}})
+    theirs.write_text(json.dumps({"mcpServers": {"time": rogue("good")}}), encoding="utf-8")
+    assert run_import("--move", "--yes").code == 0
+    assert set(read_ours(ours)) == {"time", "time-cursor"}
+
+
+def test_our_config_is_put_back_where_nothing_can_be_remembered(
+    run_import: Import, theirs: Path, ours: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / ".local").mkdir()
+    (home / ".local/state").write_text("not a folder", encoding="utf-8")
+    write = host_file.write
+
+    def fail_for_theirs(file: host_file.HostFile, data: bytes) -> None:
+        if file.path == theirs:
+            raise host_file.ConfigError(f"{theirs}: cannot be written: the disk is full")
+        write(file, data)
+
+    monkeypatch.setattr(host_file, "write", fail_for_theirs)
+    before = theirs.read_bytes()
+    done = run_import("--move", "--yes")
+    assert done.code == 2
+    assert "It cannot be remembered" in done.stderr
+    assert (theirs.read_bytes(), ours.exists()) == (before, False)
+
+
+def test_a_move_after_a_copy_takes_the_place_of_the_copy(run_import: Import, theirs: Path, ours: Path) -> None:
+    """The order of the first steps; a reference is written otherwise in a copy than after a move."""
+    entry = rogue("good", env={"GITHUB_TOKEN": "${env:GITHUB_TOKEN}"})
+    theirs.write_text(json.dumps({"mcpServers": {"gh": entry, "notes": SERVER}}), encoding="utf-8")
+    before = theirs.read_bytes()
+    assert run_import("--yes").code == 0
+    copy = read_ours(ours)
+    copy["gh"]["tools"] = {"allow": ["echo"]}
+    ours.write_text(json.dumps({"mcpServers": copy}), encoding="utf-8")
+    moved = run_import("--move", "--yes")
+    assert "gh: takes the place of its copy in our config" in moved.stdout
+    assert "notes: is in our config already" in moved.stdout
+    assert set(read_ours(ours)) == {"gh", "notes"}
+    assert read_ours(ours)["gh"]["tools"] == {"allow": ["echo"]}
+    assert run_import("--undo", "--yes").code == 0
+    assert theirs.read_bytes() == before

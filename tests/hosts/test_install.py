@@ -496,3 +496,48 @@ def test_one_file_of_a_project_serves_two_hosts(machine: Machine) -> None:
     assert "nothing to do" in machine.run("install", "claude-code", "--project", "--yes").stderr
     assert machine.run("uninstall", "copilot-cli", "--project", "--yes").code == 0
     assert machine.list_files() == {}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"command": "uvx", "args": ["mcp-server-git", "--repository", "mcp-responses-bridge"]},
+        {"command": "python", "args": ["-m", "bridge"], "cwd": "/opt/home-assistant"},
+    ],
+)
+def test_somebody_elses_entry_that_has_our_name_in_a_word_is_left_alone(machine: Machine, entry: Any) -> None:
+    file = machine.put("cursor", json.dumps({"mcpServers": {"other": entry}}))
+    before = file.read_bytes()
+    assert "no entry of ours" in machine.run("uninstall", "cursor", "--yes").stderr
+    assert machine.run("install", "cursor", "--yes").code == 0
+    assert json.loads(file.read_text(encoding="utf-8"))["mcpServers"]["other"] == entry
+    assert machine.run("uninstall", "cursor", "--yes").code == 0
+    assert file.read_bytes() == before
+
+
+def test_where_both_our_names_are_taken_a_further_one_is_used(machine: Machine) -> None:
+    theirs = {name: {"url": "https://bridge.example/mcp"} for name in ("responses", "mcp-responses-bridge")}
+    file = machine.put("cursor", json.dumps({"mcpServers": theirs}))
+    assert machine.run("install", "cursor", "--yes").code == 0
+    entries = json.loads(file.read_text(encoding="utf-8"))["mcpServers"]
+    assert {name: entries[name] for name in theirs} == theirs
+    assert entries["mcp-responses-bridge-2"]["args"] == ["serve"]
+
+
+@pytest.mark.parametrize("address", ["foo", "https://me:s3cret@relay.example/v1"])
+def test_an_address_that_no_bridge_takes_is_refused(machine: Machine, address: str) -> None:
+    machine.environ["OPENAI_BASE_URL"] = address
+    file = machine.put("cursor", "{}")
+    done = machine.run("install", "cursor", "--yes")
+    assert (done.code, file.read_text(encoding="utf-8")) == (2, "{}")
+    assert "OPENAI_BASE_URL: " in one_line(done.stderr)
+    assert "s3cret" not in done.stderr
+
+
+def test_uninstall_shows_what_it_would_do_and_writes_nothing_with_print(machine: Machine) -> None:
+    file = machine.put("cursor", '{"mcpServers": {}}')
+    assert machine.run("install", "cursor", "--yes").code == 0
+    before = file.read_bytes()
+    done = machine.run("uninstall", "cursor", "--print")
+    assert (done.code, file.read_bytes()) == (0, before)
+    assert '-{"mcpServers": {' in done.stdout

@@ -12,9 +12,10 @@ from bridge.config.file import parse
 from bridge.config.load import load
 from bridge.config.settings import Config, ServerConfig
 from bridge.config.text import read_text
+from bridge.hosts.edits import find_value
 from bridge.hosts.known import WRITTEN, find_host
 from bridge.hosts.secret_names import name_secret
-from bridge.hosts.translation import FILLED_IN, Taken, Translation, Translator
+from bridge.hosts.translation import FILLED_IN, LITERAL, Taken, Translation, Translator
 from tests.config.test_host_corpus import CASES, HOME, place, read
 from tests.config.test_secrets import PLAIN, SECRET
 
@@ -87,6 +88,7 @@ def test_each_server_of_somebodys_file_is_the_same_in_our_config(number: int, tm
     project: Any = raw.get("projects")
     of_project = project[case["project"]]["mcpServers"] if case.get("project") else None
     servers = [server for server in config.servers if of_project is None or server.key in of_project]
+    written = {taken.name: find_value(raw, (*taken.path, "args")) for taken in translation.taken}
     for server in servers:
         there, here = compared(server), compared(ours[server.key])
         if case["host"] in FILLED_BY_THE_HOST:
@@ -94,11 +96,33 @@ def test_each_server_of_somebodys_file_is_the_same_in_our_config(number: int, tm
                 key: here[key] for key in ("command", "args", "url")
             }
             assert there["env"].keys() == here["env"].keys()
+        elif case["host"] in LITERAL and "${" in str(written.get(server.key)):
+            assert here["args"] == written[server.key], "its host hands it over as it stands"
         else:
             assert there == here
     told = {left.name for left in translation.left}
     assert of_project is not None or set(config.off) <= told
     assert {*(taken.name for taken in translation.taken), *told} >= {server.key for server in servers}
+
+
+@pytest.mark.parametrize("host", sorted(LITERAL))
+@pytest.mark.parametrize("moves", [False, True])
+def test_what_a_host_hands_over_as_it_stands_is_no_reference_in_our_config(host: str, moves: bool) -> None:
+    """mcp-remote fills in its headers itself, a shell its variables, and a password may begin with a dollar."""
+    entry = {
+        "command": "sh",
+        "args": ["-c", "D=1; exec echo ${D}", "Authorization: Bearer ${AUTH_TOKEN}"],
+        "env": {"X_TOKEN": "$ecret123", "Q_TOKEN": "pa${ss}word1", "MODE": "ro"},
+    }
+    taken = take(entry, host, moves=moves)
+    assert taken.entry["env"] == {
+        "X_TOKEN": "${env:MRB_X__X_TOKEN}",
+        "Q_TOKEN": "${env:MRB_X__Q_TOKEN}",
+        "MODE": "ro",
+    }
+    assert taken.entry["args"] == ["-c", "${env:MRB_X__ARG_2}", "${env:MRB_X__ARG_3}"]
+    assert {*values(taken).values()} >= {"$ecret123", "pa${ss}word1", "D=1; exec echo ${D}"}
+    assert taken.list_variables() == []
 
 
 @pytest.mark.rule("S36")
