@@ -27,6 +27,7 @@ def peer(repository: Path) -> Find:
             ".peers/usr/sbin",
             ".peers/usr/bin",
             ".peers/node_modules/.bin",
+            ".peers/tools/node_modules/.bin",
             ".ci/node/node_modules/.bin",
         ]
         return shutil.which(name, path=os.pathsep.join(str(repository / folder) for folder in folders)) or miss(name)

@@ -162,7 +162,8 @@ class ModernHost:
         [first, *_] = result.content
         assert isinstance(first, types.TextContent)
         assert not result.is_error, result.structured_content
-        return json.loads(first.text), lines, result
+        answer, *_ = first.text.split("\n[with an image ")
+        return json.loads(answer), lines, result
 
     async def _give_up(self, key: str) -> None:
         async def cancel(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001

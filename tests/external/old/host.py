@@ -42,7 +42,8 @@ class OldHost:
             lines.append(message)
 
         result = await self.session.call_tool("respond", {"input": json.dumps(calls)}, progress_callback=note)
-        return json.loads(result.content[0].text), lines, result
+        answer, *_ = result.content[0].text.split("\n[with an image ")
+        return json.loads(answer), lines, result
 
     async def count_tools(self, key: str) -> int:
         [respond, *_] = (await self.session.list_tools()).tools
