@@ -523,10 +523,11 @@ class Worker:
 
 @asynccontextmanager
 async def real_place(worker: Worker) -> AsyncIterator[Served]:
-    """A service by the real clock."""
+    """A service by the real clock, with places for all and time enough on a busy machine."""
+    limits = {"max_runs": 256, "soft_deadline_s": 600}
     async with (
         ScriptedUpstream(use) as upstream,
-        open_without_host(upstream, {"o": worker.server}) as bridge,
+        open_without_host(upstream, {"o": worker.server}, limits=limits) as bridge,
         serving(bridge) as served,
     ):
         yield served

@@ -72,6 +72,10 @@ class Done:
         return self.stdout + self.stderr
 
 
+CTRL_C = "\x03"
+"""A key that needs no Enter behind it, which would be an answer if it came first."""
+
+
 @dataclass
 class Machine:
     """A home folder, and the environment that is there."""
@@ -117,7 +121,7 @@ class Machine:
                 is_asked = True
                 if meanwhile:
                     meanwhile()
-                os.write(terminal, f"{answer}\n".encode())
+                os.write(terminal, (answer if answer == CTRL_C else f"{answer}\n").encode())
         os.close(terminal)
         return Done(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown, "")
 
