@@ -523,11 +523,10 @@ class Worker:
 
 @asynccontextmanager
 async def real_place(worker: Worker) -> AsyncIterator[Served]:
-    """A service by the real clock, with places for all and time enough on a busy machine."""
-    limits = {"max_runs": 256, "soft_deadline_s": 600}
+    """A service by the real clock."""
     async with (
         ScriptedUpstream(use) as upstream,
-        open_without_host(upstream, {"o": worker.server}, limits=limits) as bridge,
+        open_without_host(upstream, {"o": worker.server}) as bridge,
         serving(bridge) as served,
     ):
         yield served
@@ -559,9 +558,9 @@ async def test_of_a_hundred_calls_that_are_cut_and_repeated_none_is_executed_twi
         http_host(served.port, mode) as host,
         anyio.create_task_group() as cutting,
     ):
-        for batch in range(4):
+        for batch in range(TRIES // 10):  # of 40 calls: more than 64 that nobody waits for are not kept
             async with anyio.create_task_group() as tasks:
-                for number, pause_s in itertools.product(range(TRIES // 4), PAUSES_S):
+                for number, pause_s in itertools.product(range(10), PAUSES_S):
                     tasks.start_soon(live, host, pause_s, f"{pause_s * 1000:g} ms, {batch} {number}")
     executed = Counter(worker.executed)
     assert {receipt["output_text"] for receipt in got} == {f"it says {key}" for key in executed}
