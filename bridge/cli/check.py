@@ -44,7 +44,7 @@ class Finding(TypedDict):
     message: str
     hint: str | None
     causes: list[str]
-    """What became of each thing that was tried, where that was more than one."""
+    """The cause of each failed attempt, where there was more than one."""
 
 
 def check(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:

@@ -1,4 +1,4 @@
-"""What a host's model is spared by a move: the tools of its servers and their tokens, against those of ours."""
+"""Figures of a move: the tools and tokens that a host's model is spared, against those of ours."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ START_S = 30.0
 
 @dataclass(frozen=True)
 class Weight:
-    """What one server costs a host."""
+    """The cost of one server to a host."""
 
     name: str
     tools: int = 0
@@ -37,7 +37,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Figures:
-    """What all servers of a host cost it, and what we cost in their place."""
+    """The cost of all servers of a host, and of ours in their place."""
 
     weights: list[Weight]
     own_tools: int

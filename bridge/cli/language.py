@@ -1,4 +1,4 @@
-"""What `demo` says, in the language of the reader: English or Chinese."""
+"""Words of `demo`, in the language of the reader: English or Chinese."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ class Words:
     """The sentences of one language."""
 
     starting: str
-    """What happens, before the prompt, with `{whom}`."""
+    """The line before the prompt, which says what happens, with `{whom}`."""
     embedded: str
     upstream: str
-    """What is asked, with `{model}` and `{url}`."""
+    """The name of what is asked, with `{model}` and `{url}`."""
     prompt: str | None
     """The prompt of the example; None where that is in this language itself."""
     paste: str

@@ -163,7 +163,7 @@ def find_original(
         if record.before is None:
             data = None
         else:
-            old = _read_backup(record)
+            old = read_backup(record)
             if old is None:
                 break
             data = old
@@ -190,7 +190,8 @@ def clear(undone: Iterable[Record], records: Records) -> None:
         records.drop(record)
 
 
-def _read_backup(record: Record) -> bytes | None:
+def read_backup(record: Record) -> bytes | None:
+    """Read the copy of a file as it was before a change; None where it is gone, or is not what it was."""
     try:
         data = Path(record.backup or "").read_bytes()
     except OSError:

@@ -12,7 +12,7 @@ from bridge.hosts.edits import Change, Remove, Set, find_value, read_value
 from bridge.hosts.file import HostFile
 from bridge.hosts.imports import digest_entry
 from bridge.hosts.known import Host
-from bridge.hosts.records import Kind, Record, Records, clear, digest
+from bridge.hosts.records import Kind, Record, Records, clear, digest, read_backup
 from bridge.hosts.secret_names import PREFIX
 from bridge.hosts.start import INPUT
 from bridge.json_text import Json, JsonObject
@@ -84,7 +84,7 @@ def _plan(file: HostFile, kind: Kind, host: Host, theirs: HostFile, environ: Map
     back, now = Return(file, records, mine, file.data), file
     back.needed = _list_needed(records.records, mine)
     for record in mine:
-        old = _read_backup(record)
+        old = read_backup(record)
         is_needed = not back.needed.keys().isdisjoint(str(path[-1]) for path in record.added)
         if now.data is None:
             _say_gone(file, record, back)
@@ -194,19 +194,11 @@ def _list_paths(record: Record) -> list[KeyPath]:
 
 
 def _read_value(file: HostFile, record: Record) -> JsonObject | None:
-    data = _read_backup(record)
+    data = read_backup(record)
     try:
         return None if data is None else read_value(file.decode(data), file.suffix)
     except (Fault, UnicodeError):
         return None
-
-
-def _read_backup(record: Record) -> bytes | None:
-    try:
-        data = Path(record.backup or "").read_bytes()
-    except OSError:
-        return None
-    return data if digest(data) == record.before else None
 
 
 def undo(back: tuple[Return, Return]) -> None:

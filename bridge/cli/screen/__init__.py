@@ -1,1 +1,1 @@
-"""What a person sees at a terminal."""
+"""The screen: all that a person sees at a terminal."""
