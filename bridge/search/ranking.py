@@ -159,11 +159,6 @@ class Index:
             names.insert(NAMED_WITHIN - 1, late)
         return Ranking(names, len(names) if is_clear else len(surely), len(surely))
 
-    def rank(self, wish: str) -> list[str]:
-        """The names of the tools that clearly fit, best first; none where no tool covers enough of the wish."""
-        ranking = self.search(wish)
-        return ranking.names[: ranking.clear]
-
     def find_named(self, name: str) -> list[str]:
         """The tools of exactly this name."""
         return self._names.find_exact(name)

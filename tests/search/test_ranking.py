@@ -145,6 +145,12 @@ def test_the_same_tools_in_another_order_are_ranked_the_same(shelf: Shelf, stall
         assert backwards.search(wish).names == shelf.rank(wish)
 
 
+def list_clear(index: Index, wish: str) -> list[str]:
+    """The tools that clearly fit."""
+    ranking = index.search(wish)
+    return ranking.names[: ranking.clear]
+
+
 SMALL = [
     Entry("mail__send", "mail", "sendMail", "", "Sends an e-mail", ["to", "body"]),
     Entry("mail__list", "mail", "list_folders", "", "Lists the folders of a mailbox", []),
@@ -155,19 +161,19 @@ SMALL = [
     "wish", ["send an e-mail", '"send an e-mail"', "“发送邮件”", "发送邮件", "SEND_MAIL", "sendMail", "邮件发给安娜"]
 )
 def test_even_of_two_tools_the_one_that_fits_comes_first(wish: str) -> None:
-    assert Index(SMALL).rank(wish)[:1] == ["mail__send"]
+    assert list_clear(Index(SMALL), wish)[:1] == ["mail__send"]
 
 
 @pytest.mark.parametrize("wish", ["", " ", "the of and", "的", "walk the dog", "遛狗", "12345", "🙂"])
 def test_a_wish_that_says_nothing_or_something_else_finds_none(wish: str) -> None:
-    assert Index(SMALL).rank(wish) == []
-    assert Index([]).rank(wish) == []
+    assert list_clear(Index(SMALL), wish) == []
+    assert list_clear(Index([]), wish) == []
 
 
 @settings(max_examples=50, derandomize=True, deadline=None)
 @given(wish=st.text(max_size=200), words=st.lists(st.text(max_size=30), max_size=5))
 def test_no_text_can_break_it(wish: str, words: list[str]) -> None:
     index = Index([*SMALL, Entry("odd", "", "".join(words), " ".join(words), "\n".join(words), words)])
-    found = index.rank(wish)
+    found = index.search(wish).names
     assert set(found) <= {"mail__send", "mail__list", "odd"}
     assert len(found) == len(set(found))
