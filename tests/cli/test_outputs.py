@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from bridge.recording.tape import read_tape
+from tests.fakes.ports import find_port
 
 pytestmark = [
     pytest.mark.external,
@@ -140,8 +141,7 @@ def test_serve_serves_as_far_as_its_outputs_go(redirection: str, code: int, said
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
 @pytest.mark.parametrize("command", ["offline", "serve --offline --transport http --no-auth"])
 def test_a_service_needs_neither_of_them(command: str, redirection: str, folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_port()
     line = f"exec {BRIDGE} {command} --port {port} {redirection}"
     service = subprocess.Popen(["bash", "-c", line], cwd=folder, env={**os.environ, "HOME": str(folder)})
     try:

@@ -64,10 +64,10 @@ async def run_old(python: str, hosts: list[Json], servers: list[str]) -> Found:
 async def run_modern(port: int, command: list[str], servers: list[str]) -> Found:
     found: Found = {}
     for wire in ("http", "sse"):
-        async with connect(port, "/mcp" if wire == "http" else "/sse", "auto") as client:
+        async with connect(port, "/mcp" if wire == "http" else "/sse", MODERN) as client:
             found |= await visit(client, name((MODERN, wire)), servers)
     bridge = StdioServerParameters(command=command[0], args=command[1:], env=dict(os.environ))
-    async with Client(bridge) as client:
+    async with Client(bridge, mode=MODERN) as client:  # whatever time it takes to start
         found |= await visit(client, name((MODERN, "stdio")), servers)
     return found
 

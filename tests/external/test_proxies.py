@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.external.conftest import Find
 from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
 from tests.fakes.clock import PATIENCE_S
+from tests.fakes.ports import find_port
 from tests.fakes.servers import OrderedServer
 from tests.fakes.service import TOKEN, Served, serving
 from tests.fakes.upstream import HEAD, Reply, Request, ScriptedUpstream, call, hang, message, responds
@@ -36,11 +36,6 @@ def answer(request: Request) -> Reply:
         return hang(HEAD)
     outputs = [item["output"] for item in items if "output" in item] if isinstance(items, list) else []
     return responds(message(f"it says {outputs[0]}") if outputs else call("o__answer", {"key": words}))
-
-
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 async def set_up_nginx(repository: Path, folder: Path, port: int, behind: int) -> list[str]:

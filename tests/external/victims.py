@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ import anyio
 import psutil
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from tests.fakes.ports import find_port
 from tests.fakes.rogue import HANDSHAKE
 from tests.fakes.told import Told
 
@@ -113,13 +113,6 @@ def _is_running(process: psutil.Process, words: list[str]) -> bool:
     except psutil.NoSuchProcess:
         return False
     return process.status() != psutil.STATUS_ZOMBIE and all(word in line for word in words)
-
-
-def find_port() -> int:
-    """One that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def list_victims(folder: Path, page: str) -> list[Victim]:

@@ -134,7 +134,8 @@ class ScriptedUpstream:
             reply = answer if isinstance(answer, Reply) else answer(request)
             return reply.steps(request)
         except Exception as error:  # noqa: BLE001  boundary: a fault of the test's own script is told, not hidden
-            self.errors.append(f"the script failed at request {number + 1}: {error!r}")
+            what = f"request {number + 1}, {request.method} {request.path}"
+            self.errors.append(f"the script failed at {what}: {error!r}")
         return self._refuse(request)
 
     def _refuse(self, request: Request) -> Sequence[Step]:

@@ -25,6 +25,7 @@ from bridge.errors import ConfigError
 from bridge.host.http import _name_loopback, listen
 from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
 from tests.fakes.clock import PATIENCE_S, until
+from tests.fakes.ports import find_port
 from tests.fakes.servers import ROGUE, OrderedServer, survivors
 from tests.fakes.service import TOKEN, Served, connect, serving
 from tests.fakes.upstream import HEAD, Reply, Request, ScriptedUpstream, call, hang, message, responds
@@ -249,8 +250,7 @@ async def test_a_guessed_session_is_unknown(scene: Scene) -> None:
     ids=str,
 )
 async def test_a_service_that_would_not_be_safe_does_not_begin_to_listen(settings: dict[str, Any]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = find_port()
     with pytest.raises(ConfigError, match=r"serve\.|no such"):
         listen(ServeConfig(port=port, **settings), no_auth=False)
     with pytest.raises(ConnectionRefusedError):

@@ -25,6 +25,7 @@ from bridge.upstream.dialling import Address, dial
 from bridge.upstream.transport import open_transport
 from tests.fakes.bridges import ask, open_bridge
 from tests.fakes.clock import PATIENCE_S, VirtualClock
+from tests.fakes.ports import find_port
 from tests.fakes.upstream import Reply, ScriptedUpstream, cut, message, raw, responds
 
 pytestmark = pytest.mark.anyio
@@ -254,7 +255,5 @@ def resolve_to(addresses: list[Address]) -> Callable[..., Awaitable[list[Address
 
 
 async def test_where_no_address_answers_the_first_ones_reason_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):
-        await dial("localhost", port)
+        await dial("localhost", find_port())
