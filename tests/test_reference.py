@@ -20,6 +20,7 @@ SECTIONS = {
     "mcpServers.<key>": settings.ServerConfig,
     "mcpServers.<key>.tools": settings.ToolRules,
     "limits": settings.Limits,
+    "runs": settings.RunsConfig,
     "tool_search": settings.ToolSearch,
     "prices.<model>": settings.Price,
     "serve": settings.ServeConfig,

@@ -21,6 +21,7 @@ from bridge.config.load import load
 SECTIONS: dict[str, type[BaseModel]] = {
     "upstream": settings.UpstreamConfig,
     "limits": settings.Limits,
+    "runs": settings.RunsConfig,
     "tool_search": settings.ToolSearch,
     "serve": settings.ServeConfig,
 }

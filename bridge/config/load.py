@@ -131,7 +131,7 @@ def _warn_of_short_keys(credentials: Mapping[str, str | None]) -> list[Notice]:
     return [Notice(code="short_key", message=f"{name}: the key is too short to be blanked in logs.") for name in short]
 
 
-_OWN_SECTIONS = ("upstream", "limits", "tool_search", "serve")
+_OWN_SECTIONS = ("upstream", "limits", "runs", "tool_search", "serve")
 _SINGLE_SETTINGS = ("prices", "builtin_tools", "input_roots")
 _OWN_KEYS = frozenset({*_OWN_SECTIONS, *_SINGLE_SETTINGS})
 _TOP_KEYS = frozenset({*HOST_KEYS, *_OWN_KEYS, "inputs", "$schema"})

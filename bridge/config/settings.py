@@ -30,6 +30,7 @@ from bridge.config.values import (
     check_environment,
     check_folders,
     check_header_name,
+    check_store,
     check_url,
     is_secret,
     read_scalar,
@@ -350,6 +351,19 @@ class Price(_Section):
     """Output tokens, reasoning included."""
 
 
+class RunsConfig(_Section):
+    """Where runs are kept, and for how long."""
+
+    store: Annotated[str, AfterValidator(check_store)] | None = None
+    """"sqlite": a file in the state folder, which outlives the process; "sqlite:///PATH": that file; "memory": nothing
+    outlives the process; "postgresql://…": a database that several processes share (extra `cluster`). Default: "sqlite"
+    for `serve` over stdio and for `ask`, "memory" for `demo` and for the service."""
+    keep_s: Seconds = 86_400
+    """Seconds after its end for which a run can be found and continued."""
+    keep_bytes: Count = 268_435_456
+    """Bytes of ended runs that are kept in all; the oldest ones are dropped first."""
+
+
 class ServeConfig(_Section):
     """The HTTP service (`serve --transport http` or `sse`)."""
 
@@ -375,6 +389,7 @@ class Config(_Section):
     servers: tuple[ServerConfig, ...] = ()
     """The servers to connect, in the order of the file."""
     limits: Limits = Limits()
+    runs: RunsConfig = RunsConfig()
     tool_search: ToolSearch = ToolSearch()
     prices: dict[str, Price] = {}
     """Prices by model, as `respond` or the config names it."""
@@ -414,6 +429,8 @@ class Config(_Section):
             yield self.upstream.api_key or ""
             yield from (value for name, value in self.upstream.headers.items() if names_secret(name))
             yield from find_in_url(self.upstream.base_url)
+        if (self.runs.store or "").startswith("postgresql:"):
+            yield from find_in_url(self.runs.store or "")
         for server in self.servers:
             yield from (value for name, value in server.headers.items() if names_secret(name))
             yield from find_in_args((server.command or "").split())  # it may hold its arguments, too

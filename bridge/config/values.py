@@ -75,6 +75,18 @@ def check_base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{path or '/v1'}"
 
 
+def check_store(store: str) -> str:
+    """Check where runs are kept: a word, or the URL of a file or a database."""
+    if store in ("sqlite", "memory"):
+        return store
+    scheme, mark, rest = store.partition("://")
+    if mark and scheme == "sqlite" and rest.startswith("/") and rest.strip("/"):
+        return store
+    if mark and scheme in ("postgresql", "postgres") and rest:
+        return f"postgresql://{rest}"
+    raise ValueError('expected "sqlite", "memory", "sqlite:///PATH" or "postgresql://…"')
+
+
 def check_header_name(name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a header name")
