@@ -10,11 +10,11 @@ from typing import Any, Self
 from typing_extensions import override
 
 from bridge.clock import Clock
+from bridge.errors import NotResumable
 from bridge.events import Notified, RunEnded
-from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Message, Stop, is_unproven
-from bridge.run.limits import CANCELLED, Ending
+from bridge.run.limits import CANCELLED, Ending, fail_with
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
 from bridge.run.shelf import Bounds, Shelf
@@ -163,7 +163,7 @@ class StoredEngine(MemoryEngine):
         if taken is None or run.run_id in self._live:
             return run
         if taken.flaw:
-            return self._close(taken, _fail(taken.flaw))
+            return self._close(taken, fail_with(NotResumable(f"This run was cut off and cannot go on: {taken.flaw}")))
         self._pasts[run.run_id] = taken.past
         taken.run.transcript = None
         self._launch(taken.run)
@@ -258,14 +258,3 @@ class StoredEngine(MemoryEngine):
         live = self._live.get(run_id)
         if isinstance(live, StoredTask):
             live.lose()
-
-
-def _fail(flaw: str) -> Ending:
-    error: ErrorInfo = {
-        "code": "not_resumable",
-        "message": f"This run was cut off and cannot go on: {flaw}",
-        "who": "operator",
-        "status": None,
-        "request_id": None,
-    }
-    return {"status": "failed", "reason": None, "error": error}
