@@ -13,6 +13,7 @@ from mcp.types import ToolAnnotations
 from bridge.hub.permission import START_ANEW
 from bridge.questions import NO, Answer, Question, approve, ask_nobody
 from tests.fakes.bridges import ask, outputs_of
+from tests.fakes.clock import VirtualClock
 from tests.fakes.forgetful import Interruptions, interrupted
 from tests.fakes.items import Json
 from tests.fakes.servers import rogue
@@ -271,3 +272,161 @@ async def test_a_server_that_does_not_come_up_is_told_as_ever_and_nobody_is_aske
     _, requests = await take_up(desk, NEVER, NEVER | {"command": "no-such-program-anywhere"})
     assert (desk.written, desk.asked) == ([], [])
     assert refusal(requests).startswith("server_unavailable: desk is not connected")
+
+
+# Limits and prices
+
+
+def look(text: str) -> Any:
+    return responds(call("desk__read", {"text": text}))
+
+
+async def take_up_limited(
+    after: str, script: Any, before: Json, later: Json, arguments: Json | None = None, **options: Any
+) -> tuple[Json, list[Request], Desk]:
+    """A run of a desk that may do all, which is interrupted after a step and taken up with other sections of the
+    config."""
+    desk = Desk()
+    interruptions = Interruptions(after=lambda _, key: key == after, later=later)
+    with interrupted(interruptions):
+        receipt, requests = await ask(
+            script, {"desk": desk.entry(NEVER)}, arguments, ask=desk.ask, **{**before, **options}
+        )
+    assert interruptions.count == 1
+    return receipt, requests, desk
+
+
+def ended(receipt: Json) -> tuple[str, str | None]:
+    return receipt["status"], receipt["incomplete_details"] and receipt["incomplete_details"]["reason"]
+
+
+def limits(**limits: Any) -> Json:
+    return {"limits": limits}
+
+
+async def test_the_turns_that_were_agreed_hold_where_the_config_allows_more_by_now() -> None:
+    script = [look("1"), look("2"), DONE]
+    receipt, requests, _ = await take_up_limited("turn:1", script, limits(max_turns=2), limits(max_turns=10))
+    assert (ended(receipt), len(requests)) == (("incomplete", "max_turns"), 3)
+    assert requests[-1].json["tool_choice"] == "none"
+
+
+async def test_where_the_config_allows_fewer_turns_by_now_the_next_one_is_the_last() -> None:
+    script = [look("1"), look("2"), look("3"), DONE]
+    receipt, requests, _ = await take_up_limited("turn:3", script, limits(max_turns=10), limits(max_turns=2))
+    assert (ended(receipt), len(requests)) == (("incomplete", "max_turns"), 4)
+    assert requests[-1].json["tool_choice"] == "none"
+    assert outputs_of(requests[-1]) == ["read", "read", "read"], "what was done stays as it was"
+    [notice] = [notice["message"] for notice in receipt["notices"] if notice["code"] == "limit"]
+    assert "lower now than when this run began" in notice
+
+
+async def test_a_run_that_a_lower_limit_has_cut_is_cut_wherever_it_goes_on() -> None:
+    """Interrupted after every step, it is taken up with the lower limit each time."""
+    with interrupted(Interruptions(after=lambda *_: True, later=limits(max_turns=1))) as interruptions:
+        receipt, requests = await ask([look("1"), DONE], {"desk": Desk().entry(NEVER)})
+    assert interruptions.count > 3
+    assert (ended(receipt), len(requests)) == (("incomplete", "max_turns"), 2)
+
+
+async def test_calls_that_the_config_allows_no_more_are_not_made() -> None:
+    writes = [call("desk__write", {"text": text}) for text in "abc"]
+    script = [responds(*writes), DONE]
+    receipt, requests, desk = await take_up_limited(
+        "turn:1", script, limits(max_parallel=1), limits(max_tool_calls=1, max_parallel=1)
+    )
+    assert desk.written == ["a"]
+    assert [output[:5] for output in outputs_of(requests[-1])] == ["wrote", '{"err', '{"err']
+    assert "limit_reached" in outputs_of(requests[-1])[1]
+    assert ended(receipt) == ("incomplete", "max_tool_calls")
+
+
+async def test_nobody_is_asked_about_a_call_that_the_config_allows_no_more() -> None:
+    desk = Desk(True, True)
+    script = [responds(call("desk__write", {"text": "a"}), call("desk__write", {"text": "b"})), DONE]
+    later = limits(max_turn_calls=1)
+    with interrupted(Interruptions(after=lambda _, key: key == "turn:1", later=later)):
+        await ask(script, {"desk": desk.entry(ASK)}, ask=desk.ask)
+    assert (desk.written, len(desk.asked)) == (["a"], 1)
+
+
+USAGE: Json = {"input_tokens": 1000, "output_tokens": 0, "total_tokens": 1000}
+
+
+@pytest.mark.parametrize(
+    ("before", "later"),
+    [
+        (limits(tokens=3000), limits(tokens=1_000_000)),
+        (limits(tokens=1_000_000), limits(tokens=3000)),
+        (
+            limits(cost=3) | {"prices": {"gpt-4.1": {"input": 1000, "output": 0}}},
+            limits(cost=3) | {"prices": {"gpt-4.1": {"input": 0, "output": 0}}},
+        ),
+        (
+            limits(cost=3) | {"prices": {"gpt-4.1": {"input": 0, "output": 0}}},
+            limits(cost=3) | {"prices": {"gpt-4.1": {"input": 1000, "output": 0}}},
+        ),
+        (limits(cost=3) | {"prices": {"gpt-4.1": {"input": 1000, "output": 0}}}, {"limits": {}, "prices": {}}),
+        (
+            {"prices": {"gpt-4.1": {"input": 1000, "output": 0}}},
+            limits(cost=3) | {"prices": {"gpt-4.1": {"input": 1000, "output": 0}}},
+        ),
+    ],
+)
+async def test_what_a_run_may_cost_is_bounded_by_what_was_agreed_and_by_what_holds_now(
+    before: Json, later: Json
+) -> None:
+    turns = [responds(call("desk__read", {"text": str(n)}), usage=USAGE) for n in (1, 2)]
+    script = [*turns, responds(message("done"), usage=USAGE)]
+    receipt, requests, _ = await take_up_limited("turn:1", script, before, later)
+    assert (ended(receipt), len(requests)) == (("incomplete", "budget"), 3)
+
+
+@pytest.mark.parametrize(("before", "later"), [(90, 1000), (1000, 90)])
+async def test_the_time_of_a_run_is_bounded_by_what_was_agreed_and_by_what_holds_now(before: int, later: int) -> None:
+    clock = VirtualClock(autojump=True)
+    server = MCPServer("slow")
+
+    @server.tool()
+    async def work() -> str:
+        await clock.sleep(60)
+        return "worked"
+
+    script = [responds(call("slow__work")), responds(call("slow__work"))]
+    timing = {"call_timeout_s": 1000}
+    with interrupted(
+        Interruptions(after=lambda _, key: key == "call:1:0", later=limits(timeout_s=later, **timing))
+    ) as interruptions:
+        receipt, _ = await ask(script, {"slow": server}, clock=clock, limits={"timeout_s": before, **timing})
+    assert interruptions.count == 1
+    assert ended(receipt) == ("incomplete", "timeout")
+
+
+@pytest.mark.parametrize(("before", "later"), [(100, 10_000), (10_000, 100)])
+async def test_an_output_is_as_long_as_was_agreed_and_as_holds_now(before: int, later: int) -> None:
+    script = [responds(call("desk__write", {"text": "long " * 1000})), DONE]
+    _, requests, _ = await take_up_limited("turn:1", script, limits(output_bytes=before), limits(output_bytes=later))
+    [output] = outputs_of(requests[-1])
+    assert len(output) < 1000
+
+
+async def test_what_the_caller_wanted_beyond_the_limits_is_said_once_and_of_those_that_were_agreed() -> None:
+    receipt, _, _ = await take_up_limited(
+        "turn:1", [look("1"), DONE], limits(max_turns=5), limits(max_turns=7), {"max_turns": 9}
+    )
+    [notice] = [notice["message"] for notice in receipt["notices"] if notice["code"] == "limit"]
+    assert "max_turns 9 is over the configured limit of 5" in notice
+
+
+async def test_tools_are_offered_and_found_as_they_were_when_the_run_began() -> None:
+    """A run that had `find_tools` may use it, though by now all tools fit into one request."""
+    script = [responds(call("find_tools", {"names": ["desk__write"]})), *WRITE]
+    desk = Desk()
+    interruptions = Interruptions(after=lambda _, key: key == "call:1:0", later=limits(max_tools=100))
+    with interrupted(interruptions):
+        receipt, requests = await ask(
+            script, {"desk": desk.entry(NEVER)}, limits={"max_tools": 2, "tool_tokens": 200}, tool_search={"first": 1}
+        )
+    assert interruptions.count == 1
+    assert "find_tools" in {tool["name"] for tool in requests[-1].json["tools"]}
+    assert (desk.written, receipt["status"]) == (["a"], "completed")
