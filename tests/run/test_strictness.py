@@ -12,12 +12,12 @@ from mcp.types import ToolAnnotations
 
 from bridge.hub.permission import START_ANEW
 from bridge.questions import NO, Answer, Question, approve, ask_nobody
-from tests.fakes.bridges import ask, outputs_of
+from tests.fakes.bridges import ask, open_without_host, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.forgetful import Interruptions, interrupted
 from tests.fakes.items import Json
 from tests.fakes.servers import rogue
-from tests.fakes.upstream import Request, call, message, responds
+from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -392,14 +392,19 @@ async def test_the_time_of_a_run_is_bounded_by_what_was_agreed_and_by_what_holds
         await clock.sleep(60)
         return "worked"
 
-    script = [responds(call("slow__work")), responds(call("slow__work"))]
     timing = {"call_timeout_s": 1000}
-    with interrupted(
-        Interruptions(after=lambda _, key: key == "call:1:0", later=limits(timeout_s=later, **timing))
-    ) as interruptions:
-        receipt, _ = await ask(script, {"slow": server}, clock=clock, limits={"timeout_s": before, **timing})
+    interruptions = Interruptions(after=lambda _, key: key == "call:1:0", later=limits(timeout_s=later, **timing))
+    with interrupted(interruptions):
+        async with (
+            ScriptedUpstream([responds(call("slow__work"))] * 2) as upstream,
+            open_without_host(
+                upstream, {"slow": server}, clock=clock, limits={"timeout_s": before, **timing}
+            ) as bridge,
+        ):
+            run = await bridge.run({"input": "Hello"})
     assert interruptions.count == 1
-    assert ended(receipt) == ("incomplete", "timeout")
+    assert run.ending == {"status": "incomplete", "reason": "timeout", "error": None}
+    assert clock.now() < 1000
 
 
 @pytest.mark.parametrize(("before", "later"), [(100, 10_000), (10_000, 100)])
