@@ -15,6 +15,7 @@ from bridge.questions import NO, Answer, Question, approve, ask_nobody
 from tests.fakes.bridges import ask, open_without_host, outputs_of
 from tests.fakes.clock import VirtualClock
 from tests.fakes.forgetful import Interruptions, interrupted
+from tests.fakes.http import HttpServer
 from tests.fakes.items import Json
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
@@ -202,6 +203,28 @@ async def test_a_yes_does_not_hold_for_another_program(pin: bool) -> None:
     assert (desk.written, len(desk.asked)) == ([], 2)
     assert "'in this process' --another" in desk.asked[1]
     assert refusal(requests).startswith("declined: ")
+
+
+async def test_another_program_under_the_same_name_gets_no_call_without_a_yes(tmp_path: Path) -> None:
+    first, other = tmp_path / "first", tmp_path / "other"
+    script = [responds(call("rogue__echo", {"text": "hello"})), DONE]
+    later = {"servers": {"rogue": {**rogue("good", f"counts={other}"), **NEVER}}}
+    with interrupted(Interruptions(after=lambda _, key: key == "turn:1", later=later)):
+        _, requests = await ask(script, {"rogue": {**rogue("good", f"counts={first}"), **NEVER}}, ask=Desk().ask)
+    assert not first.exists()
+    assert not other.exists()
+    assert "the config reaches rogue elsewhere than when this run began" in refusal(requests)
+
+
+async def test_another_address_under_the_same_name_gets_no_call_without_a_yes() -> None:
+    first, other, script = Desk(), Desk(), WRITE
+    async with HttpServer(lambda: first.server) as here, HttpServer(lambda: other.server) as there:
+        later = {"servers": {"desk": {"url": there.url, **NEVER}}}
+        with interrupted(Interruptions(after=lambda _, key: key == "turn:1", later=later)):
+            _, requests = await ask(script, {"desk": {"url": here.url, **NEVER}}, ask=first.ask)
+    assert (first.written, other.written) == ([], [])
+    assert "the config reaches desk elsewhere than when this run began" in refusal(requests)
+    assert there.url in first.asked[0]
 
 
 async def test_a_no_holds_whatever_the_config_says_by_then() -> None:
