@@ -32,6 +32,7 @@ from bridge.run.limits import Ending
 from bridge.run.places import Places
 from bridge.run.run import Run
 from bridge.run.shelf import Shelf
+from bridge.run.summary import Summary, summarise
 from bridge.run.task import RunTask, tell
 from bridge.run.weight import weigh
 
@@ -102,19 +103,22 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
         """Start a run of checked arguments; it may have to wait for its turn. Returns the existing run if the id is
         taken. Raises Busy where too many wait."""
-        assert self._tasks
         if run_id not in self._runs:
+            missed = self._find_missed(arguments, principal)
             self._check_room(principal)
-            earlier = self._find_missed(arguments, principal)
-            run = Run(run_id, principal, arguments)
-            task = self._build_task(run, self._clock, on_parted=self._note_parting)
-            self._runs[run_id], self._live[run_id] = run, task
-            self._attended[run_id] = task
-            self._note_undelivered(run)
-            if earlier:
-                task.emit(_tell_missed(earlier))
-            self._tasks.start_soon(self._drive, task, name=f"run {run_id}")
+            self._launch(Run(run_id, principal, arguments))
+            if missed:
+                self._live[run_id].emit(_tell_missed(missed))
         return self._runs[run_id]
+
+    def _launch(self, run: Run) -> None:
+        """Have a task drive the run."""
+        assert self._tasks
+        task = self._build_task(run, self._clock, on_parted=self._note_parting)
+        self._runs[run.run_id], self._live[run.run_id] = run, task
+        self._attended[run.run_id] = task
+        self._note_undelivered(run)
+        self._tasks.start_soon(self._drive, task, name=f"run {run.run_id}")
 
     def _check_room(self, principal: str | None) -> None:
         waiting, own = self._places.waiting, self._places.count_waiting(principal)
@@ -152,13 +156,13 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         runs = map(self._runs.__getitem__, self._undelivered)
         return [run for run in runs if run.principal == principal and run.arguments == arguments]
 
-    def _find_missed(self, arguments: JsonObject, principal: str | None) -> Run | None:
-        """Find the latest run of an equal call of this principal that nobody got the result of, and that is too old to
-        be taken for this one. Who might be somebody else is told no id: that is all it takes to get the result."""
+    def _find_missed(self, arguments: JsonObject, principal: str | None) -> str | None:
+        """Find the id of the latest run of an equal call of this principal that nobody got the result of, and that is
+        too old to be taken for this one. Who might be somebody else is told none: an id is all that a result takes."""
         if principal is None or is_unproven(principal):
             return None
         equal = reversed(self._list_undelivered(arguments, principal))
-        return next((run for run in equal if run.ending and not run.is_stopped and not self._is_recent(run)), None)
+        return next((run.run_id for run in equal if not (run.is_stopped or self._is_recent(run))), None)
 
     def _note_undelivered(self, run: Run) -> None:
         self._undelivered[run.run_id] = self._clock.now()
@@ -195,6 +199,15 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """List the runs of this principal, the newest first."""
         self._forget()
         return [run for run in reversed(self._runs.values()) if run.principal == principal]
+
+    async def list_recent(self, *, principal: str | None, limit: int) -> Sequence[Summary]:
+        """Summarise the newest runs of this principal."""
+        runs = (await self.list(principal=principal))[:limit]
+        return [summarise(run, is_driven=run.ending is None) for run in runs]
+
+    async def resume(self, run: Run) -> Run:
+        """Return the run: while it has not ended, it is driven here."""
+        return run
 
     async def wait(self, run: Run, *, news: int, until: float) -> Run:
         """Wait until the run has more news than that, or until an instant of the clock."""
@@ -307,9 +320,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         task.receive(Stop())
 
 
-def _tell_missed(run: Run) -> Notified:
+def _tell_missed(run_id: str) -> Notified:
     message = (
         "an earlier, equal call got no result, and is too long ago to be taken for this one; its run_id is "
-        f"{run.run_id}: ask respond_wait for it"
+        f"{run_id}: ask respond_wait for it"
     )
     return Notified(code="earlier_call", message=message)
