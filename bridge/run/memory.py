@@ -100,7 +100,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         assert self._tasks
         if run_id not in self._runs:
             self._check_room(principal)
-            run = Run(run_id, principal, arguments)
+            run = Run(run_id, principal, arguments, created=self._clock.time())
             task = self._build_task(run, self._clock, on_parted=self._note_parting)
             self._runs[run_id], self._live[run_id], self._undelivered[run_id] = run, task, run
             self._attended[run_id] = task
@@ -207,6 +207,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, and hear its events behind number `after`."""
         if live := self._live.get(run.run_id):
+            self._detached.discard(live)
             return live.attend(listener, after, audience, caller)
         if listener:
             tell(run, listener, run.events[after + 1 :])
