@@ -202,7 +202,7 @@ def _read_responses(ctx: HostRequest) -> Mapping[str, object]:
     responses = (ctx.params or {}).get("inputResponses")
     if not isinstance(responses, Mapping):
         raise MCPError(
-            types.INVALID_PARAMS, "inputResponses: give an object, with a response by each key of a question"
+            types.INVALID_PARAMS, "inputResponses: expected an object, with a response by the key of a question"
         )
     return cast("Mapping[str, object]", responses)
 

@@ -8,12 +8,12 @@ from mcp.client import ClientExtension
 from mcp.client.extension import ClaimContext, ResultClaim
 from mcp.client.session import ClientSession
 from mcp.types import CallToolResult, Request, Result
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict
+from typing_extensions import override
 
 from bridge.host.tasks import TASKS
 from tests.fakes.items import Json
 
-JSON: TypeAdapter[Json] = TypeAdapter(dict[str, Any])
 ENDS = ("completed", "failed", "cancelled")
 
 
@@ -23,15 +23,20 @@ class TaskRequest(Request[Json, str]):
     name_param = "taskId"
 
 
-class Handle(Result):
-    """What `tools/call` returns in a result's place."""
+class Told(Result):
+    """What the server tells of a task."""
 
     model_config = ConfigDict(extra="allow")
-    result_type: Literal["task"]
 
     @property
     def task(self) -> Json:
         return self.model_dump(by_alias=True)
+
+
+class Handle(Told):
+    """What `tools/call` returns in a result's place."""
+
+    result_type: Literal["task"]
 
 
 class Polling(ClientExtension):
@@ -50,6 +55,7 @@ class Polling(ClientExtension):
         self._pause = pause
         self._answer = answer
 
+    @override
     def claims(self) -> Sequence[ResultClaim[Any]]:
         return [ResultClaim(result_type="task", model=Handle, resolve=self._poll)]
 
@@ -67,4 +73,5 @@ class Polling(ClientExtension):
 
 async def send(session: ClientSession, method: str, task_id: str, **params: Any) -> Json:
     """One request about a task."""
-    return await session.send_request(TaskRequest(method=method, params={"taskId": task_id, **params}), JSON)
+    request = TaskRequest(method=method, params={"taskId": task_id, **params})
+    return (await session.send_request(request, Told)).task
