@@ -207,7 +207,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, and hear its events behind number `after`."""
         if live := self._live.get(run.run_id):
-            self._detached.discard(live)
+            if not caller.is_gone():
+                self._detached.discard(live)  # also by somebody who only looks, as often as hosts poll
             return live.attend(listener, after, audience, caller)
         if listener:
             tell(run, listener, run.events[after + 1 :])

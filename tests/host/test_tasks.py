@@ -134,8 +134,8 @@ async def get(host: RawHost, task: Json | str) -> Json:
 
 
 async def test_a_host_that_takes_tasks_gets_a_handle_and_polls_for_the_result() -> None:
-    async with place() as at:
-        polling = at.poll_until(50)
+    async with place(soft_deadline_s=10) as at:
+        polling = at.poll_until(12)
         async with Client(at.bridge.server, extensions=[polling]) as client:
             result = await at.respond(client)
     [handle] = polling.handles
