@@ -1,0 +1,117 @@
+"""Tasks through the real process, over stdio and HTTP: the SDK's client with an extension that polls."""
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.client import ConnectMode
+from mcp.client.stdio import stdio_client
+
+from bridge.questions import YES
+from tests.fakes.bridges import ERAS
+from tests.fakes.items import Json
+from tests.fakes.polling import Polling
+from tests.fakes.servers import rogue
+from tests.fakes.service import connect, start_service
+from tests.fakes.upstream import ScriptedUpstream, call, gated, message, responds
+
+pytestmark = [pytest.mark.anyio, pytest.mark.external]
+
+DONE = responds(message("done"))
+TRANSPORTS = ("stdio", "http")
+
+
+@asynccontextmanager
+async def serve(transport: str, config: Path, mode: ConnectMode, **options: Any) -> AsyncIterator[Client]:
+    if transport == "http":
+        async with (
+            start_service("--config", str(config)) as (_, port),
+            connect(port, "/mcp", mode, **options) as client,
+        ):
+            yield client
+        return
+    arguments = ["-m", "bridge", "serve", "--config", str(config)]
+    server = StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))
+    async with Client(stdio_client(server, errlog=sys.__stderr__ or sys.stderr), mode=mode, **options) as client:
+        yield client
+
+
+def write(folder: Path, upstream: ScriptedUpstream, **sections: Any) -> Path:
+    file = folder / "config.json"
+    unit = {"base_url": upstream.base_url, "model": "m"}
+    file.write_text(json.dumps({"upstream": unit, "builtin_tools": False, **sections}), encoding="utf-8")
+    return file
+
+
+async def use(client: Client) -> Json:
+    receipt = (await client.call_tool("respond", {"input": "x"})).structured_content
+    assert receipt is not None
+    return receipt
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_the_result_comes_by_a_task(transport: str, tmp_path: Path) -> None:
+    """The model answers when the task has been polled twice."""
+    gate = anyio.Event()
+
+    async def pause(_seconds: float) -> None:
+        if len(polling.polls) == 2:
+            gate.set()
+
+    polling = Polling(pause)
+    async with ScriptedUpstream([gated(DONE, gate)]) as upstream:
+        async with serve(transport, write(tmp_path, upstream), "auto", extensions=[polling]) as client:
+            receipt = await use(client)
+        upstream.assert_complete()
+    assert (receipt["output_text"], receipt["run_id"]) == ("done", polling.handles[0]["taskId"])
+    assert [poll["status"] for poll in polling.polls[:2]] == ["working", "working"]
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_what_needs_a_yes_is_asked_by_the_task(transport: str, tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def say_yes(requests: Json) -> Json:
+        shown.extend(request["params"]["message"] for request in requests.values())
+        return {key: {"action": "accept", "content": {"answer": YES}} for key in requests}
+
+    async def never_called(*_: Any) -> Any:
+        raise AssertionError("a task's question is not one of the call")
+
+    script = [responds(call("desk__add", {"a": 1, "b": 2})), DONE]
+    polling = Polling(answer=say_yes)
+    options = {"extensions": [polling], "elicitation_callback": never_called}
+    async with ScriptedUpstream(script) as upstream:
+        config = write(tmp_path, upstream, mcpServers={"desk": rogue("good")})
+        async with serve(transport, config, "auto", **options) as client:
+            receipt = await use(client)
+        upstream.assert_complete()
+    assert (receipt["status"], len(shown), len(polling.handles)) == ("completed", 1, 1)
+    assert receipt["tool_calls"][0]["is_error"] is False
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_others_get_the_result_of_the_call_or_come_back_for_it(
+    transport: str, mode: ConnectMode, tmp_path: Path
+) -> None:
+    """So does a host that takes tasks in the era that has none."""
+    gate = anyio.Event()
+    options: Any = {"extensions": [Polling()]} if mode == "legacy" else {}
+    async with ScriptedUpstream([gated(DONE, gate)]) as upstream:
+        config = write(tmp_path, upstream, limits={"soft_deadline_s": 1.5})
+        async with serve(transport, config, mode, **options) as client:
+            receipt = await use(client)
+            assert receipt["status"] == "in_progress"
+            gate.set()
+            while receipt["status"] == "in_progress":
+                result = await client.call_tool("respond_wait", {"run_id": receipt["run_id"]})
+                receipt = result.structured_content or {}
+    assert receipt["output_text"] == "done"
