@@ -15,12 +15,13 @@ from mcp.client.client import ConnectMode
 from mcp.client.stdio import stdio_client
 
 from bridge.questions import YES
-from tests.fakes.bridges import ERAS
+from tests.external.conftest import RunNode
+from tests.fakes.bridges import ERAS, open_without_host
 from tests.fakes.items import Json
 from tests.fakes.polling import Polling
 from tests.fakes.servers import rogue
-from tests.fakes.service import connect, start_service
-from tests.fakes.upstream import ScriptedUpstream, call, gated, message, responds
+from tests.fakes.service import TOKEN, connect, serving, start_service
+from tests.fakes.upstream import Request, ScriptedUpstream, call, gated, message, responds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
@@ -115,3 +116,34 @@ async def test_others_get_the_result_of_the_call_or_come_back_for_it(
                 result = await client.call_tool("respond_wait", {"run_id": receipt["run_id"]})
                 receipt = result.structured_content or {}
     assert receipt["output_text"] == "done"
+
+
+async def test_the_official_package_for_tasks_gets_its_results(run_node: RunNode) -> None:
+    """Of a run that may end at once, of one that goes on while another does, and of one that asks."""
+    gate = anyio.Event()
+
+    def answer(request: Request) -> Any:
+        prompt, *done = request.json["input"]
+        match prompt["content"]:
+            case "slow":
+                return gated(DONE, gate)
+            case "ask" if not done:
+                return responds(call("desk__add", {"a": 1, "b": 2}))
+            case "let it go on":
+                gate.set()
+        return DONE
+
+    async with (
+        ScriptedUpstream(answer) as upstream,
+        open_without_host(upstream, {"desk": rogue("good")}) as bridge,
+        serving(bridge) as served,
+    ):
+        script = Path(__file__).with_name("tasks.mjs").read_text(encoding="utf-8")
+        url = f"http://127.0.0.1:{served.port}/mcp"
+        done = await run_node("node", "--input-type=module", "--eval", script, "--", url, TOKEN)
+    assert done.returncode == 0, done.stderr.decode()
+    seen = json.loads(done.stdout)
+    assert seen["first"][1:] == ["completed", "done"]
+    assert seen["slow"] == seen["asking"] == ["task", "completed", "done"]
+    assert seen["asked"] == [["elicitation", 'The model wants to run "add" of "desk" with {"a":1,"b":2}. Run it?']]
+    assert seen["sent"] == ["tools/call", "tasks/get", "tasks/update"]
