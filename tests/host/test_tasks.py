@@ -223,6 +223,25 @@ async def test_a_question_is_asked_by_the_task_and_its_answer_goes_on_with_the_r
         assert at.written == ["one"]
 
 
+async def test_the_key_of_a_question_is_never_another_ones() -> None:
+    """Also if both say the same (joshrotenberg/tower-mcp#1248)."""
+
+    def write_twice(request: Request) -> Any:
+        done = len([item for item in request.json["input"] if "output" in item])
+        return responds(call("desk__write", {"text": "one"})) if done < 2 else responds(message("done"))
+
+    async with place(write_twice) as at, raw_host(at.bridge.server, "auto", capabilities=TAKES_AND_ASKS) as host:
+        task = await at.begin(host, "one")
+        [first] = (await get(host, task))["inputRequests"]
+        await ask(host, "tasks/update", task, inputResponses={first: ACCEPTED})
+        await until(lambda: len(at.upstream.requests) == 2)
+        await at.clock.advance(1)
+        [second] = (await get(host, task))["inputRequests"]
+        await ask(host, "tasks/update", task, inputResponses={first: ACCEPTED})
+        assert (await get(host, task))["inputRequests"].keys() == {second} != {first}
+    assert at.written == ["one"]
+
+
 async def test_a_person_may_take_longer_than_the_soft_deadline() -> None:
     async with place() as at, raw_host(at.bridge.server, "auto", capabilities=TAKES_AND_ASKS) as host:
         task = await at.begin(host, "one")
