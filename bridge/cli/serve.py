@@ -42,11 +42,23 @@ def serve(options: argparse.Namespace) -> int:
     import anyio
 
     from bridge.app import Bridge
+    from bridge.run.store.choice import choose_engine
     from bridge.telemetry import flush_log
 
+    is_service = pipes is None
+    build_engine = choose_engine(
+        config, os.environ, default="memory" if is_service else "sqlite", is_service=is_service
+    )
+
     async def run() -> int:
-        is_service = pipes is None
-        bridge = Bridge(config, environ=os.environ, children=children, redact=redact, is_service=is_service)
+        bridge = Bridge(
+            config,
+            environ=os.environ,
+            children=children,
+            redact=redact,
+            build_engine=build_engine,
+            is_service=is_service,
+        )
         stop, code = anyio.Event(), COMPLETED
 
         def end(with_code: int) -> None:

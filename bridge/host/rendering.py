@@ -21,23 +21,17 @@ def render_run(run: Run, limits: Limits, notices: Sequence[Notified] = ()) -> ty
     detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
     events, ending, limit = [*run.told, *notices], run.ending or IN_PROGRESS, limits.result_chars
     album = _choose_pictures(run, limits) if run.ending and has_pictures(run.events) else None
-    return _render(build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album), album)
+    return render_receipt(
+        build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album), album
+    )
 
 
 def render_refusal(ending: Ending, limits: Limits) -> types.CallToolResult:
     """Render the ending of a call that no run came of."""
-    return _render(build_receipt(None, [], ending, limit_chars=limits.result_chars))
+    return render_receipt(build_receipt(None, [], ending, limit_chars=limits.result_chars))
 
 
-def _choose_pictures(run: Run, limits: Limits) -> "Album | None":
-    if not limits.result_images:
-        return None
-    from bridge.run.pictures import Room, choose_pictures  # late: few runs have any
-
-    return choose_pictures(run.events, Room(limits.result_images, limits.result_image_bytes))
-
-
-def _render(receipt: JsonObject, album: "Album | None" = None) -> types.CallToolResult:
+def render_receipt(receipt: JsonObject, album: "Album | None" = None) -> types.CallToolResult:
     """Return the receipt as text and as structured content: a host may show its model only one of them, so each holds
     all that is needed, also to continue from there. The pictures come behind the texts."""
     texts = [render_text(receipt)]
@@ -51,3 +45,11 @@ def _render(receipt: JsonObject, album: "Album | None" = None) -> types.CallTool
         structured_content=receipt,
         is_error=receipt["status"] in ("failed", "cancelled"),
     )
+
+
+def _choose_pictures(run: Run, limits: Limits) -> "Album | None":
+    if not limits.result_images:
+        return None
+    from bridge.run.pictures import Room, choose_pictures  # late: few runs have any
+
+    return choose_pictures(run.events, Room(limits.result_images, limits.result_image_bytes))

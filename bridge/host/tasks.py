@@ -104,6 +104,8 @@ class Tasks:
             run = await self._runs.find(run_id, principal=find_principal(ctx))
         except ArgumentError:
             raise MCPError(types.INVALID_PARAMS, UNKNOWN) from None
+        if ctx.method != "tasks/cancel":
+            run = await self._runs.engine.resume(run)
         audience = HostAudience(ctx, self._silences, self._clock)
         with self._runs.engine.attend(run, audience=audience, caller=identify(ctx)):
             return await answer(ctx, run, audience)

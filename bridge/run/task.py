@@ -35,7 +35,10 @@ INTERNAL_ERROR: ErrorInfo = {
 class RunTask:
     """One run that goes on, and its `Context`. It records no steps: a run that is kept in memory cannot be resumed."""
 
-    used_s = 0.0
+    @property
+    def used_s(self) -> float:
+        """No other process has driven it."""
+        return 0.0
 
     def __init__(self, run: Run, clock: Clock, *, on_parted: Callable[["RunTask"], None]) -> None:
         """`on_parted` is called when the last waiting caller has gone and the run goes on."""
@@ -46,7 +49,8 @@ class RunTask:
         """True while it is one of the runs that may go on, and does not wait for that."""
         self._clock = clock
         self._on_parted = on_parted
-        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled)
+        asked = sum(isinstance(event, QuestionAsked) for event in run.events)
+        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled, asked=asked)
         self._news = anyio.Event()
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
@@ -73,7 +77,7 @@ class RunTask:
         """Call `fn` and record nothing."""
         return await fn()
 
-    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]], *, is_harmless: bool = False) -> T:  # noqa: ARG002
         """Call `fn` as any other step; the intent that it notes is not kept."""
         return await self.step(key, partial(fn, _intend))
 
