@@ -21,9 +21,8 @@ def render_run(run: Run, limits: Limits, notices: Sequence[Notified] = ()) -> ty
     detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
     events, ending, limit = [*run.told, *notices], run.ending or IN_PROGRESS, limits.result_chars
     album = _choose_pictures(run, limits) if run.ending and has_pictures(run.events) else None
-    return render_receipt(
-        build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album), album
-    )
+    receipt = build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album)
+    return render_receipt(receipt, album)
 
 
 def render_refusal(ending: Ending, limits: Limits) -> types.CallToolResult:
