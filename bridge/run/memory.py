@@ -106,7 +106,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         if run_id not in self._runs:
             missed = self._find_missed(arguments, principal)
             self._check_room(principal)
-            self._launch(Run(run_id, principal, arguments))
+            self._launch(Run(run_id, principal, arguments, created=self._clock.time()))
             if missed:
                 self._live[run_id].emit(_tell_missed(missed))
         return self._runs[run_id]
@@ -247,6 +247,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, and hear its events behind number `after`."""
         if live := self._live.get(run.run_id):
+            if not caller.is_gone():
+                self._detached.discard(live)  # also by somebody who only looks, as often as hosts poll
             return live.attend(listener, after, audience, caller)
         if listener:
             tell(run, listener, run.events[after + 1 :])

@@ -92,7 +92,7 @@ class Store:
 
         def write(connection: sqlite3.Connection) -> None:
             model = run.arguments.get("model")
-            row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, now, now, "in_progress"]
+            row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, run.created, now, "in_progress"]
             row += [self._me, self._seal.close(read_prompt(run.arguments)), None if model is None else str(model)]
             connection.execute(
                 "INSERT INTO runs (run_id, principal, arguments, fingerprint, created, seen, status, driver, prompt,"
@@ -305,12 +305,12 @@ class Store:
         return outcome | {CATALOGUE: json.loads(self._seal.open(text))}
 
     def _load(self, connection: sqlite3.Connection, run_id: str) -> Stored | None:
-        query = "SELECT principal, arguments, ending, used_s, driver FROM runs WHERE run_id = ?"
+        query = "SELECT principal, arguments, ending, created, used_s, driver FROM runs WHERE run_id = ?"
         row = connection.execute(query, [run_id]).fetchone()
         if row is None:
             return None
-        principal, arguments, ending, used_s, driver = row
-        run = Run(run_id, principal, {})
+        principal, arguments, ending, created, used_s, driver = row
+        run = Run(run_id, principal, {}, created=created)
         try:
             put_back = self._seal.show if ending else self._seal.open
             run.ending = cast("Ending | None", json.loads(ending) if ending else None)
