@@ -38,7 +38,7 @@ class Waiting:
         message_id: str | None = None,
         reported: int = 0,
     ) -> None:
-        """`message_id`: the interjection that the call has brought; `reported`: how much progress it was told before."""
+        """`message_id`: the interjection that the call has brought; `reported`: how much progress it was told."""
         self._ctx = ctx
         self._run = run
         self._engine = engine
