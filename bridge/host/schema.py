@@ -39,7 +39,7 @@ ARGUMENTS: JsonObject = {
             "type": "string",
             "minLength": 1,
             "description": "Continue the run of an earlier result with the same arguments; `input` holds what is new, "
-            "such as outputs of your functions",
+            "such as outputs of your functions. A run in progress hears it before its next turn",
         },
         "tools": {
             "type": "array",

@@ -1,6 +1,7 @@
 """A message to a run that still goes on stands before its next turn: whenever it comes, once, and where it is legal."""
 
 import contextlib
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,8 +23,21 @@ from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.forgetful import Interruptions, interrupted
 from tests.fakes.items import Json
+from tests.fakes.legality import find_faults
 from tests.fakes.servers import OrderedServer
-from tests.fakes.upstream import Answer, ScriptedUpstream, Tally, api_error, call, gated, message, responds
+from tests.fakes.upstream import (
+    Answer,
+    Reply,
+    Request,
+    ScriptedUpstream,
+    Tally,
+    api_error,
+    call,
+    gated,
+    message,
+    responds,
+    validate_request,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +116,8 @@ async def talk(*script: Answer, mode: ConnectMode = "auto", answer: Any = None, 
     ):
         yield Talk(bridge, client, upstream, tool, tasks)
     upstream.assert_complete()
+    for request in upstream.requests:
+        validate_request(request.json)
 
 
 def input_of(upstream: ScriptedUpstream, number: int) -> list[Json]:
@@ -531,3 +547,50 @@ async def test_a_run_that_nobody_speaks_to_has_no_step_more() -> None:
     interruptions = Interruptions()
     await hold_a_talk(say=False, interruptions=interruptions)
     assert not [key for key in interruptions.steps if key.startswith("said")]
+
+
+# At any moment
+
+
+@pytest.mark.parametrize("seeds", [range(5), pytest.param(range(5, 200), marks=pytest.mark.external)], ids=str)
+async def test_a_message_is_heard_once_whenever_it_comes_and_the_run_ends_whenever_it_does(seeds: range) -> None:
+    for seed in seeds:
+        chance = random.Random(seed)
+        interruptions = Interruptions(after=lambda *_: chance.random() < 0.1)  # noqa: B023
+        with interrupted(interruptions) if seed % 2 else contextlib.nullcontext():
+            await race(chance)
+
+
+async def race(chance: random.Random) -> None:
+    words = [f"message {number}" for number in range(4)]
+
+    def answer(request: Request) -> Reply:
+        assert not list(find_faults(request.json))
+        return responds(call("o__answer", {"key": "a"})) if chance.random() < 0.4 else responds(message("Done."))
+
+    tool = OrderedServer()
+    tool.release("a")
+    async with (
+        ScriptedUpstream(answer) as upstream,
+        open_without_host(upstream, {"o": tool.server}, upstream={"state": "stateless"}) as bridge,
+        Client(bridge.server) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        at = Talk(bridge, client, upstream, tool, tasks)
+        first, run = await at.begin()
+        others = list[Later]()
+        for text in words:
+            for _ in range(chance.randint(0, 150)):
+                await anyio.lowlevel.checkpoint()
+            others.append(at.respond(text, run_id=run.run_id))
+        await at.results(first, *others)
+        runs = await bridge.engine.list(principal="host")
+    assert not upstream.errors
+    heard = [
+        item["content"] for each in runs for event in each.events if isinstance(event, Said) for item in event.items
+    ]
+    begun = [str(each.arguments["input"]) for each in runs if each is not run]
+    assert sorted([*heard, *begun]) == words
+    for text, each in zip(words, others, strict=True):
+        assert each.receipt["status"] == "completed"
+        assert (each.receipt["run_id"] == run.run_id) == (text in heard)
