@@ -17,6 +17,7 @@ from mcp.types import ElicitRequestParams, ElicitResult
 
 from bridge.app import Bridge
 from bridge.events import Said
+from bridge.json_text import JsonObject
 from bridge.questions import YES
 from bridge.run.run import Run
 from tests.fakes.bridges import ERAS, open_without_host, respond, text_of
@@ -279,7 +280,7 @@ async def test_a_picture_is_read_when_it_is_said(tmp_path: Path) -> None:
     async with talk(CALLS, MORE, input_roots=[str(tmp_path)]) as at:
         first, run = await at.begin()
         await at.tool.reached("a")
-        second = await at.say(run, [{"role": "user", "content": parts}])
+        second = await at.say(run, [{"type": "message", "role": "user", "content": parts}])
         (tmp_path / "dot.png").unlink()
         at.tool.release("a")
         await at.results(first, second)
@@ -291,8 +292,8 @@ async def test_a_picture_is_read_when_it_is_said(tmp_path: Path) -> None:
 async def test_progress_tells_of_what_was_said() -> None:
     lines = list[str]()
 
-    async def note(_progress: float, _total: float | None, line: str | None) -> None:
-        lines.append(line or "")
+    async def note(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
+        lines.append(message or "")
 
     async with talk(CALLS, MORE) as at, anyio.create_task_group() as tasks:
         arguments = {"input": "Hello"}
@@ -500,7 +501,7 @@ async def test_somebody_elses_run_is_as_unknown_as_any() -> None:
     async with talk(CALLS, DONE) as at:
         first, run = await at.begin()
         await at.tool.reached("a")
-        words = {"input": WORDS, "run_id": run.run_id}
+        words: JsonObject = {"input": WORDS, "run_id": run.run_id}
         assert await at.bridge.interject(words, principal="another") is None
         with pytest.raises(Exception, match="run_id: there is no such run"):
             await at.bridge.start(words, principal="another")

@@ -186,6 +186,7 @@ SPOKEN_MORE = [
 ]
 
 
+@pytest.mark.rule("R1")
 @pytest.mark.parametrize("seeds", [*SPOKEN, *SPOKEN_MORE])
 async def test_whatever_is_said_to_runs_that_go_on_stands_before_their_next_turns(seeds: range) -> None:
     for plan in map(make_spoken_plan, seeds):
