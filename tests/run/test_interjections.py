@@ -588,7 +588,11 @@ async def race(chance: random.Random) -> None:
         runs = await bridge.engine.list(principal="host")
     assert not upstream.errors
     heard = [
-        item["content"] for each in runs for event in each.events if isinstance(event, Said) for item in event.items
+        str(item["content"])
+        for each in runs
+        for event in each.events
+        if isinstance(event, Said)
+        for item in event.items
     ]
     begun = [str(each.arguments["input"]) for each in runs if each is not run]
     assert sorted([*heard, *begun]) == words
