@@ -29,6 +29,7 @@ from bridge.questions import Ask
 from bridge.run.admission import Admission
 from bridge.run.continuation import find_run
 from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
+from bridge.run.interjections import Interjected, Interjector
 from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
 from bridge.run.run import Run
@@ -188,6 +189,19 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if lost:
             return lost, True
         return await self.engine.start(run_id or make_run_id(), arguments, principal=principal), False
+
+    async def interject(
+        self, arguments: JsonObject, *, principal: str | None = None, caller: Caller = SOMEBODY
+    ) -> Interjected | None:
+        """Say `input` to the run that the arguments name, or find where an equal call of the same host has, which was
+        given up. None where they name no run, or one that has ended and did not hear it: then a run starts, or is
+        refused. Raises ArgumentError where it cannot be said."""
+        if self._config.upstream is None or "run_id" not in arguments:
+            return None
+        check_arguments(arguments)
+        run = await self.engine.find(str(arguments["run_id"]), principal=principal)
+        interjector = Interjector(self.engine, self._attach, self._config.upstream.model)
+        return await interjector.say(run, arguments, caller) if run else None
 
     async def run(
         self,

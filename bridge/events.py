@@ -156,6 +156,19 @@ class QuestionAsked(_Kept):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Said(_Kept):
+    """Somebody spoke to the run while it went on: an interjection, put before a turn."""
+
+    type: ClassVar[str] = "said"
+    turn: int
+    """Number of the turn whose request has it first, from 1 on."""
+    message_id: str
+    """Its id in the run; calls that repeat one another bring the same."""
+    items: list[JsonObject]
+    """Messages, as they enter the conversation: behind the outputs of the turn before."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnswerParsed(_Kept):
     """The answer is JSON, as the `text` options asked for."""
 
@@ -217,6 +230,7 @@ Kept: TypeAlias = (
     | InBackground
     | Notified
     | QuestionAsked
+    | Said
     | AnswerParsed
     | CutOff
     | RunEnded

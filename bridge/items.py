@@ -182,6 +182,20 @@ def _read_content(content: Json) -> Iterator[str]:
             yield str(part.get("text") or part.get("refusal") or "")
 
 
+def read_messages(items: Iterable[JsonObject]) -> str:
+    """Read the text of messages that a caller has written, item by item on lines of their own."""
+    return "\n".join(read_content(item.get("content")) for item in items)
+
+
+def read_content(content: Json) -> str:
+    """Read the text of a message that a caller has written."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
 def is_empty(response: Response) -> bool:
     """Tell whether a completed response says nothing: it has no item, or only reasoning and messages without content.
     An item of any other type, or a part of another type in a message, is something."""

@@ -23,7 +23,7 @@ from bridge.questions import Answer, Question
 from bridge.run.engine import Context, Execute, Intend, OutcomeUnknown
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.run import Run
+from bridge.run.run import Interjection, Run
 from bridge.run.transcript import Transcript
 
 T = TypeVar("T")
@@ -188,6 +188,17 @@ class _Leg:
 
     async def ask(self, question: Question) -> Answer:
         return await self._ctx.ask(question)
+
+    async def hear(self, turn: int) -> list[Interjection]:
+        key = f"said:{turn}"
+        async with self._once(key):
+            if key in self._memory.outcomes:
+                heard: list[Interjection] = self._recall(key)
+                return heard
+            if f"turn:{turn}" in self._memory.outcomes:
+                return []
+            heard = await self._ctx.hear(turn)
+            return await self._remember(key, heard) if heard else []
 
     @asynccontextmanager
     async def _once(self, key: str) -> AsyncIterator[None]:
