@@ -200,6 +200,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             return None
         check_arguments(arguments)
         run = await self.engine.find(str(arguments["run_id"]), principal=principal)
+        run = run and await self.engine.resume(run)
         interjector = Interjector(self.engine, self._attach, self._config.upstream.model)
         return await interjector.say(run, arguments, caller) if run else None
 

@@ -93,6 +93,11 @@ class StoredTask(RunTask):
             self._store.add(self.run.run_id, kept, self._totals)
 
     @override
+    def has_outcome(self, key: str) -> bool:
+        """Tell whether the outcome of a step is written that comes later."""
+        return key in self._past.outcomes
+
+    @override
     def _end(self, ending: Ending) -> None:
         is_cut_off = ending is CANCELLED and not self._scope.cancel_called
         if is_cut_off:
