@@ -128,7 +128,7 @@ class InBackground(_Kept):
     response_id: str
     """As the upstream wrote it."""
     what: str
-    """State of the response: it is "waited for", or "resumed" after the connection was cut."""
+    """State of the response: it is "begun" by a stream, "waited for", or "resumed" after the connection was cut."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,6 +62,11 @@ class Context(Protocol):
         """Seconds for which other processes have driven the run. Time in between does not count."""
         ...
 
+    @property
+    def is_left(self) -> bool:
+        """True once this process ends, and another one is to go on with the run."""
+        ...
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         """Do `fn` under a key that is unique in the run, and return its outcome, which is JSON. Errors are outcomes,
         too. A step that was not finished is done again."""

@@ -1,7 +1,7 @@
 """The tool loop: asks the upstream, answers all its calls at once, sends the outputs back, until there is an answer."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -11,7 +11,7 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.events import Retrying, Said, TurnEnded, TurnStarted, tell_notice
+from bridge.events import Event, InBackground, Retrying, Said, TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls, is_empty
 from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
@@ -239,6 +239,7 @@ class Loop(Generic[C]):
         """Send a turn, as the last one where this process has a limit that is reached by then. An error is an outcome
         too: a resumed run must meet the same one."""
         outcome: _RequestOutcome = {"window": None}
+        turn = replace(turn, begun=find_begun(self.ctx.run.events), is_left=lambda: self.ctx.is_left)
         if find_limit and (cut_by := find_limit()):
             outcome["cut_by"], turn = cut_by, _close(turn)
         try:
@@ -258,6 +259,20 @@ class Loop(Generic[C]):
     def _tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             self.ctx.emit(tell_notice(notice))
+
+
+def find_begun(events: Sequence[Event]) -> str | None:
+    """Find the response that a process before this one has had begun in the background, for a turn that it did not see
+    the end of."""
+    for event in reversed(events):
+        match event:
+            case InBackground():
+                return event.response_id
+            case TurnStarted() | TurnEnded() | Retrying():
+                return None
+            case _:
+                pass
+    return None
 
 
 def _are_left_to_caller(calls: list[Call], offer: Offer) -> bool:

@@ -54,7 +54,7 @@ def _describe(event: Event, redact: Callable[[str], str]) -> str | None:
             return f"  + said before turn {event.turn}: {_shorten(said, redact)}"
         case Retrying():
             return f"  ! asking again in {event.pause_s} s: {event.reason}"
-        case InBackground():
+        case InBackground() if event.what != "begun":
             return f"  · {event.response_id} is made in the background and {event.what}"
         case Notified():
             return f"  ! {event.message}"

@@ -78,6 +78,11 @@ class RunTask:
         """True while it is awaited, or somebody waits to take it over, who was not given up."""
         return self.is_awaited or any(not heir.caller.is_gone() for heir in self._heirs)
 
+    @property
+    def is_left(self) -> bool:
+        """No other process can go on with it."""
+        return False
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002
         """Call `fn` and record nothing."""
         return await fn()

@@ -154,6 +154,10 @@ class _Leg:
     def run(self) -> Run:
         return self._ctx.run
 
+    @property
+    def is_left(self) -> bool:
+        return False
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         async with self._once(key):
             if key in self._memory.outcomes:
