@@ -276,7 +276,8 @@ async def test_all_items_of_a_run_have_what_was_said_in_its_place() -> None:
 
 async def test_a_picture_is_read_when_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    parts = [{"type": "input_text", "text": "Look."}, {"type": "input_image", "path": str(tmp_path / "dot.png")}]
+    picture = {"type": "input_image", "detail": "auto", "path": str(tmp_path / "dot.png")}
+    parts = [{"type": "input_text", "text": "Look."}, picture]
     async with talk(CALLS, MORE, input_roots=[str(tmp_path)]) as at:
         first, run = await at.begin()
         await at.tool.reached("a")
@@ -408,7 +409,7 @@ async def test_a_run_that_is_stopped_stays_stopped_and_says_that_it_did_not_hear
 
 
 async def test_what_the_caller_must_answer_first_is_named() -> None:
-    own = {"type": "function", "name": "look_up", "parameters": {"type": "object"}}
+    own = {"type": "function", "name": "look_up", "parameters": {"type": "object"}, "strict": False}
     gate = anyio.Event()
     async with talk(gated(responds(call("look_up", {}, call_id="call_1")), gate)) as at:
         first, run = await at.begin(tools=[own])
