@@ -106,7 +106,7 @@ def _add_ask(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
         "--images", type=Path, metavar="FOLDER", help="save images of tools there; default: a new temporary folder"
     )
     earlier = ask.add_mutually_exclusive_group()
-    earlier.add_argument("-c", "--continue", dest="goes_on", action="store_true", help="go on from your last answer")
+    earlier.add_argument("--continue", "-c", dest="goes_on", action="store_true", help="go on from your last answer")
     earlier.add_argument("--run", metavar="ID", help="go on from this run, which `runs` lists")
     earlier.add_argument("--previous", metavar="ID", help="continue after this response")
     modes = ask.add_mutually_exclusive_group()
