@@ -49,7 +49,8 @@ class RunTask:
         """True while it is one of the runs that may go on, and does not wait for that."""
         self._clock = clock
         self._on_parted = on_parted
-        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled)
+        asked = sum(isinstance(event, QuestionAsked) for event in run.events)
+        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled, asked=asked)
         self._news = anyio.Event()
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
