@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import sqlite3
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -521,3 +522,10 @@ async def test_a_folder_that_nothing_can_be_recorded_in_is_one_sentence(place: s
     [line] = done.stderr.decode().splitlines()
     assert (done.returncode, done.stdout) == (2, b"")
     assert f"--record {tmp_path / place}: is no folder to write to: " in line
+
+
+def test_who_does_not_look_back_does_not_wait_for_what_does() -> None:
+    modules = {f"bridge.{name}" for name in ("cli.kept", "cli.runs", "cli.show", "run.timeline", "recording.runs")}
+    program = f"import sys, bridge.cli.main, bridge.cli.serve, bridge.cli.ask; print(*{modules} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
