@@ -214,6 +214,10 @@ class Bridge(anyio.AsyncContextManagerMixin):
     ) -> Run:
         """Start a run, and wait until it ends."""
         run, _ = await self.start(arguments, principal=principal, run_id=run_id)
+        return await self.see_out(run, listener)
+
+    async def see_out(self, run: Run, listener: Listener | None = None) -> Run:
+        """Wait until a run ends."""
         with self.engine.attend(run, listener):
             while run.ending is None:
                 run = await self.engine.wait(run, news=run.news, until=math.inf)
