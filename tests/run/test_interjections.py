@@ -118,7 +118,7 @@ async def talk(*script: Answer, mode: ConnectMode = "auto", answer: Any = None, 
         yield Talk(bridge, client, upstream, tool, tasks)
     upstream.assert_complete()
     for request in upstream.requests:
-        validate_request(request.json)
+        validate_request(request.json, as_written=("look_up",))
 
 
 def input_of(upstream: ScriptedUpstream, number: int) -> list[Json]:
@@ -276,8 +276,10 @@ async def test_all_items_of_a_run_have_what_was_said_in_its_place() -> None:
 
 async def test_a_picture_is_read_when_it_is_said(tmp_path: Path) -> None:
     (tmp_path / "dot.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    picture = {"type": "input_image", "detail": "auto", "path": str(tmp_path / "dot.png")}
-    parts = [{"type": "input_text", "text": "Look."}, picture]
+    parts = [
+        {"type": "input_text", "text": "Look."},
+        {"type": "input_image", "detail": "auto", "path": str(tmp_path / "dot.png")},
+    ]
     async with talk(CALLS, MORE, input_roots=[str(tmp_path)]) as at:
         first, run = await at.begin()
         await at.tool.reached("a")

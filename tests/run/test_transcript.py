@@ -195,5 +195,6 @@ async def test_whatever_is_said_to_runs_that_go_on_stands_before_their_next_turn
         with interrupted(interruptions) if plan.seed % 2 else contextlib.nullcontext():
             one, other = [await play(plan, last_by=way) for way in WAYS]
         wrong = [*judge_all(plan, one), *judge_all(plan, other), *judge_said(one), *judge_said(other)]
-        wrong += compare_ways(plan, one, other)
+        if plan.seed % 2 == 0:  # in a fresh bridge a run may be stopped before its call is sent, or after
+            wrong += compare_ways(plan, one, other)
         assert not wrong, "\n".join([f"seed {plan.seed}", *wrong])
