@@ -54,6 +54,9 @@ class _Stray:
 
     reply: Reply
     requests: set[RequestId]
+    is_foreign: bool
+    """True where its id is far from any of ours: the request's own reply may yet come. One that is near is of a server
+    that counts otherwise, whose next reply has the id of this request."""
 
 
 class OpenRequests:
@@ -67,6 +70,8 @@ class OpenRequests:
         self._others: dict[RequestId, str] = {}
         """The last requests that were no calls, whether they were answered or not."""
         self._strays: list[_Stray] = []
+        self._replaced = set[RequestId]()
+        """The requests that were given a reply with a foreign id."""
         self._last = 0
         self._notified_after: int | None = None
         """The last request before a notification that may still be answered, against the rules."""
@@ -115,7 +120,8 @@ class OpenRequests:
             return [self._settle(id, reply), *self._place_strays()]
         if id is not None and self._given_up.pop(id, None):
             return self._place_strays()
-        if self._is_old(id, reply):
+        if id in self._replaced or self._is_old(id, reply):
+            self._replaced.discard(id)
             self.complaint = f"a reply came with {_name(id)}, which belongs to an earlier request"
             return []
         if _is_unreadable(reply) and id is not None:
@@ -161,7 +167,7 @@ class OpenRequests:
         if not fitting:
             return []
         self._is_confused |= id is not None or isinstance(reply, JSONRPCResponse)
-        self._strays.append(_Stray(reply, fitting))
+        self._strays.append(_Stray(reply, fitting, is_foreign=not (isinstance(id, int) and 0 <= id <= self._last + 1)))
         return self._place_strays() or self._refuse_strays(id)
 
     def _place_strays(self) -> list[Answer]:
@@ -169,6 +175,8 @@ class OpenRequests:
         while stray := self._find_certain():
             self._strays.remove(stray)
             [id] = stray.requests
+            if stray.is_foreign:
+                self._replaced.add(id)
             if id in self._open:
                 placed.append(self._settle(id, stray.reply))
             self._given_up.pop(id, None)

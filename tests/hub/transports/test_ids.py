@@ -188,6 +188,17 @@ async def test_a_line_of_a_log_is_no_reply(log: str, tmp_path: Path) -> None:
     assert outcome.outputs == ["hello"]
 
 
+async def test_the_own_reply_of_a_request_that_was_given_another_is_no_later_requests() -> None:
+    first, second = [JSONRPCRequest(jsonrpc="2.0", id=number, method="tools/call") for number in (1, 2)]
+    requests = OpenRequests()
+    requests.note_sent(first)
+    stray = JSONRPCResponse(jsonrpc="2.0", id=10**5000, result={"content": []})
+    assert [reply.id for _, reply in requests.take(stray)] == [1]
+    requests.note_sent(second)
+    assert requests.take(JSONRPCResponse(jsonrpc="2.0", id=1, result={"content": []})) == []
+    assert [reply.id for _, reply in requests.take(JSONRPCResponse(jsonrpc="2.0", id=2, result={"content": []}))] == [2]
+
+
 async def test_a_flood_lets_go_whoever_waits_for_a_turn() -> None:
     first, second, third = [JSONRPCRequest(jsonrpc="2.0", id=number, method="tools/call") for number in (1, 2, 3)]
     requests = OpenRequests()
