@@ -84,6 +84,8 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.init import write_config
 
             return write_config(options.config)
+        case "runs":
+            return _answer(options)
         case "offline":
             from bridge.cli.offline import serve_offline
 
@@ -130,6 +132,16 @@ def _accept(options: argparse.Namespace) -> int:
     with booting([server]) as children:
         from bridge.cli.accept import accept
     return accept(config.model_copy(update={"servers": (server,), "builtin_tools": False}), redact, children)
+
+
+def _answer(options: argparse.Namespace) -> int:
+    from bridge.cli.setup import check_attended, set_up
+
+    check_attended(os.environ, f"runs {options.action}", "what it answers")
+    config, redact = set_up(options)
+    from bridge.cli.approvals import answer
+
+    return answer(options, config, redact)
 
 
 def _run_configured(options: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ DESCRIPTIONS = {
     "--move also takes them out of the host's file: the bridge is then its only server.",
     "uninstall": "Take our entry out of a host's file. The file is then as it was before, if nobody has changed it "
     "since.",
+    "runs": "Answer a call of a run that waits for your yes.",
     "offline": "Serve the embedded upstream on a loopback port: a Responses endpoint without a model.",
 }
 HOSTS = (
@@ -63,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", parents=[common, upstream], help="watch one whole run of an example")
     _add_tools(commands, quiet)
     _add_check(commands, quiet)
+    _add_runs(commands, quiet)
     _add_hosts(commands, common)
     _add_offline(commands)
     for name, command in commands.choices.items():
@@ -136,6 +138,19 @@ def _add_check(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--record", type=Path, metavar="FILE", help="with --live: the recording; default: live-check.jsonl"
     )
+
+
+def _add_runs(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
+    runs = commands.add_parser("runs", help="answer a call of a run that waits for your yes")
+    actions = runs.add_subparsers(dest="action", metavar="ACTION", required=True)
+    helps = {
+        "approve": "show a call that waits for your yes, and let it run",
+        "deny": "show a call that waits for your yes, and refuse it",
+    }
+    for name, text in helps.items():
+        action = actions.add_parser(name, parents=parents, help=text, description=f"{text.capitalize()}.")
+        action.add_argument("run_id", metavar="ID", help="the run's run_id")
+        action.add_argument("call", metavar="CALL", nargs="?", help="one of its questions; default: all, one by one")
 
 
 def _add_hosts(commands: "Commands", common: argparse.ArgumentParser) -> None:

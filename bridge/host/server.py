@@ -38,6 +38,7 @@ from bridge.run.receipt import Detail, build_receipt, has_pictures, render_text
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
 from bridge.telemetry import Redactor
+from bridge.visible import show_line
 
 if TYPE_CHECKING:
     from bridge.run.pictures import Album
@@ -51,6 +52,8 @@ REJOINED = Notified(
     code="rejoined",
     message="An earlier call with the same arguments had not got its result; this is its run, nothing was done twice",
 )
+
+TOO_LATE = "This answer did not count: its question was not open any more, or had been answered by somebody else"
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
 
@@ -227,10 +230,13 @@ class BridgeServer(Server[dict[str, object]]):
         """Settle the questions that an earlier call returned with their answers, and wait for the run again."""
         run = await self._runner.find(run_id, principal=find_principal(ctx))
         audience = HostAudience(ctx, self._silences, self._clock)
+        notices = list[Notified]()
         for key, response in (params.input_responses or {}).items():
             answer = audience.read_answer(response)  # also one that comes too late shows that somebody is there
+            if key not in run.questions:
+                notices.append(Notified(code="answered_before", message=f"{TOO_LATE} ({show_line(key)})"))
             await self._runner.engine.send(run, Settle(key, answer))
-        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
+        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s, notices=notices)
 
     async def _return_questions(
         self, run: Run, questions: Mapping[str, Question], audience: HostAudience

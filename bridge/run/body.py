@@ -89,6 +89,6 @@ class Body(Generic[C]):
             notify=lambda notice: ctx.emit(tell_notice(notice)),
         )
         tools = OwnTools[C](self.servers, (kept.tool,))
-        ask, search = self.ask or ctx.ask, self.config.tool_search
+        ask, search = self.ask or partial(ctx.ask, approval_s=limits.approval_s), self.config.tool_search
         loop = Loop(self.upstream, tools, kept, ask, ctx, limits, price, search, self.clock)
         return await loop.run(request, transcript)

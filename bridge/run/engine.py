@@ -14,6 +14,7 @@ from bridge.questions import Answer, Question
 from bridge.run.asking import Audience
 from bridge.run.limits import Ending
 from bridge.run.run import Run
+from bridge.run.stopwatch import Stopwatch
 from bridge.run.summary import Summary
 from bridge.run.transcript import Transcript
 
@@ -62,6 +63,11 @@ class Context(Protocol):
         """Seconds for which other processes have driven the run. Time in between does not count."""
         ...
 
+    @property
+    def stopwatch(self) -> Stopwatch:
+        """The time that this process has driven the run, without that for which it waits for a person."""
+        ...
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         """Do `fn` under a key that is unique in the run, and return its outcome, which is JSON. Errors are outcomes,
         too. A step that was not finished is done again."""
@@ -80,8 +86,9 @@ class Context(Protocol):
         """Tell what happened. Everything shown of a run is made from its events."""
         ...
 
-    async def ask(self, question: Question) -> Answer:
-        """Ask the person at the host, and wait for the answer."""
+    async def ask(self, question: Question, *, approval_s: float | None = None) -> Answer:
+        """Ask the person at the host, and wait for the answer. An approval that cannot be had there is waited for from
+        elsewhere, for `approval_s` seconds."""
         ...
 
 
@@ -111,6 +118,8 @@ class Settle:
 
     question: str
     answer: Answer
+    sender: str = ""
+    """Tells the answer of one sender from those of others; empty for a host's."""
 
 
 Message: TypeAlias = Stop | Show | Settle

@@ -76,8 +76,8 @@ class Loop(Generic[C]):
 
     async def run(self, request: Request, transcript: Transcript) -> Ending:
         """Take turns until the run has an ending; everything done by then has been emitted."""
-        deadline = self.clock.now() + self.limits.timeout_s - self.ctx.used_s
-        with self.clock.scope(deadline):
+        deadline = self.ctx.stopwatch.now() + self.limits.timeout_s - self.ctx.used_s
+        with self.ctx.stopwatch.scope(deadline):
             try:
                 return await self._take_turns(request, transcript, deadline)
             except BridgeError as error:
@@ -181,7 +181,7 @@ class Loop(Generic[C]):
 
     async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
         self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
-        outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline))
+        outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline + self.ctx.stopwatch.stood_s))
         self.window = outcome["window"]
         if error := outcome.get("error"):
             raise restore_error(error)

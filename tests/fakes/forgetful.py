@@ -23,6 +23,7 @@ from bridge.run.engine import Context, Execute, Intend, OutcomeUnknown
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
+from bridge.run.stopwatch import Stopwatch
 from bridge.run.transcript import Transcript
 
 T = TypeVar("T")
@@ -146,6 +147,10 @@ class _Leg:
     def run(self) -> Run:
         return self._ctx.run
 
+    @property
+    def stopwatch(self) -> Stopwatch:
+        return self._ctx.stopwatch
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         async with self._once(key):
             if key in self._memory.outcomes:
@@ -178,8 +183,8 @@ class _Leg:
         if not self._is_over:
             self._ctx.emit(event)
 
-    async def ask(self, question: Question) -> Answer:
-        return await self._ctx.ask(question)
+    async def ask(self, question: Question, *, approval_s: float | None = None) -> Answer:
+        return await self._ctx.ask(question, approval_s=approval_s)
 
     @asynccontextmanager
     async def _once(self, key: str) -> AsyncIterator[None]:
