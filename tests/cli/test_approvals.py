@@ -238,6 +238,7 @@ async def test_a_run_that_nobody_drives_is_to_be_taken_up_first(office: Office) 
 
 
 async def test_what_cannot_be_answered_is_one_sentence(office: Office) -> None:
+    office.configure("http://127.0.0.1:9/v1")
     code, seen = await use_terminal(office, "approve", "run_1", typed=None)
     assert (code, "runs approve: no run is kept here: there is no " in seen) == (2, True), seen
     async with asking(office, "modern, cannot ask", "approve") as (bridge, host, _):

