@@ -21,6 +21,7 @@ from tests.fakes.items import Json
 from tests.fakes.office import Office
 from tests.fakes.rawhost import RawHost, raw_host
 from tests.fakes.screen import AtTerminal
+from tests.fakes.servers import rogue
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
@@ -66,7 +67,7 @@ async def finish(host: RawHost, run_id: str) -> Json:
 
 
 def refuse_form(_: Json) -> Json:
-    """Answer with what is none, and is taken for an error by the SDK."""
+    """Answer with what is none, which the SDK takes for an error."""
     return {"action": "perhaps"}
 
 
@@ -108,7 +109,7 @@ async def test_every_host_answers_itself_or_says_in_words_who_can(office: Office
         codes = {notice["code"] for notice in receipt["notices"]}
     if ability.endswith(", asks"):
         assert (receipt["status"], codes, office.written) == ("completed", set(), ["one"])
-    elif ability in ("declines", "answers with an error"):
+    elif ability == "declines":
         assert (receipt["status"], codes, office.written) == ("completed", {"declined"}, [])
     else:
         assert (receipt["status"], codes) == ("in_progress", {"in_progress", "waits_for_approval"})
@@ -122,7 +123,7 @@ async def test_every_host_leaves_the_answer_to_the_terminal_or_has_answered_befo
     office: Office, ability: str, action: str
 ) -> None:
     async with asking(office, ability, action) as (bridge, host, number):
-        if ability in ("declines", "answers with an error"):
+        if ability == "declines":
             run_id = (await host.receipt(number))["run_id"]
             code, seen = await use_terminal(office, action, run_id, typed=None)
             assert (code, office.written) == (1, [])
@@ -148,8 +149,7 @@ async def test_every_host_leaves_the_answer_to_the_terminal_or_has_answered_befo
 
 @pytest.mark.parametrize("action", ["approve", "deny"])
 async def test_a_run_of_ask_asks_at_its_own_terminal_alone(office: Office, action: str) -> None:
-    from tests.fakes.servers import rogue
-
+    office.argument = "path"
     async with office.open() as bridge:
         upstream = json.loads(office.config.read_text(encoding="utf-8"))["upstream"]["base_url"]
         office.configure(upstream, mcpServers={"desk": rogue("good")})

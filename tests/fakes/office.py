@@ -32,6 +32,7 @@ class Office:
         self.file = folder / "runs.sqlite"
         self.config = folder / "config.json"
         self.texts = ["one"]
+        self.argument = "text"
         self.written: list[str] = []
         self.outputs: list[Any] = []
         self.settings: Json = {"limits": {"approval_s": 3600}}
@@ -74,7 +75,7 @@ class Office:
         if any("output" in item for item in request.json["input"]):
             self.outputs = outputs_of(request)
             return responds(message("done"))
-        return responds(*(call("desk__write", {"text": text}) for text in self.texts))
+        return responds(*(call("desk__write", {self.argument: text}) for text in self.texts))
 
     async def pass_time(self, seconds: float) -> None:
         assert isinstance(self.clock, VirtualClock)
