@@ -127,6 +127,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         """The limits of every run, and of how long a caller waits for it."""
         return self._config.limits
 
+    @property
+    def keep_s(self) -> float:
+        """Seconds after its end for which a run is kept."""
+        return self._config.runs.keep_s
+
     def describe(self) -> str:
         """Describe `respond`: the model it asks and the tools this can use, so that a host's model knows when to call
         it."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import anyio
 from mcp import MCPError, types
@@ -26,22 +26,20 @@ from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import HostRequest, find_principal, is_modern
 from bridge.host.recent import MOST, build_list
+from bridge.host.rendering import render_receipt, render_refusal, render_run
 from bridge.host.schema import clean_arguments
 from bridge.host.silences import Silences
+from bridge.host.tasks import DIRECT_S, Tasks, declares_tasks
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
 from bridge.questions import Question
 from bridge.run.engine import Caller, Engine, Settle, Show, Stop, is_unproven
-from bridge.run.limits import IN_PROGRESS, fail_with
-from bridge.run.receipt import Detail, build_receipt, has_pictures, render_text
+from bridge.run.limits import fail_with
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
 from bridge.telemetry import Redactor
 from bridge.visible import show_line
-
-if TYPE_CHECKING:
-    from bridge.run.pictures import Album
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +53,8 @@ REJOINED = Notified(
 
 TOO_LATE = "This answer did not count: its question was not open any more, or had been answered by somebody else"
 
-Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
+Result: TypeAlias = types.CallToolResult | types.InputRequiredResult | JsonObject
+"""The last is a task."""
 
 
 class Runner(Protocol):
@@ -64,6 +63,11 @@ class Runner(Protocol):
     @property
     def limits(self) -> Limits:
         """The limits on how long a call may take and how large its result may be."""
+        ...
+
+    @property
+    def keep_s(self) -> float:
+        """Seconds after its end for which a run is kept."""
         ...
 
     @property
@@ -113,13 +117,15 @@ class BridgeServer(Server[dict[str, object]]):
             "mcp-responses-bridge",
             version=__version__,
             on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
             on_subscriptions_listen=ListenHandler(self._bus),
         )
+        self.add_request_handler("tools/call", types.CallToolRequestParams, self._call_tool)
         self.middleware.append(mend_introduction)
         self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock)
         self._silences = Silences(clock)
+        self._tasks = Tasks(runner, lambda run: render_run(run, runner.limits), clock, self._silences)
+        self._tasks.add_to(self)
 
     @override
     def create_initialization_options(
@@ -128,9 +134,12 @@ class BridgeServer(Server[dict[str, object]]):
         experimental_capabilities: dict[str, dict[str, object]] | None = None,
         extensions: dict[str, dict[str, object]] | None = None,
     ) -> InitializationOptions:
-        """Return the SDK's options with `tools.listChanged` announced; the SDK has no other hook for that."""
+        """Return the SDK's options with `tools.listChanged` announced; the SDK has no other hook for that. They are
+        for the handshake, whose era has no tasks."""
         options = notification_options or NotificationOptions(tools_changed=True)
-        return super().create_initialization_options(options, experimental_capabilities, extensions)
+        built = super().create_initialization_options(options, experimental_capabilities, extensions)
+        built.capabilities.extensions = extensions
+        return built
 
     @override
     async def run(
@@ -182,12 +191,14 @@ class BridgeServer(Server[dict[str, object]]):
         except Exception:
             logger.exception("%s broke", params.name)
             ending = fail_with(INTERNAL_ERROR)
-        return _render(build_receipt(None, [], ending, limit_chars=self._runner.limits.result_chars))
+        return render_refusal(ending, self._runner.limits)
 
     async def _respond(self, ctx: HostRequest, arguments: JsonObject) -> Result:
         run, is_found = await self._runner.start(arguments, principal=find_principal(ctx), caller=identify(ctx))
-        seconds = self._runner.limits.soft_deadline_s
-        return await self._attend(ctx, run, seconds, after=-1, notices=[REJOINED] if is_found else [])
+        as_task = declares_tasks(ctx)
+        seconds = DIRECT_S if as_task else self._runner.limits.soft_deadline_s
+        notices = [REJOINED] if is_found else []
+        return await self._attend(ctx, run, seconds, after=-1, notices=notices, as_task=as_task)
 
     async def _wait(self, ctx: HostRequest, arguments: JsonObject) -> Result:
         principal, engine = find_principal(ctx), self._runner.engine
@@ -195,7 +206,7 @@ class BridgeServer(Server[dict[str, object]]):
         seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
         if run_id is None:
             runs = await engine.list_recent(principal=principal, limit=MOST)
-            return _render(build_list(runs, self._clock.time(), self._runner.limits.result_chars))
+            return render_receipt(build_list(runs, self._clock.time(), self._runner.limits.result_chars))
         run = await engine.resume(await self._runner.find(run_id, principal=principal))
         return await self._attend(ctx, run, seconds)
 
@@ -207,11 +218,19 @@ class BridgeServer(Server[dict[str, object]]):
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
     async def _attend(
-        self, ctx: HostRequest, run: Run, seconds: float, *, after: int | None = None, notices: Sequence[Notified] = ()
+        self,
+        ctx: HostRequest,
+        run: Run,
+        seconds: float,
+        *,
+        after: int | None = None,
+        notices: Sequence[Notified] = (),
+        as_task: bool = False,
     ) -> Result:
         """Wait for `run` to end, at most `seconds`, and relay the events after number `after` (default: new ones).
 
-        Return the receipt, or the questions that the host has to answer first.
+        Return the receipt, or the questions that the host has to answer first; of a run that goes on, with `as_task`, a
+        task, by which the host has the run: a second, equal call is another one's.
         """
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(ctx, self._silences, self._clock)
@@ -220,11 +239,14 @@ class BridgeServer(Server[dict[str, object]]):
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
+            if run.ending is None and as_task:
+                await delivery.note_result(ctx)
+                return self._tasks.hand_out(run, notices)
             if run.ending is None and is_modern(ctx) and (questions := audience.pick(run.questions)):
                 return await self._return_questions(run, questions, audience)
             if run.ending:
                 await delivery.note_result(ctx)
-            return self._render_run(run, notices)
+            return render_run(run, self._runner.limits, notices)
 
     async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:
         """Settle the questions that an earlier call returned with their answers, and wait for the run again."""
@@ -246,34 +268,3 @@ class BridgeServer(Server[dict[str, object]]):
             await self._runner.engine.send(run, Show(key, self._runner.limits.soft_deadline_s, audience))
         requests = {key: build_elicitation(question) for key, question in questions.items()}
         return types.InputRequiredResult(input_requests={**requests}, request_state=run.run_id)
-
-    def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
-        detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
-        limits, events, ending = self._runner.limits, [*run.told, *notices], run.ending or IN_PROGRESS
-        album = _choose_pictures(run, limits) if run.ending and has_pictures(run.events) else None
-        limit = limits.result_chars
-        return _render(build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album), album)
-
-
-def _choose_pictures(run: Run, limits: Limits) -> "Album | None":
-    if not limits.result_images:
-        return None
-    from bridge.run.pictures import Room, choose_pictures  # late: few runs have any
-
-    return choose_pictures(run.events, Room(limits.result_images, limits.result_image_bytes))
-
-
-def _render(receipt: JsonObject, album: "Album | None" = None) -> types.CallToolResult:
-    """Return the receipt as text and as structured content: a host may show its model only one of them, so each holds
-    all that is needed, also to continue from there. The pictures come behind the texts."""
-    texts = [render_text(receipt)]
-    if receipt["response_id"]:
-        texts.append(f"[response_id: {receipt['response_id']}]")
-    content: list[types.ContentBlock] = [types.TextContent(type="text", text=text) for text in texts]
-    for picture in album.pictures if album else ():
-        content.append(types.ImageContent(type="image", data=picture.data, mime_type=picture.kind or ""))
-    return types.CallToolResult(
-        content=content,
-        structured_content=receipt,
-        is_error=receipt["status"] in ("failed", "cancelled"),
-    )

@@ -14,7 +14,7 @@ from bridge.errors import ConfigError
 from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.telemetry import Redactor
 
-VERSION = 2
+VERSION = 3
 """The version of the format, which includes the outcomes of steps. Other versions cannot be read."""
 
 

@@ -102,9 +102,11 @@ class Questions:
         on_ask: Callable[[str, Question], None],
         on_left: Callable[[str, Question, str, float], None],
         on_settled: Callable[[str, Answer | None, str], None],
+        asked: int = 0,
     ) -> None:
         """`on_left`: called for an approval that no host can get, with the reason, and the seconds for which it is
-        waited for all the same. `on_settled`: called with the answer, and who gave it; None where nobody did."""
+        waited for all the same. `on_settled`: called with the answer, and who gave it; None where nobody did.
+        `asked`: so many questions were asked before; no later one has the id of one of them."""
         self._attending: list[Audience] = []
         """The hosts whose calls wait for the run."""
         self._last: Audience | None = None
@@ -115,7 +117,7 @@ class Questions:
         self._on_left = on_left
         self._on_settled = on_settled
         self._pending: dict[str, _Pending] = {}
-        self._count = 0
+        self._count = asked
 
     @contextmanager
     def attend(self, audience: Audience) -> Generator[None]:

@@ -1,7 +1,7 @@
 """The tool loop: asks the upstream, answers all its calls at once, sends the outputs back, until there is an answer."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -10,12 +10,12 @@ from typing import Generic, NotRequired, TypedDict
 import anyio
 
 from bridge.clock import Clock
-from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
 from bridge.events import Retrying, TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls, is_empty
 from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
+from bridge.run.agreement import Agreement
 from bridge.run.budget import Budget
 from bridge.run.calls import CallAnswerer, Terms
 from bridge.run.engine import Context
@@ -56,6 +56,8 @@ class _RequestOutcome(TypedDict):
     response: NotRequired[Response]
     error: NotRequired[ErrorInfo]
     window: int | None
+    cut_by: NotRequired[Reason]
+    """The limit for which this turn was to be the last, though by what was agreed it need not have been."""
 
 
 @dataclass
@@ -67,16 +69,16 @@ class Loop(Generic[C]):
     long_outputs: LongOutputs
     ask: Ask
     ctx: Context
-    limits: Limits
-    price: Price | None
-    search: ToolSearch
+    agreement: Agreement
     clock: Clock
     window: int | None = field(default=None, init=False)
     """How many tokens the model takes, as far as that is known."""
+    cut_by: Reason | None = field(default=None, init=False)
+    """The limit of a process that has taken the run up, if it was stricter than what was agreed, and reached."""
 
     async def run(self, request: Request, transcript: Transcript) -> Ending:
         """Take turns until the run has an ending; everything done by then has been emitted."""
-        deadline = self.ctx.stopwatch.now() + self.limits.timeout_s - self.ctx.used_s
+        deadline = self.ctx.stopwatch.now() + self.agreement.timeout_s - self.ctx.used_s
         with self.ctx.stopwatch.scope(deadline):
             try:
                 return await self._take_turns(request, transcript, deadline)
@@ -92,9 +94,10 @@ class Loop(Generic[C]):
             try:
                 response = await self._ask(n, request, window, terms, is_last=last_answer_for is not None)
             except UpstreamError as error:
-                if last_answer_for is None:
+                if last_answer_for is None and self.cut_by is None:
                     raise
-                return self._close_with(error, last_answer_for)
+                return self._close_with(error, last_answer_for or self.cut_by)
+            last_answer_for = last_answer_for or self.cut_by
             calls = find_calls(response["output"])
             ending = _read_ending(response, calls)
             is_over = last_answer_for is not None or (ending is not None and ending["status"] != "needs_input")
@@ -114,11 +117,12 @@ class Loop(Generic[C]):
         begun = await self.ctx.step("begin", partial(self._begin, str(request.parameters["model"])))
         self.window = begun["window"]
         catalogue = self.tools.restore(begun["catalogue"])
-        offer = make_offer(request, transcript.items, catalogue, self.limits, self.search)
+        limits = self.agreement.agreed.limits
+        offer = make_offer(request, transcript.items, catalogue, limits, self.agreement.search)
         self._tell([*catalogue.notices, *offer.notices])
         catalogue = catalogue.extend(offer.own)
-        budget = Budget(self.limits, self.price, catalogue.polling)
-        return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(self.limits.max_parallel, fast_acquire=True))
+        budget = Budget(self.agreement.agreed, self.agreement.here, catalogue.polling)
+        return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(limits.max_parallel, fast_acquire=True))
 
     async def _begin(self, model: str) -> _BeginOutcome:
         return {"catalogue": await self.tools.describe(), "window": self.upstream.find_window(model)}
@@ -138,8 +142,9 @@ class Loop(Generic[C]):
             turn = _build_turn(n, request, window, terms.offer, is_last)
             turn = _remove_tools(turn) if is_bare else turn
             try:
-                return await self._create_answer(n, keys[-1], turn, terms)
+                return await self._create_answer(n, keys[-1], turn, terms, is_last=is_last)
             except UpstreamError as error:
+                is_last = is_last or self.cut_by is not None
                 remedy = self._find_remedy(error, turn, window, is_last=is_last)
                 if remedy is None or (key := f"turn:{n}:{remedy}") in keys:
                     raise
@@ -169,20 +174,25 @@ class Loop(Generic[C]):
             self._tell([{"code": "context", "message": message}])
         return bool(moved)
 
-    async def _create_answer(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
+    async def _create_answer(self, n: int, key: str, turn: Turn, terms: Terms[C], *, is_last: bool) -> Response:
         """Get a response; where it is empty, another one. Raises UpstreamError where that is empty too."""
-        response = await self._create(n, key, turn, terms)
+        response = await self._create(n, key, turn, terms, is_last=is_last)
         if is_empty(response):
             self.ctx.emit(Retrying(pause_s=0, reason=EMPTY))
-            response = await self._create(n, f"{key}:again", turn, terms)
+            response = await self._create(n, f"{key}:again", turn, terms, is_last=is_last)
         if is_empty(response):
             raise UpstreamError(f"{EMPTY}, twice: it has no text, no call and nothing else", code="empty_answer")
         return response
 
-    async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
+    async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C], *, is_last: bool) -> Response:
         self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
-        outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline + self.ctx.stopwatch.stood_s))
+        find_limit = None if is_last else partial(terms.budget.find_limit_here, n - 1)
+        deadline = terms.deadline + self.ctx.stopwatch.stood_s
+        outcome = await self.ctx.step(key, partial(self._send, turn, deadline, find_limit))
         self.window = outcome["window"]
+        if (cut_by := outcome.get("cut_by")) and not self.cut_by:
+            self.cut_by = cut_by
+            self._tell([_report_cut(cut_by)])
         if error := outcome.get("error"):
             raise restore_error(error)
         response = outcome["response"]
@@ -202,14 +212,20 @@ class Loop(Generic[C]):
         )
         return response
 
-    async def _send(self, turn: Turn, deadline: float) -> _RequestOutcome:
-        """Send a turn. An error is an outcome too: a resumed run must meet the same one."""
-        model = str(turn.parameters["model"])
+    async def _send(
+        self, turn: Turn, deadline: float, find_limit: Callable[[], Reason | None] | None
+    ) -> _RequestOutcome:
+        """Send a turn, as the last one where this process has a limit that is reached by then. An error is an outcome
+        too: a resumed run must meet the same one."""
+        outcome: _RequestOutcome = {"window": None}
+        if find_limit and (cut_by := find_limit()):
+            outcome["cut_by"], turn = cut_by, _close(turn)
         try:
-            response = await self.upstream.create(turn, deadline=deadline, on_event=self.ctx.emit)
+            outcome["response"] = await self.upstream.create(turn, deadline=deadline, on_event=self.ctx.emit)
         except BridgeError as error:
-            return {"error": describe_error(error), "window": self.upstream.find_window(model)}
-        return {"response": response, "window": self.upstream.find_window(model)}
+            outcome["error"] = describe_error(error)
+        outcome["window"] = self.upstream.find_window(str(turn.parameters["model"]))
+        return outcome
 
     def _close_with(self, error: BridgeError, reason: Reason | None) -> Ending:
         """Return the ending of a run after an error: failed; or stopped for a `reason`, without a last answer."""
@@ -248,6 +264,16 @@ def _build_turn(n: int, request: Request, window: Window, offer: Offer, is_last:
 def _report_compaction(error: UpstreamError) -> Notice:
     message = f"A compaction was not sent back, and what it stands for was, as far as it is known ({error.message})"
     return Notice(code="upstream_adapted", message=message)
+
+
+def _report_cut(reason: Reason) -> Notice:
+    message = f"The limits of the config are lower now than when this run began, so it had to end: {reason}"
+    return Notice(code="limit", message=message)
+
+
+def _close(turn: Turn) -> Turn:
+    """Return the turn as the last one of a run."""
+    return replace(turn, parameters={**turn.parameters, "tool_choice": "none"}) if turn.tools else turn
 
 
 def _remove_tools(turn: Turn) -> Turn:

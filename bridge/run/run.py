@@ -36,6 +36,8 @@ class Run:
     """True once somebody has stopped it."""
     saying: list[str] = field(default_factory=list)
     """The text of the current turn so far, in the pieces that arrived."""
+    created: float = 0.0
+    """When it was begun, by the wall clock."""
 
     @property
     def response_id(self) -> str | None:

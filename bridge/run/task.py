@@ -62,6 +62,7 @@ class RunTask:
             on_ask=self._note_question,
             on_left=self._note_left,
             on_settled=self._note_settled,
+            asked=sum(isinstance(event, QuestionAsked) for event in run.events),
         )
         self._news = anyio.Event()
         self._scope = anyio.CancelScope()

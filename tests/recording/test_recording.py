@@ -333,8 +333,8 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut in a line": (lambda data: data[:-200], "it breaks off at line 19, before its run had ended"),
     "cut between lines": (lambda data: data[: data[:-1].rindex(b"\n") + 1], "it breaks off at line 18, before"),
     "of another version": (
-        lambda data: data.replace(b'"version":2', b'"version":1', 1),
-        "it is a recording of version 1, and only version 2 can be read",
+        lambda data: data.replace(b'"version":3', b'"version":1', 1),
+        "it is a recording of version 1, and only version 3 can be read",
     ),
     "something else": (lambda _: b"hello", "it is not a recording of `ask`"),
     "empty": (lambda _: b"", "it is not a recording of `ask`"),

@@ -13,6 +13,9 @@ VERSION = 1
 WAIT_S = 5.0
 """How long a write waits for another process that is writing."""
 
+JOURNAL_BYTES = 4 << 20
+"""How large the journal beside the file stays."""
+
 SCHEMA = """
 CREATE TABLE runs (
     run_id TEXT PRIMARY KEY, principal TEXT, arguments TEXT NOT NULL, fingerprint TEXT NOT NULL,
@@ -54,21 +57,31 @@ def open_database(file: Path) -> sqlite3.Connection:
     _make_private(file)
     connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        is_new = _check_version(connection, file)  # before anything is changed
+        if is_new:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")  # where that is not possible, the file goes on without
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES}")
         connection.execute("PRAGMA secure_delete = ON")  # who forgets a run wants it gone
-        connection.execute("BEGIN IMMEDIATE")
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version != VERSION and (version or tables):
-            raise Unreadable(f"{file} is of another release of the bridge (its version is {version}, not {VERSION})")
-        if not tables:
-            _create(connection)
-        connection.execute("COMMIT")
+        if is_new:
+            connection.execute("BEGIN IMMEDIATE")
+            if _check_version(connection, file):  # nobody else has made it meanwhile
+                _create(connection)
+            connection.execute("COMMIT")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_version(connection: sqlite3.Connection, file: Path) -> bool:
+    """Tell whether the file is new. Raises Unreadable for one that this release does not know."""
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if version != VERSION and (version or tables):
+        raise Unreadable(f"{file} is of another release of the bridge (its version is {version}, not {VERSION})")
+    return not tables
 
 
 def _create(connection: sqlite3.Connection) -> None:

@@ -10,12 +10,12 @@ from typing import Any, Self
 from typing_extensions import override
 
 from bridge.clock import Clock
+from bridge.errors import NotResumable
 from bridge.events import Notified, RunEnded
-from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Message, Stop, is_unproven
-from bridge.run.limits import CANCELLED, Ending
-from bridge.run.memory import MemoryEngine
+from bridge.run.limits import CANCELLED, Ending, fail_with
+from bridge.run.memory import FOUND_S, MemoryEngine
 from bridge.run.run import Run
 from bridge.run.shelf import Bounds, Shelf
 from bridge.run.store.past import Past
@@ -35,8 +35,6 @@ NOTE_EVERY = 20
 """After so many looks it is written how long the runs have been driven."""
 TAKE_UP_S = 5.0
 """How often a service looks for runs that nobody drives any more."""
-SAME_CALL_S = 600.0
-"""For how long an equal call finds a run whose process has ended."""
 
 
 class StoredEngine(MemoryEngine):
@@ -63,6 +61,9 @@ class StoredEngine(MemoryEngine):
         self._resumes = resumes
         self._pasts: dict[str, Past] = {}
         """The past of each run that is about to be taken up."""
+        self._missed: dict[str, str] = {}
+        """Of equal calls that are about to begin runs, by what identifies them, the id of a run that is too old for
+        them to be taken."""
         self._is_looking = False
 
     @asynccontextmanager
@@ -115,14 +116,22 @@ class StoredEngine(MemoryEngine):
         lost = await super().find_lost(arguments, principal=principal, caller=caller)
         if lost or arguments.get("store") is False:
             return lost
+        call = self._identify(arguments, principal)
         try:
-            equal = await self._store.find_equal(self._identify(arguments, principal))
+            equal = await self._store.find_equal(call)
         except Broken:
             return None
-        if equal and self._clock.time() - equal[0][1] <= SAME_CALL_S:
+        if equal and self._clock.time() - equal[0][1] <= FOUND_S:
             run = await self.find(equal[0][0], principal=principal)
             return run and await self.resume(run)
+        if equal and not is_unproven(principal):
+            self._missed[call] = equal[0][0]
         return None
+
+    @override
+    def _find_missed(self, arguments: JsonObject, principal: str | None) -> str | None:
+        written = self._missed.pop(self._identify(arguments, principal), None) if self._missed else None
+        return super()._find_missed(arguments, principal) or written
 
     @override
     async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
@@ -163,7 +172,7 @@ class StoredEngine(MemoryEngine):
         if taken is None or run.run_id in self._live:
             return run
         if taken.flaw:
-            return self._close(taken, _fail(taken.flaw))
+            return self._close(taken, fail_with(NotResumable(f"This run was cut off and cannot go on: {taken.flaw}")))
         self._pasts[run.run_id] = taken.past
         taken.run.transcript = None
         self._launch(taken.run)
@@ -258,14 +267,3 @@ class StoredEngine(MemoryEngine):
         live = self._live.get(run_id)
         if isinstance(live, StoredTask):
             live.lose()
-
-
-def _fail(flaw: str) -> Ending:
-    error: ErrorInfo = {
-        "code": "not_resumable",
-        "message": f"This run was cut off and cannot go on: {flaw}",
-        "who": "operator",
-        "status": None,
-        "request_id": None,
-    }
-    return {"status": "failed", "reason": None, "error": error}

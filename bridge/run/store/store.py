@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from bridge.errors import NotResumable
 from bridge.events import Kept, TurnEnded, read_event, write_event
 from bridge.json_text import Json, JsonObject, decode, encode
-from bridge.run.limits import Ending
+from bridge.run.limits import Ending, fail_with
 from bridge.run.run import Run
 from bridge.run.store.asked import Asked, Settled
 from bridge.run.store.database import Driver, clear_locks, is_alive, is_disowned, open_database
@@ -18,7 +19,7 @@ from bridge.run.store.past import Past, Told
 from bridge.run.store.seal import Missing, Seal
 from bridge.run.store.writer import Writer
 from bridge.run.summary import Summary, Totals, read_prompt
-from bridge.run.transcript import read_transcript
+from bridge.run.transcript import Transcript, read_transcript
 
 CATALOGUE = "catalogue"
 """The part of a run's first outcome that is the same for many runs, and written once."""
@@ -27,6 +28,8 @@ INPUT = "input"
 TIDY_EVERY = 50
 """After so many ended runs the old ones are dropped."""
 INCOMPLETE = "its record is not complete: the file could not be written any more"
+SECRET_GONE = "it used a secret that is not in the configuration any more"
+DAMAGED = "its record cannot be read"
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Store:
 
         def write(connection: sqlite3.Connection) -> None:
             model = run.arguments.get("model")
-            row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, now, now, "in_progress"]
+            row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, run.created, now, "in_progress"]
             row += [self._me, self._seal.close(read_prompt(run.arguments)), None if model is None else str(model)]
             connection.execute(
                 "INSERT INTO runs (run_id, principal, arguments, fingerprint, created, seen, status, driver, prompt,"
@@ -277,10 +280,9 @@ class Store:
         """Drop what is too old, and what nothing refers to any more."""
         connection.execute("BEGIN IMMEDIATE")
         self._drop_old(connection, self._time())
-        begun = connection.execute("SELECT outcome FROM steps WHERE key = 'begin' AND outcome IS NOT NULL")
-        used = {json.loads(text)[CATALOGUE] for (text,) in begun}
-        kept = {name for (name,) in connection.execute("SELECT hash FROM catalogues")}
-        connection.executemany("DELETE FROM catalogues WHERE hash = ?", [[name] for name in kept - used])
+        begun = " ".join(text or "" for (text,) in connection.execute("SELECT outcome FROM steps WHERE key = 'begin'"))
+        kept = [name for (name,) in connection.execute("SELECT hash FROM catalogues")]
+        connection.executemany("DELETE FROM catalogues WHERE hash = ?", [[name] for name in kept if name not in begun])
         drivers = {name for (name,) in connection.execute("SELECT DISTINCT driver FROM runs WHERE ended IS NULL")}
         connection.execute("COMMIT")
         clear_locks(self.file, drivers | {self._me})
@@ -338,35 +340,41 @@ class Store:
         return outcome | {CATALOGUE: json.loads(self._seal.open(text))}
 
     def _load(self, connection: sqlite3.Connection, run_id: str) -> Stored | None:
-        query = "SELECT principal, arguments, ending, is_delivered, used_s, driver FROM runs WHERE run_id = ?"
+        query = "SELECT principal, arguments, ending, created, used_s, driver FROM runs WHERE run_id = ?"
         row = connection.execute(query, [run_id]).fetchone()
         if row is None:
             return None
-        principal, arguments, ending, _, used_s, driver = row
-        show = self._seal.show if ending else self._seal.open
-        events = "SELECT event FROM events WHERE run_id = ? ORDER BY seq"
-        texts = [text for (text,) in connection.execute(events, [run_id])]
+        principal, arguments, ending, created, used_s, driver = row
+        run = Run(run_id, principal, {}, created=created)
         try:
-            run = Run(run_id, principal, json.loads(show(arguments)))
-            run.events = [cast("Kept", read_event(json.loads(show(text)))) for text in texts]
-            past = self._read_past(connection, run, used_s, show)
+            put_back = self._seal.show if ending else self._seal.open
+            run.ending = cast("Ending | None", json.loads(ending) if ending else None)
+            run.arguments = json.loads(put_back(arguments))
+            past = self._read_past(connection, run, used_s, put_back)
         except Missing:
-            flaw = "it used a secret that is not in the configuration any more"
-            blank = Run(run_id, principal, json.loads(self._seal.show(arguments)))
-            blank.events = [cast("Kept", read_event(json.loads(self._seal.show(text)))) for text in texts]
-            return Stored(blank, Past(used_s=used_s), driver, flaw)
-        run.ending = cast("Ending | None", json.loads(ending) if ending else None)
-        run.transcript = _rebuild_transcript(run, past)
+            return Stored(run, Past(used_s=used_s), driver, SECRET_GONE)
+        except (ValueError, KeyError, TypeError):  # somebody, or a fault of the disk, has changed it
+            run.ending = fail_with(NotResumable(f"This run has ended, but {DAMAGED}")) if ending else None
+            return Stored(run, Past(used_s=used_s), driver, DAMAGED)
         is_unfit = driver is not None and ending is None and is_disowned(self.file, driver)
         return Stored(run, past, driver, INCOMPLETE if is_unfit else None)
 
-    def _read_past(self, connection: sqlite3.Connection, run: Run, used_s: float, show: Callable[[str], str]) -> Past:
+    def _read_past(
+        self, connection: sqlite3.Connection, run: Run, used_s: float, put_back: Callable[[str], str]
+    ) -> Past:
+        """Read the events and outcomes of a run; `put_back` puts the secrets into a text.
+
+        Raises Missing; ValueError, KeyError or TypeError for what is no record of ours.
+        """
+        events = connection.execute("SELECT event FROM events WHERE run_id = ? ORDER BY seq", [run.run_id])
+        run.events = [cast("Kept", read_event(json.loads(self._seal.show(text)))) for (text,) in events]
         past = Past(used_s=used_s, told=Told(run.events))
         for key, text in connection.execute("SELECT key, outcome FROM steps WHERE run_id = ?", [run.run_id]):
             if text is None:
                 past.intents.add(key)
             else:
-                past.outcomes[key] = self._restore_catalogue(connection, json.loads(show(text)))
+                past.outcomes[key] = self._restore_catalogue(connection, json.loads(put_back(text)))
+        run.transcript = _rebuild_transcript(run, past)
         return past
 
     def _take(self, connection: sqlite3.Connection, run_id: str) -> Stored | None:
@@ -417,6 +425,7 @@ class Store:
         connection.execute("BEGIN IMMEDIATE")
         self._delete(connection, names)
         connection.execute("COMMIT")
+        connection.execute("PRAGMA incremental_vacuum")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else their texts stay in the file beside it
         return len(names)
 
@@ -443,7 +452,7 @@ def _read_question(value: JsonObject) -> Asked | Settled:
     return Asked.read(cast("JsonObject", value["asked"]))
 
 
-def _rebuild_transcript(run: Run, past: Past) -> Any:
+def _rebuild_transcript(run: Run, past: Past) -> Transcript | None:
     """Rebuild the conversation of a run from what it began with and what it told."""
     opened = past.outcomes.get(INPUT)
     if not isinstance(opened, dict) or not isinstance(begun := opened.get("transcript"), dict):

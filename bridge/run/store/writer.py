@@ -129,7 +129,12 @@ class Writer:
                 continue
             self._write(connection, writes)
             writes = []
-            self._answer(job, job.do(connection))
+            try:
+                self._answer(job, job.do(connection))
+            except (sqlite3.Error, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001 - boundary: a fault of ours, told to who has asked
+                self._call(_set_error, job.done, error)
         self._write(connection, writes)
 
     def _write(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:

@@ -77,7 +77,7 @@ async def test_a_no_of_another_process_is_told_as_one(office: Office) -> None:
 
 
 NO_MESSAGES = ("", "{", "null", "[]", "7", '"yes"', b"\xff\xfe", "\x01" * 40, "[" * 5000, '{"type":' * 5000)
-ODD: tuple[Any, ...] = (None, True, 0, [], {}, "", "stop it", "yes ", "YES", "question-3", "0" * 64)
+ODD: tuple[Any, ...] = (None, True, 0, [], {}, "", "stop it", "yes ", "YES", "question-9", "0" * 64)
 CHANGED: Json = {
     "server": "shelf",
     "tool": "read",
