@@ -1,9 +1,10 @@
 """`runs approve` and `runs deny`: a person at a terminal answers a call of a run elsewhere, and nobody else can."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import psutil
 import pytest
+from mcp import Client, StdioServerParameters
+from mcp.client.stdio import stdio_client
 
 from bridge.app import Bridge
 from bridge.questions import NO, YES
@@ -273,3 +277,44 @@ async def test_only_a_person_at_a_terminal_may_answer_and_no_process_of_a_bridge
         assert (list(run.questions), office.written) == (["question-1"], [])
         await bridge.engine.send(run, Settle("question-1", {"action": "decline", "content": {}, "reason": ""}))
         await until(lambda: run.ending is not None)
+
+
+async def serve_once(office: Office, use: Callable[[Client], Awaitable[Json]]) -> Json:
+    """What becomes of a call to a `serve` of its own process, which is killed then as the machine would."""
+    children = psutil.Process().children()
+    arguments = ["-m", "bridge", "serve", "--config", str(office.config), "--log-level", "error"]
+    server = StdioServerParameters(command=sys.executable, args=arguments, env=dict(os.environ))
+    async with Client(stdio_client(server, errlog=sys.__stderr__ or sys.stderr)) as client:
+        receipt = await use(client)
+        [process] = [child for child in psutil.Process().children() if child not in children]
+        process.kill()
+    return receipt
+
+
+async def test_a_process_that_is_killed_while_it_waits_leaves_the_question_to_the_next(
+    office: Office, tmp_path: Path
+) -> None:
+    """As BaseIntelligence/bounty-challenge#43367 and vercel/ai#18018: the question, or the answer, was lost with it."""
+    office.argument, counts = "path", tmp_path / "counts"
+
+    async def begin(client: Client) -> Json:
+        return (await client.call_tool("respond", {"input": "Hello"})).structured_content or {}
+
+    async with office.open(runs={"store": "memory"}):
+        upstream = json.loads(office.config.read_text(encoding="utf-8"))["upstream"]["base_url"]
+        office.configure(upstream, mcpServers={"desk": rogue("good", f"counts={counts}")})
+        receipt = await serve_once(office, begin)
+        run_id = receipt["run_id"]
+        assert receipt["status"] == "in_progress"
+        code, seen = await use_terminal(office, "approve", run_id, typed=None)
+        assert (code, "take it up first" in seen) == (1, True)
+
+        async def go_on(client: Client) -> Json:
+            waited = partial(client.call_tool, "respond_wait", {"run_id": run_id})
+            assert ((await waited()).structured_content or {})["status"] == "in_progress"
+            code, seen = await use_terminal(office, "approve", run_id)
+            assert (code, "Taken: the call runs." in seen) == (0, True), seen
+            return (await waited()).structured_content or {}
+
+        receipt = await serve_once(office, go_on)
+    assert (receipt["status"], counts.read_text(encoding="utf-8")) == ("completed", "write\n")
