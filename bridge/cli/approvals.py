@@ -1,25 +1,22 @@
 """`runs approve` and `runs deny`: a person at a terminal answers a call of a run that another process drives."""
 
 import argparse
-import os
 import sys
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Literal
 
 import anyio
 
 from bridge.cli.exits import COMPLETED, FAILED
+from bridge.cli.kept import find_run, opened
 from bridge.cli.parser import PROGRAM
 from bridge.cli.screen.terminal import forget_typed, read_line
 from bridge.config.settings import Config
-from bridge.errors import ArgumentError, BridgeError
+from bridge.errors import BridgeError
 from bridge.run.store.asked import Asked, Settled, build_message
-from bridge.run.store.choice import build_store, find_file
 from bridge.run.store.seal import Missing
 from bridge.run.store.store import Store
-from bridge.run.store.writer import Broken
+from bridge.run.summary import Summary
 from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_prose
 
@@ -40,72 +37,41 @@ Yes = Literal["yes", "no"]
 
 def answer(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
     """Show what the run asks, and leave the answer; exit code 1 if none was given or it was not taken."""
-    action: Yes = "yes" if options.action == "approve" else "no"
-    file, prepare = _find_file(config, f"runs {options.action}")
-    outcome = anyio.run(_answer, options, action, config, redact, file, prepare)
-    if isinstance(outcome, BridgeError):
-        raise outcome
-    return outcome
+    run = find_run(options.ids[0], config)
+    call = options.ids[1] if len(options.ids) > 1 else None
+    return anyio.run(_answer, f"runs {options.action}", run, call, config, redact)
 
 
-def _find_file(config: Config, command: str) -> tuple[Path, Callable[[], None]]:
-    if config.runs.store == "memory":
-        raise ArgumentError(f'{command}: runs.store is "memory"; a run that is not kept is answered at its host alone')
-    if (config.runs.store or "").startswith("postgresql:"):
-        raise ArgumentError(f"{command}: runs in a database are answered at their hosts alone")
-    file, prepare = find_file(config, os.environ)
-    if not file.exists():
-        raise ArgumentError(f"{command}: no run is kept here: there is no {file}")
-    return file, prepare
+async def _answer(command: str, run: Summary, call: str | None, config: Config, redact: Redactor) -> int:
+    action: Yes = "yes" if command == "runs approve" else "no"
+    async with opened(config) as store:
+        try:
+            questions = await _find_questions(store, run, call, command)
+            codes = [
+                await _answer_one(store, run.run_id, key, asked, action, redact) for key, asked in questions.items()
+            ]
+        except Missing:
+            words = "the call has a secret that is not in this configuration (--config)"
+            raise BridgeError(f"{command}: {words}") from None
+    return max(codes)
 
 
-async def _answer(
-    options: argparse.Namespace,
-    action: Yes,
-    config: Config,
-    redact: Redactor,
-    file: Path,
-    prepare: Callable[[], None],
-) -> int | BridgeError:
-    command, run_id = f"runs {options.action}", options.run_id
-    store = build_store(config, file, prepare, time=time.time, on_broken=_ignore, on_lost=_ignore)
-    try:
-        questions = await _find_questions(store, run_id, options.call, command)
-        codes = [await _answer_one(store, run_id, key, asked, action, redact) for key, asked in questions.items()]
-        return max(codes)
-    except Broken as broken:
-        return BridgeError(f"{command}: {file} cannot be used: {broken}")
-    except Missing:
-        return BridgeError(f"{command}: the call has a secret that is not in this configuration (--config)")
-    except BridgeError as error:  # raised when the store is closed: its thread would go on
-        return error
-    finally:
-        await store.close()
-
-
-def _ignore(_: str) -> None:
-    """Leave it to whoever waits for an answer of the store, who hears it too."""
-
-
-async def _find_questions(store: Store, run_id: str, call: str | None, command: str) -> Mapping[str, Asked]:
+async def _find_questions(store: Store, run: Summary, call: str | None, command: str) -> Mapping[str, Asked]:
     """Find the open questions that are meant. Raises BridgeError where there is none."""
-    stored = await store.load(run_id)
-    if stored is None:
-        hint = "one that is kept in memory alone is answered at its host alone"
-        raise ArgumentError(f"{command}: there is no run {show_line(run_id)} in {store.file}; {hint}")
-    if ending := stored.run.ending:
-        raise BridgeError(f"{command}: the run has ended ({ending['status']}); there is nothing to answer")
-    if not await store.is_driven(run_id):
-        resume = f"{PROGRAM} runs resume {run_id}"
+    if run.ended is not None:
+        raise BridgeError(f"{command}: the run has ended ({run.status}); there is nothing to answer")
+    if not run.is_driven:
+        resume = f"{PROGRAM} runs resume {run.run_id}"
         raise BridgeError(f"{command}: the run was interrupted; take it up first, then it asks again: {resume}")
-    known = await store.list_questions(run_id)
-    asked = {key: each for key, each in known.items() if isinstance(each, Asked)}
+    known = await store.list_questions(run.run_id)
     if call is None:
-        if asked := {key: each for key, each in asked.items() if each.is_approval}:
+        asked = {key: each for key, each in known.items() if isinstance(each, Asked) and each.is_approval}
+        if asked:
             return asked
         hint = "one that `ask` began asks at its own terminal"
         raise BridgeError(f"{command}: the run goes on, and no call of it waits for a yes; {hint}")
-    return {key: _find_question(known, key, command) for key in [call if call in known else f"question-{call}"]}
+    key = f"question-{call}" if call.isdecimal() else call
+    return {key: _find_question(known, key, command)}
 
 
 def _find_question(known: Mapping[str, Asked | Settled], key: str, command: str) -> Asked:
@@ -121,7 +87,7 @@ def _find_question(known: Mapping[str, Asked | Settled], key: str, command: str)
             return asked
 
 
-async def _answer_one(store: Store, run_id: str, key: str, asked: Asked, action: Yes, redact: Redactor) -> int:
+async def _answer_one(store: Store, run_id: str, action: Yes, redact: Redactor, key: str, asked: Asked) -> int:
     _print(redact(asked.message))
     if not await _is_confirmed("Approve? [y/N] " if action == "yes" else "Refuse? [y/N] "):
         _print("Nothing was answered; the call waits on.")

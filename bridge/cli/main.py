@@ -84,8 +84,6 @@ def _run(options: argparse.Namespace) -> int:
             from bridge.cli.init import write_config
 
             return write_config(options.config)
-        case "runs":
-            return _answer(options)
         case "offline":
             from bridge.cli.offline import serve_offline
 
@@ -96,6 +94,10 @@ def _run(options: argparse.Namespace) -> int:
             return replay(options)
         case "tools" if options.server is not None:
             return _accept(options)
+        case "runs" if options.action in ("approve", "deny"):
+            return _answer(options)
+        case "runs":
+            return _look_back(options)
         case "check" if not options.live and (options.yes or options.record):
             raise ArgumentError("check: --yes and --record belong to --live")
         case _:
@@ -121,6 +123,24 @@ def _change_host(options: argparse.Namespace) -> int:
     return uninstall(options)
 
 
+def _look_back(options: argparse.Namespace) -> int:
+    from bridge.cli.setup import booting, check_upstream, set_up
+
+    config, redact = set_up(options)
+    from bridge.cli.runs import check_words, look_back
+
+    check_words(options)
+    if options.action != "resume":
+        return look_back(options, config, redact)
+    from bridge.cli.kept import find_resumable
+
+    run_id = find_resumable(options.ids[0], config)
+    check_upstream(config)
+    with booting(config.servers) as children:
+        from bridge.cli.resume import resume
+    return resume(options, config, redact, children, run_id)
+
+
 def _accept(options: argparse.Namespace) -> int:
     from bridge.cli.setup import booting, check_attended, find_server, set_up
 
@@ -140,7 +160,9 @@ def _answer(options: argparse.Namespace) -> int:
     check_attended(os.environ, f"runs {options.action}", "what it answers")
     config, redact = set_up(options)
     from bridge.cli.approvals import answer
+    from bridge.cli.runs import check_words
 
+    check_words(options)
     return answer(options, config, redact)
 
 

@@ -8,6 +8,7 @@ from mcp import types
 from bridge.config.settings import Limits
 from bridge.events import Notified
 from bridge.json_text import JsonObject
+from bridge.run.interjections import Interjected
 from bridge.run.limits import IN_PROGRESS, Ending
 from bridge.run.receipt import Detail, build_receipt, has_pictures, render_text
 from bridge.run.run import Run
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from bridge.run.pictures import Album
 
 
-def render_run(run: Run, limits: Limits, notices: Sequence[Notified] = ()) -> types.CallToolResult:
-    """Render a run, as far as it has come, with notices for this call alone."""
-    detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
+def render_run(
+    run: Run, limits: Limits, notices: Sequence[Notified] = (), said: Interjected | None = None
+) -> types.CallToolResult:
+    """Render a run, as far as it has come, with notices for this call alone, and as what the call has `said` wants."""
+    wish = run.arguments | (said.arguments if said else {})
+    detail: Detail = "full" if wish.get("detail") == "full" else "summary"
     events, ending, limit = [*run.told, *notices], run.ending or IN_PROGRESS, limits.result_chars
     album = _choose_pictures(run, limits) if run.ending and has_pictures(run.events) else None
     receipt = build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album)

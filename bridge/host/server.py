@@ -16,7 +16,7 @@ from typing_extensions import override
 from bridge import __version__
 from bridge.clock import Clock
 from bridge.config.settings import Limits
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, GivenUp
 from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation
 from bridge.host.cancellation import Cancellations, identify
@@ -35,6 +35,7 @@ from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
 from bridge.questions import Question
 from bridge.run.engine import Caller, Engine, Settle, Show, Stop, is_unproven
+from bridge.run.interjections import Interjected
 from bridge.run.limits import fail_with
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
@@ -46,12 +47,18 @@ logger = logging.getLogger(__name__)
 SETTLE_CHANGES_S = 0.2
 """Changes within this time are announced together, as when servers become ready one after the other."""
 
+WAITS = Notified(
+    code="waits", message="The message waits for the next turn of this run, and the result will say which that was"
+)
+"""Told to a call that is answered before what it has brought stands before a turn."""
+TOO_LATE = Notified(
+    code="too_late", message="The run had no turn left for the message, so this is another run, which goes on from it"
+)
 REJOINED = Notified(
     code="rejoined",
     message="An earlier call with the same arguments had not got its result; this is its run, nothing was done twice",
 )
-
-TOO_LATE = "This answer did not count: its question was not open any more, or had been answered by somebody else"
+UNCOUNTED = "This answer did not count: its question was not open any more, or had been answered by somebody else"
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult | JsonObject
 """The last is a task."""
@@ -87,6 +94,13 @@ class Runner(Protocol):
         """Start a run, or find the one that an equal call began and was given up; the flag tells that it was found.
 
         Raises BridgeError before anything is sent.
+        """
+        ...
+
+    async def interject(self, arguments: JsonObject, *, principal: str, caller: Caller) -> Interjected | None:
+        """Say `input` to the run that the arguments name; None where none goes on.
+
+        Raises BridgeError where it cannot be said.
         """
         ...
 
@@ -194,11 +208,24 @@ class BridgeServer(Server[dict[str, object]]):
         return render_refusal(ending, self._runner.limits)
 
     async def _respond(self, ctx: HostRequest, arguments: JsonObject) -> Result:
-        run, is_found = await self._runner.start(arguments, principal=find_principal(ctx), caller=identify(ctx))
-        as_task = declares_tasks(ctx)
+        principal, as_task = find_principal(ctx), declares_tasks(ctx)
         seconds = DIRECT_S if as_task else self._runner.limits.soft_deadline_s
+        said = await self._runner.interject(arguments, principal=principal, caller=identify(ctx))
+        if said:
+            notices = [REJOINED] if said.is_found else []
+            return await self._attend(ctx, said.run, seconds, notices=notices, as_task=as_task, said=said)
+        run, is_found = await self._runner.start(arguments, principal=principal, caller=identify(ctx))
         notices = [REJOINED] if is_found else []
         return await self._attend(ctx, run, seconds, after=-1, notices=notices, as_task=as_task)
+
+    async def _respond_late(self, ctx: HostRequest, arguments: JsonObject, until: float, reported: int) -> Result:
+        """Start the run that goes on from one that has ended before it heard this call, and wait for it."""
+        caller = identify(ctx)
+        if caller.is_gone():
+            raise GivenUp("this call was given up before a run began for it")
+        run, is_found = await self._runner.start(arguments, principal=find_principal(ctx), caller=caller)
+        seconds, notices = max(0.0, until - self._clock.now()), [TOO_LATE, REJOINED] if is_found else [TOO_LATE]
+        return await self._attend(ctx, run, seconds, after=-1, notices=notices, reported=reported)
 
     async def _wait(self, ctx: HostRequest, arguments: JsonObject) -> Result:
         principal, engine = find_principal(ctx), self._runner.engine
@@ -226,16 +253,23 @@ class BridgeServer(Server[dict[str, object]]):
         after: int | None = None,
         notices: Sequence[Notified] = (),
         as_task: bool = False,
+        said: Interjected | None = None,
+        reported: int = 0,
     ) -> Result:
         """Wait for `run` to end, at most `seconds`, and relay the events after number `after` (default: new ones).
 
         Return the receipt, or the questions that the host has to answer first; of a run that goes on, with `as_task`, a
-        task, by which the host has the run: a second, equal call is another one's.
+        task, by which the host has the run: a second, equal call is another one's. Where the call has `said` something
+        and the run has ended without hearing it, another run goes on from it.
         """
+        until, message_id = self._clock.now() + seconds, said.message_id if said else None
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(ctx, self._silences, self._clock)
-        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s, self._runner.redact)
-        delivery = Delivery(run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
+        redact = self._runner.redact
+        waiting = Waiting(
+            ctx, run, engine, audience, self._clock, soft_deadline_s, redact, message_id=message_id, reported=reported
+        )
+        delivery = Delivery(run, engine, self._runner.limits.on_cancel, self._runner.start_soon, message_id)
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
@@ -243,28 +277,38 @@ class BridgeServer(Server[dict[str, object]]):
                 await delivery.note_result(ctx)
                 return self._tasks.hand_out(run, notices)
             if run.ending is None and is_modern(ctx) and (questions := audience.pick(run.questions)):
-                return await self._return_questions(run, questions, audience)
-            if run.ending:
-                await delivery.note_result(ctx)
-            return render_run(run, self._runner.limits, notices)
+                await delivery.note_answer(ctx)
+                return await self._return_questions(run, questions, audience, message_id)
+            if said is None or not said.is_left_out:
+                await delivery.note_answer(ctx)
+                if run.ending:
+                    await delivery.note_result(ctx)
+                return render_run(
+                    run, self._runner.limits, [*notices, WAITS] if said and said.is_waiting else notices, said
+                )
+        return await self._respond_late(ctx, said.arguments, until, waiting.reported)
 
-    async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:
+    async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, state: str) -> Result:
         """Settle the questions that an earlier call returned with their answers, and wait for the run again."""
+        run_id, _, message_id = state.partition(" ")
         run = await self._runner.find(run_id, principal=find_principal(ctx))
         audience = HostAudience(ctx, self._silences, self._clock)
         notices = list[Notified]()
         for key, response in (params.input_responses or {}).items():
             answer = audience.read_answer(response)  # also one that comes too late shows that somebody is there
             if key not in run.questions:
-                notices.append(Notified(code="answered_before", message=f"{TOO_LATE} ({show_line(key)})"))
+                notices.append(Notified(code="answered_before", message=f"{UNCOUNTED} ({show_line(key)})"))
             await self._runner.engine.send(run, Settle(key, answer))
-        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s, notices=notices)
+        said = Interjected(run, message_id, clean_arguments(params.arguments or {})) if message_id else None
+        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s, notices=notices, said=said)
 
     async def _return_questions(
-        self, run: Run, questions: Mapping[str, Question], audience: HostAudience
+        self, run: Run, questions: Mapping[str, Question], audience: HostAudience, message_id: str | None
     ) -> types.InputRequiredResult:
-        """Return questions of the run as a result; the host calls again with the answers and the run's id."""
+        """Return questions of the run as a result; the host calls again with the answers, the run's id, and that of
+        what the call has brought."""
         for key in questions:
             await self._runner.engine.send(run, Show(key, self._runner.limits.soft_deadline_s, audience))
         requests = {key: build_elicitation(question) for key, question in questions.items()}
-        return types.InputRequiredResult(input_requests={**requests}, request_state=run.run_id)
+        state = f"{run.run_id} {message_id}" if message_id else run.run_id
+        return types.InputRequiredResult(input_requests={**requests}, request_state=state)

@@ -85,6 +85,10 @@ class Budget:
         else:
             self._repeats.note(call, output)
 
+    def note_message(self) -> None:
+        """Note that somebody has spoken to the run. No limit is moved by that."""
+        self._repeats.note_message()
+
     def end_turn(self, calls: Sequence[Call], outputs: Sequence[str]) -> None:
         """Count a turn's calls, whether they were run or not, and the items that answer them."""
         self._calls += len(calls)

@@ -1,7 +1,7 @@
 """The tool loop: asks the upstream, answers all its calls at once, sends the outputs back, until there is an answer."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -11,7 +11,7 @@ import anyio
 
 from bridge.clock import Clock
 from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.events import Retrying, TurnEnded, TurnStarted, tell_notice
+from bridge.events import Event, InBackground, Retrying, Said, TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls, is_empty
 from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
@@ -90,6 +90,7 @@ class Loop(Generic[C]):
         terms = await self._set_terms(request, transcript, deadline)
         window, last_answer_for = open_window(transcript), None
         answerer = CallAnswerer(self.tools, self.long_outputs, self.ask, self.ctx, self.clock)
+        await self._hear(1, window, terms.budget)
         for n in count(1):
             try:
                 response = await self._ask(n, request, window, terms, is_last=last_answer_for is not None)
@@ -102,6 +103,8 @@ class Loop(Generic[C]):
             ending = _read_ending(response, calls)
             is_over = last_answer_for is not None or (ending is not None and ending["status"] != "needs_input")
             names = await answerer.answer(n, calls, None if is_over else terms.budget.allow(calls), terms)
+            if ending == COMPLETED and last_answer_for is None and await self._hear_more(n, window, terms.budget):
+                continue
             if ending:
                 return stop_short(last_answer_for) if last_answer_for and ending == COMPLETED else ending
             if last_answer_for or _are_left_to_caller(calls, terms.offer):
@@ -111,7 +114,26 @@ class Loop(Generic[C]):
             last_answer_for = terms.budget.find_limit(n)
             window.count(terms.budget.context, outputs)
             terms = self._grow(terms, names)
+            await self._hear(n + 1, window, terms.budget)
         raise AssertionError("every run has an end")
+
+    async def _hear(self, n: int, window: Window, budget: Budget) -> bool:
+        """Put what was said to the run before its n-th turn; return whether that was anything."""
+        heard = await self.ctx.hear(n)
+        for one in heard:
+            self.ctx.emit(Said(turn=n, message_id=one["message_id"], items=one["items"]))
+            window.add(window.transcript.items[-len(one["items"]) :])
+        if heard:
+            budget.note_message()
+        return bool(heard)
+
+    async def _hear_more(self, n: int, window: Window, budget: Budget) -> bool:
+        """Hear what was said before the run would end with the answer of its n-th turn, if it may take another turn.
+        What comes after that is for the run that goes on from this one."""
+        if budget.find_limit(n):
+            return False
+        window.count(budget.context, ())
+        return await self._hear(n + 1, window, budget)
 
     async def _set_terms(self, request: Request, transcript: Transcript, deadline: float) -> Terms[C]:
         begun = await self.ctx.step("begin", partial(self._begin, str(request.parameters["model"])))
@@ -218,6 +240,7 @@ class Loop(Generic[C]):
         """Send a turn, as the last one where this process has a limit that is reached by then. An error is an outcome
         too: a resumed run must meet the same one."""
         outcome: _RequestOutcome = {"window": None}
+        turn = replace(turn, begun=find_begun(self.ctx.run.events), is_left=lambda: self.ctx.is_left)
         if find_limit and (cut_by := find_limit()):
             outcome["cut_by"], turn = cut_by, _close(turn)
         try:
@@ -237,6 +260,20 @@ class Loop(Generic[C]):
     def _tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             self.ctx.emit(tell_notice(notice))
+
+
+def find_begun(events: Sequence[Event]) -> str | None:
+    """Find the response that a process before this one has had begun in the background, for a turn that it did not see
+    the end of."""
+    for event in reversed(events):
+        match event:
+            case InBackground():
+                return event.response_id
+            case TurnStarted() | TurnEnded() | Retrying():
+                return None
+            case _:
+                pass
+    return None
 
 
 def _are_left_to_caller(calls: list[Call], offer: Offer) -> bool:

@@ -28,6 +28,7 @@ from bridge.run.engine import (
     is_unproven,
 )
 from bridge.run.heirs import Heir, waiting_for
+from bridge.run.interjections import list_said
 from bridge.run.limits import Ending
 from bridge.run.places import Places
 from bridge.run.run import Run
@@ -169,6 +170,49 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     def _is_recent(self, run: Run) -> bool:
         return run.ending is None or self._clock.now() - self._undelivered[run.run_id] <= FOUND_S
+
+    async def find_said(self, run: Run, name: str, *, caller: Caller = SOMEBODY) -> str | None:
+        """Find an equal interjection whose call was given up; one of the same origin that seems to wait may have been,
+        a moment ago: wait that moment for it to go."""
+        task, equal = self._attended.get(run.run_id), list_said(run, name)
+        lost = self._pick_lost(run, equal)
+        if lost or task is None or caller.origin is None or not any(map(task.is_awaited_for, equal)):
+            return lost
+        lost = await self._inherit_said(task, equal, Heir(caller, self._clock), caller.origin)
+        if lost is None and caller.is_gone():
+            raise GivenUp("this call was given up before its message was put")
+        return lost
+
+    async def _inherit_said(self, task: RunTask, equal: Sequence[str], heir: Heir, origin: str) -> str | None:
+        until = self._clock.now() + OVERTAKEN_S
+        awaited = [message_id for message_id in equal if task.is_awaited_for(message_id, origin)]
+        with waiting_for([task], heir):
+            while not (lost := self._pick_lost(task.run, equal)) and not heir.caller.is_gone():
+                is_left = not any(task.is_awaited_for(message_id, origin) for message_id in awaited)
+                if self._clock.now() >= until or (is_left and task.run.ending is None):
+                    break
+                await heir.rest(until)
+            heir.taken = task.run if lost else None
+        return lost
+
+    def _pick_lost(self, run: Run, equal: Sequence[str]) -> str | None:
+        """Pick the interjection whose call nobody waits in, and that got no result."""
+        task = self._attended.get(run.run_id)
+        left = [message_id for message_id in equal if not (task and task.is_awaited_for(message_id))]
+        if run.is_stopped:
+            return None
+        if run.ending is None or run.run_id in self._undelivered:
+            return next(iter(left), None)
+        return next((message_id for message_id in left if message_id not in run.answered), None)
+
+    async def note_answer(self, run: Run, message_id: str, *, is_answered: bool) -> None:
+        """Note that a call that brought an interjection was answered, or was given up."""
+        if is_answered:
+            run.answered.add(message_id)
+        else:
+            run.answered.discard(message_id)
+            if task := self._attended.get(run.run_id):
+                task.note_departure()
 
     async def _inherit(self, runs: Sequence[Run], heir: Heir, origin: str) -> Run | None:
         """Wait for the callers of this origin to go, and return the first run that one of them leaves behind."""

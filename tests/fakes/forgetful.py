@@ -23,7 +23,7 @@ from bridge.questions import Answer, Question
 from bridge.run.engine import Context, Execute, Intend, OutcomeUnknown
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.run import Run
+from bridge.run.run import Interjection, Run
 from bridge.run.stopwatch import Stopwatch
 from bridge.run.transcript import Transcript
 
@@ -159,6 +159,10 @@ class _Leg:
     def stopwatch(self) -> Stopwatch:
         return self._ctx.stopwatch
 
+    @property
+    def is_left(self) -> bool:
+        return False
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         async with self._once(key):
             if key in self._memory.outcomes:
@@ -193,6 +197,17 @@ class _Leg:
 
     async def ask(self, question: Question, *, approval_s: float | None = None) -> Answer:
         return await self._ctx.ask(question, approval_s=approval_s)
+
+    async def hear(self, turn: int) -> list[Interjection]:
+        key = f"said:{turn}"
+        async with self._once(key):
+            if key in self._memory.outcomes:
+                heard: list[Interjection] = self._recall(key)
+                return heard
+            if f"turn:{turn}" in self._memory.outcomes:
+                return []
+            heard = await self._ctx.hear(turn)
+            return await self._remember(key, heard) if heard else []
 
     @asynccontextmanager
     async def _once(self, key: str) -> AsyncIterator[None]:

@@ -200,6 +200,27 @@ class Store:
         """List the newest runs, those of everybody where no principal is named. Raises Broken."""
         return await self._writer.ask(lambda connection: self._list_recent(connection, limit, principal))
 
+    async def find_beginning(self, beginning: str, *, limit: int) -> list[Summary]:
+        """Find the runs whose ids begin so. Raises Broken."""
+        where = "WHERE run_id >= ? AND run_id < ? LIMIT ?"
+        values = [beginning, beginning + "\U0010ffff", limit]
+        return await self._writer.ask(lambda connection: self._list(connection, where, values))
+
+    async def find_last_answer(self) -> Summary | None:
+        """Find the run that was the last of the person at this terminal to end with an answer. Raises Broken."""
+        where = (
+            "WHERE principal IS NULL AND ended IS NOT NULL AND status IN ('completed', 'incomplete')"
+            " ORDER BY ended DESC LIMIT 1"
+        )
+        found = await self._writer.ask(lambda connection: self._list(connection, where, []))
+        return found[0] if found else None
+
+    async def read_events(self, run_id: str, *, after: int) -> list[Kept]:
+        """Read the events of a run behind this number. Raises Broken."""
+        query = "SELECT event FROM events WHERE run_id = ? AND seq > ? ORDER BY seq"
+        rows = await self._writer.ask(lambda connection: connection.execute(query, [run_id, after]).fetchall())
+        return [cast("Kept", read_event(json.loads(self._seal.show(text)))) for (text,) in rows]
+
     async def find_equal(self, fingerprint: str) -> list[tuple[str, float]]:
         """Find the runs of other processes that an equal call began and whose result nobody has got, the newest first:
         their ids, and when they were last driven. Raises Broken."""
@@ -402,10 +423,14 @@ class Store:
 
     def _list_recent(self, connection: sqlite3.Connection, limit: int, principal: str | None) -> list[Summary]:
         where = "" if principal is None else "WHERE principal = ?"
+        values = [*filter(None, [principal]), limit]
+        return self._list(connection, f"{where} ORDER BY created DESC LIMIT ?", values)
+
+    def _list(self, connection: sqlite3.Connection, where: str, values: list[Any]) -> list[Summary]:
         rows = connection.execute(
             "SELECT run_id, principal, created, ended, status, reason, driver, prompt, model, turns, calls, tokens,"
-            f" cost FROM runs {where} ORDER BY created DESC LIMIT ?",
-            [*filter(None, [principal]), limit],
+            f" cost FROM runs {where}",
+            values,
         ).fetchall()
         held = {driver: self._is_held(driver) for driver in {row[6] for row in rows if row[3] is None}}
         return [

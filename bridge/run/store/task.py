@@ -41,13 +41,19 @@ class StoredTask(RunTask):
         self._asked: dict[str, Asked] = {}
         """The open questions."""
         self._began = self.stopwatch.now()
-        self._is_left = False
+        self._is_over_here = False
 
     @property
     @override
     def used_s(self) -> float:
         """Seconds for which other processes have driven it."""
         return self._past.used_s
+
+    @property
+    @override
+    def is_left(self) -> bool:
+        """True once this process drives it no more, and it has not ended."""
+        return self._is_over_here
 
     @property
     def driven_s(self) -> float:
@@ -57,22 +63,22 @@ class StoredTask(RunTask):
     def leave(self) -> None:
         """Write nothing more: whatever ends the run from here on is the end of this process, or another one drives
         it."""
-        if not self._is_left:
+        if not self._is_over_here:
             self._store.note_time(self.run.run_id, self.driven_s)
-        self._is_left = True
+        self._is_over_here = True
 
     def lose(self) -> None:
         """Stop driving the run, which another process has taken up."""
-        self._is_left = True
+        self._is_over_here = True
         self._scope.cancel()
 
     @property
     @override
     def is_reachable(self) -> bool:
         """True as long as it is written."""
-        return not (self._is_left or self._store.broken)
+        return not (self._is_over_here or self._store.broken)
 
-    def hear(self, body: JsonObject) -> None:
+    def heed(self, body: JsonObject) -> None:
         """Take a message of another process. An answer counts only for the very question that it was given to."""
         if body.get("type") == STOP:
             self.receive(Stop())
@@ -85,13 +91,13 @@ class StoredTask(RunTask):
     def _note_question(self, key: str, question: Question) -> None:
         self._asked[key] = asked = Asked.of(question)
         super()._note_question(key, question)
-        if not self._is_left:
+        if not self._is_over_here:
             self._store.ask(self.run.run_id, key, asked)
 
     @override
     def _note_settled(self, key: str, answer: Answer | None, sender: str) -> None:
         super()._note_settled(key, answer, sender)
-        if self._asked.pop(key, None) and not self._is_left:
+        if self._asked.pop(key, None) and not self._is_over_here:
             self._store.settle(self.run.run_id, key, Settled.by(answer, sender))
 
     @override
@@ -114,7 +120,7 @@ class StoredTask(RunTask):
         await self._store.intend(self.run.run_id, key, waits=waits)
 
     def _keep(self, key: str, outcome: Any) -> None:
-        if not self._is_left:
+        if not self._is_over_here:
             self._store.keep(self.run.run_id, key, outcome, self.driven_s)
 
     @override
@@ -125,10 +131,15 @@ class StoredTask(RunTask):
                 self.run.transcript.add(known)
             return
         super().emit(event)
-        if isinstance(event, Kept) and not self._is_left:
+        if isinstance(event, Kept) and not self._is_over_here:
             kept = self.run.events[-1]
             self._totals.count(kept)
             self._store.add(self.run.run_id, kept, self._totals)
+
+    @override
+    def has_outcome(self, key: str) -> bool:
+        """Tell whether the outcome of a step is written that comes later."""
+        return key in self._past.outcomes
 
     @override
     def _end(self, ending: Ending) -> None:
@@ -136,7 +147,7 @@ class StoredTask(RunTask):
         if is_cut_off:
             self.leave()
         super()._end(ending)
-        if not self._is_left:
+        if not self._is_over_here:
             self._store.end(self.run, self._totals)
 
 
