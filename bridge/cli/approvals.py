@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import anyio
@@ -47,9 +48,8 @@ async def _answer(command: str, run: Summary, call: str | None, config: Config, 
     async with opened(config) as store:
         try:
             questions = await _find_questions(store, run, call, command)
-            codes = [
-                await _answer_one(store, run.run_id, key, asked, action, redact) for key, asked in questions.items()
-            ]
+            one = partial(_answer_one, store, run.run_id, action, redact)
+            codes = [await one(key, asked) for key, asked in questions.items()]
         except Missing:
             words = "the call has a secret that is not in this configuration (--config)"
             raise BridgeError(f"{command}: {words}") from None
