@@ -22,6 +22,8 @@ class CallOptions:
 
     deadline: float
     """The instant it must end by, in seconds on the bridge's clock."""
+    find_delay: Callable[[], float] = lambda: 0.0
+    """Finds by how many seconds the deadline has moved, because the run waited for a person."""
     limit_bytes: int | None = None
     """The largest output that the model gets; None = the limit in the config."""
     on_progress: OnProgress | None = None
@@ -31,3 +33,8 @@ class CallOptions:
     """Asks the person a question of the server."""
     on_send: Callable[[], Awaitable[None]] | None = None
     """Called just before the request is sent: from then on the call may have been executed."""
+
+    @property
+    def end(self) -> float:
+        """The instant it must end by, as of now."""
+        return self.deadline + self.find_delay()

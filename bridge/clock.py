@@ -25,6 +25,10 @@ class Clock:
     def scope(self, deadline: float) -> anyio.CancelScope:
         return anyio.CancelScope(deadline=deadline)  # deadline may be math.inf
 
+    def move(self, scope: anyio.CancelScope, deadline: float) -> None:
+        """Move the deadline of a scope that `scope` has returned."""
+        scope.deadline = deadline
+
 
 class SteppedClock(Clock):
     """Time that moves only by `reach`. A sleep returns at once."""
@@ -46,6 +50,10 @@ class SteppedClock(Clock):
         scope = anyio.CancelScope()
         self._scopes.append((deadline, scope))
         return scope
+
+    @override
+    def move(self, scope: anyio.CancelScope, deadline: float) -> None:
+        self._scopes = [(deadline if each is scope else end, each) for end, each in self._scopes]
 
     def reach(self, instant: float) -> None:
         """Move to an instant, and cancel the scopes whose deadline has passed."""

@@ -35,6 +35,8 @@ class Question:
     all calls that wait for it."""
     tool: str = ""
     """The plain name of the tool that an approval is about."""
+    arguments: JsonObject = field(default_factory=dict[str, Json], repr=False)
+    """The arguments of that call, all of them."""
     remedy: str = ""
     """How the tool would get to run without a question, for good: only the person can do that."""
     identify: Callable[[], tuple[str, ...]] = field(default=tuple, repr=False, compare=False)
@@ -84,6 +86,11 @@ def approve(reason: str = "") -> Answer:
     return {"action": "accept", "content": {"answer": YES}, "reason": reason}
 
 
+def decline(reason: str = "") -> Answer:
+    """Return the no to an approval."""
+    return {"action": "decline", "content": {}, "reason": reason}
+
+
 def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
     """Build the question whether `tool` of `server` may run with these arguments."""
     what, shown = f"{quote_name(tool)} of {quote_name(server)}", show_arguments(arguments)
@@ -98,6 +105,7 @@ def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
         {"type": "object", "properties": {"answer": choice}, "required": ["answer"]},
         is_approval=True,
         tool=tool,
+        arguments=arguments,
     )
 
 

@@ -94,6 +94,8 @@ def _run(options: argparse.Namespace) -> int:
             return replay(options)
         case "tools" if options.server is not None:
             return _accept(options)
+        case "runs" if options.action in ("approve", "deny"):
+            return _answer(options)
         case "runs":
             return _look_back(options)
         case "check" if not options.live and (options.yes or options.record):
@@ -150,6 +152,18 @@ def _accept(options: argparse.Namespace) -> int:
     with booting([server]) as children:
         from bridge.cli.accept import accept
     return accept(config.model_copy(update={"servers": (server,), "builtin_tools": False}), redact, children)
+
+
+def _answer(options: argparse.Namespace) -> int:
+    from bridge.cli.setup import check_attended, set_up
+
+    check_attended(os.environ, f"runs {options.action}", "what it answers")
+    config, redact = set_up(options)
+    from bridge.cli.approvals import answer
+    from bridge.cli.runs import check_words
+
+    check_words(options)
+    return answer(options, config, redact)
 
 
 def _run_configured(options: argparse.Namespace) -> int:

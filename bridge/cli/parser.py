@@ -37,6 +37,8 @@ DESCRIPTIONS = {
 RUN_ACTIONS = {
     "show": "its turns and calls as bars in time, and its answer",
     "follow": "what it does, until it ends",
+    "approve": "show each call of it that waits for your yes, and let it run (ID CALL: this one alone)",
+    "deny": "show each call of it that waits for your yes, and refuse it",
     "cancel": "end it, whoever drives it",
     "resume": "take it up here, if no process drives it, and print its answer",
     "export": "all that is kept of it, as JSON",

@@ -58,6 +58,9 @@ def check_words(options: argparse.Namespace) -> None:
     if action == "forget":
         if bool(count) == options.all:
             raise ArgumentError("runs forget: name the runs by their ids, or say --all")
+    elif action in ("approve", "deny"):
+        if count not in (1, 2):
+            raise ArgumentError(f"runs {action}: it takes the ID of one run, and perhaps a CALL of it that waits")
     elif action and count != 1:
         raise ArgumentError(f"runs {action}: it takes the ID of one run; `runs` lists them")
 

@@ -40,12 +40,12 @@ def start_log(options: argparse.Namespace, redact: Redactor) -> None:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
 
 
-def check_attended(environ: Mapping[str, str]) -> None:
+def check_attended(environ: Mapping[str, str], command: str = "tools accept", what: str = "what is accepted") -> None:
     """Raise ArgumentError where nobody reads what a command shows: what it asks for, only a person may answer."""
     if DEPTH in environ:
-        raise ArgumentError("tools accept: refused in a process that a bridge has started; a person has to run it")
+        raise ArgumentError(f"{command}: refused in a process that a bridge has started; a person has to run it")
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ArgumentError("tools accept: only at a terminal, as somebody has to read what is accepted")
+        raise ArgumentError(f"{command}: only at a terminal, as somebody has to read {what}")
 
 
 def find_server(config: Config, key: str) -> ServerConfig:

@@ -291,6 +291,9 @@ class Limits(_Section):
     or its HTTP request was closed; otherwise it is stopped."""
     orphan_s: Seconds = 600
     """Seconds that a run goes on while no call waits for it."""
+    approval_s: Seconds | None = None
+    """Seconds for which a call that needs a yes waits for it where the host cannot ask: `runs approve` and `runs deny`
+    answer from a terminal, if the run is kept (see `runs`). Default: such a call is refused at once."""
     call_timeout_s: Seconds = 60
     """Seconds for one tool call."""
     connect_timeout_s: Seconds = 10

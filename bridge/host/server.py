@@ -40,6 +40,7 @@ from bridge.run.limits import fail_with
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
 from bridge.telemetry import Redactor
+from bridge.visible import show_line
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ REJOINED = Notified(
     code="rejoined",
     message="An earlier call with the same arguments had not got its result; this is its run, nothing was done twice",
 )
+UNCOUNTED = "This answer did not count: its question was not open any more, or had been answered by somebody else"
 
 Result: TypeAlias = types.CallToolResult | types.InputRequiredResult | JsonObject
 """The last is a task."""
@@ -291,11 +293,14 @@ class BridgeServer(Server[dict[str, object]]):
         run_id, _, message_id = state.partition(" ")
         run = await self._runner.find(run_id, principal=find_principal(ctx))
         audience = HostAudience(ctx, self._silences, self._clock)
+        notices = list[Notified]()
         for key, response in (params.input_responses or {}).items():
             answer = audience.read_answer(response)  # also one that comes too late shows that somebody is there
+            if key not in run.questions:
+                notices.append(Notified(code="answered_before", message=f"{UNCOUNTED} ({show_line(key)})"))
             await self._runner.engine.send(run, Settle(key, answer))
         said = Interjected(run, message_id, clean_arguments(params.arguments or {})) if message_id else None
-        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s, said=said)
+        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s, notices=notices, said=said)
 
     async def _return_questions(
         self, run: Run, questions: Mapping[str, Question], audience: HostAudience, message_id: str | None

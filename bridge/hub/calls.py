@@ -95,8 +95,8 @@ class CallSender:
 
         The wait for a slot counts towards the deadline only, not towards the timeout of the call.
         """
-        await self._wait_for_slot(options.deadline)
-        chances = _Chances(min(options.deadline, self._clock.now() + self._timeout_s))
+        await self._wait_for_slot(options.end)
+        chances = _Chances(min(options.end, self._clock.now() + self._timeout_s))
         try:
             with self._clock.scope(chances.end):
                 return await self._send_as_often_as_helps(tool, params, options, chances)

@@ -83,7 +83,8 @@ class Body(Generic[C]):
             notify=lambda notice: ctx.emit(tell_notice(notice)),
         )
         tools = OwnTools[C](self.servers, (kept.tool,))
-        loop = Loop(self.upstream, tools, kept, self.ask or ctx.ask, ctx, agreement, self.clock)
+        ask = self.ask or partial(ctx.ask, approval_s=self.config.limits.approval_s)
+        loop = Loop(self.upstream, tools, kept, ask, ctx, agreement, self.clock)
         return await loop.run(request, transcript)
 
 

@@ -39,6 +39,7 @@ class Terms(Generic[C]):
     """Grows between turns; nothing else here changes."""
     budget: Budget
     deadline: float
+    """What the run's stopwatch must not show."""
     slots: anyio.Semaphore
     """One slot for each call that may be in flight."""
 
@@ -207,6 +208,7 @@ class _CallInFlight(Generic[C]):
 
         options = CallOptions(
             deadline=self._terms.deadline,
+            find_delay=lambda: self._ctx.stopwatch.stood_s,
             limit_bytes=self._limit_bytes,
             on_progress=self._relay_progress,
             keep=self._cut_texts.keep,

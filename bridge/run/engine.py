@@ -14,6 +14,7 @@ from bridge.questions import Answer, Question
 from bridge.run.asking import Audience
 from bridge.run.limits import Ending
 from bridge.run.run import Interjection, Run
+from bridge.run.stopwatch import Stopwatch
 from bridge.run.summary import Summary
 from bridge.run.transcript import Transcript
 
@@ -63,6 +64,11 @@ class Context(Protocol):
         ...
 
     @property
+    def stopwatch(self) -> Stopwatch:
+        """The time that this process has driven the run, without that for which it waits for a person."""
+        ...
+
+    @property
     def is_left(self) -> bool:
         """True once this process ends, and another one is to go on with the run."""
         ...
@@ -85,8 +91,9 @@ class Context(Protocol):
         """Tell what happened. Everything shown of a run is made from its events."""
         ...
 
-    async def ask(self, question: Question) -> Answer:
-        """Ask the person at the host, and wait for the answer."""
+    async def ask(self, question: Question, *, approval_s: float | None = None) -> Answer:
+        """Ask the person at the host, and wait for the answer. An approval that cannot be had there is waited for from
+        elsewhere, for `approval_s` seconds."""
         ...
 
     async def hear(self, turn: int) -> list[Interjection]:
@@ -121,6 +128,8 @@ class Settle:
 
     question: str
     answer: Answer
+    sender: str = ""
+    """Tells the answer of one sender from those of others; empty for a host's."""
 
 
 @dataclass(frozen=True)

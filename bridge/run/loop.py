@@ -78,8 +78,8 @@ class Loop(Generic[C]):
 
     async def run(self, request: Request, transcript: Transcript) -> Ending:
         """Take turns until the run has an ending; everything done by then has been emitted."""
-        deadline = self.clock.now() + self.agreement.timeout_s - self.ctx.used_s
-        with self.clock.scope(deadline):
+        deadline = self.ctx.stopwatch.now() + self.agreement.timeout_s - self.ctx.used_s
+        with self.ctx.stopwatch.scope(deadline):
             try:
                 return await self._take_turns(request, transcript, deadline)
             except BridgeError as error:
@@ -208,8 +208,9 @@ class Loop(Generic[C]):
 
     async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C], *, is_last: bool) -> Response:
         self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
-        find_limit = partial(terms.budget.find_limit_here, n - 1)
-        outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline, None if is_last else find_limit))
+        find_limit = None if is_last else partial(terms.budget.find_limit_here, n - 1)
+        deadline = terms.deadline + self.ctx.stopwatch.stood_s
+        outcome = await self.ctx.step(key, partial(self._send, turn, deadline, find_limit))
         self.window = outcome["window"]
         if (cut_by := outcome.get("cut_by")) and not self.cut_by:
             self.cut_by = cut_by

@@ -354,9 +354,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
                 self._detached.make_room()
 
     async def _stop_orphan(self, task: RunTask) -> None:
-        joined, parted = task.joined, self._clock.now()
+        joined, parted = task.joined, task.stopwatch.now()
         for seconds in (min(LEFT_S, self._orphan_s), self._orphan_s):
-            with self._clock.scope(parted + seconds):
+            with task.stopwatch.scope(parted + seconds):
                 await joined.wait()
             if joined.is_set():  # also by a caller that came just as the time was over
                 return

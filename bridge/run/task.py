@@ -11,17 +11,22 @@ import anyio
 from bridge.clock import Clock
 from bridge.events import CutOff, Event, Notified, QuestionAsked, RunEnded
 from bridge.items import ErrorInfo
-from bridge.questions import Answer, Question
+from bridge.questions import Answer, Question, leave_unasked
 from bridge.run.asking import Audience, Questions
 from bridge.run.engine import Caller, Execute, Intend, Listener, Message, Say, Settle, Show, Stop
 from bridge.run.heirs import Heir
 from bridge.run.limits import CANCELLED, Ending
 from bridge.run.run import Interjection, Run
+from bridge.run.stopwatch import Stopwatch
 from bridge.run.transcript import Transcript
+from bridge.visible import show_name
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+PROGRAM = "mcp-responses-bridge"
+NOT_KEPT = "limits.approval_s is only for runs that are kept: see runs.store"
 
 UNHEARD = Notified(
     code="unheard",
@@ -54,8 +59,16 @@ class RunTask:
         """True while it is one of the runs that may go on, and does not wait for that."""
         self._clock = clock
         self._on_parted = on_parted
-        asked = sum(isinstance(event, QuestionAsked) for event in run.events)
-        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled, asked=asked)
+        self.stopwatch = Stopwatch(clock)
+        """Stands still while the run waits for an approval from elsewhere."""
+        self._questions = Questions(
+            clock,
+            self.stopwatch,
+            on_ask=self._note_question,
+            on_left=self._note_left,
+            on_settled=self._note_settled,
+            asked=sum(isinstance(event, QuestionAsked) for event in run.events),
+        )
         self._news = anyio.Event()
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
@@ -102,9 +115,18 @@ class RunTask:
             if not tell(self.run, listener, [kept]):
                 self._listeners.remove(listener)
 
-    async def ask(self, question: Question) -> Answer:
+    @property
+    def is_reachable(self) -> bool:
+        """Tell whether other processes can answer a question of the run."""
+        return False
+
+    async def ask(self, question: Question, *, approval_s: float | None = None) -> Answer:
         """Ask the person at the host. The run waits for the answer; a caller that waits for the run need not."""
-        return await self._questions.ask(question)
+        if approval_s is None or self.is_reachable:
+            return await self._questions.ask(question, approval_s)
+        answer = await self._questions.ask(question)
+        is_left = question.is_approval and answer["action"] == "unasked"
+        return leave_unasked(f"{answer['reason']} ({NOT_KEPT})") if is_left else answer
 
     def has_outcome(self, key: str) -> bool:  # noqa: ARG002
         """Tell whether the outcome of a step is recorded: none is here."""
@@ -132,8 +154,8 @@ class RunTask:
                 self._scope.cancel()
             case Show(key, seconds, audience):
                 self._questions.show(key, seconds, audience)
-            case Settle(key, answer):
-                self._questions.settle(key, answer)
+            case Settle(key, answer, sender):
+                self._questions.settle(key, answer, sender)
             case Say(interjection) if not self.run.knows(interjection["message_id"]):
                 self.run.inbox.append(interjection)
             case Say():
@@ -238,7 +260,15 @@ class RunTask:
         self.emit(QuestionAsked(question=key, server=question.server, message=question.message))
         self._wake()
 
-    def _note_settled(self, key: str) -> None:
+    def _note_left(self, key: str, question: Question, why: str, seconds: float) -> None:
+        how = f"{PROGRAM} runs approve {self.run.run_id} {key}"
+        message = (
+            f"{show_name(question.tool)} of {show_name(question.server)} needs the user's approval, and {why}. Within "
+            f"{seconds:g} s (limits.approval_s) they can give it at a terminal: {how} (or: runs deny)"
+        )
+        self.emit(Notified(code="waits_for_approval", message=message))
+
+    def _note_settled(self, key: str, answer: Answer | None, sender: str) -> None:  # noqa: ARG002
         if self.run.questions.pop(key, None):
             self._wake()
 

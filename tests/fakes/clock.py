@@ -39,6 +39,7 @@ class VirtualClock(Clock):
         self._autojump = autojump
         self._order = itertools.count()
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._moved = weakref.WeakKeyDictionary[anyio.CancelScope, float]()
 
     @property
     def pending(self) -> int:
@@ -69,9 +70,27 @@ class VirtualClock(Clock):
         scope = anyio.CancelScope()
         if deadline <= self._now:
             scope.cancel()
-        elif deadline < math.inf:
-            self._at(deadline, _cancel_if_alive(scope))
+        else:
+            self._limit(scope, deadline)
         return scope
+
+    @override
+    def move(self, scope: anyio.CancelScope, deadline: float) -> None:
+        self._moved[scope] = deadline
+        self._limit(scope, max(deadline, self._now))
+
+    def _limit(self, scope: anyio.CancelScope, deadline: float) -> None:
+        if deadline < math.inf:
+            self._at(deadline, self._cancel_if_due(scope))
+
+    def _cancel_if_due(self, scope: anyio.CancelScope) -> Callable[[], object]:
+        remembered = weakref.ref(scope)
+
+        def cancel() -> None:
+            if (alive := remembered()) and self._moved.get(alive, self._now) <= self._now:
+                alive.cancel()
+
+        return cancel
 
     async def advance(self, seconds: float) -> None:
         """Move time forward; what falls due on the way happens in order, and tasks run in between."""
@@ -103,11 +122,6 @@ class VirtualClock(Clock):
             self._now, _, fire = heapq.heappop(self._timers)
             fire()
         self._now = instant
-
-
-def _cancel_if_alive(scope: anyio.CancelScope) -> Callable[[], object]:
-    remembered = weakref.ref(scope)
-    return lambda: (alive := remembered()) and alive.cancel()
 
 
 async def _settle() -> None:

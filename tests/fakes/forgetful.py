@@ -24,6 +24,7 @@ from bridge.run.engine import Context, Execute, Intend, OutcomeUnknown
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Interjection, Run
+from bridge.run.stopwatch import Stopwatch
 from bridge.run.transcript import Transcript
 
 T = TypeVar("T")
@@ -155,6 +156,10 @@ class _Leg:
         return self._ctx.run
 
     @property
+    def stopwatch(self) -> Stopwatch:
+        return self._ctx.stopwatch
+
+    @property
     def is_left(self) -> bool:
         return False
 
@@ -190,8 +195,8 @@ class _Leg:
         if not self._is_over:
             self._ctx.emit(event)
 
-    async def ask(self, question: Question) -> Answer:
-        return await self._ctx.ask(question)
+    async def ask(self, question: Question, *, approval_s: float | None = None) -> Answer:
+        return await self._ctx.ask(question, approval_s=approval_s)
 
     async def hear(self, turn: int) -> list[Interjection]:
         key = f"said:{turn}"

@@ -149,7 +149,7 @@ class Terminal:
         try:
             self.say(self._redact(question.message))
             self._held = []
-            _forget_typed()
+            forget_typed()
             choice = await self._read_choice(can_last=can_last)
             self._calls.asked -= 1
             if choice == "a":
@@ -213,7 +213,7 @@ class _Calls:
         self.interruption = f"Interrupted: {what} was not executed; of the other calls, {' and '.join(before)}."
 
 
-def _forget_typed() -> None:
+def forget_typed() -> None:
     """Forget what was typed before the question could be read: it is no answer to it."""
     if sys.platform == "win32":
         return

@@ -20,7 +20,7 @@ from bridge.run.run import Run
 from bridge.run.shelf import Bounds, Shelf
 from bridge.run.store.past import Past
 from bridge.run.store.store import Store, Stored
-from bridge.run.store.task import StoredTask, tell_resumed
+from bridge.run.store.task import STOP, StoredTask, tell_resumed
 from bridge.run.store.writer import Broken
 from bridge.run.summary import Summary, add_up, summarise
 from bridge.run.task import RunTask
@@ -218,7 +218,7 @@ class StoredEngine(MemoryEngine):
                 run.is_stopped = taken.run.is_stopped = True
                 run.ending = self._close(taken, CANCELLED).ending
             elif isinstance(message, Stop):
-                await self._store.send(run.run_id, {"type": "stop"})
+                await self._store.send(run.run_id, {"type": STOP})
         except Broken as broken:
             logger.warning("run %s: nobody could be told to stop it: %s", run.run_id, broken)
         return None
@@ -244,8 +244,8 @@ class StoredEngine(MemoryEngine):
             except Broken:
                 break
             for message in messages:
-                if message.body.get("type") == "stop" and (live := self._live.get(message.run_id)):
-                    live.receive(Stop())
+                if isinstance(live := self._live.get(message.run_id), StoredTask):
+                    live.heed(message.body)
             if looks % NOTE_EVERY == 0:
                 for task in tasks:
                     self._store.note_time(task.run.run_id, task.driven_s)

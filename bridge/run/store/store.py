@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from bridge.errors import NotResumable
 from bridge.events import Kept, TurnEnded, read_event, write_event
-from bridge.json_text import Json, JsonObject, encode
+from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.run.limits import Ending, fail_with
 from bridge.run.run import Run
+from bridge.run.store.asked import Asked, Settled
 from bridge.run.store.database import Driver, clear_locks, is_alive, is_disowned, open_database
 from bridge.run.store.past import Past, Told
 from bridge.run.store.seal import Missing, Seal
@@ -238,14 +239,48 @@ class Store:
         """Delete these runs, or all, but for those that a process drives; return how many. Raises Broken."""
         return await self._writer.ask(lambda connection: self._forget(connection, run_ids))
 
-    async def send(self, run_id: str, body: JsonObject) -> None:
-        """Leave a message for the process that drives a run. Raises Broken."""
+    async def send(self, run_id: str, body: JsonObject) -> int:
+        """Leave a message for the process that drives a run, and return its number. Raises Broken."""
         statement = "INSERT INTO messages (run_id, message) VALUES (?, ?)"
-        await self._writer.ask(lambda connection: connection.execute(statement, [run_id, self._close(body)]).rowcount)
+        row = [run_id, self._close(body)]
+        return await self._writer.ask(lambda connection: connection.execute(statement, row).lastrowid or 0)
+
+    async def has_message(self, number: int) -> bool:
+        """Tell whether nobody has received a message. Raises Broken."""
+        query = "SELECT count(*) FROM messages WHERE number = ?"
+        return await self._writer.ask(lambda connection: connection.execute(query, [number]).fetchone() == (1,))
+
+    async def withdraw(self, number: int) -> None:
+        """Take a message back. Raises Broken."""
+        statement = "DELETE FROM messages WHERE number = ?"
+        await self._writer.ask(lambda connection: connection.execute(statement, [number]).rowcount)
 
     async def receive(self) -> list[Message]:
         """Take the messages for the runs of this process. Raises Broken."""
         return await self._writer.ask(self._receive)
+
+    def ask(self, run_id: str, key: str, asked: Asked) -> None:
+        """Write that a question is open."""
+        self._note_question(run_id, key, {"asked": asked.to_json()})
+
+    def settle(self, run_id: str, key: str, settled: Settled) -> None:
+        """Write what has become of a question."""
+        self._note_question(run_id, key, {"settled": {**vars(settled)}})
+
+    def _note_question(self, run_id: str, key: str, value: JsonObject) -> None:
+        row = [run_id, key]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("REPLACE INTO questions VALUES (?, ?, ?)", [*row, self._close(value)])
+
+        self._writer.write(run_id, write)
+
+    async def list_questions(self, run_id: str) -> dict[str, Asked | Settled]:
+        """List the questions of a run, in their order, and what has become of those that are not open.
+        Raises Broken, and Missing where a question has a secret that is not in the configuration."""
+        query = "SELECT key, question FROM questions WHERE run_id = ? ORDER BY length(key), key"
+        rows = await self._writer.ask(lambda connection: connection.execute(query, [run_id]).fetchall())
+        return {key: _read_question(json.loads(self._seal.open(text))) for key, text in rows}
 
     async def close(self) -> None:
         """Write what is left, and let others take the runs up that have not ended."""
@@ -369,7 +404,10 @@ class Store:
             return None
         stored = self._load(connection, run_id)
         change = "UPDATE runs SET driver = ? WHERE run_id = ? AND driver IS ? AND ended IS NULL"
-        return stored if connection.execute(change, [self._me, run_id, row[0]]).rowcount else None
+        if not connection.execute(change, [self._me, run_id, row[0]]).rowcount:
+            return None
+        connection.execute("DELETE FROM questions WHERE run_id = ?", [run_id])  # each is asked anew, or not at all
+        return stored
 
     def _is_held(self, driver: str | None) -> bool:
         return driver is not None and (driver == self._me or is_alive(self.file, driver))
@@ -420,7 +458,23 @@ class Store:
         query = "SELECT number, run_id, message FROM messages JOIN runs USING (run_id) WHERE driver = ? ORDER BY number"
         rows = connection.execute(query, [self._me]).fetchall()
         connection.executemany("DELETE FROM messages WHERE number = ?", [[number] for number, _, _ in rows])
-        return [Message(run_id, json.loads(self._seal.show(text))) for _, run_id, text in rows]
+        bodies = [(run_id, _read_message(self._seal.show(text))) for _, run_id, text in rows if isinstance(text, str)]
+        return [Message(run_id, body) for run_id, body in bodies if body is not None]
+
+
+def _read_message(text: str) -> JsonObject | None:
+    """Read a message; None for what is none, whoever has written it."""
+    try:
+        body = decode(text)
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _read_question(value: JsonObject) -> Asked | Settled:
+    if isinstance(settled := value.get("settled"), dict):
+        return Settled(**cast("dict[str, Any]", settled))
+    return Asked.read(cast("JsonObject", value["asked"]))
 
 
 def _rebuild_transcript(run: Run, past: Past) -> Transcript | None:

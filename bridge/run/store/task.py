@@ -1,5 +1,6 @@
 """A run that goes on in this process and is written as it goes on: finished steps are not done again by another one."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -8,15 +9,22 @@ from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.events import Event, Kept, Notified
-from bridge.run.engine import Intend, OutcomeUnknown
+from bridge.json_text import JsonObject
+from bridge.questions import Answer, Question
+from bridge.run.engine import Intend, OutcomeUnknown, Settle, Stop
 from bridge.run.limits import CANCELLED, Ending
 from bridge.run.run import Run
+from bridge.run.store.asked import SETTLE, Asked, Settled, read_answer
 from bridge.run.store.past import Past
 from bridge.run.store.store import Store
 from bridge.run.summary import add_up
 from bridge.run.task import RunTask
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+STOP = "stop"
+"""The type of the message that ends a run."""
 
 
 class StoredTask(RunTask):
@@ -30,7 +38,9 @@ class StoredTask(RunTask):
         self._store = store
         self._past = past or Past()
         self._totals = add_up(run.events)
-        self._began = clock.now()
+        self._asked: dict[str, Asked] = {}
+        """The open questions."""
+        self._began = self.stopwatch.now()
         self._is_over_here = False
 
     @property
@@ -47,8 +57,8 @@ class StoredTask(RunTask):
 
     @property
     def driven_s(self) -> float:
-        """Seconds for which it has been driven, by whomever."""
-        return self._past.used_s + self._clock.now() - self._began
+        """Seconds for which it has been driven, by whomever, without those for which it waited for a person."""
+        return self._past.used_s + self.stopwatch.now() - self._began
 
     def leave(self) -> None:
         """Write nothing more: whatever ends the run from here on is the end of this process, or another one drives
@@ -61,6 +71,34 @@ class StoredTask(RunTask):
         """Stop driving the run, which another process has taken up."""
         self._is_over_here = True
         self._scope.cancel()
+
+    @property
+    @override
+    def is_reachable(self) -> bool:
+        """True as long as it is written."""
+        return not (self._is_over_here or self._store.broken)
+
+    def heed(self, body: JsonObject) -> None:
+        """Take a message of another process. An answer counts only for the very question that it was given to."""
+        if body.get("type") == STOP:
+            self.receive(Stop())
+        elif body.get("type") == SETTLE and (read := read_answer(body, self.run.run_id, self._asked)):
+            self.receive(Settle(*read))
+        else:
+            logger.warning("run %s: a message was refused: it fits no open question", self.run.run_id)
+
+    @override
+    def _note_question(self, key: str, question: Question) -> None:
+        self._asked[key] = asked = Asked.of(question)
+        super()._note_question(key, question)
+        if not self._is_over_here:
+            self._store.ask(self.run.run_id, key, asked)
+
+    @override
+    def _note_settled(self, key: str, answer: Answer | None, sender: str) -> None:
+        super()._note_settled(key, answer, sender)
+        if self._asked.pop(key, None) and not self._is_over_here:
+            self._store.settle(self.run.run_id, key, Settled.by(answer, sender))
 
     @override
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
