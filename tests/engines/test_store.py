@@ -26,6 +26,7 @@ from tests.fakes.upstream import (
     ScriptedUpstream,
     api_error,
     call,
+    gated,
     hang,
     message,
     responds,
@@ -256,6 +257,42 @@ async def test_time_in_which_nobody_drives_a_run_does_not_count(file: Path) -> N
         assert (await kept.newest()).ending is None
         await clock.advance(2)
         assert ((await kept.newest()).ending or {}).get("reason") == "timeout"
+
+
+async def test_what_was_said_to_a_run_is_heard_though_the_bridge_has_ended_meanwhile(file: Path) -> None:
+    async with open_kept(file, [hang(HEAD)]) as kept, anyio.create_task_group() as tasks:
+        tasks.start_soon(kept.client.call_tool, "respond", {"input": "Hello"})
+        await kept.upstream.arrivals.wait()
+        run_id = (await kept.newest()).run_id
+        tasks.start_soon(kept.client.call_tool, "respond", {"input": "In French.", "run_id": run_id})
+        await until(lambda: bool(read(file, "SELECT 1 FROM said")))
+        tasks.cancel_scope.cancel()
+    async with open_kept(file, [HELLO, responds(message("Bonjour."))]) as kept:
+        receipt = await kept.wait(run_id)
+        assert receipt["output_text"] in ("Hello.", "Bonjour.")
+        last = kept.upstream.requests[-1].json["input"]
+    assert "In French." in str(last)
+    assert [notice["code"] for notice in receipt["notices"]] == ["resumed", "said"]
+    assert read(file, "SELECT * FROM said") == []
+
+
+async def test_a_run_that_another_process_drives_can_be_spoken_to(file: Path) -> None:
+    results = list[Json]()
+
+    async def speak(kept: Kept, run_id: str) -> None:
+        results.append(await respond(kept.client, "In French.", run_id=run_id))
+
+    gate = anyio.Event()
+    script = [gated(HELLO, gate), responds(message("Bonjour."))]
+    async with open_kept(file, script) as one, open_kept(file, []) as other, anyio.create_task_group() as tasks:
+        tasks.start_soon(one.client.call_tool, "respond", {"input": "Hello"})
+        await one.upstream.arrivals.wait()
+        run = await one.newest()
+        tasks.start_soon(speak, other, run.run_id)
+        await until(lambda: bool(run.inbox))
+        gate.set()
+    assert results[0]["output_text"] == "Bonjour."
+    assert len(one.upstream.requests) == 2
 
 
 IN_BACKGROUND: Json = {"extra": {"background": True}}

@@ -20,7 +20,6 @@ from typing_extensions import override
 from bridge.app import Bridge
 from bridge.config.load import load
 from bridge.run.engine import Intend
-from bridge.run.store import engine as stored
 from bridge.run.store.choice import choose_engine
 from bridge.run.store.task import StoredTask
 
@@ -73,9 +72,8 @@ class Victim(StoredTask):
 
 async def run(plan: dict[str, str]) -> None:
     Victim.kind, Victim.key = plan["kind"], plan["key"]
-    stored.StoredTask = Victim  # type: ignore[misc]
     config = load(Path(plan["config"]), environ={})
-    build_engine = choose_engine(config, {}, default="sqlite")
+    build_engine = choose_engine(config, {}, default="sqlite", build_stored=Victim)
     async with Bridge(config, environ=os.environ, build_engine=build_engine) as bridge:
         started, _ = await bridge.start({"input": plan["input"]}, principal="host", run_id=plan["run_id"])
         with bridge.engine.attend(started):

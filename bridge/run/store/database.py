@@ -39,6 +39,9 @@ CREATE TABLE catalogues (hash TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWI
 CREATE TABLE messages (
     number INTEGER PRIMARY KEY, run_id TEXT NOT NULL, message TEXT NOT NULL
 );
+CREATE TABLE said (
+    run_id TEXT NOT NULL, message_id TEXT NOT NULL, items TEXT NOT NULL, PRIMARY KEY (run_id, message_id)
+) WITHOUT ROWID;
 CREATE TABLE questions (
     run_id TEXT NOT NULL, key TEXT NOT NULL, question TEXT NOT NULL, PRIMARY KEY (run_id, key)
 ) WITHOUT ROWID;

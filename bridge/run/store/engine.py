@@ -13,7 +13,7 @@ from bridge.clock import Clock
 from bridge.errors import NotResumable
 from bridge.events import Notified, RunEnded
 from bridge.json_text import JsonObject
-from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Message, Stop, is_unproven
+from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Message, Say, Stop, is_unproven
 from bridge.run.limits import CANCELLED, Ending, fail_with
 from bridge.run.memory import FOUND_S, BuildTask, MemoryEngine
 from bridge.run.run import Run
@@ -219,8 +219,10 @@ class StoredEngine(MemoryEngine):
                 run.ending = self._close(taken, CANCELLED).ending
             elif isinstance(message, Stop):
                 await self._store.send(run.run_id, {"type": STOP})
+            elif isinstance(message, Say):
+                await self._store.say_elsewhere(run.run_id, message.interjection)
         except Broken as broken:
-            logger.warning("run %s: nobody could be told to stop it: %s", run.run_id, broken)
+            logger.warning("run %s: it could not be told: %s", run.run_id, broken)
         return None
 
     @override

@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from bridge.errors import NotResumable
 from bridge.events import Kept, TurnEnded, read_event, write_event
 from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.run.limits import Ending, fail_with
-from bridge.run.run import Run
+from bridge.run.run import Interjection, Run
 from bridge.run.store.asked import Asked, Settled
 from bridge.run.store.database import Driver, clear_locks, is_alive, is_disowned, open_database
 from bridge.run.store.past import Past, Told
@@ -23,6 +24,7 @@ from bridge.run.transcript import Transcript, read_transcript
 
 CATALOGUE = "catalogue"
 """The part of a run's first outcome that is the same for many runs, and written once."""
+SAY = "say"
 INPUT = "input"
 """The one step whose outcome an ended run still needs: what its conversation began with."""
 TIDY_EVERY = 50
@@ -146,6 +148,7 @@ class Store:
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM steps WHERE run_id = ? AND key <> ?", [run.run_id, INPUT])
+            connection.execute("DELETE FROM said WHERE run_id = ?", [run.run_id])
             connection.execute(
                 "UPDATE runs SET ended = ?, seen = ?, ending = ?, status = ?, reason = ?, response_id = ?, turns = ?,"
                 " calls = ?, tokens = ?, cost = ?, is_delivered = max(is_delivered, ?), bytes = length(arguments)"
@@ -259,6 +262,23 @@ class Store:
         """Take the messages for the runs of this process. Raises Broken."""
         return await self._writer.ask(self._receive)
 
+    def say(self, run_id: str, said: Interjection) -> None:
+        """Write what is said to a run that this process drives, until that stands before a turn."""
+        self._writer.write(run_id, partial(self._say, run_id, said))
+
+    async def say_elsewhere(self, run_id: str, said: Interjection) -> None:
+        """Write what is said to a run that another process drives, which looks for it. Raises Broken."""
+        await self._writer.ask(lambda connection: self._say(run_id, said, connection))
+
+    def hear(self, run_id: str, message_ids: Iterable[str]) -> None:
+        """Write that this stands before a turn: nobody has to be told it any more."""
+        rows = [[run_id, message_id] for message_id in message_ids]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM said WHERE run_id = ? AND message_id = ?", rows)
+
+        self._writer.write(run_id, write)
+
     def ask(self, run_id: str, key: str, asked: Asked) -> None:
         """Write that a question is open."""
         self._note_question(run_id, key, {"asked": asked.to_json()})
@@ -323,7 +343,7 @@ class Store:
 
     def _delete(self, connection: sqlite3.Connection, run_ids: Iterable[str]) -> None:
         names = [[run_id] for run_id in run_ids]
-        for table in ("runs", "steps", "events", "messages", "questions"):
+        for table in ("runs", "steps", "events", "messages", "said", "questions"):
             connection.executemany(f"DELETE FROM {table} WHERE run_id = ?", names)
 
     def _note_broken(self, reason: str) -> None:
@@ -396,6 +416,7 @@ class Store:
             else:
                 past.outcomes[key] = self._restore_catalogue(connection, json.loads(put_back(text)))
         run.transcript = _rebuild_transcript(run, past)
+        run.inbox = [one for one in self._list_said(connection, run.run_id) if not run.knows(one["message_id"])]
         return past
 
     def _take(self, connection: sqlite3.Connection, run_id: str) -> Stored | None:
@@ -459,7 +480,20 @@ class Store:
         rows = connection.execute(query, [self._me]).fetchall()
         connection.executemany("DELETE FROM messages WHERE number = ?", [[number] for number, _, _ in rows])
         bodies = [(run_id, _read_message(self._seal.show(text))) for _, run_id, text in rows if isinstance(text, str)]
-        return [Message(run_id, body) for run_id, body in bodies if body is not None]
+        messages = [Message(run_id, body) for run_id, body in bodies if body is not None]
+        query = "SELECT DISTINCT run_id FROM said JOIN runs USING (run_id) WHERE driver = ?"
+        for (run_id,) in connection.execute(query, [self._me]).fetchall():
+            said = self._list_said(connection, run_id)
+            messages += [Message(run_id, {"type": SAY, "said": cast("JsonObject", one)}) for one in said]
+        return messages
+
+    def _say(self, run_id: str, said: Interjection, connection: sqlite3.Connection) -> None:
+        row = [run_id, said["message_id"], self._close(list[Json](said["items"]))]
+        connection.execute("INSERT OR IGNORE INTO said VALUES (?, ?, ?)", row)
+
+    def _list_said(self, connection: sqlite3.Connection, run_id: str) -> list[Interjection]:
+        rows = connection.execute("SELECT message_id, items FROM said WHERE run_id = ?", [run_id]).fetchall()
+        return [{"message_id": name, "items": json.loads(self._seal.show(text))} for name, text in rows]
 
 
 def _read_message(text: str) -> JsonObject | None:

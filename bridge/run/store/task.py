@@ -11,12 +11,12 @@ from bridge.clock import Clock
 from bridge.events import Event, Kept, Notified
 from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question
-from bridge.run.engine import Intend, OutcomeUnknown, Settle, Stop
+from bridge.run.engine import Intend, Message, OutcomeUnknown, Say, Settle, Stop
 from bridge.run.limits import CANCELLED, Ending
-from bridge.run.run import Run
+from bridge.run.run import Interjection, Run
 from bridge.run.store.asked import SETTLE, Asked, Settled, read_answer
 from bridge.run.store.past import Past
-from bridge.run.store.store import Store
+from bridge.run.store.store import SAY, Store
 from bridge.run.summary import add_up
 from bridge.run.task import RunTask
 
@@ -82,10 +82,27 @@ class StoredTask(RunTask):
         """Take a message of another process. An answer counts only for the very question that it was given to."""
         if body.get("type") == STOP:
             self.receive(Stop())
+        elif body.get("type") == SAY:
+            super().receive(Say(cast("Interjection", body["said"])))
         elif body.get("type") == SETTLE and (read := read_answer(body, self.run.run_id, self._asked)):
             self.receive(Settle(*read))
         else:
             logger.warning("run %s: a message was refused: it fits no open question", self.run.run_id)
+
+    @override
+    def receive(self, message: Message) -> None:
+        """Handle a message to the run; what is said to it is written until it is heard."""
+        if isinstance(message, Say) and not (self._is_over_here or self.run.knows(message.interjection["message_id"])):
+            self._store.say(self.run.run_id, message.interjection)
+        super().receive(message)
+
+    @override
+    async def hear(self, turn: int) -> list[Interjection]:
+        """Take what was said before a turn."""
+        heard = await super().hear(turn)
+        if heard and not self._is_over_here:
+            self._store.hear(self.run.run_id, [one["message_id"] for one in heard])
+        return heard
 
     @override
     def _note_question(self, key: str, question: Question) -> None:
