@@ -33,7 +33,7 @@ from bridge.host.tasks import DIRECT_S, Tasks, declares_tasks
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
-from bridge.questions import Question
+from bridge.questions import Question, is_yes
 from bridge.run.engine import Caller, Engine, Settle, Show, Stop, is_unproven
 from bridge.run.interjections import Interjected
 from bridge.run.limits import fail_with
@@ -296,7 +296,7 @@ class BridgeServer(Server[dict[str, object]]):
         notices = list[Notified]()
         for key, response in (params.input_responses or {}).items():
             answer = audience.read_answer(response)  # also one that comes too late shows that somebody is there
-            if key not in run.questions:
+            if key not in run.questions and run.decisions.get(key) != is_yes(answer):
                 notices.append(Notified(code="answered_before", message=f"{UNCOUNTED} ({show_line(key)})"))
             await self._runner.engine.send(run, Settle(key, answer))
         said = Interjected(run, message_id, clean_arguments(params.arguments or {})) if message_id else None

@@ -38,6 +38,8 @@ class Run:
     """None while it goes on."""
     questions: dict[str, Question] = field(default_factory=dict)
     """The questions that wait for an answer, by id."""
+    decisions: dict[str, bool] = field(default_factory=dict[str, bool])
+    """Whether each that was answered in this process was answered with a yes, by id."""
     news: int = 0
     """Counts the questions, the answers to them, and the end: it has grown when a caller that waits must look again."""
     is_stopped: bool = False

@@ -11,7 +11,7 @@ import anyio
 from bridge.clock import Clock
 from bridge.events import CutOff, Event, Notified, QuestionAsked, RunEnded
 from bridge.items import ErrorInfo
-from bridge.questions import Answer, Question, leave_unasked
+from bridge.questions import Answer, Question, is_yes, leave_unasked
 from bridge.run.asking import Audience, Questions
 from bridge.run.engine import Caller, Execute, Intend, Listener, Message, Say, Settle, Show, Stop
 from bridge.run.heirs import Heir
@@ -269,6 +269,8 @@ class RunTask:
         self.emit(Notified(code="waits_for_approval", message=message))
 
     def _note_settled(self, key: str, answer: Answer | None, sender: str) -> None:  # noqa: ARG002
+        if answer:
+            self.run.decisions[key] = is_yes(answer)
         if self.run.questions.pop(key, None):
             self._wake()
 

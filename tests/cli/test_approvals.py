@@ -147,13 +147,13 @@ async def test_every_host_leaves_the_answer_to_the_terminal_or_has_answered_befo
         if ability == "modern, asks":  # and it answers too, too late
             state = {"inputResponses": {"question-1": ACCEPTED}, "requestState": run.run_id}
             late = await host.receipt(await host.call("respond", {"input": "Hello"}, **state))
-            assert "This answer did not count" in str(late["notices"])
+            assert ("This answer did not count" in str(late["notices"])) == (action == "deny"), "as it was a yes, too"
         assert len(office.written) == (action == "approve")
 
 
 @pytest.mark.parametrize("action", ["approve", "deny"])
 async def test_a_run_of_ask_asks_at_its_own_terminal_alone(office: Office, action: str) -> None:
-    office.argument = "path"
+    office.argument, office.texts = "path", [str(office.folder / "one")]  # that server writes it
     async with office.open() as bridge:
         upstream = json.loads(office.config.read_text(encoding="utf-8"))["upstream"]["base_url"]
         office.configure(upstream, mcpServers={"desk": rogue("good")})
@@ -295,7 +295,7 @@ async def test_a_process_that_is_killed_while_it_waits_leaves_the_question_to_th
     office: Office, tmp_path: Path
 ) -> None:
     """As BaseIntelligence/bounty-challenge#43367 and vercel/ai#18018: the question, or the answer, was lost with it."""
-    office.argument, counts = "path", tmp_path / "counts"
+    office.argument, office.texts, counts = "path", [str(tmp_path / "one")], tmp_path / "counts"
 
     async def begin(client: Client) -> Json:
         return (await client.call_tool("respond", {"input": "Hello"})).structured_content or {}
