@@ -283,7 +283,7 @@ async def test_a_run_that_another_process_drives_can_be_spoken_to(file: Path) ->
         results.append(await respond(kept.client, "In French.", run_id=run_id))
 
     gate = anyio.Event()
-    script = [gated(HELLO, gate), responds(message("Bonjour."))]
+    script: list[Answer] = [gated(HELLO, gate), responds(message("Bonjour."))]
     async with open_kept(file, script) as one, open_kept(file, []) as other, anyio.create_task_group() as tasks:
         tasks.start_soon(one.client.call_tool, "respond", {"input": "Hello"})
         await one.upstream.arrivals.wait()
