@@ -25,7 +25,6 @@ from bridge.host.eras import serve_both_eras
 from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import HostRequest, find_principal, is_modern
-from bridge.host.recent import MOST, build_list
 from bridge.host.rendering import render_receipt, render_refusal, render_run
 from bridge.host.schema import clean_arguments
 from bridge.host.silences import Silences
@@ -232,6 +231,8 @@ class BridgeServer(Server[dict[str, object]]):
         run_id = read_run_id(arguments, ("run_id", "wait_s"), may_lack=not is_unproven(principal))
         seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
         if run_id is None:
+            from bridge.host.recent import MOST, build_list  # late: few ask for a list
+
             runs = await engine.list_recent(principal=principal, limit=MOST)
             return render_receipt(build_list(runs, self._clock.time(), self._runner.limits.result_chars))
         run = await engine.resume(await self._runner.find(run_id, principal=principal))

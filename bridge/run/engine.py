@@ -6,7 +6,7 @@ An engine need not remember anything but steps. That is enough for another proce
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from bridge.events import Event
 from bridge.json_text import JsonObject
@@ -15,8 +15,10 @@ from bridge.run.asking import Audience
 from bridge.run.limits import Ending
 from bridge.run.run import Interjection, Run
 from bridge.run.stopwatch import Stopwatch
-from bridge.run.summary import Summary
 from bridge.run.transcript import Transcript
+
+if TYPE_CHECKING:
+    from bridge.run.summary import Summary
 
 T = TypeVar("T")
 Intend: TypeAlias = Callable[[], Awaitable[None]]
@@ -190,7 +192,7 @@ class Engine(Protocol):
         """List the runs of this principal that are in memory, the newest first."""
         ...
 
-    async def list_recent(self, *, principal: str | None, limit: int) -> Sequence[Summary]:
+    async def list_recent(self, *, principal: str | None, limit: int) -> "Sequence[Summary]":
         """Summarise the newest runs of this principal."""
         ...
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
-from typing import Self, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 from weakref import WeakValueDictionary
 
 import anyio
@@ -33,9 +33,11 @@ from bridge.run.limits import Ending
 from bridge.run.places import Places
 from bridge.run.run import Run
 from bridge.run.shelf import Shelf
-from bridge.run.summary import Summary, summarise
 from bridge.run.task import RunTask, tell
 from bridge.run.weight import weigh
+
+if TYPE_CHECKING:
+    from bridge.run.summary import Summary
 
 MAX_RUNS = 256
 """The most runs that go on at once where nothing else is said."""
@@ -244,8 +246,10 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._forget()
         return [run for run in reversed(self._runs.values()) if run.principal == principal]
 
-    async def list_recent(self, *, principal: str | None, limit: int) -> Sequence[Summary]:
+    async def list_recent(self, *, principal: str | None, limit: int) -> "Sequence[Summary]":
         """Summarise the newest runs of this principal."""
+        from bridge.run.summary import summarise  # late: few ask for a list
+
         runs = (await self.list(principal=principal))[:limit]
         return [summarise(run, is_driven=run.ending is None) for run in runs]
 
