@@ -434,6 +434,7 @@ def test_without_a_file_there_are_the_defaults_and_the_built_in_tools() -> None:
         "orphan_s": 600,
         "call_timeout_s": 60,
         "connect_timeout_s": 10,
+        "approval_s": None,
         "tokens": 1000000,
         "cost": None,
         "output_bytes": 65536,
