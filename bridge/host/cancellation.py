@@ -18,7 +18,7 @@ from mcp.server.context import CallNext, HandlerResult
 
 from bridge.clock import Clock
 from bridge.host.presence import find_presence
-from bridge.host.principal import HostRequest, find_origin, may_return
+from bridge.host.principal import HostRequest, find_http, find_origin, may_return
 from bridge.run.engine import Caller
 
 OnCancel: TypeAlias = Literal["auto", "stop", "detach"]
@@ -48,8 +48,10 @@ def decide(on_cancel: OnCancel, reason: str | None, age_s: float) -> Literal["st
 class Cancellations:
     """The reasons of cancellations, delivered to the calls they cancel."""
 
-    def __init__(self, server: Server[dict[str, object]], clock: Clock) -> None:
+    def __init__(self, server: Server[dict[str, object]], clock: Clock, outlives: Callable[[], bool]) -> None:
+        """`outlives`: tells whether runs go on in another process after the end of this one."""
         self._clock = clock
+        self._outlives = outlives
         self._open: dict[_Name, _Reason] = {}
         self._answered: dict[_Name, _Reason] = {}
         # Not a handler of that notification: the SDK drops one whose reason is no text, though it cancels the call.
@@ -72,7 +74,8 @@ class Cancellations:
             yield
         except anyio.get_cancelled_exc_class():
             if not is_given_up(ctx):
-                on_cancelled(None if may_return(ctx) else "", self._clock.now() - began)
+                is_back_later = may_return(ctx) or (find_http(ctx) is None and self._outlives())
+                on_cancelled(None if is_back_later else "", self._clock.now() - began)
             raise
         finally:
             age_s = self._clock.now() - began

@@ -135,7 +135,7 @@ class BridgeServer(Server[dict[str, object]]):
         self.add_request_handler("tools/call", types.CallToolRequestParams, self._call_tool)
         self.middleware.append(mend_introduction)
         self._legacy = ListChangedSubscribers(self)
-        self._cancellations = Cancellations(self, clock)
+        self._cancellations = Cancellations(self, clock, lambda: runner.engine.outlives)
         self._silences = Silences(clock)
         self._tasks = Tasks(runner, lambda run: render_run(run, runner.limits), clock, self._silences)
         self._tasks.add_to(self)

@@ -20,7 +20,7 @@ WAIT_ARGUMENTS: JsonObject = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "run_id": _RUN_ID | {"description": "That of an earlier result; else recent runs are listed"},
+        "run_id": _RUN_ID | {"description": "That of an earlier result; default: list recent runs"},
         "wait_s": {"type": "number", "minimum": 0, "description": "Seconds to wait at most; 0 only looks"},
     },
 }

@@ -169,6 +169,11 @@ SOMEBODY = Caller()
 class Engine(Protocol):
     """Keeps runs, apart from the calls that began them, and for a while after their end."""
 
+    @property
+    def outlives(self) -> bool:
+        """True where runs go on in another process after the end of this one."""
+        ...
+
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
         """Start a run of checked arguments. Returns the existing run if the id is taken."""
         ...

@@ -103,6 +103,11 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             self._tasks.cancel_scope.cancel()
         self._tasks = None
 
+    @property
+    def outlives(self) -> bool:
+        """A run ends with its process."""
+        return False
+
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
         """Start a run of checked arguments; it may have to wait for its turn. Returns the existing run if the id is
         taken. Raises Busy where too many wait."""

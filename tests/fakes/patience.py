@@ -5,11 +5,13 @@ model reads nothing but that: it waits on where it is told how, and calls again 
 """
 
 import json
+import math
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
@@ -17,7 +19,8 @@ from mcp.server.mcpserver import MCPServer
 from typing_extensions import override
 
 from bridge.app import Bridge
-from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.config.settings import Config, Limits, RunsConfig, ServerConfig, UpstreamConfig
+from bridge.run.store.choice import choose_engine
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import Json, call, message
 from tests.fakes.rawhost import RawHost, raw_host
@@ -58,39 +61,49 @@ class _Upstream(httpx2.AsyncBaseTransport):
         return httpx2.Response(200, json=body)
 
 
+class Dropped(Exception):
+    """The bridge of a host has ended in the middle of a call."""
+
+
 class _Host:
-    """One host in front of a bridge."""
+    """One host, in front of a bridge and then of another one; and its model, which remembers what it was told."""
 
-    def __init__(self, wire: RawHost, clock: VirtualClock, patience: Patience, view: View) -> None:
-        self._wire, self._clock, self._patience, self._view = wire, clock, patience, view
+    def __init__(self, clock: VirtualClock, patience: Patience, view: View) -> None:
+        self._clock, self._patience, self._view = clock, patience, view
+        self._name, self._arguments = "respond", {"input": "Do the work"}
+        self._calls = 0
 
-    async def ask(self) -> str | None:
-        """What the model makes of a question to `respond`: its answer, or None where it gives up."""
-        name, arguments = "respond", {"input": "Do the work"}
-        for _ in range(MAX_CALLS):
-            seen = await self._call(name, arguments)
+    async def ask(self, wire: RawHost, until: float) -> str | None:
+        """What the model makes of a question to `respond`: its answer, or None where it gives up. Raises Dropped at the
+        instant `until`."""
+        self._wire = wire
+        while self._calls < MAX_CALLS:
+            self._calls += 1
+            seen = await self._call(self._name, self._arguments, until)
             if seen is None:
                 continue  # given up by the host: the model tries the same again
             if told := re.search(r"call respond_wait with run_id (run_\w+)", seen):
-                name, arguments = "respond_wait", {"run_id": told[1]}
-            elif answer := re.search(r"It said (done-\d+)", seen):
+                self._name, self._arguments = "respond_wait", {"run_id": told[1]}
+            elif answer := re.search(r"It said (done-\d+|.*may have been executed)", seen):
                 return answer[1]
             else:
                 return None
         return None
 
-    async def _call(self, name: str, arguments: Json) -> str | None:
+    async def _call(self, name: str, arguments: Json, until: float) -> str | None:
         """What the model sees of one call; None where the host gives it up."""
         number = await self._wire.call(name, arguments, _meta={"progressToken": name})
         heard, deadline = len(self._wire.heard), self._clock.now() + self._patience.seconds
         try:
             while not self._wire.has_result(number):
-                await self._clock.drive(partial(self._is_news, number, heard), deadline)
+                await self._clock.drive(partial(self._is_news, number, heard), min(deadline, until))
                 heard, deadline = len(self._wire.heard), self._clock.now() + self._patience.seconds
         except TimeoutError:
-            await self._clock.advance(deadline - self._clock.now())
+            await self._clock.advance(min(deadline, until) - self._clock.now())
         if self._wire.has_result(number):
             return self._show(await self._wire.result(number))
+        if self._clock.now() >= until:
+            raise Dropped
         await self._wire.cancel(number, "McpError: MCP error -32001: Request timed out")
         return None
 
@@ -103,8 +116,11 @@ class _Host:
         return {"text": text, "structure": structure, "both": text + structure}[self._view]
 
 
-async def simulate(patience: Patience, view: View, mode: str, run_s: float) -> Outcome:
-    """One question through such a host, whose run takes `run_s` seconds."""
+async def simulate(
+    patience: Patience, view: View, mode: str, run_s: float, *, file: Path | None = None, drop_s: float = math.inf
+) -> Outcome:
+    """One question through such a host, whose run takes `run_s` seconds. With a file of runs, the bridge may be dropped
+    after `drop_s` seconds, and another one takes its place."""
     clock, server, executed = VirtualClock(), MCPServer("s"), list[str]()
 
     @server.tool()
@@ -114,21 +130,31 @@ async def simulate(patience: Patience, view: View, mode: str, run_s: float) -> O
         await clock.sleep(run_s)
         return name
 
-    async with _open(clock, server) as bridge, raw_host(bridge.server, mode) as wire:
-        answer = await _Host(wire, clock, patience, view).ask()
-    return Outcome(answer, len(executed))
+    host = _Host(clock, patience, view)
+    for until in (drop_s, math.inf):
+        async with _open(clock, server, file) as bridge, raw_host(bridge.server, mode) as wire:
+            try:
+                return Outcome(await host.ask(wire, until), len(executed))
+            except Dropped:
+                continue
+    raise AssertionError("the second bridge is not dropped")
 
 
 @asynccontextmanager
-async def _open(clock: VirtualClock, server: MCPServer) -> AsyncIterator[Bridge]:
+async def _open(clock: VirtualClock, server: MCPServer, file: Path | None) -> AsyncIterator[Bridge]:
     settings: dict[str, Any] = {"command": "in this process", "require_approval": "never"}
     config = Config(
         upstream=UpstreamConfig(model="m", base_url="http://in.process.invalid/v1", stream="never"),
         servers=(ServerConfig(key="s", **settings),),
         limits=Limits(timeout_s=7200, call_timeout_s=7200),
         builtin_tools=False,
+        runs=RunsConfig(store=f"sqlite:///{file}" if file else "memory"),
     )
-    bridge = Bridge(config, environ={}, clock=clock, in_process={"s": server}, transport=_Upstream())
+    build_engine = choose_engine(config, {}, default="memory")
+    inside = {"s": server}
+    bridge = Bridge(
+        config, environ={}, clock=clock, in_process=inside, transport=_Upstream(), build_engine=build_engine
+    )
     async with bridge:
         await bridge.hub.catalogue()
         yield bridge

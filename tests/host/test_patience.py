@@ -1,6 +1,9 @@
 """No host is too impatient for any run: its model gets the answer, and nothing is executed twice for it."""
 
 import itertools
+import math
+import random
+from pathlib import Path
 
 import pytest
 
@@ -35,4 +38,35 @@ async def test_every_host_every_view_every_era_and_runs_of_a_second_to_half_an_h
     outcomes = [await simulate(HOSTS[host], view, mode, run_s) for host, view, mode, run_s in cases]
     lost = [case for case, outcome in zip(cases, outcomes, strict=True) if outcome.answer is None]
     doubled = [case for case, outcome in zip(cases, outcomes, strict=True) if outcome.executed != 1]
+    assert (len(cases), lost, doubled) == (480, [], [])
+
+
+def draw_drop(case: tuple[object, ...], run_s: float) -> float:
+    return random.Random(str(case)).uniform(0, run_s + 50)
+
+
+@pytest.mark.parametrize("mode", ERAS)
+@pytest.mark.parametrize("host", HOSTS)
+async def test_nor_is_it_where_the_bridge_is_dropped_and_another_takes_its_place(
+    host: str, mode: str, tmp_path: Path
+) -> None:
+    for view, run_s in zip(VIEWS, (46, 61, 241), strict=True):
+        drop_s = draw_drop((host, view, mode, run_s), run_s)
+        file = tmp_path / f"{view}.sqlite"
+        outcome = await simulate(HOSTS[host], view, mode, run_s, file=file, drop_s=drop_s)
+        assert outcome.answer is not None, (view, run_s, drop_s)
+        assert outcome.executed == 1, (view, run_s, drop_s)
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("is_dropped", [False, True], ids=["kept", "dropped at a random step"])
+async def test_so_it_is_in_all_of_them_with_runs_in_a_file(is_dropped: bool, tmp_path: Path) -> None:
+    lost, doubled, cases = list[object](), list[object](), list(itertools.product(HOSTS, VIEWS, ERAS, RUNS_S))
+    for number, case in enumerate(cases):
+        host, view, mode, run_s = case
+        drop_s = draw_drop(case, run_s) if is_dropped else math.inf
+        file = tmp_path / f"{number}.sqlite"
+        outcome = await simulate(HOSTS[host], view, mode, run_s, file=file, drop_s=drop_s)
+        lost += [case] if outcome.answer is None else []
+        doubled += [case] if outcome.executed > 1 else []
     assert (len(cases), lost, doubled) == (480, [], [])

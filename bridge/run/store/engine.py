@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+import anyio
 from typing_extensions import override
 
 from bridge.clock import Clock
@@ -87,7 +88,8 @@ class StoredEngine(MemoryEngine):
                     for task in self._list_stored():
                         task.leave()
         finally:
-            await self._store.close()
+            with anyio.CancelScope(shield=True):
+                await self._store.close()
 
     def _build(self, run: Run, clock: Clock, *, on_parted: Callable[[RunTask], None]) -> RunTask:
         past = self._pasts.pop(run.run_id, None)
@@ -105,6 +107,12 @@ class StoredEngine(MemoryEngine):
             self._is_looking = True
             self._tasks.start_soon(self._look)
         return task
+
+    @property
+    @override
+    def outlives(self) -> bool:
+        """True as long as runs are written."""
+        return self._writes and not self._store.broken
 
     @override
     async def find(self, run_id: str, *, principal: str | None) -> Run | None:
@@ -136,7 +144,8 @@ class StoredEngine(MemoryEngine):
             return run and await self.resume(run)
         if equal and not is_unproven(principal):
             self._missed[call] = equal[0][0]
-        return None
+        # Another equal call may have taken the run up while this one looked.
+        return await super().find_lost(arguments, principal=principal, caller=caller)
 
     @override
     def _find_missed(self, arguments: JsonObject, principal: str | None) -> str | None:
@@ -176,7 +185,7 @@ class StoredEngine(MemoryEngine):
         if run.ending or run.run_id in self._live:
             return run
         try:
-            taken = await self._store.take(run.run_id)
+            taken = await self._take(run.run_id)
         except Broken:
             return run
         if taken is None or run.run_id in self._live:
@@ -187,6 +196,12 @@ class StoredEngine(MemoryEngine):
         taken.run.transcript = None
         self._launch(taken.run)
         return taken.run
+
+    async def _take(self, run_id: str) -> Stored | None:
+        """Have this process drive a run. Whoever asks for that may be given up meanwhile: then it does so all the
+        same."""
+        with anyio.CancelScope(shield=True):
+            return await self._store.take(run_id)
 
     def _close(self, taken: Stored, ending: Ending) -> Run:
         """End a run that was taken up, without driving it."""
@@ -214,7 +229,7 @@ class StoredEngine(MemoryEngine):
         if run.ending or run.run_id in self._live:
             return await super().send(run, message)
         try:
-            if isinstance(message, Stop) and (taken := await self._store.take(run.run_id)):
+            if isinstance(message, Stop) and (taken := await self._take(run.run_id)):
                 run.is_stopped = taken.run.is_stopped = True
                 run.ending = self._close(taken, CANCELLED).ending
             elif isinstance(message, Stop):
