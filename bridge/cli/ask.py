@@ -13,6 +13,7 @@ from bridge.app import Bridge, choose_transport
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.output import print_json, print_text, tell
 from bridge.cli.screen.terminal import Terminal
+from bridge.cli.setup import choose_engine
 from bridge.config.settings import Config
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -77,7 +78,7 @@ async def _run(
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
             transport=RecordingTransport(choose_transport(config.upstream), tape) if tape and config.upstream else None,
-            build_engine=record_runs(tape, config) if tape else MemoryEngine,
+            build_engine=record_runs(tape, config) if tape else choose_engine(config) or MemoryEngine,
         )
         terminal.wait_for(lambda: [member.key for member in bridge.hub.members if not member.settled.is_set()])
         run = await run_alone(bridge, arguments, terminal.show)

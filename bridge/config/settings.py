@@ -179,6 +179,9 @@ class ServerConfig(_Section):
     """Ignore this entry."""
     serial: Flag = False
     """One call at a time."""
+    stateful: Flag = False
+    """Its process or session remembers what earlier calls did. A run that another process has taken over does not call
+    it: the model is told that the state is lost."""
     max_parallel: Count = 64
     """Calls at one time; further calls wait."""
     idle_timeout_s: Seconds | None = None

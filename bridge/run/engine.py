@@ -61,6 +61,11 @@ class Context(Protocol):
         """Seconds for which other processes have driven the run. Time in between does not count."""
         ...
 
+    @property
+    def is_taken_over(self) -> bool:
+        """True where another process has driven the run before."""
+        ...
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         """Do `fn` under a key that is unique in the run, and return its outcome, which is JSON. Errors are outcomes,
         too. A step that was not finished is done again."""

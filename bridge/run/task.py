@@ -36,6 +36,7 @@ class RunTask:
     """One run that goes on, and its `Context`. It records no steps: a run that is kept in memory cannot be resumed."""
 
     used_s = 0.0
+    is_taken_over = False
 
     def __init__(self, run: Run, clock: Clock, *, on_parted: Callable[["RunTask"], None]) -> None:
         """`on_parted` is called when the last waiting caller has gone and the run goes on."""

@@ -146,6 +146,10 @@ class _Leg:
     def run(self) -> Run:
         return self._ctx.run
 
+    @property
+    def is_taken_over(self) -> bool:
+        return self._ctx.is_taken_over
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         async with self._once(key):
             if key in self._memory.outcomes:

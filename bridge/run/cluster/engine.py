@@ -1,0 +1,457 @@
+"""The engine for several processes: each run is a workflow of DBOS, driven by one of them and known to all."""
+
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from functools import partial
+from typing import Any, Self, TypeAlias, cast
+from weakref import WeakKeyDictionary
+
+import anyio
+from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID, WorkflowStatus
+from dbos import error as dbos_errors
+from typing_extensions import override
+
+from bridge.clock import Clock
+from bridge.errors import Busy
+from bridge.items import ErrorInfo
+from bridge.json_text import JsonObject
+from bridge.run.asking import Audience
+from bridge.run.cluster.database import launch, leave, requeue
+from bridge.run.cluster.lock import Lock
+from bridge.run.cluster.record import Paper, Past, digest, read_batch, read_past, rebuild_transcript
+from bridge.run.cluster.task import EVENTS, MESSAGES, ClusterTask
+from bridge.run.cluster.workflow import ask_dbos, respond, set_driver
+from bridge.run.engine import (
+    SOMEBODY,
+    Caller,
+    Execute,
+    ForeignResponse,
+    Listener,
+    Message,
+    Settle,
+    Show,
+    Stop,
+    is_unproven,
+)
+from bridge.run.limits import Ending
+from bridge.run.memory import MemoryEngine
+from bridge.run.run import Run
+from bridge.run.task import RunTask, tell
+
+logger = logging.getLogger(__name__)
+
+BuildShared: TypeAlias = Callable[..., ClusterTask]
+LOST_S = 600
+"""How long an equal call finds the run of one that got no result."""
+LOOK_S = 0.5
+"""How long a look at what another process tells takes at most before it is looked again."""
+ATTEND_S = 60.0
+"""For how long one word that somebody waits holds."""
+FIND_MOST = 1000
+AWAY = "The database of the runs cannot be reached (runs.store). Nothing was sent; try again in a moment"
+BROKEN: ErrorInfo = {
+    "code": "internal_error",
+    "message": "The run could not be taken up again; the log of the bridge has the cause.",
+    "who": "operator",
+    "status": None,
+    "request_id": None,
+}
+
+
+class ClusterEngine(MemoryEngine):
+    """Keeps the runs that this process drives in its memory, as the engine that it is made of, and all in the database.
+
+    A run whose process died is taken up by another. A call that waits may come to any process: what one of them tells
+    of a run the others read.
+    """
+
+    def __init__(
+        self,
+        body: Execute,
+        clock: Clock,
+        *,
+        store: str,
+        paper: Paper | None = None,
+        build_shared: BuildShared = ClusterTask,
+        **limits: Any,
+    ) -> None:
+        """`store`: the URL of the database. `paper`: how texts are written there. `build_shared`: builds the task of a
+        run that is kept there."""
+        super().__init__(body, clock, **limits)
+        self._build_shared = build_shared
+        self._store = store
+        self._paper = paper or Paper()
+        self._name = secrets.token_hex(8)
+        self._begun: dict[str, ClusterTask] = {}
+        """The runs that begin here, until DBOS drives them."""
+        self._driven: dict[str, ClusterTask] = {}
+        self._read = WeakKeyDictionary[Run, int]()
+        """How many batches of events were read of a run that others drive."""
+        self._listening: dict[str, list[Listener]] = {}
+        self._attended_at: dict[str, float] = {}
+        self._is_held = anyio.Event()
+
+    @asynccontextmanager
+    @override
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        launch(self._store, self._name)
+        self._lock = Lock(self._store, self._name, on_held=self._note_held, on_lost=self._abandon_all)
+        self._lock.start()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                self._tasks.start_soon(self._lock.fence)
+                await self._lock.hold()
+                set_driver(self._drive_workflow)
+                yield self
+                await self._end()
+                self._tasks.cancel_scope.cancel()
+            self._tasks = None
+        finally:
+            set_driver(None)
+            with anyio.CancelScope(shield=True):
+                await self._end()
+                await leave()
+                await self._lock.close()
+
+    async def _end(self) -> None:
+        """Leave what goes on here to others."""
+        set_driver(None)
+        driven = list(self._driven.values())
+        self._abandon_all()
+        for task in driven:
+            await task.is_over.wait()
+
+    @override
+    async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
+        """Start a run as a workflow; one that is not to be stored stays in the memory of this process. Raises Busy also
+        while the database is away."""
+        if arguments.get("store") is False:
+            return await super().start(run_id, arguments, principal=principal)
+        if run_id in self._runs:
+            return self._runs[run_id]
+        if not self._lock.is_held:
+            raise Busy(AWAY, retry_after_s=5)
+        self._check_room(principal)
+        run = Run(run_id, principal, arguments)
+        task = self._note_begin(run, None)
+        self._begun[run_id] = task
+        record = self._paper.write({"arguments": arguments, "principal": principal})
+        marks: JsonObject = {"principal": digest(principal), "arguments": digest(arguments), "is_delivered": False}
+        await ask_dbos(partial(_begin, run_id, record, marks))
+        return run
+
+    def _note_begin(self, run: Run, past: Past | None) -> ClusterTask:
+        task = self._build_shared(
+            run,
+            self._clock,
+            on_parted=self._note_parting,
+            lock=self._lock,
+            paper=self._paper,
+            nonce=self._name,
+            past=past,
+        )
+        self._runs[run.run_id], self._live[run.run_id], self._undelivered[run.run_id] = run, task, run
+        self._attended[run.run_id] = task
+        return task
+
+    async def _drive_workflow(self, run_id: str, record: str) -> str:
+        """Drive a run that begins here or is taken up; DBOS calls this. One that is abandoned is cancelled, which DBOS
+        leaves pending."""
+        if (earlier := self._driven.get(run_id)) is not None:
+            earlier.abandon()
+            await earlier.is_over.wait()
+        task = self._begun.pop(run_id, None) or await self._take_up(run_id, record)
+        self._driven[run_id] = task
+        try:
+            task.enter()
+            await self._drive_task(task)
+            if task.is_abandoned:
+                raise anyio.get_cancelled_exc_class()
+            return self._paper.write(task.run.ending)
+        finally:
+            del self._driven[run_id]
+            self._forget_driven(task)
+            task.is_over.set()
+
+    async def _drive_task(self, task: ClusterTask) -> None:
+        async with anyio.create_task_group() as beside:
+            async with anyio.create_task_group() as writing:
+                writing.start_soon(task.write_events)
+                beside.start_soon(task.hear, partial(self._hear, task))
+                await task.execute(partial(self._take_turn, task))
+                if task.is_abandoned:
+                    writing.cancel_scope.cancel()
+                task.end_events()
+            beside.cancel_scope.cancel()
+        if not task.is_abandoned and task.run.response_id:
+            await _mark(task.run.run_id, {"response": digest(task.run.response_id)})
+
+    def _forget_driven(self, task: ClusterTask) -> None:
+        """Keep a run that has ended as any other; one that was abandoned is looked up from now on."""
+        run = task.run
+        self._detached.discard(task)
+        if self._live.get(run.run_id) is not task:
+            return
+        if run.ending and not task.is_abandoned:
+            self._note_end(run)
+            return
+        for known in (self._live, self._runs, self._undelivered, self._attended):
+            known.pop(run.run_id, None)
+        run.events.clear()
+        run.saying.clear()
+        self._read[run] = 0
+
+    async def _take_up(self, run_id: str, record: str) -> ClusterTask:
+        """Take up a run that another process has driven."""
+        await self._lock.hold()
+        begun = self._paper.read(record)
+        run = Run(run_id, begun["principal"], begun["arguments"])
+        steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run_id))
+        past = read_past(steps, self._paper)
+        past.used_s = await self._read_events(run)
+        past.told = list(run.events)
+        await _mark(run_id, {"is_left": True})
+        logger.info("run %s is taken up after %d steps", run_id, len(past.outcomes))
+        return self._note_begin(run, past)
+
+    async def _read_events(self, run: Run) -> float:
+        """Read the events that were written since the last look; return for how long the run was driven by then."""
+        used_s = 0.0
+        for batch in await self._read_batches(run, 0.0):
+            used_s = batch["used_s"]
+        return used_s
+
+    async def _read_batches(self, run: Run, seconds: float) -> list[Any]:
+        """Read what is new of a run, and wait so long for it. Its listeners hear it."""
+        batches = await ask_dbos(partial(_read_stream, run.run_id, self._read.get(run, 0), seconds))
+        found = [self._paper.read(text) for text in batches]
+        self._read[run] = self._read.get(run, 0) + len(found)
+        new = [event for batch in found for event in read_batch(batch) if event.seq >= len(run.events)]
+        run.events += new
+        for listener in list(self._listening.get(run.run_id, ())):
+            tell(run, listener, new)
+        return found
+
+    def _note_held(self, run_ids: set[str]) -> None:
+        """Go on with the runs that are still ours; those that another process has taken are its own. What was given up
+        while nobody could take it is taken up again."""
+        for run_id, task in list(self._driven.items()):
+            if run_id not in run_ids:
+                task.abandon()
+        ours = {run_id for run_id, task in self._driven.items() if not task.is_abandoned}
+        if left := run_ids - ours - self._begun.keys():
+            assert self._tasks
+            self._tasks.start_soon(anyio.to_thread.run_sync, requeue, self._name, left)
+
+    def _abandon_all(self) -> None:
+        for task in self._driven.values():
+            task.abandon()
+
+    # -- what other processes know ------------------------------------------------------------------------------------
+
+    @override
+    async def find(self, run_id: str, *, principal: str | None) -> Run | None:
+        """Find a run of this principal, whoever drives or has driven it."""
+        if run := await super().find(run_id, principal=principal):
+            return run
+        if run_id in self._runs:
+            return None
+        status = await ask_dbos(partial(DBOS.get_workflow_status_async, run_id))
+        return await self._read_run(status, principal) if status else None
+
+    async def _read_run(self, status: WorkflowStatus, principal: str | None) -> Run | None:
+        if status.name != "respond" or not status.input:
+            return None
+        begun = self._paper.read(status.input["args"][0])
+        if begun["principal"] != principal:
+            return None
+        run = Run(status.workflow_id, principal, begun["arguments"])
+        await self._read_events(run)
+        await self._read_ending(run, status)
+        return run
+
+    async def _read_ending(self, run: Run, status: WorkflowStatus) -> None:
+        if status.status in ("PENDING", "ENQUEUED", "DELAYED"):
+            return
+        await self._read_events(run)
+        steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run.run_id))
+        rebuild_transcript(run, read_past(steps, self._paper).outcomes)
+        broken = Ending(status="failed", reason=None, error=BROKEN)
+        run.ending = self._paper.read(status.output) if isinstance(status.output, str) else broken
+        run.news += 1
+
+    @override
+    async def find_lost(self, arguments: JsonObject, *, principal: str | None, caller: Caller = SOMEBODY) -> Run | None:
+        """Find the run of an equal call that got no result, also one that another process has driven: it has ended, or
+        its process has."""
+        if run := await super().find_lost(arguments, principal=principal, caller=caller):
+            return run
+        marks: JsonObject = {"principal": digest(principal), "arguments": digest(arguments), "is_delivered": False}
+        for status in await self._search(marks, limit=10):
+            is_left = (status.attributes or {}).get("is_left")
+            is_new = (status.created_at or 0) / 1000 > time.time() - LOST_S
+            if is_new and (is_left or status.status == "SUCCESS") and status.workflow_id not in self._runs:
+                run = await self._read_run(status, principal)
+                if run and run.arguments == arguments:
+                    return run
+        return None
+
+    @override
+    async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
+        """Find the newest run of this principal that ended with this response, wherever it was driven."""
+        with suppress(ForeignResponse):  # there may be one of this principal that others have driven
+            if run := await super().find_response(response_id, principal=principal):
+                return run
+        found = await self._search({"response": digest(response_id)}, limit=FIND_MOST)
+        if (found or response_id in self._responses) and is_unproven(principal):
+            raise ForeignResponse(response_id)
+        for status in found:
+            if (status.attributes or {}).get("principal") == digest(principal):
+                return await self._read_run(status, principal)
+        if found or response_id in self._responses:
+            raise ForeignResponse(response_id)
+        return None
+
+    @override
+    async def list(self, *, principal: str | None) -> "list[Run]":
+        """List the runs of this principal, the newest first."""
+        found = await self._search({"principal": digest(principal)}, limit=FIND_MOST)
+        here = {run.run_id: run for run in await super().list(principal=principal)}
+        shared = [here.pop(status.workflow_id, None) or await self._read_run(status, principal) for status in found]
+        return [*here.values(), *filter(None, shared)]
+
+    async def _search(self, marks: JsonObject, *, limit: int) -> Sequence[WorkflowStatus]:
+        return await ask_dbos(
+            partial(DBOS.list_workflows_async, attributes=marks, name="respond", sort_desc=True, limit=limit)
+        )
+
+    @override
+    async def wait(self, run: Run, *, news: int, until: float) -> Run:
+        """Wait until there is news of a run, or until an instant, whoever drives it."""
+        while run.news <= news and run.ending is None and self._clock.now() < until:
+            if run.run_id in self._live:
+                await super().wait(run, news=news, until=until)
+            else:
+                with self._clock.scope(until):
+                    await self._follow(run)
+        return run
+
+    async def _follow(self, run: Run) -> None:
+        """Look at what another process does with a run, and let it know that somebody waits."""
+        if self._clock.now() - self._attended_at.get(run.run_id, -ATTEND_S) > ATTEND_S / 2:
+            self._attended_at[run.run_id] = self._clock.now()
+            await self._say(run, {"attend": ATTEND_S})
+        await self._read_batches(run, LOOK_S)
+        status = await ask_dbos(partial(DBOS.get_workflow_status_async, run.run_id))
+        if status:
+            await self._read_ending(run, status)
+
+    @override
+    def attend(
+        self,
+        run: Run,
+        listener: Listener | None = None,
+        *,
+        after: int = -1,
+        audience: Audience | None = None,
+        caller: Caller = SOMEBODY,
+    ) -> AbstractContextManager[None]:
+        """Wait for the run while entered, and hear its events behind number `after`."""
+        if run.run_id in self._live or run.ending or not listener:
+            return super().attend(run, listener, after=after, audience=audience, caller=caller)
+        return self._listen(run, listener, after)
+
+    @contextmanager
+    def _listen(self, run: Run, listener: Listener, after: int) -> Generator[None]:
+        tell(run, listener, run.events[after + 1 :])
+        self._listening.setdefault(run.run_id, []).append(listener)
+        try:
+            yield
+        finally:
+            self._listening[run.run_id].remove(listener)
+            if not self._listening[run.run_id]:
+                del self._listening[run.run_id]
+
+    @override
+    async def send(self, run: Run, message: Message) -> None:
+        """Say something to a run, also to one that another process drives."""
+        if run.run_id in self._live or run.ending:
+            await super().send(run, message)
+        elif words := _write_message(message):
+            run.is_stopped |= isinstance(message, Stop)
+            await self._say(run, words)
+
+    async def _say(self, run: Run, words: JsonObject) -> None:
+        await ask_dbos(partial(DBOS.send_async, run.run_id, self._paper.write(words), MESSAGES))
+
+    def _hear(self, task: ClusterTask, words: JsonObject) -> None:
+        """Do what another process says to a run of this one."""
+        match words:
+            case {"stop": _}:
+                task.receive(Stop())
+            case {"give_up": _}:
+                task.give_up()
+            case {"settle": str(key), "answer": answer}:
+                task.receive(Settle(key, cast("Any", answer)))
+            case {"attend": float(seconds) | int(seconds)} if self._tasks:
+                self._tasks.start_soon(self._attend_for, task, seconds)
+            case _:
+                logger.warning("run %s: a message of another process is not understood", task.run.run_id)
+
+    async def _attend_for(self, task: RunTask, seconds: float) -> None:
+        with task.attend(None, -1, None, SOMEBODY):
+            await self._clock.sleep(seconds)
+
+    @override
+    async def note_delivery(self, run: Run, *, is_delivered: bool) -> None:
+        """Note that a caller was given the result of a run, or was given up; every process knows it."""
+        await super().note_delivery(run, is_delivered=is_delivered)
+        if run.arguments.get("store") is not False:
+            change = partial(
+                DBOS.update_workflow_attributes_async, run.run_id, {"is_delivered": is_delivered}, merge=True
+            )
+            await ask_dbos(change)
+
+    @override
+    async def give_up(self, run: Run) -> None:
+        """Stop the run, unless somebody waits for it, at any process."""
+        if run.run_id in self._live or run.ending:
+            await super().give_up(run)
+        else:
+            await self._say(run, {"give_up": True})
+
+
+def _write_message(message: Message) -> JsonObject | None:
+    """Write a message to a run of another process. It need not know who shows a question."""
+    match message:
+        case Stop():
+            return {"stop": True}
+        case Settle(key, answer):
+            return {"settle": key, "answer": cast("JsonObject", answer)}
+        case Show():
+            return None
+
+
+async def _begin(run_id: str, record: str, marks: JsonObject) -> None:
+    with SetWorkflowID(run_id), SetWorkflowAttributes(marks):
+        await DBOS.start_workflow_async(respond, record)
+
+
+async def _mark(run_id: str, marks: JsonObject) -> None:
+    """Write marks that a run is found by."""
+    await ask_dbos(partial(DBOS.update_workflow_attributes_async, run_id, marks, merge=True))
+
+
+async def _read_stream(run_id: str, offset: int, seconds: float) -> "list[str]":
+    """Read what a run has written from there on; wait so long for the first of it."""
+    found = list[str]()
+    try:
+        async for text in DBOS.read_stream_async(run_id, EVENTS, offset=offset, timeout_seconds=seconds):
+            found.append(text)
+            seconds = 0
+    except dbos_errors.DBOSStreamTimeoutError:
+        pass
+    return found
