@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -42,7 +43,8 @@ class Postgres:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        with suppress(subprocess.CalledProcessError):  # a test may have stopped it
+            self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:

@@ -22,6 +22,7 @@ from typing_extensions import override
 from bridge.app import Bridge
 from bridge.run.cluster.choice import choose_cluster
 from bridge.run.cluster.task import ClusterTask
+from bridge.run.run import Run
 from tests.fakes.bridges import configure, outputs_of
 from tests.fakes.items import Json
 from tests.fakes.upstream import Reply, Request, call, message, responds
@@ -32,6 +33,7 @@ PHASES = ("before", "after", "recorded")
 """Of a step: nothing of it is done; it is done, and nobody knows; its outcome is in the database."""
 Point = tuple[str, str]
 """A phase, and the key of a step."""
+LONG_S = 60
 HELD = "held"
 """In the name of a run whose tools never return in the process that began it."""
 
@@ -48,6 +50,10 @@ class World:
         """Do something to the world, once for each call."""
         with self.done.open("a", encoding="utf-8") as file:
             file.write(f"{text}\n")
+
+    def name_runs(self, count: int) -> list[str]:
+        """Names that no other test has: an equal call would get its run."""
+        return [f"{self.done.parent.name} {number}" for number in range(count)]
 
     @property
     def writes(self) -> Counter[str]:
@@ -110,13 +116,17 @@ async def open_replica(
 
 
 class DoomedTask(ClusterTask):
-    """A run whose process is killed at a point; or one that notes all the points."""
+    """A run whose process is killed at a point; or one that notes all the points. A run of another process gets no
+    further here, so that it dies as it came."""
 
     point: Point | None = None
     noted: list[Point]
 
     @override
     async def _record(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
+        if self.is_taken_over:
+            await anyio.sleep_forever()
+
         async def do() -> T:
             self._pass("before", key)
             outcome = await fn()
@@ -134,7 +144,7 @@ class DoomedTask(ClusterTask):
 
 
 async def run_doomed(world: World, point: Point | None, names: list[str], noted: list[Point]) -> None:
-    """Run these in a replica that is killed at a point."""
+    """Run these in a replica that is killed at a point. With none, be there."""
 
     def build(*arguments: Any, **named: Any) -> DoomedTask:
         task = DoomedTask(*arguments, **named)
@@ -142,8 +152,19 @@ async def run_doomed(world: World, point: Point | None, names: list[str], noted:
         return task
 
     async with open_replica(world, holds=True, build_shared=build) as bridge, anyio.create_task_group() as tasks:
+        if not names:
+            await anyio.sleep_forever()
         for name in names:
             tasks.start_soon(partial(bridge.run, {"input": name}, principal=ME, run_id=run_id_of(name)))
+
+
+async def finish(bridge: Bridge, name: str) -> Run:
+    """The run of this name, once it has ended, wherever that is."""
+    run = await bridge.find(run_id_of(name), principal=ME)
+    with anyio.fail_after(LONG_S):
+        while run.ending is None:
+            run = await bridge.engine.wait(run, news=run.news, until=anyio.current_time() + LONG_S)
+    return run
 
 
 def run_id_of(name: str) -> str:

@@ -1,35 +1,29 @@
 """Replicas that are killed: another one takes their runs up, does nothing twice, and loses nothing."""
 
 import statistics
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
-import psutil
 import pytest
 
-from bridge.app import Bridge
-from bridge.run.run import Run
+from tests.engines.nursery import bear, come_true, has_died, open_nursery
 from tests.engines.postgres import Postgres
 from tests.engines.replicas import (
     HELD,
-    ME,
     PHASES,
     Point,
     World,
     answer,
+    finish,
     open_replica,
     prompt_of,
     run_doomed,
-    run_id_of,
-    write_order,
 )
 from tests.fakes.bridges import outputs_of
 from tests.fakes.upstream import Request, ScriptedUpstream
@@ -37,54 +31,13 @@ from tests.fakes.upstream import Request, ScriptedUpstream
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 CALLS = "abc"
-MANY, LONG_S, PAUSE_S = 20, 120, 0.02
-
-
-@contextmanager
-def open_nursery() -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "tests.engines.nursery"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as nursery:
-        try:
-            yield nursery
-        finally:
-            for child in psutil.Process(nursery.pid).children():
-                child.kill()
-            nursery.kill()
-
-
-def bear(nursery: "subprocess.Popen[str]", world: World, point: Point | None, names: list[str]) -> psutil.Process:
-    """A replica in a process of its own."""
-    assert nursery.stdin
-    assert nursery.stdout
-    nursery.stdin.write(write_order(world, point, names))
-    nursery.stdin.flush()
-    return psutil.Process(int(nursery.stdout.readline()))
+MANY = 20
 
 
 @asynccontextmanager
 async def open_world(postgres: Postgres, folder: Path) -> AsyncIterator[tuple[World, ScriptedUpstream]]:
     async with ScriptedUpstream(answer) as model:
         yield World(postgres.url, model.base_url, folder / "done"), model
-
-
-async def finish(bridge: Bridge, name: str) -> Run:
-    """The run of this name, once it has ended, wherever that is."""
-    run = await bridge.find(run_id_of(name), principal=ME)
-    with anyio.fail_after(LONG_S):
-        while run.ending is None:
-            run = await bridge.engine.wait(run, news=run.news, until=anyio.current_time() + LONG_S)
-    return run
-
-
-async def come_true(condition: Callable[[], bool]) -> None:
-    """Until it is so: what another process does, no event tells of."""
-    with anyio.fail_after(LONG_S):
-        while not condition():  # noqa: ASYNC110
-            await anyio.sleep(PAUSE_S)
-
-
-def has_died(process: psutil.Process) -> bool:
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 def find_turns(requests: list[Request]) -> Counter[tuple[str, int]]:

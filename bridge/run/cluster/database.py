@@ -92,6 +92,7 @@ def launch(url: str, executor: str) -> None:
 
 async def leave() -> None:
     """End DBOS in this process. What was driven here stays as it is, for others to take up."""
+    _get_dbos_instance()._sys_db._retry_connection_errors = False  # else its threads never end while it is away
     await asyncio.to_thread(DBOS.destroy)
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())  # it has ended the one it had put there
 

@@ -3,10 +3,10 @@
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -36,18 +36,21 @@ from bridge.run.engine import (
     Stop,
     is_unproven,
 )
-from bridge.run.limits import Ending
+from bridge.run.limits import CANCELLED, Ending
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
 from bridge.run.task import RunTask, tell
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 BuildShared: TypeAlias = Callable[..., ClusterTask]
 LOST_S = 600
 """How long an equal call finds the run of one that got no result."""
 LOOK_S = 0.5
 """How long a look at what another process tells takes at most before it is looked again."""
+LAST_WORDS_S, ANSWER_S = 3.0, 10.0
+"""How long the end of a run is written when the process ends, and how long a caller waits for the database."""
 ATTEND_S = 60.0
 """For how long one word that somebody waits holds."""
 FIND_MOST = 1000
@@ -88,6 +91,7 @@ class ClusterEngine(MemoryEngine):
         self._begun: dict[str, ClusterTask] = {}
         """The runs that begin here, until DBOS drives them."""
         self._driven: dict[str, ClusterTask] = {}
+        self._dropped = set[str]()
         self._read = WeakKeyDictionary[Run, int]()
         """How many batches of events were read of a run that others drive."""
         self._listening: dict[str, list[Listener]] = {}
@@ -117,9 +121,15 @@ class ClusterEngine(MemoryEngine):
                 await self._lock.close()
 
     async def _end(self) -> None:
-        """Leave what goes on here to others."""
+        """Leave what goes on here to others; what has ended is written to its end."""
         set_driver(None)
         driven = list(self._driven.values())
+        for task in driven:
+            if task.run.ending is None:
+                task.abandon()
+        with anyio.move_on_after(LAST_WORDS_S):
+            for task in driven:
+                await task.is_over.wait()
         self._abandon_all()
         for task in driven:
             await task.is_over.wait()
@@ -132,16 +142,32 @@ class ClusterEngine(MemoryEngine):
             return await super().start(run_id, arguments, principal=principal)
         if run_id in self._runs:
             return self._runs[run_id]
-        if not self._lock.is_held:
-            raise Busy(AWAY, retry_after_s=5)
         self._check_room(principal)
         run = Run(run_id, principal, arguments)
         task = self._note_begin(run, None)
         self._begun[run_id] = task
         record = self._paper.write({"arguments": arguments, "principal": principal})
         marks: JsonObject = {"principal": digest(principal), "arguments": digest(arguments), "is_delivered": False}
-        await ask_dbos(partial(_begin, run_id, record, marks))
+        try:
+            with anyio.CancelScope(shield=True):  # else nobody might drive what was begun
+                await self._ask(partial(_begin, run_id, record, marks))
+        except Busy:
+            self._drop_begun(run_id)
+            raise
         return run
+
+    async def _ask(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Ask DBOS for a caller. Raises Busy while the database is away."""
+        if self._lock.is_held:
+            with self._clock.scope(self._clock.now() + ANSWER_S):
+                return await ask_dbos(ask)
+        raise Busy(AWAY, retry_after_s=5)
+
+    def _drop_begun(self, run_id: str) -> None:
+        """Have a run not begin that the caller was told of as not sent, whatever of it gets to the database."""
+        self._dropped.add(run_id)
+        for known in (self._begun, self._live, self._runs, self._undelivered, self._attended):
+            known.pop(run_id, None)
 
     def _note_begin(self, run: Run, past: Past | None) -> ClusterTask:
         task = self._build_shared(
@@ -163,6 +189,9 @@ class ClusterEngine(MemoryEngine):
         if (earlier := self._driven.get(run_id)) is not None:
             earlier.abandon()
             await earlier.is_over.wait()
+        if run_id in self._dropped:
+            self._dropped.discard(run_id)
+            return self._paper.write(CANCELLED)
         task = self._begun.pop(run_id, None) or await self._take_up(run_id, record)
         self._driven[run_id] = task
         try:
@@ -187,7 +216,7 @@ class ClusterEngine(MemoryEngine):
                 task.end_events()
             beside.cancel_scope.cancel()
         if not task.is_abandoned and task.run.response_id:
-            await _mark(task.run.run_id, {"response": digest(task.run.response_id)})
+            await ask_dbos(partial(_mark, task.run.run_id, {"response": digest(task.run.response_id)}))
 
     def _forget_driven(self, task: ClusterTask) -> None:
         """Keep a run that has ended as any other; one that was abandoned is looked up from now on."""
@@ -213,7 +242,7 @@ class ClusterEngine(MemoryEngine):
         past = read_past(steps, self._paper)
         past.used_s = await self._read_events(run)
         past.told = list(run.events)
-        await _mark(run_id, {"is_left": True})
+        await ask_dbos(partial(_mark, run_id, {"is_left": True}))
         logger.info("run %s is taken up after %d steps", run_id, len(past.outcomes))
         return self._note_begin(run, past)
 
@@ -259,7 +288,7 @@ class ClusterEngine(MemoryEngine):
             return run
         if run_id in self._runs:
             return None
-        status = await ask_dbos(partial(DBOS.get_workflow_status_async, run_id))
+        status = await self._ask(partial(DBOS.get_workflow_status_async, run_id))
         return await self._read_run(status, principal) if status else None
 
     async def _read_run(self, status: WorkflowStatus, principal: str | None) -> Run | None:
@@ -324,7 +353,7 @@ class ClusterEngine(MemoryEngine):
         return [*here.values(), *filter(None, shared)]
 
     async def _search(self, marks: JsonObject, *, limit: int) -> Sequence[WorkflowStatus]:
-        return await ask_dbos(
+        return await self._ask(
             partial(DBOS.list_workflows_async, attributes=marks, name="respond", sort_desc=True, limit=limit)
         )
 
@@ -341,6 +370,7 @@ class ClusterEngine(MemoryEngine):
 
     async def _follow(self, run: Run) -> None:
         """Look at what another process does with a run, and let it know that somebody waits."""
+        await self._lock.hold()
         if self._clock.now() - self._attended_at.get(run.run_id, -ATTEND_S) > ATTEND_S / 2:
             self._attended_at[run.run_id] = self._clock.now()
             await self._say(run, {"attend": ATTEND_S})
@@ -385,7 +415,7 @@ class ClusterEngine(MemoryEngine):
             await self._say(run, words)
 
     async def _say(self, run: Run, words: JsonObject) -> None:
-        await ask_dbos(partial(DBOS.send_async, run.run_id, self._paper.write(words), MESSAGES))
+        await self._ask(partial(DBOS.send_async, run.run_id, self._paper.write(words), MESSAGES))
 
     def _hear(self, task: ClusterTask, words: JsonObject) -> None:
         """Do what another process says to a run of this one."""
@@ -442,7 +472,7 @@ async def _begin(run_id: str, record: str, marks: JsonObject) -> None:
 
 async def _mark(run_id: str, marks: JsonObject) -> None:
     """Write marks that a run is found by."""
-    await ask_dbos(partial(DBOS.update_workflow_attributes_async, run_id, marks, merge=True))
+    await DBOS.update_workflow_attributes_async(run_id, marks, merge=True)
 
 
 async def _read_stream(run_id: str, offset: int, seconds: float) -> "list[str]":
