@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engines.postgres import Postgres
+from tests.engines.cluster.postgres import Postgres
 
 
 @pytest.fixture(scope="module")

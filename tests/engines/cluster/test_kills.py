@@ -12,9 +12,9 @@ from typing import Any
 import anyio
 import pytest
 
-from tests.engines.nursery import bear, come_true, has_died, open_nursery
-from tests.engines.postgres import Postgres
-from tests.engines.replicas import (
+from tests.engines.cluster.nursery import bear, come_true, has_died, open_nursery
+from tests.engines.cluster.postgres import Postgres
+from tests.engines.cluster.replicas import (
     HELD,
     PHASES,
     Point,

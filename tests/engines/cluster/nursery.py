@@ -1,5 +1,5 @@
 """A process that has imported everything and makes a replica of each line that it reads: `python -m
-tests.engines.nursery`. It says which process each one is, and when it has ended.
+tests.engines.cluster.nursery`. It says which process each one is, and when it has ended.
 
 A replica that was started as a program would spend most of its life on imports.
 """
@@ -13,14 +13,14 @@ from contextlib import contextmanager
 import anyio
 import psutil
 
-from tests.engines.replicas import LONG_S, Point, World, parse_order, run_doomed, write_order
+from tests.engines.cluster.replicas import LONG_S, Point, World, parse_order, run_doomed, write_order
 
 PAUSE_S = 0.02
 
 
 @contextmanager
 def open_nursery() -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "tests.engines.nursery"]
+    command = [sys.executable, "-m", "tests.engines.cluster.nursery"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as nursery:
         try:
             yield nursery

@@ -16,9 +16,9 @@ from bridge.app import Bridge
 from bridge.errors import Busy
 from bridge.run.cluster import lock
 from bridge.run.run import Run
-from tests.engines.nursery import bear, come_true, open_nursery
-from tests.engines.postgres import Postgres
-from tests.engines.replicas import LONG_S, ME, World, answer, finish, open_replica, prompt_of
+from tests.engines.cluster.nursery import bear, come_true, open_nursery
+from tests.engines.cluster.postgres import Postgres
+from tests.engines.cluster.replicas import LONG_S, ME, World, answer, finish, open_replica, prompt_of
 from tests.fakes.bridges import outputs_of
 from tests.fakes.replies import gated
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream
