@@ -53,6 +53,12 @@ class ArgumentError(BridgeError):
     who: Who = "caller"
 
 
+class NotResumable(BridgeError):
+    """A run was cut off, and what is kept of it is not enough to go on; the message says what is missing."""
+
+    code = "not_resumable"
+
+
 class GivenUp(BridgeError):
     """A call was given up while it waited for the run of an equal one; no run was begun for it."""
 

@@ -112,11 +112,15 @@ class StateFolder:
         with self._written(text) as temporary:
             temporary.replace(self.path / name)
 
-    def _written(self, text: str) -> "_Temporary":
+    def prepare(self) -> None:
+        """Make the folder where it is missing, for nobody else to read. Raises OSError or Unusable."""
         for folder in (self.root, self.path):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _make_private(folder)
         self.check()
+
+    def _written(self, text: str) -> "_Temporary":
+        self.prepare()
         return _Temporary(self.path, text)
 
 

@@ -13,7 +13,6 @@ from bridge.app import Bridge, choose_transport
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.output import print_json, print_text, tell
 from bridge.cli.screen.terminal import Terminal
-from bridge.cli.setup import choose_engine
 from bridge.config.settings import Config
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -21,9 +20,9 @@ from bridge.questions import say_yes
 from bridge.recording.record import RecordingTransport, record_runs
 from bridge.recording.tape import Tape
 from bridge.run.engine import Listener
-from bridge.run.memory import MemoryEngine
 from bridge.run.receipt import build_receipt, has_pictures
 from bridge.run.run import Run
+from bridge.run.store.choice import choose_engine
 from bridge.telemetry import Redactor
 
 
@@ -78,7 +77,7 @@ async def _run(
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
             transport=RecordingTransport(choose_transport(config.upstream), tape) if tape and config.upstream else None,
-            build_engine=record_runs(tape, config) if tape else choose_engine(config) or MemoryEngine,
+            build_engine=record_runs(tape, config) if tape else choose_engine(config, os.environ, default="sqlite"),
         )
         terminal.wait_for(lambda: [member.key for member in bridge.hub.members if not member.settled.is_set()])
         run = await run_alone(bridge, arguments, terminal.show)

@@ -33,27 +33,30 @@ def serve(options: argparse.Namespace) -> int:
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
     pipes = _claim_stdio(options.closed) if options.transport == "stdio" else None
     raise_limit()
-    from bridge.cli.setup import choose_engine, set_up, start_children
+    from bridge.cli.setup import set_up, start_children
 
     config, redact = set_up(options)
-    build_engine = choose_engine(config)
     serve_until = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
     end_on_signals()
     children = start_children(config.servers)
     import anyio
 
     from bridge.app import Bridge
-    from bridge.run.memory import MemoryEngine
+    from bridge.run.store.choice import choose_engine
     from bridge.telemetry import flush_log
 
+    is_service = pipes is None
+    build_engine = choose_engine(
+        config, os.environ, default="memory" if is_service else "sqlite", is_service=is_service
+    )
+
     async def run() -> int:
-        is_service = pipes is None
         bridge = Bridge(
             config,
             environ=os.environ,
             children=children,
             redact=redact,
-            build_engine=build_engine or MemoryEngine,
+            build_engine=build_engine,
             is_service=is_service,
         )
         stop, code = anyio.Event(), COMPLETED

@@ -6,9 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from bridge.cli.exits import FAILED
 from bridge.config.load import load
@@ -17,9 +16,6 @@ from bridge.errors import ArgumentError, ConfigError, NotConfigured
 from bridge.json_text import JsonObject
 from bridge.processes.children import DEPTH, Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
-
-if TYPE_CHECKING:
-    from bridge.run.memory import MemoryEngine
 
 logger = logging.getLogger("bridge")
 
@@ -34,15 +30,6 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     for notice in config.notices:
         logger.warning("%s", notice["message"])
     return config, redact
-
-
-def choose_engine(config: Config) -> "Callable[..., MemoryEngine] | None":
-    """Choose what keeps the runs; None for the memory of this process. Raises ConfigError where that cannot be used."""
-    if not (config.runs.store or "").startswith("postgresql:"):
-        return None
-    from bridge.run.cluster.choice import choose_cluster
-
-    return choose_cluster(config.runs.store)
 
 
 def start_log(options: argparse.Namespace, redact: Redactor) -> None:

@@ -83,5 +83,6 @@ RESULT = _add(
     output_parsed={**ANY, "description": "The answer as JSON, where `text` asked for a JSON schema"},
     output={**_list(ITEM), "description": "Every item of the run, with `detail: full`"},
     pending={**_list(ITEM), "description": "What needs your answer before the run can go on"},
+    runs={**_list(ITEM), "description": "Recent runs, where no run_id was given"},
     images={**_list(IMAGE), "description": "What the image content of the result shows, in the same order"},
 )

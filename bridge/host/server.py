@@ -25,13 +25,14 @@ from bridge.host.eras import serve_both_eras
 from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import HostRequest, find_principal, is_modern
+from bridge.host.recent import MOST, build_list
 from bridge.host.schema import clean_arguments
 from bridge.host.silences import Silences
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
 from bridge.questions import Question
-from bridge.run.engine import Caller, Engine, Settle, Show, Stop
+from bridge.run.engine import Caller, Engine, Settle, Show, Stop, is_unproven
 from bridge.run.limits import IN_PROGRESS, fail_with
 from bridge.run.receipt import Detail, build_receipt, has_pictures, render_text
 from bridge.run.run import Run
@@ -186,12 +187,19 @@ class BridgeServer(Server[dict[str, object]]):
         return await self._attend(ctx, run, seconds, after=-1, notices=[REJOINED] if is_found else [])
 
     async def _wait(self, ctx: HostRequest, arguments: JsonObject) -> Result:
-        run_id = read_run_id(arguments, ("run_id", "wait_s"))
+        principal, engine = find_principal(ctx), self._runner.engine
+        run_id = read_run_id(arguments, ("run_id", "wait_s"), may_lack=not is_unproven(principal))
         seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
-        return await self._attend(ctx, await self._runner.find(run_id, principal=find_principal(ctx)), seconds)
+        if run_id is None:
+            runs = await engine.list_recent(principal=principal, limit=MOST)
+            return _render(build_list(runs, self._clock.time(), self._runner.limits.result_chars))
+        run = await engine.resume(await self._runner.find(run_id, principal=principal))
+        return await self._attend(ctx, run, seconds)
 
     async def _cancel(self, ctx: HostRequest, arguments: JsonObject) -> Result:
-        run = await self._runner.find(read_run_id(arguments, ("run_id",)), principal=find_principal(ctx))
+        run_id = read_run_id(arguments, ("run_id",))
+        assert run_id
+        run = await self._runner.find(run_id, principal=find_principal(ctx))
         await self._runner.engine.send(run, Stop())
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 

@@ -18,10 +18,9 @@ _RUN_ID: JsonObject = {"type": "string", "minLength": 1, "description": "That of
 
 WAIT_ARGUMENTS: JsonObject = {
     "type": "object",
-    "required": ["run_id"],
     "additionalProperties": False,
     "properties": {
-        "run_id": _RUN_ID,
+        "run_id": _RUN_ID | {"description": "That of an earlier result; else recent runs are listed"},
         "wait_s": {"type": "number", "minimum": 0, "description": "Seconds to wait at most; 0 only looks"},
     },
 }
@@ -59,12 +58,15 @@ def list_tools(description: str, result_chars: int) -> list[types.Tool]:
     ]
 
 
-def read_run_id(arguments: JsonObject, known: Sequence[str]) -> str:
-    """Read the `run_id` of the two companions. Raises ArgumentError if it is missing, and for unknown arguments."""
+def read_run_id(arguments: JsonObject, known: Sequence[str], *, may_lack: bool = False) -> str | None:
+    """Read the `run_id` of the two companions. Raises ArgumentError if it is missing, unless it may be, and for unknown
+    arguments."""
     for name in arguments:
         if name not in known:
             raise ArgumentError(f"{name}: there is no such argument; there are: {', '.join(known)}")
     run_id = arguments.get("run_id")
+    if run_id is None and may_lack:
+        return None
     if not isinstance(run_id, str) or not run_id:
         raise ArgumentError("run_id: it is missing; give the run_id of an earlier result, as a text")
     return run_id

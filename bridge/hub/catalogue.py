@@ -163,6 +163,11 @@ class Catalogue:
         return frozenset(name for name, tool in self.tools.items() if tool.is_polling)
 
     @cached_property
+    def harmless(self) -> frozenset[str]:
+        """The model names of the tools that declare themselves read-only or idempotent."""
+        return frozenset(name for name, tool in self.tools.items() if _is_harmless(tool.tool.annotations))
+
+    @cached_property
     def unasked(self) -> frozenset[str]:
         """The keys of the connected servers of which a tool may run without a question."""
         return frozenset(tool.server for tool in self.tools.values() if tool.approval == "run") - {BUILTIN}
@@ -327,6 +332,10 @@ def _bridge(member: Member, tool: types.Tool, name_it: NameTool, upstream: Upstr
 
 def _write_hints(annotations: types.ToolAnnotations | None) -> JsonObject | None:
     return {key: value for key, value in vars(annotations).items() if value is not None} if annotations else None
+
+
+def _is_harmless(annotations: types.ToolAnnotations | None) -> bool:
+    return bool(annotations and (annotations.read_only_hint or annotations.idempotent_hint))
 
 
 def restore_catalogue(described: JsonObject) -> Catalogue:

@@ -175,7 +175,8 @@ class _CallInFlight(Generic[C]):
 
     async def _send_once(self, send: Send) -> CallOutput:
         try:
-            return await self._ctx.step_once(f"call:{self._key}", partial(self._send, send))
+            is_harmless = self._terms.catalogue.is_harmless(self._call.name)
+            return await self._ctx.step_once(f"call:{self._key}", partial(self._send, send), is_harmless=is_harmless)
         except OutcomeUnknown:
             return UNKNOWN
 

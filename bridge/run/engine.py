@@ -3,7 +3,7 @@
 An engine need not remember anything but steps. That is enough for another process to resume a run.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
@@ -14,6 +14,7 @@ from bridge.questions import Answer, Question
 from bridge.run.asking import Audience
 from bridge.run.limits import Ending
 from bridge.run.run import Run
+from bridge.run.summary import Summary
 from bridge.run.transcript import Transcript
 
 T = TypeVar("T")
@@ -71,9 +72,9 @@ class Context(Protocol):
         too. A step that was not finished is done again."""
         ...
 
-    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]], *, is_harmless: bool = False) -> T:
         """Do `fn` as a step that is not done again once it has noted its intent. Raises OutcomeUnknown where an intent
-        was noted before, and there is no outcome."""
+        was noted before, and there is no outcome. Where it is harmless to do it twice, the note is not waited for."""
         ...
 
     def begin(self, transcript: Transcript) -> None:
@@ -163,7 +164,15 @@ class Engine(Protocol):
         ...
 
     async def list(self, *, principal: str | None) -> list[Run]:
-        """List the runs of this principal, the newest first."""
+        """List the runs of this principal that are in memory, the newest first."""
+        ...
+
+    async def list_recent(self, *, principal: str | None, limit: int) -> Sequence[Summary]:
+        """Summarise the newest runs of this principal."""
+        ...
+
+    async def resume(self, run: Run) -> Run:
+        """Take the run up if it has not ended and nobody drives it; else return it as it is."""
         ...
 
     async def wait(self, run: Run, *, news: int, until: float) -> Run:

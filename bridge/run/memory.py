@@ -32,6 +32,7 @@ from bridge.run.limits import Ending
 from bridge.run.places import Places
 from bridge.run.run import Run
 from bridge.run.shelf import Shelf
+from bridge.run.summary import Summary, summarise
 from bridge.run.task import RunTask, tell
 from bridge.run.weight import weigh
 
@@ -97,15 +98,18 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
         """Start a run of checked arguments; it may have to wait for its turn. Returns the existing run if the id is
         taken. Raises Busy where too many wait."""
-        assert self._tasks
         if run_id not in self._runs:
             self._check_room(principal)
-            run = Run(run_id, principal, arguments)
-            task = self._build_task(run, self._clock, on_parted=self._note_parting)
-            self._runs[run_id], self._live[run_id], self._undelivered[run_id] = run, task, run
-            self._attended[run_id] = task
-            self._tasks.start_soon(self._drive, task, name=f"run {run_id}")
+            self._launch(Run(run_id, principal, arguments))
         return self._runs[run_id]
+
+    def _launch(self, run: Run) -> None:
+        """Have a task drive the run."""
+        assert self._tasks
+        task = self._build_task(run, self._clock, on_parted=self._note_parting)
+        self._runs[run.run_id], self._live[run.run_id], self._undelivered[run.run_id] = run, task, run
+        self._attended[run.run_id] = task
+        self._tasks.start_soon(self._drive, task, name=f"run {run.run_id}")
 
     def _check_room(self, principal: str | None) -> None:
         waiting, own = self._places.waiting, self._places.count_waiting(principal)
@@ -168,6 +172,15 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """List the runs of this principal, the newest first."""
         self._forget()
         return [run for run in reversed(self._runs.values()) if run.principal == principal]
+
+    async def list_recent(self, *, principal: str | None, limit: int) -> Sequence[Summary]:
+        """Summarise the newest runs of this principal."""
+        runs = (await self.list(principal=principal))[:limit]
+        return [summarise(run, is_driven=run.ending is None) for run in runs]
+
+    async def resume(self, run: Run) -> Run:
+        """Return the run: while it has not ended, it is driven here."""
+        return run
 
     async def wait(self, run: Run, *, news: int, until: float) -> Run:
         """Wait until the run has more news than that, or until an instant of the clock."""

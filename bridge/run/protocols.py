@@ -54,6 +54,11 @@ class Catalogue(Protocol):
         ...
 
     @property
+    def harmless(self) -> Collection[str]:
+        """The model names of the tools that declare themselves read-only or idempotent."""
+        ...
+
+    @property
     def plain_names(self) -> Mapping[str, str]:
         """Each model name with the name that its server gives the tool."""
         ...

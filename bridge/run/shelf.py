@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 KEPT_S = 86_400.0
-"""How long after its end a run can be found, and continued."""
+"""How long after its end a run can be found, and continued, where nothing else is said."""
 
 
 class Bounds(NamedTuple):
@@ -42,7 +42,8 @@ class _Pile:
 class Shelf:
     """The ended runs, in the order in which they ended."""
 
-    def __init__(self, each: Bounds = KEPT_EACH, whole: Bounds = KEPT) -> None:
+    def __init__(self, each: Bounds = KEPT_EACH, whole: Bounds = KEPT, keep_s: float = KEPT_S) -> None:
+        self._keep_s = keep_s
         self._each = each
         self._whole = whole
         self._all = _Pile()
@@ -71,7 +72,7 @@ class Shelf:
     def drop_old(self, now: float) -> list[str]:
         """Drop the runs that ended too long ago, and return them."""
         dropped = list[str]()
-        while (oldest := next(iter(self._ends), None)) is not None and self._ends[oldest][1] <= now - KEPT_S:
+        while (oldest := next(iter(self._ends), None)) is not None and self._ends[oldest][1] <= now - self._keep_s:
             dropped.append(self._take(oldest))
         return dropped
 

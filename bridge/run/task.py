@@ -35,8 +35,12 @@ INTERNAL_ERROR: ErrorInfo = {
 class RunTask:
     """One run that goes on, and its `Context`. It records no steps: a run that is kept in memory cannot be resumed."""
 
-    used_s = 0.0
     is_taken_over = False
+
+    @property
+    def used_s(self) -> float:
+        """No other process has driven it."""
+        return 0.0
 
     def __init__(self, run: Run, clock: Clock, *, on_parted: Callable[["RunTask"], None]) -> None:
         """`on_parted` is called when the last waiting caller has gone and the run goes on."""
@@ -74,7 +78,7 @@ class RunTask:
         """Call `fn` and record nothing."""
         return await fn()
 
-    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]], *, is_harmless: bool = False) -> T:  # noqa: ARG002
         """Call `fn` as any other step; the intent that it notes is not kept."""
         return await self.step(key, partial(fn, _intend))
 

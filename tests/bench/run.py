@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tests.bench.arms import FEW, Arm, far_end, open_arms
 from tests.bench.crowd import measure_crowd
+from tests.bench.kept import measure_kept
 from tests.bench.peers import open_peers
 from tests.bench.progress import tell
 from tests.bench.sizes import measure_sizes
@@ -93,6 +94,7 @@ async def main(quick: bool) -> None:
         runs = [row for setup in SETUPS for row in await measure_runs(setup, base_url, quick)]
         rows = [Row(HOP_TITLE, None, None, runs[0].hop), *runs]
         rows += await measure_starts(base_url, 1 if quick else 7)
+        rows += await measure_kept(base_url, quick)
         rows += [] if quick else await measure_sizes(base_url)
     rows += await measure_crowd(1 if quick else 6)
     sys.stdout.write(f"{render(rows)}\n{render_peers(rows)}{time.monotonic() - began:.0f} s\n{render_missed(rows)}\n")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import anyio
 from mcp.server import MCPServer
+from mcp.types import ToolAnnotations
 from pydantic import Field
 
 count, journal = int(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None
@@ -51,7 +52,7 @@ async def look_up(
 
 server = MCPServer("bench", log_level="WARNING")
 for tool in (echo, nap, big):
-    server.add_tool(tool)
+    server.add_tool(tool, annotations=ToolAnnotations(read_only_hint=True))
 for number in range(count - 3):
     server.add_tool(look_up, name=f"archive_{number:04}")
 server.run("stdio")

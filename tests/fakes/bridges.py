@@ -42,6 +42,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import InProcess, Member
 from bridge.items import OWN_NAMES, Call, CallOutput
 from bridge.questions import Ask, say_yes
+from bridge.run.store import choice as store
 from bridge.telemetry import Redactor
 from tests.fakes.clock import until
 from tests.fakes.forgetful import choose_engine
@@ -178,7 +179,10 @@ async def open_without_host(
         in_process=inside,
         is_service=is_service,
     )
-    async with build(build_engine=choose_engine(build)) as bridge:
+    build_engine = choose_engine(build)
+    if config.runs.store:
+        build_engine = store.choose_engine(config, environ, default="memory", is_service=is_service)
+    async with build(build_engine=build_engine) as bridge:
         yield bridge
 
 

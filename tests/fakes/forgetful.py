@@ -156,7 +156,7 @@ class _Leg:
                 return self._recall(key)
             return await self._remember(key, await fn())
 
-    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]], *, is_harmless: bool = False) -> T:  # noqa: ARG002
         async def intend() -> None:
             if key not in self._memory.intents:
                 self._memory.intents.add(key)

@@ -238,7 +238,7 @@ async def test_what_the_model_was_saying_is_in_the_result_of_a_run_that_goes_on_
 @pytest.mark.parametrize(
     ("tool", "arguments", "words"),
     [
-        ("respond_wait", {}, "run_id: it is missing"),
+        ("respond_cancel", {}, "run_id: it is missing"),
         ("respond_wait", {"run_id": 7}, "run_id: it is missing"),
         ("respond_wait", {"run_id": "run_1", "wait": 3}, "wait: there is no such argument"),
         ("respond_wait", {"run_id": "run_1", "wait_s": -1}, "wait_s: expected"),

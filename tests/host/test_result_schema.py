@@ -18,6 +18,7 @@ from bridge.run.receipt import build_receipt
 from bridge.texts import estimate_tokens
 from tests.fakes.bridges import ERAS, open_bridge
 from tests.fakes.endings import ENDINGS, go_on_and_stop, reach
+from tests.fakes.upstream import message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -83,11 +84,18 @@ async def test_it_accepts_those_of_a_run_that_goes_on_and_is_stopped_and_of_one_
 async def test_the_schema_names_what_results_have_and_nothing_else() -> None:
     """A field that is added to a result, or taken away from it, is so in the schema."""
     receipts = [await reach(ending) for ending in ENDINGS.values()] + await go_on_and_stop()
+    async with open_bridge(script=[responds(message("Hi."))]) as bridge:
+        await bridge.respond()
+        listed = await bridge.client.call_tool("respond_wait", {})
+    assert isinstance(listed.structured_content, dict)
+    receipts.append(listed.structured_content)
     receipts.append(build_receipt(None, [], fail_with(Busy("busy", retry_after_s=1)), limit_chars=4000))
     seen = {name for receipt in receipts for name in list_seen(receipt)}
     named = set(list_fields(RESULT))
     assert named - seen == set()
-    assert {name for name in seen - named if name.partition(".")[0] not in ("output", "output_parsed", "pending")} == {
+    assert {
+        name for name in seen - named if name.partition(".")[0] not in ("output", "output_parsed", "pending", "runs")
+    } == {
         name for name in seen if name.startswith(("usage.per_turn.", "tool_calls.arguments.", "tool_calls.output."))
     }, "their fields are the upstream's, the tools' and the API's"
     assert set(RESULT["required"]) == set.intersection(*(set(receipt) for receipt in receipts))  # type: ignore[arg-type]

@@ -42,6 +42,7 @@ class Shelf:
     index: Index
     notices: Sequence[Notice] = ()
     polling: Collection[str] = ()
+    harmless: Collection[str] = ()
 
     @cached_property
     def plain_names(self) -> Mapping[str, str]:

@@ -1,30 +1,33 @@
-"""Whether runs are kept in PostgreSQL, and what builds the engine for it."""
+"""What builds the engine for runs that are kept in PostgreSQL."""
 
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
+from bridge.config.settings import Config
 from bridge.errors import ConfigError
-
-if TYPE_CHECKING:
-    from bridge.run.memory import MemoryEngine
+from bridge.run.memory import MemoryEngine
 
 EXTRA = 'runs.store: PostgreSQL needs the extra `cluster`: pip install "mcp-responses-bridge[cluster]"'
 
 
-def choose_cluster(store: str | None) -> "Callable[..., MemoryEngine] | None":
-    """Choose the engine for a database that several processes share; None for every other store.
+def choose_cluster(config: Config, configuration: str) -> Callable[..., MemoryEngine]:
+    """Choose the engine for a database that several processes share. `configuration` identifies it, for equal calls.
 
     Raises ConfigError where the database cannot be used, with what to set. Nothing runs yet then, so that it ends the
     start.
     """
-    if store is None or not store.startswith("postgresql://"):
-        return None
     if find_spec("dbos") is None:
         raise ConfigError(EXTRA)
     from bridge.run.cluster.database import check_database
     from bridge.run.cluster.engine import ClusterEngine
 
+    store = config.runs.store or ""
     check_database(store)
-    return partial(ClusterEngine, store=store)
+    return partial(
+        ClusterEngine,
+        store=store,
+        configuration=configuration,
+        secrets=config.secrets(),
+        keep_s=config.runs.keep_s,
+    )

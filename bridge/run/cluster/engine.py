@@ -1,11 +1,12 @@
 """The engine for several processes: each run is a workflow of DBOS, driven by one of them and known to all."""
 
 import logging
-import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
+from secrets import token_hex
 from typing import Any, Self, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
@@ -15,15 +16,16 @@ from dbos import error as dbos_errors
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.errors import Busy
+from bridge.errors import Busy, NotResumable
+from bridge.events import Notified
 from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
 from bridge.run.cluster.database import launch, leave, requeue
 from bridge.run.cluster.lock import Lock
-from bridge.run.cluster.record import Paper, Past, digest, read_batch, read_past, rebuild_transcript
+from bridge.run.cluster.record import Paper, SharedPast, digest, read_batch, read_past, rebuild_transcript
 from bridge.run.cluster.task import EVENTS, MESSAGES, ClusterTask
-from bridge.run.cluster.workflow import ask_dbos, respond, set_driver
+from bridge.run.cluster.workflow import ask_dbos, find_salt, respond, set_driver
 from bridge.run.engine import (
     SOMEBODY,
     Caller,
@@ -36,9 +38,13 @@ from bridge.run.engine import (
     Stop,
     is_unproven,
 )
-from bridge.run.limits import CANCELLED, Ending
+from bridge.run.limits import CANCELLED, Ending, fail_with
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
+from bridge.run.shelf import KEPT_S
+from bridge.run.store.past import Told
+from bridge.run.store.seal import Missing
+from bridge.run.summary import Summary, summarise
 from bridge.run.task import RunTask, tell
 
 logger = logging.getLogger(__name__)
@@ -54,7 +60,12 @@ LAST_WORDS_S, ANSWER_S = 3.0, 10.0
 ATTEND_S = 60.0
 """For how long one word that somebody waits holds."""
 FIND_MOST = 1000
+FORGET_EVERY_S = 600.0
 AWAY = "The database of the runs cannot be reached (runs.store). Nothing was sent; try again in a moment"
+TAKEN_UP = (
+    "another process drove this run and has ended; it goes on here, and a turn that was not finished is asked again"
+)
+LACKING = "This run was cut off and cannot go on: a secret that was configured when it began is not configured any more"
 BROKEN: ErrorInfo = {
     "code": "internal_error",
     "message": "The run could not be taken up again; the log of the bridge has the cause.",
@@ -77,17 +88,21 @@ class ClusterEngine(MemoryEngine):
         clock: Clock,
         *,
         store: str,
-        paper: Paper | None = None,
+        configuration: str,
+        secrets: Collection[str] = (),
+        keep_s: float = KEPT_S,
         build_shared: BuildShared = ClusterTask,
         **limits: Any,
     ) -> None:
-        """`store`: the URL of the database. `paper`: how texts are written there. `build_shared`: builds the task of a
-        run that is kept there."""
+        """`store`: the URL of the database. `configuration`: identifies it, for equal calls. `secrets`: are not written
+        there. `keep_s`: how long what has ended is. `build_shared`: builds the task of a run that is kept there."""
         super().__init__(body, clock, **limits)
         self._build_shared = build_shared
         self._store = store
-        self._paper = paper or Paper()
-        self._name = secrets.token_hex(8)
+        self._configuration = configuration
+        self._secrets = secrets
+        self._keep_s = keep_s
+        self._name = token_hex(8)
         self._begun: dict[str, ClusterTask] = {}
         """The runs that begin here, until DBOS drives them."""
         self._driven: dict[str, ClusterTask] = {}
@@ -96,7 +111,6 @@ class ClusterEngine(MemoryEngine):
         """How many batches of events were read of a run that others drive."""
         self._listening: dict[str, list[Listener]] = {}
         self._attended_at: dict[str, float] = {}
-        self._is_held = anyio.Event()
 
     @asynccontextmanager
     @override
@@ -108,7 +122,9 @@ class ClusterEngine(MemoryEngine):
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._lock.fence)
                 await self._lock.hold()
+                self._paper = Paper(self._secrets, await ask_dbos(find_salt))
                 set_driver(self._drive_workflow)
+                self._tasks.start_soon(self._forget_old)
                 yield self
                 await self._end()
                 self._tasks.cancel_scope.cancel()
@@ -147,7 +163,7 @@ class ClusterEngine(MemoryEngine):
         task = self._note_begin(run, None)
         self._begun[run_id] = task
         record = self._paper.write({"arguments": arguments, "principal": principal})
-        marks: JsonObject = {"principal": digest(principal), "arguments": digest(arguments), "is_delivered": False}
+        marks: JsonObject = {"principal": digest(principal), "call": self._identify(arguments), "is_delivered": False}
         try:
             with anyio.CancelScope(shield=True):  # else nobody might drive what was begun
                 await self._ask(partial(_begin, run_id, record, marks))
@@ -169,7 +185,7 @@ class ClusterEngine(MemoryEngine):
         for known in (self._begun, self._live, self._runs, self._undelivered, self._attended):
             known.pop(run_id, None)
 
-    def _note_begin(self, run: Run, past: Past | None) -> ClusterTask:
+    def _note_begin(self, run: Run, past: SharedPast | None) -> ClusterTask:
         task = self._build_shared(
             run,
             self._clock,
@@ -192,7 +208,10 @@ class ClusterEngine(MemoryEngine):
         if run_id in self._dropped:
             self._dropped.discard(run_id)
             return self._paper.write(CANCELLED)
-        task = self._begun.pop(run_id, None) or await self._take_up(run_id, record)
+        try:
+            task = self._begun.pop(run_id, None) or await self._take_up(run_id, record)
+        except Missing:
+            return self._paper.write(fail_with(NotResumable(LACKING)))
         self._driven[run_id] = task
         try:
             task.enter()
@@ -239,12 +258,14 @@ class ClusterEngine(MemoryEngine):
         begun = self._paper.read(record)
         run = Run(run_id, begun["principal"], begun["arguments"])
         steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run_id))
-        past = read_past(steps, self._paper)
+        past = read_past(steps, self._paper.read)
         past.used_s = await self._read_events(run)
-        past.told = list(run.events)
+        past.told = Told(run.events)
         await ask_dbos(partial(_mark, run_id, {"is_left": True}))
         logger.info("run %s is taken up after %d steps", run_id, len(past.outcomes))
-        return self._note_begin(run, past)
+        task = self._note_begin(run, past)
+        task.emit(Notified(code="resumed", message=TAKEN_UP))
+        return task
 
     async def _read_events(self, run: Run) -> float:
         """Read the events that were written since the last look; return for how long the run was driven by then."""
@@ -256,7 +277,7 @@ class ClusterEngine(MemoryEngine):
     async def _read_batches(self, run: Run, seconds: float) -> list[Any]:
         """Read what is new of a run, and wait so long for it. Its listeners hear it."""
         batches = await ask_dbos(partial(_read_stream, run.run_id, self._read.get(run, 0), seconds))
-        found = [self._paper.read(text) for text in batches]
+        found = [self._paper.show(text) for text in batches]
         self._read[run] = self._read.get(run, 0) + len(found)
         new = [event for batch in found for event in read_batch(batch) if event.seq >= len(run.events)]
         run.events += new
@@ -274,6 +295,17 @@ class ClusterEngine(MemoryEngine):
         if left := run_ids - ours - self._begun.keys():
             assert self._tasks
             self._tasks.start_soon(anyio.to_thread.run_sync, requeue, self._name, left)
+
+    def _identify(self, arguments: JsonObject) -> str:
+        """Identify an equal call under the same configuration."""
+        return digest([self._configuration, arguments])
+
+    async def _forget_old(self) -> None:
+        """Delete what ended long ago, from time to time."""
+        while True:
+            with suppress(Busy):
+                await self._ask(partial(_delete_old, self._keep_s))
+            await self._clock.sleep(FORGET_EVERY_S)
 
     def _abandon_all(self) -> None:
         for task in self._driven.values():
@@ -294,10 +326,10 @@ class ClusterEngine(MemoryEngine):
     async def _read_run(self, status: WorkflowStatus, principal: str | None) -> Run | None:
         if status.name != "respond" or not status.input:
             return None
-        begun = self._paper.read(status.input["args"][0])
-        if begun["principal"] != principal:
+        begun = self._paper.show(status.input["args"][0])
+        if principal not in (begun["principal"], None):
             return None
-        run = Run(status.workflow_id, principal, begun["arguments"])
+        run = Run(status.workflow_id, begun["principal"], begun["arguments"])
         await self._read_events(run)
         await self._read_ending(run, status)
         return run
@@ -307,9 +339,9 @@ class ClusterEngine(MemoryEngine):
             return
         await self._read_events(run)
         steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run.run_id))
-        rebuild_transcript(run, read_past(steps, self._paper).outcomes)
+        rebuild_transcript(run, read_past(steps, self._paper.show).outcomes)
         broken = Ending(status="failed", reason=None, error=BROKEN)
-        run.ending = self._paper.read(status.output) if isinstance(status.output, str) else broken
+        run.ending = self._paper.show(status.output) if isinstance(status.output, str) else broken
         run.news += 1
 
     @override
@@ -318,7 +350,11 @@ class ClusterEngine(MemoryEngine):
         its process has."""
         if run := await super().find_lost(arguments, principal=principal, caller=caller):
             return run
-        marks: JsonObject = {"principal": digest(principal), "arguments": digest(arguments), "is_delivered": False}
+        marks: JsonObject = {
+            "principal": digest(principal),
+            "call": self._identify(arguments),
+            "is_delivered": False,
+        }
         for status in await self._search(marks, limit=10):
             is_left = (status.attributes or {}).get("is_left")
             is_new = (status.created_at or 0) / 1000 > time.time() - LOST_S
@@ -345,12 +381,14 @@ class ClusterEngine(MemoryEngine):
         return None
 
     @override
-    async def list(self, *, principal: str | None) -> "list[Run]":
-        """List the runs of this principal, the newest first."""
-        found = await self._search({"principal": digest(principal)}, limit=FIND_MOST)
-        here = {run.run_id: run for run in await super().list(principal=principal)}
-        shared = [here.pop(status.workflow_id, None) or await self._read_run(status, principal) for status in found]
-        return [*here.values(), *filter(None, shared)]
+    async def list_recent(self, *, principal: str | None, limit: int) -> Sequence[Summary]:
+        """Summarise the newest runs of this principal, whoever drives or has driven them."""
+        found = await self._search({"principal": digest(principal)}, limit=limit)
+        here = {run.run_id: run for run in self._runs.values() if run.principal == principal}
+        runs = [here.pop(status.workflow_id, None) or await self._read_run(status, principal) for status in found]
+        listed = [*here.values(), *filter(None, runs)]
+        summaries = [summarise(run, is_driven=run.ending is None) for run in listed]
+        return sorted(summaries, key=lambda each: -each.created)[:limit]
 
     async def _search(self, marks: JsonObject, *, limit: int) -> Sequence[WorkflowStatus]:
         return await self._ask(
@@ -361,6 +399,8 @@ class ClusterEngine(MemoryEngine):
     async def wait(self, run: Run, *, news: int, until: float) -> Run:
         """Wait until there is news of a run, or until an instant, whoever drives it."""
         while run.news <= news and run.ending is None and self._clock.now() < until:
+            if (here := self._runs.get(run.run_id)) and here is not run:  # it was given up here, and taken up again
+                run, news = here, min(news, here.news)
             if run.run_id in self._live:
                 await super().wait(run, news=news, until=until)
             else:
@@ -473,6 +513,14 @@ async def _begin(run_id: str, record: str, marks: JsonObject) -> None:
 async def _mark(run_id: str, marks: JsonObject) -> None:
     """Write marks that a run is found by."""
     await DBOS.update_workflow_attributes_async(run_id, marks, merge=True)
+
+
+async def _delete_old(keep_s: float) -> None:
+    before = datetime.fromtimestamp(time.time() - keep_s, UTC).isoformat()
+    old = await DBOS.list_workflows_async(
+        name="respond", completed_before=before, limit=FIND_MOST, load_input=False, load_output=False
+    )
+    await DBOS.delete_workflows_async([status.workflow_id for status in old])
 
 
 async def _read_stream(run_id: str, offset: int, seconds: float) -> "list[str]":

@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 from dbos import DBOS
@@ -14,7 +14,7 @@ from typing_extensions import override
 from bridge.clock import Clock
 from bridge.events import Event, Kept
 from bridge.run.cluster.lock import Lock
-from bridge.run.cluster.record import CLAIM, Paper, Past, write_batch
+from bridge.run.cluster.record import CLAIM, Paper, SharedPast, write_batch
 from bridge.run.engine import Intend, OutcomeUnknown
 from bridge.run.limits import Ending
 from bridge.run.run import Run
@@ -41,12 +41,11 @@ class ClusterTask(RunTask):
         lock: Lock,
         paper: Paper,
         nonce: str,
-        past: Past | None = None,
+        past: SharedPast | None = None,
     ) -> None:
         """`nonce`: of this process. `past`: what others have done of the run; None where it begins."""
         super().__init__(run, clock, on_parted=on_parted)
-        self.past = past or Past()
-        self.used_s = self.past.used_s
+        self.past = past or SharedPast()
         self.is_taken_over = past is not None
         self.is_abandoned = False
         self.is_over = anyio.Event()
@@ -60,6 +59,12 @@ class ClusterTask(RunTask):
         self._is_ending = False
         self._context = contextvars.copy_context()
 
+    @property
+    @override
+    def used_s(self) -> float:
+        """Seconds for which other processes have driven it."""
+        return self.past.used_s
+
     def enter(self) -> None:
         """Note that this is where DBOS runs the run."""
         self._context = contextvars.copy_context()
@@ -72,17 +77,18 @@ class ClusterTask(RunTask):
         if key in self.past.errors:
             raise self.past.errors[key]
         if key in self.past.outcomes:
-            return self.past.outcomes[key]
+            return cast("T", self.past.outcomes[key])
         await self._lock.hold()
         return await self._record(key, fn)
 
     @override
-    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]]) -> T:
+    async def step_once(self, key: str, fn: Callable[[Intend], Awaitable[T]], *, is_harmless: bool = False) -> T:
         """Do `fn` as a step of DBOS. What it is about to send is noted before, in a step of its own that holds the
-        nonce of this process: whoever finds another's, and no outcome, does not send it."""
-        if key in self.past.claims and key not in self.past.outcomes:
+        nonce of this process: whoever finds another's, and no outcome, does not send it. What does no harm is sent
+        without a note, and again where nobody knows what came of it."""
+        if key in self.past.intents:
             raise OutcomeUnknown(key)
-        is_claimed = False
+        is_claimed = is_harmless
 
         async def intend() -> None:
             nonlocal is_claimed
@@ -119,7 +125,7 @@ class ClusterTask(RunTask):
     @override
     def emit(self, event: Event) -> None:
         """Keep an event and let it be written, but for one that was told before: that one stays as it is."""
-        if known := self.past.recognise(event):
+        if known := self.past.told.recognise(event):
             if self.run.transcript:
                 self.run.transcript.add(known)
             return

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextvars
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
-from dbos import DBOS
+from dbos import DBOS, SetWorkflowID
 
 T = TypeVar("T")
+SALT = "mcp-responses-bridge-salt"
 Drive = Callable[[str, str], Awaitable[str]]
 
 _drivers: list[Drive] = []
@@ -27,6 +29,19 @@ async def respond(record: str) -> str:
     if not _drivers:
         raise asyncio.CancelledError  # the engine ends: it stays pending, for others
     return await _drivers[0](run_id, record)
+
+
+@DBOS.workflow(name="salt")
+async def make_salt() -> str:
+    """Make what the markers of secrets are made with: once for a database."""
+    return secrets.token_hex(16)
+
+
+async def find_salt() -> str:
+    """Find it, or make it where it has not been made."""
+    with SetWorkflowID(SALT):
+        handle = await DBOS.start_workflow_async(make_salt)
+    return await handle.get_result()
 
 
 async def ask_dbos(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:

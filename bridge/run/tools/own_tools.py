@@ -114,6 +114,10 @@ class RunCatalogue(Generic[C]):
         """The tools that may be called again and again with the same result. The run's own may: they are free."""
         return {*self.servers.polling, *self.own}
 
+    def is_harmless(self, name: str) -> bool:
+        """Tell whether it is harmless to call this tool twice. The run's own are."""
+        return name in self.own or name in self.servers.harmless
+
     @property
     def plain_names(self) -> Mapping[str, str]:
         """Each model name of a server's tool with its plain name."""

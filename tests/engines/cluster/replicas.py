@@ -20,9 +20,9 @@ from mcp.server.mcpserver import MCPServer
 from typing_extensions import override
 
 from bridge.app import Bridge
-from bridge.run.cluster.choice import choose_cluster
 from bridge.run.cluster.task import ClusterTask
 from bridge.run.run import Run
+from bridge.run.store.choice import choose_engine
 from tests.fakes.bridges import configure, outputs_of
 from tests.fakes.items import Json
 from tests.fakes.upstream import Reply, Request, call, message, responds
@@ -98,12 +98,12 @@ async def open_replica(
     world: World, *, holds: bool = False, stateful: bool = False, **options: Any
 ) -> AsyncIterator[Bridge]:
     """A bridge that keeps its runs in the database."""
-    config = configure({}, builtin_tools=False, upstream={"base_url": world.base_url, "model": "m"})
+    upstream, runs = {"base_url": world.base_url, "model": "m"}, {"store": world.store}
+    config = configure({}, builtin_tools=False, upstream=upstream, runs=runs)
     entry: Json = {"command": "in here", "require_approval": "never", "pin": False, "stateful": stateful}
     server = configure({"desk": entry}).servers[0]
     config = config.model_copy(update={"servers": (server,)})
-    build = choose_cluster(world.store)
-    assert build
+    build = choose_engine(config, {}, default="memory", is_service=True)
     bridge = Bridge(
         config,
         environ={},

@@ -1,0 +1,1 @@
+"""Where runs are kept that outlive the process: a file of SQLite, written by one thread."""
