@@ -120,7 +120,7 @@ class ClusterEngine(MemoryEngine):
         self._lock.start()
         try:
             async with anyio.create_task_group() as self._tasks:
-                self._tasks.start_soon(self._lock.fence)
+                self._tasks.start_soon(self._lock.guard)
                 await self._lock.hold()
                 self._paper = Paper(self._secrets, await ask_dbos(find_salt))
                 set_driver(self._drive_workflow)

@@ -37,7 +37,7 @@ class Lock:
         self, url: str, executor: str, *, on_held: Callable[[set[str]], None], on_lost: Callable[[], None]
     ) -> None:
         """`on_held`: called when the lock is held, at first or again, with the runs that are this process's by then.
-        `on_lost`: called when somebody may soon take them. Both are called in the event loop."""
+        `on_lost`: called when somebody may soon take them. Both are called in the event loop, by `guard`."""
         self._url = url
         self._executor = executor
         self._on_held = on_held
@@ -46,6 +46,7 @@ class Lock:
         self._session: psycopg.Connection[Any] | None = None
         self._free: dict[str, float] = {}
         """Since when nobody holds the lock of an executor whose runs have not ended."""
+        self._found = asyncio.Queue[tuple[Callable[..., None], tuple[Any, ...]]]()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="lock", daemon=True)
         self._seen = self._fence_at = -1.0
@@ -67,8 +68,15 @@ class Lock:
         """Begin to hold it, and to watch the others."""
         self._thread.start()
 
-    async def fence(self) -> None:
-        """Say that it is lost, in time: until cancelled."""
+    async def guard(self) -> None:
+        """Do what the thread has found, and say in time that the lock is lost: until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._fence)
+            while True:
+                do, arguments = await self._found.get()
+                do(*arguments)
+
+    async def _fence(self) -> None:
         while True:
             await anyio.sleep(max(TICK_S / 2, self._fence_at - time.monotonic()))
             if self._seen > 0 and time.monotonic() >= self._fence_at and not self._is_fenced:
@@ -144,7 +152,7 @@ class Lock:
 
     def _tell(self, do: Callable[..., None], *arguments: object) -> None:
         if not self._closing.is_set():
-            self._loop.call_soon_threadsafe(do, *arguments)
+            self._loop.call_soon_threadsafe(self._found.put_nowait, (do, arguments))
 
     def _note_held(self, at: float, run_ids: set[str]) -> None:
         self._is_fenced = self._is_told = False
