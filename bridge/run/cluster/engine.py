@@ -251,6 +251,7 @@ class ClusterEngine(MemoryEngine):
         run.events.clear()
         run.saying.clear()
         self._read[run] = 0
+        task.tell_left()
 
     async def _take_up(self, run_id: str, record: str) -> ClusterTask:
         """Take up a run that another process has driven."""

@@ -144,6 +144,10 @@ class ClusterTask(RunTask):
         self.abandon()
         await anyio.sleep_forever()
 
+    def tell_left(self) -> None:
+        """Have whoever waits for it look elsewhere."""
+        self._wake()
+
     @override
     def _end(self, ending: Ending) -> None:
         if not self.is_abandoned:
@@ -151,7 +155,6 @@ class ClusterTask(RunTask):
         else:
             self.joined.set()
             self.note_departure()
-            self._wake()
 
     async def write_events(self) -> None:
         """Write events as they come, several at once, until the last is written."""
