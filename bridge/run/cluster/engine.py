@@ -325,7 +325,7 @@ class ClusterEngine(MemoryEngine):
         return await self._read_run(status, principal) if status else None
 
     async def _read_run(self, status: WorkflowStatus, principal: str | None) -> Run | None:
-        if status.name != "respond" or not status.input:
+        if status.name != "respond" or not isinstance(status.input, dict):  # DBOS gives what it cannot read as text
             return None
         begun = self._paper.show(status.input["args"][0])
         if principal not in (begun["principal"], None):
