@@ -29,6 +29,7 @@ from bridge.questions import Ask
 from bridge.run.admission import Admission
 from bridge.run.continuation import find_run
 from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
+from bridge.run.interjections import Interjected, Interjector
 from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
 from bridge.run.run import Run
@@ -127,6 +128,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         """The limits of every run, and of how long a caller waits for it."""
         return self._config.limits
 
+    @property
+    def keep_s(self) -> float:
+        """Seconds after its end for which a run is kept."""
+        return self._config.runs.keep_s
+
     def describe(self) -> str:
         """Describe `respond`: the model it asks and the tools this can use, so that a host's model knows when to call
         it."""
@@ -184,6 +190,20 @@ class Bridge(anyio.AsyncContextManagerMixin):
             return lost, True
         return await self.engine.start(run_id or make_run_id(), arguments, principal=principal), False
 
+    async def interject(
+        self, arguments: JsonObject, *, principal: str | None = None, caller: Caller = SOMEBODY
+    ) -> Interjected | None:
+        """Say `input` to the run that the arguments name, or find where an equal call of the same host has, which was
+        given up. None where they name no run, or one that has ended and did not hear it: then a run starts, or is
+        refused. Raises ArgumentError where it cannot be said."""
+        if self._config.upstream is None or "run_id" not in arguments:
+            return None
+        check_arguments(arguments)
+        run = await self.engine.find(str(arguments["run_id"]), principal=principal)
+        run = run and await self.engine.resume(run)
+        interjector = Interjector(self.engine, self._attach, self._config.upstream.model)
+        return await interjector.say(run, arguments, caller) if run else None
+
     async def run(
         self,
         arguments: JsonObject,
@@ -194,6 +214,10 @@ class Bridge(anyio.AsyncContextManagerMixin):
     ) -> Run:
         """Start a run, and wait until it ends."""
         run, _ = await self.start(arguments, principal=principal, run_id=run_id)
+        return await self.see_out(run, listener)
+
+    async def see_out(self, run: Run, listener: Listener | None = None) -> Run:
+        """Wait until a run ends."""
         with self.engine.attend(run, listener):
             while run.ending is None:
                 run = await self.engine.wait(run, news=run.news, until=math.inf)

@@ -128,7 +128,7 @@ class InBackground(_Kept):
     response_id: str
     """As the upstream wrote it."""
     what: str
-    """State of the response: it is "waited for", or "resumed" after the connection was cut."""
+    """State of the response: it is "begun" by a stream, "waited for", or "resumed" after the connection was cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +153,19 @@ class QuestionAsked(_Kept):
     """Key of the server that it is about."""
     message: str
     """Text that the person is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said(_Kept):
+    """Somebody spoke to the run while it went on: an interjection, put before a turn."""
+
+    type: ClassVar[str] = "said"
+    turn: int
+    """Number of the turn whose request has it first, from 1 on."""
+    message_id: str
+    """Its id in the run; calls that repeat one another bring the same."""
+    items: list[JsonObject]
+    """Messages, as they enter the conversation: behind the outputs of the turn before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +230,7 @@ Kept: TypeAlias = (
     | InBackground
     | Notified
     | QuestionAsked
+    | Said
     | AnswerParsed
     | CutOff
     | RunEnded

@@ -6,7 +6,7 @@ exceptions are in docs/rules.md, R5.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NotRequired
 
@@ -104,6 +104,10 @@ class Last:
     """The number of the request's items that this response and those before it already contain."""
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Turn:
     """One request to the upstream, in parts that are joined to a body without encoding anything twice."""
@@ -118,6 +122,10 @@ class Turn:
     """The response to continue, for an upstream that stores responses; any other gets all items."""
     has_odd_calls: bool = False
     """True where some calls among the items cannot be sent back as they came: see `is_odd_call`."""
+    begun: str | None = None
+    """The response that a process before this one has had begun for this turn, in the background."""
+    is_left: Callable[[], bool] = field(default=_never, compare=False)
+    """Tells whether the run goes on elsewhere, when the request is cancelled: then its response is still wanted."""
 
 
 def find_calls(output: Iterable[JsonObject]) -> list[Call]:
@@ -180,6 +188,20 @@ def _read_content(content: Json) -> Iterator[str]:
     for part in content if isinstance(content, list) else ():
         if isinstance(part, dict) and part.get("type") in ("output_text", "refusal"):
             yield str(part.get("text") or part.get("refusal") or "")
+
+
+def read_messages(items: Iterable[JsonObject]) -> str:
+    """Read the text of messages that a caller has written, item by item on lines of their own."""
+    return "\n".join(read_content(item.get("content")) for item in items)
+
+
+def read_content(content: Json) -> str:
+    """Read the text of a message that a caller has written."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def is_empty(response: Response) -> bool:

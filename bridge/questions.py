@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias, TypedDict, cast
+from typing import Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from bridge.json_text import Json, JsonObject, encode
 from bridge.visible import count_blanks, quote_name, show_exactly, show_line, show_prose
@@ -42,21 +42,26 @@ class Question:
     can."""
     on_yes: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     """Called with a yes of somebody who has seen the question; not again where an answer is only remembered."""
+    is_moot: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
+    """Tells whether the call would not run whatever the answer is."""
 
 
 class Answer(TypedDict):
     """The outcome of a question."""
 
-    action: Literal["accept", "decline", "cancel", "unasked", "elsewhere"]
+    action: Literal["accept", "decline", "cancel", "unasked", "elsewhere", "moot"]
     """The person's action, named as in MCP; "unasked" if nobody was asked or nobody answered; "elsewhere" if they have
-    said yes to the same for another call."""
+    said yes to the same for another call; "moot" if nobody had to be asked, as the call does not run anyway."""
     content: JsonObject
     """The filled-in form, if the person accepted."""
     reason: str
     """Why nobody was asked or nobody answered; or a remark on how far the answer can be trusted. It ends a sentence."""
+    subject: NotRequired[list[str]]
+    """What the question had identified when it was asked, with a yes: the yes is to nothing else."""
 
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]
+MOOT: Answer = {"action": "moot", "content": {}, "reason": ""}
 
 
 def leave_unasked(reason: str) -> Answer:
@@ -112,11 +117,14 @@ def has_read(answer: Answer) -> bool:
 
 
 async def ask_and_tell(question: Question, ask: Ask) -> Answer:
-    """Ask, and tell of a yes whoever the question says."""
+    """Ask, unless the question is moot, tell of a yes whoever the question says, and note what it is to."""
+    if question.is_moot():
+        return MOOT
+    subject = [*question.identify()]
     answer = await ask(question)
     if question.on_yes and has_read(answer):
         question.on_yes()
-    return answer
+    return {**answer, "subject": subject} if subject and is_yes(answer) else answer
 
 
 def show_arguments(arguments: JsonObject) -> str:

@@ -30,13 +30,15 @@ from bridge.events import (
     QuestionAsked,
     Retrying,
     TextArrived,
+    TurnStarted,
     read_event,
     write_event,
 )
 from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.questions import YES, Question, say_yes
-from bridge.run.engine import Settle, Stop
+from bridge.run.engine import Say, Settle, Stop
+from bridge.run.interjections import name_interjection
 from bridge.run.receipt import build_receipt
 from tests.fakes.bridges import open_without_host
 from tests.fakes.clock import VirtualClock
@@ -126,7 +128,7 @@ def name_type(hint: Any) -> str:
 
 async def gather() -> dict[str, Event]:
     """An example of each kind: the first that these runs told."""
-    told = [*await run_whole(), *await run_in_background(), *await run_and_stop()]
+    told = [*await run_whole(), *await run_in_background(), *await run_and_speak(), *await run_and_stop()]
     return {kind: next(event for event in told if event.type == kind) for kind in KINDS}
 
 
@@ -161,6 +163,10 @@ async def attend(bridge: Bridge, clock: VirtualClock, arguments: JsonObject) -> 
                 tasks.start_soon(bridge.engine.send, run, yes)
             case Retrying() | InBackground():
                 tasks.start_soon(clock.advance, 1)
+            case TurnStarted(turn=1) if arguments["input"] == "Name a bridge.":
+                items: list[JsonObject] = [{"role": "user", "content": "One in Prague."}]
+                name = name_interjection({"run_id": "run_1", "input": items[0]["content"]})
+                tasks.start_soon(bridge.engine.send, run, Say({"message_id": f"{name}.0", "items": items}))
             case TextArrived() if arguments["input"] == "Stop.":
                 tasks.start_soon(bridge.engine.send, run, Stop())
             case _:
@@ -210,6 +216,13 @@ async def run_in_background() -> list[Event]:
         open_without_host(upstream, clock=clock) as bridge,
     ):
         return await attend(bridge, clock, {"input": "Take your time.", "extra": {"background": True}})
+
+
+async def run_and_speak() -> list[Event]:
+    script = [responds(message(text, id="msg_1"), id="resp_1") for text in ("Tower Bridge.", "Charles Bridge.")]
+    clock = Calendar()
+    async with ScriptedUpstream(script) as upstream, open_without_host(upstream, clock=clock) as bridge:
+        return await attend(bridge, clock, {"input": "Name a bridge."})
 
 
 async def run_and_stop() -> list[Event]:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -17,7 +18,7 @@ from bridge.config.settings import Config
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
 from bridge.questions import say_yes
-from bridge.recording.record import RecordingTransport, record_runs
+from bridge.recording.record import RecordingTransport
 from bridge.recording.tape import Tape
 from bridge.run.engine import Listener
 from bridge.run.receipt import build_receipt, has_pictures
@@ -38,13 +39,19 @@ def ask(
             if words := terminal.describe_interruption():
                 tell(words)
             raise
-        receipt = build_whole(run)
-        lines = _add_pictures(receipt, run, options.images) if config.limits.result_images else []
-        code = print_result(receipt, as_json=options.json, is_shown=is_shown)
-        for line in lines:
-            tell(line)
+        code = print_run(run, config, options.images, as_json=options.json, is_shown=is_shown)
     if tape and (words := tape.explain_loss()):
         sys.stderr.write(f"! {words}\n")
+    return code
+
+
+def print_run(run: Run, config: Config, images: Path | None, *, as_json: bool, is_shown: bool) -> int:
+    """Print what came of a run, with its pictures in this folder, and return the exit code."""
+    receipt = build_whole(run)
+    lines = _add_pictures(receipt, run, images) if config.limits.result_images else []
+    code = print_result(receipt, as_json=as_json, is_shown=is_shown)
+    for line in lines:
+        tell(line)
     return code
 
 
@@ -59,6 +66,12 @@ def _add_pictures(receipt: JsonObject, run: Run, folder: Path | None) -> list[st
     return lines
 
 
+def _record(tape: Tape, config: Config) -> dict[str, Any]:
+    from bridge.recording.runs import record_runs  # late: few runs are recorded
+
+    return record_runs(lambda _: nullcontext(tape), config)
+
+
 async def _run(
     options: argparse.Namespace,
     config: Config,
@@ -69,6 +82,7 @@ async def _run(
     terminal: Terminal,
 ) -> tuple[Run, bool]:
     """Return the run, and whether its text stands on the screen already."""
+    recording = _record(tape, config) if tape else {}
     with terminal:
         bridge = Bridge(
             config,
@@ -76,8 +90,8 @@ async def _run(
             children=children,
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
-            transport=RecordingTransport(choose_transport(config.upstream), tape) if tape and config.upstream else None,
-            build_engine=record_runs(tape, config) if tape else choose_engine(config, os.environ, default="sqlite"),
+            transport=RecordingTransport(choose_transport(config.upstream)) if tape and config.upstream else None,
+            build_engine=choose_engine(config, os.environ, default="sqlite", **recording),
         )
         terminal.wait_for(lambda: [member.key for member in bridge.hub.members if not member.settled.is_set()])
         run = await run_alone(bridge, arguments, terminal.show)
@@ -119,5 +133,8 @@ def print_result(receipt: JsonObject, *, as_json: bool, is_shown: bool = False) 
         return FAILED
     if isinstance(details, dict):
         tell(f"incomplete: {details['reason']}")
+        return INCOMPLETE
+    if receipt["status"] == "cancelled":
+        tell("cancelled")
         return INCOMPLETE
     return COMPLETED

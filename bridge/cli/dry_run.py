@@ -16,6 +16,8 @@ from bridge.config.settings import Config
 from bridge.json_text import JsonObject, decode, encode
 from bridge.processes.children import Child
 from bridge.questions import ask_nobody
+from bridge.run.memory import MemoryEngine
+from bridge.run.store.choice import choose_engine
 from bridge.telemetry import Redactor
 from bridge.texts import estimate_tokens
 from bridge.visible import show_exactly
@@ -60,7 +62,18 @@ def _print_body(body: bytes) -> None:
 async def _run(
     config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject, first: FirstRequest
 ) -> JsonObject:
-    bridge = Bridge(config, environ=os.environ, children=children, ask=ask_nobody, redact=redact, transport=first)
+    engine = (
+        choose_engine(config, os.environ, default="sqlite", writes=False) if "run_id" in arguments else MemoryEngine
+    )
+    bridge = Bridge(
+        config,
+        environ=os.environ,
+        children=children,
+        ask=ask_nobody,
+        redact=redact,
+        transport=first,
+        build_engine=engine,
+    )
     return await run_once(bridge, arguments)
 
 

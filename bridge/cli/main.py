@@ -94,6 +94,8 @@ def _run(options: argparse.Namespace) -> int:
             return replay(options)
         case "tools" if options.server is not None:
             return _accept(options)
+        case "runs":
+            return _look_back(options)
         case "check" if not options.live and (options.yes or options.record):
             raise ArgumentError("check: --yes and --record belong to --live")
         case _:
@@ -117,6 +119,24 @@ def _change_host(options: argparse.Namespace) -> int:
     from bridge.cli.uninstall import uninstall
 
     return uninstall(options)
+
+
+def _look_back(options: argparse.Namespace) -> int:
+    from bridge.cli.setup import booting, check_upstream, set_up
+
+    config, redact = set_up(options)
+    from bridge.cli.runs import check_words, look_back
+
+    check_words(options)
+    if options.action != "resume":
+        return look_back(options, config, redact)
+    from bridge.cli.kept import find_resumable
+
+    run_id = find_resumable(options.ids[0], config)
+    check_upstream(config)
+    with booting(config.servers) as children:
+        from bridge.cli.resume import resume
+    return resume(options, config, redact, children, run_id)
 
 
 def _accept(options: argparse.Namespace) -> int:

@@ -24,6 +24,8 @@ DESCRIPTIONS = {
     "configured, by the embedded upstream.",
     "tools": "Show each server with its state, and each of its tools as the model sees it, with its cost in tokens.",
     "check": "Check the upstream and every server, and say what to do; show the version and where the files are.",
+    "runs": "Look back at runs that are kept: the newest ones, one of them with its turns and calls in time, and what "
+    "is going on now. A run whose process has ended can be taken up.",
     "config": "Print the entry to paste into a host, and say where.",
     "install": "Write our entry into a host's file, after showing the change. Everything else there stays.",
     "import": "Copy a host's servers into our config, without their secrets; what would be written is shown first. "
@@ -32,6 +34,15 @@ DESCRIPTIONS = {
     "since.",
     "offline": "Serve the embedded upstream on a loopback port: a Responses endpoint without a model.",
 }
+RUN_ACTIONS = {
+    "show": "its turns and calls as bars in time, and its answer",
+    "follow": "what it does, until it ends",
+    "cancel": "end it, whoever drives it",
+    "resume": "take it up here, if no process drives it, and print its answer",
+    "export": "all that is kept of it, as JSON",
+    "forget": "delete it",
+}
+"""What `runs` does with one run; each takes an ID."""
 HOSTS = (
     "claude-desktop",
     "claude-code",
@@ -63,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", parents=[common, upstream], help="watch one whole run of an example")
     _add_tools(commands, quiet)
     _add_check(commands, quiet)
+    _add_runs(commands, quiet, upstream)
     _add_hosts(commands, common)
     _add_offline(commands)
     for name, command in commands.choices.items():
@@ -78,6 +90,7 @@ def _add_serve(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
     serve.add_argument("--transport", choices=transports, default="stdio", help="http and sse are one service")
     serve.add_argument("--host", help="the address to listen on; default: 127.0.0.1")
     serve.add_argument("--port", type=_read_port, help="the port to listen on; default: 8787")
+    serve.add_argument("--record", type=Path, metavar="FOLDER", help="record each run in a file of its own there")
     serve.add_argument("--no-auth", action="store_true", help="no token, on a loopback address only")
 
 
@@ -92,7 +105,10 @@ def _add_ask(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
     ask.add_argument(
         "--images", type=Path, metavar="FOLDER", help="save images of tools there; default: a new temporary folder"
     )
-    ask.add_argument("--previous", metavar="ID", help="continue after this response")
+    earlier = ask.add_mutually_exclusive_group()
+    earlier.add_argument("--continue", "-c", dest="goes_on", action="store_true", help="go on from your last answer")
+    earlier.add_argument("--run", metavar="ID", help="go on from this run, which `runs` lists")
+    earlier.add_argument("--previous", metavar="ID", help="continue after this response")
     modes = ask.add_mutually_exclusive_group()
     modes.add_argument(
         "--dry-run", action="store_true", help="print the first request as it would be sent, and send nothing"
@@ -136,6 +152,19 @@ def _add_check(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--record", type=Path, metavar="FILE", help="with --live: the recording; default: live-check.jsonl"
     )
+
+
+def _add_runs(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
+    runs = commands.add_parser("runs", parents=parents, help="look back at runs, go on with one, or forget them")
+    actions = "; ".join(f"{name}: {words}" for name, words in RUN_ACTIONS.items())
+    runs.add_argument(
+        "action", metavar="ACTION", nargs="?", choices=RUN_ACTIONS, help=f"none: the newest ones. {actions}"
+    )
+    runs.add_argument("ids", metavar="ID", nargs="*", help="a run; as much of its id as no other begins with")
+    runs.add_argument("--json", action="store_true", help="print it as JSON, times in seconds since 1970")
+    runs.add_argument("--limit", type=_read_count, default=20, metavar="N", help="how many are listed; default: 20")
+    runs.add_argument("--all", action="store_true", help="with forget: all runs, but for those that go on")
+    runs.add_argument("--yes", action="store_true", help="forget without a question; resume, and let every tool run")
 
 
 def _add_hosts(commands: "Commands", common: argparse.ArgumentParser) -> None:
@@ -195,6 +224,12 @@ def _read_words(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("WORDS: nothing to search for; it is empty")
     return text
+
+
+def _read_count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a count; one is a number from 1 to 1,000,000")
+    return int(text)
 
 
 def _read_port(text: str) -> int:

@@ -6,7 +6,7 @@ from typing import cast
 import anyio
 
 from bridge.app import Bridge
-from bridge.cli.ask import print_result, run_once
+from bridge.cli.ask import build_whole, print_result
 from bridge.cli.screen.terminal import Terminal
 from bridge.cli.setup import start_log
 from bridge.errors import ArgumentError
@@ -41,6 +41,9 @@ async def play(played: Replay) -> JsonObject:
     )
     arguments = cast("JsonObject", played.start.arguments)
     with Terminal() as terminal:
-        receipt = await run_once(bridge, arguments, terminal.show, run_id=played.start.run_id)
+        async with bridge:  # the run was admitted when it was recorded: one that it goes on from is not here
+            run = await bridge.engine.start(played.start.run_id, arguments, principal=None)
+            await bridge.see_out(run, terminal.show)
+    receipt = build_whole(run)
     played.check(receipt)
     return receipt

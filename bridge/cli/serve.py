@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bridge.cli.exits import COMPLETED, FAILED, watch_signals
 from bridge.errors import ConfigError
@@ -14,10 +14,15 @@ from bridge.processes.open_files import raise_limit
 from bridge.processes.own_stdio import claim_stdio
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import anyio
+    import httpx2
 
     from bridge.app import Bridge
     from bridge.config.settings import Config
+    from bridge.recording.runs import TapeFolder
+    from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +41,7 @@ def serve(options: argparse.Namespace) -> int:
     from bridge.cli.setup import set_up, start_children
 
     config, redact = set_up(options)
+    folder = _prepare_recordings(options.record, redact) if options.record else None
     serve_until = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
     end_on_signals()
     children = start_children(config.servers)
@@ -46,8 +52,9 @@ def serve(options: argparse.Namespace) -> int:
     from bridge.telemetry import flush_log
 
     is_service = pipes is None
+    recording, transport = _record(folder, config) if folder else ({}, None)
     build_engine = choose_engine(
-        config, os.environ, default="memory" if is_service else "sqlite", is_service=is_service
+        config, os.environ, default="memory" if is_service else "sqlite", is_service=is_service, **recording
     )
 
     async def run() -> int:
@@ -56,6 +63,7 @@ def serve(options: argparse.Namespace) -> int:
             environ=os.environ,
             children=children,
             redact=redact,
+            transport=transport,
             build_engine=build_engine,
             is_service=is_service,
         )
@@ -78,6 +86,25 @@ def serve(options: argparse.Namespace) -> int:
     code = anyio.run(run)
     flush_log()
     os._exit(code)  # nothing is left to save, and an orderly exit of the interpreter takes longer than hosts wait
+
+
+def _prepare_recordings(path: "Path", redact: "Redactor") -> "TapeFolder":
+    """Make the folder of the recordings, before a child is started. Raises ConfigError."""
+    from bridge.recording.runs import TapeFolder  # late, like all that follows from it: hardly anybody records
+
+    folder = TapeFolder(path, redact)
+    folder.prepare()
+    return folder
+
+
+def _record(folder: "TapeFolder", config: "Config") -> tuple[dict[str, Any], "httpx2.AsyncBaseTransport | None"]:
+    """Return what the engine and the bridge need, so that every run is recorded."""
+    from bridge.app import choose_transport
+    from bridge.recording.record import RecordingTransport
+    from bridge.recording.runs import record_runs
+
+    transport = RecordingTransport(choose_transport(config.upstream)) if config.upstream else None
+    return record_runs(folder.open_tape, config), transport
 
 
 def _claim_stdio(closed: Sequence[str]) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from bridge.cli.exits import FAILED
 from bridge.config.load import load
-from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config, ServerConfig
+from bridge.config.settings import NO_MODEL, NO_UPSTREAM_HERE, Config, ServerConfig, UpstreamConfig
 from bridge.errors import ArgumentError, ConfigError, NotConfigured
 from bridge.json_text import JsonObject
 from bridge.processes.children import DEPTH, Child, end_on_signals, start_child
@@ -63,13 +63,23 @@ def focus(config: Config, name: str | None) -> Config:
     return config.model_copy(update={"servers": servers, "builtin_tools": False}) if servers else config
 
 
-def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
-    """Build the arguments of `respond` from the options of `ask`. Raises NotConfigured or ArgumentError."""
+def check_upstream(config: Config) -> UpstreamConfig:
+    """Return the upstream that is configured. Raises NotConfigured."""
     if config.upstream is None:
         raise NotConfigured(NO_UPSTREAM_HERE)
-    if not (options.model or config.upstream.model):
+    return config.upstream
+
+
+def build_arguments(options: argparse.Namespace, config: Config) -> JsonObject:
+    """Build the arguments of `respond` from the options of `ask`. Raises NotConfigured or ArgumentError."""
+    upstream = check_upstream(config)
+    if not (options.model or upstream.model):
         raise ArgumentError(NO_MODEL)
     arguments: JsonObject = {"input": _read_text(options.prompt)}
+    if options.goes_on or options.run is not None:
+        from bridge.cli.kept import find_earlier  # late: most questions begin a conversation
+
+        arguments["run_id"] = find_earlier(options.run, config)
     if options.model:
         arguments["model"] = options.model
     if options.previous:

@@ -34,7 +34,9 @@ class ProgressRelay:
         redact: Callable[[str], str],
         *,
         wants_text: bool,
+        sent: int = 0,
     ) -> None:
+        """`sent`: how many were reported to the same call before, since progress must rise."""
         self._report = report
         self._redact = redact
         self._clock = clock
@@ -43,7 +45,7 @@ class ProgressRelay:
         self._wake = anyio.Event()
         self._ended = anyio.Event()
         self._began = clock.now()
-        self._sent = 0
+        self.sent = sent
         self._next: dict[tuple[int, int], float] = {}
         """By (turn, index) of a call: when its progress may be passed on again."""
         self._last_line = "working"
@@ -138,5 +140,5 @@ class ProgressRelay:
         return had_text
 
     async def _send(self, line: str) -> None:
-        self._sent += 1
-        await self._report(self._sent, line)
+        self.sent += 1
+        await self._report(self.sent, line)

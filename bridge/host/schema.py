@@ -38,8 +38,8 @@ ARGUMENTS: JsonObject = {
         "run_id": {
             "type": "string",
             "minLength": 1,
-            "description": "Continue the run of an earlier result with the same arguments; `input` holds what is new, "
-            "such as outputs of your functions",
+            "description": "Continue the run of an earlier result, or speak to one in progress; `input` holds what is "
+            "new, such as outputs of your functions",
         },
         "tools": {
             "type": "array",

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import anyio
 from mcp import MCPError, types
@@ -16,7 +16,7 @@ from typing_extensions import override
 from bridge import __version__
 from bridge.clock import Clock
 from bridge.config.settings import Limits
-from bridge.errors import BridgeError
+from bridge.errors import BridgeError, GivenUp
 from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation
 from bridge.host.cancellation import Cancellations, identify
@@ -26,33 +26,40 @@ from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.principal import HostRequest, find_principal, is_modern
 from bridge.host.recent import MOST, build_list
+from bridge.host.rendering import render_receipt, render_refusal, render_run
 from bridge.host.schema import clean_arguments
 from bridge.host.silences import Silences
+from bridge.host.tasks import DIRECT_S, Tasks, declares_tasks
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
 from bridge.questions import Question
 from bridge.run.engine import Caller, Engine, Settle, Show, Stop, is_unproven
-from bridge.run.limits import IN_PROGRESS, fail_with
-from bridge.run.receipt import Detail, build_receipt, has_pictures, render_text
+from bridge.run.interjections import Interjected
+from bridge.run.limits import fail_with
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
 from bridge.telemetry import Redactor
-
-if TYPE_CHECKING:
-    from bridge.run.pictures import Album
 
 logger = logging.getLogger(__name__)
 
 SETTLE_CHANGES_S = 0.2
 """Changes within this time are announced together, as when servers become ready one after the other."""
 
+WAITS = Notified(
+    code="waits", message="The message waits for the next turn of this run, and the result will say which that was"
+)
+"""Told to a call that is answered before what it has brought stands before a turn."""
+TOO_LATE = Notified(
+    code="too_late", message="The run had no turn left for the message, so this is another run, which goes on from it"
+)
 REJOINED = Notified(
     code="rejoined",
     message="An earlier call with the same arguments had not got its result; this is its run, nothing was done twice",
 )
 
-Result: TypeAlias = types.CallToolResult | types.InputRequiredResult
+Result: TypeAlias = types.CallToolResult | types.InputRequiredResult | JsonObject
+"""The last is a task."""
 
 
 class Runner(Protocol):
@@ -61,6 +68,11 @@ class Runner(Protocol):
     @property
     def limits(self) -> Limits:
         """The limits on how long a call may take and how large its result may be."""
+        ...
+
+    @property
+    def keep_s(self) -> float:
+        """Seconds after its end for which a run is kept."""
         ...
 
     @property
@@ -80,6 +92,13 @@ class Runner(Protocol):
         """Start a run, or find the one that an equal call began and was given up; the flag tells that it was found.
 
         Raises BridgeError before anything is sent.
+        """
+        ...
+
+    async def interject(self, arguments: JsonObject, *, principal: str, caller: Caller) -> Interjected | None:
+        """Say `input` to the run that the arguments name; None where none goes on.
+
+        Raises BridgeError where it cannot be said.
         """
         ...
 
@@ -110,13 +129,15 @@ class BridgeServer(Server[dict[str, object]]):
             "mcp-responses-bridge",
             version=__version__,
             on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
             on_subscriptions_listen=ListenHandler(self._bus),
         )
+        self.add_request_handler("tools/call", types.CallToolRequestParams, self._call_tool)
         self.middleware.append(mend_introduction)
         self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock)
         self._silences = Silences(clock)
+        self._tasks = Tasks(runner, lambda run: render_run(run, runner.limits), clock, self._silences)
+        self._tasks.add_to(self)
 
     @override
     def create_initialization_options(
@@ -125,9 +146,12 @@ class BridgeServer(Server[dict[str, object]]):
         experimental_capabilities: dict[str, dict[str, object]] | None = None,
         extensions: dict[str, dict[str, object]] | None = None,
     ) -> InitializationOptions:
-        """Return the SDK's options with `tools.listChanged` announced; the SDK has no other hook for that."""
+        """Return the SDK's options with `tools.listChanged` announced; the SDK has no other hook for that. They are
+        for the handshake, whose era has no tasks."""
         options = notification_options or NotificationOptions(tools_changed=True)
-        return super().create_initialization_options(options, experimental_capabilities, extensions)
+        built = super().create_initialization_options(options, experimental_capabilities, extensions)
+        built.capabilities.extensions = extensions
+        return built
 
     @override
     async def run(
@@ -179,12 +203,27 @@ class BridgeServer(Server[dict[str, object]]):
         except Exception:
             logger.exception("%s broke", params.name)
             ending = fail_with(INTERNAL_ERROR)
-        return _render(build_receipt(None, [], ending, limit_chars=self._runner.limits.result_chars))
+        return render_refusal(ending, self._runner.limits)
 
     async def _respond(self, ctx: HostRequest, arguments: JsonObject) -> Result:
-        run, is_found = await self._runner.start(arguments, principal=find_principal(ctx), caller=identify(ctx))
-        seconds = self._runner.limits.soft_deadline_s
-        return await self._attend(ctx, run, seconds, after=-1, notices=[REJOINED] if is_found else [])
+        principal, as_task = find_principal(ctx), declares_tasks(ctx)
+        seconds = DIRECT_S if as_task else self._runner.limits.soft_deadline_s
+        said = await self._runner.interject(arguments, principal=principal, caller=identify(ctx))
+        if said:
+            notices = [REJOINED] if said.is_found else []
+            return await self._attend(ctx, said.run, seconds, notices=notices, as_task=as_task, said=said)
+        run, is_found = await self._runner.start(arguments, principal=principal, caller=identify(ctx))
+        notices = [REJOINED] if is_found else []
+        return await self._attend(ctx, run, seconds, after=-1, notices=notices, as_task=as_task)
+
+    async def _respond_late(self, ctx: HostRequest, arguments: JsonObject, until: float, reported: int) -> Result:
+        """Start the run that goes on from one that has ended before it heard this call, and wait for it."""
+        caller = identify(ctx)
+        if caller.is_gone():
+            raise GivenUp("this call was given up before a run began for it")
+        run, is_found = await self._runner.start(arguments, principal=find_principal(ctx), caller=caller)
+        seconds, notices = max(0.0, until - self._clock.now()), [TOO_LATE, REJOINED] if is_found else [TOO_LATE]
+        return await self._attend(ctx, run, seconds, after=-1, notices=notices, reported=reported)
 
     async def _wait(self, ctx: HostRequest, arguments: JsonObject) -> Result:
         principal, engine = find_principal(ctx), self._runner.engine
@@ -192,7 +231,7 @@ class BridgeServer(Server[dict[str, object]]):
         seconds = read_wait(arguments, self._runner.limits.soft_deadline_s)
         if run_id is None:
             runs = await engine.list_recent(principal=principal, limit=MOST)
-            return _render(build_list(runs, self._clock.time(), self._runner.limits.result_chars))
+            return render_receipt(build_list(runs, self._clock.time(), self._runner.limits.result_chars))
         run = await engine.resume(await self._runner.find(run_id, principal=principal))
         return await self._attend(ctx, run, seconds)
 
@@ -204,70 +243,67 @@ class BridgeServer(Server[dict[str, object]]):
         return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
 
     async def _attend(
-        self, ctx: HostRequest, run: Run, seconds: float, *, after: int | None = None, notices: Sequence[Notified] = ()
+        self,
+        ctx: HostRequest,
+        run: Run,
+        seconds: float,
+        *,
+        after: int | None = None,
+        notices: Sequence[Notified] = (),
+        as_task: bool = False,
+        said: Interjected | None = None,
+        reported: int = 0,
     ) -> Result:
         """Wait for `run` to end, at most `seconds`, and relay the events after number `after` (default: new ones).
 
-        Return the receipt, or the questions that the host has to answer first.
+        Return the receipt, or the questions that the host has to answer first; of a run that goes on, with `as_task`, a
+        task, by which the host has the run: a second, equal call is another one's. Where the call has `said` something
+        and the run has ended without hearing it, another run goes on from it.
         """
+        until, message_id = self._clock.now() + seconds, said.message_id if said else None
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(ctx, self._silences, self._clock)
-        waiting = Waiting(ctx, run, engine, audience, self._clock, soft_deadline_s, self._runner.redact)
-        delivery = Delivery(run, engine, self._runner.limits.on_cancel, self._runner.start_soon)
+        redact = self._runner.redact
+        waiting = Waiting(
+            ctx, run, engine, audience, self._clock, soft_deadline_s, redact, message_id=message_id, reported=reported
+        )
+        delivery = Delivery(run, engine, self._runner.limits.on_cancel, self._runner.start_soon, message_id)
         with self._cancellations.watch(ctx, delivery.note_cancelled):
             if run.ending is None:
                 run = await waiting.wait(seconds, after=len(run.events) - 1 if after is None else after)
-            if run.ending is None and is_modern(ctx) and (questions := audience.pick(run.questions)):
-                return await self._return_questions(run, questions, audience)
-            if run.ending:
+            if run.ending is None and as_task:
                 await delivery.note_result(ctx)
-            return self._render_run(run, notices)
+                return self._tasks.hand_out(run, notices)
+            if run.ending is None and is_modern(ctx) and (questions := audience.pick(run.questions)):
+                await delivery.note_answer(ctx)
+                return await self._return_questions(run, questions, audience, message_id)
+            if said is None or not said.is_left_out:
+                await delivery.note_answer(ctx)
+                if run.ending:
+                    await delivery.note_result(ctx)
+                return render_run(
+                    run, self._runner.limits, [*notices, WAITS] if said and said.is_waiting else notices, said
+                )
+        return await self._respond_late(ctx, said.arguments, until, waiting.reported)
 
-    async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, run_id: str) -> Result:
+    async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, state: str) -> Result:
         """Settle the questions that an earlier call returned with their answers, and wait for the run again."""
+        run_id, _, message_id = state.partition(" ")
         run = await self._runner.find(run_id, principal=find_principal(ctx))
         audience = HostAudience(ctx, self._silences, self._clock)
         for key, response in (params.input_responses or {}).items():
             answer = audience.read_answer(response)  # also one that comes too late shows that somebody is there
             await self._runner.engine.send(run, Settle(key, answer))
-        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s)
+        said = Interjected(run, message_id, clean_arguments(params.arguments or {})) if message_id else None
+        return await self._attend(ctx, run, self._runner.limits.soft_deadline_s, said=said)
 
     async def _return_questions(
-        self, run: Run, questions: Mapping[str, Question], audience: HostAudience
+        self, run: Run, questions: Mapping[str, Question], audience: HostAudience, message_id: str | None
     ) -> types.InputRequiredResult:
-        """Return questions of the run as a result; the host calls again with the answers and the run's id."""
+        """Return questions of the run as a result; the host calls again with the answers, the run's id, and that of
+        what the call has brought."""
         for key in questions:
             await self._runner.engine.send(run, Show(key, self._runner.limits.soft_deadline_s, audience))
         requests = {key: build_elicitation(question) for key, question in questions.items()}
-        return types.InputRequiredResult(input_requests={**requests}, request_state=run.run_id)
-
-    def _render_run(self, run: Run, notices: Sequence[Notified]) -> types.CallToolResult:
-        detail: Detail = "full" if run.arguments.get("detail") == "full" else "summary"
-        limits, events, ending = self._runner.limits, [*run.told, *notices], run.ending or IN_PROGRESS
-        album = _choose_pictures(run, limits) if run.ending and has_pictures(run.events) else None
-        limit = limits.result_chars
-        return _render(build_receipt(run.run_id, events, ending, detail=detail, limit_chars=limit, album=album), album)
-
-
-def _choose_pictures(run: Run, limits: Limits) -> "Album | None":
-    if not limits.result_images:
-        return None
-    from bridge.run.pictures import Room, choose_pictures  # late: few runs have any
-
-    return choose_pictures(run.events, Room(limits.result_images, limits.result_image_bytes))
-
-
-def _render(receipt: JsonObject, album: "Album | None" = None) -> types.CallToolResult:
-    """Return the receipt as text and as structured content: a host may show its model only one of them, so each holds
-    all that is needed, also to continue from there. The pictures come behind the texts."""
-    texts = [render_text(receipt)]
-    if receipt["response_id"]:
-        texts.append(f"[response_id: {receipt['response_id']}]")
-    content: list[types.ContentBlock] = [types.TextContent(type="text", text=text) for text in texts]
-    for picture in album.pictures if album else ():
-        content.append(types.ImageContent(type="image", data=picture.data, mime_type=picture.kind or ""))
-    return types.CallToolResult(
-        content=content,
-        structured_content=receipt,
-        is_error=receipt["status"] in ("failed", "cancelled"),
-    )
+        state = f"{run.run_id} {message_id}" if message_id else run.run_id
+        return types.InputRequiredResult(input_requests={**requests}, request_state=state)

@@ -1,6 +1,7 @@
 """One call of a host that waits for a run: it relays progress meanwhile, and asks the run's questions."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import anyio
@@ -33,13 +34,19 @@ class Waiting:
         clock: Clock,
         soft_deadline_s: float,
         redact: Callable[[str], str],
+        *,
+        message_id: str | None = None,
+        reported: int = 0,
     ) -> None:
+        """`message_id`: the interjection that the call has brought; `reported`: how much progress it was told."""
         self._ctx = ctx
         self._run = run
         self._engine = engine
         self._audience = audience
         self._clock = clock
         self._redact = redact
+        self._caller = replace(identify(ctx), message_id=message_id)
+        self.reported = reported
         self._patience_s = soft_deadline_s
         self._deadline = clock.now() + soft_deadline_s
 
@@ -48,13 +55,15 @@ class Waiting:
         until = min(self._clock.now() + seconds, self._deadline)
         relay = self._build_relay() if wants_progress(self._ctx) else None
         listener = relay.listen if relay else None
-        with self._engine.attend(self._run, listener, after=after, audience=self._audience, caller=identify(self._ctx)):
+        with self._engine.attend(self._run, listener, after=after, audience=self._audience, caller=self._caller):
             await (self._watch_with_progress(until, relay) if relay else self._watch(until))
+        self.reported = relay.sent if relay else 0
         return self._run
 
     def _build_relay(self) -> ProgressRelay:
         meta = cast("dict[str, object]", self._ctx.meta or {})
-        return ProgressRelay(self._report, self._clock, self._redact, wants_text=meta.get(TEXT_META) is True)
+        wants_text = meta.get(TEXT_META) is True
+        return ProgressRelay(self._report, self._clock, self._redact, wants_text=wants_text, sent=self.reported)
 
     async def _watch_with_progress(self, until: float, relay: ProgressRelay) -> None:
         """Watch and report progress; never past the deadline, even if the host does not read the reports."""

@@ -46,7 +46,7 @@ def decide(server: ServerConfig, tool: types.Tool) -> Approval:
 def refuse(server: str, tool: str, answer: Answer, remedy: str, cause: str = NEEDED) -> Refusal | None:
     """Return None if the person's answer lets a call run, else the refusal. It names the remedy, such as a config
     line, and the cause of the question."""
-    what = f"{show_name(tool)} of {show_name(server)} was not run"
+    what = _name(server, tool)
     if is_yes(answer):
         return None
     if answer["action"] == "unasked":
@@ -58,6 +58,22 @@ def refuse(server: str, tool: str, answer: Answer, remedy: str, cause: str = NEE
         f"{what}: the user said no to this call. Do not make it again unless they ask for it",
         f"{what}: the answer was no{note}. {remedy}",
     )
+
+
+def forbid(server: str, tool: str) -> Refusal:
+    """Return the refusal of a call that the config did not deny when its run began, and does by now."""
+    message = f"{_name(server, tool)}: since this run began, the config has come to deny it"
+    return Refusal("denied", message, message)
+
+
+def miss(server: str, tool: str) -> Refusal:
+    """Return the refusal of a call of a tool that is not there any more."""
+    message = f"{_name(server, tool)}: its server does not list it any more"
+    return Refusal("not_listed", message, message)
+
+
+def _name(server: str, tool: str) -> str:
+    return f"{show_name(tool)} of {show_name(server)} was not run"
 
 
 def name_remedy(config_line: str) -> str:

@@ -146,6 +146,10 @@ class Catalogue:
     """One per server that is missing and per tool that had to be left out."""
     left_out: tuple[LeftOut, ...] = ()
     """The tools that had to be left out; denied ones are not among them."""
+    targets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """By server, the command or URL that it is reached with."""
+    is_restored: bool = False
+    """True if it was made elsewhere, perhaps of another config and of other servers."""
 
     @cached_property
     def functions(self) -> Mapping[str, str]:
@@ -203,6 +207,7 @@ class Catalogue:
         return {
             "tools": [tool.as_json for tool in self.tools.values()],
             "notices": [cast("JsonObject", notice) for notice in self.notices],
+            "targets": dict(self.targets),
         }
 
     def find_near(self, name: str) -> list[str]:
@@ -264,7 +269,8 @@ class CatalogueBuilder:
                     left_out.append(LeftOut(member.key, tool.name, f"the name {made.name} is taken"))
         self._forget_old()
         notices = [_report(member) for member in self._members if not member.is_offered]
-        return Catalogue(tools, (*self._notices, *notices, *_leave_out(left_out)), tuple(left_out))
+        targets = {member.key: member.target for member in self._find_offered()}
+        return Catalogue(tools, (*self._notices, *notices, *_leave_out(left_out)), tuple(left_out), targets)
 
     def _find_offered(self) -> list[Member]:
         return [member for member in self._members if member.is_offered]
@@ -341,7 +347,12 @@ def _is_harmless(annotations: types.ToolAnnotations | None) -> bool:
 def restore_catalogue(described: JsonObject) -> Catalogue:
     """Restore a catalogue from its `as_json`."""
     tools = [_restore(tool) for tool in cast("list[JsonObject]", described["tools"])]
-    return Catalogue({tool.name: tool for tool in tools}, tuple(cast("list[Notice]", described["notices"])))
+    return Catalogue(
+        {tool.name: tool for tool in tools},
+        tuple(cast("list[Notice]", described["notices"])),
+        targets=cast("dict[str, str]", described["targets"]),
+        is_restored=True,
+    )
 
 
 def _restore(written: JsonObject) -> BridgedTool:

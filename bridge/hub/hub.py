@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -14,11 +13,12 @@ from bridge.arguments import drop_empty, read_arguments
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import BUILTIN, LEFT_OUT, Config, ServerConfig, UpstreamConfig
-from bridge.hub.approval import Approval, Refusal, decide, name_remedy, refuse
+from bridge.hub.approval import Refusal
 from bridge.hub.catalogue import BridgedTool, Catalogue, CatalogueBuilder, restore_catalogue
 from bridge.hub.failures import CallFailed
 from bridge.hub.member import Member
 from bridge.hub.pace import Pace
+from bridge.hub.permission import Permission
 from bridge.hub.results.outputs import render_result
 from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
@@ -27,7 +27,7 @@ from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.pictures import name_some
 from bridge.processes.children import Child
-from bridge.questions import Ask, ask_approval
+from bridge.questions import Ask
 from bridge.telemetry import Redactor
 
 if TYPE_CHECKING:
@@ -128,6 +128,9 @@ class Hub(anyio.AsyncContextManagerMixin):
 
         return Review(self._owners, self._environ, self._redact, is_service=self._is_service)
 
+    def _review(self) -> "Review":
+        return self.review
+
     @property
     def unkept(self) -> str | None:
         """Why it cannot be kept what was approved; None too while nobody has tried."""
@@ -168,60 +171,21 @@ class Hub(anyio.AsyncContextManagerMixin):
             arguments = drop_empty(arguments, bridged.tool.input_schema)
         if wrong := bridged.validator.find_error(arguments):
             return bridged.fail("invalid_arguments", wrong.message, **wrong.details)
-        if bridged.approval == "ask":
-            owner = self._owners.get(bridged.server)
-            difference = await self._compare(owner, bridged, "ask") if owner else None
-            if refusal := await self._ask(bridged, arguments, ask, difference):
-                return _refuse(bridged, refusal)
-        return partial(self._send, bridged, arguments)
+        asked = Permission(self._owners, self._review, catalogue, bridged, arguments)
+        permission = await asked.ask_first(ask)
+        return partial(self._send, permission) if isinstance(permission, Permission) else _refuse(bridged, permission)
 
-    async def _compare(self, owner: Member, bridged: BridgedTool, approval: Approval) -> "Difference | None":
-        """Compare what a tool claims with what was approved."""
-        if owner.key == BUILTIN or not owner.server.pin:
-            return None
-        return await self.review.find(bridged, owner.find_tool(bridged.tool.name) or bridged.tool, approval)
-
-    async def _ask(
-        self, bridged: BridgedTool, arguments: JsonObject, ask: Ask, difference: "Difference | None"
-    ) -> Refusal | None:
-        """Ask the person whether a call may run, and show what has changed; return None if it may."""
-        remedy = name_remedy(bridged.config_line)
-        question = ask_approval(bridged.server, bridged.tool.name, arguments)
-        current = self._owners[bridged.server].find_tool(bridged.tool.name) if bridged.server in self._owners else None
-        question = replace(question, remedy=remedy, identify=partial(_identify, bridged, current or bridged.tool))
-        if difference:
-            question = self.review.show(question, difference)
-        return refuse(bridged.server, bridged.tool.name, await ask(question), remedy)
-
-    async def _ask_again(self, owner: Member, bridged: BridgedTool, arguments: JsonObject, ask: Ask) -> Refusal | None:
-        """Ask the person about a call that ran unasked when its run began: if its tool claims now what is asked for,
-        or its server claims what nobody has approved. Return None if it may run.
-
-        This is a part of sending: a resumed run takes the outcome, whatever is claimed by then.
-        """
-        if bridged.approval == "ask" or owner.key == BUILTIN:
-            return None
-        current = owner.find_tool(bridged.tool.name) or bridged.tool
-        approval = bridged.approval if current is bridged.tool else decide(owner.server, current)
-        while difference := await self._compare(owner, bridged, approval):
-            if approval != "run":
-                break
-            question = ask_approval(bridged.server, bridged.tool.name, arguments)
-            answer = await ask(self.review.show(question, difference, is_cause=True))
-            if answer["action"] != "elsewhere":
-                return refuse(bridged.server, bridged.tool.name, answer, difference.remedy, difference.cause)
-        return None if approval == "run" else await self._ask(bridged, arguments, ask, difference)
-
-    async def _send(self, bridged: BridgedTool, arguments: JsonObject, options: CallOptions) -> CallOutput:
+    async def _send(self, permission: Permission, options: CallOptions) -> CallOutput:
+        bridged = permission.bridged
         owner = self._owners.get(bridged.server)
         if owner is None:
             return bridged.fail("server_unavailable", f"{bridged.server} is not in the config any more")
         if owner.server.stateful and options.is_taken_over:
             return bridged.fail("outcome_unknown", STATE_LOST)
-        if refusal := await self._ask_again(owner, bridged, arguments, options.ask):
-            return _refuse(bridged, refusal)
         try:
-            result = await owner.call(bridged.tool, arguments, options)
+            if refusal := await permission.check(owner, options.ask):
+                return _refuse(bridged, refusal)
+            result = await owner.call(bridged.tool, permission.arguments, options)
         except CallFailed as failure:
             return bridged.fail(failure.code, str(failure))
         try:
@@ -257,13 +221,6 @@ def _name_hidden(bridged: BridgedTool, hidden: Sequence[str]) -> list[Notice]:
     """Name the images of a result that are none, or too large: nobody sees them, nor the model."""
     words = f"{bridged.name}: {name_some(hidden)}"
     return [Notice(code="image_not_shown", message=words)] if hidden else []
-
-
-def _identify(bridged: BridgedTool, current: types.Tool) -> tuple[str, ...]:
-    """Identify a tool by what its run knows of it and what it claims now: one that has changed is another one."""
-    from bridge.hub.claims import read_claims
-
-    return bridged.server, bridged.tool.name, bridged.fingerprint, read_claims(current).fingerprint
 
 
 def _refuse(bridged: BridgedTool, refusal: Refusal) -> CallOutput:

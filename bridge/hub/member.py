@@ -1,8 +1,9 @@
 """One connected server, and the task that keeps it connected."""
 
 import logging
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -113,6 +114,14 @@ class Member:
         """Its tools, as of the last time it was ready."""
         return self.listing.tools
 
+    @cached_property
+    def target(self) -> str:
+        """Where it is reached: its command or URL; configured secrets are blanked, as they may change."""
+        server = self.server
+        where = f" in {server.cwd}" if server.cwd else ""
+        reached = shlex.join([server.command, *server.args]) if server.command else server.url or ""
+        return self._redact(reached + where)
+
     def find_tool(self, name: str) -> types.Tool | None:
         """Return the tool of this name as of the last listing."""
         return self.listing.by_name.get(name)
@@ -180,6 +189,10 @@ class Member:
         with self._requests.during(options.ask):
             params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
             return await self._requests.complete(send, params, options.ask)
+
+    async def reach(self) -> None:
+        """Wait until it is ready. Raises CallFailed where it is not, and will not be so soon."""
+        await self._find_link()
 
     async def _find_link(self) -> Link:
         if self._link and self._link.lost.is_set():

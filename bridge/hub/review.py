@@ -1,7 +1,6 @@
 """What the tools of the servers claim now, held against what was approved."""
 
 import logging
-import shlex
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -56,7 +55,7 @@ class Review:
     def look(self, server: str) -> Pins:
         """Return the pins of a server, and pin nothing."""
         if server not in self._pins:
-            pins = self._pins[server] = Pins(self._find_place(self._members[server]), self._folder)
+            pins = self._pins[server] = Pins(Place(server, self._members[server].target), self._folder)
             pins.load()
             self._note_unkept(pins.unkept)
         return self._pins[server]
@@ -113,12 +112,6 @@ class Review:
         logger.info("%s: %d changed definitions were approved", server, len(changes))
         pins.load()  # another process may have kept something meanwhile
         pins.approve(changes, listed=[tool.name for tool in member.tools])
-
-    def _find_place(self, member: Member) -> Place:
-        server = member.server
-        words = [server.command, *server.args] if server.command else [server.url or ""]
-        where = f" in {server.cwd}" if server.cwd else ""
-        return Place(member.key, self._redact((shlex.join(words) if server.command else words[0]) + where))
 
     def _note_unkept(self, why: str | None) -> None:
         if why and self.unkept is None:

@@ -2,10 +2,11 @@
 
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import anyio
 import httpx2
@@ -16,13 +17,16 @@ from bridge.config.settings import Config
 from bridge.events import Event, Kept, write_event
 from bridge.json_text import scrub
 from bridge.network import explain_network
-from bridge.recording.tape import End, Replied, Sent, Start, Step, Tape, Told
+from bridge.recording.tape import End, Line, Replied, Sent, Start, Step, Tape, Told
 from bridge.run.engine import Execute
-from bridge.run.memory import MemoryEngine
 from bridge.run.receipt import build_receipt
 from bridge.run.task import RunTask
 from bridge.telemetry import Redactor
 
+OpenTape: TypeAlias = Callable[[str], AbstractContextManager[Tape | None]]
+"""Opens the tape of the run of this id."""
+_tape_here: ContextVar[Tape | None] = ContextVar("tape", default=None)
+"""The tape of the run that the present task belongs to."""
 CANCELLED = "cancelled"
 """Stands for the name of the error when the run cancelled a request."""
 _OF_CODING = {"content-encoding", "content-length"}
@@ -31,18 +35,28 @@ _OF_CODING = {"content-encoding", "content-length"}
 class RecordingTask(RunTask):
     """A run that is recorded, except for its exchanges: those are recorded by RecordingTransport."""
 
-    def __init__(self, *task: Any, tape: Tape, config: Config, **options: Any) -> None:
+    def __init__(self, *task: Any, open_tape: OpenTape, config: Config, **options: Any) -> None:
+        """`open_tape`: called when the run begins; None where it cannot be recorded."""
         super().__init__(*task, **options)
-        self._tape = tape
+        self._open_tape = open_tape
         self._config = config
+        self._tape: Tape | None = None
 
     @override
     async def execute(self, body: Execute) -> None:
-        run, time = self.run, datetime.now(UTC).isoformat(timespec="seconds")
-        self._tape.write(Start(__version__, time, run.run_id, run.arguments, _leave_out_secrets(self._config)))
-        await super().execute(body)
-        assert run.ending
-        self._tape.write(End(build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)))
+        with self._open_tape(self.run.run_id) as self._tape:
+            _tape_here.set(self._tape)  # for this task and those that it starts: several runs go on at once
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            config = _leave_out_secrets(self._config)
+            self._write(Start(__version__, time, self.run.run_id, self.run.arguments, config))
+            await super().execute(body)
+            assert self.run.ending
+            receipt = build_receipt(self.run.run_id, self.run.events, self.run.ending, limit_chars=sys.maxsize)
+            self._write(End(receipt))
+
+    def _write(self, line: Line) -> None:
+        if self._tape:
+            self._tape.write(line)
 
     @override
     async def step(self, key: str, fn: Callable[[], Awaitable[Any]]) -> Any:
@@ -51,19 +65,14 @@ class RecordingTask(RunTask):
             outcome = await super().step(key, fn)
         finally:
             if not key.startswith("turn:"):
-                self._tape.write(Step(key, outcome))
+                self._write(Step(key, outcome))
         return outcome
 
     @override
     def emit(self, event: Event) -> None:
         super().emit(event)
         if isinstance(event, Kept):  # text deltas are left out: a secret could be split between them
-            self._tape.write(Told(write_event(self.run.events[-1])))
-
-
-def record_runs(tape: Tape, config: Config) -> Callable[..., MemoryEngine]:
-    """Return a builder of engines, for `Bridge`, whose run is recorded on this tape."""
-    return partial(MemoryEngine, build_task=partial(RecordingTask, tape=tape, config=config))
+            self._write(Told(write_event(self.run.events[-1])))
 
 
 @dataclass
@@ -71,21 +80,25 @@ class RecordingTransport(httpx2.AsyncBaseTransport):
     """A transport that records each request when it is sent, and its reply when that ends."""
 
     inner: httpx2.AsyncBaseTransport
-    tape: Tape
-    count: int = 0
+    tape: Tape | None = None
+    """None: that of the run that sends, if it is recorded."""
 
     @override
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        tape = self.tape or _tape_here.get()
+        return await self._record(request, tape) if tape else await self.inner.handle_async_request(request)
+
+    async def _record(self, request: httpx2.Request, tape: Tape) -> httpx2.Response:
         body = await request.aread()
-        self.count = n = self.count + 1
-        self.tape.write(Sent(n, request.method, request.url.path, body.decode("utf-8", "replace")))
+        n = tape.count()
+        tape.write(Sent(n, request.method, request.url.path, body.decode("utf-8", "replace")))
         try:
             reply = await self.inner.handle_async_request(request)
         except BaseException as error:
-            self.tape.write(Replied(n, None, [], "", "utf-8", None, _describe(error)))
+            tape.write(Replied(n, None, [], "", "utf-8", None, _describe(error)))
             raise
         headers = [(name, value) for name, value in reply.headers.multi_items() if name not in _OF_CODING]
-        stream = _RecordedBody(n, reply, headers, self.tape, self.tape.now())
+        stream = _RecordedBody(n, reply, headers, tape, tape.now())
         return httpx2.Response(reply.status_code, headers=headers, stream=stream, extensions=reply.extensions)
 
     @override

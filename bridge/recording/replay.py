@@ -135,6 +135,11 @@ class ReplayTask(RunTask):
         return await anyio.sleep_forever()
 
     @override
+    def has_outcome(self, key: str) -> bool:
+        """Tell whether a step is in the recording: what was said to the run is."""
+        return key in self._steps
+
+    @override
     def emit(self, event: Event) -> None:
         if isinstance(event, (CallStarted, CallEnded)):
             recorded = self._calls.get((event.type, event.turn, event.index))

@@ -14,7 +14,7 @@ from bridge.errors import ConfigError
 from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.telemetry import Redactor
 
-VERSION = 2
+VERSION = 3
 """The version of the format, which includes the outcomes of steps. Other versions cannot be read."""
 
 
@@ -114,10 +114,11 @@ class Tape:
         self._clock = clock or Clock()
         self._began: float | None = None
         self._path = path
+        self._count = 0
         self._loss: str | None = None
         """Why writing has stopped: no run is lost because a disk is full."""
         try:
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file: int | None = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             raise ConfigError(f"--record {path}: it is there already, and nothing is overwritten") from None
         except OSError as error:
@@ -127,12 +128,14 @@ class Tape:
         return self
 
     def __exit__(self, *_: object) -> None:
+        assert self._file is not None
         is_gone = os.fstat(self._file).st_nlink == 0
         self._loss = self._loss or ("it was deleted meanwhile" if is_gone else None)
         try:
             os.close(self._file)
         except OSError as error:  # some network file systems say only here that the disk is full
             self._loss = self._loss or str(error.strerror)
+        self._file = None
         if self._began is None:  # what it was made for never began
             with suppress(OSError):
                 self._path.unlink()
@@ -147,8 +150,15 @@ class Tape:
         self._began = now if self._began is None else self._began
         return round(now - self._began, 6)
 
+    def count(self) -> int:
+        """Return the number of the next request, from 1 on."""
+        self._count += 1
+        return self._count
+
     def write(self, line: Line) -> None:
-        """Add a line with the present time, its secrets blanked."""
+        """Add a line with the present time, its secrets blanked. What comes after the end is left out."""
+        if self._file is None:  # its number may be another file's by now
+            return
         fields = vars(replace(line, at_s=self.now()))
         fields |= {name: value.model_dump(mode="json") for name, value in fields.items() if isinstance(value, Config)}
         cleaned: JsonObject = {name: self.redact.clean(value) for name, value in fields.items()}

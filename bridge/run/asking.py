@@ -87,7 +87,9 @@ class Questions:
         *,
         on_ask: Callable[[str, Question], None],
         on_settled: Callable[[str], None],
+        asked: int = 0,
     ) -> None:
+        """`asked`: so many questions were asked before; no later one has the id of one of them."""
         self._attending: list[Audience] = []
         """The hosts whose calls wait for the run."""
         self._last: Audience | None = None
@@ -96,7 +98,7 @@ class Questions:
         self._on_ask = on_ask
         self._on_settled = on_settled
         self._pending: dict[str, _Pending] = {}
-        self._count = 0
+        self._count = asked
 
     @contextmanager
     def attend(self, audience: Audience) -> Generator[None]:

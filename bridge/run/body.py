@@ -6,16 +6,17 @@ from functools import partial
 from typing import Generic, NotRequired, TypedDict
 
 from bridge.clock import Clock
-from bridge.config.settings import Config, Limits, UpstreamConfig
+from bridge.config.settings import Config, UpstreamConfig
 from bridge.errors import ArgumentError
 from bridge.events import tell_notice
 from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.questions import Ask
+from bridge.run.agreement import Agreed, Agreement, agree, read_agreement
 from bridge.run.answer import read_answer
 from bridge.run.continuation import find_earlier, find_history
 from bridge.run.engine import Context, Engine
-from bridge.run.limits import Ending, describe_error, fail_with, lower_limits
+from bridge.run.limits import Ending, describe_error, fail_with
 from bridge.run.loop import Loop
 from bridge.run.protocols import C, Tools, Upstream
 from bridge.run.request import Request, build_request
@@ -29,6 +30,8 @@ class _Opened(TypedDict):
 
     transcript: NotRequired[JsonObject]
     error: NotRequired[ErrorInfo]
+    agreed: Agreed
+    """What the run agrees to as it begins."""
 
 
 @dataclass(frozen=True)
@@ -48,47 +51,41 @@ class Body(Generic[C]):
 
     async def execute(self, ctx: Context, arguments: JsonObject) -> Ending:
         """Do what checked `arguments` ask for; whatever happens is told by events of the run."""
-        limits = self._lower_limits(ctx, arguments)
         asked = self.config.upstream or UpstreamConfig()
         request = build_request(arguments, model=asked.model or "", defaults=asked.defaults)
-        opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal, request.is_kept))
+        opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal, request))
+        for notice in opened["agreed"].get("notices", []):
+            ctx.emit(tell_notice(notice))
         if error := opened.get("error"):
             return fail_with(error)
         transcript = read_transcript(opened.get("transcript", {}))
         ctx.begin(transcript)
-        ending = await self._take_turns(ctx, request, transcript, limits)
+        agreement = read_agreement(opened["agreed"], self.config, arguments, _read_model(request))
+        ending = await self._take_turns(ctx, request, transcript, agreement)
         if ending["status"] == "completed" and (said := read_answer(ctx.run.events, request.parameters.get("text"))):
             ctx.emit(said)
         return ending
 
-    async def _open(self, arguments: JsonObject, principal: str | None, is_kept: bool) -> _Opened:
+    async def _open(self, arguments: JsonObject, principal: str | None, request: Request) -> _Opened:
+        agreed = agree(self.config, arguments, _read_model(request))
         try:
             arguments = await self.attach(arguments)
             earlier = await find_earlier(self.engine, arguments, principal=principal)
             history = await find_history(self.engine, arguments, earlier, principal=principal)
-            transcript = history.go_on(arguments["input"], is_kept=is_kept)
+            transcript = history.go_on(arguments["input"], is_kept=request.is_kept)
         except ArgumentError as error:
-            return {"error": describe_error(error)}
-        return {"transcript": transcript.to_json()}
+            return {"error": describe_error(error), "agreed": agreed}
+        return {"transcript": transcript.to_json(), "agreed": agreed}
 
-    def _lower_limits(self, ctx: Context, arguments: JsonObject) -> Limits:
-        wish_turns, wish_time = arguments.get("max_turns"), arguments.get("timeout_s")
-        limits, notices = lower_limits(
-            self.config.limits,
-            int(wish_turns) if isinstance(wish_turns, (int, float)) else None,
-            wish_time if isinstance(wish_time, (int, float)) else None,
-        )
-        for notice in notices:
-            ctx.emit(tell_notice(notice))
-        return limits
-
-    async def _take_turns(self, ctx: Context, request: Request, transcript: Transcript, limits: Limits) -> Ending:
-        price = self.config.prices.get(str(request.parameters["model"]))
+    async def _take_turns(self, ctx: Context, request: Request, transcript: Transcript, agreement: Agreement) -> Ending:
         kept = LongOutputs(
             after=find_last_id(transcript.list_texts()),
             notify=lambda notice: ctx.emit(tell_notice(notice)),
         )
         tools = OwnTools[C](self.servers, (kept.tool,))
-        ask, search = self.ask or ctx.ask, self.config.tool_search
-        loop = Loop(self.upstream, tools, kept, ask, ctx, limits, price, search, self.clock)
+        loop = Loop(self.upstream, tools, kept, self.ask or ctx.ask, ctx, agreement, self.clock)
         return await loop.run(request, transcript)
+
+
+def _read_model(request: Request) -> str:
+    return str(request.parameters["model"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from bridge.config.settings import Limits, Price
 from bridge.items import Call, CallOutput, Response, Turn, read_usage
 from bridge.json_text import JsonObject, encode
+from bridge.run.agreement import Allowance
 from bridge.run.limits import Reason
 from bridge.run.repeats import Repeats
 from bridge.texts import estimate_tokens
@@ -26,15 +27,16 @@ class Spent(NamedTuple):
 class Budget:
     """The limits of one run, and how much of them it has used up."""
 
-    limits: Limits
-    price: Price | None
-    """The price of the run's model; None where the config names none."""
+    agreed: Allowance
+    here: Allowance
+    """What it may do by what holds in this process, which is asked inside steps alone."""
     polling: Collection[str]
     """Tools that may be called again and again with the same result."""
     context: int = 0
     """Tokens that the next request begins with: the input and output of the last turn."""
     _tokens: int = 0
     _cost: float = 0.0
+    _cost_here: float = 0.0
     _calls: int = 0
     _bytes: int = 0
     _repeats: Repeats = field(default_factory=Repeats)
@@ -49,18 +51,28 @@ class Budget:
                 "output_tokens": sum(estimate_tokens(encode(item)) for item in response["output"]),
             }
         self.context = usage["input_tokens"] + usage["output_tokens"]
-        cost = None if self.price is None else _compute_cost(self.price, usage, _read_cached(response["usage"]))
+        cached = _read_cached(response["usage"])
+        cost, cost_here = (_compute_cost(allowance.price, usage, cached) for allowance in (self.agreed, self.here))
         self._tokens += self.context
         self._cost += cost or 0.0
+        self._cost_here += cost_here or 0.0
         return Spent(self.context, cost, is_estimated)
 
     def allow(self, calls: Sequence[Call]) -> int:
         """Return how many of a turn's calls may be run: the first ones."""
-        return min(len(calls), self.limits.max_turn_calls, self.limits.max_tool_calls - self._calls)
+        return self._allow(calls, self.agreed.limits)
+
+    def allow_here(self, calls: Sequence[Call]) -> int:
+        """Return how many of them this process allows."""
+        return self._allow(calls, self.here.limits)
+
+    def _allow(self, calls: Sequence[Call], limits: Limits) -> int:
+        return min(len(calls), limits.max_turn_calls, limits.max_tool_calls - self._calls)
 
     def share(self, calls: Sequence[Call]) -> int:
         """Return how many bytes of output the model gets from each of a turn's calls."""
-        return min(self.limits.output_bytes, self.limits.turn_bytes // max(1, len(calls)))
+        both = self.agreed.limits, self.here.limits
+        return min(min(limits.output_bytes, limits.turn_bytes // max(1, len(calls))) for limits in both)
 
     def refuse(self, call: Call) -> CallOutput | None:
         """Return the output of a call that has been repeated too often, or None where it may be run."""
@@ -73,6 +85,10 @@ class Budget:
         else:
             self._repeats.note(call, output)
 
+    def note_message(self) -> None:
+        """Note that somebody has spoken to the run. No limit is moved by that."""
+        self._repeats.note_message()
+
     def end_turn(self, calls: Sequence[Call], outputs: Sequence[str]) -> None:
         """Count a turn's calls, whether they were run or not, and the items that answer them."""
         self._calls += len(calls)
@@ -81,26 +97,35 @@ class Budget:
 
     def find_limit(self, n: int) -> Reason | None:
         """Return the limit that the run has reached with its n-th turn, or None. After it comes the last answer."""
-        if self._calls > self.limits.max_tool_calls:
+        return self._find_limit(n, self.agreed, self._cost)
+
+    def find_limit_here(self, n: int) -> Reason | None:
+        """Return the limit of this process that it has reached beside those that were agreed."""
+        return None if self.here is self.agreed else self._find_limit(n, self.here, self._cost_here)
+
+    def _find_limit(self, n: int, allowance: Allowance, cost: float) -> Reason | None:
+        if self._calls > allowance.limits.max_tool_calls:
             return "max_tool_calls"
-        if n >= self.limits.max_turns:
+        if n >= allowance.limits.max_turns:
             return "max_turns"
-        if self._bytes > self.limits.run_bytes:
+        if self._bytes > allowance.limits.run_bytes:
             return "output_bytes"
         if self._repeats.is_circling:
             return "repeated_call"
-        return None if self._can_afford_more() else "budget"
+        return None if self._can_afford_more(allowance, cost) else "budget"
 
-    def _can_afford_more(self) -> bool:
+    def _can_afford_more(self, allowance: Allowance, cost: float) -> bool:
         """Tell whether another turn as long as the last one would leave enough for a last answer."""
-        if self._tokens + 2 * self.context > self.limits.tokens:
+        if self._tokens + 2 * self.context > allowance.limits.tokens:
             return False
-        if self.limits.cost is None or self.price is None:
+        if allowance.limits.cost is None or allowance.price is None:
             return True
-        return self._cost + 2 * self.context * self.price.input / 1e6 <= self.limits.cost
+        return cost + 2 * self.context * allowance.price.input / 1e6 <= allowance.limits.cost
 
 
-def _compute_cost(price: Price, usage: dict[str, int], cached: int) -> float:
+def _compute_cost(price: Price | None, usage: dict[str, int], cached: int) -> float | None:
+    if price is None:
+        return None
     cached = min(cached, usage["input_tokens"])
     cached_price = price.input if price.cached_input is None else price.cached_input
     input_cost = (usage["input_tokens"] - cached) * price.input + cached * cached_price

@@ -12,11 +12,11 @@ from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.events import CallEnded, CallProgressed, CallStarted, tell_notice
 from bridge.items import Call, CallOutput, answer_call, fail_call
-from bridge.questions import Answer, Ask, Question, ask_and_tell
+from bridge.questions import MOOT, Answer, Ask, Question, ask_and_tell
 from bridge.run.asking import SharedQuestions
 from bridge.run.budget import Budget
 from bridge.run.engine import Context, Intend, OutcomeUnknown
-from bridge.run.offer import Offer
+from bridge.run.offer import LIMIT_REACHED, Offer
 from bridge.run.protocols import C, Send
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 from bridge.run.tools.read_output import CutTexts, LongOutputs
@@ -71,8 +71,19 @@ class CallAnswerer(Generic[C]):
         cut_texts = self.long_outputs.reserve(len(calls))
         limit_bytes = terms.budget.share(calls)
         runnable = 0 if allowed is None else allowed
+        here = terms.budget.allow_here(calls)
         ours = [
-            _CallInFlight(self, n, index, call, terms, cut_texts[index], limit_bytes, is_over=index >= runnable)
+            _CallInFlight(
+                self,
+                n,
+                index,
+                call,
+                terms,
+                cut_texts[index],
+                limit_bytes,
+                is_over=index >= runnable,
+                is_over_here=index >= here,
+            )
             for index, call in enumerate(calls)
             if call.name not in foreign
         ]
@@ -113,7 +124,9 @@ class _CallInFlight(Generic[C]):
         limit_bytes: int,
         *,
         is_over: bool,
+        is_over_here: bool,
     ) -> None:
+        """`is_over_here`: by the limits of this process it must not be run, which no other need know."""
         self.names: Sequence[str] = ()
         self._answerer = answerer
         self._ctx = answerer.ctx
@@ -122,6 +135,7 @@ class _CallInFlight(Generic[C]):
         self._cut_texts = cut_texts
         self._limit_bytes = limit_bytes
         self.is_over = is_over
+        self._is_over_here = is_over_here
         self._about: dict[str, Any] = {"turn": n, "index": index, "call_id": call.call_id, "name": call.name}
         self._key = f"{n}:{index}"
         self._began = answerer.clock.now()
@@ -171,7 +185,10 @@ class _CallInFlight(Generic[C]):
     async def _ask(self, question: Question) -> Answer:
         """Ask whether the call may run, in a step of its own: a call that waits for a yes has not been executed, and a
         resumed run must know that."""
-        return await self._ctx.step(f"question:{self._key}", partial(self._answerer.ask_once, question))
+        return await self._ctx.step(f"question:{self._key}", partial(self._ask_now, question))
+
+    async def _ask_now(self, question: Question) -> Answer:
+        return MOOT if self._is_over_here else await self._answerer.ask_once(question)
 
     async def _send_once(self, send: Send) -> CallOutput:
         try:
@@ -181,6 +198,9 @@ class _CallInFlight(Generic[C]):
             return UNKNOWN
 
     async def _send(self, send: Send, intend: Intend) -> CallOutput:
+        if self._is_over_here:
+            return LIMIT_REACHED
+
         async def note_sending() -> None:
             await intend()
             self._output = STOPPED

@@ -13,7 +13,7 @@ from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question
 from bridge.run.asking import Audience
 from bridge.run.limits import Ending
-from bridge.run.run import Run
+from bridge.run.run import Interjection, Run
 from bridge.run.summary import Summary
 from bridge.run.transcript import Transcript
 
@@ -67,6 +67,11 @@ class Context(Protocol):
         """True where another process has driven the run before."""
         ...
 
+    @property
+    def is_left(self) -> bool:
+        """True once this process ends, and another one is to go on with the run."""
+        ...
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         """Do `fn` under a key that is unique in the run, and return its outcome, which is JSON. Errors are outcomes,
         too. A step that was not finished is done again."""
@@ -87,6 +92,11 @@ class Context(Protocol):
 
     async def ask(self, question: Question) -> Answer:
         """Ask the person at the host, and wait for the answer."""
+        ...
+
+    async def hear(self, turn: int) -> list[Interjection]:
+        """Take what was said to the run and comes before this turn: the outcome of the step `said:TURN`, which is
+        there only where something was said. A turn that was asked for without it stays without it."""
         ...
 
 
@@ -118,7 +128,14 @@ class Settle:
     answer: Answer
 
 
-Message: TypeAlias = Stop | Show | Settle
+@dataclass(frozen=True)
+class Say:
+    """Something is said to the run, to be put before its next turn. Said again, it is the same."""
+
+    interjection: Interjection
+
+
+Message: TypeAlias = Stop | Show | Settle | Say
 """Messages to a run that goes on."""
 
 
@@ -135,6 +152,8 @@ class Caller:
     have the same origin."""
     is_gone: Callable[[], bool] = _never
     """Tells whether the call was given up meanwhile."""
+    message_id: str | None = None
+    """The interjection that it has brought."""
 
 
 SOMEBODY = Caller()
@@ -181,6 +200,15 @@ class Engine(Protocol):
 
     async def send(self, run: Run, message: Message) -> None:
         """Say something to a run; one that has ended does not hear it."""
+        ...
+
+    async def find_said(self, run: Run, name: str, *, caller: Caller = SOMEBODY) -> str | None:
+        """Find the id of an interjection of this name whose call was given up and got no result, as `find_lost` finds
+        a run. What was never put before a turn is not found once the run has ended."""
+        ...
+
+    async def note_answer(self, run: Run, message_id: str, *, is_answered: bool) -> None:
+        """Note that a call that brought an interjection was answered, be it with `in_progress`, or was given up."""
         ...
 
     async def note_delivery(self, run: Run, *, is_delivered: bool) -> None:

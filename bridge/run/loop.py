@@ -1,7 +1,7 @@
 """The tool loop: asks the upstream, answers all its calls at once, sends the outputs back, until there is an answer."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -10,12 +10,12 @@ from typing import Generic, NotRequired, TypedDict
 import anyio
 
 from bridge.clock import Clock
-from bridge.config.settings import Limits, Price, ToolSearch
 from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
-from bridge.events import Retrying, TurnEnded, TurnStarted, tell_notice
+from bridge.events import Event, InBackground, Retrying, Said, TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls, is_empty
 from bridge.json_text import Json, JsonObject
 from bridge.questions import Ask
+from bridge.run.agreement import Agreement
 from bridge.run.budget import Budget
 from bridge.run.calls import CallAnswerer, Terms
 from bridge.run.engine import Context
@@ -56,6 +56,8 @@ class _RequestOutcome(TypedDict):
     response: NotRequired[Response]
     error: NotRequired[ErrorInfo]
     window: int | None
+    cut_by: NotRequired[Reason]
+    """The limit for which this turn was to be the last, though by what was agreed it need not have been."""
 
 
 @dataclass
@@ -67,16 +69,16 @@ class Loop(Generic[C]):
     long_outputs: LongOutputs
     ask: Ask
     ctx: Context
-    limits: Limits
-    price: Price | None
-    search: ToolSearch
+    agreement: Agreement
     clock: Clock
     window: int | None = field(default=None, init=False)
     """How many tokens the model takes, as far as that is known."""
+    cut_by: Reason | None = field(default=None, init=False)
+    """The limit of a process that has taken the run up, if it was stricter than what was agreed, and reached."""
 
     async def run(self, request: Request, transcript: Transcript) -> Ending:
         """Take turns until the run has an ending; everything done by then has been emitted."""
-        deadline = self.clock.now() + self.limits.timeout_s - self.ctx.used_s
+        deadline = self.clock.now() + self.agreement.timeout_s - self.ctx.used_s
         with self.clock.scope(deadline):
             try:
                 return await self._take_turns(request, transcript, deadline)
@@ -88,17 +90,21 @@ class Loop(Generic[C]):
         terms = await self._set_terms(request, transcript, deadline)
         window, last_answer_for = open_window(transcript), None
         answerer = CallAnswerer(self.tools, self.long_outputs, self.ask, self.ctx, self.clock)
+        await self._hear(1, window, terms.budget)
         for n in count(1):
             try:
                 response = await self._ask(n, request, window, terms, is_last=last_answer_for is not None)
             except UpstreamError as error:
-                if last_answer_for is None:
+                if last_answer_for is None and self.cut_by is None:
                     raise
-                return self._close_with(error, last_answer_for)
+                return self._close_with(error, last_answer_for or self.cut_by)
+            last_answer_for = last_answer_for or self.cut_by
             calls = find_calls(response["output"])
             ending = _read_ending(response, calls)
             is_over = last_answer_for is not None or (ending is not None and ending["status"] != "needs_input")
             names = await answerer.answer(n, calls, None if is_over else terms.budget.allow(calls), terms)
+            if ending == COMPLETED and last_answer_for is None and await self._hear_more(n, window, terms.budget):
+                continue
             if ending:
                 return stop_short(last_answer_for) if last_answer_for and ending == COMPLETED else ending
             if last_answer_for or _are_left_to_caller(calls, terms.offer):
@@ -108,17 +114,37 @@ class Loop(Generic[C]):
             last_answer_for = terms.budget.find_limit(n)
             window.count(terms.budget.context, outputs)
             terms = self._grow(terms, names)
+            await self._hear(n + 1, window, terms.budget)
         raise AssertionError("every run has an end")
+
+    async def _hear(self, n: int, window: Window, budget: Budget) -> bool:
+        """Put what was said to the run before its n-th turn; return whether that was anything."""
+        heard = await self.ctx.hear(n)
+        for one in heard:
+            self.ctx.emit(Said(turn=n, message_id=one["message_id"], items=one["items"]))
+            window.add(window.transcript.items[-len(one["items"]) :])
+        if heard:
+            budget.note_message()
+        return bool(heard)
+
+    async def _hear_more(self, n: int, window: Window, budget: Budget) -> bool:
+        """Hear what was said before the run would end with the answer of its n-th turn, if it may take another turn.
+        What comes after that is for the run that goes on from this one."""
+        if budget.find_limit(n):
+            return False
+        window.count(budget.context, ())
+        return await self._hear(n + 1, window, budget)
 
     async def _set_terms(self, request: Request, transcript: Transcript, deadline: float) -> Terms[C]:
         begun = await self.ctx.step("begin", partial(self._begin, str(request.parameters["model"])))
         self.window = begun["window"]
         catalogue = self.tools.restore(begun["catalogue"])
-        offer = make_offer(request, transcript.items, catalogue, self.limits, self.search)
+        limits = self.agreement.agreed.limits
+        offer = make_offer(request, transcript.items, catalogue, limits, self.agreement.search)
         self._tell([*catalogue.notices, *offer.notices])
         catalogue = catalogue.extend(offer.own)
-        budget = Budget(self.limits, self.price, catalogue.polling)
-        return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(self.limits.max_parallel, fast_acquire=True))
+        budget = Budget(self.agreement.agreed, self.agreement.here, catalogue.polling)
+        return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(limits.max_parallel, fast_acquire=True))
 
     async def _begin(self, model: str) -> _BeginOutcome:
         return {"catalogue": await self.tools.describe(), "window": self.upstream.find_window(model)}
@@ -138,8 +164,9 @@ class Loop(Generic[C]):
             turn = _build_turn(n, request, window, terms.offer, is_last)
             turn = _remove_tools(turn) if is_bare else turn
             try:
-                return await self._create_answer(n, keys[-1], turn, terms)
+                return await self._create_answer(n, keys[-1], turn, terms, is_last=is_last)
             except UpstreamError as error:
+                is_last = is_last or self.cut_by is not None
                 remedy = self._find_remedy(error, turn, window, is_last=is_last)
                 if remedy is None or (key := f"turn:{n}:{remedy}") in keys:
                     raise
@@ -169,20 +196,24 @@ class Loop(Generic[C]):
             self._tell([{"code": "context", "message": message}])
         return bool(moved)
 
-    async def _create_answer(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
+    async def _create_answer(self, n: int, key: str, turn: Turn, terms: Terms[C], *, is_last: bool) -> Response:
         """Get a response; where it is empty, another one. Raises UpstreamError where that is empty too."""
-        response = await self._create(n, key, turn, terms)
+        response = await self._create(n, key, turn, terms, is_last=is_last)
         if is_empty(response):
             self.ctx.emit(Retrying(pause_s=0, reason=EMPTY))
-            response = await self._create(n, f"{key}:again", turn, terms)
+            response = await self._create(n, f"{key}:again", turn, terms, is_last=is_last)
         if is_empty(response):
             raise UpstreamError(f"{EMPTY}, twice: it has no text, no call and nothing else", code="empty_answer")
         return response
 
-    async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C]) -> Response:
+    async def _create(self, n: int, key: str, turn: Turn, terms: Terms[C], *, is_last: bool) -> Response:
         self.ctx.emit(TurnStarted(turn=n, tools=len(turn.tools), model=str(turn.parameters["model"])))
-        outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline))
+        find_limit = partial(terms.budget.find_limit_here, n - 1)
+        outcome = await self.ctx.step(key, partial(self._send, turn, terms.deadline, None if is_last else find_limit))
         self.window = outcome["window"]
+        if (cut_by := outcome.get("cut_by")) and not self.cut_by:
+            self.cut_by = cut_by
+            self._tell([_report_cut(cut_by)])
         if error := outcome.get("error"):
             raise restore_error(error)
         response = outcome["response"]
@@ -202,14 +233,21 @@ class Loop(Generic[C]):
         )
         return response
 
-    async def _send(self, turn: Turn, deadline: float) -> _RequestOutcome:
-        """Send a turn. An error is an outcome too: a resumed run must meet the same one."""
-        model = str(turn.parameters["model"])
+    async def _send(
+        self, turn: Turn, deadline: float, find_limit: Callable[[], Reason | None] | None
+    ) -> _RequestOutcome:
+        """Send a turn, as the last one where this process has a limit that is reached by then. An error is an outcome
+        too: a resumed run must meet the same one."""
+        outcome: _RequestOutcome = {"window": None}
+        turn = replace(turn, begun=find_begun(self.ctx.run.events), is_left=lambda: self.ctx.is_left)
+        if find_limit and (cut_by := find_limit()):
+            outcome["cut_by"], turn = cut_by, _close(turn)
         try:
-            response = await self.upstream.create(turn, deadline=deadline, on_event=self.ctx.emit)
+            outcome["response"] = await self.upstream.create(turn, deadline=deadline, on_event=self.ctx.emit)
         except BridgeError as error:
-            return {"error": describe_error(error), "window": self.upstream.find_window(model)}
-        return {"response": response, "window": self.upstream.find_window(model)}
+            outcome["error"] = describe_error(error)
+        outcome["window"] = self.upstream.find_window(str(turn.parameters["model"]))
+        return outcome
 
     def _close_with(self, error: BridgeError, reason: Reason | None) -> Ending:
         """Return the ending of a run after an error: failed; or stopped for a `reason`, without a last answer."""
@@ -221,6 +259,20 @@ class Loop(Generic[C]):
     def _tell(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             self.ctx.emit(tell_notice(notice))
+
+
+def find_begun(events: Sequence[Event]) -> str | None:
+    """Find the response that a process before this one has had begun in the background, for a turn that it did not see
+    the end of."""
+    for event in reversed(events):
+        match event:
+            case InBackground():
+                return event.response_id
+            case TurnStarted() | TurnEnded() | Retrying():
+                return None
+            case _:
+                pass
+    return None
 
 
 def _are_left_to_caller(calls: list[Call], offer: Offer) -> bool:
@@ -248,6 +300,16 @@ def _build_turn(n: int, request: Request, window: Window, offer: Offer, is_last:
 def _report_compaction(error: UpstreamError) -> Notice:
     message = f"A compaction was not sent back, and what it stands for was, as far as it is known ({error.message})"
     return Notice(code="upstream_adapted", message=message)
+
+
+def _report_cut(reason: Reason) -> Notice:
+    message = f"The limits of the config are lower now than when this run began, so it had to end: {reason}"
+    return Notice(code="limit", message=message)
+
+
+def _close(turn: Turn) -> Turn:
+    """Return the turn as the last one of a run."""
+    return replace(turn, parameters={**turn.parameters, "tool_choice": "none"}) if turn.tools else turn
 
 
 def _remove_tools(turn: Turn) -> Turn:

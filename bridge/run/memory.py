@@ -28,6 +28,7 @@ from bridge.run.engine import (
     is_unproven,
 )
 from bridge.run.heirs import Heir, waiting_for
+from bridge.run.interjections import list_said
 from bridge.run.limits import Ending
 from bridge.run.places import Places
 from bridge.run.run import Run
@@ -46,6 +47,9 @@ LEFT_S = 60.0
 """How long after an answer `in_progress` a run that nobody asks for counts as left, and yields to those who wait."""
 WAIT_TOLD_S = 1.0
 """A run that has waited so long for its turn says so."""
+FOUND_S = 600.0
+"""How long after its end, or after its caller was given up, an equal call finds a run that nobody got the result of.
+Later it may be meant as another one, and is told of it."""
 OVERTAKEN_S = 1.0
 """How long an equal call waits for the one before it to go: over HTTP a repeat overtakes the end of what it repeats."""
 
@@ -81,7 +85,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._live: dict[str, RunTask] = {}
         self._attended = WeakValueDictionary[str, RunTask]()
         """The tasks of runs that go on or have just ended: whoever attends one still holds it."""
-        self._undelivered: dict[str, Run] = {}
+        self._undelivered: dict[str, float] = {}
+        """Of which run nobody got the result, by its id, with the time of its beginning, of its end or of when its
+        caller was given up, whichever came last."""
         self._ended = Shelf() if shelf is None else shelf
         self._responses: dict[str, dict[str | None, str]] = {}
         """Id of the newest run that ended with a response, by response and principal: relays make up ids, and some
@@ -99,16 +105,20 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """Start a run of checked arguments; it may have to wait for its turn. Returns the existing run if the id is
         taken. Raises Busy where too many wait."""
         if run_id not in self._runs:
+            missed = self._find_missed(arguments, principal)
             self._check_room(principal)
-            self._launch(Run(run_id, principal, arguments))
+            self._launch(Run(run_id, principal, arguments, created=self._clock.time()))
+            if missed:
+                self._live[run_id].emit(_tell_missed(missed))
         return self._runs[run_id]
 
     def _launch(self, run: Run) -> None:
         """Have a task drive the run."""
         assert self._tasks
         task = self._build_task(run, self._clock, on_parted=self._note_parting)
-        self._runs[run.run_id], self._live[run.run_id], self._undelivered[run.run_id] = run, task, run
+        self._runs[run.run_id], self._live[run.run_id] = run, task
         self._attended[run.run_id] = task
+        self._note_undelivered(run)
         self._tasks.start_soon(self._drive, task, name=f"run {run.run_id}")
 
     def _check_room(self, principal: str | None) -> None:
@@ -134,7 +144,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         One of the same origin that seems to wait may have been given up a moment ago: wait that moment for it to go.
         """
         self._forget()
-        equal = [run for run in self._undelivered.values() if run.principal == principal and run.arguments == arguments]
+        equal = self._list_undelivered(arguments, principal)
         lost = next(filter(self._is_lost, equal), None)
         if lost or not equal or caller.origin is None:
             return lost
@@ -142,6 +152,67 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         if lost is None and caller.is_gone():
             raise GivenUp("this call was given up before a run began for it")
         return lost
+
+    def _list_undelivered(self, arguments: JsonObject, principal: str | None) -> Sequence[Run]:
+        runs = map(self._runs.__getitem__, self._undelivered)
+        return [run for run in runs if run.principal == principal and run.arguments == arguments]
+
+    def _find_missed(self, arguments: JsonObject, principal: str | None) -> str | None:
+        """Find the id of the latest run of an equal call of this principal that nobody got the result of, and that is
+        too old to be taken for this one. Who might be somebody else is told none: an id is all that a result takes."""
+        if principal is None or is_unproven(principal):
+            return None
+        equal = reversed(self._list_undelivered(arguments, principal))
+        return next((run.run_id for run in equal if not (run.is_stopped or self._is_recent(run))), None)
+
+    def _note_undelivered(self, run: Run) -> None:
+        self._undelivered[run.run_id] = self._clock.now()
+
+    def _is_recent(self, run: Run) -> bool:
+        return run.ending is None or self._clock.now() - self._undelivered[run.run_id] <= FOUND_S
+
+    async def find_said(self, run: Run, name: str, *, caller: Caller = SOMEBODY) -> str | None:
+        """Find an equal interjection whose call was given up; one of the same origin that seems to wait may have been,
+        a moment ago: wait that moment for it to go."""
+        task, equal = self._attended.get(run.run_id), list_said(run, name)
+        lost = self._pick_lost(run, equal)
+        if lost or task is None or caller.origin is None or not any(map(task.is_awaited_for, equal)):
+            return lost
+        lost = await self._inherit_said(task, equal, Heir(caller, self._clock), caller.origin)
+        if lost is None and caller.is_gone():
+            raise GivenUp("this call was given up before its message was put")
+        return lost
+
+    async def _inherit_said(self, task: RunTask, equal: Sequence[str], heir: Heir, origin: str) -> str | None:
+        until = self._clock.now() + OVERTAKEN_S
+        awaited = [message_id for message_id in equal if task.is_awaited_for(message_id, origin)]
+        with waiting_for([task], heir):
+            while not (lost := self._pick_lost(task.run, equal)) and not heir.caller.is_gone():
+                is_left = not any(task.is_awaited_for(message_id, origin) for message_id in awaited)
+                if self._clock.now() >= until or (is_left and task.run.ending is None):
+                    break
+                await heir.rest(until)
+            heir.taken = task.run if lost else None
+        return lost
+
+    def _pick_lost(self, run: Run, equal: Sequence[str]) -> str | None:
+        """Pick the interjection whose call nobody waits in, and that got no result."""
+        task = self._attended.get(run.run_id)
+        left = [message_id for message_id in equal if not (task and task.is_awaited_for(message_id))]
+        if run.is_stopped:
+            return None
+        if run.ending is None or run.run_id in self._undelivered:
+            return next(iter(left), None)
+        return next((message_id for message_id in left if message_id not in run.answered), None)
+
+    async def note_answer(self, run: Run, message_id: str, *, is_answered: bool) -> None:
+        """Note that a call that brought an interjection was answered, or was given up."""
+        if is_answered:
+            run.answered.add(message_id)
+        else:
+            run.answered.discard(message_id)
+            if task := self._attended.get(run.run_id):
+                task.note_departure()
 
     async def _inherit(self, runs: Sequence[Run], heir: Heir, origin: str) -> Run | None:
         """Wait for the callers of this origin to go, and return the first run that one of them leaves behind."""
@@ -158,7 +229,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     def _is_lost(self, run: Run) -> bool:
         task = self._attended.get(run.run_id)
         is_awaited = task is not None and task.is_awaited
-        return run.run_id in self._undelivered and not (run.is_stopped or is_awaited)
+        return run.run_id in self._undelivered and self._is_recent(run) and not (run.is_stopped or is_awaited)
 
     async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:
         """Find the newest run of this principal that ended with this response."""
@@ -198,7 +269,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         if is_delivered:
             self._undelivered.pop(run.run_id, None)
         elif run.run_id in self._runs:
-            self._undelivered[run.run_id] = run
+            self._note_undelivered(run)
             if task := self._attended.get(run.run_id):
                 task.note_departure()
                 self._note_left(task, is_given_up=True)
@@ -206,7 +277,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     async def give_up(self, run: Run) -> None:
         """Stop the run, unless somebody waits for it; who waits to take it over has to do that."""
         if live := self._live.get(run.run_id):
-            self._undelivered[run.run_id] = run
+            self._note_undelivered(run)
             live.give_up()
 
     def attend(
@@ -220,6 +291,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     ) -> AbstractContextManager[None]:
         """Wait for the run while entered, and hear its events behind number `after`."""
         if live := self._live.get(run.run_id):
+            if not caller.is_gone():
+                self._detached.discard(live)  # also by somebody who only looks, as often as hosts poll
             return live.attend(listener, after, audience, caller)
         if listener:
             tell(run, listener, run.events[after + 1 :])
@@ -249,6 +322,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     def _note_end(self, run: Run) -> None:
         del self._live[run.run_id]
+        if run.run_id in self._undelivered:
+            self._note_undelivered(run)
         if run.response_id:
             self._responses.setdefault(run.response_id, {})[run.principal] = run.run_id
         for dropped in self._ended.put(run.run_id, run.principal, self._clock.now(), weigh(run)):
@@ -289,3 +364,11 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
         task.emit(Notified(code="orphan", message=message))
         task.receive(Stop())
+
+
+def _tell_missed(run_id: str) -> Notified:
+    message = (
+        "an earlier, equal call got no result, and is too long ago to be taken for this one; its run_id is "
+        f"{run_id}: ask respond_wait for it"
+    )
+    return Notified(code="earlier_call", message=message)

@@ -21,6 +21,7 @@ OURS_TO_EXECUTE = {"local_shell", "shell", "apply_patch", "computer", "computer_
 """Types of tools that only look hosted: whoever makes the request has to execute their calls."""
 WRAPPER = "multi_tool_use"
 """In the name of a tool that models make up to call several at once (`multi_tool_use.parallel`)."""
+LIMIT_REACHED = fail_call("limit_reached", "the run has reached its limit; it was not run")
 MAX_NEAR = 5
 MAX_NAMED = 40
 """How many tools a notice names."""
@@ -63,7 +64,7 @@ class Offer:
         if not call.is_complete:
             return fail_call("incomplete_call", "it was cut off before its arguments were complete; it was not run")
         if is_over:
-            return fail_call("limit_reached", "the run has reached its limit; it was not run")
+            return LIMIT_REACHED
         if call.name not in self.owned:
             return _refuse_unknown(call, self.owned)
         return None

@@ -12,8 +12,10 @@ from bridge.events import (
     Notified,
     QuestionAsked,
     Retrying,
+    Said,
     TurnStarted,
 )
+from bridge.items import read_messages
 from bridge.json_text import Json, decode, encode
 from bridge.visible import show_line, show_name
 
@@ -47,9 +49,12 @@ def _describe(event: Event, redact: Callable[[str], str]) -> str | None:
             return f"  {mark} {show_name(event.name)} {_show_time(event.duration_ms)} {said}"
         case QuestionAsked():
             return f"  ? asking the user for {show_name(event.server)}: {_shorten(event.message, redact)}"
+        case Said():
+            said = " ".join(read_messages(event.items).split())
+            return f"  + said before turn {event.turn}: {_shorten(said, redact)}"
         case Retrying():
             return f"  ! asking again in {event.pause_s} s: {event.reason}"
-        case InBackground():
+        case InBackground() if event.what != "begun":
             return f"  · {event.response_id} is made in the background and {event.what}"
         case Notified():
             return f"  ! {event.message}"

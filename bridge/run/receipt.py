@@ -4,8 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
-from bridge.events import AnswerParsed, CallEnded, CutOff, Kept, Notified, TurnEnded, tell_notice
-from bridge.items import may_hold_picture, read_text, read_usage
+from bridge.events import AnswerParsed, CallEnded, CutOff, Kept, Notified, Said, TurnEnded, tell_notice
+from bridge.items import may_hold_picture, read_messages, read_text, read_usage
 from bridge.json_text import Json, JsonObject, decode, encode, is_deep
 from bridge.run.continuation import explain_next
 from bridge.run.limits import Ending
@@ -20,6 +20,8 @@ CUT_CHARS = 400
 """How much is left of a call's arguments and output in `detail: full` where the result is over the host's limit."""
 NOTICE_CHARS = 300
 """Room for the notice that says what was left out."""
+SAID_CHARS = 100
+"""How much of an interjection is quoted."""
 _DUPLICATES = {"output": "the items", "output_parsed": "the parsed answer"}
 """Fields that repeat what other fields hold, and what a notice calls them."""
 
@@ -138,10 +140,31 @@ def find_text(events: Sequence[Kept]) -> str:
 
 
 def _list_items(events: Iterable[Kept]) -> list[JsonObject]:
-    """List every item of a run in order: each turn's output, then the outputs of its calls in call order."""
-    told = [event for event in events if isinstance(event, (TurnEnded, CallEnded))]
-    told.sort(key=lambda event: (event.turn, event.index if isinstance(event, CallEnded) else -1))
-    return [item for event in told for item in (event.output if isinstance(event, TurnEnded) else [event.item])]
+    """List every item of a run in order: what was said to it before each turn, the turn's output, then the outputs of
+    its calls in call order."""
+    told = [event for event in events if isinstance(event, (Said, TurnEnded, CallEnded))]
+    told.sort(key=_find_place)
+    return [item for event in told for item in _read_items(event)]
+
+
+def _find_place(event: Said | TurnEnded | CallEnded) -> tuple[int, int]:
+    match event:
+        case Said():
+            return event.turn, -2
+        case TurnEnded():
+            return event.turn, -1
+        case CallEnded():
+            return event.turn, event.index
+
+
+def _read_items(event: Said | TurnEnded | CallEnded) -> list[JsonObject]:
+    match event:
+        case Said():
+            return event.items
+        case TurnEnded():
+            return event.output
+        case CallEnded():
+            return [event.item]
 
 
 def _find_calls(events: Iterable[Kept]) -> list[CallEnded]:
@@ -189,9 +212,21 @@ def _find_notices(events: Iterable[Kept]) -> list[Json]:
     """List the notices in order, each message once."""
     notices: dict[str, Json] = {}
     for event in events:
-        if isinstance(event, Notified):
-            notices.setdefault(event.message, {"code": event.code, "message": show_prose(event.message)})
+        match event:
+            case Notified():
+                notices.setdefault(event.message, {"code": event.code, "message": show_prose(event.message)})
+            case Said():
+                message = show_prose(_report_said(event))
+                notices[event.message_id] = {"code": "said", "message": message}
+            case _:
+                pass
     return list(notices.values())
+
+
+def _report_said(event: Said) -> str:
+    words = " ".join(read_messages(event.items).split())
+    quoted = words if len(words) <= SAID_CHARS else words[: SAID_CHARS - 1] + "…"
+    return f"Before turn {event.turn} a message was put into this run: {quoted or '(no text)'}"
 
 
 def _sum_usage(turns: Sequence[TurnEnded]) -> JsonObject:

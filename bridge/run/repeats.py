@@ -52,6 +52,10 @@ class Repeats:
         """Note that a call brought something new, even where its output is the same as before."""
         self._has_news = True
 
+    def note_message(self) -> None:
+        """Note that somebody has spoken to the run: it may have been asked to do the same again."""
+        self._stale_turns, self._counts = 0, Counter({*self._counts})
+
     @property
     def is_circling(self) -> bool:
         """True once so many turns have brought nothing new that the run ends."""

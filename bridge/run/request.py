@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from bridge.items import CALL_TYPES
+from bridge.items import CALL_TYPES, read_content
 from bridge.json_text import Json, JsonObject, decode, encode
 
 END_CHARS, END_SENTENCES = 2000, 4
@@ -45,7 +45,7 @@ class Request:
 def read_wishes(items: Iterable[str]) -> list[str]:
     """Read what the user asks for: the last message as a whole, then its sentences, each of which may ask for something
     else. Of a long message, only the beginning and the end are read."""
-    texts = [_read_content(item.get("content")) for item in _read_items(items) if item.get("role") == "user"]
+    texts = [read_content(item.get("content")) for item in _read_items(items) if item.get("role") == "user"]
     text = texts[-1] if texts else ""
     text = text if len(text) <= 2 * END_CHARS else f"{text[:END_CHARS]}\n{text[-END_CHARS:]}"
     sentences = [part for part in _SENTENCE_END.split(text) if part.strip()]
@@ -87,13 +87,6 @@ def _as_object(value: Json) -> JsonObject:
 def _write_label(label: Json) -> str:
     """Write a metadata value as text, the only type that the API takes."""
     return label if isinstance(label, str) else encode(label)
-
-
-def _read_content(content: Json) -> str:
-    if isinstance(content, str):
-        return content
-    texts = (part.get("text") for part in _as_list(content) if isinstance(part, dict))
-    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def _as_list(value: Json) -> list[Json]:

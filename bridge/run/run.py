@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypedDict
 
-from bridge.events import CutOff, Event, Kept, Retrying, TextArrived, TurnEnded, TurnStarted, stamp
+from bridge.events import CutOff, Event, Kept, Retrying, Said, TextArrived, TurnEnded, TurnStarted, stamp
 from bridge.json_text import JsonObject
 from bridge.questions import Question
 from bridge.run.limits import Ending
@@ -11,6 +12,13 @@ from bridge.run.transcript import Transcript
 
 MAX_PIECES = 4096
 """Pieces of streamed text: so many are joined, as each takes fifty bytes beside its characters."""
+
+
+class Interjection(TypedDict):
+    """What somebody says to a run that goes on."""
+
+    message_id: str
+    items: list[JsonObject]
 
 
 @dataclass(eq=False)
@@ -36,6 +44,12 @@ class Run:
     """True once somebody has stopped it."""
     saying: list[str] = field(default_factory=list)
     """The text of the current turn so far, in the pieces that arrived."""
+    created: float = 0.0
+    """When it was begun, by the wall clock."""
+    inbox: list[Interjection] = field(default_factory=list)
+    """What was said to it and is not before a turn yet."""
+    answered: set[str] = field(default_factory=set)
+    """Ids of the interjections whose calls were answered, be it with `in_progress`, and not given up since."""
 
     @property
     def response_id(self) -> str | None:
@@ -43,6 +57,14 @@ class Run:
         ended = (event for event in reversed(self.events) if isinstance(event, TurnEnded))
         last = next(ended, None)
         return last.response_id if last else None
+
+    def knows(self, message_id: str) -> bool:
+        """Tell whether this was said to it."""
+        return self.has_heard(message_id) or any(one["message_id"] == message_id for one in self.inbox)
+
+    def has_heard(self, message_id: str) -> bool:
+        """Tell whether this was said to it, and put before a turn."""
+        return any(isinstance(event, Said) and event.message_id == message_id for event in self.events)
 
     @property
     def told(self) -> Sequence[Kept]:

@@ -13,16 +13,21 @@ from bridge.events import CutOff, Event, Notified, QuestionAsked, RunEnded
 from bridge.items import ErrorInfo
 from bridge.questions import Answer, Question
 from bridge.run.asking import Audience, Questions
-from bridge.run.engine import Caller, Execute, Intend, Listener, Message, Settle, Show, Stop
+from bridge.run.engine import Caller, Execute, Intend, Listener, Message, Say, Settle, Show, Stop
 from bridge.run.heirs import Heir
 from bridge.run.limits import CANCELLED, Ending
-from bridge.run.run import Run
+from bridge.run.run import Interjection, Run
 from bridge.run.transcript import Transcript
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+UNHEARD = Notified(
+    code="unheard",
+    message="A message came too late for a turn of this run and is not part of it. If its own call did not go on with "
+    "it, call respond with the run_id of this run and say it again.",
+)
 INTERNAL_ERROR: ErrorInfo = {
     "code": "internal_error",
     "message": "The bridge itself failed; its log has the cause.",
@@ -51,7 +56,8 @@ class RunTask:
         """True while it is one of the runs that may go on, and does not wait for that."""
         self._clock = clock
         self._on_parted = on_parted
-        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled)
+        asked = sum(isinstance(event, QuestionAsked) for event in run.events)
+        self._questions = Questions(clock, on_ask=self._note_question, on_settled=self._note_settled, asked=asked)
         self._news = anyio.Event()
         self._scope = anyio.CancelScope()
         self._listeners: list[Listener] = []
@@ -73,6 +79,11 @@ class RunTask:
     def is_wanted(self) -> bool:
         """True while it is awaited, or somebody waits to take it over, who was not given up."""
         return self.is_awaited or any(not heir.caller.is_gone() for heir in self._heirs)
+
+    @property
+    def is_left(self) -> bool:
+        """No other process can go on with it."""
+        return False
 
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:  # noqa: ARG002
         """Call `fn` and record nothing."""
@@ -97,6 +108,24 @@ class RunTask:
         """Ask the person at the host. The run waits for the answer; a caller that waits for the run need not."""
         return await self._questions.ask(question)
 
+    def has_outcome(self, key: str) -> bool:  # noqa: ARG002
+        """Tell whether the outcome of a step is recorded: none is here."""
+        return False
+
+    async def hear(self, turn: int) -> list[Interjection]:
+        """Take what was said before a turn; where that was nothing, there is no step."""
+        key = f"said:{turn}"
+        is_new = bool(self.run.inbox) and not self.has_outcome(f"turn:{turn}")
+        if not (is_new or self.has_outcome(key)):
+            return []
+        heard = await self.step(key, self._list_said)
+        ids = {one["message_id"] for one in heard}
+        self.run.inbox = [one for one in self.run.inbox if one["message_id"] not in ids]
+        return heard
+
+    async def _list_said(self) -> list[Interjection]:
+        return list(self.run.inbox)
+
     def receive(self, message: Message) -> None:
         """Handle a message to the run."""
         match message:
@@ -107,6 +136,10 @@ class RunTask:
                 self._questions.show(key, seconds, audience)
             case Settle(key, answer):
                 self._questions.settle(key, answer)
+            case Say(interjection) if not self.run.knows(interjection["message_id"]):
+                self.run.inbox.append(interjection)
+            case Say():
+                pass
 
     async def wait(self, news: int, until: float) -> None:
         """Wait until there is more news than `news`, or until the instant `until` of the clock."""
@@ -140,6 +173,14 @@ class RunTask:
     def is_awaited_from(self, origin: str) -> bool:
         """Tell whether a caller of this origin waits who was not given up."""
         return any(caller.origin == origin and not caller.is_gone() for caller in self._waiters)
+
+    def is_awaited_for(self, message_id: str, origin: str | None = None) -> bool:
+        """Tell whether a caller that has brought this interjection waits, of this origin or any, and was not given
+        up."""
+        return any(
+            caller.message_id == message_id and origin in (None, caller.origin) and not caller.is_gone()
+            for caller in self._waiters
+        )
 
     def note_departure(self) -> None:
         """Note that a caller has gone, or was given up: whoever waits to take the run over looks again."""
@@ -187,6 +228,8 @@ class RunTask:
         self.run.ending = ending
         if self.run.saying:
             self.emit(CutOff(text="".join(self.run.saying)))
+        if self.run.inbox:
+            self.emit(UNHEARD)
         self.emit(RunEnded(status=ending["status"], reason=ending["reason"], error=ending["error"]))
         self.joined.set()
         self.note_departure()

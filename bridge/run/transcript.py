@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from bridge.errors import ArgumentError
-from bridge.events import CallEnded, Event, TurnEnded
+from bridge.events import CallEnded, Event, Said, TurnEnded
 from bridge.items import CALL_TYPES, COMPACTIONS, find_calls, is_call, is_odd_call
 from bridge.json_text import Json, JsonObject, decode, encode
 
@@ -59,12 +59,14 @@ class Transcript:
         return [*self.items, *filter(None, self.instead.values())]
 
     def add(self, event: Event) -> None:
-        """Take in what an event of the run brings: the items of a response, or the output of a call."""
+        """Take in what an event of the run brings: items of a response, the output of a call, an interjection."""
         match event:
             case TurnEnded():
                 self._add_turn(event)
             case CallEnded():
                 self.outputs[event.index] = encode(event.item)
+            case Said():
+                self._add_said(event)
             case _:
                 pass
 
@@ -85,6 +87,13 @@ class Transcript:
         self.response_id, self.seen = event.response_id, len(self.items)
         if self.is_kept:
             self.first = self.seen
+
+    def _add_said(self, event: Said) -> None:
+        """Add an interjection. The turn before it is over: every call of it has its output, and none waits for the
+        caller."""
+        self.items += [*self.list_outputs(), *map(encode, event.items)]
+        self.outputs.clear()
+        self.turn = len(self.items)
 
     def note_calls(self, items: Iterable[Json]) -> None:
         """Look at the calls among new items: here, once, so that no request has to look for odd ones."""

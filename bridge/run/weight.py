@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from sys import getsizeof
 
-from bridge.events import AnswerParsed, CallEnded, CallStarted, CutOff, Event, Notified, TurnEnded
+from bridge.events import AnswerParsed, CallEnded, CallStarted, CutOff, Event, Notified, Said, TurnEnded
 from bridge.run.run import Run
 
 EVENT_BYTES = 800
@@ -26,6 +26,8 @@ def _find_long(event: Event) -> Iterator[object]:
             yield event.arguments
         case CallEnded():
             yield from (event.arguments, event.item)
+        case Said():
+            yield event.items
         case Notified():
             yield event.message
         case CutOff():

@@ -73,6 +73,10 @@ class Window:
         """Take what the next request has: `tokens` of the last turn, and the outputs of its calls."""
         self.tokens, self._uncounted = tokens, list(outputs)
 
+    def add(self, texts: Iterable[str]) -> None:
+        """Take items that the next request has beside those."""
+        self._uncounted += texts
+
     def fill(self, window: int) -> None:
         """Take the model's word that it is full."""
         self.tokens = max(self._measure(), window)

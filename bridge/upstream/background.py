@@ -13,6 +13,7 @@ from bridge.upstream.retries import Transient
 from bridge.upstream.stream import StreamAccumulator
 from bridge.upstream.wire import Form, Wire
 
+BEGUN = "begun"
 PENDING = ("queued", "in_progress")
 FIRST_PAUSE_S, GROWTH, LAST_PAUSE_S = 1.0, 1.5, 10.0
 MAX_FAILURES = 5
@@ -38,12 +39,27 @@ class Background:
         its response.
         """
         try:
-            return await self._create(turn, form)
+            return await self._find_begun(turn, form) or await self._create(turn, form)
         except anyio.get_cancelled_exc_class():
-            await self._cancel()
+            if not turn.is_left():
+                await self._cancel()
             raise
 
+    async def _find_begun(self, turn: Turn, form: Form) -> tuple[Response, Form] | None:
+        """Wait for the response that was begun for this turn before; None where there is none, or no more."""
+        if turn.begun is None:
+            return None
+        self._response_id = turn.begun
+        try:
+            return await self._poll(turn.begun), form
+        except UpstreamError as error:
+            if error.code != "no_background":
+                raise
+        self._response_id = None
+        return None
+
     async def _create(self, turn: Turn, form: Form) -> tuple[Response, Form]:
+        self._stream.on_opened = self._note_begun
         try:
             response, form = await self._wire.post(turn, self._stream, form=form)
             self._response_id = response["id"]
@@ -89,6 +105,10 @@ class Background:
             if response["status"] not in PENDING:
                 return response
             failures = 0
+
+    def _note_begun(self, response_id: str) -> None:
+        """Have the response known before it is there, for who may have to go on with the run."""
+        self._report(response_id, BEGUN)
 
     def _report(self, response_id: str, what: str) -> None:
         self._on_event(InBackground(response_id=response_id, what=what))

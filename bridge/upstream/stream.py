@@ -59,6 +59,8 @@ class StreamAccumulator:
         self._odd: list[str] = []
         self._strays: list[str] = []
         self._resumed_after: int | None = None
+        self.on_opened: Callable[[str], None] | None = None
+        """Called once, with the id of the response as soon as that is known."""
 
     def feed(self, data: str, name: str = "") -> None:
         """Add one event; `name` is that of its `event:` line. Raises UpstreamError for an error event, or for events
@@ -72,6 +74,8 @@ class StreamAccumulator:
             raise build_event_error(parse(data))
         elif kind.startswith("response."):
             self._keep(kind, data)
+            if self.on_opened:
+                self._note_opened(self.on_opened)
         else:
             self._feed_odd(kind, data, name)
 
@@ -111,6 +115,12 @@ class StreamAccumulator:
         number = events[-1].get("sequence_number") if events else None
         response_id = next((ident for ident in ids if isinstance(ident, str)), None)
         return response_id, number if isinstance(number, int) else None
+
+    def _note_opened(self, tell: Callable[[str], None]) -> None:
+        response_id, _ = self.find_position()
+        if response_id:
+            self.on_opened = None
+            tell(response_id)
 
     def resume(self) -> "StreamAccumulator":
         """Return itself, prepared for the remaining events; repeated ones are ignored."""

@@ -18,7 +18,18 @@ from bridge.run.run import Run
 from tests.fakes.bridges import open_without_host, outputs_of, respond, text_of
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.items import Json
-from tests.fakes.upstream import HEAD, Answer, Reply, Request, ScriptedUpstream, call, hang, message, responds
+from tests.fakes.upstream import (
+    HEAD,
+    Answer,
+    Reply,
+    Request,
+    ScriptedUpstream,
+    api_error,
+    call,
+    hang,
+    message,
+    responds,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -153,11 +164,11 @@ async def test_a_run_that_must_not_be_stored_is_not(file: Path) -> None:
 
 
 @asynccontextmanager
-async def reopen(file: Path, upstream: ScriptedUpstream, **options: Any) -> AsyncIterator[Kept]:
+async def reopen(file: Path, model: ScriptedUpstream, **options: Any) -> AsyncIterator[Kept]:
     """A bridge like the last one, before the same upstream."""
     sections: Json = {"runs": {"store": f"sqlite:///{file}"}, "limits": {"on_cancel": "detach"}, **options}
-    async with open_without_host(upstream, **sections) as bridge, Client(bridge.server) as client:
-        yield Kept(bridge, client, upstream)
+    async with open_without_host(model, **sections) as bridge, Client(bridge.server) as client:
+        yield Kept(bridge, client, model)
 
 
 @pytest.mark.parametrize(
@@ -245,6 +256,43 @@ async def test_time_in_which_nobody_drives_a_run_does_not_count(file: Path) -> N
         assert (await kept.newest()).ending is None
         await clock.advance(2)
         assert ((await kept.newest()).ending or {}).get("reason") == "timeout"
+
+
+IN_BACKGROUND: Json = {"extra": {"background": True}}
+QUEUED = responds(id="resp_b", status="queued", as_json=True)
+ENDED = responds(message("At last."), id="resp_b", as_json=True)
+
+
+@pytest.mark.parametrize("form", ["polled", "streamed"])
+async def test_a_response_that_is_made_in_the_background_is_waited_for_and_not_asked_for_again(
+    form: str, file: Path
+) -> None:
+    begun = QUEUED if form == "polled" else hang("response.created", responds(message("At"), id="resp_b"))
+    upstream = {"stream": "never"} if form == "polled" else {}
+    async with ScriptedUpstream([begun, ENDED]) as model:
+        clock = VirtualClock()
+        async with reopen(file, model, clock=clock, upstream=upstream) as kept, anyio.create_task_group() as tasks:
+            tasks.start_soon(kept.client.call_tool, "respond", {"input": "Hello", **IN_BACKGROUND})
+            await until(lambda: bool(file.exists() and read(file, "SELECT 1 FROM events WHERE event LIKE '%resp_b%'")))
+            run_id = (await kept.newest()).run_id
+            tasks.cancel_scope.cancel()
+        assert len(model.requests) == 1, "it is not cancelled either"
+        async with reopen(file, model, clock=VirtualClock(autojump=True), upstream=upstream) as kept:
+            receipt = await kept.wait(run_id)
+    assert (receipt["status"], receipt["output_text"]) == ("completed", "At last.")
+    assert [request.method for request in model.requests] == ["POST", "GET"]
+
+
+async def test_one_that_the_upstream_has_lost_is_asked_for_again(file: Path) -> None:
+    gone = api_error(404, "No response found with id resp_b.")
+    async with ScriptedUpstream([QUEUED, gone, HELLO]) as model:
+        async with reopen(file, model, upstream={"stream": "never"}) as kept, anyio.create_task_group() as tasks:
+            tasks.start_soon(kept.client.call_tool, "respond", {"input": "Hello", **IN_BACKGROUND})
+            await until(lambda: bool(file.exists() and read(file, "SELECT 1 FROM events WHERE event LIKE '%resp_b%'")))
+            run_id = (await kept.newest()).run_id
+            tasks.cancel_scope.cancel()
+        async with reopen(file, model, clock=VirtualClock(autojump=True), upstream={"stream": "never"}) as kept:
+            assert (await kept.wait(run_id))["output_text"] == "Hello."
 
 
 SECRET = "sk-Tg4!f/9x\"Q'hJ2"

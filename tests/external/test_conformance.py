@@ -21,6 +21,7 @@ from bridge.app import Bridge
 from bridge.config.settings import EMBEDDED, Config
 from tests.external.conftest import RunNode
 from tests.fakes.service import serving, serving_app
+from tests.fakes.toy_tasks import serve_toys
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
@@ -68,6 +69,19 @@ DIFFERENCES = {
 def reply_with(**parts: object) -> Callable[[object], Response]:
     return lambda number: JSONResponse({"jsonrpc": "2.0", "id": number, **parts})
 
+
+TASKS = {
+    "tasks-lifecycle": 9,
+    "tasks-capability-negotiation": 5,
+    "tasks-wire-fields": 4,
+    "tasks-request-state-removal": 3,
+    "tasks-mrtr-input": 4,
+    "tasks-request-headers": 5,
+    "tasks-dispatch-and-envelope": 9,
+    "tasks-required-task-error": 3,
+    "tasks-mrtr-composition": 2,
+}
+"""The scenarios of the Tasks extension, with how many checks each has. One more is skipped by the suite itself."""
 
 IMPOSTORS: dict[str, Callable[[object], Response]] = {
     "is not there": lambda _: Response(status_code=404),
@@ -136,3 +150,13 @@ async def test_the_service_passes_what_needs_no_fixtures(revision: str, run_node
     assert {scenario for scenario in telling if failed[scenario] <= DIFFERENCES.keys()} == PASSED[revision]
     for scenario in failed.keys() & {name for name, _ in DIFFERENCES}:
         assert failed[scenario] == {key for key in DIFFERENCES if key[0] == scenario}
+
+
+@pytest.mark.parametrize("scenario", TASKS)
+async def test_our_tasks_pass_every_check_of_the_extension(scenario: str, run_node: RunNode, tmp_path: Path) -> None:
+    async with serve_toys() as url:
+        options = ["--scenario", scenario, "--output-dir", str(tmp_path)]
+        done = await run_node("conformance", "server", "--url", url, *options)
+    [checks] = read_checks(tmp_path).values()
+    assert {check: found for check, found in checks.items() if found != {"SUCCESS"}} == {}, done.stderr.decode()
+    assert len(checks) == TASKS[scenario]

@@ -164,26 +164,38 @@ async def open_without_host(
 ) -> AsyncIterator[Bridge]:
     """The bridge alone, for tests with a host of their own, or several. `sections` are those of the config file; an
     `upstream` among them is added to where the model is, and None is no upstream at all."""
+
+    def assemble(**later: Any) -> Callable[..., Bridge]:
+        given = {"servers": servers, **sections, **later}
+        config, inside = _read(model, **given)
+        return partial(
+            Bridge,
+            config,
+            environ=environ,
+            clock=clock,
+            ask=ask,
+            redact=redact,
+            in_process=inside,
+            is_service=is_service,
+        )
+
+    build_engine = choose_engine(assemble)
+    config, _ = _read(model, servers, **sections)
+    if config.runs.store:
+        build_engine = store.choose_engine(config, environ, default="memory", is_service=is_service)
+    async with assemble()(build_engine=build_engine) as bridge:
+        yield bridge
+
+
+def _read(
+    model: ScriptedUpstream | None, servers: Servers | None, **sections: Any
+) -> tuple[Config, dict[str, InProcess]]:
+    """The config with these servers and sections, and those of the servers that are of this process."""
     entries = {key: _entry(server) for key, server in (servers or {}).items()}
     inside = {key: entry["command"] for key, entry in entries.items() if not isinstance(entry.get("command", ""), str)}
     written = entries | {key: entries[key] | {"command": "in this process"} for key in inside}
     upstream = _upstream(model, sections.get("upstream", {}))
-    config = configure(written, **{"builtin_tools": False, **sections, "upstream": upstream})
-    build = partial(
-        Bridge,
-        config,
-        environ=environ,
-        clock=clock,
-        ask=ask,
-        redact=redact,
-        in_process=inside,
-        is_service=is_service,
-    )
-    build_engine = choose_engine(build)
-    if config.runs.store:
-        build_engine = store.choose_engine(config, environ, default="memory", is_service=is_service)
-    async with build(build_engine=build_engine) as bridge:
-        yield bridge
+    return configure(written, **{"builtin_tools": False, **sections, "upstream": upstream}), inside
 
 
 async def respond(client: Client, input: str | list[Json] = "Hello", **arguments: Any) -> Json:

@@ -2,11 +2,12 @@
 
 After some steps, or after every one, all that a run has in memory is dropped, and the run is taken up again in a fresh
 bridge: with another hub, another upstream client, and no event. What a run needs and does not get by a step is missed.
+The fresh bridge may have another config, and other servers.
 """
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ from bridge.questions import Answer, Question
 from bridge.run.engine import Context, Execute, Intend, OutcomeUnknown
 from bridge.run.limits import Ending
 from bridge.run.memory import MemoryEngine
-from bridge.run.run import Run
+from bridge.run.run import Interjection, Run
 from bridge.run.transcript import Transcript
 
 T = TypeVar("T")
@@ -37,6 +38,8 @@ class Interruptions:
     at_intent: Callable[[str], bool] = lambda _key: False
     between: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
     """What happens until somebody takes the run up again."""
+    later: Mapping[str, Any] = field(default_factory=dict)
+    """What is different by then, as for `open_without_host`: `servers`, and sections of the config file."""
     steps: list[str] = field(default_factory=list)
     """The keys of all steps that were done, in their order."""
     count: int = 0
@@ -57,15 +60,16 @@ def interrupted(interruptions: Interruptions) -> Iterator[Interruptions]:
         _wanted.pop()
 
 
-def choose_engine(fresh: Callable[..., Bridge]) -> Callable[..., Any]:
-    """What builds the engine of a bridge: one that forgets where that is wanted. `fresh(build_engine=…)` makes another
-    bridge like it."""
+def choose_engine(assemble: Callable[..., Callable[..., Bridge]]) -> Callable[..., Any]:
+    """What builds the engine of a bridge: one that forgets where that is wanted. `assemble(**later)` tells how another
+    bridge like it is built, with what is different by then."""
     if not _wanted:
         return MemoryEngine
     interruptions = _wanted[-1]
+    first, later = assemble(), assemble(**interruptions.later)
 
     def build(body: Execute, clock: Clock, **limits: Any) -> ForgetfulEngine:  # noqa: ARG001
-        return ForgetfulEngine(fresh, interruptions, clock, **limits)
+        return ForgetfulEngine([first, later], interruptions, clock, **limits)
 
     return build
 
@@ -73,21 +77,25 @@ def choose_engine(fresh: Callable[..., Bridge]) -> Callable[..., Any]:
 class ForgetfulEngine(MemoryEngine):
     """Drives each run in as many legs as it is interrupted, each in a bridge of its own."""
 
-    def __init__(self, fresh: Callable[..., Bridge], interruptions: Interruptions, clock: Clock, **limits: Any) -> None:
+    def __init__(
+        self, fresh: Sequence[Callable[..., Bridge]], interruptions: Interruptions, clock: Clock, **limits: Any
+    ) -> None:
+        """`fresh` builds the bridges: of the first leg, and of the others."""
         super().__init__(self._take_up, clock, **limits)
         self._fresh = fresh
         self._interruptions = interruptions
 
     async def _take_up(self, ctx: Context, arguments: JsonObject) -> Ending:
-        memory = _Memory()
+        memory, [fresh, later] = _Memory(), self._fresh
         while True:
             leg = _Leg(ctx, memory, self._interruptions, self._clock)
             _forget(ctx.run)
-            async with self._fresh(build_engine=lambda *_, **__: _Lent(self)) as bridge:
+            async with fresh(build_engine=lambda *_, **__: _Lent(self)) as bridge:
                 with leg.scope:
                     return await bridge.execute(leg, json.loads(json.dumps(arguments)))
             memory.used_s += self._clock.now() - leg.began
             self._interruptions.count += 1
+            fresh = later
             await self._interruptions.between()
 
 
@@ -150,6 +158,10 @@ class _Leg:
     def is_taken_over(self) -> bool:
         return self._ctx.is_taken_over
 
+    @property
+    def is_left(self) -> bool:
+        return False
+
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
         async with self._once(key):
             if key in self._memory.outcomes:
@@ -184,6 +196,17 @@ class _Leg:
 
     async def ask(self, question: Question) -> Answer:
         return await self._ctx.ask(question)
+
+    async def hear(self, turn: int) -> list[Interjection]:
+        key = f"said:{turn}"
+        async with self._once(key):
+            if key in self._memory.outcomes:
+                heard: list[Interjection] = self._recall(key)
+                return heard
+            if f"turn:{turn}" in self._memory.outcomes:
+                return []
+            heard = await self._ctx.hear(turn)
+            return await self._remember(key, heard) if heard else []
 
     @asynccontextmanager
     async def _once(self, key: str) -> AsyncIterator[None]:

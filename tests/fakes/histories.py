@@ -9,18 +9,22 @@ import functools
 import itertools
 import json
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp.server.mcpserver import MCPServer
 from mcp.types import CallToolResult, TextContent
+from typing_extensions import override
 
 from bridge.events import CallEnded, CallStarted
 from bridge.run.run import Run
 from tests.fakes.bridges import OpenBridge, open_bridge
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.items import Json, call, message, reasoning, tokens
-from tests.fakes.upstream import Reply, Request, api_error, cut, hang, responds
+from tests.fakes.servers import OrderedServer
+from tests.fakes.upstream import Reply, Request, api_error, cut, gated, hang, responds
 
 TOOLS: list[str | Json] = [
     "*",
@@ -47,6 +51,12 @@ class Turn:
     """`completed`, or one of NOT_COMPLETED."""
     forgets: bool = False
     """The upstream takes none of the compactions back that it has made so far."""
+    said: tuple[list[Json], ...] = ()
+    """What is said to the run while this turn goes on, message by message; another turn follows."""
+    beside: str = ""
+    """The key of the call of `o__answer` beside which that is said; else it is while the turn is answered."""
+    after: int = 0
+    """How many bytes of the answer are there by then."""
 
     @property
     def output(self) -> list[Json]:
@@ -91,6 +101,11 @@ class Plan:
 def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
     return _Planner(random.Random(seed)).plan(seed)
+
+
+def make_spoken_plan(seed: int) -> Plan:
+    """The plan of a seed in which somebody speaks to the runs while they go on."""
+    return _SpokenPlanner(random.Random(seed)).plan(seed)
 
 
 class _Planner:
@@ -206,6 +221,38 @@ class _Planner:
         return f"{kind}_{next(self._numbers)}"
 
 
+class _SpokenPlanner(_Planner):
+    @override
+    def _plan_run(self, *, is_last: bool = False) -> RunPlan:
+        run = super()._plan_run(is_last=is_last)
+        if run.is_unreadable:
+            return run
+        turns = [self._speak(turn) if self._chance.random() < 0.7 else turn for turn in run.turns[:-1]]
+        if not run.is_limited:  # there the turn before the last must have calls
+            answers = [self._plan_turn([*self._plan_words(), self._say()]) for _ in range(self._chance.randint(0, 2))]
+            for turn in answers:
+                turns.insert(self._chance.randint(0, len(turns)), self._speak(turn))
+        return replace(run, turns=[*turns, run.turns[-1]])
+
+    def _speak(self, turn: Turn) -> Turn:
+        said = tuple(self._plan_message() for _ in range(self._chance.choice((1, 1, 1, 2, 3))))
+        if any(item["type"] in OUTPUTS for item in turn.items) and self._chance.random() < 0.5:
+            key = self._id("key")
+            items = [*turn.items, self._call("o__answer", {"key": key})]
+            return replace(turn, items=self._chance.sample(items, len(items)), said=said, beside=key)
+        return replace(turn, said=said, after=self._chance.choice((0, 300)))
+
+    def _plan_message(self) -> list[Json]:
+        text = f"No, {next(self._numbers)}. 好"
+        contents: list[Any] = [text, [{"type": "input_text", "text": text}]]
+        kinds: list[Json] = [{}, {"type": "message"}]
+        count = self._chance.choice((1, 1, 2))
+        return [
+            {"role": "user", "content": self._chance.choice(contents)} | self._chance.choice(kinds)
+            for _ in range(count)
+        ]
+
+
 @dataclass(frozen=True)
 class Seen:
     """One request that was answered."""
@@ -224,6 +271,8 @@ class Keeper:
 
     def __init__(self) -> None:
         self.seen: list[list[Seen]] = []
+        self.gates: dict[str, anyio.Event] = {}
+        """The answers that wait until something was said, by their ids."""
         self._turns: list[Turn] = []
         self._responses: dict[str, list[Json]] = {"resp_before": BEFORE}
         self._conversation: list[Json] = []
@@ -253,7 +302,10 @@ class Keeper:
         context = prune([*self._recall(body), *body["input"]])
         self.seen[-1].append(Seen(body["input"], context, frozenset(self._refused), request.body))
         self._turns.pop(0)
-        return self._reply(turn, context, is_kept="conversation" in body)
+        reply = self._reply(turn, context, is_kept="conversation" in body)
+        if turn.said and not turn.beside:
+            return gated(reply, self.gates.setdefault(turn.response_id, anyio.Event()), after=turn.after)
+        return reply
 
     def _recall(self, body: Json) -> list[Json]:
         if "conversation" in body:
@@ -302,15 +354,17 @@ class Played:
     keeper: Keeper
     receipts: list[Json] = field(default_factory=list[Json])
     runs: list[Run] = field(default_factory=list[Run])
+    said: list[tuple[Json, Json]] = field(default_factory=list[tuple[Json, Json]])
+    """What each call that spoke to a run came to, and what the call that began it did."""
 
 
 async def play(plan: Plan, *, last_by: str = "run_id") -> Played:
     """Go through a plan, and on to its last run by `run_id` or by `previous_response_id`."""
-    played, clock = Played(Keeper()), VirtualClock()
+    played, clock, tool = Played(Keeper()), VirtualClock(), OrderedServer()
     upstream: Json = {"max_retries": 0, "state": plan.state, "stream": plan.stream, "context_window": plan.window}
     upstream |= {"defaults": {"conversation": "conv_1"}} if plan.conversation == "defaults" else {}
     async with open_bridge(
-        {"desk": build_desk()},
+        {"desk": build_desk(), "o": tool.server},
         script=played.keeper.answer,
         clock=clock,
         upstream={name: value for name, value in upstream.items() if value is not None},
@@ -320,7 +374,8 @@ async def play(plan: Plan, *, last_by: str = "run_id") -> Played:
             played.keeper.expect(run.turns)
             by = last_by if run is plan.runs[-1] else run.goes_on_by
             arguments = _write_arguments(plan, run, played.receipts[-1] if played.receipts else None, by)
-            receipt, found = await _converse(bridge, clock, played.keeper, run, arguments)
+            said, receipt, found = await _converse(bridge, clock, played.keeper, tool, run, arguments)
+            played.said += [(answer, receipt) for answer in said]
             played.receipts.append(receipt)
             played.runs.append(found)
         played.keeper.assert_complete()
@@ -340,15 +395,21 @@ def _write_arguments(plan: Plan, run: RunPlan, last: Json | None, by: str) -> Js
 
 
 async def _converse(
-    bridge: OpenBridge, clock: VirtualClock, keeper: Keeper, run: RunPlan, arguments: Json
-) -> tuple[Json, Run]:
-    receipts: list[Json] = []
+    bridge: OpenBridge, clock: VirtualClock, keeper: Keeper, tool: OrderedServer, run: RunPlan, arguments: Json
+) -> tuple[list[Json], Json, Run]:
+    receipts, said = list[Json](), list[Json]()
 
     async def respond() -> None:
         receipts.append(await bridge.respond(**arguments))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(respond)
+        for number, turn in enumerate(run.turns, 1):
+            if turn.said:
+                await until(lambda number=number: len(keeper.seen[-1]) == number)
+                await _speak(bridge, tool, turn, tasks, said)
+                tool.release(turn.beside)
+                keeper.gates.setdefault(turn.response_id, anyio.Event()).set()
         if run.interruption:
             await until(lambda: len(keeper.seen[-1]) == len(run.turns))
             [begun, *_] = await bridge.engine.list(principal="host")
@@ -358,7 +419,21 @@ async def _converse(
             else:
                 await bridge.client.call_tool("respond_cancel", {"run_id": begun.run_id})
     [ended, *_] = await bridge.engine.list(principal="host")
-    return receipts[0], ended
+    return said, receipts[0], ended
+
+
+async def _speak(bridge: OpenBridge, tool: OrderedServer, turn: Turn, tasks: TaskGroup, answers: list[Json]) -> None:
+    """Say it all; it has arrived."""
+    [begun, *_] = await bridge.engine.list(principal="host")
+    if turn.beside:
+        await tool.reached(turn.beside)
+
+    async def say(items: list[Json]) -> None:
+        answers.append(await bridge.respond(items, run_id=begun.run_id))
+
+    for number, items in enumerate(turn.said, 1):
+        tasks.start_soon(say, items)
+        await until(lambda number=number: len(begun.inbox) == number)
 
 
 def _is_under_way(begun: Run, run: RunPlan) -> bool:

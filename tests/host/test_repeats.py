@@ -5,6 +5,7 @@ As srbhptl39/MCP-SuperAssistant#155: a client whose patience ends repeats the sa
 
 import gc
 import itertools
+import re
 import statistics
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -96,6 +97,47 @@ async def place(**options: Any) -> AsyncIterator[Place]:
 
 def codes(receipt: Json) -> list[str]:
     return [notice["code"] for notice in receipt["notices"]]
+
+
+async def lose(at: Place, host: HttpHost, cut: Cut, prompt: str = "a") -> None:
+    """A call that is cut, and whose run ends."""
+    lost = await host.call(prompt)
+    await at.tool.reached(prompt)
+    await cut(host, lost)
+    await at.settle()
+    at.tool.release(prompt)
+    await at.settle()
+
+
+@every_cut
+async def test_a_run_whose_call_was_lost_is_found_by_an_equal_call_for_ten_minutes(mode: str, cut: Cut) -> None:
+    async with place() as at, at.host(mode) as host:
+        await lose(at, host, cut)
+        await at.clock.advance(599)
+        again = await host.call("a")
+        await at.settle()
+        assert codes(await again.receipt()) == ["rejoined"]
+        assert at.tool.started == ["a"]
+
+
+@every_cut
+async def test_an_older_run_whose_call_was_lost_is_named_and_an_equal_call_is_a_new_one(mode: str, cut: Cut) -> None:
+    async with place() as at, at.host(mode) as host:
+        await lose(at, host, cut)
+        await at.clock.advance(601)
+        fresh = await host.call("a")
+        await at.settle()
+        receipt = await fresh.receipt()
+        assert (codes(receipt), at.tool.started) == (["earlier_call"], ["a", "a"])
+        [notice] = receipt["notices"]
+        [earlier] = re.findall(r"run_\w{32}", notice["message"])
+        assert earlier != receipt["run_id"]
+        wait = await host.call(earlier, tool="respond_wait")
+        await at.settle()
+        assert (await wait.receipt())["output_text"] == "it says a"
+        third = await host.call("a")
+        await at.settle()
+        assert codes(await third.receipt()) == [], "nothing is left to be told"
 
 
 @every_cut

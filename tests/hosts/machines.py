@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,6 +114,7 @@ class Machine:
         child, terminal = pty.fork()
         if child == 0:
             os.chdir(self.home)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may ignore it, as `nohup … &` does
             os.execve(command[0], command, environ)
         shown, is_asked = "", False
         while chunk := _read(terminal):

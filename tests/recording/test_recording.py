@@ -5,6 +5,8 @@ import json
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,11 @@ from bridge.errors import ConfigError, ReplayError
 from bridge.events import RunEnded, read_event
 from bridge.json_text import JsonObject
 from bridge.questions import ask_nobody, is_yes, say_yes
-from bridge.recording.record import RecordingTransport, record_runs
+from bridge.recording.record import RecordingTransport
 from bridge.recording.replay import Replay
+from bridge.recording.runs import record_runs
 from bridge.recording.tape import Tape, read_tape
+from bridge.run.memory import MemoryEngine
 from bridge.telemetry import Redactor
 from bridge.upstream.transport import open_transport
 from tests.fakes.clock import VirtualClock, until
@@ -172,8 +176,10 @@ async def record(file: Path, script: Sequence[Answer], redact: Redactor, **optio
                 clock=clock,
                 ask=options.get("ask", ask_nobody),
                 in_process={"s": build_server()},
-                transport=RecordingTransport(open_transport(upstream.base_url), tape),
-                build_engine=record_runs(tape, config),
+                transport=RecordingTransport(open_transport(upstream.base_url)),
+                build_engine=partial(
+                    MemoryEngine, build_task=record_runs(lambda _: nullcontext(tape), config)["build_task"]
+                ),
             )
             receipt = await run_once(bridge, arguments, run_id="run_1")
     return receipt, [request.body.decode() for request in upstream.requests]
@@ -333,8 +339,8 @@ FAULTS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "cut in a line": (lambda data: data[:-200], "it breaks off at line 19, before its run had ended"),
     "cut between lines": (lambda data: data[: data[:-1].rindex(b"\n") + 1], "it breaks off at line 18, before"),
     "of another version": (
-        lambda data: data.replace(b'"version":2', b'"version":1', 1),
-        "it is a recording of version 1, and only version 2 can be read",
+        lambda data: data.replace(b'"version":3', b'"version":1', 1),
+        "it is a recording of version 1, and only version 3 can be read",
     ),
     "something else": (lambda _: b"hello", "it is not a recording of `ask`"),
     "empty": (lambda _: b"", "it is not a recording of `ask`"),

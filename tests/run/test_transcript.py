@@ -1,11 +1,14 @@
 """The one conversation: whatever happened in it, both ways of going on send the same, and nothing of it is lost."""
 
+import contextlib
 import json
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
+from tests.fakes.forgetful import Interruptions, interrupted
 from tests.fakes.histories import (
     BEFORE,
     OUTPUTS,
@@ -17,6 +20,7 @@ from tests.fakes.histories import (
     count_tokens,
     leave_out_ghosts,
     make_plan,
+    make_spoken_plan,
     play,
 )
 from tests.fakes.items import Json
@@ -56,6 +60,7 @@ class Ledger:
         self.items += [(item, turn) for item in turn.output]
         self.left = [item for item in run.left if item in turn.output]
         self.ghosts |= {item["id"] for item in turn.output if item not in leave_out_ghosts(turn.output)}
+        self.items += [(item, said) for said in turn.said for item in said]
 
     def compare(self, call: Json, output: Json, *, may_be_moved: bool) -> Iterator[str]:
         """What is wrong with an output: once seen, it stays as it is."""
@@ -153,6 +158,15 @@ def compare_ways(plan: Plan, one: Played, other: Played) -> Iterator[str]:
             yield f"request {number} of the last run was {by_run!r} by run_id, {by_response!r} by previous_response_id"
 
 
+def judge_said(played: Played) -> Iterator[str]:
+    """What is wrong with what the calls came to that spoke to a run: they get its result."""
+    for said, receipt in played.said:
+        if (said["run_id"], said["status"]) != (receipt["run_id"], receipt["status"]):
+            yield f"who spoke to {receipt['run_id']} got {said}"
+        if not any(notice["code"] == "said" for notice in said["notices"]):
+            yield f"who spoke to {receipt['run_id']} was not told before which turn"
+
+
 DEFAULT = [pytest.param(range(first, first + 10), id=f"from {first}") for first in range(0, 100, 10)]
 MORE = range(100, 1000, 50)
 EXTERNAL = [pytest.param(range(n, n + 50), id=f"from {n}", marks=pytest.mark.external) for n in MORE]
@@ -163,4 +177,24 @@ async def test_both_ways_of_going_on_send_the_same_and_nothing_is_lost_whatever_
     for plan in map(make_plan, seeds):
         one, other = [await play(plan, last_by=way) for way in WAYS]
         wrong = [*judge_all(plan, one), *judge_all(plan, other), *compare_ways(plan, one, other)]
+        assert not wrong, "\n".join([f"seed {plan.seed}", *wrong])
+
+
+SPOKEN = [pytest.param(range(first, first + 5), id=f"from {first}") for first in range(0, 20, 5)]
+SPOKEN_MORE = [
+    pytest.param(range(n, min(n + 50, 1000)), id=f"from {n}", marks=pytest.mark.external) for n in range(20, 1000, 50)
+]
+
+
+@pytest.mark.rule("R1")
+@pytest.mark.parametrize("seeds", [*SPOKEN, *SPOKEN_MORE])
+async def test_whatever_is_said_to_runs_that_go_on_stands_before_their_next_turns(seeds: range) -> None:
+    for plan in map(make_spoken_plan, seeds):
+        chance = random.Random(plan.seed)
+        interruptions = Interruptions(after=lambda _, key: not key.startswith("call:") and chance.random() < 0.2)  # noqa: B023
+        with interrupted(interruptions) if plan.seed % 2 else contextlib.nullcontext():
+            one, other = [await play(plan, last_by=way) for way in WAYS]
+        wrong = [*judge_all(plan, one), *judge_all(plan, other), *judge_said(one), *judge_said(other)]
+        if plan.seed % 2 == 0:  # in a fresh bridge a run may be stopped before its call is sent, or after
+            wrong += compare_ways(plan, one, other)
         assert not wrong, "\n".join([f"seed {plan.seed}", *wrong])

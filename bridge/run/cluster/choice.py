@@ -11,12 +11,26 @@ from bridge.run.memory import MemoryEngine
 EXTRA = 'runs.store: PostgreSQL needs the extra `cluster`: pip install "mcp-responses-bridge[cluster]"'
 
 
-def choose_cluster(config: Config, configuration: str) -> Callable[..., MemoryEngine]:
+OF_THE_SERVICE = (
+    "runs.store: PostgreSQL keeps the runs of the service (serve --transport http), whose replicas take each other's up; "
+    'set "sqlite" or "memory" here'
+)
+NOT_RECORDED = "--record: runs that are kept in PostgreSQL are not recorded; set another runs.store"
+
+
+def choose_cluster(
+    config: Config, configuration: str, *, is_service: bool, is_plain: bool = True
+) -> Callable[..., MemoryEngine]:
     """Choose the engine for a database that several processes share. `configuration` identifies it, for equal calls.
+    `is_plain`: nothing else is wanted of it, such as recordings.
 
     Raises ConfigError where the database cannot be used, with what to set. Nothing runs yet then, so that it ends the
     start.
     """
+    if not is_service:
+        raise ConfigError(OF_THE_SERVICE)
+    if not is_plain:
+        raise ConfigError(NOT_RECORDED)
     if find_spec("dbos") is None:
         raise ConfigError(EXTRA)
     from bridge.run.cluster.database import check_database

@@ -33,6 +33,7 @@ from bridge.run.engine import (
     ForeignResponse,
     Listener,
     Message,
+    Say,
     Settle,
     Show,
     Stop,
@@ -195,8 +196,9 @@ class ClusterEngine(MemoryEngine):
             nonce=self._name,
             past=past,
         )
-        self._runs[run.run_id], self._live[run.run_id], self._undelivered[run.run_id] = run, task, run
+        self._runs[run.run_id], self._live[run.run_id] = run, task
         self._attended[run.run_id] = task
+        self._note_undelivered(run)
         return task
 
     async def _drive_workflow(self, run_id: str, record: str) -> str:
@@ -228,7 +230,7 @@ class ClusterEngine(MemoryEngine):
         async with anyio.create_task_group() as beside:
             async with anyio.create_task_group() as writing:
                 writing.start_soon(task.write_events)
-                beside.start_soon(task.hear, partial(self._hear, task))
+                beside.start_soon(task.listen, partial(self._hear, task))
                 await task.execute(partial(self._take_turn, task))
                 if task.is_abandoned:
                     writing.cancel_scope.cancel()
@@ -467,6 +469,8 @@ class ClusterEngine(MemoryEngine):
                 task.give_up()
             case {"settle": str(key), "answer": answer}:
                 task.receive(Settle(key, cast("Any", answer)))
+            case {"say": interjection}:
+                task.receive(Say(cast("Any", interjection)))
             case {"attend": float(seconds) | int(seconds)} if self._tasks:
                 self._tasks.start_soon(self._attend_for, task, seconds)
             case _:
@@ -502,6 +506,8 @@ def _write_message(message: Message) -> JsonObject | None:
             return {"stop": True}
         case Settle(key, answer):
             return {"settle": key, "answer": cast("JsonObject", answer)}
+        case Say(interjection):
+            return {"say": cast("JsonObject", interjection)}
         case Show():
             return None
 

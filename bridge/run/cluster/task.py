@@ -65,6 +65,17 @@ class ClusterTask(RunTask):
         """Seconds for which other processes have driven it."""
         return self.past.used_s
 
+    @property
+    @override
+    def is_left(self) -> bool:
+        """True once this process drives it no more, and it has not ended."""
+        return self.is_abandoned
+
+    @override
+    def has_outcome(self, key: str) -> bool:
+        """Tell whether the outcome of a step is recorded."""
+        return key in self.past.outcomes
+
     def enter(self) -> None:
         """Note that this is where DBOS runs the run."""
         self._context = contextvars.copy_context()
@@ -177,8 +188,8 @@ class ClusterTask(RunTask):
         self._is_ending = True
         self._told.set()
 
-    async def hear(self, receive: Callable[[Any], None]) -> None:
-        """Hear what other processes say to the run, until cancelled."""
+    async def listen(self, receive: Callable[[Any], None]) -> None:
+        """Pass on what other processes say to the run, until cancelled."""
         while True:
             try:
                 text = await DBOS.recv_async(MESSAGES, timeout_seconds=LISTEN_S)

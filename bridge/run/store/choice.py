@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bridge.config.settings import Config
 from bridge.errors import ConfigError
-from bridge.run.memory import MemoryEngine
+from bridge.run.memory import BuildTask, MemoryEngine
 from bridge.run.shelf import KEPT, KEPT_EACH, Shelf
+from bridge.run.task import RunTask
 from bridge.state import StateFolder, Unusable, find_state_folder
 
 if TYPE_CHECKING:
@@ -24,19 +25,27 @@ _SETUP = ("upstream", "servers", "limits", "prices", "builtin_tools")
 
 
 def choose_engine(
-    config: Config, environ: Mapping[str, str], *, default: Literal["sqlite", "memory"], is_service: bool = False
+    config: Config,
+    environ: Mapping[str, str],
+    *,
+    default: Literal["sqlite", "memory"],
+    is_service: bool = False,
+    build_task: BuildTask = RunTask,
+    **options: Any,
 ) -> BuildEngine:
-    """Choose how the runs of a bridge are kept; `default` holds where the configuration says nothing.
+    """Choose how the runs of a bridge are kept; `default` holds where the configuration says nothing. `build_task` is
+    for both engines, `options` for that of the store.
 
     Raises ConfigError where a file or a database that the configuration names cannot be used.
     """
     if (config.runs.store or default) == "memory":
         shelf = Shelf(KEPT_EACH, KEPT._replace(bytes=config.runs.keep_bytes), config.runs.keep_s)
-        return partial(MemoryEngine, shelf=shelf)
+        return partial(MemoryEngine, shelf=shelf, build_task=build_task)
     if (config.runs.store or "").startswith("postgresql://"):
         from bridge.run.cluster.choice import choose_cluster
 
-        return choose_cluster(config, identify(config))
+        is_plain = build_task is RunTask and not options
+        return choose_cluster(config, identify(config), is_service=is_service, is_plain=is_plain)
     from bridge.run.store.engine import StoredEngine  # late: not everybody keeps runs
 
     file, prepare = find_file(config, environ)
@@ -47,6 +56,8 @@ def choose_engine(
         open_store=partial(build_store, config, file, prepare),
         configuration=identify(config),
         resumes=is_service,
+        build_task=build_task,
+        **options,
     )
 
 

@@ -15,7 +15,7 @@ from bridge.events import Notified, RunEnded
 from bridge.json_text import JsonObject
 from bridge.run.engine import SOMEBODY, Caller, Execute, ForeignResponse, Message, Stop, is_unproven
 from bridge.run.limits import CANCELLED, Ending, fail_with
-from bridge.run.memory import MemoryEngine
+from bridge.run.memory import FOUND_S, BuildTask, MemoryEngine
 from bridge.run.run import Run
 from bridge.run.shelf import Bounds, Shelf
 from bridge.run.store.past import Past
@@ -35,8 +35,6 @@ NOTE_EVERY = 20
 """After so many looks it is written how long the runs have been driven."""
 TAKE_UP_S = 5.0
 """How often a service looks for runs that nobody drives any more."""
-SAME_CALL_S = 600.0
-"""For how long an equal call finds a run whose process has ended."""
 
 
 class StoredEngine(MemoryEngine):
@@ -54,15 +52,25 @@ class StoredEngine(MemoryEngine):
         open_store: Callable[..., Store],
         configuration: str,
         resumes: bool = False,
+        writes: bool = True,
+        build_task: BuildTask = RunTask,
+        build_stored: BuildTask = StoredTask,
         **options: Any,
     ) -> None:
-        """`open_store`: called with what the store tells. `configuration`: identifies it, for equal calls."""
+        """`open_store`: called with what the store tells. `configuration`: identifies it, for equal calls.
+        `writes`: False for one that finds runs, and writes none. `build_task` and `build_stored` build the task of a
+        run that begins, without the store and with it."""
         super().__init__(body, clock, shelf=Shelf(HELD, HELD), build_task=self._build, **options)
         self._store = open_store(time=clock.time, on_broken=self._note_broken, on_lost=self._note_lost)
         self._configuration = configuration
         self._resumes = resumes
+        self._writes = writes
+        self._build_plain, self._build_stored = build_task, build_stored
         self._pasts: dict[str, Past] = {}
         """The past of each run that is about to be taken up."""
+        self._missed: dict[str, str] = {}
+        """Of equal calls that are about to begin runs, by what identifies them, the id of a run that is too old for
+        them to be taken."""
         self._is_looking = False
 
     @asynccontextmanager
@@ -83,11 +91,14 @@ class StoredEngine(MemoryEngine):
 
     def _build(self, run: Run, clock: Clock, *, on_parted: Callable[[RunTask], None]) -> RunTask:
         past = self._pasts.pop(run.run_id, None)
-        if run.arguments.get("store") is False or (past is None and self._store.broken):
-            return RunTask(run, clock, on_parted=on_parted)
+        is_unwritten = past is None and (self._store.broken or not self._writes)
+        if run.arguments.get("store") is False or is_unwritten:
+            return self._build_plain(run, clock, on_parted=on_parted)
         if past is None:
             self._store.begin(run, self._identify(run.arguments, run.principal))
-        task = StoredTask(run, clock, on_parted=on_parted, store=self._store, past=past)
+        build = self._build_stored if past is None else StoredTask
+        task = build(run, clock, on_parted=on_parted, store=self._store, past=past)
+        assert isinstance(task, StoredTask)
         if past is not None:
             tell_resumed(task)
         if not self._is_looking and self._tasks:
@@ -115,14 +126,22 @@ class StoredEngine(MemoryEngine):
         lost = await super().find_lost(arguments, principal=principal, caller=caller)
         if lost or arguments.get("store") is False:
             return lost
+        call = self._identify(arguments, principal)
         try:
-            equal = await self._store.find_equal(self._identify(arguments, principal))
+            equal = await self._store.find_equal(call)
         except Broken:
             return None
-        if equal and self._clock.time() - equal[0][1] <= SAME_CALL_S:
+        if equal and self._clock.time() - equal[0][1] <= FOUND_S:
             run = await self.find(equal[0][0], principal=principal)
             return run and await self.resume(run)
+        if equal and not is_unproven(principal):
+            self._missed[call] = equal[0][0]
         return None
+
+    @override
+    def _find_missed(self, arguments: JsonObject, principal: str | None) -> str | None:
+        written = self._missed.pop(self._identify(arguments, principal), None) if self._missed else None
+        return super()._find_missed(arguments, principal) or written
 
     @override
     async def find_response(self, response_id: str, *, principal: str | None) -> Run | None:

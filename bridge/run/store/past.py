@@ -3,7 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bridge.events import AnswerParsed, CallEnded, CallStarted, Event, Kept, Notified, Retrying, TurnEnded, TurnStarted
+from bridge.events import (
+    AnswerParsed,
+    CallEnded,
+    CallStarted,
+    Event,
+    Kept,
+    Notified,
+    Retrying,
+    Said,
+    TurnEnded,
+    TurnStarted,
+)
 from bridge.json_text import Json
 
 
@@ -45,6 +56,8 @@ def _identify(event: Event) -> tuple[object, ...] | None:
             return event.type, event.turn, event.response_id
         case CallStarted() | CallEnded():
             return event.type, event.turn, event.index
+        case Said():
+            return event.type, event.message_id
         case Notified():
             return event.type, event.code, event.message
         case Retrying():

@@ -92,7 +92,7 @@ class Store:
 
         def write(connection: sqlite3.Connection) -> None:
             model = run.arguments.get("model")
-            row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, now, now, "in_progress"]
+            row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, run.created, now, "in_progress"]
             row += [self._me, self._seal.close(read_prompt(run.arguments)), None if model is None else str(model)]
             connection.execute(
                 "INSERT INTO runs (run_id, principal, arguments, fingerprint, created, seen, status, driver, prompt,"
@@ -198,6 +198,27 @@ class Store:
     async def list_recent(self, *, limit: int, principal: str | None = None) -> list[Summary]:
         """List the newest runs, those of everybody where no principal is named. Raises Broken."""
         return await self._writer.ask(lambda connection: self._list_recent(connection, limit, principal))
+
+    async def find_beginning(self, beginning: str, *, limit: int) -> list[Summary]:
+        """Find the runs whose ids begin so. Raises Broken."""
+        where = "WHERE run_id >= ? AND run_id < ? LIMIT ?"
+        values = [beginning, beginning + "\U0010ffff", limit]
+        return await self._writer.ask(lambda connection: self._list(connection, where, values))
+
+    async def find_last_answer(self) -> Summary | None:
+        """Find the run that was the last of the person at this terminal to end with an answer. Raises Broken."""
+        where = (
+            "WHERE principal IS NULL AND ended IS NOT NULL AND status IN ('completed', 'incomplete')"
+            " ORDER BY ended DESC LIMIT 1"
+        )
+        found = await self._writer.ask(lambda connection: self._list(connection, where, []))
+        return found[0] if found else None
+
+    async def read_events(self, run_id: str, *, after: int) -> list[Kept]:
+        """Read the events of a run behind this number. Raises Broken."""
+        query = "SELECT event FROM events WHERE run_id = ? AND seq > ? ORDER BY seq"
+        rows = await self._writer.ask(lambda connection: connection.execute(query, [run_id, after]).fetchall())
+        return [cast("Kept", read_event(json.loads(self._seal.show(text)))) for (text,) in rows]
 
     async def find_equal(self, fingerprint: str) -> list[tuple[str, float]]:
         """Find the runs of other processes that an equal call began and whose result nobody has got, the newest first:
@@ -305,12 +326,12 @@ class Store:
         return outcome | {CATALOGUE: json.loads(self._seal.open(text))}
 
     def _load(self, connection: sqlite3.Connection, run_id: str) -> Stored | None:
-        query = "SELECT principal, arguments, ending, used_s, driver FROM runs WHERE run_id = ?"
+        query = "SELECT principal, arguments, ending, created, used_s, driver FROM runs WHERE run_id = ?"
         row = connection.execute(query, [run_id]).fetchone()
         if row is None:
             return None
-        principal, arguments, ending, used_s, driver = row
-        run = Run(run_id, principal, {})
+        principal, arguments, ending, created, used_s, driver = row
+        run = Run(run_id, principal, {}, created=created)
         try:
             put_back = self._seal.show if ending else self._seal.open
             run.ending = cast("Ending | None", json.loads(ending) if ending else None)
@@ -364,10 +385,14 @@ class Store:
 
     def _list_recent(self, connection: sqlite3.Connection, limit: int, principal: str | None) -> list[Summary]:
         where = "" if principal is None else "WHERE principal = ?"
+        values = [*filter(None, [principal]), limit]
+        return self._list(connection, f"{where} ORDER BY created DESC LIMIT ?", values)
+
+    def _list(self, connection: sqlite3.Connection, where: str, values: list[Any]) -> list[Summary]:
         rows = connection.execute(
             "SELECT run_id, principal, created, ended, status, reason, driver, prompt, model, turns, calls, tokens,"
-            f" cost FROM runs {where} ORDER BY created DESC LIMIT ?",
-            [*filter(None, [principal]), limit],
+            f" cost FROM runs {where}",
+            values,
         ).fetchall()
         held = {driver: self._is_held(driver) for driver in {row[6] for row in rows if row[3] is None}}
         return [

@@ -31,13 +31,19 @@ class StoredTask(RunTask):
         self._past = past or Past()
         self._totals = add_up(run.events)
         self._began = clock.now()
-        self._is_left = False
+        self._is_over_here = False
 
     @property
     @override
     def used_s(self) -> float:
         """Seconds for which other processes have driven it."""
         return self._past.used_s
+
+    @property
+    @override
+    def is_left(self) -> bool:
+        """True once this process drives it no more, and it has not ended."""
+        return self._is_over_here
 
     @property
     def driven_s(self) -> float:
@@ -47,13 +53,13 @@ class StoredTask(RunTask):
     def leave(self) -> None:
         """Write nothing more: whatever ends the run from here on is the end of this process, or another one drives
         it."""
-        if not self._is_left:
+        if not self._is_over_here:
             self._store.note_time(self.run.run_id, self.driven_s)
-        self._is_left = True
+        self._is_over_here = True
 
     def lose(self) -> None:
         """Stop driving the run, which another process has taken up."""
-        self._is_left = True
+        self._is_over_here = True
         self._scope.cancel()
 
     @override
@@ -76,7 +82,7 @@ class StoredTask(RunTask):
         await self._store.intend(self.run.run_id, key, waits=waits)
 
     def _keep(self, key: str, outcome: Any) -> None:
-        if not self._is_left:
+        if not self._is_over_here:
             self._store.keep(self.run.run_id, key, outcome, self.driven_s)
 
     @override
@@ -87,10 +93,15 @@ class StoredTask(RunTask):
                 self.run.transcript.add(known)
             return
         super().emit(event)
-        if isinstance(event, Kept) and not self._is_left:
+        if isinstance(event, Kept) and not self._is_over_here:
             kept = self.run.events[-1]
             self._totals.count(kept)
             self._store.add(self.run.run_id, kept, self._totals)
+
+    @override
+    def has_outcome(self, key: str) -> bool:
+        """Tell whether the outcome of a step is written that comes later."""
+        return key in self._past.outcomes
 
     @override
     def _end(self, ending: Ending) -> None:
@@ -98,7 +109,7 @@ class StoredTask(RunTask):
         if is_cut_off:
             self.leave()
         super()._end(ending)
-        if not self._is_left:
+        if not self._is_over_here:
             self._store.end(self.run, self._totals)
 
 

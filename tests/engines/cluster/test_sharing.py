@@ -1,5 +1,6 @@
 """Runs that one replica drives, seen from another."""
 
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,6 +23,7 @@ from tests.engines.cluster.replicas import HELD, LONG_S, ME, World, answer, fini
 from tests.engines.cluster.test_kills import find_told
 from tests.fakes.ports import find_port
 from tests.fakes.replies import gated
+from tests.fakes.service import TOKEN
 from tests.fakes.upstream import Request, ScriptedUpstream
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
@@ -124,6 +126,22 @@ def test_a_database_that_cannot_be_used_ends_the_start_in_one_sentence(tmp_path:
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+def serve(file: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "bridge", "serve", "--config", str(file), *options]
+    environ = os.environ | {"MCP_RESPONSES_BRIDGE_TOKEN": TOKEN, "OPENAI_API_KEY": "sk-of-the-tests"}
+    return subprocess.run(
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=LONG_S, check=False, env=environ
+    )
+
+
+def test_over_stdio_a_database_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"runs": {"store": "postgresql://postgres@127.0.0.1/postgres"}}', encoding="utf-8")
+    done = serve(file)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "of the service" in done.stderr
 
 
 def test_nobody_else_pays_for_it() -> None:
