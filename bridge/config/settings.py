@@ -359,7 +359,7 @@ class RunsConfig(_Section):
 
     store: Annotated[str, AfterValidator(check_store)] | None = None
     """"sqlite": a file in the state folder, which outlives the process; "sqlite:///PATH": that file; "memory": nothing
-    outlives the process; "postgresql://…": a database that several processes share (extra `cluster`). Default: "sqlite"
+    outlives the process; "postgresql://…": a database that several services share (extra `cluster`). Default: "sqlite"
     for `serve` over stdio and for `ask`, "memory" for `demo` and for the service."""
     keep_s: Seconds = 86_400
     """Seconds after its end for which a run can be found and continued."""

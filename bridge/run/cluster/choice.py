@@ -12,8 +12,8 @@ EXTRA = 'runs.store: PostgreSQL needs the extra `cluster`: pip install "mcp-resp
 
 
 OF_THE_SERVICE = (
-    "runs.store: PostgreSQL keeps the runs of the service (serve --transport http), whose replicas take each other's up; "
-    'set "sqlite" or "memory" here'
+    "runs.store: PostgreSQL keeps the runs of the service (serve --transport http), which may "
+    'be several; set "sqlite" or "memory" here'
 )
 NOT_RECORDED = "--record: runs that are kept in PostgreSQL are not recorded; set another runs.store"
 

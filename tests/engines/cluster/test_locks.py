@@ -92,6 +92,12 @@ async def ask(postgres: Postgres, query: str, *values: Any) -> list[Any]:
     return await anyio.to_thread.run_sync(postgres.ask, query, *values)
 
 
+async def find_locks(postgres: Postgres, count: int) -> list[Any]:
+    """The sessions of so many replicas, with the numbers of their locks, once all are there and no other is."""
+    await come_true(lambda: len(postgres.ask(LOCKS, lock.SPACE)) == count)
+    return await ask(postgres, LOCKS, lock.SPACE)
+
+
 def fell(bridge: Bridge) -> bool:
     """Whether nothing new is begun."""
     return not bridge.engine._lock.is_held  # type: ignore[attr-defined]
@@ -103,9 +109,8 @@ async def test_a_lock_whose_session_is_ended_is_taken_again_and_no_run_notices(
     async with open_world(postgres, tmp_path) as (world, model, gate), open_replica(world) as bridge:
         with open_nursery() as nursery:
             await anyio.to_thread.run_sync(bear, nursery, world, None, [])
-            await come_true(lambda: len(postgres.ask(LOCKS, lock.SPACE)) == 2)
+            before = await find_locks(postgres, 2)
             async with open_runs(world, bridge, model) as runs:
-                before = await ask(postgres, LOCKS, lock.SPACE)
                 for session, _ in before:
                     await ask(postgres, "SELECT pg_terminate_backend(%s)", session)
                 await come_true(lambda: len(set(postgres.ask(LOCKS, lock.SPACE)) - set(before)) == 2)
@@ -121,7 +126,7 @@ async def test_runs_go_on_when_the_database_is_back_and_ask_for_no_turn_again(
     async with open_world(postgres, tmp_path) as (world, model, gate), open_replica(world) as bridge:
         with open_nursery() as nursery:
             await anyio.to_thread.run_sync(bear, nursery, world, None, [])
-            await come_true(lambda: len(postgres.ask(LOCKS, lock.SPACE)) == 2)
+            await find_locks(postgres, 2)
             async with open_runs(world, bridge, model) as runs:
                 async with away(postgres):
                     await come_true(lambda: fell(bridge))
@@ -144,7 +149,7 @@ async def test_a_lock_that_somebody_else_has_ends_what_is_under_way_before_anybo
         open_replica(world) as bridge,
         open_runs(world, bridge, model) as runs,
     ):
-        [(session, number)] = await ask(postgres, LOCKS, lock.SPACE)
+        [(session, number)] = await find_locks(postgres, 1)
         with psycopg.connect(postgres.url, autocommit=True) as thief:
             await ask(postgres, "SELECT pg_terminate_backend(%s)", session)
             thief.execute("SELECT pg_advisory_lock(%s, %s)", [lock.SPACE, number])
@@ -160,17 +165,17 @@ async def test_a_process_that_was_stopped_and_replaced_does_nothing_when_it_goes
 ) -> None:
     async with open_world(postgres, tmp_path) as (world, model, gate), open_replica(world) as other:
         with open_nursery() as nursery:
-            [(own, _)] = await ask(postgres, LOCKS, lock.SPACE)
+            [(own, _)] = await find_locks(postgres, 1)
             names = world.name_runs(RUNS)
             process = await anyio.to_thread.run_sync(bear, nursery, world, None, names)
             await model.arrivals.wait(RUNS)
             process.send_signal(signal.SIGSTOP)
-            [session] = [pid for pid, _ in await ask(postgres, LOCKS, lock.SPACE) if pid != own]
+            [session] = [pid for pid, _ in await find_locks(postgres, 2) if pid != own]
             await ask(postgres, "SELECT pg_terminate_backend(%s)", session)
             await model.arrivals.wait(2 * RUNS)
             process.send_signal(signal.SIGCONT)
             gate.is_open.set()
             runs = [await finish(other, name) for name in names]
-            await come_true(lambda: len(postgres.ask(LOCKS, lock.SPACE)) == 2)
+            await find_locks(postgres, 2)
     check_runs(world, runs)
     assert len(model.requests) == 4 * RUNS, "the first turns twice: the process that had asked for them was gone"
