@@ -118,10 +118,7 @@ async def test_a_server_that_remembers_is_not_called_for_a_run_that_was_taken_ov
 def test_a_database_that_cannot_be_used_ends_the_start_in_one_sentence(tmp_path: Path, store: str, words: str) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"runs": {"store": "' + store.format(port=find_port()) + '"}}', encoding="utf-8")
-    command = [sys.executable, "-m", "bridge", "serve", "--config", str(file)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=LONG_S, check=False
-    )
+    done = serve(file, "--transport", "http", "--port", "0")
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
