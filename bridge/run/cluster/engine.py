@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.errors import Busy, NotResumable
-from bridge.events import Notified
+from bridge.events import Notified, RunEnded
 from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
@@ -56,7 +56,7 @@ LOST_S = 600
 """How long an equal call finds the run of one that got no result."""
 LOOK_S = 0.5
 """How long a look at what another process tells takes at most before it is looked again."""
-LAST_WORDS_S, ANSWER_S = 3.0, 10.0
+LAST_WORDS_S, ANSWER_S = 3.0, 5.0
 """How long the end of a run is written when the process ends, and how long a caller waits for the database."""
 ATTEND_S = 60.0
 """For how long one word that somebody waits holds."""
@@ -175,9 +175,9 @@ class ClusterEngine(MemoryEngine):
 
     async def _ask(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Ask DBOS for a caller. Raises Busy while the database is away."""
-        if self._lock.is_held:
-            with self._clock.scope(self._clock.now() + ANSWER_S):
-                return await ask_dbos(ask)
+        with self._clock.scope(self._clock.now() + ANSWER_S):
+            await self._lock.hold()
+            return await ask_dbos(ask)
         raise Busy(AWAY, retry_after_s=5)
 
     def _drop_begun(self, run_id: str) -> None:
@@ -234,6 +234,8 @@ class ClusterEngine(MemoryEngine):
                 await task.execute(partial(self._take_turn, task))
                 if task.is_abandoned:
                     writing.cancel_scope.cancel()
+                elif self._live.get(task.run.run_id) is task:
+                    self._note_end(task.run)  # before its last words are written: a caller may go on from it at once
                 task.end_events()
             beside.cancel_scope.cancel()
         if not task.is_abandoned and task.run.response_id:
@@ -244,9 +246,6 @@ class ClusterEngine(MemoryEngine):
         run = task.run
         self._detached.discard(task)
         if self._live.get(run.run_id) is not task:
-            return
-        if run.ending and not task.is_abandoned:
-            self._note_end(run)
             return
         for known in (self._live, self._runs, self._undelivered, self._attended):
             known.pop(run.run_id, None)
@@ -338,13 +337,18 @@ class ClusterEngine(MemoryEngine):
         return run
 
     async def _read_ending(self, run: Run, status: WorkflowStatus) -> None:
-        if status.status in ("PENDING", "ENQUEUED", "DELAYED"):
+        goes_on = status.status in ("PENDING", "ENQUEUED", "DELAYED")
+        if goes_on and not (run.events and isinstance(run.events[-1], RunEnded)):
             return
         await self._read_events(run)
         steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run.run_id))
         rebuild_transcript(run, read_past(steps, self._paper.show).outcomes)
         broken = Ending(status="failed", reason=None, error=BROKEN)
-        run.ending = self._paper.show(status.output) if isinstance(status.output, str) else broken
+        last = run.events[-1] if run.events else None
+        if isinstance(last, RunEnded):
+            run.ending = cast("Ending", {"status": last.status, "reason": last.reason, "error": last.error})
+        else:
+            run.ending = self._paper.show(status.output) if isinstance(status.output, str) else broken
         run.news += 1
 
     @override

@@ -64,7 +64,7 @@ async def test_a_run_of_another_replica_is_found_followed_and_gone_on_from(postg
         assert (kinds[0], kinds[-1], kinds.count("call.ended")) == ("turn.started", "run.ended", 3)
         assert [event.seq for event in run.events] == list(range(len(run.events)))
         assert [each.run_id for each in await bridge.engine.list_recent(principal=ME, limit=1)] == [run.run_id]
-        for further in ({"run_id": run.run_id}, {"previous_response_id": run.response_id}):
+        for further in ({"previous_response_id": run.response_id}, {"run_id": run.run_id}):
             ended = await bridge.run({"input": "and now?", **further}, principal=ME)
             assert ended.ending
             sent = model.requests[-1].json["input"]
