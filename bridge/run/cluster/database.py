@@ -20,7 +20,8 @@ from bridge.errors import ConfigError
 NAME = "mcp-responses-bridge"
 VERSION = "respond-1"
 """Changes only when the steps of a run do: runs of another version are left to the processes that know it."""
-CONNECT_S = 5
+CONNECT_S, IDLE_S = 5, 5.0
+"""`IDLE_S`: a process that was stopped in the middle of a write holds rows for no longer."""
 QUEUE_POLL_S = 0.2
 """How often runs that were left are looked for. DBOS looks once a second."""
 TCP = (
@@ -82,6 +83,7 @@ def launch(url: str, executor: str) -> None:
         "application_version": VERSION,
         "executor_id": executor,
         "serializer": DBOSPortableJSONSerializer(),
+        "sys_db_idle_transaction_timeout_sec": IDLE_S,
         "log_level": "CRITICAL",
         "enable_otlp": False,
     }

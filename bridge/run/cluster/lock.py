@@ -47,6 +47,8 @@ class Lock:
         self._free: dict[str, float] = {}
         """Since when nobody holds the lock of an executor whose runs have not ended."""
         self._found = asyncio.Queue[tuple[Callable[..., None], tuple[Any, ...]]]()
+        self._taking: dict[str, threading.Thread] = {}
+        """The executors whose runs are being taken up, whose locks are held meanwhile."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="lock", daemon=True)
         self._seen = self._fence_at = -1.0
@@ -119,6 +121,7 @@ class Lock:
         if name_lock(self._executor) not in held:
             raise psycopg.OperationalError("the lock is gone")
         self._tell(self._confirm, now)
+        self._release_taken(self._session)
         left = find_left(self._session)
         left.pop(self._executor, None)
         free = {executor for executor in left if name_lock(executor) not in held}
@@ -142,17 +145,23 @@ class Lock:
         self._tell(self._note_held, time.monotonic(), set(find_left(session).get(self._executor, ())))
 
     def _take_over(self, session: "psycopg.Connection[Any]", executor: str, run_ids: list[str]) -> None:
-        if not _try(session, executor):
+        """Give the runs of a process that has died to whoever comes first. A thread of its own waits for their rows:
+        a process that was stopped in the middle of a write holds some for a while."""
+        if executor in self._taking or not _try(session, executor):
             return
         logger.warning("a process has died; its %d runs are taken up", len(run_ids))
-        try:
-            requeue(executor, run_ids)
-        finally:
+        self._taking[executor] = threading.Thread(target=requeue, args=(executor, run_ids), daemon=True)
+        self._taking[executor].start()
+
+    def _release_taken(self, session: "psycopg.Connection[Any]") -> None:
+        for executor in [name for name, thread in self._taking.items() if not thread.is_alive()]:
+            del self._taking[executor]
             session.execute("SELECT pg_advisory_unlock(%s, %s)", [SPACE, name_lock(executor)])
 
     def _note_trouble(self, error: psycopg.Error) -> None:
         """Drop the session, and begin anew. While the database takes nobody in, nobody can take our runs either."""
         self._free.clear()
+        self._taking.clear()
         if self._session:
             self._session.close()
             self._session = None
