@@ -31,6 +31,8 @@ class CallOptions:
     """Called with each text that had to be cut, to keep it as a whole."""
     ask: Ask = ask_nobody
     """Asks the person a question of the server."""
+    is_taken_over: bool = False
+    """True where another process drove the run before: what a server remembers of it is there."""
     on_send: Callable[[], Awaitable[None]] | None = None
     """Called just before the request is sent: from then on the call may have been executed."""
 

@@ -259,10 +259,14 @@ OURS = {
 }
 
 
-def needed_by(name: str) -> set[str]:
-    """What a package needs on this machine, without its extras."""
+IN_CLUSTER = {"dbos"}
+"""What comes on top with the extra `cluster`."""
+
+
+def needed_by(name: str, extra: str = "") -> set[str]:
+    """What a package needs on this machine, without its extras or with one."""
     found = map(Requirement, metadata.requires(name) or ())
-    return {tidy(each.name) for each in found if each.marker is None or each.marker.evaluate({"extra": ""})}
+    return {tidy(each.name) for each in found if each.marker is None or each.marker.evaluate({"extra": extra})}
 
 
 def tidy(name: str) -> str:
@@ -274,7 +278,8 @@ def test_what_we_need_is_little_and_the_tests_have_passed_with_named_versions_of
     assert needed_by("mcp-responses-bridge") | {"tzdata"} == OURS
     pins = (repository / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {tidy(line.partition("==")[0]) for line in pins if "==" in line}
-    needed, new = set[str](), needed_by("mcp-responses-bridge")
+    assert needed_by("mcp-responses-bridge", "cluster") - OURS == IN_CLUSTER
+    needed, new = set[str](), needed_by("mcp-responses-bridge", "cluster")
     while new:
         needed |= new
         new = set[str]().union(*map(needed_by, new)) - needed

@@ -179,6 +179,9 @@ class ServerConfig(_Section):
     """Ignore this entry."""
     serial: Flag = False
     """One call at a time."""
+    stateful: Flag = False
+    """Its process or session remembers what earlier calls did. A run that another process has taken over does not call
+    it: the model is told that the state is lost."""
     max_parallel: Count = 64
     """Calls at one time; further calls wait."""
     idle_timeout_s: Seconds | None = None
@@ -359,7 +362,7 @@ class RunsConfig(_Section):
 
     store: Annotated[str, AfterValidator(check_store)] | None = None
     """"sqlite": a file in the state folder, which outlives the process; "sqlite:///PATH": that file; "memory": nothing
-    outlives the process; "postgresql://…": a database that several processes share (extra `cluster`). Default: "sqlite"
+    outlives the process; "postgresql://…": a database that several services share (extra `cluster`). Default: "sqlite"
     for `serve` over stdio and for `ask`, "memory" for `demo` and for the service."""
     keep_s: Seconds = 86_400
     """Seconds after its end for which a run can be found and continued."""

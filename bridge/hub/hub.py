@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Send: TypeAlias = Callable[[CallOptions], Awaitable[CallOutput]]
+STATE_LOST = (
+    "this run was taken over from another process, and what this server remembers of it is there; it was not called"
+)
 
 
 class Hub(anyio.AsyncContextManagerMixin):
@@ -177,6 +180,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         owner = self._owners.get(bridged.server)
         if owner is None:
             return bridged.fail("server_unavailable", f"{bridged.server} is not in the config any more")
+        if owner.server.stateful and options.is_taken_over:
+            return bridged.fail("outcome_unknown", STATE_LOST)
         try:
             if refusal := await permission.check(owner, options.ask):
                 return _refuse(bridged, refusal)

@@ -213,6 +213,7 @@ class _CallInFlight(Generic[C]):
             on_progress=self._relay_progress,
             keep=self._cut_texts.keep,
             ask=self._answerer.ask_once,
+            is_taken_over=self._ctx.is_taken_over,
             on_send=note_sending,
         )
         output = await send(options)

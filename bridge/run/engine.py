@@ -71,6 +71,11 @@ class Context(Protocol):
         ...
 
     @property
+    def is_taken_over(self) -> bool:
+        """True where another process has driven the run before."""
+        ...
+
+    @property
     def is_left(self) -> bool:
         """True once this process ends, and another one is to go on with the run."""
         ...

@@ -45,6 +45,8 @@ INTERNAL_ERROR: ErrorInfo = {
 class RunTask:
     """One run that goes on, and its `Context`. It records no steps: a run that is kept in memory cannot be resumed."""
 
+    is_taken_over = False
+
     @property
     def used_s(self) -> float:
         """No other process has driven it."""

@@ -160,6 +160,10 @@ class _Leg:
         return self._ctx.stopwatch
 
     @property
+    def is_taken_over(self) -> bool:
+        return self._ctx.is_taken_over
+
+    @property
     def is_left(self) -> bool:
         return False
 

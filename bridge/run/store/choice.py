@@ -36,11 +36,16 @@ def choose_engine(
     """Choose how the runs of a bridge are kept; `default` holds where the configuration says nothing. `build_task` is
     for both engines, `options` for that of the store.
 
-    Raises ConfigError where a file that the configuration names cannot be used.
+    Raises ConfigError where a file or a database that the configuration names cannot be used.
     """
     if (config.runs.store or default) == "memory":
         shelf = Shelf(KEPT_EACH, KEPT._replace(bytes=config.runs.keep_bytes), config.runs.keep_s)
         return partial(MemoryEngine, shelf=shelf, build_task=build_task)
+    if (config.runs.store or "").startswith("postgresql://"):
+        from bridge.run.cluster.choice import choose_cluster
+
+        is_plain = build_task is RunTask and not options
+        return choose_cluster(config, identify(config), is_service=is_service, is_plain=is_plain)
     from bridge.run.store.engine import StoredEngine  # late: not everybody keeps runs
 
     file, prepare = find_file(config, environ)

@@ -37,6 +37,7 @@ class StoredTask(RunTask):
         super().__init__(run, clock, on_parted=on_parted)
         self._store = store
         self._past = past or Past()
+        self.is_taken_over = past is not None
         self._totals = add_up(run.events)
         self._asked: dict[str, Asked] = {}
         """The open questions."""

@@ -1,0 +1,1 @@
+"""Runs that several processes share: DBOS keeps them in PostgreSQL. Imported only where `runs.store` names one."""
