@@ -576,6 +576,7 @@ def test_an_entry_needs_nothing_but_a_command(read: Read) -> None:
         "disabled": False,
         "pin": True,
         "serial": False,
+        "stateful": False,
         "structured_content": "both",
         "keep_empty": False,
         "max_parallel": 64,
