@@ -14,6 +14,7 @@ from bridge.config.settings import Config
 from bridge.errors import ArgumentError, BridgeError
 from bridge.run.store.choice import build_store, find_file
 from bridge.run.summary import Summary
+from bridge.state import Unusable, find_state_folder
 
 if TYPE_CHECKING:
     from bridge.run.store.store import Store, Stored
@@ -36,6 +37,11 @@ def locate(config: Config) -> Path:
         )
     if not store.startswith("sqlite"):
         raise ArgumentError("runs: runs.store names a database, and only a file of SQLite can be read here yet")
+    if store == "sqlite":
+        try:
+            find_state_folder(os.environ)
+        except Unusable as unusable:
+            raise ArgumentError(f"runs: no run is kept here, as there is no state folder: {unusable}") from None
     return find_file(config, os.environ)[0]
 
 

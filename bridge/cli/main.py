@@ -50,6 +50,12 @@ def _run_parsed(argv: Sequence[str] | None, closed: Sequence[str]) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return USAGE
+    if any(
+        not word.startswith("-") for word in unknown
+    ):  # a word behind an option: argparse wants to be asked for that
+        command = options.command
+        options, unknown = options.again(words[words.index(command) + 1 :])
+        options.command = command
     if unknown:
         near = _find_near(unknown[0], options.known) if unknown[0].startswith("--") else ""
         options.refuse(show_line(f"unrecognized arguments: {' '.join(unknown)}{near}"))

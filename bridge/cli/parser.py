@@ -82,7 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     for name, command in commands.choices.items():
         command.description = DESCRIPTIONS[name]
         known = [option for action in command._actions for option in action.option_strings]
-        command.set_defaults(known=known, refuse=command.error)  # the main parser would show its own usage
+        command.set_defaults(
+            known=known, refuse=command.error, again=command.parse_known_intermixed_args
+        )  # the main parser would show its own usage
     return parser
 
 

@@ -55,6 +55,8 @@ def look_back(options: argparse.Namespace, config: Config, redact: Redactor) -> 
 def check_words(options: argparse.Namespace) -> None:
     """Raise ArgumentError where a command has too few ids, or too many."""
     action, count = options.action, len(options.ids)
+    if options.all and action != "forget":
+        raise ArgumentError("runs: --all belongs to forget")
     if action == "forget":
         if bool(count) == options.all:
             raise ArgumentError("runs forget: name the runs by their ids, or say --all")

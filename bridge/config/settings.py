@@ -296,7 +296,7 @@ class Limits(_Section):
     """Seconds that a run goes on while no call waits for it."""
     approval_s: Seconds | None = None
     """Seconds for which a call that needs a yes waits for it where the host cannot ask: `runs approve` and `runs deny`
-    answer from a terminal, if the run is kept (see `runs`). Default: such a call is refused at once."""
+    answer from a terminal, if the run is kept in a file (see `runs`). Default: such a call is refused at once."""
     call_timeout_s: Seconds = 60
     """Seconds for one tool call."""
     connect_timeout_s: Seconds = 10
@@ -367,7 +367,8 @@ class RunsConfig(_Section):
     keep_s: Seconds = 86_400
     """Seconds after its end for which a run can be found and continued."""
     keep_bytes: Count = 268_435_456
-    """Bytes of ended runs that are kept in all; the oldest ones are dropped first."""
+    """Bytes of ended runs that are kept in all, in memory or in a file; the oldest ones are dropped first. A PostgreSQL
+    database has no such bound."""
 
 
 class ServeConfig(_Section):

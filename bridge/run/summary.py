@@ -75,11 +75,11 @@ def add_up(events: Sequence[Event]) -> Totals:
 def summarise(run: Run, *, is_driven: bool) -> Summary:
     """Summarise a run whose events are at hand."""
     events, ending = run.events, run.ending
-    first, last = (events[0].at, events[-1].at) if events else (0.0, 0.0)
+    last = events[-1].at if events else run.created
     return Summary(
         run.run_id,
         run.principal,
-        created=first,
+        created=run.created,
         ended=last if ending else None,
         status=ending["status"] if ending else "in_progress",
         reason=ending["reason"] if ending else None,

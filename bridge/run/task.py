@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PROGRAM = "mcp-responses-bridge"
-NOT_KEPT = "limits.approval_s is only for runs that are kept: see runs.store"
+NOT_KEPT = "limits.approval_s is only for runs that are kept in a file: see runs.store"
 
 UNHEARD = Notified(
     code="unheard",

@@ -529,3 +529,23 @@ def test_who_does_not_look_back_does_not_wait_for_what_does() -> None:
     program = f"import sys, bridge.cli.main, bridge.cli.serve, bridge.cli.ask; print(*{modules} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+async def test_options_may_stand_before_the_words_they_do_not_belong_to(capfd: pytest.CaptureFixture[str]) -> None:
+    await run(capfd, "ask", "What", "--offline", "is", "2 + 3?")
+    [run_id] = await list_ids(capfd)
+    shown = await run(capfd, "runs", "show", "--json", run_id)
+    assert json.loads(shown.stdout)["prompt"] == "What is 2 + 3?"
+    done = await run(capfd, "runs", "forget", "--yes", run_id)
+    assert (done.code, await list_ids(capfd)) == (0, [])
+
+
+async def test_all_belongs_to_forget_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "--all belongs to forget" in complaint(await run(capfd, "runs", "--all"))
+
+
+async def test_without_a_state_folder_it_is_said(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MCP_RESPONSES_BRIDGE_STATE", "relative")
+    assert "is not an absolute path" in complaint(await run(capfd, "runs"))

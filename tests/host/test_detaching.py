@@ -414,3 +414,17 @@ async def test_a_server_that_is_connected_can_be_used_by_a_run_that_goes_on() ->
         gate.set()
         receipt = await host.receipt(await host.call("respond_wait", {"run_id": run_id}))
     assert (receipt["output_text"], receipt["turns"]) == ("both seen", 3)
+
+
+async def test_a_run_that_has_told_nothing_yet_is_listed_with_its_age() -> None:
+    """It stood last in the list, as old as the clock."""
+    async with place(max_runs=1) as at, Client(at.bridge.server) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call_tool, "respond", {"input": "first"})
+        await at.tool.reached("a")
+        tasks.start_soon(client.call_tool, "respond", {"input": "second"})
+        await until(lambda: len(at.bridge.engine._runs) == 2)
+        listed = (await client.call_tool("respond_wait", {})).structured_content
+        assert listed is not None
+        assert [run["prompt"] for run in listed["runs"]] == ["second", "first"]
+        assert listed["output_text"].count("in_progress, 0 s ago") == 2
+        tasks.cancel_scope.cancel()

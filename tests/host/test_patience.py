@@ -41,6 +41,10 @@ async def test_every_host_every_view_every_era_and_runs_of_a_second_to_half_an_h
     assert (len(cases), lost, doubled) == (480, [], [])
 
 
+UNKNOWN = "may have been executed"
+"""Told of a call that was about to be sent."""
+
+
 def draw_drop(case: tuple[object, ...], run_s: float) -> float:
     return random.Random(str(case)).uniform(0, run_s + 50)
 
@@ -55,7 +59,7 @@ async def test_nor_is_it_where_the_bridge_is_dropped_and_another_takes_its_place
         file = tmp_path / f"{view}.sqlite"
         outcome = await simulate(HOSTS[host], view, mode, run_s, file=file, drop_s=drop_s)
         assert outcome.answer is not None, (view, run_s, drop_s)
-        assert outcome.executed == 1, (view, run_s, drop_s)
+        assert outcome.executed == 1 or (outcome.executed == 0 and UNKNOWN in outcome.answer), (view, run_s, drop_s)
 
 
 @pytest.mark.external

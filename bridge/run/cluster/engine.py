@@ -160,10 +160,10 @@ class ClusterEngine(MemoryEngine):
         if run_id in self._runs:
             return self._runs[run_id]
         self._check_room(principal)
-        run = Run(run_id, principal, arguments)
+        run = Run(run_id, principal, arguments, created=self._clock.time())
         task = self._note_begin(run, None)
         self._begun[run_id] = task
-        record = self._paper.write({"arguments": arguments, "principal": principal})
+        record = self._paper.write({"arguments": arguments, "principal": principal, "created": run.created})
         marks: JsonObject = {"principal": digest(principal), "call": self._identify(arguments), "is_delivered": False}
         try:
             with anyio.CancelScope(shield=True):  # else nobody might drive what was begun
@@ -258,7 +258,7 @@ class ClusterEngine(MemoryEngine):
         """Take up a run that another process has driven."""
         await self._lock.hold()
         begun = self._paper.read(record)
-        run = Run(run_id, begun["principal"], begun["arguments"])
+        run = Run(run_id, begun["principal"], begun["arguments"], created=begun["created"])
         steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run_id))
         past = read_past(steps, self._paper.read)
         past.used_s = await self._read_events(run)
@@ -331,7 +331,7 @@ class ClusterEngine(MemoryEngine):
         begun = self._paper.show(status.input["args"][0])
         if principal not in (begun["principal"], None):
             return None
-        run = Run(status.workflow_id, begun["principal"], begun["arguments"])
+        run = Run(status.workflow_id, begun["principal"], begun["arguments"], created=begun["created"])
         await self._read_events(run)
         await self._read_ending(run, status)
         return run

@@ -3,7 +3,6 @@
 import hashlib
 import sqlite3
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,7 +88,7 @@ def check_file(file: Path, prepare: Callable[[], None]) -> None:
 
     try:
         prepare()
-        closing(open_database(file)).__exit__()
+        open_database(file).close()
     except (Unusable, Unreadable, OSError, sqlite3.Error) as error:
         raise ConfigError(f'runs.store: {error}; name another file, or "memory"') from None
 

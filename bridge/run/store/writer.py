@@ -151,7 +151,6 @@ class Writer:
                 ours[job.run_id] = self._drives(connection, job.run_id)
             if ours[job.run_id]:
                 job.do(connection)
-                ours[job.run_id] = True
         connection.execute("COMMIT")
         if must_last:
             connection.execute("PRAGMA synchronous = NORMAL")

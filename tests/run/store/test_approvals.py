@@ -263,7 +263,9 @@ async def test_a_run_that_is_not_kept_is_refused_at_once_in_words(office: Office
     async with office.open(runs=runs) as bridge, raw_host(bridge.server, "auto") as host:
         receipt = await host.receipt(await host.call("respond", {"input": "Hello", **extra}))
     assert (receipt["status"], office.written) == ("completed", [])
-    words = "this host has no way to ask them (limits.approval_s is only for runs that are kept: see runs.store)"
+    words = (
+        "this host has no way to ask them (limits.approval_s is only for runs that are kept in a file: see runs.store)"
+    )
     assert words in notices(receipt)["approval_required"]
 
 
