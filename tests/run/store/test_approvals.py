@@ -157,6 +157,7 @@ async def test_the_first_answer_counts_and_the_host_that_comes_second_is_told(of
         [(key, asked)] = office.read_questions(run.run_id).items()
         office.leave(run.run_id, build_message(run.run_id, key, asked, "no"))
         await office.heard()
+        await until(lambda: key not in run.questions)
         state = {"inputResponses": {key: ACCEPTED}, "requestState": result["requestState"]}
         receipt = await host.receipt(await host.call("respond", {"input": "Hello"}, **state))
     assert office.written == []
