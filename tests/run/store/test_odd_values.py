@@ -1,0 +1,47 @@
+"""Values that a file of SQLite does not take as they are, and what becomes of the file for others."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.bridges import open_without_host
+from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
+
+pytestmark = pytest.mark.anyio
+
+
+def read(file: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "runs.sqlite"
+
+
+async def play(file: Path, answer: Callable[[Request], Reply], prompt: str, **sections: Any) -> None:
+    """Two runs, one after the other; the file is looked at while the bridge is still there."""
+    sections |= {"runs": {"store": f"sqlite:///{file}"}}
+    async with ScriptedUpstream(answer) as upstream, open_without_host(upstream, **sections) as bridge:
+        for _ in range(2):
+            run = await bridge.run({"input": prompt}, principal=None)
+            assert (run.ending or {})["status"] == "completed"
+        assert await bridge.engine.list_recent(principal=None, limit=2)
+        with closing(sqlite3.connect(file, timeout=0)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+
+async def test_a_file_that_one_process_cannot_use_any_more_is_open_to_others(file: Path) -> None:
+    """What it had begun to write would lock the file for as long as it lives."""
+
+    def break_file(_: Request) -> Reply:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("DROP TABLE IF EXISTS steps")
+        return responds(message("Hello."))
+
+    await play(file, break_file, "Hello")
