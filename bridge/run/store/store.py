@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from bridge.errors import NotResumable
 from bridge.events import Kept, TurnEnded, read_event, write_event
-from bridge.json_text import Json, JsonObject, decode, encode
+from bridge.json_text import Json, JsonObject, decode, encode, scrub
 from bridge.run.limits import Ending, fail_with
 from bridge.run.run import Interjection, Run
 from bridge.run.store.asked import Asked, Settled
@@ -27,6 +27,8 @@ CATALOGUE = "catalogue"
 SAY = "say"
 INPUT = "input"
 """The one step whose outcome an ended run still needs: what its conversation began with."""
+MOST = 2**63 - 1
+"""The largest number that the file takes. Upstreams say what they like."""
 TIDY_EVERY = 50
 """After so many ended runs the old ones are dropped."""
 INCOMPLETE = "its record is not complete: the file could not be written any more"
@@ -96,7 +98,11 @@ class Store:
         def write(connection: sqlite3.Connection) -> None:
             model = run.arguments.get("model")
             row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, run.created, now, "in_progress"]
-            row += [self._me, self._seal.close(read_prompt(run.arguments)), None if model is None else str(model)]
+            row += [
+                self._me,
+                self._seal.close(scrub(read_prompt(run.arguments))),
+                None if model is None else scrub(str(model)),
+            ]
             connection.execute(
                 "INSERT INTO runs (run_id, principal, arguments, fingerprint, created, seen, status, driver, prompt,"
                 " model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -129,7 +135,7 @@ class Store:
 
     def add(self, run_id: str, event: Kept, totals: Totals) -> None:
         """Write an event, and the sums by then."""
-        sums = [totals.turns, totals.calls, totals.tokens, totals.cost, run_id]
+        sums = [*_sum_up(totals), run_id]
 
         def write(connection: sqlite3.Connection) -> None:
             row = [run_id, event.seq, self._close(write_event(event))]
@@ -143,8 +149,9 @@ class Store:
         """Write how a run has ended, and drop what is needed only to take it up, and runs that are too old."""
         assert run.ending
         ending, now = run.ending, self._time()
-        head = [now, now, encode(cast("Json", ending)), ending["status"], ending["reason"], run.response_id]
-        sums = [totals.turns, totals.calls, totals.tokens, totals.cost, run.is_stopped, run.run_id]
+        response_id = run.response_id and scrub(run.response_id)
+        head = [now, now, encode(cast("Json", ending)), ending["status"], ending["reason"], response_id]
+        sums = [*_sum_up(totals), run.is_stopped, run.run_id]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM steps WHERE run_id = ? AND key <> ?", [run.run_id, INPUT])
@@ -236,7 +243,7 @@ class Store:
     async def find_response(self, response_id: str) -> list[tuple[str, str | None]]:
         """Find the runs that ended with this response, the newest first: their ids and principals. Raises Broken."""
         query = "SELECT run_id, principal FROM runs WHERE response_id = ? ORDER BY ended DESC"
-        return await self._writer.ask(lambda connection: connection.execute(query, [response_id]).fetchall())
+        return await self._writer.ask(lambda connection: connection.execute(query, [scrub(response_id)]).fetchall())
 
     async def forget(self, run_ids: Iterable[str] | None = None) -> int:
         """Delete these runs, or all, but for those that a process drives; return how many. Raises Broken."""
@@ -494,6 +501,10 @@ class Store:
     def _list_said(self, connection: sqlite3.Connection, run_id: str) -> list[Interjection]:
         rows = connection.execute("SELECT message_id, items FROM said WHERE run_id = ?", [run_id]).fetchall()
         return [{"message_id": name, "items": json.loads(self._seal.show(text))} for name, text in rows]
+
+
+def _sum_up(totals: Totals) -> list[float | None]:
+    return [totals.turns, totals.calls, min(totals.tokens, MOST), totals.cost]
 
 
 def _read_message(text: str) -> JsonObject | None:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from tests.fakes.bridges import open_without_host
+from tests.fakes.items import Json
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
 
 pytestmark = pytest.mark.anyio
+
+HUGE: Json = {"input_tokens": 10**30, "output_tokens": 1, "total_tokens": 10**30 + 1}
 
 
 def read(file: Path, query: str) -> list[Any]:
@@ -34,6 +37,20 @@ async def play(file: Path, answer: Callable[[Request], Reply], prompt: str, **se
         assert await bridge.engine.list_recent(principal=None, limit=2)
         with closing(sqlite3.connect(file, timeout=0)) as other:
             other.execute("BEGIN IMMEDIATE")
+
+
+@pytest.mark.parametrize(
+    ("reply", "prompt"),
+    [
+        (responds(message("Hello."), usage=HUGE), "Hello"),
+        (responds(message("Hello \ud800"), id="resp_\ud800"), "Hello"),
+        (responds(message("Hello.")), "Hello \udcff"),
+    ],
+    ids=["tokens beyond 64 bits", "half a character in an id", "a byte that is no UTF-8"],
+)
+async def test_no_value_of_others_ends_the_keeping_of_runs(reply: Reply, prompt: str, file: Path) -> None:
+    await play(file, lambda _: reply, prompt)
+    assert read(file, "SELECT status FROM runs") == [("completed",)] * 2
 
 
 async def test_a_file_that_one_process_cannot_use_any_more_is_open_to_others(file: Path) -> None:
