@@ -98,11 +98,7 @@ class Store:
         def write(connection: sqlite3.Connection) -> None:
             model = run.arguments.get("model")
             row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, run.created, now, "in_progress"]
-            row += [
-                self._me,
-                self._seal.close(scrub(read_prompt(run.arguments))),
-                None if model is None else scrub(str(model)),
-            ]
+            row += [self._me, self._close_cut(read_prompt(run.arguments)), None if model is None else scrub(str(model))]
             connection.execute(
                 "INSERT INTO runs (run_id, principal, arguments, fingerprint, created, seen, status, driver, prompt,"
                 " model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -369,6 +365,10 @@ class Store:
 
     def _close(self, value: Json) -> str:
         return self._seal.close(encode(value))
+
+    def _close_cut(self, text: str) -> str:
+        """Close a text that may have been cut within a secret."""
+        return self._seal.close(f"{scrub(text)}…").removesuffix("…")
 
     def _part_catalogue(self, connection: sqlite3.Connection, outcome: Json) -> Json:
         """Return the outcome with a name in place of the catalogue, which is written once for all runs that have it."""

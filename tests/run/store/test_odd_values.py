@@ -62,3 +62,13 @@ async def test_a_file_that_one_process_cannot_use_any_more_is_open_to_others(fil
         return responds(message("Hello."))
 
     await play(file, break_file, "Hello")
+
+
+@pytest.mark.parametrize("place", range(170, 202, 4))
+async def test_no_part_of_a_secret_is_in_the_file_where_a_prompt_is_cut(place: int, file: Path) -> None:
+    secret = "canary-A9b8C7d6-of-the-shop"
+    reply = responds(message("Hello."))
+    await play(file, lambda _: reply, f"{'x' * place} {secret}", upstream={"api_key": secret})
+    [(prompt,), _] = read(file, "SELECT prompt FROM runs")
+    assert "canary" not in prompt
+    assert prompt.startswith("x" * place)
