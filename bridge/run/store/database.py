@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import sys
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 VERSION = 1
@@ -59,6 +60,7 @@ def open_database(file: Path) -> sqlite3.Connection:
     """Open the file, and make it where there is none. Raises Unreadable, OSError or sqlite3.Error."""
     _make_private(file)
     connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")  # one damaged text is not all of them
     try:
         is_new = _check_version(connection, file)  # before anything is changed
         if is_new:

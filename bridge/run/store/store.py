@@ -333,8 +333,10 @@ class Store:
 
     def _drop_old(self, connection: sqlite3.Connection, now: float) -> None:
         """Drop runs that ended, or were last driven, too long ago, and the oldest where all take too much."""
-        query = "SELECT run_id FROM runs WHERE seen <= ? AND (ended IS NOT NULL OR driver IS NOT ?)"
-        old = [run_id for (run_id,) in connection.execute(query, [now - self._keep_s, self._me])]
+        query = "SELECT run_id, driver, ended FROM runs WHERE seen <= ?"
+        rows = connection.execute(query, [now - self._keep_s]).fetchall()
+        # Its driver may have been asleep with the machine, or the clock has jumped.
+        old = [run_id for run_id, driver, ended in rows if ended is not None or not self._is_held(driver)]
         [total] = connection.execute("SELECT ifnull(sum(bytes), 0) FROM runs").fetchone()
         if total > self._keep_bytes:
             for run_id, weight in connection.execute("SELECT run_id, bytes FROM runs WHERE ended > 0 ORDER BY ended"):
@@ -397,13 +399,13 @@ class Store:
         try:
             put_back = self._seal.show if ending else self._seal.open
             run.ending = cast("Ending | None", json.loads(ending) if ending else None)
-            run.arguments = json.loads(put_back(arguments))
-            past = self._read_past(connection, run, used_s, put_back)
+            run.arguments = _read_arguments(put_back(arguments))
+            past = self._read_past(connection, run, float(used_s), put_back)
         except Missing:
             return Stored(run, Past(used_s=used_s), driver, SECRET_GONE)
         except (ValueError, KeyError, TypeError):  # somebody, or a fault of the disk, has changed it
             run.ending = fail_with(NotResumable(f"This run has ended, but {DAMAGED}")) if ending else None
-            return Stored(run, Past(used_s=used_s), driver, DAMAGED)
+            return Stored(run, Past(), driver, DAMAGED)
         is_unfit = driver is not None and ending is None and is_disowned(self.file, driver)
         return Stored(run, past, driver, INCOMPLETE if is_unfit else None)
 
@@ -455,11 +457,12 @@ class Store:
         return self._list(connection, f"{where} ORDER BY created DESC LIMIT ?", values)
 
     def _list(self, connection: sqlite3.Connection, where: str, values: list[Any]) -> list[Summary]:
-        rows = connection.execute(
-            "SELECT run_id, principal, created, ended, status, reason, driver, prompt, model, turns, calls, tokens,"
-            f" cost FROM runs {where}",
-            values,
-        ).fetchall()
+        columns = (
+            "CAST(run_id AS TEXT), CAST(principal AS TEXT), CAST(created AS REAL), CAST(ended AS REAL),"
+            " CAST(status AS TEXT), CAST(reason AS TEXT), driver, CAST(prompt AS TEXT), CAST(model AS TEXT),"
+            " CAST(turns AS INTEGER), CAST(calls AS INTEGER), CAST(tokens AS INTEGER), CAST(cost AS REAL)"
+        )  # whatever a disk or somebody has put there, the others are listed
+        rows = connection.execute(f"SELECT {columns} FROM runs {where}", values).fetchall()
         held = {driver: self._is_held(driver) for driver in {row[6] for row in rows if row[3] is None}}
         return [
             Summary(*row[:6], is_driven=row[3] is None and held[row[6]], **self._read_rest(row[7:])) for row in rows
@@ -505,6 +508,14 @@ class Store:
 
 def _sum_up(totals: Totals) -> list[float | None]:
     return [totals.turns, totals.calls, min(totals.tokens, MOST), totals.cost]
+
+
+def _read_arguments(text: str) -> JsonObject:
+    """Read the arguments of a run. Raises ValueError for what are none."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("arguments are an object")
+    return value
 
 
 def _read_message(text: str) -> JsonObject | None:
