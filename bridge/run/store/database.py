@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import sys
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 VERSION = 1
@@ -59,6 +60,7 @@ def open_database(file: Path) -> sqlite3.Connection:
     """Open the file, and make it where there is none. Raises Unreadable, OSError or sqlite3.Error."""
     _make_private(file)
     connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")  # one damaged text is not all of them
     try:
         is_new = _check_version(connection, file)  # before anything is changed
         if is_new:
@@ -117,10 +119,14 @@ class Driver:
         self.name = secrets.token_hex(8)
         self._database = database
         self._file = _find_lock(database, self.name)
-        os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600))
-        self._lock = sqlite3.connect(self._file, timeout=0, isolation_level=None, check_same_thread=False)
+        # Others remove a lock that nobody holds, so it gets its name when it is held; Windows renames no open file.
+        unseen = self._file if sys.platform == "win32" else self._file.with_suffix(".new")
+        os.close(os.open(unseen, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode=0o600))
+        self._lock = sqlite3.connect(unseen, timeout=0, isolation_level=None, check_same_thread=False)
         self._lock.execute("PRAGMA journal_mode = OFF")
         self._lock.execute("BEGIN EXCLUSIVE")
+        if unseen != self._file:
+            unseen.rename(self._file)
 
     def leave(self) -> None:
         """Release the lock: what this process has driven may be taken up."""

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from bridge.errors import NotResumable
 from bridge.events import Kept, TurnEnded, read_event, write_event
-from bridge.json_text import Json, JsonObject, decode, encode
+from bridge.json_text import Json, JsonObject, decode, encode, scrub
 from bridge.run.limits import Ending, fail_with
 from bridge.run.run import Interjection, Run
 from bridge.run.store.asked import Asked, Settled
@@ -27,6 +27,8 @@ CATALOGUE = "catalogue"
 SAY = "say"
 INPUT = "input"
 """The one step whose outcome an ended run still needs: what its conversation began with."""
+MOST = 2**63 - 1
+"""The largest number that the file takes. Upstreams say what they like."""
 TIDY_EVERY = 50
 """After so many ended runs the old ones are dropped."""
 INCOMPLETE = "its record is not complete: the file could not be written any more"
@@ -96,7 +98,7 @@ class Store:
         def write(connection: sqlite3.Connection) -> None:
             model = run.arguments.get("model")
             row = [run.run_id, run.principal, self._close(run.arguments), fingerprint, run.created, now, "in_progress"]
-            row += [self._me, self._seal.close(read_prompt(run.arguments)), None if model is None else str(model)]
+            row += [self._me, self._close_cut(read_prompt(run.arguments)), None if model is None else scrub(str(model))]
             connection.execute(
                 "INSERT INTO runs (run_id, principal, arguments, fingerprint, created, seen, status, driver, prompt,"
                 " model) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -129,7 +131,7 @@ class Store:
 
     def add(self, run_id: str, event: Kept, totals: Totals) -> None:
         """Write an event, and the sums by then."""
-        sums = [totals.turns, totals.calls, totals.tokens, totals.cost, run_id]
+        sums = [*_sum_up(totals), run_id]
 
         def write(connection: sqlite3.Connection) -> None:
             row = [run_id, event.seq, self._close(write_event(event))]
@@ -143,8 +145,9 @@ class Store:
         """Write how a run has ended, and drop what is needed only to take it up, and runs that are too old."""
         assert run.ending
         ending, now = run.ending, self._time()
-        head = [now, now, encode(cast("Json", ending)), ending["status"], ending["reason"], run.response_id]
-        sums = [totals.turns, totals.calls, totals.tokens, totals.cost, run.is_stopped, run.run_id]
+        response_id = run.response_id and scrub(run.response_id)
+        head = [now, now, encode(cast("Json", ending)), ending["status"], ending["reason"], response_id]
+        sums = [*_sum_up(totals), run.is_stopped, run.run_id]
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM steps WHERE run_id = ? AND key <> ?", [run.run_id, INPUT])
@@ -236,7 +239,7 @@ class Store:
     async def find_response(self, response_id: str) -> list[tuple[str, str | None]]:
         """Find the runs that ended with this response, the newest first: their ids and principals. Raises Broken."""
         query = "SELECT run_id, principal FROM runs WHERE response_id = ? ORDER BY ended DESC"
-        return await self._writer.ask(lambda connection: connection.execute(query, [response_id]).fetchall())
+        return await self._writer.ask(lambda connection: connection.execute(query, [scrub(response_id)]).fetchall())
 
     async def forget(self, run_ids: Iterable[str] | None = None) -> int:
         """Delete these runs, or all, but for those that a process drives; return how many. Raises Broken."""
@@ -330,8 +333,10 @@ class Store:
 
     def _drop_old(self, connection: sqlite3.Connection, now: float) -> None:
         """Drop runs that ended, or were last driven, too long ago, and the oldest where all take too much."""
-        query = "SELECT run_id FROM runs WHERE seen <= ? AND (ended IS NOT NULL OR driver IS NOT ?)"
-        old = [run_id for (run_id,) in connection.execute(query, [now - self._keep_s, self._me])]
+        query = "SELECT run_id, driver, ended FROM runs WHERE seen <= ?"
+        rows = connection.execute(query, [now - self._keep_s]).fetchall()
+        # Its driver may have been asleep with the machine, or the clock has jumped.
+        old = [run_id for run_id, driver, ended in rows if ended is not None or not self._is_held(driver)]
         [total] = connection.execute("SELECT ifnull(sum(bytes), 0) FROM runs").fetchone()
         if total > self._keep_bytes:
             for run_id, weight in connection.execute("SELECT run_id, bytes FROM runs WHERE ended > 0 ORDER BY ended"):
@@ -363,6 +368,10 @@ class Store:
     def _close(self, value: Json) -> str:
         return self._seal.close(encode(value))
 
+    def _close_cut(self, text: str) -> str:
+        """Close a text that may have been cut within a secret."""
+        return self._seal.close(f"{scrub(text)}…").removesuffix("…")
+
     def _part_catalogue(self, connection: sqlite3.Connection, outcome: Json) -> Json:
         """Return the outcome with a name in place of the catalogue, which is written once for all runs that have it."""
         if not isinstance(outcome, dict) or not isinstance(catalogue := outcome.get(CATALOGUE), dict):
@@ -390,13 +399,13 @@ class Store:
         try:
             put_back = self._seal.show if ending else self._seal.open
             run.ending = cast("Ending | None", json.loads(ending) if ending else None)
-            run.arguments = json.loads(put_back(arguments))
-            past = self._read_past(connection, run, used_s, put_back)
+            run.arguments = _read_arguments(put_back(arguments))
+            past = self._read_past(connection, run, float(used_s), put_back)
         except Missing:
             return Stored(run, Past(used_s=used_s), driver, SECRET_GONE)
         except (ValueError, KeyError, TypeError):  # somebody, or a fault of the disk, has changed it
             run.ending = fail_with(NotResumable(f"This run has ended, but {DAMAGED}")) if ending else None
-            return Stored(run, Past(used_s=used_s), driver, DAMAGED)
+            return Stored(run, Past(), driver, DAMAGED)
         is_unfit = driver is not None and ending is None and is_disowned(self.file, driver)
         return Stored(run, past, driver, INCOMPLETE if is_unfit else None)
 
@@ -448,11 +457,12 @@ class Store:
         return self._list(connection, f"{where} ORDER BY created DESC LIMIT ?", values)
 
     def _list(self, connection: sqlite3.Connection, where: str, values: list[Any]) -> list[Summary]:
-        rows = connection.execute(
-            "SELECT run_id, principal, created, ended, status, reason, driver, prompt, model, turns, calls, tokens,"
-            f" cost FROM runs {where}",
-            values,
-        ).fetchall()
+        columns = (
+            "CAST(run_id AS TEXT), CAST(principal AS TEXT), CAST(created AS REAL), CAST(ended AS REAL),"
+            " CAST(status AS TEXT), CAST(reason AS TEXT), driver, CAST(prompt AS TEXT), CAST(model AS TEXT),"
+            " CAST(turns AS INTEGER), CAST(calls AS INTEGER), CAST(tokens AS INTEGER), CAST(cost AS REAL)"
+        )  # whatever a disk or somebody has put there, the others are listed
+        rows = connection.execute(f"SELECT {columns} FROM runs {where}", values).fetchall()
         held = {driver: self._is_held(driver) for driver in {row[6] for row in rows if row[3] is None}}
         return [
             Summary(*row[:6], is_driven=row[3] is None and held[row[6]], **self._read_rest(row[7:])) for row in rows
@@ -494,6 +504,18 @@ class Store:
     def _list_said(self, connection: sqlite3.Connection, run_id: str) -> list[Interjection]:
         rows = connection.execute("SELECT message_id, items FROM said WHERE run_id = ?", [run_id]).fetchall()
         return [{"message_id": name, "items": json.loads(self._seal.show(text))} for name, text in rows]
+
+
+def _sum_up(totals: Totals) -> list[float | None]:
+    return [totals.turns, totals.calls, min(totals.tokens, MOST), totals.cost]
+
+
+def _read_arguments(text: str) -> JsonObject:
+    """Read the arguments of a run. Raises ValueError for what are none."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("arguments are an object")
+    return value
 
 
 def _read_message(text: str) -> JsonObject | None:

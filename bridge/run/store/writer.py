@@ -134,6 +134,7 @@ class Writer:
             except (sqlite3.Error, OSError):
                 raise
             except Exception as error:  # noqa: BLE001 - boundary: a fault of ours, told to who has asked
+                connection.rollback()
                 self._call(_set_error, job.done, error)
         self._write(connection, writes)
 
@@ -167,6 +168,9 @@ class Writer:
         if self.broken is None:
             self.broken = _explain(error)
             self._call(self._on_broken, self.broken)
+        if self._connection:
+            self._connection.close()  # and with it what was begun, which would lock the file for all others
+            self._connection = None
         for job in group:
             if job.done and job.run_id is None:
                 self._call(_set_error, job.done, Broken(self.broken))
