@@ -574,9 +574,11 @@ async def race(chance: random.Random) -> None:
 
     tool = OrderedServer()
     tool.release("a")
+    entry = {"command": tool.server, "require_approval": "never", "tools": {"repeat": ["*"]}}
+    far: Json = {"max_turns": 1000, "max_tool_calls": 1000}
     async with (
         ScriptedUpstream(answer) as upstream,
-        open_without_host(upstream, {"o": tool.server}, upstream={"state": "stateless"}) as bridge,
+        open_without_host(upstream, {"o": entry}, upstream={"state": "stateless"}, limits=far) as bridge,
         Client(bridge.server) as client,
         anyio.create_task_group() as tasks,
     ):
