@@ -16,7 +16,7 @@ from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
 
 from bridge.clock import Clock
 from bridge.config.settings import Limits
-from bridge.errors import ArgumentError
+from bridge.errors import ArgumentError, BridgeError
 from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation
 from bridge.host.cancellation import identify
@@ -104,6 +104,8 @@ class Tasks:
             run = await self._runs.find(run_id, principal=find_principal(ctx))
         except ArgumentError:
             raise MCPError(types.INVALID_PARAMS, UNKNOWN) from None
+        except BridgeError as error:
+            raise MCPError(types.INTERNAL_ERROR, error.message) from None
         if ctx.method != "tasks/cancel":
             run = await self._runs.engine.resume(run)
         audience = HostAudience(ctx, self._silences, self._clock)

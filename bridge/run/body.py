@@ -7,7 +7,7 @@ from typing import Generic, NotRequired, TypedDict
 
 from bridge.clock import Clock
 from bridge.config.settings import Config, UpstreamConfig
-from bridge.errors import ArgumentError
+from bridge.errors import BridgeError
 from bridge.events import tell_notice
 from bridge.items import ErrorInfo
 from bridge.json_text import JsonObject
@@ -73,7 +73,7 @@ class Body(Generic[C]):
             earlier = await find_earlier(self.engine, arguments, principal=principal)
             history = await find_history(self.engine, arguments, earlier, principal=principal)
             transcript = history.go_on(arguments["input"], is_kept=request.is_kept)
-        except ArgumentError as error:
+        except BridgeError as error:
             return {"error": describe_error(error), "agreed": agreed}
         return {"transcript": transcript.to_json(), "agreed": agreed}
 

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from bridge.errors import ArgumentError
+from bridge.errors import ArgumentError, BridgeError
 from bridge.items import Notice
 from bridge.json_text import JsonObject
 from bridge.run.engine import Engine, ForeignResponse, is_unproven
@@ -34,8 +34,13 @@ def explain_next(run_id: str | None, ending: Ending) -> list[Notice]:
 
 async def find_run(engine: Engine, run_id: str, *, principal: str | None) -> Run:
     """Find a run of this principal. Raises ArgumentError, the same for one that is unknown, expired or somebody
-    else's."""
+    else's; BridgeError where it may be kept, and cannot be read."""
     run = await engine.find(run_id, principal=principal)
+    if run is None and (reason := engine.unreadable):
+        raise BridgeError(
+            f"run_id: this run is not in memory, and those that are kept cannot be read any more: {reason}; "
+            "it may be there when the bridge was started again"
+        )
     if run is None:
         raise ArgumentError("run_id: there is no such run; it may have expired, and must be that of a result")
     return run

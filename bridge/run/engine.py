@@ -179,6 +179,11 @@ class Engine(Protocol):
         """True where runs go on in another process after the end of this one."""
         ...
 
+    @property
+    def unreadable(self) -> str | None:
+        """Why runs that are kept cannot be found any more; None while they can."""
+        ...
+
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
         """Start a run of checked arguments. Returns the existing run if the id is taken."""
         ...

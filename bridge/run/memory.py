@@ -108,6 +108,11 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """A run ends with its process."""
         return False
 
+    @property
+    def unreadable(self) -> str | None:
+        """All runs are in memory."""
+        return None
+
     async def start(self, run_id: str, arguments: JsonObject, *, principal: str | None) -> Run:
         """Start a run of checked arguments; it may have to wait for its turn. Returns the existing run if the id is
         taken. Raises Busy where too many wait."""

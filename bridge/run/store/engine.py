@@ -73,6 +73,8 @@ class StoredEngine(MemoryEngine):
         """Of equal calls that are about to begin runs, by what identifies them, the id of a run that is too old for
         them to be taken."""
         self._is_looking = False
+        self._untold: str | None = None
+        """What is wrong with the file, where no run went on that could tell it."""
 
     @asynccontextmanager
     @override
@@ -95,7 +97,11 @@ class StoredEngine(MemoryEngine):
         past = self._pasts.pop(run.run_id, None)
         is_unwritten = past is None and (self._store.broken or not self._writes)
         if run.arguments.get("store") is False or is_unwritten:
-            return self._build_plain(run, clock, on_parted=on_parted)
+            plain = self._build_plain(run, clock, on_parted=on_parted)
+            if is_unwritten and self._untold:
+                plain.emit(Notified(code="not_kept", message=self._untold))
+                self._untold = None
+            return plain
         if past is None:
             self._store.begin(run, self._identify(run.arguments, run.principal))
         build = self._build_stored if past is None else StoredTask
@@ -113,6 +119,12 @@ class StoredEngine(MemoryEngine):
     def outlives(self) -> bool:
         """True as long as runs are written."""
         return self._writes and not self._store.broken
+
+    @property
+    @override
+    def unreadable(self) -> str | None:
+        """What is wrong with the file."""
+        return self._store.broken
 
     @override
     async def find(self, run_id: str, *, principal: str | None) -> Run | None:
@@ -287,8 +299,10 @@ class StoredEngine(MemoryEngine):
     def _note_broken(self, reason: str) -> None:
         logger.warning("runs are kept in memory only: %s", reason)
         message = f"This run is kept in memory only, and ends with the bridge: {reason}"
-        for task in self._list_stored():
+        tasks = self._list_stored()
+        for task in tasks:
             task.emit(Notified(code="not_kept", message=message))
+        self._untold = None if tasks else message
 
     def _note_lost(self, run_id: str) -> None:
         live = self._live.get(run_id)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
 
-from tests.fakes.bridges import open_without_host
+from tests.fakes.bridges import open_without_host, respond
 from tests.fakes.items import Json
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, message, responds
 
@@ -72,3 +73,22 @@ async def test_no_part_of_a_secret_is_in_the_file_where_a_prompt_is_cut(place: i
     [(prompt,), _] = read(file, "SELECT prompt FROM runs")
     assert "canary" not in prompt
     assert prompt.startswith("x" * place)
+
+
+async def test_a_run_that_cannot_be_looked_up_is_not_said_to_be_gone_and_the_next_run_tells_why(file: Path) -> None:
+    """The file is locked, or broken, while nothing goes on that could tell it."""
+    sections: Json = {"runs": {"store": f"sqlite:///{file}"}}
+    hello = responds(message("Hello."))
+    async with ScriptedUpstream(lambda _: hello) as upstream:
+        async with open_without_host(upstream, **sections) as bridge, Client(bridge.server) as client:
+            earlier = await respond(client)
+        async with open_without_host(upstream, **sections) as bridge, Client(bridge.server) as client:
+            await bridge.engine.list_recent(principal="host", limit=1)
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("ALTER TABLE runs RENAME TO gone")
+            result = await client.call_tool("respond_wait", {"run_id": earlier["run_id"]})
+            error = (result.structured_content or {})["error"]
+            assert "cannot be read any more: no such table: runs" in error["message"]
+            assert (await respond(client, "And?", run_id=earlier["run_id"]))["error"]["message"] == error["message"]
+            receipts = [await respond(client, prompt) for prompt in ("One", "Two")]
+    assert [[notice["code"] for notice in receipt["notices"]] for receipt in receipts] == [["not_kept"], []]
