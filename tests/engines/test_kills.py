@@ -149,3 +149,19 @@ async def test_a_run_that_is_killed_at_any_point_is_finished_by_the_next_process
     turns = Counter(len(outputs_of(request)) for request in upstream.requests)
     repeated = sum(turns.values()) - 3
     assert repeated <= (0 if kind in ("written", INTENT) else 1), "what is on the disk is not asked again"
+
+
+@pytest.mark.external
+async def test_a_run_that_is_killed_again_and_again_is_finished_in_the_end(killer: Killer, tmp_path: Path) -> None:
+    """UKGovernmentBEIS/inspect_ai#4861: a resume that was interrupted itself left what could never be resumed."""
+    plays = [("done", "turn:1"), ("before", "turn:1"), (INTENT, "call:1:0"), ("done", "call:2:0"), ("after", "turn:3")]
+    async with ScriptedUpstream(answer) as upstream:
+        world = World(tmp_path, upstream)
+        for kind, key in plays:
+            assert await kill(world, killer, kind, key) == "killed", (kind, key)
+        receipt = await finish(world)
+    assert (receipt["status"], receipt["output_text"]) == ("completed", "all is noted")
+    assert max(world.executed.values()) == 1
+    first, _, third = outputs_of(upstream.requests[-1])
+    assert UNKNOWN in first
+    assert UNKNOWN in third

@@ -20,6 +20,7 @@ from typing_extensions import override
 from bridge.app import Bridge
 from bridge.config.load import load
 from bridge.run.engine import Intend
+from bridge.run.store import engine as stored
 from bridge.run.store.choice import choose_engine
 from bridge.run.store.task import StoredTask
 
@@ -75,7 +76,11 @@ async def run(plan: dict[str, str]) -> None:
     config = load(Path(plan["config"]), environ={})
     build_engine = choose_engine(config, {}, default="sqlite", build_stored=Victim)
     async with Bridge(config, environ=os.environ, build_engine=build_engine) as bridge:
-        started, _ = await bridge.start({"input": plan["input"]}, principal="host", run_id=plan["run_id"])
+        if known := await bridge.engine.find(plan["run_id"], principal="host"):
+            stored.StoredTask = Victim  # type: ignore[misc]  # what a run that is taken up is driven by
+            started = await bridge.engine.resume(known)
+        else:
+            started, _ = await bridge.start({"input": plan["input"]}, principal="host", run_id=plan["run_id"])
         with bridge.engine.attend(started):
             while started.ending is None:
                 started = await bridge.engine.wait(started, news=started.news, until=math.inf)
