@@ -47,9 +47,9 @@ async def ask_for_environment(home: Home, base_url: str, name: str) -> tuple[str
     return str(listed.tools[0].description), result.structured_content
 
 
-def without_pins(home: Home) -> dict[str, bytes]:
-    """All files, but for what the bridge remembers of the tools that it has run."""
-    return {name: data for name, data in home.files().items() if "/pins/" not in name}
+def without_memories(home: Home) -> dict[str, bytes]:
+    """All files, but for what the bridge remembers of its runs and of the tools in them."""
+    return {name: data for name, data in home.files().items() if "/pins/" not in name and "/runs/" not in name}
 
 
 @pytest.mark.rule("S36")
@@ -78,7 +78,7 @@ async def test_after_a_move_the_bridge_that_the_host_starts_has_its_servers_with
     undone = home.run("import", home.host, "--undo", "--yes")
     assert undone.returncode == 0, undone.stderr
     assert_secrets_are_theirs_alone(home, undone.stdout + undone.stderr)
-    assert (without_pins(home), home.theirs.stat().st_mode) == (before, mode)
+    assert (without_memories(home), home.theirs.stat().st_mode) == (before, mode)
 
 
 async def test_a_copy_leaves_the_hosts_file_alone_and_says_which_server_needs_what(home: Home) -> None:
