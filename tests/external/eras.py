@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 from mcp import Client, MCPError, types
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -159,6 +160,8 @@ class ModernHost:
             lines.append(message or "")
 
         result = await self._client.call_tool("respond", {"input": json.dumps(calls)}, progress_callback=note)
+        for _ in range(100):  # the SDK hands each notification to a task of its own, which may come after the result
+            await anyio.lowlevel.checkpoint()
         [first, *_] = result.content
         assert isinstance(first, types.TextContent)
         assert not result.is_error, result.structured_content
