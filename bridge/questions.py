@@ -59,7 +59,7 @@ class Answer(TypedDict):
     reason: str
     """Why nobody was asked or nobody answered; or a remark on how far the answer can be trusted. It ends a sentence."""
     subject: NotRequired[list[str]]
-    """What the question had identified when it was asked, with a yes: the yes is to nothing else."""
+    """Identity of the tool that a yes was given to, as `Question.identify` had it: the yes holds for nothing else."""
 
 
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]

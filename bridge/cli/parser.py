@@ -44,7 +44,7 @@ RUN_ACTIONS = {
     "export": "all that is kept of it, as JSON",
     "forget": "delete it",
 }
-"""What `runs` does with one run; each takes an ID."""
+"""Actions of `runs`, each on the run of an ID, in words for people."""
 HOSTS = (
     "claude-desktop",
     "claude-code",

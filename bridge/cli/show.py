@@ -18,7 +18,7 @@ from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_prose
 
 REMARKS = (Notified, QuestionAsked, Retrying, InBackground)
-"""What is told beside the bars."""
+"""Kinds of events that are told beside the bars."""
 
 
 def describe_whole(run: Run) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Whether a call may run: before it is sent, by what held when its run began; as it is sent, by what holds by then too.
+"""Permission of one call: checked before it is sent by what held when its run began, and again as it is sent by today.
 
 In a run that was taken up from another process the two can differ: in the config, in what servers list and claim, and
 in which program answers to a server's name. The stricter holds.
@@ -40,12 +40,12 @@ class Permission:
 
     owners: Mapping[str, Member]
     review: "Callable[[], Review]" = field(repr=False)
-    """What the tools claim; not asked for before it is needed."""
+    """Returns the review of what tools claim; called only where a call needs it."""
     catalogue: Catalogue
     bridged: BridgedTool
     arguments: JsonObject
     answer: Answer | None = None
-    """What the person has said to it; None where it needed no yes when its run began."""
+    """Answer of the person to this call; None where it needed no yes when its run began."""
 
     async def ask_first(self, ask: Ask) -> "Permission | Refusal":
         """Ask the person, if it needed a yes when its run began. The question is moot where the call cannot run anyway:

@@ -1,4 +1,4 @@
-"""What was agreed when a run began, and holds wherever it is taken up: limits, a price, how its tools are chosen.
+"""Terms that a run begins with and keeps wherever it is taken up: limits, a price, how its tools are chosen.
 
 A run obeys the stricter of that and of what holds here. What was agreed decides whatever follows from the outcomes of
 steps; what holds here decides inside a step, so that its outcome says what was decided, and who takes the run up after
@@ -31,7 +31,7 @@ AGREED = (
 
 
 class Agreed(TypedDict):
-    """What was agreed, as JSON."""
+    """Terms of a run, as JSON."""
 
     limits: JsonObject
     price: JsonObject | None
