@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from bridge import __version__
 from bridge.clock import Clock
-from bridge.config.settings import Limits
 from bridge.errors import BridgeError, GivenUp
 from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation
@@ -28,17 +27,16 @@ from bridge.host.principal import HostRequest, find_principal, is_modern
 from bridge.host.rendering import render_receipt, render_refusal, render_run
 from bridge.host.schema import clean_arguments
 from bridge.host.silences import Silences
-from bridge.host.tasks import DIRECT_S, Tasks, declares_tasks
+from bridge.host.tasks import DIRECT_S, Runs, Tasks, declares_tasks
 from bridge.host.tools import list_tools, read_run_id, read_wait
 from bridge.host.waiting import Waiting
 from bridge.json_text import JsonObject
 from bridge.questions import Question, is_yes
-from bridge.run.engine import Caller, Engine, Settle, Show, Stop, is_unproven
+from bridge.run.engine import Caller, Settle, Show, Stop, is_unproven
 from bridge.run.interjections import Interjected
 from bridge.run.limits import fail_with
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
-from bridge.telemetry import Redactor
 from bridge.visible import show_line
 
 logger = logging.getLogger(__name__)
@@ -63,23 +61,8 @@ Result: TypeAlias = types.CallToolResult | types.InputRequiredResult | JsonObjec
 """The last is a task."""
 
 
-class Runner(Protocol):
+class Runner(Runs, Protocol):
     """The bridge behind this server, as far as the server needs it."""
-
-    @property
-    def limits(self) -> Limits:
-        """The limits on how long a call may take and how large its result may be."""
-        ...
-
-    @property
-    def keep_s(self) -> float:
-        """Seconds after its end for which a run is kept."""
-        ...
-
-    @property
-    def redact(self) -> Redactor:
-        """Blank the secrets in what people are shown."""
-        ...
 
     def describe(self) -> str:
         """Describe which model `respond` asks now, and which tools that model can use."""
@@ -101,15 +84,6 @@ class Runner(Protocol):
 
         Raises BridgeError where it cannot be said.
         """
-        ...
-
-    async def find(self, run_id: str, *, principal: str) -> Run:
-        """Find a run of this principal. Raises ArgumentError where there is none, whatever the reason."""
-        ...
-
-    @property
-    def engine(self) -> Engine:
-        """The engine that keeps the runs."""
         ...
 
     def start_soon(self, do: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:

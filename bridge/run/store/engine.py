@@ -104,7 +104,7 @@ class StoredEngine(MemoryEngine):
             return plain
         if past is None:
             self._store.begin(run, self._identify(run.arguments, run.principal))
-        build = self._build_stored if past is None else StoredTask
+        build = self._build_stored if past is None else StoredTask  # a recording needs all of a run
         task = build(run, clock, on_parted=on_parted, store=self._store, past=past)
         assert isinstance(task, StoredTask)
         if past is not None:
