@@ -75,9 +75,17 @@ def open_database(file: Path) -> sqlite3.Connection:
                 _create(connection)
             connection.execute("COMMIT")
     except BaseException:
-        connection.close()
+        abandon(connection)
         raise
     return connection
+
+
+def abandon(connection: sqlite3.Connection) -> None:
+    """Close a connection in the midst of something. While an error that is being told still refers to its statement,
+    `close` alone would leave the file locked for all others."""
+    with suppress(sqlite3.Error):
+        connection.rollback()
+    connection.close()
 
 
 def _check_version(connection: sqlite3.Connection, file: Path) -> bool:

@@ -15,7 +15,7 @@ from bridge.json_text import Json, JsonObject, decode, encode, scrub
 from bridge.run.limits import Ending, fail_with
 from bridge.run.run import Interjection, Run
 from bridge.run.store.asked import Asked, Settled
-from bridge.run.store.database import Driver, clear_locks, is_alive, is_disowned, open_database
+from bridge.run.store.database import Driver, abandon, clear_locks, is_alive, is_disowned, open_database
 from bridge.run.store.past import Past, Told
 from bridge.run.store.seal import Missing, Seal
 from bridge.run.store.writer import Writer
@@ -314,10 +314,14 @@ class Store:
     def _open(self) -> sqlite3.Connection:
         self._prepare()
         connection = open_database(self.file)
-        [salt] = connection.execute("SELECT value FROM salt").fetchone()
-        self._seal = Seal(self._secrets, salt)
-        self._driver = Driver(self.file)
-        self._tidy(connection)
+        try:
+            [salt] = connection.execute("SELECT value FROM salt").fetchone()
+            self._seal = Seal(self._secrets, salt)
+            self._driver = Driver(self.file)
+            self._tidy(connection)
+        except BaseException:
+            abandon(connection)
+            raise
         return connection
 
     def _tidy(self, connection: sqlite3.Connection) -> None:

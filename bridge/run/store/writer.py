@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from bridge.run.store.database import abandon
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -165,12 +167,12 @@ class Writer:
             self._call(_set_result, job.done, value)
 
     def _break(self, error: Exception, group: list[_Job]) -> None:
+        if self._connection:  # first: whoever hears of it may open the file at once
+            abandon(self._connection)
+            self._connection = None
         if self.broken is None:
             self.broken = _explain(error)
             self._call(self._on_broken, self.broken)
-        if self._connection:
-            self._connection.close()  # and with it what was begun, which would lock the file for all others
-            self._connection = None
         for job in group:
             if job.done and job.run_id is None:
                 self._call(_set_error, job.done, Broken(self.broken))

@@ -65,6 +65,13 @@ async def test_a_file_that_one_process_cannot_use_any_more_is_open_to_others(fil
     await play(file, break_file, "Hello")
 
 
+async def test_a_file_that_was_broken_before_it_was_opened_is_open_to_others(file: Path) -> None:
+    await play(file, lambda _: responds(message("Hello.")), "Hello")
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DROP TABLE steps")
+    await play(file, lambda _: responds(message("Hello.")), "Hello")
+
+
 @pytest.mark.parametrize("place", range(170, 202, 4))
 async def test_no_part_of_a_secret_is_in_the_file_where_a_prompt_is_cut(place: int, file: Path) -> None:
     secret = "canary-A9b8C7d6-of-the-shop"
