@@ -63,7 +63,7 @@ async def _find_questions(store: Store, run: Summary, call: str | None, command:
     if not run.is_driven:
         resume = f"{PROGRAM} runs resume {run.run_id}"
         raise BridgeError(f"{command}: the run was interrupted; take it up first, then it asks again: {resume}")
-    known = await store.list_questions(run.run_id)
+    known = await store.mail.list_questions(run.run_id)
     if call is None:
         asked = {key: each for key, each in known.items() if isinstance(each, Asked) and each.is_approval}
         if asked:
@@ -93,7 +93,7 @@ async def _answer_one(store: Store, run_id: str, action: Yes, redact: Redactor, 
         _print("Nothing was answered; the call waits on.")
         return FAILED
     message = build_message(run_id, key, asked, action)
-    number = await store.send(run_id, message)
+    number = await store.mail.send(run_id, message)
     words = await _follow(store, run_id, key, str(message["sender"]), number)
     _print(words)
     return COMPLETED if words in TAKEN.values() else FAILED
@@ -102,7 +102,7 @@ async def _answer_one(store: Store, run_id: str, action: Yes, redact: Redactor, 
 async def _follow(store: Store, run_id: str, key: str, sender: str, number: int) -> str:
     """Look what becomes of an answer, for as long as that may take, and say it."""
     for _ in range(round(TAKEN_S / LOOK_S)):
-        match (await store.list_questions(run_id)).get(key):
+        match (await store.mail.list_questions(run_id)).get(key):
             case None:
                 return MOVED_ON
             case Settled(outcome, by):
@@ -110,8 +110,8 @@ async def _follow(store: Store, run_id: str, key: str, sender: str, number: int)
             case _:
                 await anyio.sleep(LOOK_S)
     if await store.is_driven(run_id):
-        return LEFT if await store.has_message(number) else REFUSED
-    await store.withdraw(number)
+        return LEFT if await store.mail.has_message(number) else REFUSED
+    await store.mail.withdraw(number)
     return f"The run was interrupted meanwhile. Take it up, then it asks again: {PROGRAM} runs resume {run_id}"
 
 

@@ -2,30 +2,27 @@
 
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
 from secrets import token_hex
 from typing import Any, Self, TypeAlias, TypeVar, cast
-from weakref import WeakKeyDictionary
 
 import anyio
-from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID, WorkflowStatus
-from dbos import error as dbos_errors
+from dbos import WorkflowStatus
 from typing_extensions import override
 
 from bridge.clock import Clock
 from bridge.errors import Busy, NotResumable
-from bridge.events import Notified, RunEnded
-from bridge.items import ErrorInfo
+from bridge.events import Notified
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
+from bridge.run.cluster.archive import FIND_MOST, Archive
 from bridge.run.cluster.database import launch, leave, requeue
 from bridge.run.cluster.lock import Lock
-from bridge.run.cluster.record import Paper, SharedPast, digest, read_batch, read_past, rebuild_transcript
-from bridge.run.cluster.task import EVENTS, MESSAGES, ClusterTask
-from bridge.run.cluster.workflow import ask_dbos, find_salt, respond, set_driver
+from bridge.run.cluster.record import Paper, SharedPast, digest
+from bridge.run.cluster.task import ClusterTask
+from bridge.run.cluster.workflow import ask_dbos, find_salt, set_driver
 from bridge.run.engine import (
     SOMEBODY,
     Caller,
@@ -39,14 +36,13 @@ from bridge.run.engine import (
     Stop,
     is_unproven,
 )
-from bridge.run.limits import CANCELLED, Ending, fail_with
+from bridge.run.limits import CANCELLED, fail_with
 from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
 from bridge.run.shelf import KEPT_S
-from bridge.run.store.past import Told
 from bridge.run.store.seal import Missing
 from bridge.run.summary import Summary, summarise
-from bridge.run.task import RunTask, tell
+from bridge.run.task import RunTask
 
 logger = logging.getLogger(__name__)
 
@@ -60,20 +56,12 @@ LAST_WORDS_S, ANSWER_S = 3.0, 5.0
 """How long the end of a run is written when the process ends, and how long a caller waits for the database."""
 ATTEND_S = 60.0
 """For how long one word that somebody waits holds."""
-FIND_MOST = 1000
 FORGET_EVERY_S = 600.0
 AWAY = "The database of the runs cannot be reached (runs.store). Nothing was sent; try again in a moment"
 TAKEN_UP = (
     "another process drove this run and has ended; it goes on here, and a turn that was not finished is asked again"
 )
 LACKING = "This run was cut off and cannot go on: a secret that was configured when it began is not configured any more"
-BROKEN: ErrorInfo = {
-    "code": "internal_error",
-    "message": "The run could not be taken up again; the log of the bridge has the cause.",
-    "who": "operator",
-    "status": None,
-    "request_id": None,
-}
 
 
 class ClusterEngine(MemoryEngine):
@@ -108,9 +96,6 @@ class ClusterEngine(MemoryEngine):
         """The runs that begin here, until DBOS drives them."""
         self._driven: dict[str, ClusterTask] = {}
         self._dropped = set[str]()
-        self._read = WeakKeyDictionary[Run, int]()
-        """How many batches of events were read of a run that others drive."""
-        self._listening: dict[str, list[Listener]] = {}
         self._attended_at: dict[str, float] = {}
 
     @asynccontextmanager
@@ -124,6 +109,7 @@ class ClusterEngine(MemoryEngine):
                 self._tasks.start_soon(self._lock.guard)
                 await self._lock.hold()
                 self._paper = Paper(self._secrets, await ask_dbos(find_salt))
+                self._archive = Archive(self._paper)
                 set_driver(self._drive_workflow)
                 self._tasks.start_soon(self._forget_old)
                 yield self
@@ -163,21 +149,20 @@ class ClusterEngine(MemoryEngine):
         run = Run(run_id, principal, arguments, created=self._clock.time())
         task = self._note_begin(run, None)
         self._begun[run_id] = task
-        record = self._paper.write({"arguments": arguments, "principal": principal, "created": run.created})
         marks: JsonObject = {"principal": digest(principal), "call": self._identify(arguments), "is_delivered": False}
         try:
             with anyio.CancelScope(shield=True):  # else nobody might drive what was begun
-                await self._ask(partial(_begin, run_id, record, marks))
+                await self._ask(partial(self._archive.begin, run, marks))
         except Busy:
             self._drop_begun(run_id)
             raise
         return run
 
     async def _ask(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Ask DBOS for a caller. Raises Busy while the database is away."""
+        """Ask the database for a caller. Raises Busy while it is away."""
         with self._clock.scope(self._clock.now() + ANSWER_S):
             await self._lock.hold()
-            return await ask_dbos(ask)
+            return await ask()
         raise Busy(AWAY, retry_after_s=5)
 
     def _drop_begun(self, run_id: str) -> None:
@@ -239,7 +224,7 @@ class ClusterEngine(MemoryEngine):
                 task.end_events()
             beside.cancel_scope.cancel()
         if not task.is_abandoned and task.run.response_id:
-            await ask_dbos(partial(_mark, task.run.run_id, {"response": digest(task.run.response_id)}))
+            await self._archive.mark(task.run.run_id, {"response": digest(task.run.response_id)})
 
     def _forget_driven(self, task: ClusterTask) -> None:
         """Keep a run that has ended as any other; one that was abandoned is looked up from now on."""
@@ -249,43 +234,19 @@ class ClusterEngine(MemoryEngine):
             return
         for known in (self._live, self._runs, self._undelivered, self._attended):
             known.pop(run.run_id, None)
-        run.events.clear()
         run.saying.clear()
-        self._read[run] = 0
+        self._archive.forget(run)
         task.tell_left()
 
     async def _take_up(self, run_id: str, record: str) -> ClusterTask:
         """Take up a run that another process has driven."""
         await self._lock.hold()
-        begun = self._paper.read(record)
-        run = Run(run_id, begun["principal"], begun["arguments"], created=begun["created"])
-        steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run_id))
-        past = read_past(steps, self._paper.read)
-        past.used_s = await self._read_events(run)
-        past.told = Told(run.events)
-        await ask_dbos(partial(_mark, run_id, {"is_left": True}))
+        run, past = await self._archive.read_cut(run_id, record)
+        await self._archive.mark(run_id, {"is_left": True})
         logger.info("run %s is taken up after %d steps", run_id, len(past.outcomes))
         task = self._note_begin(run, past)
         task.emit(Notified(code="resumed", message=TAKEN_UP))
         return task
-
-    async def _read_events(self, run: Run) -> float:
-        """Read the events that were written since the last look; return for how long the run was driven by then."""
-        used_s = 0.0
-        for batch in await self._read_batches(run, 0.0):
-            used_s = batch["used_s"]
-        return used_s
-
-    async def _read_batches(self, run: Run, seconds: float) -> list[Any]:
-        """Read what is new of a run, and wait so long for it. Its listeners hear it."""
-        batches = await ask_dbos(partial(_read_stream, run.run_id, self._read.get(run, 0), seconds))
-        found = [self._paper.show(text) for text in batches]
-        self._read[run] = self._read.get(run, 0) + len(found)
-        new = [event for batch in found for event in read_batch(batch) if event.seq >= len(run.events)]
-        run.events += new
-        for listener in list(self._listening.get(run.run_id, ())):
-            tell(run, listener, new)
-        return found
 
     def _note_held(self, run_ids: set[str]) -> None:
         """Go on with the runs that are still ours; those that another process has taken are its own. What was given up
@@ -306,7 +267,7 @@ class ClusterEngine(MemoryEngine):
         """Delete what ended long ago, from time to time."""
         while True:
             with suppress(Busy):
-                await self._ask(partial(_delete_old, self._keep_s))
+                await self._ask(partial(self._archive.delete_old, self._keep_s))
             await self._clock.sleep(FORGET_EVERY_S)
 
     def _abandon_all(self) -> None:
@@ -322,34 +283,8 @@ class ClusterEngine(MemoryEngine):
             return run
         if run_id in self._runs:
             return None
-        status = await self._ask(partial(DBOS.get_workflow_status_async, run_id))
-        return await self._read_run(status, principal) if status else None
-
-    async def _read_run(self, status: WorkflowStatus, principal: str | None) -> Run | None:
-        if status.name != "respond" or not isinstance(status.input, dict):  # DBOS gives what it cannot read as text
-            return None
-        begun = self._paper.show(status.input["args"][0])
-        if principal not in (begun["principal"], None):
-            return None
-        run = Run(status.workflow_id, begun["principal"], begun["arguments"], created=begun["created"])
-        await self._read_events(run)
-        await self._read_ending(run, status)
-        return run
-
-    async def _read_ending(self, run: Run, status: WorkflowStatus) -> None:
-        goes_on = status.status in ("PENDING", "ENQUEUED", "DELAYED")
-        if goes_on and not (run.events and isinstance(run.events[-1], RunEnded)):
-            return
-        await self._read_events(run)
-        steps = await ask_dbos(partial(DBOS.list_workflow_steps_async, run.run_id))
-        rebuild_transcript(run, read_past(steps, self._paper.show).outcomes)
-        broken = Ending(status="failed", reason=None, error=BROKEN)
-        last = run.events[-1] if run.events else None
-        if isinstance(last, RunEnded):
-            run.ending = cast("Ending", {"status": last.status, "reason": last.reason, "error": last.error})
-        else:
-            run.ending = self._paper.show(status.output) if isinstance(status.output, str) else broken
-        run.news += 1
+        status = await self._ask(partial(self._archive.find, run_id))
+        return await self._archive.read_run(status, principal) if status else None
 
     @override
     async def find_lost(self, arguments: JsonObject, *, principal: str | None, caller: Caller = SOMEBODY) -> Run | None:
@@ -366,7 +301,7 @@ class ClusterEngine(MemoryEngine):
             is_left = (status.attributes or {}).get("is_left")
             is_new = (status.created_at or 0) / 1000 > time.time() - LOST_S
             if is_new and (is_left or status.status == "SUCCESS") and status.workflow_id not in self._runs:
-                run = await self._read_run(status, principal)
+                run = await self._archive.read_run(status, principal)
                 if run and run.arguments == arguments:
                     return run
         return None
@@ -377,12 +312,12 @@ class ClusterEngine(MemoryEngine):
         with suppress(ForeignResponse):  # there may be one of this principal that others have driven
             if run := await super().find_response(response_id, principal=principal):
                 return run
-        found = await self._search({"response": digest(response_id)}, limit=FIND_MOST)
+        found = await self._search({"response": digest(response_id)})
         if (found or response_id in self._responses) and is_unproven(principal):
             raise ForeignResponse(response_id)
         for status in found:
             if (status.attributes or {}).get("principal") == digest(principal):
-                return await self._read_run(status, principal)
+                return await self._archive.read_run(status, principal)
         if found or response_id in self._responses:
             raise ForeignResponse(response_id)
         return None
@@ -392,15 +327,15 @@ class ClusterEngine(MemoryEngine):
         """Summarise the newest runs of this principal, whoever drives or has driven them."""
         found = await self._search({"principal": digest(principal)}, limit=limit)
         here = {run.run_id: run for run in self._runs.values() if run.principal == principal}
-        runs = [here.pop(status.workflow_id, None) or await self._read_run(status, principal) for status in found]
+        runs = [
+            here.pop(status.workflow_id, None) or await self._archive.read_run(status, principal) for status in found
+        ]
         listed = [*here.values(), *filter(None, runs)]
         summaries = [summarise(run, is_driven=run.ending is None) for run in listed]
         return sorted(summaries, key=lambda each: -each.created)[:limit]
 
-    async def _search(self, marks: JsonObject, *, limit: int) -> Sequence[WorkflowStatus]:
-        return await self._ask(
-            partial(DBOS.list_workflows_async, attributes=marks, name="respond", sort_desc=True, limit=limit)
-        )
+    async def _search(self, marks: JsonObject, *, limit: int = FIND_MOST) -> Sequence[WorkflowStatus]:
+        return await self._ask(partial(self._archive.search, marks, limit=limit))
 
     @override
     async def wait(self, run: Run, *, news: int, until: float) -> Run:
@@ -421,10 +356,7 @@ class ClusterEngine(MemoryEngine):
         if self._clock.now() - self._attended_at.get(run.run_id, -ATTEND_S) > ATTEND_S / 2:
             self._attended_at[run.run_id] = self._clock.now()
             await self._say(run, {"attend": ATTEND_S})
-        await self._read_batches(run, LOOK_S)
-        status = await ask_dbos(partial(DBOS.get_workflow_status_async, run.run_id))
-        if status:
-            await self._read_ending(run, status)
+        await self._archive.follow(run, LOOK_S)
 
     @override
     def attend(
@@ -439,18 +371,7 @@ class ClusterEngine(MemoryEngine):
         """Wait for the run while entered, and hear its events behind number `after`."""
         if run.run_id in self._live or run.ending or not listener:
             return super().attend(run, listener, after=after, audience=audience, caller=caller)
-        return self._listen(run, listener, after)
-
-    @contextmanager
-    def _listen(self, run: Run, listener: Listener, after: int) -> Generator[None]:
-        tell(run, listener, run.events[after + 1 :])
-        self._listening.setdefault(run.run_id, []).append(listener)
-        try:
-            yield
-        finally:
-            self._listening[run.run_id].remove(listener)
-            if not self._listening[run.run_id]:
-                del self._listening[run.run_id]
+        return self._archive.listen(run, listener, after)
 
     @override
     async def send(self, run: Run, message: Message) -> None:
@@ -462,7 +383,7 @@ class ClusterEngine(MemoryEngine):
             await self._say(run, words)
 
     async def _say(self, run: Run, words: JsonObject) -> None:
-        await self._ask(partial(DBOS.send_async, run.run_id, self._paper.write(words), MESSAGES))
+        await self._ask(partial(self._archive.say, run.run_id, words))
 
     def _hear(self, task: ClusterTask, words: JsonObject) -> None:
         """Do what another process says to a run of this one."""
@@ -489,10 +410,7 @@ class ClusterEngine(MemoryEngine):
         """Note that a caller was given the result of a run, or was given up; every process knows it."""
         await super().note_delivery(run, is_delivered=is_delivered)
         if run.arguments.get("store") is not False:
-            change = partial(
-                DBOS.update_workflow_attributes_async, run.run_id, {"is_delivered": is_delivered}, merge=True
-            )
-            await ask_dbos(change)
+            await self._archive.mark(run.run_id, {"is_delivered": is_delivered})
 
     @override
     async def give_up(self, run: Run) -> None:
@@ -514,33 +432,3 @@ def _write_message(message: Message) -> JsonObject | None:
             return {"say": cast("JsonObject", interjection)}
         case Show():
             return None
-
-
-async def _begin(run_id: str, record: str, marks: JsonObject) -> None:
-    with SetWorkflowID(run_id), SetWorkflowAttributes(marks):
-        await DBOS.start_workflow_async(respond, record)
-
-
-async def _mark(run_id: str, marks: JsonObject) -> None:
-    """Write marks that a run is found by."""
-    await DBOS.update_workflow_attributes_async(run_id, marks, merge=True)
-
-
-async def _delete_old(keep_s: float) -> None:
-    before = datetime.fromtimestamp(time.time() - keep_s, UTC).isoformat()
-    old = await DBOS.list_workflows_async(
-        name="respond", completed_before=before, limit=FIND_MOST, load_input=False, load_output=False
-    )
-    await DBOS.delete_workflows_async([status.workflow_id for status in old])
-
-
-async def _read_stream(run_id: str, offset: int, seconds: float) -> "list[str]":
-    """Read what a run has written from there on; wait so long for the first of it."""
-    found = list[str]()
-    try:
-        async for text in DBOS.read_stream_async(run_id, EVENTS, offset=offset, timeout_seconds=seconds):
-            found.append(text)
-            seconds = 0
-    except dbos_errors.DBOSStreamTimeoutError:
-        pass
-    return found

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 SPACE = 0x6D637072
 """Tells our locks in the database from those of others."""
 TICK_S, PAUSE_S, FENCE_S, GRACE_S = 0.2, 1.0, 1.5, 2.0
+assert PAUSE_S < FENCE_S < GRACE_S  # else two processes could drive one run
 CONNECT_S = 2
 
 HELD = """

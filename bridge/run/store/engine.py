@@ -245,9 +245,9 @@ class StoredEngine(MemoryEngine):
                 run.is_stopped = taken.run.is_stopped = True
                 run.ending = self._close(taken, CANCELLED).ending
             elif isinstance(message, Stop):
-                await self._store.send(run.run_id, {"type": STOP})
+                await self._store.mail.send(run.run_id, {"type": STOP})
             elif isinstance(message, Say):
-                await self._store.say_elsewhere(run.run_id, message.interjection)
+                await self._store.mail.say_elsewhere(run.run_id, message.interjection)
         except Broken as broken:
             logger.warning("run %s: it could not be told: %s", run.run_id, broken)
         return None
@@ -269,7 +269,7 @@ class StoredEngine(MemoryEngine):
             await self._clock.sleep(LOOK_S)
             looks += 1
             try:
-                messages = await self._store.receive()
+                messages = await self._store.mail.receive()
             except Broken:
                 break
             for message in messages:

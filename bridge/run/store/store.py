@@ -5,17 +5,16 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 from bridge.errors import NotResumable
 from bridge.events import Kept, TurnEnded, read_event, write_event
-from bridge.json_text import Json, JsonObject, decode, encode, scrub
+from bridge.json_text import Json, JsonObject, encode, scrub
 from bridge.run.limits import Ending, fail_with
-from bridge.run.run import Interjection, Run
-from bridge.run.store.asked import Asked, Settled
+from bridge.run.run import Run
 from bridge.run.store.database import Driver, abandon, clear_locks, is_alive, is_disowned, open_database
+from bridge.run.store.mail import Mail
 from bridge.run.store.past import Past, Told
 from bridge.run.store.seal import Missing, Seal
 from bridge.run.store.writer import Writer
@@ -24,7 +23,6 @@ from bridge.run.transcript import Transcript, read_transcript
 
 CATALOGUE = "catalogue"
 """The part of a run's first outcome that is the same for many runs, and written once."""
-SAY = "say"
 INPUT = "input"
 """The one step whose outcome an ended run still needs: what its conversation began with."""
 MOST = 2**63 - 1
@@ -46,14 +44,6 @@ class Stored:
     """The process that has driven it last."""
     flaw: str | None = None
     """Why it cannot be taken up, as the end of a sentence."""
-
-
-@dataclass(frozen=True)
-class Message:
-    """Something that another process says to a run."""
-
-    run_id: str
-    body: JsonObject
 
 
 class Store:
@@ -83,6 +73,7 @@ class Store:
         self._writer = Writer(self._open, drives=self._drives, on_broken=self._note_broken, on_lost=on_lost)
         self._driver: Driver | None = None
         self._seal = Seal((), b"")
+        self.mail = Mail(self._writer, me=lambda: self._me, seal=lambda: self._seal)
         self._catalogue: tuple[Json, str] = None, ""
         self._ended = 0
 
@@ -245,66 +236,6 @@ class Store:
         """Delete these runs, or all, but for those that a process drives; return how many. Raises Broken."""
         return await self._writer.ask(lambda connection: self._forget(connection, run_ids))
 
-    async def send(self, run_id: str, body: JsonObject) -> int:
-        """Leave a message for the process that drives a run, and return its number. Raises Broken."""
-        statement = "INSERT INTO messages (run_id, message) VALUES (?, ?)"
-        row = [run_id, self._close(body)]
-        return await self._writer.ask(lambda connection: connection.execute(statement, row).lastrowid or 0)
-
-    async def has_message(self, number: int) -> bool:
-        """Tell whether nobody has received a message. Raises Broken."""
-        query = "SELECT count(*) FROM messages WHERE number = ?"
-        return await self._writer.ask(lambda connection: connection.execute(query, [number]).fetchone() == (1,))
-
-    async def withdraw(self, number: int) -> None:
-        """Take a message back. Raises Broken."""
-        statement = "DELETE FROM messages WHERE number = ?"
-        await self._writer.ask(lambda connection: connection.execute(statement, [number]).rowcount)
-
-    async def receive(self) -> list[Message]:
-        """Take the messages for the runs of this process. Raises Broken."""
-        return await self._writer.ask(self._receive)
-
-    def say(self, run_id: str, said: Interjection) -> None:
-        """Write what is said to a run that this process drives, until that stands before a turn."""
-        self._writer.write(run_id, partial(self._say, run_id, said))
-
-    async def say_elsewhere(self, run_id: str, said: Interjection) -> None:
-        """Write what is said to a run that another process drives, which looks for it. Raises Broken."""
-        await self._writer.ask(lambda connection: self._say(run_id, said, connection))
-
-    def hear(self, run_id: str, message_ids: Iterable[str]) -> None:
-        """Write that this stands before a turn: nobody has to be told it any more."""
-        rows = [[run_id, message_id] for message_id in message_ids]
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.executemany("DELETE FROM said WHERE run_id = ? AND message_id = ?", rows)
-
-        self._writer.write(run_id, write)
-
-    def ask(self, run_id: str, key: str, asked: Asked) -> None:
-        """Write that a question is open."""
-        self._note_question(run_id, key, {"asked": asked.to_json()})
-
-    def settle(self, run_id: str, key: str, settled: Settled) -> None:
-        """Write what has become of a question."""
-        self._note_question(run_id, key, {"settled": {**vars(settled)}})
-
-    def _note_question(self, run_id: str, key: str, value: JsonObject) -> None:
-        row = [run_id, key]
-
-        def write(connection: sqlite3.Connection) -> None:
-            connection.execute("REPLACE INTO questions VALUES (?, ?, ?)", [*row, self._close(value)])
-
-        self._writer.write(run_id, write)
-
-    async def list_questions(self, run_id: str) -> dict[str, Asked | Settled]:
-        """List the questions of a run, in their order, and what has become of those that are not open.
-        Raises Broken, and Missing where a question has a secret that is not in the configuration."""
-        query = "SELECT key, question FROM questions WHERE run_id = ? ORDER BY length(key), key"
-        rows = await self._writer.ask(lambda connection: connection.execute(query, [run_id]).fetchall())
-        return {key: _read_question(json.loads(self._seal.open(text))) for key, text in rows}
-
     async def close(self) -> None:
         """Write what is left, and let others take the runs up that have not ended."""
         await self._writer.close()
@@ -429,7 +360,7 @@ class Store:
             else:
                 past.outcomes[key] = self._restore_catalogue(connection, json.loads(put_back(text)))
         run.transcript = _rebuild_transcript(run, past)
-        run.inbox = [one for one in self._list_said(connection, run.run_id) if not run.knows(one["message_id"])]
+        run.inbox = [one for one in self.mail.read_said(connection, run.run_id) if not run.knows(one["message_id"])]
         return past
 
     def _take(self, connection: sqlite3.Connection, run_id: str) -> Stored | None:
@@ -489,26 +420,6 @@ class Store:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else their texts stay in the file beside it
         return len(names)
 
-    def _receive(self, connection: sqlite3.Connection) -> list[Message]:
-        query = "SELECT number, run_id, message FROM messages JOIN runs USING (run_id) WHERE driver = ? ORDER BY number"
-        rows = connection.execute(query, [self._me]).fetchall()
-        connection.executemany("DELETE FROM messages WHERE number = ?", [[number] for number, _, _ in rows])
-        bodies = [(run_id, _read_message(self._seal.show(text))) for _, run_id, text in rows if isinstance(text, str)]
-        messages = [Message(run_id, body) for run_id, body in bodies if body is not None]
-        query = "SELECT DISTINCT run_id FROM said JOIN runs USING (run_id) WHERE driver = ?"
-        for (run_id,) in connection.execute(query, [self._me]).fetchall():
-            said = self._list_said(connection, run_id)
-            messages += [Message(run_id, {"type": SAY, "said": cast("JsonObject", one)}) for one in said]
-        return messages
-
-    def _say(self, run_id: str, said: Interjection, connection: sqlite3.Connection) -> None:
-        row = [run_id, said["message_id"], self._close(list[Json](said["items"]))]
-        connection.execute("INSERT OR IGNORE INTO said VALUES (?, ?, ?)", row)
-
-    def _list_said(self, connection: sqlite3.Connection, run_id: str) -> list[Interjection]:
-        rows = connection.execute("SELECT message_id, items FROM said WHERE run_id = ?", [run_id]).fetchall()
-        return [{"message_id": name, "items": json.loads(self._seal.show(text))} for name, text in rows]
-
 
 def _sum_up(totals: Totals) -> list[float | None]:
     return [totals.turns, totals.calls, min(totals.tokens, MOST), totals.cost]
@@ -520,21 +431,6 @@ def _read_arguments(text: str) -> JsonObject:
     if not isinstance(value, dict):
         raise ValueError("arguments are an object")
     return value
-
-
-def _read_message(text: str) -> JsonObject | None:
-    """Read a message; None for what is none, whoever has written it."""
-    try:
-        body = decode(text)
-    except ValueError:
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _read_question(value: JsonObject) -> Asked | Settled:
-    if isinstance(settled := value.get("settled"), dict):
-        return Settled(**cast("dict[str, Any]", settled))
-    return Asked.read(cast("JsonObject", value["asked"]))
 
 
 def _rebuild_transcript(run: Run, past: Past) -> Transcript | None:

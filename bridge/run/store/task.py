@@ -15,8 +15,9 @@ from bridge.run.engine import Intend, Message, OutcomeUnknown, Say, Settle, Stop
 from bridge.run.limits import CANCELLED, Ending
 from bridge.run.run import Interjection, Run
 from bridge.run.store.asked import SETTLE, Asked, Settled, read_answer
+from bridge.run.store.mail import SAY
 from bridge.run.store.past import Past
-from bridge.run.store.store import SAY, Store
+from bridge.run.store.store import Store
 from bridge.run.summary import add_up
 from bridge.run.task import RunTask
 
@@ -94,7 +95,7 @@ class StoredTask(RunTask):
     def receive(self, message: Message) -> None:
         """Handle a message to the run; what is said to it is written until it is heard."""
         if isinstance(message, Say) and not (self._is_over_here or self.run.knows(message.interjection["message_id"])):
-            self._store.say(self.run.run_id, message.interjection)
+            self._store.mail.say(self.run.run_id, message.interjection)
         super().receive(message)
 
     @override
@@ -102,7 +103,7 @@ class StoredTask(RunTask):
         """Take what was said before a turn."""
         heard = await super().hear(turn)
         if heard and not self._is_over_here:
-            self._store.hear(self.run.run_id, [one["message_id"] for one in heard])
+            self._store.mail.hear(self.run.run_id, [one["message_id"] for one in heard])
         return heard
 
     @override
@@ -110,13 +111,13 @@ class StoredTask(RunTask):
         self._asked[key] = asked = Asked.of(question)
         super()._note_question(key, question)
         if not self._is_over_here:
-            self._store.ask(self.run.run_id, key, asked)
+            self._store.mail.note_asked(self.run.run_id, key, asked)
 
     @override
     def _note_settled(self, key: str, answer: Answer | None, sender: str) -> None:
         super()._note_settled(key, answer, sender)
         if self._asked.pop(key, None) and not self._is_over_here:
-            self._store.settle(self.run.run_id, key, Settled.by(answer, sender))
+            self._store.mail.note_settled(self.run.run_id, key, Settled.by(answer, sender))
 
     @override
     async def step(self, key: str, fn: Callable[[], Awaitable[T]]) -> T:
