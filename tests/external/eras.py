@@ -165,7 +165,7 @@ class ModernHost:
         [first, *_] = result.content
         assert isinstance(first, types.TextContent)
         assert not result.is_error, result.structured_content
-        answer, *_ = first.text.split("\n[with an image ")
+        answer, *_ = first.text.split("\n[")  # notices follow: of an image, of a server that a busy machine starts late
         return json.loads(answer), lines, result
 
     async def _give_up(self, key: str) -> None:

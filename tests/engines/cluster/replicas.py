@@ -63,13 +63,12 @@ class World:
 
 def prompt_of(request: Request) -> str:
     """The name of the run that asks."""
-    asked = request.json["input"]
-    return asked if isinstance(asked, str) else str(asked[0]["content"])
+    return str(request.json["input"][0]["content"])
 
 
 def answer(request: Request) -> Reply:
     """Two calls, a third, and an answer: by what the run has behind it."""
-    name, outputs = prompt_of(request), outputs_of(request) if isinstance(request.json["input"], list) else []
+    name, outputs = prompt_of(request), outputs_of(request)
     match len(outputs):
         case 0:
             made = [call("desk__write", {"text": f"{name} a"}), call("desk__write", {"text": f"{name} b"})]

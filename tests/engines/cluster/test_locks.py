@@ -40,7 +40,7 @@ class Gate:
 
 
 def count_outputs(request: Request) -> int:
-    return len(outputs_of(request)) if isinstance(request.json["input"], list) else 0
+    return len(outputs_of(request))
 
 
 @asynccontextmanager

@@ -67,7 +67,7 @@ async def test_clients_without_sessions_are_served_by_any_replica(postgres: Post
     gate, served = anyio.Event(), Counter[int]()
 
     def answer(request: Request) -> Reply:
-        has_called = isinstance(request.json["input"], list) and len(request.json["input"]) > 1
+        has_called = len(request.json["input"]) > 1
         return responds(message("done")) if has_called else gated(responds(call("current_time")), gate)
 
     async with AsyncExitStack() as stack:

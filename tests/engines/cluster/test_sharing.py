@@ -21,6 +21,7 @@ from tests.engines.cluster.nursery import bear, come_true, open_nursery
 from tests.engines.cluster.postgres import Postgres
 from tests.engines.cluster.replicas import HELD, LONG_S, ME, World, answer, finish, open_replica, run_id_of
 from tests.engines.cluster.test_kills import find_told
+from tests.fakes.bridges import outputs_of
 from tests.fakes.ports import find_port
 from tests.fakes.replies import gated
 from tests.fakes.service import TOKEN
@@ -37,7 +38,7 @@ async def open_shared(postgres: Postgres, folder: Path, name: str, *, stateful: 
     gate = anyio.Event()
 
     def choose(request: Request) -> object:
-        return answer(request) if isinstance(request.json["input"], list) else gated(answer(request), gate)
+        return answer(request) if outputs_of(request) else gated(answer(request), gate)
 
     async with ScriptedUpstream(choose) as model:  # type: ignore[arg-type]
         world = World(postgres.url, model.base_url, folder / "done")

@@ -42,7 +42,7 @@ class OldHost:
             lines.append(message)
 
         result = await self.session.call_tool("respond", {"input": json.dumps(calls)}, progress_callback=note)
-        answer, *_ = result.content[0].text.split("\n[with an image ")
+        answer, *_ = result.content[0].text.split("\n[")  # notices follow
         return json.loads(answer), lines, result
 
     async def count_tools(self, key: str) -> int:
