@@ -42,6 +42,11 @@ def build() -> dict[str, Any]:
     server |= {"additionalProperties": True, "required": []}
     servers = {"type": "object", "additionalProperties": server}
     own = {name: describe(section) for name, section in SECTIONS.items()}
+    principal = describe(settings.PrincipalConfig)
+    principal["properties"]["tools"] = describe(settings.ToolGlobs)
+    principal["properties"]["limits"] = describe(settings.PrincipalLimits)
+    people = {"description": describe_field(settings.ServeConfig, "principals"), "type": "object"}
+    own["serve"]["properties"]["principals"] = people | {"additionalProperties": principal}
     prices = {"type": "object", "additionalProperties": describe(settings.Price)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -117,6 +122,8 @@ WRONG: list[dict[str, Any]] = [
     {"limits": {"max_turns": "many"}},
     {"upstream": {"stream": "no"}},
     {"serve": {"port": 99999}},
+    {"serve": {"principals": {"ann": {"modles": []}}}},
+    {"serve": {"principals": {"ann": {"limits": {"max_turns": "many"}}}}},
     {"mcpServers": {"x": {"command": "x", "tools": {"dney": []}}}},
     {"builtin_tools": "maybe"},
 ]
