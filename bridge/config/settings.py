@@ -389,9 +389,13 @@ class IssuerConfig(_Section):
     """The claim that says who it is, such as `preferred_username`. `email` counts only with `email_verified`."""
     principals: dict[str, Text] = {}
     """Values of that claim, and whom of `principals` each stands for."""
-    others: Text | None = None
-    """Whose tools and limits hold for all others, each with runs and budgets of their own: a name of `principals`, or
-    "refuse". Default: "refuse" if `oauth.principals` names anybody, else nobody's: then `limits` alone hold."""
+    others: Literal["admit", "refuse"] | None = None
+    """Whether whoever has such a token and is not in `principals` may use the service, with runs of their own. Default:
+    "refuse" where `principals` names anybody, else "admit"."""
+
+    @property
+    def lets_others_in(self) -> bool:
+        return self.others == "admit" or (self.others is None and not self.principals)
 
 
 class ServeConfig(_Section):

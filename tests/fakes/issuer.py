@@ -114,6 +114,8 @@ class ScriptedIssuer:
     root: str = ""
     path: str = ""
     keys: list[SigningKey] = field(default_factory=lambda: [make_key("one")])
+    others: list[Json] = field(default_factory=list[Json])
+    """Further entries of its set of keys."""
     places: tuple[str, ...] = (PLACES[0],)
     name: str | None = None
     """What it calls itself, if not what it is."""
@@ -161,7 +163,7 @@ class ScriptedIssuer:
         if path == f"{self.path.rstrip('/')}/keys":
             if self.hold:
                 await self.hold.wait()
-            return JSONResponse({"keys": [key.public for key in self.keys]})
+            return JSONResponse({"keys": [*self.others, *(key.public for key in self.keys)]})
         found = {
             PLACES[0]: f"/.well-known/oauth-authorization-server{self.path.rstrip('/')}",
             PLACES[1]: f"/.well-known/openid-configuration{self.path.rstrip('/')}",

@@ -127,7 +127,7 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Serve this bridge to as many connections as there is `room` for; `settings` are those of the config's `serve`."""
     unit: dict[str, Any] = {"port": 0, "token": TOKEN, **settings}
-    listening = listen(ServeConfig(**unit), no_auth=no_auth)
+    listening = listen(ServeConfig.model_validate(unit), no_auth=no_auth, clock=clock)
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
 

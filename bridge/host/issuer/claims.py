@@ -59,8 +59,8 @@ def list_scopes(claims: JsonObject) -> frozenset[str]:
 
 
 def find_name(claims: JsonObject, claim: str) -> str:
-    """Find who it is. Raises BadToken. An e-mail address counts only if the issuer has checked it: in some, people write
-    any into their own entry."""
+    """Find who it is. Raises BadToken. An e-mail address counts only if the issuer has checked it: elsewhere people
+    write any into their own entry."""
     name = claims.get(claim)
     if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
         raise BadToken(f"it has no usable {claim} (serve.oauth.principal_claim)")
