@@ -299,7 +299,7 @@ async def test_a_slash_too_many_or_too_few_is_told_of(
     programs."""
     async with scripted_issuer(path=real, places=PLACES) as issuer, scene(issuer, url=issuer.root + written) as at:
         assert await at.status() == 401, "it is not of the issuer that is configured"
-    assert f'it calls itself "{issuer.url}"; write serve.oauth.issuer exactly so' in caplog.text
+        await until(lambda: f'it calls itself "{issuer.url}"; write serve.oauth.issuer exactly so' in caplog.text)
 
 
 async def test_a_redirect_within_the_origin_is_followed() -> None:
