@@ -2,10 +2,12 @@
 
 import math
 import secrets
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Self, TypeAlias
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -13,8 +15,8 @@ import httpx2
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
-from bridge.config.settings import BUILTIN, NO_UPSTREAM, Config, Limits, UpstreamConfig
-from bridge.errors import NotConfigured
+from bridge.config.settings import BUILTIN, NO_UPSTREAM, Config, Limits, ToolGlobs, UpstreamConfig
+from bridge.errors import ConfigError, NotConfigured
 from bridge.host.attachments import attach_files, names_files
 from bridge.host.schema import check_arguments
 from bridge.host.server import BridgeServer
@@ -32,12 +34,15 @@ from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
 from bridge.run.interjections import Interjected, Interjector
 from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
+from bridge.run.rights import Rights, find_rights
 from bridge.run.run import Run
+from bridge.state import StateFolder, Unusable, find_state_folder
 from bridge.telemetry import Redactor
 from bridge.visible import show_exactly, show_line, show_name
 from builtin_tools.server import build_server as build_builtin_server
 
 if TYPE_CHECKING:
+    from bridge.run.day import DayBudget
     from bridge.upstream.client import Upstream
 
 DESCRIPTORS_OF_A_RUN = 4
@@ -73,6 +78,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
         """
         self.redact = redact = redact or Redactor(config.secrets())
         self._config = config
+        self._environ = environ
+        self._days: dict[str, DayBudget] = {}
         self._clock = clock or Clock()
         self._ask = ask
         self._transport = transport
@@ -91,10 +98,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
         self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""
-        max_runs = config.limits.max_runs or choose_max_runs()
-        self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s, max_runs=max_runs)
-        self._shown = set[str]()
-        """The descriptions that a host may have."""
+        self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s, **self._bound_runs())
+        self._shown: dict[Rights | None, set[str]] = {}
+        """The descriptions that a host may have, by what the config says of whose it is."""
         self._tasks: TaskGroup | None = None
         self._admission = Admission(config, self.engine, self._is_stateless) if config.upstream else None
 
@@ -133,29 +139,46 @@ class Bridge(anyio.AsyncContextManagerMixin):
         """Seconds after its end for which a run is kept."""
         return self._config.runs.keep_s
 
-    def describe(self) -> str:
+    def describe(self, principal: str | None = None) -> str:
         """Describe `respond`: the model it asks and the tools this can use, so that a host's model knows when to call
         it."""
-        described = self._describe()
-        self._shown.add(described)
+        rights = self._find_rights(principal)
+        described = self._describe(rights)
+        self._shown.setdefault(rights, set()).add(described)
         return described
 
     def _note_change(self) -> None:
         """Have the hosts told if what one of them may have been shown has changed: most changes are not seen there."""
-        described = self._describe()
-        if self._shown != {described}:
-            self._shown = {described}
+        described = {rights: {self._describe(rights)} for rights in self._shown or (None,)}
+        if self._shown != described:
+            self._shown = described
             self.server.note_change()
 
-    def _describe(self) -> str:
+    def _describe(self, rights: Rights | None) -> str:
         if self._config.upstream is None:
             return f"Ask another model. {NO_UPSTREAM}"
         model = self._config.upstream.model or "a model behind the Responses API (name it in `model`)"
+        if rights and not rights.allows_model(self._config.upstream.model):
+            model = f"a model (name it in `model`: {', '.join(rights.said.models or ())})"
+        tools = rights.said.tools if rights and rights.said.tools.is_set else None
+        members = map(_describe_member, self.hub.members) if tools is None else self._list_permitted(tools)
         return (
             f"Ask {model} and get its answer. Use it when the user wants another model's answer or opinion, or wants "
-            f"that model to do work with these tools: {', '.join(map(_describe_member, self.hub.members)) or 'none'}. "
+            f"that model to do work with these tools: {', '.join(members) or 'none'}. "
             "It knows nothing of this conversation: give it all it needs in `input`."
         )
+
+    def _list_permitted(self, globs: ToolGlobs) -> Iterator[str]:
+        """Describe the servers of which somebody may use tools, by these tools alone."""
+        permitted = self.hub.snapshot().narrow(globs)
+        counts = Counter(permitted.owners.values())
+        if counts.pop(BUILTIN, 0):
+            yield ", ".join(name for name, owner in permitted.owners.items() if owner == BUILTIN)
+        for key, count in counts.items():
+            yield f"{show_name(key)} ({count} tools)"
+
+    def _find_rights(self, principal: str | None) -> Rights | None:
+        return find_rights(self._config, principal) if self._config.serve.principals else None
 
     def describe_servers(self) -> list[JsonObject]:
         """Return `{name, state, reason}` of each server, for people; `reason` says why it is not ready."""
@@ -188,6 +211,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
         lost = await self.engine.find_lost(arguments, principal=principal, caller=caller) if principal else None
         if lost:
             return lost, True
+        if day := self._find_day(principal):
+            day.check()
         return await self.engine.start(run_id or make_run_id(), arguments, principal=principal), False
 
     async def interject(
@@ -248,8 +273,29 @@ class Bridge(anyio.AsyncContextManagerMixin):
             self._clock,
             self._ask,
             self._attach,
+            self._find_day,
         )
         return await body.execute(ctx, arguments)
+
+    def _bound_runs(self) -> dict[str, Any]:
+        """Return how many runs go on at once: of all, and of each who has a bound of its own."""
+        config = self._config
+        bounds: dict[str, Any] = {"max_runs": config.limits.max_runs or choose_max_runs()}
+        if config.serve.principals:
+            bounds["find_most"] = partial(_find_most, config)
+        return bounds
+
+    def _find_day(self, principal: str | None) -> "DayBudget | None":
+        """Find the day's budget of a principal; None where it has none."""
+        rights = self._find_rights(principal)
+        if rights is None or not rights.has_day:
+            return None
+        from bridge.run.day import KIND, DayBudget  # late: few have such a budget
+
+        if rights.name not in self._days:
+            folder = StateFolder(_find_folder(self._environ), KIND)
+            self._days[rights.name] = DayBudget(rights, folder, self._clock)
+        return self._days[rights.name]
 
     async def _attach(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments with the content of the files that `input` names."""
@@ -257,6 +303,18 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if not names_files(items):
             return arguments
         return arguments | {"input": await anyio.to_thread.run_sync(attach_files, items, self._config.input_roots)}
+
+
+def _find_folder(environ: Mapping[str, str]) -> Path:
+    try:
+        return find_state_folder(environ)
+    except Unusable as error:
+        raise ConfigError(f"serve.principals: what is used up in a day cannot be kept: {error}") from None
+
+
+def _find_most(config: Config, principal: str | None) -> int | None:
+    rights = find_rights(config, principal)
+    return rights.said.max_runs if rights else None
 
 
 def choose_max_runs() -> int:

@@ -6,6 +6,7 @@
     ├── ArgumentError                 caller     an argument of `respond` is wrong; nothing was sent
     ├── GivenUp                       caller     the call was given up before a run began for it
     ├── Busy                          caller     too many runs wait already; nothing was sent
+    ├── UsedUp                        caller     a day's budget of the caller is used up; nothing was sent
     ├── ReplayError                   operator   a replayed run differs from its recording
     └── UpstreamError                 by status  the upstream refused, failed or went silent
 
@@ -21,6 +22,9 @@ CONTEXT_EXCEEDED = "context_length_exceeded"
 
 COMPACTION_REFUSED = "compaction_refused"
 """The code of an UpstreamError for a compaction that the upstream does not take back."""
+
+DAY_BUDGET = "day_budget"
+"""The code of an error for what a principal has used up in a day."""
 
 
 class BridgeError(Exception):
@@ -75,6 +79,12 @@ class Busy(BridgeError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class UsedUp(Busy):
+    """What a principal may use up in a day is used up. The message says when the next day begins."""
+
+    code = DAY_BUDGET
 
 
 class ReplayError(BridgeError):

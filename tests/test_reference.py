@@ -24,6 +24,9 @@ SECTIONS = {
     "tool_search": settings.ToolSearch,
     "prices.<model>": settings.Price,
     "serve": settings.ServeConfig,
+    "serve.principals.<name>": settings.PrincipalConfig,
+    "serve.principals.<name>.tools": settings.ToolGlobs,
+    "serve.principals.<name>.limits": settings.PrincipalLimits,
 }
 OTHERS = ("init", "offline")
 """Commands that take none of the common options."""

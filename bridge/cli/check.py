@@ -20,7 +20,9 @@ from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.output import print_json
 from bridge.cli.screen.columns import wrap
 from bridge.config.load import default_file
+from bridge.config.principals import DEFAULT
 from bridge.config.settings import LEFT_OUT, NO_UPSTREAM, Config
+from bridge.errors import ConfigError
 from bridge.hub.catalogue import MAX_NAMED
 from bridge.hub.hub import Hub
 from bridge.hub.member import Member
@@ -99,6 +101,7 @@ async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         servers = [partial(_check_server, bridge.hub, member) for member in bridge.hub.members]
         findings += await _run_all(partial(_check_upstream, bridge), *servers)
+        findings += _check_principals(config)
         return findings + _check_state(bridge.hub)
 
 
@@ -134,6 +137,32 @@ async def _run_all(*checks: Callable[[], Awaitable[list[Finding]]]) -> list[Find
         for index in range(len(checks)):
             tasks.start_soon(run, index)
     return [finding for findings in found for finding in findings]
+
+
+def _check_principals(config: Config) -> list[Finding]:
+    """Say how many use the service under a name, and who cannot."""
+    principals = config.serve.principals
+    if not principals:
+        return []
+    from bridge.host.kept_tokens import KeptTokens
+    from bridge.host.personal_tokens import find_folder
+
+    try:
+        tokens, faults = KeptTokens(find_folder(os.environ)).read()
+    except (ConfigError, Unusable) as error:
+        return [_find("error", "principals", str(error))]
+    findings = [_find("ok", "principals", f"{len(principals)}: {', '.join(principals)}")]
+    findings += [_find("error", "principals", fault) for fault in faults]
+    have = {token.name for token in tokens}
+    have |= {name for name, entry in principals.items() if entry.token or entry.token_sha256}
+    have |= {DEFAULT} if config.serve.token else set()
+    if missing := [name for name in principals if name not in have]:
+        hint = "serve.token is that of default" if missing == [DEFAULT] else f"tokens add {missing[0]}"
+        findings.append(_find("warning", "principals", f"no token: {', '.join(missing)}", hint))
+    if strangers := sorted(have - principals.keys() - {DEFAULT}):
+        words = f"tokens that open nothing, of names that serve.principals does not have: {', '.join(strangers)}"
+        findings.append(_find("warning", "principals", words, f"tokens remove {strangers[0]}"))
+    return findings
 
 
 async def _check_upstream(bridge: Bridge) -> list[Finding]:

@@ -102,8 +102,8 @@ def _run(options: argparse.Namespace) -> int:
             return _accept(options)
         case "runs" if options.action in ("approve", "deny"):
             return _answer(options)
-        case "runs":
-            return _look_back(options)
+        case "runs" | "tokens":
+            return _look_at_kept(options)
         case "check" if not options.live and (options.yes or options.record):
             raise ArgumentError("check: --yes and --record belong to --live")
         case _:
@@ -129,10 +129,15 @@ def _change_host(options: argparse.Namespace) -> int:
     return uninstall(options)
 
 
-def _look_back(options: argparse.Namespace) -> int:
+def _look_at_kept(options: argparse.Namespace) -> int:
+    """Run a command about what the state folder holds."""
     from bridge.cli.setup import booting, check_upstream, set_up
 
     config, redact = set_up(options)
+    if options.command == "tokens":
+        from bridge.cli.tokens import keep_tokens
+
+        return keep_tokens(options, config)
     from bridge.cli.runs import check_words, look_back
 
     check_words(options)

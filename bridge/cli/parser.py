@@ -26,6 +26,7 @@ DESCRIPTIONS = {
     "check": "Check the upstream and every server, and say what to do; show the version and where the files are.",
     "runs": "Look back at runs that are kept: the newest ones, one of them with its turns and calls in time, and what "
     "is going on now. A run whose process has ended can be taken up.",
+    "tokens": "Make, list and remove the tokens of those who use the service under a name of their own.",
     "config": "Print the entry to paste into a host, and say where.",
     "install": "Write our entry into a host's file, after showing the change. Everything else there stays.",
     "import": "Copy a host's servers into our config, without their secrets; what would be written is shown first. "
@@ -45,6 +46,12 @@ RUN_ACTIONS = {
     "forget": "delete it",
 }
 """Actions of `runs`, each on the run of an ID, in words for people."""
+TOKEN_ACTIONS = {
+    "add": "make a token of NAME, and print it this once; its hash is kept",
+    "list": "show who has which",
+    "remove": "remove all tokens of NAME; they open nothing from then on",
+}
+"""Actions of `tokens`, in words for people."""
 HOSTS = (
     "claude-desktop",
     "claude-code",
@@ -77,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_tools(commands, quiet)
     _add_check(commands, quiet)
     _add_runs(commands, quiet, upstream)
+    _add_tokens(commands, quiet)
     _add_hosts(commands, common)
     _add_offline(commands)
     for name, command in commands.choices.items():
@@ -169,6 +177,15 @@ def _add_runs(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
     runs.add_argument("--limit", type=_read_count, default=20, metavar="N", help="how many are listed; default: 20")
     runs.add_argument("--all", action="store_true", help="with forget: all runs, but for those that go on")
     runs.add_argument("--yes", action="store_true", help="forget without a question; resume, and let every tool run")
+
+
+def _add_tokens(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
+    tokens = commands.add_parser("tokens", parents=parents, help="make, list and remove tokens of the service's users")
+    actions = "; ".join(f"{name}: {words}" for name, words in TOKEN_ACTIONS.items())
+    tokens.add_argument("action", metavar="ACTION", choices=TOKEN_ACTIONS, help=actions)
+    tokens.add_argument("name", metavar="NAME", nargs="?", help="one of serve.principals")
+    tokens.add_argument("id", metavar="ID", nargs="?", help="with remove: this one alone, as list shows it")
+    tokens.add_argument("--json", action="store_true", help="with list: print it as JSON, times in seconds since 1970")
 
 
 def _add_hosts(commands: "Commands", common: argparse.ArgumentParser) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from bridge.app import Bridge
     from bridge.config.settings import Config
+    from bridge.host.principals import Verifier
     from bridge.recording.runs import TapeFolder
     from bridge.telemetry import Redactor
 
@@ -151,7 +152,8 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> ServeUntil:
     from bridge.config.settings import NO_UPSTREAM_HERE
     from bridge.host.http import listen, serve_http
 
-    listening = listen(config.serve, no_auth=options.no_auth)
+    verifiers = _choose_verifiers(config)
+    listening = listen(config.serve, no_auth=options.no_auth, verifiers=verifiers)
     if config.upstream is None:
         logger.warning("%s", NO_UPSTREAM_HERE)
 
@@ -160,3 +162,12 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> ServeUntil:
         await serve_http(bridge.server, listening, Clock(), stop)
 
     return serve_until
+
+
+def _choose_verifiers(config: "Config") -> "tuple[Verifier, ...]":
+    """Choose who verifies tokens: nobody where one token is for all."""
+    if not config.serve.principals:
+        return ()
+    from bridge.host.personal_tokens import open_tokens
+
+    return (open_tokens(config.serve, os.environ),)

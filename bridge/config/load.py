@@ -249,6 +249,8 @@ def _warn_of_readable_secrets(raw: Mapping[str, Json], path: Path) -> list[Notic
 
 def _is_secret(key_path: KeyPath) -> bool:
     match key_path:
+        case ("serve", "principals", _, "token"):
+            return True
         case ("upstream", "api_key") | ("serve", "token") | ("upstream", "headers", _):
             return True
         case (_, _, *_, "headers" | "http_headers", _):

@@ -1,13 +1,14 @@
 """The settings: the meaning, unit and default of each. Their types are in `values.py`."""
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from bridge.config.principals import DEFAULT, PersonalToken, TokenHash, check_names, check_tokens
 from bridge.config.secrets import (
     find_in_args,
     find_in_credential,
@@ -19,6 +20,7 @@ from bridge.config.secrets import (
     names_secret,
 )
 from bridge.config.values import (
+    Cost,
     Count,
     Credential,
     Flag,
@@ -133,6 +135,25 @@ class ToolRules(_Section):
     def wants_strict(self, name: str) -> bool:
         """Tell whether the tool `name` is to be sent with `strict: true`."""
         return _matches(name, self.strict)
+
+
+class ToolGlobs(_Section):
+    """Tools that a principal may have used: case-sensitive globs over the names that the model sees. What is hosted by
+    the upstream goes by its type, such as `web_search`."""
+
+    only: Strings | None = None
+    """The only tools that are shown and run. Default: all."""
+    deny: Strings = ()
+    """Neither shown nor run. Beats `only`."""
+
+    @property
+    def is_set(self) -> bool:
+        """True where a tool may be missing by these."""
+        return self.only is not None or bool(self.deny)
+
+    def allows(self, name: str) -> bool:
+        """Tell whether the tool of this name may be used."""
+        return (self.only is None or _matches(name, self.only)) and not _matches(name, self.deny)
 
 
 def _matches(name: str, globs: Iterable[str]) -> bool:
@@ -306,7 +327,7 @@ class Limits(_Section):
     """Seconds until a server must be ready."""
     tokens: Count = 1000000
     """Input and output tokens of a run, as the upstream counts them; estimated where it does not count."""
-    cost: Annotated[float, BeforeValidator(read_scalar), Field(gt=0, allow_inf_nan=False)] | None = None
+    cost: Cost | None = None
     """Cost of a run, in the currency of `prices`, which must contain the model."""
     output_bytes: Count = 65536
     """Bytes of one call's output that the model gets; the rest is cut, with a note."""
@@ -389,13 +410,73 @@ class IssuerConfig(_Section):
     """The claim that says who it is, such as `preferred_username`. `email` counts only with `email_verified`."""
     principals: dict[str, Text] = {}
     """Values of that claim, and whom of `principals` each stands for."""
-    others: Literal["admit", "refuse"] | None = None
-    """Whether whoever has such a token and is not in `principals` may use the service, with runs of their own. Default:
-    "refuse" where `principals` names anybody, else "admit"."""
+    others: Text | None = None
+    """All others with such a token: "refuse"; "admit", each with runs of their own; or the same with the rights, limits
+    and budgets of one of `serve.principals`, for each anew. Default: "refuse" where `principals` names anybody, else
+    "admit"."""
 
     @property
     def lets_others_in(self) -> bool:
-        return self.others == "admit" or (self.others is None and not self.principals)
+        """True where nobody has to be named here."""
+        return self.others != "refuse" and (self.others is not None or not self.principals)
+
+    def check_names(self, known: Container[str]) -> None:
+        """Raise ValueError where a principal is named that is none."""
+        named = [*self.principals.values(), *([] if self.others in ("admit", "refuse", None) else [self.others])]
+        for name in named:
+            if name not in known or name == DEFAULT:
+                raise ValueError(f"oauth: {name!r} is none of serve.principals that an issuer's tokens can stand for")
+
+
+class PrincipalLimits(_Section):
+    """Limits of each run of a principal, in place of those of `limits`; a caller may lower two of them further."""
+
+    max_turns: Count | None = None
+    """As in `limits`."""
+    max_tool_calls: Count | None = None
+    """As in `limits`."""
+    max_turn_calls: Count | None = None
+    """As in `limits`."""
+    max_parallel: Count | None = None
+    """As in `limits`."""
+    max_tools: Count | None = None
+    """As in `limits`."""
+    tool_tokens: Count | None = None
+    """As in `limits`."""
+    timeout_s: Seconds | None = None
+    """As in `limits`."""
+    tokens: Count | None = None
+    """As in `limits`."""
+    cost: Cost | None = None
+    """As in `limits`."""
+    output_bytes: Count | None = None
+    """As in `limits`."""
+    turn_bytes: Count | None = None
+    """As in `limits`."""
+    run_bytes: Count | None = None
+    """As in `limits`."""
+
+
+class PrincipalConfig(_Section):
+    """Somebody who uses the service under a name. Each sees its own runs, conversations, tasks and questions only."""
+
+    token: PersonalToken = Field(default=None, repr=False)
+    """The token that it sends. Without this and `token_sha256`, it uses those that `tokens add NAME` prints."""
+    token_sha256: TokenHash = None
+    """The SHA-256 of its token, in 64 hexadecimal digits."""
+    tools: ToolGlobs = ToolGlobs()
+    """Tools that its runs may use."""
+    models: Strings | None = None
+    """Models that it may ask, the default one included: case-sensitive globs. Default: all."""
+    limits: PrincipalLimits = PrincipalLimits()
+    """Limits of each of its runs."""
+    max_runs: Count | None = None
+    """Runs of its at one time, in each process; further ones wait. Default: as many as there is a place for."""
+    tokens_per_day: Count | None = None
+    """Input and output tokens of all of its runs in a day, which begins at 00:00 UTC. No turn is begun once they are
+    used up; the last one may go beyond."""
+    cost_per_day: Cost | None = None
+    """The same for the cost, in the currency of `prices`, which must contain the model."""
 
 
 class ServeConfig(_Section):
@@ -415,6 +496,17 @@ class ServeConfig(_Section):
     Origin and need no such headers, and for pages behind a proxy that adds them."""
     oauth: IssuerConfig | None = None
     """An issuer whose tokens are accepted too. Default: none."""
+    principals: dict[str, PrincipalConfig] = {}
+    """Those who use the service under names of their own, by name. Who sends `serve.token` is "default", of whom there
+    may be an entry, too, without a token."""
+
+    @model_validator(mode="after")
+    def _check_principals(self) -> Self:
+        check_names(self.principals)
+        check_tokens(self.token, self.principals)
+        if self.oauth:
+            self.oauth.check_names(self.principals)
+        return self
 
 
 class Config(_Section):
@@ -460,6 +552,7 @@ class Config(_Section):
 
     def _list_certain(self) -> Iterator[str]:
         yield self.serve.token or ""
+        yield from (each.token or "" for each in self.serve.principals.values())
         yield from self.filled
         if self.upstream:
             yield self.upstream.api_key or ""

@@ -185,6 +185,7 @@ def is_secret(value: str) -> bool:
 Flag = Annotated[bool, BeforeValidator(read_scalar)]
 Count = Annotated[int, BeforeValidator(read_scalar), Field(ge=1)]
 Seconds = Annotated[float, BeforeValidator(read_scalar), Field(gt=0, allow_inf_nan=False)]
+Cost = Annotated[float, BeforeValidator(read_scalar), Field(gt=0, allow_inf_nan=False)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]  # JSON has lists, no tuples
 Text = Annotated[str, Field(min_length=1)]
 Headers = Annotated[dict[str, str], AfterValidator(check_headers)]

@@ -29,6 +29,7 @@ from bridge.host.endings import EndingFilter
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.malformed import MalformedFilter
 from bridge.host.presence import PresenceNotes
+from bridge.host.principals import Verifier
 from bridge.host.revision_header import RevisionHeader
 from bridge.host.server import BridgeServer
 from bridge.host.standing import SHARE, Standing
@@ -64,20 +65,24 @@ class Listening:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
 
 
-def listen(settings: ServeConfig, *, no_auth: bool, clock: Clock | None = None) -> Listening:
+def listen(
+    settings: ServeConfig, *, no_auth: bool, verifiers: tuple[Verifier, ...] = (), clock: Clock | None = None
+) -> Listening:
     """Open the port. Where neither a token nor an issuer is configured, make a token and print it once on stderr.
 
     Raises ConfigError, before anything listens, for an address that is not loopback while token or host names are
     missing, and for an address that cannot be listened on.
     """
+    if no_auth and verifiers:
+        raise ConfigError("--no-auth: serve.principals says who may use the service; leave out one of the two")
     is_local = is_loopback(settings.host)
     if no_auth and not is_local:
         raise ConfigError(f"--no-auth: only on a loopback address, not on {settings.host}")
     if no_auth and settings.oauth:
-        raise ConfigError("--no-auth: not together with serve.oauth, which says who may use the service")
-    if not (is_local or settings.oauth or (settings.token and settings.allowed_hosts)):
+        raise ConfigError("--no-auth: serve.oauth says who may use the service; leave out one of the two")
+    if not (is_local or settings.oauth or ((settings.token or verifiers) and settings.allowed_hosts)):
         missing = {
-            "serve.token (or MCP_RESPONSES_BRIDGE_TOKEN)": settings.token,
+            "serve.token (or MCP_RESPONSES_BRIDGE_TOKEN)": settings.token or verifiers,
             "serve.allowed_hosts, the host names that clients use": settings.allowed_hosts,
         }
         wanted = " and ".join(setting for setting, value in missing.items() if not value)
@@ -91,8 +96,9 @@ def listen(settings: ServeConfig, *, no_auth: bool, clock: Clock | None = None) 
     is_everywhere = address in EVERYWHERE
     own = _name_loopback(LOOPBACK[0] if is_everywhere else address, port) if is_local or is_everywhere else []
     hosts += [(name, port) for name, shown in hosts if shown is None]
-    token = None if no_auth else settings.token or (None if settings.oauth else _make_token())
-    access = Access(token, frozenset([*own, *hosts]), frozenset([*origins, *(("http", a) for a in own)]))
+    token = None if no_auth or verifiers else settings.token or (None if settings.oauth else _make_token())
+    own_origins = (("http", address) for address in own)
+    access = Access(token, frozenset([*own, *hosts]), frozenset([*origins, *own_origins]), verifiers)
     if settings.oauth is None:
         return Listening(listening, access)
     return _accept_issuer(settings.oauth, listening, access, clock or Clock())

@@ -6,13 +6,12 @@ from typing import Protocol, TypeAlias
 
 from starlette.types import Scope
 
+from bridge.config.principals import DEFAULT
+from bridge.run.engine import NAMED
+
 PRINCIPAL = "bridge.verified"
 """The key, in the scope of a request, of what the gate has verified. No header reaches it."""
 UNAUTHORIZED = "Unauthorized: send Authorization: Bearer TOKEN"
-DEFAULT = "default"
-"""The name of whoever sends `serve.token`."""
-NAMED = "principal "
-"""How the principal of a run begins that has a name in the config."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ Result: TypeAlias = types.CallToolResult | types.InputRequiredResult | JsonObjec
 class Runner(Runs, Protocol):
     """The bridge behind this server, as far as the server needs it."""
 
-    def describe(self) -> str:
+    def describe(self, principal: str | None = None) -> str:
         """Describe which model `respond` asks now, and which tools that model can use."""
         ...
 
@@ -159,9 +159,11 @@ class BridgeServer(Server[dict[str, object]]):
                 self._legacy.tell(tasks)
 
     async def _list_tools(
-        self, _ctx: HostRequest, _params: types.PaginatedRequestParams | None
+        self, ctx: HostRequest, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(tools=list_tools(self._runner.describe(), self._runner.limits.result_chars))
+        return types.ListToolsResult(
+            tools=list_tools(self._runner.describe(find_principal(ctx)), self._runner.limits.result_chars)
+        )
 
     async def _call_tool(self, ctx: HostRequest, params: types.CallToolRequestParams) -> Result:
         """Call a tool. Raises MCPError for an unknown one, as the specification has it (server/tools, error handling),

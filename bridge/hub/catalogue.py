@@ -6,14 +6,14 @@ A run keeps the snapshot it began with, even if servers come, go or change meanw
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio.lowlevel
 from mcp import types
 
-from bridge.config.settings import BUILTIN, BUILTIN_NAMES, UpstreamConfig
+from bridge.config.settings import BUILTIN, BUILTIN_NAMES, ToolGlobs, UpstreamConfig
 from bridge.hub.approval import Approval, decide, quote_config_line
 from bridge.hub.member import Member
 from bridge.hub.naming import choose_prefixes, name_tool
@@ -34,6 +34,7 @@ NameTool: TypeAlias = Callable[[Member, types.Tool], tuple[str, str]]
 _WORDS = re.compile(r"(?=.{1,128}\Z)[\w,]+( [\w,]+)*", re.ASCII)
 TOOLS_AT_ONCE = 16
 """Number of tools that are converted before other tasks get a turn of the event loop."""
+TOOL_LEFT_OUT = "tool_left_out"
 MISSING = "; its tools are missing"
 """How a notice of a server ends that is not connected."""
 MAX_NAMED = 10
@@ -150,6 +151,26 @@ class Catalogue:
     """By server, the command or URL that it is reached with."""
     is_restored: bool = False
     """True if it was made elsewhere, perhaps of another config and of other servers."""
+
+    @cached_property
+    def _parts(self) -> "dict[ToolGlobs, Catalogue]":
+        """The catalogues that it was narrowed to."""
+        return {}
+
+    def narrow(self, globs: ToolGlobs | None) -> "Catalogue":
+        """Return the catalogue of the tools that `globs` allow. It says nothing of those that are left out: whose they
+        are may be what must not be seen."""
+        if globs is None:
+            return self
+        if globs not in self._parts:
+            tools = {name: tool for name, tool in self.tools.items() if globs.allows(name)}
+            notices = tuple(notice for notice in self.notices if notice["code"] != TOOL_LEFT_OUT)
+            self._parts[globs] = replace(self, tools=tools, notices=notices, left_out=())
+        return self._parts[globs]
+
+    def find(self, described: JsonObject) -> "Catalogue | None":
+        """Find the catalogue whose `as_json` this very object is, among itself and those that it was narrowed to."""
+        return next((each for each in (self, *self._parts.values()) if each.as_json is described), None)
 
     @cached_property
     def functions(self) -> Mapping[str, str]:
@@ -384,12 +405,12 @@ def _leave_out(tools: Iterable[LeftOut]) -> Iterator[Notice]:
         counts[tool.server] += 1
         if counts[tool.server] <= MAX_NAMED:
             message = scrub(f"{show_name(tool.server)}: {tool.shown} is left out: {tool.reason}")
-            yield Notice(code="tool_left_out", message=message)
+            yield Notice(code=TOOL_LEFT_OUT, message=message)
     for server, count in counts.items():
         if more := max(count - MAX_NAMED, 0):
             name = show_name(server)
             message = f"{name}: {more:,} more of its tools are left out; the command `tools {name}` names them"
-            yield Notice(code="tool_left_out", message=message)
+            yield Notice(code=TOOL_LEFT_OUT, message=message)
 
 
 def _report(member: Member) -> Notice:

@@ -12,7 +12,7 @@ from mcp import types
 from bridge.arguments import drop_empty, read_arguments
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
-from bridge.config.settings import BUILTIN, LEFT_OUT, Config, ServerConfig, UpstreamConfig
+from bridge.config.settings import BUILTIN, LEFT_OUT, Config, ServerConfig, ToolGlobs, UpstreamConfig
 from bridge.hub.approval import Refusal
 from bridge.hub.catalogue import BridgedTool, Catalogue, CatalogueBuilder, restore_catalogue
 from bridge.hub.failures import CallFailed
@@ -141,15 +141,15 @@ class Hub(anyio.AsyncContextManagerMixin):
         owner = self._owners[key]
         return None if key == BUILTIN or not owner.server.pin else await self.review.report(key)
 
-    async def describe(self) -> JsonObject:
-        """Return the catalogue as JSON, once every server has been ready, has failed or is past its connect timeout."""
-        return (await self.catalogue()).as_json
+    async def describe(self, globs: ToolGlobs | None = None) -> JsonObject:
+        """Return the catalogue as JSON, with the tools that `globs` allow, once every server has been ready, has failed
+        or is past its connect timeout."""
+        return (await self.catalogue()).narrow(globs).as_json
 
     def restore(self, described: JsonObject) -> Catalogue:
         """Restore a catalogue from what `describe` returned, also in another process."""
-        if self._snapshot is not None and self._snapshot.as_json is described:
-            return self._snapshot
-        return restore_catalogue(described)
+        known = self._snapshot.find(described) if self._snapshot is not None else None
+        return known or restore_catalogue(described)
 
     async def prepare(self, catalogue: Catalogue, call: Call, ask: Ask) -> Send | CallOutput:
         """Check a function call by the catalogue alone, and ask the person if it needs approval.

@@ -8,6 +8,7 @@ from bridge.errors import ArgumentError
 from bridge.json_text import JsonObject
 from bridge.run.continuation import OF_ONE_CALL, UNKNOWN_RESPONSE, find_earlier, find_history
 from bridge.run.engine import Engine
+from bridge.run.rights import find_rights
 
 
 @dataclass(frozen=True)
@@ -33,18 +34,22 @@ class Admission:
         if earlier and "run_id" in arguments:
             inherited = {name: value for name, value in earlier.arguments.items() if name not in OF_ONE_CALL}
             arguments = inherited | arguments
-        self._check_model(arguments)
+        self._check_model(arguments, principal)
         return arguments
 
     @property
     def _default_model(self) -> str | None:
         return self.config.upstream.model if self.config.upstream else None
 
-    def _check_model(self, arguments: JsonObject) -> None:
+    def _check_model(self, arguments: JsonObject, principal: str | None) -> None:
         model = arguments.get("model", self._default_model)
         if model is None:
             raise ArgumentError(NO_MODEL)
-        if self.config.limits.cost is not None and model not in self.config.prices:
+        rights = find_rights(self.config, principal)
+        if rights:
+            rights.check(arguments, str(model), self.config)
+        config = rights.apply(self.config) if rights else self.config
+        if config.limits.cost is not None and model not in self.config.prices:
             raise ArgumentError(f"model: limits.cost is set, and `prices` in the config has no price for {model!r}")
 
     def _check_previous(self, arguments: JsonObject) -> None:

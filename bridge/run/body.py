@@ -1,9 +1,9 @@
 """The body of every run: from the arguments of `respond` to an ending."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Generic, NotRequired, TypedDict
 
 from bridge.clock import Clock
 from bridge.config.settings import Config, UpstreamConfig
@@ -20,9 +20,13 @@ from bridge.run.limits import Ending, describe_error, fail_with
 from bridge.run.loop import Loop
 from bridge.run.protocols import C, Tools, Upstream
 from bridge.run.request import Request, build_request
+from bridge.run.rights import Rights, find_rights
 from bridge.run.tools.own_tools import OwnTools
 from bridge.run.tools.read_output import LongOutputs, find_last_id
 from bridge.run.transcript import Transcript, read_transcript
+
+if TYPE_CHECKING:
+    from bridge.run.day import DayBudget
 
 
 class _Opened(TypedDict):
@@ -48,9 +52,16 @@ class Body(Generic[C]):
     """Asks the person here, instead of at the host that began the run."""
     attach: Callable[[JsonObject], Awaitable[JsonObject]]
     """The arguments with the content of the files that they name; raises ArgumentError."""
+    find_day: "Callable[[str | None], DayBudget | None]" = lambda _: None
+    """Finds the day's budget of a principal."""
 
     async def execute(self, ctx: Context, arguments: JsonObject) -> Ending:
         """Do what checked `arguments` ask for; whatever happens is told by events of the run."""
+        rights = find_rights(self.config, ctx.principal)
+        body = replace(self, config=rights.apply(self.config)) if rights else self
+        return await body._execute(ctx, arguments, rights)
+
+    async def _execute(self, ctx: Context, arguments: JsonObject, rights: Rights | None) -> Ending:
         asked = self.config.upstream or UpstreamConfig()
         request = build_request(arguments, model=asked.model or "", defaults=asked.defaults)
         opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal, request))
@@ -61,7 +72,7 @@ class Body(Generic[C]):
         transcript = read_transcript(opened.get("transcript", {}))
         ctx.begin(transcript)
         agreement = read_agreement(opened["agreed"], self.config, arguments, _read_model(request))
-        ending = await self._take_turns(ctx, request, transcript, agreement)
+        ending = await self._take_turns(ctx, request, transcript, agreement, rights)
         if ending["status"] == "completed" and (said := read_answer(ctx.run.events, request.parameters.get("text"))):
             ctx.emit(said)
         return ending
@@ -77,15 +88,24 @@ class Body(Generic[C]):
             return {"error": describe_error(error), "agreed": agreed}
         return {"transcript": transcript.to_json(), "agreed": agreed}
 
-    async def _take_turns(self, ctx: Context, request: Request, transcript: Transcript, agreement: Agreement) -> Ending:
+    async def _take_turns(
+        self, ctx: Context, request: Request, transcript: Transcript, agreement: Agreement, rights: Rights | None
+    ) -> Ending:
         kept = LongOutputs(
             after=find_last_id(transcript.list_texts()),
             notify=lambda notice: ctx.emit(tell_notice(notice)),
         )
-        tools = OwnTools[C](self.servers, (kept.tool,))
+        tools = OwnTools[C](self._choose_servers(rights), (kept.tool,))
         ask = self.ask or partial(ctx.ask, approval_s=self.config.limits.approval_s)
-        loop = Loop(self.upstream, tools, kept, ask, ctx, agreement, self.clock)
+        loop = Loop(self.upstream, tools, kept, ask, ctx, agreement, self.clock, self.find_day(ctx.principal))
         return await loop.run(request, transcript)
+
+    def _choose_servers(self, rights: Rights | None) -> Tools[C]:
+        if rights is None or not rights.said.tools.is_set:
+            return self.servers
+        from bridge.run.tools.permitted import PermittedTools  # late: few are told apart
+
+        return PermittedTools[C](self.servers, rights.said.tools)
 
 
 def _read_model(request: Request) -> str:

@@ -13,6 +13,44 @@ from bridge.run.repeats import Repeats
 from bridge.texts import estimate_tokens
 
 
+class TurnUsage(NamedTuple):
+    """The tokens of one turn."""
+
+    input: int
+    output: int = 0
+    cached: int = 0
+    """Those of the input that the upstream took from its cache."""
+    is_estimated: bool = True
+
+    @property
+    def tokens(self) -> int:
+        return self.input + self.output
+
+    def compute_cost(self, price: Price | None) -> float | None:
+        """Compute what they cost; None without a price."""
+        if price is None:
+            return None
+        cached = min(self.cached, self.input)
+        cached_price = price.input if price.cached_input is None else price.cached_input
+        input_cost = (self.input - cached) * price.input + cached * cached_price
+        return (input_cost + self.output * price.output) / 1e6
+
+
+def read_turn_usage(turn: Turn, response: Response) -> TurnUsage:
+    """Read what a turn has used up, by the upstream's own count where there is one."""
+    usage = read_usage(response["usage"])
+    if usage["total_tokens"]:
+        cached = _read_cached(response["usage"])
+        return TurnUsage(usage["input_tokens"], usage["output_tokens"], cached, is_estimated=False)
+    output = sum(estimate_tokens(encode(item)) for item in response["output"])
+    return TurnUsage(estimate_input(turn), output, _read_cached(response["usage"]))
+
+
+def estimate_input(turn: Turn) -> int:
+    """Estimate the tokens that a turn sends."""
+    return sum(map(estimate_tokens, (*turn.items, *turn.tools)))
+
+
 class Spent(NamedTuple):
     """The cost of one turn."""
 
@@ -43,20 +81,13 @@ class Budget:
 
     def count(self, turn: Turn, response: Response) -> Spent:
         """Count what a turn has cost, and return it."""
-        usage = read_usage(response["usage"])
-        is_estimated = not usage["total_tokens"]
-        if is_estimated:
-            usage = {
-                "input_tokens": sum(map(estimate_tokens, (*turn.items, *turn.tools))),
-                "output_tokens": sum(estimate_tokens(encode(item)) for item in response["output"]),
-            }
-        self.context = usage["input_tokens"] + usage["output_tokens"]
-        cached = _read_cached(response["usage"])
-        cost, cost_here = (_compute_cost(allowance.price, usage, cached) for allowance in (self.agreed, self.here))
+        usage = read_turn_usage(turn, response)
+        self.context = usage.tokens
+        cost, cost_here = (usage.compute_cost(allowance.price) for allowance in (self.agreed, self.here))
         self._tokens += self.context
         self._cost += cost or 0.0
         self._cost_here += cost_here or 0.0
-        return Spent(self.context, cost, is_estimated)
+        return Spent(self.context, cost, usage.is_estimated)
 
     def allow(self, calls: Sequence[Call]) -> int:
         """Return how many of a turn's calls may be run: the first ones."""
@@ -121,15 +152,6 @@ class Budget:
         if allowance.limits.cost is None or allowance.price is None:
             return True
         return cost + 2 * self.context * allowance.price.input / 1e6 <= allowance.limits.cost
-
-
-def _compute_cost(price: Price | None, usage: dict[str, int], cached: int) -> float | None:
-    if price is None:
-        return None
-    cached = min(cached, usage["input_tokens"])
-    cached_price = price.input if price.cached_input is None else price.cached_input
-    input_cost = (usage["input_tokens"] - cached) * price.input + cached * cached_price
-    return (input_cost + usage["output_tokens"] * price.output) / 1e6
 
 
 def _read_cached(usage: JsonObject | None) -> int:

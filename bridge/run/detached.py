@@ -24,6 +24,14 @@ class Detached:
         if oldest := next((task for task in self._list() if task.has_place), None):
             self._stop(oldest, "nobody waited for this run, and others waited for its place (limits.max_runs)")
 
+    def make_own_room(self, principal: str | None) -> None:
+        """Stop the oldest run of this principal that holds a place which another one of its waits for."""
+        own = (task for task in self._list() if task.has_place and task.principal == principal)
+        if oldest := next(own, None):
+            self._stop(
+                oldest, "nobody waited for this run, and the next of its principal waited for its place (max_runs)"
+            )
+
     def discard(self, task: RunTask) -> None:
         """Forget a run: it has ended."""
         self._tasks.pop(task, None)

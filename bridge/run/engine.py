@@ -29,6 +29,9 @@ UNPROVEN = "somebody "
 """How a principal begins that others might pass for. It finds a run only by the id that we gave it, which nobody can
 guess; ids of responses are the upstream's, and some relays count."""
 
+NAMED = "principal "
+"""How a principal begins that has a name in the config; the name follows."""
+
 
 def is_unproven(principal: str | None) -> bool:
     """Tell whether others might pass for this principal."""

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Generic, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Generic, NotRequired, TypedDict
 
 import anyio
 
 from bridge.clock import Clock
-from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, BridgeError, UpstreamError
+from bridge.errors import COMPACTION_REFUSED, CONTEXT_EXCEEDED, DAY_BUDGET, BridgeError, UpstreamError
 from bridge.events import Event, InBackground, Retrying, Said, TurnEnded, TurnStarted, tell_notice
 from bridge.items import Call, ErrorInfo, Notice, Response, Turn, find_calls, is_empty
 from bridge.json_text import Json, JsonObject
@@ -37,8 +37,13 @@ from bridge.run.tools.read_output import LongOutputs
 from bridge.run.transcript import Transcript
 from bridge.run.window import Window, open_window
 
+if TYPE_CHECKING:
+    from bridge.run.day import DayBudget
+
 _ABOUT_TOOLS = re.compile(r"tool|\bnone\b", re.IGNORECASE)
 """Found in a refusal of `tool_choice: none`."""
+_REASONS: dict[str, Reason] = {CONTEXT_EXCEEDED: "context", DAY_BUDGET: "budget"}
+"""By the code of an error, why a run is incomplete rather than failed."""
 EMPTY = "The upstream's answer is empty"
 
 
@@ -71,6 +76,8 @@ class Loop(Generic[C]):
     ctx: Context
     agreement: Agreement
     clock: Clock
+    day: "DayBudget | None" = None
+    """What is left to the principal of the run for today; None where that has no bound."""
     window: int | None = field(default=None, init=False)
     """How many tokens the model takes, as far as that is known."""
     cut_by: Reason | None = field(default=None, init=False)
@@ -83,7 +90,7 @@ class Loop(Generic[C]):
             try:
                 return await self._take_turns(request, transcript, deadline)
             except BridgeError as error:
-                return self._close_with(error, "context" if error.code == CONTEXT_EXCEEDED else None)
+                return self._close_with(error, _REASONS.get(error.code))
         return stop_short("timeout")
 
     async def _take_turns(self, request: Request, transcript: Transcript, deadline: float) -> Ending:
@@ -244,11 +251,18 @@ class Loop(Generic[C]):
         if find_limit and (cut_by := find_limit()):
             outcome["cut_by"], turn = cut_by, _close(turn)
         try:
-            outcome["response"] = await self.upstream.create(turn, deadline=deadline, on_event=self.ctx.emit)
+            outcome["response"] = await self._create_within(turn, deadline)
         except BridgeError as error:
             outcome["error"] = describe_error(error)
         outcome["window"] = self.upstream.find_window(str(turn.parameters["model"]))
         return outcome
+
+    async def _create_within(self, turn: Turn, deadline: float) -> Response:
+        """Have a turn answered, within the day's budget. Raises UsedUp where nothing is left of that."""
+        create = partial(self.upstream.create, turn, deadline=deadline, on_event=self.ctx.emit)
+        if self.day is None:
+            return await create()
+        return await self.day.count(turn, self.agreement.here.price, create, lambda: "".join(self.ctx.run.saying))
 
     def _close_with(self, error: BridgeError, reason: Reason | None) -> Ending:
         """Return the ending of a run after an error: failed; or stopped for a `reason`, without a last answer."""

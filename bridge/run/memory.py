@@ -30,7 +30,7 @@ from bridge.run.engine import (
 from bridge.run.heirs import Heir, waiting_for
 from bridge.run.interjections import list_said
 from bridge.run.limits import Ending
-from bridge.run.places import Places
+from bridge.run.places import FindMost, Places
 from bridge.run.run import Run
 from bridge.run.shelf import Shelf
 from bridge.run.task import RunTask, tell
@@ -72,13 +72,14 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         *,
         orphan_s: float,
         max_runs: int = MAX_RUNS,
+        find_most: FindMost = lambda _: None,
         shelf: Shelf | None = None,
         build_task: BuildTask = RunTask,
     ) -> None:
         self._body = body
         self._clock = clock
         self._orphan_s = orphan_s
-        self._places = Places(max_runs)
+        self._places = Places(max_runs, find_most)
         self._detached = Detached(max(FEWEST_GIVEN_UP, max_runs // GIVEN_UP_SHARE))
         self._usual_s = 1.0
         """How long runs take, the latest most of all."""
@@ -320,14 +321,16 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             self._note_end(task.run)
 
     async def _take_turn(self, task: RunTask, ctx: Context, arguments: JsonObject) -> Ending:
-        came = self._clock.now()
-        if self._places.is_full:
+        came, bound = self._clock.now(), self._places.find_bound(task.principal)
+        if bound is not None:
+            self._detached.make_own_room(task.principal)
+        elif self._places.is_full:
             self._detached.make_room()
         async with self._places.occupy(task.principal):
             began, task.has_place = self._clock.now(), True
             if began - came >= WAIT_TOLD_S:
-                message = f"this run waited {began - came:.0f} s for its turn: limits.max_runs is {self._places.count}"
-                task.emit(Notified(code="queued", message=message))
+                why = f"max_runs of its principal is {bound}" if bound else f"limits.max_runs is {self._places.count}"
+                task.emit(Notified(code="queued", message=f"this run waited {began - came:.0f} s for its turn: {why}"))
             try:
                 return await self._body(ctx, arguments)
             finally:
@@ -364,8 +367,10 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     def _note_left(self, task: RunTask, *, is_given_up: bool) -> None:
         if task.run.ending is None and not task.is_wanted:
             self._detached.add(task, is_given_up=is_given_up)
-            if self._places.waiting:
+            if self._places.is_wanted:
                 self._detached.make_room()
+            elif self._places.count_waiting(task.principal):
+                self._detached.make_own_room(task.principal)
 
     async def _stop_orphan(self, task: RunTask) -> None:
         joined, parted = task.joined, task.stopwatch.now()

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from bridge.call_options import CallOptions
+from bridge.config.settings import ToolGlobs
 from bridge.events import OnEvent
 from bridge.items import Call, CallOutput, Notice, Response, Turn
 from bridge.json_text import JsonObject
@@ -81,8 +82,8 @@ for cancellation."""
 class Tools(Protocol[C]):
     """The connected servers."""
 
-    async def describe(self) -> JsonObject:
-        """Describe all tools as JSON, once every server is ready or known not to be."""
+    async def describe(self, globs: ToolGlobs | None = None) -> JsonObject:
+        """Describe all tools as JSON, or those that `globs` allow, once every server is ready or known not to be."""
         ...
 
     def restore(self, described: JsonObject) -> C:

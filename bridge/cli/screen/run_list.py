@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from bridge.cli.screen.columns import crop
-from bridge.run.engine import UNPROVEN
+from bridge.run.engine import NAMED, UNPROVEN
 from bridge.run.summary import Summary
 from bridge.visible import show_line
 
 SHORT_CHARS = 8
 """Characters of an id that are shown; the command takes any beginning."""
+NAME_CHARS = 12
+"""How much of somebody's name is shown."""
 HEAD = ("id", "when", "status", "turns", "calls", "tokens", "money")
 _LEFT = 3
 """The first so many columns begin at the left; the others are numbers."""
@@ -56,6 +58,8 @@ def name_principal(principal: str | None) -> str:
     if principal is None:
         return "terminal"
     kind, _, rest = principal.partition(" ")
+    if principal.startswith(NAMED):
+        return rest[:NAME_CHARS]
     return f"{'somebody' if principal.startswith(UNPROVEN) else kind} {rest[:4]}".rstrip()
 
 

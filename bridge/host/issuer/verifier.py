@@ -5,6 +5,7 @@ import logging
 import jwt
 
 from bridge.clock import Clock
+from bridge.config.principals import name_person
 from bridge.config.settings import IssuerConfig
 from bridge.host.issuer.claims import check_audience, check_kind, check_times, find_name, list_scopes
 from bridge.host.issuer.keyring import PAUSE_S, Keyring, NoKeys
@@ -57,7 +58,7 @@ class IssuerVerifier:
         if known := self._settings.principals.get(name):
             return Verified(known)
         if self._settings.lets_others_in:
-            return Verified(f"{name} of {self._settings.issuer}")
+            return Verified(name_person(self._settings.issuer, name))
         self._tell(f"its {self._settings.principal_claim} is nobody in serve.oauth.principals")
         return UNLISTED
 
