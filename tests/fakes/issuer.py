@@ -8,7 +8,7 @@ import functools
 import json
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -121,7 +121,7 @@ class ScriptedIssuer:
     """What it calls itself, if not what it is."""
     metadata: Json = field(default_factory=dict[str, Any])
     """Of its metadata what is not as usual."""
-    answer: Callable[[Request], Response | None] = lambda _: None
+    answer: Callable[[Request], "Response | Awaitable[Response | None] | None"] = lambda _: None
     """Answers a request in its place."""
     hold: anyio.Event | None = None
     """Until when its keys are not answered."""
@@ -158,7 +158,10 @@ class ScriptedIssuer:
     async def _reply(self, request: Request) -> Response:
         path = request.url.path
         self.asked.append(path)
-        if answered := self.answer(request):
+        answered = self.answer(request)
+        if isinstance(answered, Awaitable):
+            answered = await answered
+        if answered:
             return answered
         if path == f"{self.path.rstrip('/')}/keys":
             if self.hold:
