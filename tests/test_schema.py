@@ -42,6 +42,7 @@ def build() -> dict[str, Any]:
     server |= {"additionalProperties": True, "required": []}
     servers = {"type": "object", "additionalProperties": server}
     own = {name: describe(section) for name, section in SECTIONS.items()}
+    own["serve"]["properties"] |= describe_people()
     prices = {"type": "object", "additionalProperties": describe(settings.Price)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -59,6 +60,18 @@ def build() -> dict[str, Any]:
                 "description": describe_field(settings.Config, "input_roots"),
             },
         },
+    }
+
+
+def describe_people() -> dict[str, Any]:
+    """The sections within `serve`."""
+    entry = describe(settings.PrincipalConfig)
+    entry["properties"]["tools"] = describe(settings.ToolGlobs)
+    entry["properties"]["limits"] = describe(settings.PrincipalLimits)
+    named = {"type": "object", "additionalProperties": entry}
+    return {
+        "oauth": describe(settings.IssuerConfig) | {"description": describe_field(settings.ServeConfig, "oauth")},
+        "principals": named | {"description": describe_field(settings.ServeConfig, "principals")},
     }
 
 

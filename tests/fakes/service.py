@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config.settings import ServeConfig
 from bridge.host.http import Listening, listen, serve_http
+from bridge.host.personal_tokens import open_tokens
 from bridge.host.web_server import HEAD_TIMEOUT_S, build_web
 from tests.fakes.clock import PATIENCE_S
 
@@ -123,11 +124,14 @@ async def serving(
     no_auth: bool = False,
     head_timeout_s: float = HEAD_TIMEOUT_S,
     room: int | None = None,
+    environ: Mapping[str, str] = os.environ,
     **settings: Any,
 ) -> AsyncIterator[Served]:
     """Serve this bridge to as many connections as there is `room` for; `settings` are those of the config's `serve`."""
     unit: dict[str, Any] = {"port": 0, "token": TOKEN, **settings}
-    listening = listen(ServeConfig.model_validate(unit), no_auth=no_auth, clock=clock)
+    config = ServeConfig.model_validate(unit)
+    verifiers = (open_tokens(config, environ),) if config.principals else ()
+    listening = listen(config, no_auth=no_auth, verifiers=verifiers, clock=clock)
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
 

@@ -24,10 +24,12 @@ pytestmark = pytest.mark.anyio
 class House:
     """An engine with few places. `begun` names the runs that have got one, in that order."""
 
-    def __init__(self, max_runs: int) -> None:
+    def __init__(self, max_runs: int, **bounds: int) -> None:
         self.begun: list[str] = []
         self.clock = VirtualClock()
-        self.engine = MemoryEngine(self._execute, self.clock, orphan_s=600, max_runs=max_runs)
+        self.engine = MemoryEngine(
+            self._execute, self.clock, orphan_s=600, max_runs=max_runs, find_most=lambda whose: bounds.get(whose or "")
+        )
         self._ends: dict[str, anyio.Event] = {}
 
     async def bring(self, *names: str) -> list[Run]:
@@ -58,8 +60,9 @@ class House:
 
 
 @asynccontextmanager
-async def house(max_runs: int) -> AsyncIterator[House]:
-    opened = House(max_runs)
+async def house(max_runs: int, **bounds: int) -> AsyncIterator[House]:
+    """`bounds`: how many runs of one principal may go on at once."""
+    opened = House(max_runs, **bounds)
     async with opened.engine:
         yield opened
 
@@ -94,6 +97,44 @@ async def test_who_brings_one_run_does_not_wait_for_all_of_who_brings_many() -> 
         for _ in range(8):
             await at.end(at.begun[-1])
         assert at.begun == ["ada-0", "ada-1", "bob-1", "eve-1", "ada-2", "bob-2", "ada-3", "ada-4", "ada-5"]
+
+
+async def test_who_has_a_bound_of_its_own_waits_for_its_own_and_holds_nobody_up() -> None:
+    async with house(3, ada=1) as at:
+        runs = await at.bring("ada-1", "ada-2", "ada-3", "bob-1", "bob-2", "eve-1")
+        assert at.begun == ["ada-1", "bob-1", "bob-2"], "two places were free for the others"
+        await at.end("bob-1")
+        assert at.begun[3:] == ["eve-1"], "though ada has waited longer"
+        await at.end("bob-2")
+        assert at.begun[4:] == []
+        await at.clock.advance(5)
+        await at.end("ada-1")
+        assert at.begun[4:] == ["ada-2"]
+        await at.end("ada-2")
+        await at.end("ada-3")
+        await at.end("eve-1")
+        assert [status(run) for run in runs] == ["completed"] * 6
+        await at.bring("bob-3", "bob-4", "bob-5", "bob-6")
+        assert at.begun[6:] == ["bob-3", "bob-4", "bob-5"], "no place is lost, and none is made"
+    [told] = [event for event in runs[1].events if isinstance(event, Notified) and event.code == "queued"]
+    assert told.message == "this run waited 5 s for its turn: max_runs of its principal is 1"
+
+
+async def test_a_run_that_was_left_yields_to_its_own_principal_where_that_has_a_bound() -> None:
+    async with house(3, ada=1) as at:
+        held, other = await at.bring("ada-1", "bob-1")
+        await at.leave(held, other)
+        [next_one] = await at.bring("ada-2")
+        assert (status(held), status(other), at.begun) == ("cancelled", None, ["ada-1", "bob-1", "ada-2"])
+        await at.end("ada-2")
+        assert status(next_one) == "completed"
+
+
+async def test_who_waits_for_its_own_run_has_nobody_elses_stopped() -> None:
+    async with house(2, ada=1) as at:
+        _, other, _ = await at.bring("ada-1", "bob-1", "ada-2")
+        await at.leave(other)
+        assert status(other) is None
 
 
 async def test_a_run_that_waited_long_says_so() -> None:
