@@ -107,7 +107,7 @@ async def test_a_session_opens_for_nobody_but_whom_it_was_opened_for() -> None:
 
 
 async def test_a_person_that_is_named_has_the_rights_of_the_name_and_the_others_those_of_another() -> None:
-    principals = {"boss": {}, "staff": {"models": ["small-*"]}}
+    principals: Json = {"boss": {}, "staff": {"models": ["small-*"]}}
     async with place(principals, principals={"ada": "boss"}, others="staff") as at:
         assert (await at.ask(at.issuer.sign(sub="ada")))["output_text"] == "a secret"
         for name in ("bob", "boss", "staff", "default"):
