@@ -79,7 +79,11 @@ def test_the_track_record_names_the_clients_that_are_installed(repository: Path)
 
 @pytest.mark.parametrize(
     ("name", "environ"),
-    [("bridge.example", {"OPENAI_API_KEY": "k"}), ("bridge.relay", {"RELAY_API_KEY": "k"})],
+    [
+        ("bridge.example", {"OPENAI_API_KEY": "k"}),
+        ("bridge.relay", {"RELAY_API_KEY": "k"}),
+        ("bridge.team", {"OPENAI_API_KEY": "k", "CI_TOKEN": "a-token-of-the-tests"}),
+    ],
 )
 def test_an_example_of_our_own_config_loads(repository: Path, name: str, environ: dict[str, str]) -> None:
     config = load(repository / "configs" / f"{name}.json", environ=dict(os.environ) | environ)

@@ -44,7 +44,7 @@ def test_every_rule_of_the_page_is_held_by_the_tests_it_names_and_by_no_others(r
 
 
 LISTS = {"R": 40, "S": 36, "REL": 32, "B": 10, "L": 15}
-ADDED = ["S10b"]
+ADDED = ["S1b", "S10b", "S28b", "L4b"]
 NOT_HELD = ["S22", "REL30", "REL31"]
 """What stands there with the reason why no test holds it."""
 

@@ -69,6 +69,7 @@ async def service() -> AsyncIterator[Served]:
     gc.collect()  # the SDK does not close the channels of a stream of SSE
 
 
+@pytest.mark.rule("S28")
 async def test_fifty_clients_of_five_principals_never_meet() -> None:
     """Each asks with its canary; then each tries every run of the others, by its id and by the equal response id."""
     canaries: dict[str, list[str]] = {name: [] for name in NAMES}

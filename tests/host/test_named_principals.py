@@ -116,6 +116,7 @@ async def receipt_of(host: HttpHost, input: str, **options: Any) -> Json:
     return await (await host.call(input, **options)).receipt()
 
 
+@pytest.mark.rule("S28")
 @pytest.mark.external
 @TRANSPORTS
 async def test_each_sees_its_own_runs_and_nobody_elses(tmp_path: Path, path: str, mode: str) -> None:
@@ -141,6 +142,7 @@ async def test_a_name_belongs_to_whoever_has_one_of_its_tokens(tmp_path: Path) -
             assert (found.structured_content or {})["output_text"] == "a secret"
 
 
+@pytest.mark.rule("S4")
 async def test_a_session_is_of_no_use_to_anybody_else(tmp_path: Path) -> None:
     async with place(tmp_path, PEOPLE) as at, at.host(ANN, "legacy") as ann, at.host(BOB, "legacy") as bob:
         session = ann.headers["Mcp-Session-Id"]
@@ -153,6 +155,7 @@ async def test_a_session_is_of_no_use_to_anybody_else(tmp_path: Path) -> None:
         assert (await receipt_of(ann, "hello"))["output_text"] == "a secret", "it has not been ended"
 
 
+@pytest.mark.rule("S4")
 async def test_nor_is_a_connection_of_sse(tmp_path: Path) -> None:
     ids = list[str]()
     async with place(tmp_path, PEOPLE) as at:
@@ -175,6 +178,7 @@ async def test_no_header_names_a_principal(tmp_path: Path, name: str) -> None:
         assert (await receipt_of(bob, run_id, tool="respond_wait"))["error"]["message"] == UNKNOWN
 
 
+@pytest.mark.rule("S1b")
 async def test_a_token_in_a_query_is_not_read(tmp_path: Path) -> None:
     async with place(tmp_path, PEOPLE) as at:
         for target in (f"/mcp?token={ANN}", f"/sse?access_token={ANN}", f"/mcp?authorization=Bearer%20{ANN}"):
@@ -182,6 +186,7 @@ async def test_a_token_in_a_query_is_not_read(tmp_path: Path) -> None:
             assert (reply.status, reply.body, reply.headers["www-authenticate"]) == (401, UNAUTHORIZED, "Bearer")
 
 
+@pytest.mark.rule("S1b")
 async def test_what_is_no_principals_token_opens_nothing(tmp_path: Path) -> None:
     digest = hashlib.sha256(ANN.encode()).hexdigest()
     async with place(tmp_path, PEOPLE) as at:
@@ -190,6 +195,7 @@ async def test_what_is_no_principals_token_opens_nothing(tmp_path: Path) -> None
         assert await at.status(ANN) == await at.status(BOB) == await at.status(TOKEN) == 200
 
 
+@pytest.mark.rule("S1b")
 @pytest.mark.external
 async def test_a_token_that_is_added_or_removed_counts_at_once(tmp_path: Path) -> None:
     """Also a hundred times in a row, within one tick of the file system's clock."""
@@ -261,6 +267,7 @@ def wipe_first(request: Request) -> Any:
     return responds(message("done")) if is_done else responds(call("desk__wipe", {}))
 
 
+@pytest.mark.rule("S28b")
 @pytest.mark.parametrize("people", [ONLY_READ, NOT_WIPE], ids=["only", "deny"])
 @TRANSPORTS
 async def test_a_denied_tool_is_neither_shown_nor_run(tmp_path: Path, people: Json, path: str, mode: str) -> None:
@@ -275,6 +282,7 @@ async def test_a_denied_tool_is_neither_shown_nor_run(tmp_path: Path, people: Js
         assert at.ran == ["wipe"], "for others it is there"
 
 
+@pytest.mark.rule("S28b")
 @pytest.mark.parametrize("found", [{"query": "wipe the desk"}, {"names": ["desk__wipe", "wipe"]}])
 async def test_nor_is_it_found(tmp_path: Path, found: Json) -> None:
     """Where not all tools are in the first request."""
@@ -307,6 +315,7 @@ async def test_nor_by_what_the_caller_names_itself(tmp_path: Path) -> None:
         assert at.ran == []
 
 
+@pytest.mark.rule("S28b")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -352,6 +361,7 @@ async def test_the_description_tells_each_of_its_own_tools(tmp_path: Path, path:
 MODELS: Json = {"ann": {"token": ANN, "models": ["small-*"]}, "bob": {"token": BOB}}
 
 
+@pytest.mark.rule("S28b")
 @TRANSPORTS
 async def test_a_model_that_is_not_allowed_is_refused_by_whatever_it_is_named(
     tmp_path: Path, path: str, mode: str
@@ -458,6 +468,7 @@ def read_files(folder: Path) -> bytes:
     return b"".join(file.read_bytes() for file in folder.rglob("*") if file.is_file())
 
 
+@pytest.mark.rule("S1b")
 @pytest.mark.external
 async def test_no_token_is_in_anything_that_is_told_or_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")

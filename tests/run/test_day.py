@@ -24,7 +24,7 @@ from bridge.events import Notified
 from bridge.run.engine import Stop
 from bridge.run.run import Run
 from tests.fakes.bridges import open_without_host
-from tests.fakes.clock import until
+from tests.fakes.clock import PATIENCE_S, until
 from tests.fakes.items import Json
 from tests.fakes.upstream import Request, ScriptedUpstream, api_error, call, gated, message, responds
 
@@ -63,7 +63,7 @@ class Place:
 
     async def refusal(self, principal: str = ANN) -> str:
         sent = len(self.upstream.requests)
-        with pytest.raises(UsedUp) as raised:
+        with anyio.fail_after(PATIENCE_S), pytest.raises(UsedUp) as raised:
             await self.run(principal=principal)
         assert len(self.upstream.requests) == sent
         return raised.value.message
@@ -111,6 +111,7 @@ def told(run: Run) -> str:
     return " ".join(event.message for event in run.events if isinstance(event, Notified))
 
 
+@pytest.mark.rule("L4b")
 @UNITS
 async def test_a_run_stops_before_the_turn_after_the_budget_is_used_up(tmp_path: Path, budget: Json) -> None:
     async with place(tmp_path, budget) as at:
@@ -169,6 +170,7 @@ async def test_a_turn_counts_for_the_day_that_it_began_on(tmp_path: Path) -> Non
         await at.refusal()
 
 
+@pytest.mark.rule("L4b")
 @UNITS
 async def test_a_restart_forgets_nothing(tmp_path: Path, budget: Json) -> None:
     async with place(tmp_path, budget) as at:
@@ -189,6 +191,7 @@ async def test_processes_of_one_state_folder_share_it(tmp_path: Path, budget: Js
         await other.refusal()
 
 
+@pytest.mark.rule("L4b")
 @UNITS
 async def test_of_many_runs_at_once_one_turn_at_most_goes_beyond(tmp_path: Path, budget: Json) -> None:
     large = {name: amount * 10 for name, amount in budget.items()}
