@@ -19,6 +19,12 @@ PAUSE_S = 10.0
 """Seconds between two fetches, whatever the tokens say: anybody can send tokens that name any key."""
 
 
+async def fetch_keys(issuer: str, url: str | None, clock: Clock) -> tuple[str, tuple[Key, ...]]:
+    """Fetch the issuer's keys, from `url` if that is known; return from where, and them. Raises Unusable."""
+    url = url or await find_keys_url(issuer, clock)
+    return url, read_keys(await fetch(url, clock))
+
+
 class NoKeys(Exception):
     """No token can be judged just now, because the issuer cannot be asked for its keys."""
 
@@ -79,8 +85,7 @@ class Keyring:
 
     async def _fetch(self) -> None:
         try:
-            self._url = self._url or await find_keys_url(self._issuer, self._clock)
-            self._keys = read_keys(await fetch(self._url, self._clock))
+            self._url, self._keys = await fetch_keys(self._issuer, self._url, self._clock)
             self._fetched = self._clock.now()
             fault = ""
         except Unusable as error:

@@ -13,6 +13,8 @@ from bridge.config.settings import ServeConfig
 from bridge.errors import ConfigError
 from bridge.host.http import listen
 from bridge.host.principals import Verified
+from tests.fakes.commands import run
+from tests.fakes.issuer import scripted_issuer
 
 RIGHT: dict[str, Any] = {"issuer": "https://login.example.com/realms/team", "public_url": "https://bridge.example.com"}
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -91,6 +93,22 @@ def test_no_token_is_made_where_there_is_an_issuer(capsys: pytest.CaptureFixture
 def test_an_open_service_is_not_one_with_an_issuer() -> None:
     with pytest.raises(ConfigError, match=re.escape("--no-auth: serve.oauth says who may use the service")):
         listen(serve(), no_auth=True)
+
+
+@pytest.mark.anyio
+async def test_check_asks_the_issuer_for_its_keys(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    async with scripted_issuer() as issuer:
+        file = tmp_path / "config.json"
+
+        async def check(url: str) -> str:
+            oauth = {"issuer": url, "public_url": "https://bridge.example.com"}
+            file.write_text(json.dumps({"builtin_tools": False, "serve": {"oauth": oauth}}), encoding="utf-8")
+            file.chmod(0o600)
+            return (await run(capfd, "check", "--config", str(file))).stdout
+
+        assert f"issuer: {issuer.url}, 1 key" in " ".join((await check(issuer.url)).split())
+        said = " ".join((await check(f"{issuer.url}/")).split())
+    assert f'it calls itself "{issuer.url}"; write serve.oauth.issuer exactly so' in said
 
 
 def test_the_example_is_what_the_docs_show(repository: Path) -> None:
