@@ -42,7 +42,13 @@ def build() -> dict[str, Any]:
     server |= {"additionalProperties": True, "required": []}
     servers = {"type": "object", "additionalProperties": server}
     own = {name: describe(section) for name, section in SECTIONS.items()}
-    own["serve"]["properties"] |= describe_people()
+    principal = describe(settings.PrincipalConfig)
+    principal["properties"]["tools"] = describe(settings.ToolGlobs)
+    principal["properties"]["limits"] = describe(settings.PrincipalLimits)
+    people = {"description": describe_field(settings.ServeConfig, "principals"), "type": "object"}
+    own["serve"]["properties"]["principals"] = people | {"additionalProperties": principal}
+    issuer = describe(settings.IssuerConfig)
+    own["serve"]["properties"]["oauth"] = issuer | {"description": describe_field(settings.ServeConfig, "oauth")}
     prices = {"type": "object", "additionalProperties": describe(settings.Price)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -60,18 +66,6 @@ def build() -> dict[str, Any]:
                 "description": describe_field(settings.Config, "input_roots"),
             },
         },
-    }
-
-
-def describe_people() -> dict[str, Any]:
-    """The sections within `serve`."""
-    entry = describe(settings.PrincipalConfig)
-    entry["properties"]["tools"] = describe(settings.ToolGlobs)
-    entry["properties"]["limits"] = describe(settings.PrincipalLimits)
-    named = {"type": "object", "additionalProperties": entry}
-    return {
-        "oauth": describe(settings.IssuerConfig) | {"description": describe_field(settings.ServeConfig, "oauth")},
-        "principals": named | {"description": describe_field(settings.ServeConfig, "principals")},
     }
 
 
@@ -130,6 +124,8 @@ WRONG: list[dict[str, Any]] = [
     {"limits": {"max_turns": "many"}},
     {"upstream": {"stream": "no"}},
     {"serve": {"port": 99999}},
+    {"serve": {"principals": {"ann": {"modles": []}}}},
+    {"serve": {"principals": {"ann": {"limits": {"max_turns": "many"}}}}},
     {"mcpServers": {"x": {"command": "x", "tools": {"dney": []}}}},
     {"builtin_tools": "maybe"},
 ]
