@@ -24,6 +24,7 @@ SECTIONS = {
     "tool_search": settings.ToolSearch,
     "prices.<model>": settings.Price,
     "serve": settings.ServeConfig,
+    "serve.oauth": settings.IssuerConfig,
     "serve.principals.<name>": settings.PrincipalConfig,
     "serve.principals.<name>.tools": settings.ToolGlobs,
     "serve.principals.<name>.limits": settings.PrincipalLimits,

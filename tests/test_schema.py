@@ -47,6 +47,8 @@ def build() -> dict[str, Any]:
     principal["properties"]["limits"] = describe(settings.PrincipalLimits)
     people = {"description": describe_field(settings.ServeConfig, "principals"), "type": "object"}
     own["serve"]["properties"]["principals"] = people | {"additionalProperties": principal}
+    issuer = describe(settings.IssuerConfig)
+    own["serve"]["properties"]["oauth"] = issuer | {"description": describe_field(settings.ServeConfig, "oauth")}
     prices = {"type": "object", "additionalProperties": describe(settings.Price)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

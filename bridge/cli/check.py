@@ -19,6 +19,7 @@ from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.output import print_json
 from bridge.cli.screen.columns import wrap
+from bridge.clock import Clock
 from bridge.config.load import default_file
 from bridge.config.principals import DEFAULT
 from bridge.config.settings import LEFT_OUT, NO_UPSTREAM, Config
@@ -100,7 +101,7 @@ async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child
     findings += [_find("error", f"server {name}", f"left out: {why}") for name, why in config.left_out.items()]
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
         servers = [partial(_check_server, bridge.hub, member) for member in bridge.hub.members]
-        findings += await _run_all(partial(_check_upstream, bridge), *servers)
+        findings += await _run_all(partial(_check_upstream, bridge), *servers, partial(_check_issuer, config))
         findings += _check_principals(config)
         return findings + _check_state(bridge.hub)
 
@@ -139,6 +140,21 @@ async def _run_all(*checks: Callable[[], Awaitable[list[Finding]]]) -> list[Find
     return [finding for findings in found for finding in findings]
 
 
+async def _check_issuer(config: Config) -> list[Finding]:
+    """Ask the issuer of the service's tokens for its keys."""
+    if config.serve.oauth is None:
+        return []
+    from bridge.host.issuer.fetch import Unusable as Unanswered
+    from bridge.host.issuer.keyring import fetch_keys
+
+    issuer = config.serve.oauth.issuer
+    try:
+        _, keys = await fetch_keys(issuer, None, Clock())
+    except Unanswered as error:
+        return [_find("error", "issuer", f"tokens of {issuer} cannot be checked: {error}", "serve.oauth.issuer")]
+    return [_find("ok", "issuer", f"{issuer}, {len(keys)} key{'s' if len(keys) > 1 else ''}")]
+
+
 def _check_principals(config: Config) -> list[Finding]:
     """Say how many use the service under a name, and who cannot."""
     principals = config.serve.principals
@@ -156,6 +172,8 @@ def _check_principals(config: Config) -> list[Finding]:
     have = {token.name for token in tokens}
     have |= {name for name, entry in principals.items() if entry.token or entry.token_sha256}
     have |= {DEFAULT} if config.serve.token else set()
+    if issuer := config.serve.oauth:
+        have |= principals.keys() & {*issuer.principals.values(), issuer.others}
     if missing := [name for name in principals if name not in have]:
         hint = "serve.token is that of default" if missing == [DEFAULT] else f"tokens add {missing[0]}"
         findings.append(_find("warning", "principals", f"no token: {', '.join(missing)}", hint))

@@ -1,6 +1,7 @@
 """The names and tokens of those who use the service, checked: each is told from all others."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
@@ -12,6 +13,8 @@ from bridge.config.values import check_credential
 
 DEFAULT = "default"
 """The name of whoever sends `serve.token`."""
+PERSON = "issuer~"
+"""How the name of somebody begins who is known by an issuer alone."""
 MIN_TOKEN_CHARS = 16
 """A shorter token of somebody's own is refused: it can be guessed. Those that `tokens add` makes have 43."""
 NAME_RULE = "letters, digits and . _ @ + - only, at most 64, the first of them a letter or digit"
@@ -31,6 +34,11 @@ class Entry(Protocol):
 def hash_token(token: str) -> str:
     """Return the SHA-256 of a token, as it is kept."""
     return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+def name_person(issuer: str, value: str) -> str:
+    """Name somebody whom an issuer calls by any text, as nobody in the config can be named; the same each time."""
+    return f"{PERSON}{hashlib.sha256(json.dumps([issuer, value]).encode()).hexdigest()[:32]}"
 
 
 def is_name(name: str) -> bool:

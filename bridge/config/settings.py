@@ -1,14 +1,14 @@
 """The settings: the meaning, unit and default of each. Their types are in `values.py`."""
 
 import fnmatch
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from bridge.config.principals import PersonalToken, TokenHash, check_names, check_tokens
+from bridge.config.principals import DEFAULT, PersonalToken, TokenHash, check_names, check_tokens
 from bridge.config.secrets import (
     find_in_args,
     find_in_credential,
@@ -32,6 +32,9 @@ from bridge.config.values import (
     check_environment,
     check_folders,
     check_header_name,
+    check_issuer,
+    check_public_url,
+    check_scopes,
     check_store,
     check_url,
     is_secret,
@@ -392,6 +395,39 @@ class RunsConfig(_Section):
     database has no such bound."""
 
 
+class IssuerConfig(_Section):
+    """An issuer that is there already, such as Keycloak, whose tokens the service accepts."""
+
+    issuer: Annotated[str, AfterValidator(check_issuer)]
+    """Its identifier, exactly as its metadata and the `iss` of its tokens have it, also the slash at its end."""
+    public_url: Annotated[str, AfterValidator(check_public_url)]
+    """The address that clients know the service by, without `/mcp`. Its host need not be in `allowed_hosts`."""
+    audience: Strings = ()
+    """What `aud` of a token must name, any of these. Default: `public_url`, and that with `/mcp` or `/sse`."""
+    scopes: Annotated[Strings, AfterValidator(check_scopes)] = ()
+    """Scopes that every token must have (`scope` or `scp`), and that clients are told to ask for."""
+    principal_claim: Text = "sub"
+    """The claim that says who it is, such as `preferred_username`. `email` counts only with `email_verified`."""
+    principals: dict[str, Text] = {}
+    """Values of that claim, and whom of `principals` each stands for."""
+    others: Text | None = None
+    """All others with such a token: "refuse"; "admit", each with runs of their own; or the same with the rights, limits
+    and budgets of one of `serve.principals`, for each anew. Default: "refuse" where `principals` names anybody, else
+    "admit"."""
+
+    @property
+    def lets_others_in(self) -> bool:
+        """True where nobody has to be named here."""
+        return self.others != "refuse" and (self.others is not None or not self.principals)
+
+    def check_names(self, known: Container[str]) -> None:
+        """Raise ValueError where a principal is named that is none."""
+        named = [*self.principals.values(), *([] if self.others in ("admit", "refuse", None) else [self.others])]
+        for name in named:
+            if name not in known or name == DEFAULT:
+                raise ValueError(f"oauth: {name!r} is none of serve.principals that an issuer's tokens can stand for")
+
+
 class PrincipalLimits(_Section):
     """Limits of each run of a principal, in place of those of `limits`; a caller may lower two of them further."""
 
@@ -458,6 +494,8 @@ class ServeConfig(_Section):
     allowed_origins: Strings = ()
     """`Origin` values accepted in addition to our own. No CORS headers are sent: this is for clients that send an
     Origin and need no such headers, and for pages behind a proxy that adds them."""
+    oauth: IssuerConfig | None = None
+    """An issuer whose tokens are accepted too. Default: none."""
     principals: dict[str, PrincipalConfig] = {}
     """Those who use the service under names of their own, by name. Who sends `serve.token` is "default", of whom there
     may be an entry, too, without a token."""
@@ -466,6 +504,8 @@ class ServeConfig(_Section):
     def _check_principals(self) -> Self:
         check_names(self.principals)
         check_tokens(self.token, self.principals)
+        if self.oauth:
+            self.oauth.check_names(self.principals)
         return self
 
 

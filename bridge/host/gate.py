@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.clock import Clock
-from bridge.host.principals import ANYBODY, PRINCIPAL, Refused, Verified, Verifier
+from bridge.host.principals import ANYBODY, PRINCIPAL, Challenge, Refused, Verified, Verifier, challenge_plainly
 from bridge.host.unknown_hosts import UnknownHosts
 
 OPEN_PATH = "/healthz"
@@ -53,11 +53,11 @@ class Access:
     hosts: frozenset[Address]
     origins: frozenset[tuple[str, Address]]
     verifiers: tuple[Verifier, ...] = ()
-    """Asked in turn for the principal of a token; the first that knows it decides. Without any, `token` does."""
-    challenge: str = "Bearer"
-    """The `WWW-Authenticate` of a reply to who has no token, or one that nobody knows."""
-    open_paths: frozenset[str] = frozenset((OPEN_PATH,))
-    """Paths that need no token; a wrong one is refused there, too."""
+    """Asked in turn for the principal of any other token; the first that knows it decides."""
+    challenge: Challenge = challenge_plainly
+    """Writes the `WWW-Authenticate` of a refusal."""
+    public: frozenset[str] = frozenset()
+    """Paths whose answer is the same for everybody, so that no token matters there."""
 
     @property
     def is_open(self) -> bool:
@@ -72,25 +72,29 @@ class Access:
         if headers.getlist("origin") and _only(headers, "origin", parse_origin) not in self.origins:
             return PlainTextResponse("Origin not allowed", 403)
         credentials = headers.getlist("authorization")
-        if self.is_open or (not credentials and scope["path"] in self.open_paths):
+        path = scope["path"]
+        if self.is_open or path in self.public or (path == OPEN_PATH and not credentials):
             return ANYBODY
         found = await self._verify(credentials)
-        return _refuse(found) if isinstance(found, Refused) else found
+        return self._refuse(found, path) if isinstance(found, Refused) else found
 
     async def _verify(self, credentials: Sequence[str]) -> Verified | Refused:
         """Find who sends these Authorization headers. A token is read nowhere else, least of all in a query."""
         scheme, _, token = credentials[0].partition(" ") if len(credentials) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not token:
-            return Refused(challenge=self.challenge)
+            return Refused(error="invalid_token" if credentials else "")
+        if self.token is not None and hmac.compare_digest(token.encode("latin-1"), self.token.encode()):
+            return ANYBODY
         for verifier in self.verifiers:
             if found := await verifier.verify(token):
                 return found
-        is_right = self.token is not None and hmac.compare_digest(token.encode("latin-1"), self.token.encode())
-        return ANYBODY if is_right else Refused(challenge=self.challenge)
+        return Refused()
 
-
-def _refuse(refused: Refused) -> Response:
-    return PlainTextResponse(refused.message, refused.status, {"WWW-Authenticate": refused.challenge})
+    def _refuse(self, refused: Refused, path: str) -> Response:
+        if refused.retry_after_s is not None:
+            return PlainTextResponse(refused.message, refused.status, {"Retry-After": str(refused.retry_after_s)})
+        challenge = self.challenge(path, refused.error)
+        return PlainTextResponse(refused.message, refused.status, {"WWW-Authenticate": challenge})
 
 
 def _sign(scope: Scope, verified: Verified) -> Scope:

@@ -5,8 +5,10 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from itertools import starmap
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 from mcp.server.sse import SseServerTransport
@@ -19,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
 from bridge.clock import Clock
-from bridge.config.settings import ServeConfig
+from bridge.config.settings import IssuerConfig, ServeConfig
 from bridge.config.values import is_loopback
 from bridge.errors import ConfigError
 from bridge.host.bulky import BulkLimit
@@ -34,9 +36,16 @@ from bridge.host.standing import SHARE, Standing
 from bridge.host.web_server import HEAD_TIMEOUT_S, Endable, build_web, choose_room, open_socket
 from bridge.json_text import Json, JsonObject
 
+if TYPE_CHECKING:
+    from bridge.host.issuer.verifier import IssuerVerifier
+
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::")
-EXAMPLES = {"serve.allowed_hosts": "bridge.example.com", "serve.allowed_origins": "https://app.example.com"}
+EXAMPLES = {
+    "serve.allowed_hosts": "bridge.example.com",
+    "serve.allowed_origins": "https://app.example.com",
+    "serve.oauth.public_url": "https://bridge.example.com",
+}
 MAX_BODY_BYTES = 32 << 20
 """The most bytes of one request's body: room for a few images in `input`."""
 
@@ -47,6 +56,7 @@ class Listening:
 
     socket: socket.socket
     access: Access
+    issuer: "IssuerVerifier | None" = None
 
     @property
     def url(self) -> str:
@@ -55,8 +65,10 @@ class Listening:
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
 
 
-def listen(settings: ServeConfig, *, no_auth: bool, verifiers: tuple[Verifier, ...] = ()) -> Listening:
-    """Open the port. Where no token is configured, make one and print it once on stderr.
+def listen(
+    settings: ServeConfig, *, no_auth: bool, verifiers: tuple[Verifier, ...] = (), clock: Clock | None = None
+) -> Listening:
+    """Open the port. Where neither a token nor an issuer is configured, make a token and print it once on stderr.
 
     Raises ConfigError, before anything listens, for an address that is not loopback while token or host names are
     missing, and for an address that cannot be listened on.
@@ -66,7 +78,9 @@ def listen(settings: ServeConfig, *, no_auth: bool, verifiers: tuple[Verifier, .
     is_local = is_loopback(settings.host)
     if no_auth and not is_local:
         raise ConfigError(f"--no-auth: only on a loopback address, not on {settings.host}")
-    if not is_local and not ((settings.token or verifiers) and settings.allowed_hosts):
+    if no_auth and settings.oauth:
+        raise ConfigError("--no-auth: serve.oauth says who may use the service; leave out one of the two")
+    if not (is_local or settings.oauth or ((settings.token or verifiers) and settings.allowed_hosts)):
         missing = {
             "serve.token (or MCP_RESPONSES_BRIDGE_TOKEN)": settings.token or verifiers,
             "serve.allowed_hosts, the host names that clients use": settings.allowed_hosts,
@@ -74,16 +88,34 @@ def listen(settings: ServeConfig, *, no_auth: bool, verifiers: tuple[Verifier, .
         wanted = " and ".join(setting for setting, value in missing.items() if not value)
         raise ConfigError(f"serve.host: {settings.host} can be reached by others; set {wanted}")
     hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
+    if settings.oauth:
+        hosts.append(_parse("serve.oauth.public_url", urlsplit(settings.oauth.public_url).netloc, parse_host))
     origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
     listening = open_socket(settings.host, settings.port)
     address, port = listening.getsockname()[:2]
     is_everywhere = address in EVERYWHERE
     own = _name_loopback(LOOPBACK[0] if is_everywhere else address, port) if is_local or is_everywhere else []
     hosts += [(name, port) for name, shown in hosts if shown is None]
-    token = None if no_auth or verifiers else settings.token or _make_token()
+    token = None if no_auth or verifiers else settings.token or (None if settings.oauth else _make_token())
     own_origins = (("http", address) for address in own)
     access = Access(token, frozenset([*own, *hosts]), frozenset([*origins, *own_origins]), verifiers)
-    return Listening(listening, access)
+    if settings.oauth is None:
+        return Listening(listening, access)
+    return _accept_issuer(settings.oauth, listening, access, clock or Clock())
+
+
+def _accept_issuer(settings: IssuerConfig, listening: socket.socket, access: Access, clock: Clock) -> Listening:
+    """Accept the issuer's tokens beside all others, and tell clients where they come from."""
+    from bridge.host.issuer.verifier import IssuerVerifier  # late: hardly anybody has an issuer
+
+    issuer = IssuerVerifier(settings, clock)
+    widened = replace(
+        access,
+        verifiers=(*access.verifiers, issuer),
+        challenge=issuer.resource.challenge,
+        public=frozenset(issuer.resource.list_documents()),
+    )
+    return Listening(listening, widened, issuer)
 
 
 def _name_loopback(host: str, port: int) -> list[Address]:
@@ -111,13 +143,22 @@ def _make_token() -> str:
 class Service:
     """The web application with the routes `/mcp`, `/sse` with `/messages/`, and `/healthz`. No route adds servers."""
 
-    def __init__(self, server: BridgeServer, access: Access, clock: Clock, *, most_streams: int = 1000) -> None:
+    def __init__(
+        self,
+        server: BridgeServer,
+        access: Access,
+        clock: Clock,
+        *,
+        most_streams: int = 1000,
+        issuer: "IssuerVerifier | None" = None,
+    ) -> None:
         security = TransportSecuritySettings(
             allowed_hosts=[_join(address) for address in access.hosts],
             allowed_origins=[f"{scheme}://{_join(address)}" for scheme, address in access.origins],
         )
         self._server = server
         self._access = access
+        self._issuer = issuer
         self._sessions = StreamableHTTPSessionManager(
             server, security_settings=security, max_request_body_size=MAX_BODY_BYTES
         )
@@ -129,6 +170,7 @@ class Service:
             Route("/sse", self._serve_sse, methods=["GET"]),
             Mount("/messages/", app=BulkLimit(messages, MAX_BODY_BYTES)),
             Route(OPEN_PATH, self._tell_health),
+            *(starmap(_publish, issuer.resource.list_documents().items()) if issuer else ()),
         ]
         layers = [Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
         self.app = Endable(Starlette(routes=routes, middleware=layers))
@@ -141,6 +183,8 @@ class Service:
         """
         async with anyio.create_task_group() as tasks, self._sessions.run():
             tasks.start_soon(self._server.tell_changes)
+            if self._issuer:
+                tasks.start_soon(self._issuer.run)
             yield
             self.app.end()
             tasks.cancel_scope.cancel()
@@ -159,6 +203,13 @@ class Service:
         return JSONResponse(health)
 
 
+def _publish(path: str, document: JsonObject) -> Route:
+    async def tell(_: Request) -> Response:
+        return JSONResponse(document)
+
+    return Route(path, tell)
+
+
 def _join(address: Address) -> str:
     host, port = address
     return host if port is None else f"{host}:{port}"
@@ -175,7 +226,7 @@ async def serve_http(
 ) -> None:
     """Serve until `stop` is set, then end the requests that are still open. `room`: so many connections may be open."""
     room = room or choose_room()
-    service = Service(server, listening.access, clock, most_streams=room // SHARE)
+    service = Service(server, listening.access, clock, most_streams=room // SHARE, issuer=listening.issuer)
     web = build_web(service.app, head_timeout_s=head_timeout_s, room=room, clock=clock)
     async with anyio.create_task_group() as tasks:
         async with service.run():

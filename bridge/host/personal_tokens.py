@@ -92,7 +92,7 @@ def open_tokens(settings: ServeConfig, environ: Mapping[str, str]) -> Tokens:
     """Open the tokens of all principals. Raises ConfigError where some of them cannot be relied on."""
     tokens = Tokens(settings, KeptTokens(find_folder(environ)), Clock())
     tokens.check()
-    if tokens.is_empty:
+    if tokens.is_empty and settings.oauth is None:
         logger.warning("serve.principals: nobody has a token; `tokens add NAME` makes one")
     return tokens
 

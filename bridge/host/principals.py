@@ -1,7 +1,8 @@
 """Who may use the service, and by what token: named principals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from starlette.types import Scope
 
@@ -32,9 +33,19 @@ class Refused:
     """A request that is not let in: the parts of the reply. None of them says which token would be right."""
 
     message: str = UNAUTHORIZED
-    challenge: str = "Bearer"
-    """The reply's `WWW-Authenticate`."""
+    error: str = "invalid_token"
+    """The code in the reply's `WWW-Authenticate`."""
     status: int = 401
+    retry_after_s: int | None = None
+    """When to try again, where the token is not at fault."""
+
+
+Challenge: TypeAlias = Callable[[str, str], str]
+"""Writes `WWW-Authenticate` for a path and the code of an error, or "" where no token was sent."""
+
+
+def challenge_plainly(_path: str, _error: str) -> str:
+    return "Bearer"
 
 
 class Verifier(Protocol):

@@ -4,7 +4,7 @@ import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from bridge.config.principals import DEFAULT
+from bridge.config.principals import DEFAULT, PERSON
 from bridge.config.settings import Config, PrincipalConfig
 from bridge.errors import ArgumentError
 from bridge.json_text import Json, JsonObject
@@ -20,11 +20,13 @@ class Rights:
 
     name: str
     said: PrincipalConfig
+    entry: str
+    """Whose entry that is: of somebody whom an issuer names, it is one for all such."""
 
     @property
     def place(self) -> str:
         """Where the config says it."""
-        return f"serve.principals.{self.name}"
+        return f"serve.principals.{self.entry}"
 
     @property
     def has_day(self) -> bool:
@@ -79,8 +81,10 @@ def _list_hosted(*lists: Json) -> Iterator[str]:
 def find_rights(config: Config, principal: str | None) -> Rights | None:
     """Find what the config says of whom a run belongs to; None where it says nothing."""
     name = _read_name(principal or "")
-    said = config.serve.principals.get(name)
-    return Rights(name, said) if said else None
+    issuer = config.serve.oauth
+    entry = issuer.others or "" if issuer and name.startswith(PERSON) else name
+    said = config.serve.principals.get(entry)
+    return Rights(name, said, entry) if said else None
 
 
 def _read_name(principal: str) -> str:

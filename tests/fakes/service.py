@@ -129,9 +129,9 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """Serve this bridge to as many connections as there is `room` for; `settings` are those of the config's `serve`."""
     unit: dict[str, Any] = {"port": 0, "token": TOKEN, **settings}
-    config = ServeConfig(**unit)
+    config = ServeConfig.model_validate(unit)
     verifiers = (open_tokens(config, environ),) if config.principals else ()
-    listening = listen(config, no_auth=no_auth, verifiers=verifiers)
+    listening = listen(config, no_auth=no_auth, verifiers=verifiers, clock=clock)
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
 
