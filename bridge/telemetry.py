@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener
@@ -18,6 +19,8 @@ from bridge.spellings import Spellings
 from bridge.visible import show_line
 
 BLANK = "***"
+MAX_LEARNED = 64
+"""Secrets that came while the program ran, such as tokens; each of a server's takes the place of the one before it."""
 MAX_WAITING_LINES = 1000
 ALIKE, ALIKE_S, MAX_KINDS = 20, 60.0, 1000
 """How many warnings of one kind are logged in so many seconds, and how many kinds are told apart."""
@@ -30,7 +33,22 @@ class Redactor:
     """Replaces known secret values by `***`, however they are spelled."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._spellings = Spellings(secrets)
+        self._secrets = frozenset(secrets)
+        self._learned = deque[str](maxlen=MAX_LEARNED)
+        self._of_learned: Redactor | None = None
+        self._spellings = Spellings(self._secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Replace these too from now on, and no longer those that were learned first where there are too many."""
+        new = [secret for secret in secrets if secret not in self._secrets and secret not in self._learned]
+        if new:
+            self._learned.extend(new)
+            self._spellings = Spellings(self._secrets.union(self._learned))
+            self._of_learned = Redactor(self._learned)
+
+    def hide_learned(self, text: str) -> str:
+        """Replace in a text for the model what was learned: nobody but us has put that there for a server to repeat."""
+        return self._of_learned(text) if self._of_learned else text
 
     def __call__(self, text: str) -> str:
         spans = self._spellings.find(text)
@@ -164,3 +182,5 @@ def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_bac
     logging.getLogger("mcp.server.streamable_http").addFilter(_tells_of_a_fault)
     # It logs a traceback with the whole body if that is not a message; the client gets an error and can correct it.
     logging.getLogger("mcp.server.sse").setLevel(logging.CRITICAL)
+    # It logs a traceback with what an authority has answered; the error is told by whoever signs in.
+    logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL)
