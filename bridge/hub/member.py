@@ -8,6 +8,7 @@ from functools import cached_property, partial
 import anyio
 from anyio.abc import TaskGroup
 from mcp import Client, types
+from mcp.client import IncomingMessage
 from mcp_types import JSONRPCRequest
 
 from bridge.call_options import CallOptions
@@ -84,7 +85,7 @@ class Member:
         self._was_lost = False
         self._attempts = Attempts(server, redact)
         self._transport: WatchedTransport | None = None
-        self._requests = ServerRequests(self.key, clock, redact)
+        self._requests = ServerRequests(server, clock, redact)
         self._renewals = Renewals(clock)
         self._calls = CallSender(
             server,
@@ -257,12 +258,16 @@ class Member:
         return Client(
             target,
             mode=choice.mode,
-            message_handler=self.listing.handle_notification,
+            message_handler=self._hear,
             elicitation_callback=self._requests.elicit,
             logging_callback=self._requests.log,
             log_level=find_log_level(),
             cache=None,
         )
+
+    async def _hear(self, message: IncomingMessage) -> None:
+        self._requests.note_done(message)
+        await self.listing.handle_notification(message)
 
     def _build_transport(self, choice: Choice, lost: anyio.Event) -> WatchedTransport:
         is_child = choice.transport == "stdio"
