@@ -43,6 +43,8 @@ def read_page(address: str, *, is_local: bool) -> Page:
         name = host if host.isascii() else host.encode("idna").decode()
     except (ValueError, UnicodeError):
         raise ValueError(f"it is no address: {shown}") from None
+    if "%" in parts.netloc:
+        raise ValueError(f"its host is written with escapes: {shown}")
     if "@" in parts.netloc:
         raise ValueError("it holds a user name before its host, which hides the host")
     if not name or parts.scheme not in ("https", "http") or _is_odd_number(name):
@@ -55,11 +57,22 @@ def read_page(address: str, *, is_local: bool) -> Page:
 
 
 def _check_reach(parts: SplitResult, name: str, *, is_local: bool) -> None:
-    if is_loopback(name) or name.endswith(".localhost"):
+    if _is_near(name):
         if not is_local:
-            raise ValueError(f"it is on this machine ({name}), and the server is not")
+            raise ValueError(f"it is on this machine or beside it ({name}), and the server is not")
     elif parts.scheme != "https":
         raise ValueError(f"it is not encrypted: http://{name}, where https:// would be right")
+
+
+def _is_near(name: str) -> bool:
+    """Tell a host that is this machine, however it is written, or the next one on its wire."""
+    name = name.removesuffix(".")
+    try:
+        found = ip_address(name)
+    except ValueError:
+        return is_loopback(name) or name.endswith(".localhost")
+    found = getattr(found, "ipv4_mapped", None) or found
+    return found.is_loopback or found.is_unspecified or found.is_link_local
 
 
 def _is_odd_number(name: str) -> bool:

@@ -111,6 +111,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         It does not wait for a server that was ready and is lost: only calls of its tools do.
         """
         for member in self.members:
+            member.look_for_sign_in()
+        for member in self.members:
             if not member.is_offered:
                 await member.settled.wait()
         if self._snapshot is None:

@@ -1,6 +1,7 @@
 """One connected server, and the task that keeps it connected."""
 
 import logging
+import math
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -26,7 +27,9 @@ from bridge.hub.pruning import sum_up
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.connect import Connectors, WatchedTransport
+from bridge.hub.transports.credentials import Credentials
 from bridge.hub.transports.in_process import InProcess, contain
+from bridge.hub.transports.need import Need
 from bridge.hub.transports.sessions import Renewals
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
@@ -84,6 +87,9 @@ class Member:
         self._link: Link | None = None
         self._was_lost = False
         self._attempts = Attempts(server, redact)
+        self._credentials = Credentials(server, environ, clock, redact, None)
+        self._needs_person = False
+        """True while it is not even asked: it has named a way to sign in, and nobody has."""
         self._transport: WatchedTransport | None = None
         self._requests = ServerRequests(server, clock, redact)
         self._renewals = Renewals(clock)
@@ -138,7 +144,7 @@ class Member:
 
     def describe_state(self) -> str:
         """Describe its state to people who know which server is meant."""
-        words = {"backing off": "was lost and is started again", "failed": "failed"}
+        words = {"backing off": "was lost and is started again", "failed": "failed", "needs sign-in": "needs sign-in"}
         reason = f": {self.reason}" if self.reason else ""
         return f"{words.get(self.state, f'is {self.state}')}{reason}"
 
@@ -176,10 +182,34 @@ class Member:
                     if self._was_lost:
                         self._was_lost = False
                         tasks.start_soon(self._settle_late)
-                if self.state == "quarantined" or (self.state == "failed" and self.era is None):
+                is_hopeless = self.state == "failed" and self.era is None
+                if self.state in ("quarantined", "needs sign-in") or is_hopeless:
                     self.settled.set()
-                if pause := self._health.pause_s:
-                    await self._clock.sleep(pause)
+                if await self._pause():
+                    tasks.start_soon(self._settle_late)
+
+    async def _pause(self) -> bool:
+        """Wait until it is tried again; return True if that is because somebody has signed in or out."""
+        pause = math.inf if self._needs_person else self._health.pause_s
+        if self.state != "needs sign-in" and not (pause and self._credentials.is_kept):
+            if pause:
+                await self._clock.sleep(pause)
+            return False
+        if not await self._credentials.wait(pause):
+            return False
+        self._begin_again()
+        return True
+
+    def look_for_sign_in(self) -> None:
+        """Try it again at once, and have runs wait for that, where somebody has signed in to it meanwhile."""
+        if self.state == "needs sign-in" and self._credentials.look():
+            self._begin_again()
+
+    def _begin_again(self) -> None:
+        if self.settled.is_set():
+            self.settled = anyio.Event()
+        self._needs_person = False
+        self._note("signed")
 
     async def call(self, tool: types.Tool, arguments: JsonObject, options: CallOptions) -> types.CallToolResult:
         """Send one `tools/call` and return its result. Raises CallFailed.
@@ -285,6 +315,7 @@ class Member:
             renewals=self._renewals,
             redact=self._redact,
             transport=self._connectors.transport,
+            credentials=self._credentials,
         )
         return self._transport
 
@@ -342,7 +373,10 @@ class Member:
     def _note_failure(self, error: Exception) -> bool:
         """Note why the server is not ready; return False if another transport or handshake is to be tried first."""
         failure = self._attempts.note_failure(error, self._transport, self._process, was_ready=self.era is not None)
-        if failure:
+        if failure and failure.need:
+            self._needs_person = failure.need.is_certain
+            self._note("unsigned", failure.reason, failure.longest_pause_s)
+        elif failure:
             self._note("lost" if self.state == "ready" else "refused", failure.reason, failure.longest_pause_s)
         return failure is not None
 
@@ -353,8 +387,15 @@ class Member:
         self._attempts.forget()
         if self._transport and self._transport.flood:
             self._note("flooded", self._transport.flood, MENDED_FIRST_S)
+        elif need := self._find_loss_of_sign_in():
+            self._needs_person = True
+            self._note("unsigned", need.words, MENDED_FIRST_S)
         else:
             self._note("lost", self._explain_loss(), LATER_S)
+
+    def _find_loss_of_sign_in(self) -> Need | None:
+        need = self._transport.need if self._transport else None
+        return need if need and need.is_certain and not need.is_of_call else None
 
     def _explain_loss(self) -> str:
         if self._process:

@@ -86,9 +86,10 @@ class ServerRequests:
         """Have the pages opened that a call needs, each once, and wait until they are done with. Raises CallFailed."""
         if not failure.asked:
             raise failure
+        asked_before = frozenset(opened)
         for page in failure.asked:
             words = f"{self._key} wants the user to open a page first ({page.message!r})"
-            if page.message in opened:
+            if page.message in asked_before:
                 words += ", and they are not done with it yet; call again once they say that they are"
                 raise CallFailed("input_required", words)
             opened.add(page.message)

@@ -53,7 +53,7 @@ class Shop:
         self._all_here = anyio.Event()
         for tool in (self.push, self.come_back, self.ask_for_ever, self.open_page, self.sample, self.list_roots):
             self.server.add_tool(tool, structured_output=False)
-        for tool in (self.page_first, self.pages_for_ever, self.page_come_back):
+        for tool in (self.page_first, self.pages_for_ever, self.two_pages_first, self.page_come_back):
             self.server.add_tool(tool, structured_output=False)
         self.address = PAGE
         self.tries = 0
@@ -97,6 +97,12 @@ class Shop:
         self.tries += 1
         raise self._require(str(self.tries))
 
+    async def two_pages_first(self) -> str:
+        self.tries += 1
+        if self.tries == 1:
+            raise UrlElicitationRequiredError([self._ask("1"), self._ask("2")])
+        return f"executed at try {self.tries}"
+
     async def page_come_back(self, ctx: Context) -> str | types.InputRequiredResult:
         """Have a page opened as in the modern era."""
         if not ctx.input_responses:
@@ -108,8 +114,10 @@ class Shop:
         return answer.action
 
     def _require(self, page_id: str) -> UrlElicitationRequiredError:
-        asked = types.ElicitRequestURLParams(message="Log in", url=self.address, elicitation_id=page_id)
-        return UrlElicitationRequiredError([asked])
+        return UrlElicitationRequiredError([self._ask(page_id)])
+
+    def _ask(self, page_id: str) -> types.ElicitRequestURLParams:
+        return types.ElicitRequestURLParams(message="Log in", url=self.address, elicitation_id=page_id)
 
     async def sample(self, ctx: Context) -> str:
         asked = types.CreateMessageRequestParams(messages=[], max_tokens=5)
@@ -348,6 +356,18 @@ async def test_a_call_that_needs_the_same_page_again_is_told_to_wait_for_the_per
     assert (shop.tries, len(person.opened)) == (2, 1)
 
 
+async def test_each_page_that_a_call_needs_is_asked_for_though_the_words_are_the_same() -> None:
+    shop, person = Shop(), Person()
+    async with place(shop.server) as at, anyio.create_task_group() as tasks:
+        tasks.start_soon(partial(at.use, "two_pages_first", person=person, wait=True))
+        for count in (1, 2):
+            await until(lambda count=count: len(person.opened) == count)
+            await anyio.wait_all_tasks_blocked()
+            await at.clock.advance(PAGE_S)
+        await until(lambda: bool(at.outputs))
+    assert at.outputs == ["executed at try 2"]
+
+
 @pytest.mark.parametrize(
     ("person", "words"),
     [(None, "this host has no way to open a page"), (Person("decline"), "the user did not want to")],
@@ -378,6 +398,7 @@ async def test_a_call_whose_page_is_not_opened_was_not_executed_and_says_why(per
         ("https://evil\n.example/", "a character that is not seen, or that browsers do not read"),
         ("https://evil.example/\u202egpj.exe", "a character that is not seen, or that browsers do not read"),
         ("https://evil.example:port/", "it is no address"),
+        ("https://loc%61lhost/", "its host is written with escapes"),
         ("https://evil.example/" + "x" * 5000, "more than the 4,000 that a person can look at"),
         ("https://evil.example/?key=sk-secret-of-the-tests", "it holds a secret of the configuration"),
     ],
@@ -411,7 +432,20 @@ async def test_the_host_that_is_shown_is_the_one_that_is_opened(address: str, op
     assert f"open a page of {host}: " in person.shown[0]
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:8080/x", "https://localhost/", "http://app.localhost/"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:8080/x",
+        "https://localhost/",
+        "https://localhost./",
+        "http://app.localhost/",
+        "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://0.0.0.0/",
+        "https://[::]/",
+        "https://169.254.169.254/latest",
+    ],
+)
 async def test_a_server_elsewhere_can_have_nothing_of_this_machine_opened(address: str) -> None:
     asked, clock = list[Question](), VirtualClock()
 
@@ -425,7 +459,7 @@ async def test_a_server_elsewhere_can_have_nothing_of_this_machine_opened(addres
         params = types.ElicitRequestURLParams(message="Open", url=address, elicitation_id="1")
         answer = await requests.elicit(cast("Any", None), params)
     assert isinstance(answer, types.ErrorData)
-    assert "it is on this machine" in answer.message
+    assert "it is on this machine or beside it" in answer.message
     assert asked == []
 
 

@@ -10,6 +10,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorDat
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.clock import Clock
+from bridge.hub.transports.need import Need
 from bridge.hub.transports.refusals import Refusal, read_refusal
 from bridge.hub.transports.replies import NOT_EXECUTED, PAUSE, REFUSED, SESSION_GONE, build_failure
 from bridge.hub.transports.words import fold, shorten
@@ -83,22 +84,47 @@ class Session:
     """
 
     def __init__(
-        self, renewals: Renewals, clock: Clock, redact: Redactor, *, is_stream: bool, on_doubt: Callable[[], None]
+        self,
+        renewals: Renewals,
+        clock: Clock,
+        redact: Redactor,
+        *,
+        is_stream: bool,
+        on_doubt: Callable[[], None],
+        judge: Callable[[int, str], Need | None] = lambda *_: None,
     ) -> None:
+        """`judge` tells, by its status and challenge, that a refusal asks for a sign-in."""
         self._renewals = renewals
         self._clock = clock
         self.redact = redact
         self._is_stream = is_stream
         self._on_doubt = on_doubt
+        self._judge_need = judge
         self._is_gone = False
         self.refused_with: int | None = None
         """The HTTP status of the last refusal, if there was one."""
+        self.need: Need | None = None
+        """The sign-in that the last refusal asks for, if it does."""
+
+    def note_refusal(self, refusal: Refusal) -> None:
+        """Note what a server refused a request with. Where nobody is signed in, the connection is of no use."""
+        self.refused_with = refusal.status
+        own = refusal.own
+        self.need = own if isinstance(own, Need) else None
+        if own is None:
+            self.need = self._judge_need(refusal.status, refusal.challenge)
+        if self.need and self.need.is_certain and not self.need.is_of_call:
+            self._on_doubt()
+
+    def note_success(self) -> None:
+        """Forget the last refusal: a request was answered."""
+        self.refused_with = self.need = None
 
     async def explain(self, request: httpx2.Request, message: JsonObject, response: httpx2.Response) -> httpx2.Response:
         """Turn the refusal of a request into a JSON-RPC error: the server's own, if that says it all."""
         call = cast("RequestId", message["id"])
         refusal = await read_refusal(response, self._clock, self.redact)
-        self.refused_with = refusal.status
+        self.note_refusal(refusal)
         error = self._judge(request, message, refusal)
         return build_failure(request, call, refusal.status, error.code, error.message, error.data)
 
@@ -113,6 +139,8 @@ class Session:
 
     def _judge(self, request: httpx2.Request, message: JsonObject, refusal: Refusal) -> ErrorData:
         pause = None if refusal.pause_s is None else {PAUSE: refusal.pause_s}
+        if self.need and self.need.is_certain and message["method"] == "tools/call":
+            return ErrorData(code=NOT_EXECUTED, message=self.need.words)
         if _is_lost(request, message, refusal, is_stream=self._is_stream):
             return self._lose(refusal.text, SESSION_GONE if self._may_renew() else NOT_EXECUTED)
         if refusal.is_not_executed:
