@@ -36,6 +36,8 @@ class Credentials:
         self._redact = redact
         self._ask = ask
         self._state_folder = _find_folder(environ) if can_sign_in(server) else None
+        self._auth: httpx2.Auth | None = None
+        """One for all connections, which renew a token once."""
         self._seen: object = None
         self._woken = anyio.Event()
 
@@ -56,9 +58,11 @@ class Credentials:
         self._seen, self._woken = self._find_stamp(), anyio.Event()
         if self._state_folder is None or (self._seen is None and self._server.oauth is None):
             return None
-        from bridge.hub.sign_in.provider import build_auth
+        if self._auth is None:
+            from bridge.hub.sign_in.provider import build_auth
 
-        return build_auth(self._server, self.folder, clock=self._clock, redact=self._redact, ask=self._ask)
+            self._auth = build_auth(self._server, self.folder, clock=self._clock, redact=self._redact, ask=self._ask)
+        return self._auth
 
     def judge(self, status: int, challenge: str) -> Need | None:
         """Say that a refusal asks for a sign-in that a person can give; None where it does not."""
@@ -100,7 +104,7 @@ class Credentials:
             signed_in = describe(self._server, self.folder)
         except SignInFailed as error:
             return str(error)
-        return signed_in and signed_in.describe(self._clock.time())
+        return signed_in.describe(self._clock.time()) if signed_in else None
 
 
 def _find_folder(environ: Mapping[str, str]) -> Path | None:
