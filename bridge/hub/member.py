@@ -395,7 +395,7 @@ class Member:
 
     def _find_loss_of_sign_in(self) -> Need | None:
         need = self._transport.need if self._transport else None
-        return need if need and need.is_certain and not need.is_of_call else None
+        return need if need and need.is_of_all else None
 
     def _explain_loss(self) -> str:
         if self._process:

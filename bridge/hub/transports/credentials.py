@@ -70,7 +70,7 @@ class Credentials:
             return None
         from bridge.hub.sign_in.words import say_login
 
-        return Need(say_login(self._server.key, f"HTTP {status}"), is_certain=names_oauth(challenge))
+        return Need(say_login(self._server.key), is_certain=names_oauth(challenge))
 
     def look(self) -> bool:
         """Tell whether somebody has signed in, or out, since `build`; whoever waits for that goes on."""

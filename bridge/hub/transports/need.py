@@ -24,8 +24,8 @@ class Need:
     """For people and models; they name the command."""
     is_certain: bool = True
     """False if it may as well be a key that is missing: the server names no way to sign in."""
-    is_of_call: bool = False
-    """True if only this request needs more than was granted."""
+    is_of_all: bool = False
+    """True if no request can be signed in any more; else only one was refused."""
 
 
 def can_sign_in(server: ServerConfig) -> bool:
@@ -52,7 +52,7 @@ async def transmit_signed(transmit: Transmit, request: httpx2.Request) -> httpx2
     try:
         return await transmit(request)
     except NeedsSignIn as need:
-        said = Need(str(need), is_of_call=need.scope is not None)
+        said = Need(str(need), is_of_all=need.scope is None)
         return httpx2.Response(401, request=request, extensions={NEED: said})
     except SignInFailed as failure:
         status = 503 if failure.is_transient else 403

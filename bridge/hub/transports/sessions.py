@@ -113,7 +113,7 @@ class Session:
         self.need = own if isinstance(own, Need) else None
         if own is None:
             self.need = self._judge_need(refusal.status, refusal.challenge)
-        if self.need and self.need.is_certain and not self.need.is_of_call:
+        if self.need and self.need.is_of_all:
             self._on_doubt()
 
     def note_success(self) -> None:
@@ -140,7 +140,8 @@ class Session:
     def _judge(self, request: httpx2.Request, message: JsonObject, refusal: Refusal) -> ErrorData:
         pause = None if refusal.pause_s is None else {PAUSE: refusal.pause_s}
         if self.need and self.need.is_certain and message["method"] == "tools/call":
-            return ErrorData(code=NOT_EXECUTED, message=self.need.words)
+            words = self.need.words if refusal.own else f"{refusal.text}; {self.need.words}"
+            return ErrorData(code=NOT_EXECUTED, message=words)
         if _is_lost(request, message, refusal, is_stream=self._is_stream):
             return self._lose(refusal.text, SESSION_GONE if self._may_renew() else NOT_EXECUTED)
         if refusal.is_not_executed:
