@@ -12,6 +12,7 @@ YES, NO = "run it", "do not run it"
 RUN_IT = "Run it?"
 DONE = "the user says that it is done"
 """The `reason` beside a yes of somebody who has not only opened an address, but done what it is for."""
+UNANSWERED = "the question was not answered in time"
 IN_ADVANCE = "it was given in advance"
 """The `reason` beside a yes of somebody who has not seen the question."""
 MAX_SHOWN_CHARS = 4000

@@ -27,7 +27,7 @@ from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.pictures import name_some
 from bridge.processes.children import Child
-from bridge.questions import Ask
+from bridge.questions import Ask, ask_nobody
 from bridge.telemetry import Redactor
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ class Hub(anyio.AsyncContextManagerMixin):
         on_change: Callable[[], None] = lambda: None,
         connectors: Connectors | None = None,
         is_service: bool = False,
+        invites: bool = False,
     ) -> None:
+        """`invites`: the person at the host is offered to sign in to servers."""
         self._config = config
         self._clock = clock
         self._environ = environ
@@ -79,6 +81,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 in_process=in_process.get(server.key),
                 child=(children or {}).get(server.key),
                 connectors=connectors or Connectors(),
+                invites=invites,
             )
 
         builtin = (
@@ -143,8 +146,17 @@ class Hub(anyio.AsyncContextManagerMixin):
         owner = self._owners[key]
         return None if key == BUILTIN or not owner.server.pin else await self.review.report(key)
 
-    async def describe(self) -> JsonObject:
-        """Return the catalogue as JSON, once every server has been ready, has failed or is past its connect timeout."""
+    async def describe(self, ask: Ask = ask_nobody) -> JsonObject:
+        """Return the catalogue as JSON, once every server has been ready, has failed or is past its connect timeout.
+
+        Where the hosts are one person's, they are offered with `ask` to sign in to servers that want it.
+        """
+        catalogue = await self.catalogue()
+        if not any(member.state == "needs sign-in" for member in self.members):
+            return catalogue.as_json
+        async with anyio.create_task_group() as tasks:
+            for member in self.members:
+                tasks.start_soon(member.offer_sign_in, ask)
         return (await self.catalogue()).as_json
 
     def restore(self, described: JsonObject) -> Catalogue:

@@ -5,6 +5,7 @@ import math
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio.abc import TaskGroup
@@ -15,6 +16,7 @@ from mcp_types import JSONRPCRequest
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
+from bridge.errors import NeedsSignIn
 from bridge.hub.attempts import Attempts
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed
@@ -34,8 +36,12 @@ from bridge.hub.transports.sessions import Renewals
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
+from bridge.questions import Ask
 from bridge.telemetry import Redactor
 from bridge.visible import quote_name
+
+if TYPE_CHECKING:
+    from bridge.hub.invitations import Invitations
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +71,7 @@ class Member:
         in_process: InProcess | None = None,
         child: Child | None = None,
         connectors: Connectors,
+        invites: bool = False,
     ) -> None:
         self.key = server.key
         self.server = server
@@ -87,7 +94,8 @@ class Member:
         self._link: Link | None = None
         self._was_lost = False
         self._attempts = Attempts(server, redact)
-        self._credentials = Credentials(server, environ, clock, redact, None)
+        self._credentials = Credentials(server, environ, clock, redact, self._let_sign_in if invites else None)
+        self._invites = invites
         self._needs_person = False
         """True while it is not even asked: it has named a way to sign in, and nobody has."""
         self._transport: WatchedTransport | None = None
@@ -148,6 +156,10 @@ class Member:
         reason = f": {self.reason}" if self.reason else ""
         return f"{words.get(self.state, f'is {self.state}')}{reason}"
 
+    def describe_sign_in(self) -> str | None:
+        """Describe who is signed in to it until when; None where nobody is."""
+        return self._credentials.describe()
+
     def list_causes(self) -> list[str]:
         """List what became of each thing that was tried, where that is more than the reason says."""
         causes = self._attempts.causes if self.state != "late" else []
@@ -204,6 +216,23 @@ class Member:
         """Try it again at once, and have runs wait for that, where somebody has signed in to it meanwhile."""
         if self.state == "needs sign-in" and self._credentials.look():
             self._begin_again()
+
+    async def offer_sign_in(self, ask: Ask) -> None:
+        """Offer the person at the host to sign in, where it needs that; wait until it is done, and tried again."""
+        if self._invites and self.state == "needs sign-in" and self._needs_person:
+            await self._invitations.offer(ask)
+            self.look_for_sign_in()
+
+    async def _let_sign_in(self, need: NeedsSignIn) -> bool:
+        """Let the person sign in whose run it is that a request was made for; False where that is not known."""
+        ask = self._requests.find_ask()
+        return ask is not None and await self._invitations.offer(ask, need.scope or "")
+
+    @cached_property
+    def _invitations(self) -> "Invitations":
+        from bridge.hub.invitations import Invitations  # late: few servers want a sign-in
+
+        return Invitations(self.server, lambda: self._credentials.folder, self._clock, self._redact)
 
     def _begin_again(self) -> None:
         if self.settled.is_set():

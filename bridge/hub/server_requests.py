@@ -133,6 +133,11 @@ class ServerRequests:
             raise CallFailed("input_required", words)
         return _write_answer(answer, asked.params)
 
+    def find_ask(self) -> Ask | None:
+        """Find who is asked by the one run that uses the server; None where there are several, or none."""
+        asks = set(self._asks)
+        return asks.pop() if len(asks) == 1 else None
+
     async def elicit(
         self,
         context: ClientRequestContext,  # noqa: ARG002 - does not name the call either
@@ -142,11 +147,11 @@ class ServerRequests:
 
         Such a question does not name its call, so it is asked only if all calls in progress belong to one run.
         """
-        asks = set(self._asks)
-        if len(asks) != 1:
+        ask = self.find_ask()
+        if ask is None:
             several = "several runs use this server, and the question does not name the call it is for"
-            return _refuse(several if asks else "no run uses this server")
-        answer = await self._ask(params, asks.pop())
+            return _refuse(several if self._asks else "no run uses this server")
+        answer = await self._ask(params, ask)
         return _refuse(answer["reason"]) if answer["action"] == "unasked" else _write_answer(answer, params)
 
     async def _ask(self, params: types.ElicitRequestParams, ask: Ask) -> Answer:
