@@ -97,8 +97,8 @@ async def test_a_run_that_begins_after_a_sign_in_has_the_tools_without_waiting_f
 async def test_hosts_are_told_when_the_tools_come(environ: dict[str, str]) -> None:
     heard: list[Any] = []
 
-    async def hear(incoming: Any) -> None:
-        heard.append(incoming)
+    async def hear(message: Any) -> None:
+        heard.append(message)
 
     clock = VirtualClock()
     async with (
@@ -171,7 +171,8 @@ class Person:
         self.action: Any = action
         self.shown: list[types.ElicitRequestURLParams] = []
 
-    async def __call__(self, _: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+    async def __call__(self, context: ClientRequestContext, params: types.ElicitRequestParams) -> types.ElicitResult:
+        assert context.request_id is not None
         assert isinstance(params, types.ElicitRequestURLParams)
         self.shown.append(params)
         if self.action == "accept":
