@@ -50,18 +50,22 @@ class Attempts:
         has_exited = process is not None and process.has_ended
         said = process.explain_end(self._redact, was_ready=False) if process and has_exited else ""
         named = read_refusals(causes, said)
-        if named is not None and self.choices.try_revision(named):
+        need = transport.need if transport else None
+        self._need = self._need or need
+        is_final = need is not None and need.is_certain  # another transport or handshake would want it too
+        if not is_final and named is not None and self.choices.try_revision(named):
             return None
         self._complaints.add(causes, process, named, attempt=self.choices.current.describe())
         status = transport.refused_with if transport else None
         self._outlooks.append(judge(causes, status, has_exited=has_exited, was_ready=was_ready))
-        need = transport.need if transport else None
-        self._need = self._need or need
-        is_final = need is not None and need.is_certain  # another transport would want it too
         if not is_final and any(map(_has_answered, causes)) and self.choices.try_next():
             return None
         self.causes = self._complaints.list_all()
-        failure = Failure(self._complaints.sum_up(), min(self._outlooks), need if is_final else self._need)
+        need = need if is_final else self._need
+        words = self._complaints.sum_up()
+        if need and not need.is_told(words):
+            words = need.words
+        failure = Failure(words, min(self._outlooks), need)
         self.forget()
         return failure
 

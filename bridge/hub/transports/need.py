@@ -27,6 +27,10 @@ class Need:
     is_of_all: bool = False
     """True if no request can be signed in any more; else only one was refused."""
 
+    def is_told(self, words: str) -> bool:
+        """Tell whether other words name the command too."""
+        return self.words.rpartition(": ")[2] in words
+
 
 def can_sign_in(server: ServerConfig) -> bool:
     """Tell whether a sign-in would be sent to a server: not beside an `Authorization` of the user's own."""

@@ -104,17 +104,19 @@ class Session:
         self.refused_with: int | None = None
         """The HTTP status of the last refusal, if there was one."""
         self.need: Need | None = None
-        """The sign-in that the last refusal asks for, if it does."""
+        """The sign-in that a refusal asked for, and no request was answered since."""
 
-    def note_refusal(self, refusal: Refusal) -> None:
-        """Note what a server refused a request with. Where nobody is signed in, the connection is of no use."""
+    def note_refusal(self, refusal: Refusal) -> Need | None:
+        """Note what a server refused a request with; return the sign-in that it asks for, if it does. Where no request
+        can be signed in any more, the connection is of no use."""
         self.refused_with = refusal.status
-        own = refusal.own
-        self.need = own if isinstance(own, Need) else None
-        if own is None:
-            self.need = self._judge_need(refusal.status, refusal.challenge)
-        if self.need and self.need.is_of_all:
+        need = refusal.own if isinstance(refusal.own, Need) else None
+        if refusal.own is None:
+            need = self._judge_need(refusal.status, refusal.challenge)
+        self.need = need or self.need  # the SDK goes on with another handshake, and hears another refusal
+        if need and need.is_of_all:
             self._on_doubt()
+        return need
 
     def note_success(self) -> None:
         """Forget the last refusal: a request was answered."""
@@ -124,8 +126,8 @@ class Session:
         """Turn the refusal of a request into a JSON-RPC error: the server's own, if that says it all."""
         call = cast("RequestId", message["id"])
         refusal = await read_refusal(response, self._clock, self.redact)
-        self.note_refusal(refusal)
-        error = self._judge(request, message, refusal)
+        need = self.note_refusal(refusal)
+        error = self._judge(request, message, refusal, need)
         return build_failure(request, call, refusal.status, error.code, error.message, error.data)
 
     def revise(self, request: httpx2.Request, message: JsonObject, error: JSONRPCError) -> JSONRPCError:
@@ -137,10 +139,10 @@ class Session:
         code = SESSION_GONE if self._may_renew() else NOT_EXECUTED
         return JSONRPCError(jsonrpc="2.0", id=error.id, error=self._lose(self.redact(fold(words)), code))
 
-    def _judge(self, request: httpx2.Request, message: JsonObject, refusal: Refusal) -> ErrorData:
+    def _judge(self, request: httpx2.Request, message: JsonObject, refusal: Refusal, need: Need | None) -> ErrorData:
         pause = None if refusal.pause_s is None else {PAUSE: refusal.pause_s}
-        if self.need and self.need.is_certain and message["method"] == "tools/call":
-            words = self.need.words if refusal.own else f"{refusal.text}; {self.need.words}"
+        if need and need.is_certain and message["method"] == "tools/call":
+            words = need.words if refusal.own else f"{refusal.text}; {need.words}"
             return ErrorData(code=NOT_EXECUTED, message=words)
         if _is_lost(request, message, refusal, is_stream=self._is_stream):
             return self._lose(refusal.text, SESSION_GONE if self._may_renew() else NOT_EXECUTED)

@@ -13,6 +13,10 @@ from mcp import Client, types
 from mcp.client import ClientRequestContext
 from mcp.client.client import ConnectMode
 from mcp.server.mcpserver import MCPServer
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from bridge.app import Bridge
 from bridge.clock import Clock
@@ -25,6 +29,7 @@ from bridge.telemetry import Redactor
 from tests.fakes.authority import Authority, browse
 from tests.fakes.bridges import ERAS, open_bridge, open_without_host, outputs_of, respond
 from tests.fakes.clock import VirtualClock, until
+from tests.fakes.http import HttpServer
 from tests.fakes.items import Json
 from tests.fakes.service import serving
 from tests.fakes.upstream import Request, ScriptedUpstream, call, message, responds
@@ -162,6 +167,27 @@ async def test_a_call_that_needs_more_than_was_granted_says_so_and_the_server_st
             assert LOGIN in str(outcome.outputs[0])
             assert outcome.outputs[1] == "fine"
             assert bridge.member("far").state == "ready"
+
+
+async def test_a_server_of_the_modern_era_whose_next_refusal_is_about_the_handshake_is_in_that_state_too(
+    environ: dict[str, str],
+) -> None:
+    """It wants a token for `server/discover`, and answers `initialize` as one that does not know it."""
+    challenge = {"www-authenticate": 'Bearer resource_metadata="http://127.0.0.1:9/prm"'}
+
+    async def answer(request: HttpRequest) -> Response:
+        if b"server/discover" in await request.body():
+            return JSONResponse({}, 401, headers=challenge)
+        return JSONResponse({"error": "Missing MCP-Protocol-Version header"}, 400)
+
+    app = Starlette(routes=[Route("/{path:path}", answer, methods=["GET", "POST"])])
+    async with (
+        HttpServer(lambda: app) as served,
+        open_bridge({"far": {"url": served.url}}, environ=environ) as bridge,
+    ):
+        [notice] = (await bridge.use()).notices
+        assert bridge.member("far").state == "needs sign-in"
+        assert LOGIN in notice
 
 
 class Person:
