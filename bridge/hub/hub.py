@@ -29,6 +29,7 @@ from bridge.pictures import name_some
 from bridge.processes.children import Child
 from bridge.questions import Ask, ask_nobody
 from bridge.telemetry import Redactor
+from bridge.texts import Keep
 
 if TYPE_CHECKING:
     from bridge.hub.review import Difference, Review
@@ -201,14 +202,14 @@ class Hub(anyio.AsyncContextManagerMixin):
                 return _refuse(bridged, refusal)
             result = await owner.call(bridged.tool, permission.arguments, options)
         except CallFailed as failure:
-            return bridged.fail(failure.code, str(failure))
+            return bridged.fail(failure.code, self._redact.hide_learned(str(failure)))
         try:
             rendered = await render_result(
                 result,
                 limit_bytes=options.limit_bytes or self._config.limits.output_bytes,
                 image_bytes=self._config.limits.image_bytes,
                 policy=owner.server.structured_content,
-                keep=options.keep,
+                keep=self._hide_in(options.keep),
             )
         except Exception as error:  # boundary: no result of any shape ends a run
             logger.warning("%s: a result of %s cannot be read", bridged.server, bridged.tool.name, exc_info=True)
@@ -216,12 +217,29 @@ class Hub(anyio.AsyncContextManagerMixin):
         if is_mended(result):
             logger.warning("%s: in a result of %s, %s", bridged.server, bridged.tool.name, MENDED_WORDS)
         return {
-            "output": rendered.output,
+            "output": self._hide_tokens(rendered.output),
             "is_error": rendered.is_error,
             "server": bridged.server,
             "tool": bridged.tool.name,
             "notices": [*bridged.notices, *_name_hidden(bridged, rendered.hidden)],
         }
+
+    def _hide_tokens(self, output: str | list[JsonObject]) -> str | list[JsonObject]:
+        """Blank the tokens of sign-ins, which a server may repeat."""
+        if isinstance(output, str):
+            return self._redact.hide_learned(output)
+        return [
+            part | {"text": self._redact.hide_learned(text)} if isinstance(text := part.get("text"), str) else part
+            for part in output
+        ]
+
+    def _hide_in(self, keep: Keep | None) -> Keep | None:
+        def keep_hidden(text: str, data: bytes) -> str:
+            assert keep
+            hidden = self._redact.hide_learned(text)
+            return keep(text, data) if hidden == text else keep(hidden, hidden.encode())
+
+        return keep_hidden if keep else None
 
     async def _convert(self, member: Member, tools: Sequence[types.Tool], pace: Pace) -> None:
         await self._builder.convert(member, tools, pace)
