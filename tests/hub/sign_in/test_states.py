@@ -335,3 +335,19 @@ async def test_check_and_tools_show_who_is_signed_in_and_who_has_to(environ: dic
         ):
             assert f"signed in by {authority.issuer} until 20" in told
             assert not any(secret in told for secret in authority.secrets)
+
+
+@pytest.mark.external
+async def test_where_no_server_wants_a_sign_in_nothing_of_it_is_imported(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    async with Authority(is_open=True) as authority:
+        config = tmp_path / "config.json"
+        config.write_text(json.dumps({"mcpServers": entry(authority)}), encoding="utf-8")
+        command = [sys.executable, "-X", "importtime", "-m", "bridge", "tools", "--config", str(config)]
+        done = await anyio.run_process(command, env={**environ, "PATH": "/usr/bin"}, check=False)
+    assert "far: ready" in done.stdout.decode()
+    imported = done.stderr.decode()
+    assert "bridge.hub.transports.credentials" in imported
+    assert "bridge.hub.sign_in" not in imported
+    assert "bridge.hub.invitations" not in imported
