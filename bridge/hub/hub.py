@@ -27,7 +27,7 @@ from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.pictures import name_some
 from bridge.processes.children import Child
-from bridge.questions import Ask
+from bridge.questions import Ask, ask_nobody
 from bridge.telemetry import Redactor
 from bridge.texts import Keep
 
@@ -57,7 +57,9 @@ class Hub(anyio.AsyncContextManagerMixin):
         on_change: Callable[[], None] = lambda: None,
         connectors: Connectors | None = None,
         is_service: bool = False,
+        invites: bool = False,
     ) -> None:
+        """`invites`: the person at the host is offered to sign in to servers."""
         self._config = config
         self._clock = clock
         self._environ = environ
@@ -80,6 +82,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 in_process=in_process.get(server.key),
                 child=(children or {}).get(server.key),
                 connectors=connectors or Connectors(),
+                invites=invites,
             )
 
         builtin = (
@@ -112,6 +115,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         It does not wait for a server that was ready and is lost: only calls of its tools do.
         """
         for member in self.members:
+            member.look_for_sign_in()
+        for member in self.members:
             if not member.is_offered:
                 await member.settled.wait()
         if self._snapshot is None:
@@ -142,10 +147,19 @@ class Hub(anyio.AsyncContextManagerMixin):
         owner = self._owners[key]
         return None if key == BUILTIN or not owner.server.pin else await self.review.report(key)
 
-    async def describe(self, globs: ToolGlobs | None = None) -> JsonObject:
+    async def describe(self, ask: Ask = ask_nobody, globs: ToolGlobs | None = None) -> JsonObject:
         """Return the catalogue as JSON, with the tools that `globs` allow, once every server has been ready, has failed
-        or is past its connect timeout."""
-        return (await self.catalogue()).narrow(globs).as_json
+        or is past its connect timeout.
+
+        Where the hosts are one person's, they are offered with `ask` to sign in to servers that want it.
+        """
+        catalogue = await self.catalogue()
+        if any(member.state == "needs sign-in" for member in self.members):
+            async with anyio.create_task_group() as tasks:
+                for member in self.members:
+                    tasks.start_soon(member.offer_sign_in, ask)
+            catalogue = await self.catalogue()
+        return catalogue.narrow(globs).as_json
 
     def restore(self, described: JsonObject) -> Catalogue:
         """Restore a catalogue from what `describe` returned, also in another process."""

@@ -82,8 +82,9 @@ for cancellation."""
 class Tools(Protocol[C]):
     """The connected servers."""
 
-    async def describe(self, globs: ToolGlobs | None = None) -> JsonObject:
-        """Describe all tools as JSON, or those that `globs` allow, once every server is ready or known not to be."""
+    async def describe(self, ask: Ask, globs: ToolGlobs | None = None) -> JsonObject:
+        """Describe all tools as JSON, or those that `globs` allow, once every server is ready or known not to be; `ask`
+        offers the person to sign in to those that want it."""
         ...
 
     def restore(self, described: JsonObject) -> C:

@@ -18,9 +18,9 @@ class PermittedTools(Generic[C]):
     servers: Tools[C]
     globs: ToolGlobs
 
-    async def describe(self, globs: ToolGlobs | None = None) -> JsonObject:
+    async def describe(self, ask: Ask, globs: ToolGlobs | None = None) -> JsonObject:
         """Describe these tools as JSON, and no other: what a run begins with holds wherever it is taken up."""
-        return await self.servers.describe(globs or self.globs)
+        return await self.servers.describe(ask, globs or self.globs)
 
     def restore(self, described: JsonObject) -> C:
         """Make the catalogue that was described."""
