@@ -30,6 +30,9 @@ from bridge.config.values import (
     check_environment,
     check_folders,
     check_header_name,
+    check_issuer,
+    check_public_url,
+    check_scopes,
     check_store,
     check_url,
     is_secret,
@@ -371,6 +374,26 @@ class RunsConfig(_Section):
     database has no such bound."""
 
 
+class IssuerConfig(_Section):
+    """An issuer that is there already, such as Keycloak, whose tokens the service accepts."""
+
+    issuer: Annotated[str, AfterValidator(check_issuer)]
+    """Its identifier, exactly as its metadata and the `iss` of its tokens have it, also the slash at its end."""
+    public_url: Annotated[str, AfterValidator(check_public_url)]
+    """The address that clients know the service by, without `/mcp`. Its host need not be in `allowed_hosts`."""
+    audience: Strings = ()
+    """What `aud` of a token must name, any of these. Default: `public_url`, and that with `/mcp` or `/sse`."""
+    scopes: Annotated[Strings, AfterValidator(check_scopes)] = ()
+    """Scopes that every token must have (`scope` or `scp`), and that clients are told to ask for."""
+    principal_claim: Text = "sub"
+    """The claim that says who it is, such as `preferred_username`. `email` counts only with `email_verified`."""
+    principals: dict[str, Text] = {}
+    """Values of that claim, and whom of `principals` each stands for."""
+    others: Text | None = None
+    """Whose tools and limits hold for all others, each with runs and budgets of their own: a name of `principals`, or
+    "refuse". Default: "refuse" if `oauth.principals` names anybody, else nobody's: then `limits` alone hold."""
+
+
 class ServeConfig(_Section):
     """The HTTP service (`serve --transport http` or `sse`)."""
 
@@ -386,6 +409,8 @@ class ServeConfig(_Section):
     allowed_origins: Strings = ()
     """`Origin` values accepted in addition to our own. No CORS headers are sent: this is for clients that send an
     Origin and need no such headers, and for pages behind a proxy that adds them."""
+    oauth: IssuerConfig | None = None
+    """An issuer whose tokens are accepted too. Default: none."""
 
 
 class Config(_Section):

@@ -17,6 +17,8 @@ _NO_URL = "expected a URL that begins with http:// or https:// and names a host"
 _NO_SCHEME = re.compile(r"[\w-]+(\.[\w-]+)+([:/]|$)|[\w.-]+:\d")
 _WITH_PORT = re.compile(r"https?://([^/?#:\[\]]+|\[[^/?#\]]+\]):", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PUBLIC_URL = re.compile(r"https?://[a-z0-9.:\[\]-]+(/[\w.~-]+)*/?", re.ASCII | re.IGNORECASE)
+_SCOPE = re.compile(r"[!#-\[\]-~]+")
 _PLAIN_ADDRESS = re.compile(r"(?=.*[:/])([a-z]{2,10}:/{0,3})?[a-z0-9.-]{1,80}(:[0-9]{1,5})?(/[a-z0-9]{0,10})*")
 """Malformed URLs that may be shown in a message: without a user, a query or a long word that could be a key."""
 
@@ -73,6 +75,38 @@ def check_base_url(url: str) -> str:
         raise ValueError("a base URL ends with its path; put query parameters into upstream.query")
     path = parts.path.rstrip("/").removesuffix("/responses").rstrip("/")
     return f"{parts.scheme}://{parts.netloc.lower()}{path or '/v1'}"
+
+
+def check_issuer(url: str) -> str:
+    """Check the identifier of an issuer, which is compared as it is written."""
+    parts = _split(url)
+    if parts.query or parts.fragment:
+        raise ValueError("an issuer has no query and no fragment")
+    if parts.scheme != "https" and not is_loopback(url):
+        raise ValueError("an issuer must be https, unless it is on this machine")
+    return url
+
+
+def check_public_url(url: str) -> str:
+    """Normalise the address that clients know the service by: no slash at its end, no `/mcp`."""
+    parts = _split(url)
+    if not _PUBLIC_URL.fullmatch(url):
+        raise ValueError("expected the address that clients use, without /mcp, such as https://bridge.example.com")
+    if parts.scheme != "https" and not is_loopback(url):
+        raise ValueError("the address that clients use must be https, unless it is on this machine")
+    path = parts.path.rstrip("/")
+    if path.rpartition("/")[2] in ("mcp", "sse"):
+        raise ValueError("expected the address without /mcp and /sse")
+    return f"{parts.scheme}://{parts.netloc.lower()}{path}"
+
+
+def check_scopes(scopes: tuple[str, ...]) -> tuple[str, ...]:
+    for scope in scopes:
+        if not _SCOPE.fullmatch(scope):
+            raise ValueError(
+                f"{scope!r} is no scope: one has no blanks, quotes or backslashes; list several one by one"
+            )
+    return scopes
 
 
 def check_store(store: str) -> str:

@@ -5,21 +5,23 @@ The SDK's own check compares prefixes (`127.0.0.1:evil.com` passes it) and knows
 
 import hmac
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.clock import Clock
+from bridge.host.principals import ANYBODY, PRINCIPAL, Refused, Verified, Verifier
 from bridge.host.unknown_hosts import UnknownHosts
 
 OPEN_PATH = "/healthz"
 """The one path that needs no token: without one it only says that the service is up. A wrong token is refused."""
 UNKNOWN_HOST = 421
-UNAUTHORIZED = "Unauthorized: send Authorization: Bearer TOKEN"
 BODY_TIMEOUT_S = 10.0
 """Seconds that a request body may take to arrive. Without a bound, a client that never sends one keeps its request open
 for ever."""
@@ -47,30 +49,56 @@ class Access:
     """The rules for who may use the service."""
 
     token: str | None
-    """The bearer token that requests must carry; None admits every request."""
+    """The one bearer token that requests must carry, where they are not told apart by name."""
     hosts: frozenset[Address]
     origins: frozenset[tuple[str, Address]]
+    verifiers: tuple[Verifier, ...] = ()
+    """Asked in turn for the principal of a token; the first that knows it decides. Without any, `token` does."""
+    challenge: str = "Bearer"
+    """The `WWW-Authenticate` of a reply to who has no token, or one that nobody knows."""
+    open_paths: frozenset[str] = frozenset((OPEN_PATH,))
+    """Paths that need no token; a wrong one is refused there, too."""
 
-    def find_refusal(self, scope: Scope) -> Response | None:
-        """Return the reply that refuses a request, or None to admit it. It does not reveal which value is right."""
+    @property
+    def is_open(self) -> bool:
+        """True where every request is let in."""
+        return self.token is None and not self.verifiers
+
+    async def admit(self, scope: Scope) -> Verified | Response:
+        """Return who sends a request, or the reply that refuses it. It does not reveal which value is right."""
         headers = Headers(scope=scope)
         if _only(headers, "host", parse_host) not in self.hosts:
             return PlainTextResponse("Unknown host", UNKNOWN_HOST)
         if headers.getlist("origin") and _only(headers, "origin", parse_origin) not in self.origins:
             return PlainTextResponse("Origin not allowed", 403)
         credentials = headers.getlist("authorization")
-        if (credentials or scope["path"] != OPEN_PATH) and not self.knows(credentials):
-            return PlainTextResponse(UNAUTHORIZED, 401, {"WWW-Authenticate": "Bearer"})
-        return None
+        if self.is_open or (not credentials and scope["path"] in self.open_paths):
+            return ANYBODY
+        found = await self._verify(credentials)
+        return _refuse(found) if isinstance(found, Refused) else found
 
-    def knows(self, credentials: Iterable[str]) -> bool:
-        """Tell whether these Authorization headers carry the right token."""
-        if self.token is None:
-            return True
-        given = list(credentials)
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        is_equal = hmac.compare_digest(token.encode("latin-1"), self.token.encode())
-        return is_equal and scheme.lower() == "bearer"
+    async def _verify(self, credentials: Sequence[str]) -> Verified | Refused:
+        """Find who sends these Authorization headers. A token is read nowhere else, least of all in a query."""
+        scheme, _, token = credentials[0].partition(" ") if len(credentials) == 1 else ("", "", "")
+        if scheme.lower() != "bearer" or not token:
+            return Refused(challenge=self.challenge)
+        for verifier in self.verifiers:
+            if found := await verifier.verify(token):
+                return found
+        is_right = self.token is not None and hmac.compare_digest(token.encode("latin-1"), self.token.encode())
+        return ANYBODY if is_right else Refused(challenge=self.challenge)
+
+
+def _refuse(refused: Refused) -> Response:
+    return PlainTextResponse(refused.message, refused.status, {"WWW-Authenticate": refused.challenge})
+
+
+def _sign(scope: Scope, verified: Verified) -> Scope:
+    """Return the scope with the principal in it, in our own words and in the SDK's, which binds sessions to it."""
+    if verified.name is None:
+        return scope
+    user = AuthenticatedUser(AccessToken(token="", client_id=verified.name, scopes=[]))
+    return {**scope, PRINCIPAL: verified, "user": user}
 
 
 def _only(headers: Headers, name: str, parse: Callable[[str], T | None]) -> T | None:
@@ -96,14 +124,16 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")  # it would bypass every check
-        if refusal := self._access.find_refusal(scope):
-            if refusal.status_code == UNKNOWN_HOST:
-                headers = Headers(scope=scope)
-                address = _only(headers, "host", parse_host)
-                self._unknown_hosts.tell(headers, address and address[0])
-            await refusal(scope, receive, send)
-        else:
-            await self._pass_on({**scope, "headers": _lower_names(scope["headers"])}, receive, send)
+        admitted = await self._access.admit(scope)
+        if isinstance(admitted, Verified):
+            signed = _sign(scope, admitted)
+            await self._pass_on({**signed, "headers": _lower_names(scope["headers"])}, receive, send)
+            return
+        if admitted.status_code == UNKNOWN_HOST:
+            headers = Headers(scope=scope)
+            address = _only(headers, "host", parse_host)
+            self._unknown_hosts.tell(headers, address and address[0])
+        await admitted(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         deadline = self._clock.now() + BODY_TIMEOUT_S

@@ -8,6 +8,7 @@ from mcp.server import ServerRequestContext
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from starlette.requests import Request
 
+from bridge.host.principals import read_verified
 from bridge.run.engine import UNPROVEN
 
 HostRequest: TypeAlias = ServerRequestContext[dict[str, object]]
@@ -17,7 +18,7 @@ _ALONE = "bridge.principal"
 
 
 def find_principal(ctx: HostRequest) -> str:
-    """Identify the caller by its token, else by its session, else by what it says of itself.
+    """Identify the caller by its name in the config, else by its token, its session, or what it says of itself.
 
     A process on stdio has one host. Over HTTP, callers with the same token are one principal, also in different
     sessions. Without a token, sessions tell hosts apart: those that the transport itself knows, never one that is only
@@ -27,6 +28,8 @@ def find_principal(ctx: HostRequest) -> str:
     request = find_http(ctx)
     if request is None:
         return "host"
+    if named := read_verified(request.scope).principal:
+        return named
     if credential := _read_credential(request.headers.get("authorization", "")):
         return f"token {_hash(credential)}"
     if session := _find_session(ctx):

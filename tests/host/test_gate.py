@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from bridge.host.gate import BODY_TIMEOUT_S, UNAUTHORIZED, Access, Gate
+from bridge.host.gate import BODY_TIMEOUT_S, Access, Gate
 from bridge.host.http import MAX_BODY_BYTES, Service
 from bridge.host.malformed import REFUSAL
+from bridge.host.principals import UNAUTHORIZED
 from bridge.telemetry import Redactor, configure_logging
 from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import PATIENCE_S, VirtualClock
