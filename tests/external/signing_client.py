@@ -6,7 +6,6 @@ tool, and signs in again where the run says so, once. The rest is the bridge's.
 
 import json
 import os
-import shlex
 import sys
 import tempfile
 import urllib.request
@@ -17,9 +16,9 @@ import anyio
 import anyio.to_thread
 
 from bridge.cli.main import main as run_command
-from tests.fakes import person
-from tests.fakes.bridges import Outcome, open_bridge
+from tests.fakes.bridges import open_bridge
 from tests.fakes.items import Json, call
+from tests.fakes.person import name_browser
 
 DOCUMENT = "https://conformance-test.local/client-metadata.json"
 """The client ID that the suite expects of a client that has a metadata document."""
@@ -43,40 +42,39 @@ def find_issuer(url: str) -> str:
         return str(json.load(reply)["authorization_servers"][0])
 
 
-async def sign_in(server: Json) -> int:
+def sign_in(server: Json) -> int:
     """The exit code of `login`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "config.json")
         file.write_text(json.dumps({"mcpServers": {"s": server}}), encoding="utf-8")
         file.chmod(0o600)
-        return await anyio.to_thread.run_sync(run_command, ["login", "s", "--config", str(file)])
+        return run_command(["login", "s", "--config", str(file)])
 
 
-async def use(server: Json) -> Outcome:
+async def use(server: Json) -> str:
+    """What a run that calls the tool is told."""
     async with open_bridge({"s": server}) as bridge:
-        return await bridge.use(call("s__test-tool", {}))
+        outcome = await bridge.use(call("s__test-tool", {}))
+    said = [*map(str, outcome.outputs), *outcome.notices]
+    sys.stderr.write("\n  ".join(["run:", *said, ""]))
+    return said[0] if said[0] == "test" else "\n".join(said)
 
 
 async def main(url: str) -> int:
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
     server = describe_server(url, os.environ["MCP_CONFORMANCE_SCENARIO"], context)
     for _ in range(SIGN_INS):
-        outcome = await use(server)
-        said = [*outcome.notices, *map(str, outcome.outputs)]
-        print("run:", *said, sep="\n  ", file=sys.stderr)
-        if "test" in outcome.outputs:
-            return 0
-        if not any("login s" in text for text in said):
-            return 1
-        if code := await sign_in(server):
+        if "login s" not in (told := await use(server)):
+            break
+        if code := await anyio.to_thread.run_sync(sign_in, server):
             return code
-    outcome = await use(server)
-    print("run:", *outcome.notices, *outcome.outputs, sep="\n  ", file=sys.stderr)
-    return 0 if "test" in outcome.outputs else 1
+    else:
+        told = await use(server)
+    return 0 if told == "test" else 1
 
 
 if __name__ == "__main__":
-    os.environ["BROWSER"] = f"{shlex.quote(sys.executable)} {shlex.quote(person.__file__)} %s"
+    os.environ["BROWSER"] = name_browser()
     with tempfile.TemporaryDirectory() as home:
         os.environ["MCP_RESPONSES_BRIDGE_STATE"] = f"{home}/state"
         raise SystemExit(anyio.run(main, sys.argv[1]))

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from bridge.app import Bridge
 from bridge.config.settings import EMBEDDED, Config
 from tests.external.conftest import RunNode
-from tests.fakes.issuer import SCOPE, ScriptedIssuer, make_key, scripted_issuer
+from tests.fakes.issuer import SCOPE, ScriptedIssuer, SigningKey, make_key, scripted_issuer
 from tests.fakes.ports import find_port
 from tests.fakes.service import serving
 
@@ -81,8 +81,8 @@ class Signed:
     issuer: ScriptedIssuer
     url: str
 
-    def sign(self, **changes: Any) -> str:
-        return self.issuer.sign(**({"aud": self.url} | changes))
+    def sign(self, *, aud: str | None = None, key: SigningKey | None = None, **changes: Any) -> str:
+        return self.issuer.sign(key=key, aud=aud or self.url, **changes)
 
 
 @asynccontextmanager

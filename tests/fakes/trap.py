@@ -97,8 +97,9 @@ class Trap:
         """The authority's metadata."""
         places = {"authorization_endpoint": "authorize", "token_endpoint": "token", "registration_endpoint": "register"}
         usual: Json = {name: f"{self.root}/{path}" for name, path in places.items()}
-        usual |= {"issuer": self.root, "response_types_supported": ["code"], "code_challenge_methods_supported": ["S256"]}
-        return usual | {"token_endpoint_auth_methods_supported": ["client_secret_post", "none"]} | self.metadata
+        usual |= {"issuer": self.root, "response_types_supported": ["code"]}
+        methods = {"token_endpoint_auth_methods_supported": ["client_secret_post", "none"]}
+        return usual | methods | {"code_challenge_methods_supported": ["S256"]} | self.metadata
 
     def send_back(self, request: Request) -> str:
         """The address that the browser is sent back to."""
