@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 
 from tests.fakes import mischief, person
 from tests.fakes.commands import Done, run
-from tests.fakes.trap import CANARIES, CODE, Trap, read_form, trap
+from tests.fakes.trap import CANARIES, CODE, TOKEN, Trap, read_form, trap
 
 pytestmark = pytest.mark.anyio
 
@@ -169,13 +169,18 @@ def desk(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.
     return Desk(tmp_path, capfd, monkeypatch)
 
 
-def check_words(done: Done) -> None:
-    """One sentence for the person, and nothing that must not be shown."""
+def check_canaries(done: Done) -> None:
+    """Nothing that must not be shown is."""
     said = done.stdout + done.stderr
     assert [canary for canary in CANARIES if canary in said] == []
     assert [sign for sign in said if sign in "\x1b\x07\u202e"] == []
     assert "Traceback" not in said
-    last = said.strip().splitlines()[-1]
+
+
+def check_words(done: Done) -> None:
+    """One sentence for the person, and nothing that must not be shown."""
+    check_canaries(done)
+    last = (done.stdout + done.stderr).strip().splitlines()[-1]
     assert last.startswith("mcp-responses-bridge: ")
     assert 20 < len(last) < 700, last
 
@@ -201,3 +206,121 @@ async def test_another_program_cannot_come_between(
     assert done.code == 0, done.stderr
     [asked] = laid.requests("/token")
     assert read_form(asked)["code"] == CODE
+
+
+@pytest.fixture
+async def signed_in(laid: Trap, desk: Desk) -> Desk:
+    """A desk whose person has signed in to the server."""
+    done = await desk.type("login", "s", url=laid.url)
+    assert done.code == 0, done.stderr
+    laid.asked.clear()
+    return desk
+
+
+def find_tokens(laid: Trap) -> set[str]:
+    """What was sent as `Authorization`, and wherever else a token was."""
+    return {
+        canary for canary in CANARIES for asked in laid.asked if canary in f"{asked.headers}{asked.body}{asked.query}"
+    }
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_of_the_server_takes_no_token_with_it(
+    status: int, laid: Trap, stranger: Trap, signed_in: Desk
+) -> None:
+    laid.replies["/mcp"] = lambda _: RedirectResponse(stranger.url, status)
+    done = await signed_in.type("tools", url=laid.url)
+    check_canaries(done)
+    assert find_tokens(laid) == {TOKEN}
+    assert find_tokens(stranger) == set()
+
+
+async def test_a_sign_in_is_not_used_for_another_url(laid: Trap, stranger: Trap, signed_in: Desk) -> None:
+    await signed_in.type("tools", url=stranger.url)
+    assert stranger.requests("/mcp"), "it was asked"
+    assert find_tokens(stranger) == set()
+    await signed_in.type("tools", url=f"{laid.root}/other")
+    assert find_tokens(laid) == set()
+
+
+def share(file: Path) -> None:
+    file.chmod(0o644)
+
+
+def link(file: Path) -> None:
+    file.rename(file.with_suffix(".other"))
+    file.symlink_to(file.with_suffix(".other"))
+
+
+def cut(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8")[:-20], encoding="utf-8")
+
+
+def change_url(file: Path) -> None:
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(kept | {"url": "https://elsewhere.example.com/mcp"}), encoding="utf-8")
+
+
+def empty(file: Path) -> None:
+    file.write_text("", encoding="utf-8")
+
+
+def enlarge(file: Path) -> None:
+    with file.open("a", encoding="utf-8") as opened:
+        opened.truncate(70 << 20)
+
+
+def make_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+DAMAGES = [share, link, cut, change_url, empty, enlarge, make_folder]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+async def test_a_file_that_cannot_be_relied_on_is_not_used(
+    damage: Callable[[Path], None], laid: Trap, signed_in: Desk
+) -> None:
+    [file] = signed_in.state.rglob("signins/*.json")
+    damage(file)
+    done = await signed_in.type("tools", url=laid.url)
+    check_canaries(done)
+    assert find_tokens(laid) == set()
+    assert "login s" in done.stdout + done.stderr
+
+
+async def test_a_server_that_refuses_every_token_gets_few(laid: Trap, signed_in: Desk) -> None:
+    laid.tokens.clear()
+    done = await signed_in.type("tools", url=laid.url)
+    check_canaries(done)
+    assert 1 <= len(laid.requests("/token")) <= 2
+    assert len(laid.requests("/mcp")) <= 8
+    assert len(signed_in.opened) == 1, "nobody is asked but by login"
+
+
+async def test_a_scope_that_is_never_granted_is_asked_for_once(laid: Trap, signed_in: Desk) -> None:
+    wanted = 'Bearer error="insufficient_scope", scope="everything"'
+    laid.replies["/mcp"] = lambda _: PlainTextResponse("", 403, {"WWW-Authenticate": wanted})
+    for _ in range(4):
+        await signed_in.type("tools", url=laid.url)
+        await signed_in.type("login", "s", url=laid.url)
+    scopes = [asked.query.get("scope") for asked in laid.requests("/authorize")]
+    assert len(scopes) <= 8
+    assert len(laid.requests("/mcp")) <= 60
+
+
+async def test_a_renewal_that_repeats_what_was_sent_shows_nothing(laid: Trap, signed_in: Desk) -> None:
+    laid.tokens.clear()
+    laid.replies["/token"] = lambda _: Response(ECHO, 400)
+    done = await signed_in.type("tools", url=laid.url)
+    check_canaries(done)
+    assert "login s" in done.stdout + done.stderr
+
+
+async def test_a_renewal_is_not_sent_elsewhere(laid: Trap, stranger: Trap, signed_in: Desk) -> None:
+    laid.tokens.clear()
+    laid.replies["/token"] = lambda _: RedirectResponse(f"{stranger.root}/token", 307)
+    done = await signed_in.type("tools", url=laid.url)
+    check_canaries(done)
+    assert stranger.asked == []
