@@ -221,5 +221,5 @@ async def test_the_python_client_signs_in_and_calls(service: Signed) -> None:
 
 @pytest.mark.parametrize("fault", REFUSED)
 async def test_the_python_client_is_refused(fault: str, service: Signed) -> None:
-    with pytest.raises(MCPError):
+    with pytest.RaisesGroup(MCPError, allow_unwrapped=True, flatten_subgroups=True):
         await ask_in_python(service.url, token=service.sign(**REFUSED[fault]))

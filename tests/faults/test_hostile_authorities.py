@@ -111,7 +111,7 @@ LIES: dict[str, Lie] = {
     "a refusal that is no text": reply("/token", lambda _: Response(b"\xff\xfe\x80", 400)),
     "a registration that is refused": reply("/register", lambda _: PlainTextResponse(ESCAPES, 403)),
     "a registration that is huge": say("/register", b'{"client_id": "' + b"x" * 30_000_000),
-    "a registration for another redirect": lambda laid, _: laid.registered.update(client_id=""),
+    "a registration without an id": lambda laid, _: laid.registered.update(client_id=None),
     "a person who says no": lambda laid, _: laid.answered.update(code=None, error="access_denied"),
     "a no that acts on the terminal": lambda laid, _: laid.answered.update(code=None, error=ESCAPES),
 }
