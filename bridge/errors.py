@@ -6,6 +6,8 @@
     ├── ArgumentError                 caller     an argument of `respond` is wrong; nothing was sent
     ├── GivenUp                       caller     the call was given up before a run began for it
     ├── Busy                          caller     too many runs wait already; nothing was sent
+    ├── NeedsSignIn                   operator   a server wants a sign-in; the message names the command
+    ├── SignInFailed                  operator   a sign-in did not come about; the message says what to change
     ├── ReplayError                   operator   a replayed run differs from its recording
     └── UpstreamError                 by status  the upstream refused, failed or went silent
 
@@ -75,6 +77,33 @@ class Busy(BridgeError):
     def __init__(self, message: str, *, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NeedsSignIn(BridgeError):
+    """A server wants a person to sign in; `scope` is what it wants beyond what was granted, if that is all."""
+
+    code = "needs_sign_in"
+
+    def __init__(self, message: str, *, scope: str | None = None) -> None:
+        super().__init__(message)
+        self.scope = scope
+        self.status = 403 if scope else 401
+        """The HTTP status that a server asks for it with."""
+
+
+class SignInFailed(BridgeError):
+    """A sign-in, or its renewal, did not come about; the message says why, and what to change.
+
+    `is_transient`: it may come about later, without anybody's doing.
+    """
+
+    code = "sign_in_failed"
+
+    def __init__(self, message: str, *, is_transient: bool = False) -> None:
+        super().__init__(message)
+        self.is_transient = is_transient
+        self.status = 503 if is_transient else 401
+        """The HTTP status that stands for it where one is wanted."""
 
 
 class ReplayError(BridgeError):

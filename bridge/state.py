@@ -17,6 +17,7 @@ MAX_BYTES = 64 << 20
 STALE_S = 3600
 """Age of a half-written file at which its writer is taken for dead."""
 _FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_TO_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Unusable(Exception):
@@ -74,8 +75,9 @@ class StateFolder:
             return []
         return [entry.name for entry in found]
 
-    def read(self, name: str) -> str | None:
-        """Read a file, or None where there is none. Raises Suspect for one that others may have written."""
+    def read(self, name: str, *, is_secret: bool = False) -> str | None:
+        """Read a file, or None where there is none. Raises Suspect for one that others may have written, or read if it
+        `is_secret`."""
         flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
             file = os.open(self.path / name, flags)
@@ -85,7 +87,7 @@ class StateFolder:
             why = "it is a link" if error.errno == errno.ELOOP else f"it cannot be read: {error.strerror}"
             raise Suspect(why) from None
         try:
-            _check_file(os.fstat(file))
+            _check_file(os.fstat(file), is_secret=is_secret)
             with os.fdopen(file, "rb", closefd=False) as opened:
                 return opened.read().decode()
         except (OSError, UnicodeDecodeError):
@@ -173,13 +175,15 @@ def _check_folder(folder: Path, *, may_be_link: bool) -> None:
         raise Unusable(f"{folder} can be written by others")
 
 
-def _check_file(found: os.stat_result) -> None:
+def _check_file(found: os.stat_result, *, is_secret: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise Suspect("it is not a file")
     if not _is_ours(found):
         raise Suspect("it belongs to somebody else")
     if sys.platform != "win32" and found.st_mode & _FOR_OTHERS:
         raise Suspect("it can be written by others")
+    if sys.platform != "win32" and is_secret and found.st_mode & _TO_OTHERS:
+        raise Suspect("it can be read by others")
     if found.st_size > MAX_BYTES:
         raise Suspect(f"it is larger than {MAX_BYTES >> 20} MiB")
 

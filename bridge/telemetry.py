@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from logging.handlers import QueueHandler, QueueListener
@@ -18,6 +19,8 @@ from bridge.spellings import Spellings
 from bridge.visible import show_line
 
 BLANK = "***"
+MAX_LEARNED = 64
+"""Secrets that came while the program ran, such as tokens; each of a server's takes the place of the one before it."""
 MAX_WAITING_LINES = 1000
 ALIKE, ALIKE_S, MAX_KINDS = 20, 60.0, 1000
 """How many warnings of one kind are logged in so many seconds, and how many kinds are told apart."""
@@ -30,7 +33,16 @@ class Redactor:
     """Replaces known secret values by `***`, however they are spelled."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._spellings = Spellings(secrets)
+        self._secrets = frozenset(secrets)
+        self._learned = deque[str](maxlen=MAX_LEARNED)
+        self._spellings = Spellings(self._secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Replace these too from now on, and no longer those that were learned first where there are too many."""
+        new = [secret for secret in secrets if secret not in self._secrets and secret not in self._learned]
+        if new:
+            self._learned.extend(new)
+            self._spellings = Spellings(self._secrets.union(self._learned))
 
     def __call__(self, text: str) -> str:
         spans = self._spellings.find(text)

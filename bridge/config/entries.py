@@ -8,6 +8,7 @@ from itertools import chain
 from typing import cast
 
 from bridge.config.faults import Fault, KeyPath, join_path, name_type
+from bridge.config.oauth import BESIDE, KEYS, read_oauth
 from bridge.config.places import Entry
 from bridge.config.settings import ToolRules
 from bridge.config.values import read_scalar
@@ -56,12 +57,12 @@ _SCALARS = frozenset({"args", "env", "headers"})
 HOST_KEYS = frozenset(
     {*URL_KEYS, *RENAMED, *_ON, *_GRANTS, *chain.from_iterable(_RULES.values())}
     | {"type", "envFile", "requestInit", "bearer_token_env_var", "env_http_headers", "env_vars"}
-    | {"name", "key", "transport"}
+    | {"name", "key", "transport", *BESIDE, *KEYS}
 )
 """Keys of an entry that `ServerConfig` has under another name, or not at all."""
 
 
-OTHER_KEYS = frozenset({"auth", "oauth", "tcp", "bearer_token", "autostart", "server", "commands"})
+OTHER_KEYS = frozenset({"tcp", "bearer_token", "autostart", "server", "commands"})
 """Keys of other programs that are not typos of ours, however near they are."""
 
 
@@ -73,6 +74,8 @@ class Reading:
     """For `ServerConfig`, but for references that are not filled in yet."""
     grants: list[KeyPath] = field(default_factory=list[KeyPath])
     """Keys that grant something in another program, and nothing here."""
+    strange: list[KeyPath] = field(default_factory=list[KeyPath])
+    """Keys about signing in that mean nothing here."""
 
     def deny(self, tools: list[str]) -> None:
         """Add tools that are not offered."""
@@ -115,8 +118,9 @@ def read_entry(entry: Mapping[str, Json], path: KeyPath, environ: Mapping[str, s
     _read_lists(given, path)
     for key in _SCALARS & given.keys():
         given[key] = _write_scalars(given[key])
+    strange = read_oauth(given, path)
     grants: list[KeyPath] = [(*path, key) for key in entry if key in _GRANTS and entry[key]]
-    return Reading({key: value for key, value in given.items() if key not in _GRANTS}, grants)
+    return Reading({key: value for key, value in given.items() if key not in _GRANTS}, grants, strange)
 
 
 def _unwrap(given: Entry) -> Entry:

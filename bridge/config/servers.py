@@ -115,7 +115,7 @@ def _read_server(found: Found, places: Places, references: References, read: Ser
     if starts_this_program(reading.values):
         read.note("own_entry", f"{join_path(found.path)} starts this program and is left out.")
         return None
-    read.foreign += foreign
+    read.foreign += [*foreign, *reading.strange]
     if denied := places.list_denied(found.name):
         reading.deny(denied)
     server = _build_server(reading, found, references)
@@ -143,7 +143,21 @@ def _build_server(reading: Reading, found: Found, references: References) -> Ser
         own_env = filled.get("env")
         filled["env"] = _read_env_file(file, references, found.path) | (own_env if isinstance(own_env, dict) else {})
     known = {key: value for key, value in filled.items() if value is not None}
-    return validate(ServerConfig, {**known, "key": found.name}, found.path)
+    server = validate(ServerConfig, {**known, "key": found.name}, found.path)
+    _check_oauth(server, (*found.path, "oauth"))
+    return server
+
+
+def _check_oauth(server: ServerConfig, path: KeyPath) -> None:
+    """Raise Fault for a sign-in that cannot come about."""
+    if server.oauth is None:
+        return
+    if server.url is None:
+        raise Fault(path, "only a server with url can be signed in to; remove it")
+    if server.oauth.grant == "client_credentials":
+        for key in ("client_id", "client_secret", "issuer"):
+            if getattr(server.oauth, key) is None:
+                raise Fault((*path, key), 'it is missing; the grant "client_credentials" needs it')
 
 
 def _fill_home(value: Json, home: str | None) -> Json:

@@ -37,6 +37,7 @@ from bridge.config.values import (
     check_url,
     is_secret,
     read_scalar,
+    read_scopes,
 )
 from bridge.items import Notice
 
@@ -139,6 +140,31 @@ def _matches(name: str, globs: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, glob) for glob in globs)
 
 
+Grant = Literal["authorization_code", "client_credentials"]
+
+
+class OAuthConfig(_Section):
+    """How to sign in to a server that wants OAuth. Nothing of it is needed where clients register themselves."""
+
+    grant: Grant = "authorization_code"
+    """"authorization_code": a person signs in, by `login`. "client_credentials": this program does, with `client_id`,
+    `client_secret` and `issuer`."""
+    issuer: Annotated[str, AfterValidator(check_url)] | None = None
+    """The authority that signs in, where the server names none, several, or one in your own network. Only it gets
+    `client_secret`."""
+    client_id: Text | None = None
+    """The client that was registered there; also the https URL of a client ID metadata document."""
+    client_secret: Credential = Field(default=None, repr=False)
+    """Its secret, where it has one."""
+    scopes: Annotated[Strings | None, BeforeValidator(read_scopes)] = None
+    """What to ask for. Default: what the server says."""
+    callback_port: Annotated[int, BeforeValidator(read_scalar), Field(ge=1, le=65535)] | None = None
+    """The port that the browser comes back to, on this machine, where the client was registered with one: as
+    `http://localhost:PORT/callback`. Default: any free one."""
+    resource: Text | None = None
+    """What the token is for, where the authority knows the server by another name than its URL."""
+
+
 class ServerConfig(_Section):
     """One connected server: exactly one of `command` and `url` is set."""
 
@@ -158,6 +184,9 @@ class ServerConfig(_Section):
     """The URL of a remote server. Also written `serverUrl` or `httpUrl`."""
     headers: Headers = Field(default_factory=dict[str, str], repr=False)
     """Sent with every request to `url`."""
+    oauth: OAuthConfig | None = None
+    """How to sign in to `url`, where it wants that and cannot be asked. Not looked at where `headers` have an
+    `Authorization`."""
     transport: Transport = "stdio"
     """Written as `type`: "stdio" for a command; for a `url` "http" (also "streamable-http", "streamableHttp") or "sse".
     A `url` without it is "auto" here: Streamable HTTP, and SSE where that is refused."""
@@ -468,6 +497,7 @@ class Config(_Section):
             yield from find_in_args((server.command or "").split())  # it may hold its arguments, too
             yield from find_in_args(server.args)
             yield from find_in_url(server.url or "")
+            yield server.oauth.client_secret or "" if server.oauth else ""
             for name, value in server.env.items():
                 yield from find_named(name, value)
 

@@ -32,6 +32,11 @@ def read_scalar(value: object) -> object:
     return float(value) if match[2] else int(value)
 
 
+def read_scopes(value: object) -> object:
+    """Convert `"read write"` to a list: that is how authorities write scopes."""
+    return value.split() if isinstance(value, str) else value
+
+
 def check_url(url: str) -> str:
     _split(url)
     return url

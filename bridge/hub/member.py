@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
 
 import anyio
+import httpx2
 from anyio.abc import TaskGroup
 from mcp import Client, types
 from mcp_types import JSONRPCRequest
@@ -30,6 +31,7 @@ from bridge.hub.transports.sessions import Renewals
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
+from bridge.state import Unusable
 from bridge.telemetry import Redactor
 from bridge.visible import quote_name
 
@@ -121,6 +123,20 @@ class Member:
         where = f" in {server.cwd}" if server.cwd else ""
         reached = shlex.join([server.command, *server.args]) if server.command else server.url or ""
         return self._redact(reached + where)
+
+    @cached_property
+    def _auth(self) -> httpx2.Auth | None:
+        """What signs in its requests; None where it has no URL, or an Authorization of the user's own."""
+        if self.server.url is None:
+            return None
+        from bridge.hub.sign_in.kept import open_folder  # late: most servers are commands
+        from bridge.hub.sign_in.provider import build_auth
+
+        try:
+            folder = open_folder(self._environ)
+        except Unusable:
+            return None
+        return build_auth(self.server, folder, clock=self._clock, redact=self._redact)
 
     def find_tool(self, name: str) -> types.Tool | None:
         """Return the tool of this name as of the last listing."""
@@ -280,6 +296,7 @@ class Member:
             renewals=self._renewals,
             redact=self._redact,
             transport=self._connectors.transport,
+            auth=self._auth,
         )
         return self._transport
 

@@ -74,6 +74,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         renewals: Renewals,
         redact: Redactor,
         transport: httpx2.AsyncBaseTransport | None,
+        auth: httpx2.Auth | None = None,
     ) -> None:
         self.flood: str | None = None
         """Why the server was given up, if it sent more than can be answered."""
@@ -89,6 +90,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._renewals = renewals
         self._redact = redact
         self._transport = transport
+        self._auth = auth
         self._requests = OpenRequests()
         self._has_heard = anyio.Event()
         self._session: Session | None = None
@@ -229,6 +231,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             "trust_env": not is_loopback(self._server.url),
             "verify": _load_certificates(self._server.url),
             "transport": self._transport,
+            "auth": self._auth,
         }
 
 

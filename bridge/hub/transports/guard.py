@@ -14,6 +14,7 @@ from mcp_types import PARSE_ERROR, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
+from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.bodies import Revise, mend_messages, read_body
 from bridge.hub.transports.openings import Opening
 from bridge.hub.transports.redirects import Elsewhere, Redirects
@@ -73,9 +74,16 @@ class GuardedClient(httpx2.AsyncClient):
         trust_env: bool,
         verify: ssl.SSLContext | bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
+        auth: httpx2.Auth | None = None,
     ) -> None:
         super().__init__(
-            headers=headers, timeout=timeout, trust_env=trust_env, verify=verify, transport=transport, limits=LIMITS
+            auth=auth,
+            headers=headers,
+            timeout=timeout,
+            trust_env=trust_env,
+            verify=verify,
+            transport=transport,
+            limits=LIMITS,
         )
         self._limit = limit
         self._clock = clock
@@ -116,7 +124,7 @@ class GuardedClient(httpx2.AsyncClient):
         with (
             anyio.CancelScope(shield=True),
             self._clock.scope(self._clock.now() + END_S),
-            suppress(httpx2.TransportError, Elsewhere),
+            suppress(httpx2.TransportError, Elsewhere, NeedsSignIn, SignInFailed),
         ):
             await (await self._redirects.follow(request, partial(super().send, stream=True))).aclose()
 
@@ -144,6 +152,8 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(request, call, 503, code, f"the server cannot be reached: {explain_network(error)}")
         except Elsewhere as error:
             return build_failure(request, call, 502, REFUSED, f"the server {error}")
+        except (NeedsSignIn, SignInFailed) as error:
+            return self._session.refuse_unsigned(request, call, error)
         if not response.is_success:
             return await self._session.explain(request, message, response)
         self._session.refused_with = None
@@ -162,6 +172,8 @@ class GuardedClient(httpx2.AsyncClient):
                 return await drop_body(request, await send())
             except Elsewhere as error:
                 return build_failure(request, None, 502, REFUSED, f"the server {error}")
+            except (NeedsSignIn, SignInFailed) as error:
+                return self._session.refuse_unsigned(request, None, error)
             except httpx2.TransportError as error:
                 return build_failure(
                     request, None, 503, UNREACHABLE, f"the server cannot be reached: {explain_network(error)}"
@@ -221,6 +233,8 @@ class GuardedClient(httpx2.AsyncClient):
             return end_stream(request, call, f"the server cannot be reached: {explain_network(error)}")
         except Elsewhere as error:
             return _lack(request, call, f"the server {error}")
+        except (NeedsSignIn, SignInFailed) as error:
+            return _lack(request, call, error.message)
         if is_stream:
             return self._streams.follow(request, call, response)
         if opening.is_stream:

@@ -18,6 +18,7 @@ from mcp_types import (
 )
 
 from bridge.clock import Clock
+from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.bodies import ERROR_BYTES, read_messages, read_start
 from bridge.hub.transports.endpoints import ForeignEndpoint, looks_like_endpoint, read_endpoint
 from bridge.hub.transports.posts import Sender, open_reply
@@ -74,7 +75,7 @@ async def open_http_sse(
 
 async def names_endpoint(client: httpx2.AsyncClient, url: str) -> bool:
     """Tell whether `url` answers GET with a stream that names an endpoint, as only the older transport has it."""
-    with suppress(httpx2.TransportError, httpx2.DecodingError, Elsewhere):
+    with suppress(httpx2.TransportError, httpx2.DecodingError, Elsewhere, NeedsSignIn, SignInFailed):
         async with open_reply(client, Redirects(), client.build_request("GET", url, headers=_STREAM)) as response:
             events = EventReader(ERROR_BYTES)
             async for chunk in response.aiter_bytes():
@@ -98,6 +99,9 @@ async def _open_stream(
             yield response
     except Elsewhere as error:
         raise MCPError(REFUSED, f"the server {error}") from None
+    except (NeedsSignIn, SignInFailed) as error:
+        session.refused_with = error.status
+        raise MCPError(REFUSED, error.message) from None
 
 
 def _is_endpoint(event: Event) -> bool:

@@ -13,10 +13,11 @@ from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse, RequestId
 
 from bridge.clock import Clock
+from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.bodies import build_error, read_body, read_messages
 from bridge.hub.transports.guard import BEFORE_SENDING, NOTIFICATION_S
 from bridge.hub.transports.redirects import Elsewhere, Redirects
-from bridge.hub.transports.replies import NOT_SENT, REFUSED, UNREACHABLE, describe_page, read_media_type
+from bridge.hub.transports.replies import NOT_EXECUTED, NOT_SENT, REFUSED, UNREACHABLE, describe_page, read_media_type
 from bridge.hub.transports.sessions import Session
 from bridge.json_text import JsonObject
 from bridge.jsonrpc.messages import read_message, write_message
@@ -102,6 +103,9 @@ class Sender:
         except httpx2.TransportError as error:
             code = NOT_SENT if isinstance(error, BEFORE_SENDING) else UNREACHABLE
             return build_error(call, code, f"the server cannot be reached: {explain_network(error)}")
+        except (NeedsSignIn, SignInFailed) as error:
+            self._session.refused_with = error.status
+            return build_error(call, NOT_EXECUTED, error.message)
 
     def _post(self, place: str, message: JSONRPCMessage) -> AbstractAsyncContextManager[httpx2.Response]:
         request = self._client.build_request("POST", place, content=write_message(message).rstrip(), headers=_HEADERS)

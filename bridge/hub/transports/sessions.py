@@ -10,6 +10,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorDat
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.clock import Clock
+from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.refusals import Refusal, read_refusal
 from bridge.hub.transports.replies import NOT_EXECUTED, PAUSE, REFUSED, SESSION_GONE, build_failure
 from bridge.hub.transports.words import fold, shorten
@@ -101,6 +102,13 @@ class Session:
         self.refused_with = refusal.status
         error = self._judge(request, message, refusal)
         return build_failure(request, call, refusal.status, error.code, error.message, error.data)
+
+    def refuse_unsigned(
+        self, request: httpx2.Request, call: RequestId | None, error: NeedsSignIn | SignInFailed
+    ) -> httpx2.Response:
+        """Build the failure of a request that could not be signed in: it was not executed."""
+        self.refused_with = error.status
+        return build_failure(request, call, error.status, NOT_EXECUTED, error.message)
 
     def revise(self, request: httpx2.Request, message: JsonObject, error: JSONRPCError) -> JSONRPCError:
         """Return the error in a reply to a message, or that the session is lost if it says so."""
