@@ -23,6 +23,7 @@ from tests.fakes.person import name_browser
 DOCUMENT = "https://conformance-test.local/client-metadata.json"
 """The client ID that the suite expects of a client that has a metadata document."""
 SIGN_INS = 2
+PATIENCE_S = 50
 
 
 def describe_server(url: str, scenario: str, context: Json) -> Json:
@@ -53,7 +54,7 @@ def sign_in(server: Json) -> int:
 
 async def use(server: Json) -> str:
     """What a run that calls the tool is told."""
-    async with open_bridge({"s": server}) as bridge:
+    async with open_bridge({"s": server}, limits={"connect_timeout_s": PATIENCE_S}) as bridge:
         outcome = await bridge.use(call("s__test-tool", {}))
     said = [*map(str, outcome.outputs), *outcome.notices]
     sys.stderr.write("\n  ".join(["run:", *said, ""]))
@@ -64,7 +65,7 @@ async def main(url: str) -> int:
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
     server = describe_server(url, os.environ["MCP_CONFORMANCE_SCENARIO"], context)
     for _ in range(SIGN_INS):
-        if "login s" not in (told := await use(server)):
+        if "sign-in" not in (told := await use(server)):
             break
         if code := await anyio.to_thread.run_sync(sign_in, server):
             return code

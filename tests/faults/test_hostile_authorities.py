@@ -10,11 +10,11 @@ from typing import TypeAlias
 
 import pytest
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from tests.fakes import mischief, person
 from tests.fakes.commands import Done, run
-from tests.fakes.trap import CANARIES, CODE, TOKEN, Trap, read_form, trap
+from tests.fakes.trap import CANARIES, CODE, REFRESH, SECRET, TOKEN, Trap, read_form, trap
 
 pytestmark = pytest.mark.anyio
 
@@ -76,7 +76,12 @@ def say(path: str, text: str | bytes, status: int = 200) -> Lie:
 
 RESOURCE, METADATA = "/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-authorization-server"
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\u202eevil\r\nsigned in"
-ECHO = json.dumps({"error": "invalid_grant", "error_description": " ".join(CANARIES)})
+
+
+def repeat(*secrets: str) -> Response:
+    """A refusal of an authority that repeats what it was sent, or has given."""
+    return JSONResponse({"error": "invalid_grant", "error_description": " ".join(secrets)}, 400)
+
 
 LIES: dict[str, Lie] = {
     **{f"authority: {name}": name_authority(url) for name, url in FORBIDDEN.items()},
@@ -106,7 +111,7 @@ LIES: dict[str, Lie] = {
     "a token that is no ASCII": lambda laid, _: laid.granted.update(access_token="t\u00f6ken"),
     "a token of nothing": lambda laid, _: laid.granted.update(access_token=""),
     "a token that is a list": lambda laid, _: laid.granted.update(access_token=["x"]),
-    "a refusal that repeats what was sent": reply("/token", lambda _: Response(ECHO, 400)),
+    "a refusal that repeats what was sent": reply("/token", lambda _: repeat(CODE, SECRET)),
     "a refusal that acts on the terminal": reply("/token", lambda _: PlainTextResponse(ESCAPES, 400)),
     "a refusal that is no text": reply("/token", lambda _: Response(b"\xff\xfe\x80", 400)),
     "a registration that is refused": reply("/register", lambda _: PlainTextResponse(ESCAPES, 403)),
@@ -312,7 +317,7 @@ async def test_a_scope_that_is_never_granted_is_asked_for_once(laid: Trap, signe
 
 async def test_a_renewal_that_repeats_what_was_sent_shows_nothing(laid: Trap, signed_in: Desk) -> None:
     laid.tokens.clear()
-    laid.replies["/token"] = lambda _: Response(ECHO, 400)
+    laid.replies["/token"] = lambda _: repeat(TOKEN, REFRESH, SECRET)
     done = await signed_in.type("tools", url=laid.url)
     check_canaries(done)
     assert "login s" in done.stdout + done.stderr

@@ -13,6 +13,7 @@ from mcp.shared.auth import AuthorizationCodeResult
 
 from bridge.errors import SignInFailed
 from bridge.hub.sign_in.words import MOST
+from bridge.visible import show_line
 
 PATH = "/callback"
 MAX_BYTES = 16_384
@@ -57,7 +58,7 @@ class Callback:
             return "that address was used already"
         if error is not None:
             said = " ".join(filter(None, (error, _get(query, "error_description"))))
-            self._result = SignInFailed(f"the authority refuses: {said[:MOST]}")
+            self._result = SignInFailed(f"the authority refuses: {show_line(said)[:MOST]}")
         else:
             self._result = AuthorizationCodeResult(code=code or "", state=state, iss=_get(query, "iss"))
         self._come.set()
