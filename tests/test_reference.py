@@ -19,6 +19,7 @@ SECTIONS = {
     "upstream": settings.UpstreamConfig,
     "mcpServers.<key>": settings.ServerConfig,
     "mcpServers.<key>.tools": settings.ToolRules,
+    "mcpServers.<key>.oauth": settings.OAuthConfig,
     "limits": settings.Limits,
     "runs": settings.RunsConfig,
     "tool_search": settings.ToolSearch,

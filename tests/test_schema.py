@@ -38,6 +38,7 @@ def build() -> dict[str, Any]:
     del properties["key"]
     properties["type"] = properties.pop("transport") | {"enum": ["stdio", "http", "streamable-http", "sse"]}
     properties["tools"] = describe(settings.ToolRules)
+    properties["oauth"] = describe(settings.OAuthConfig)
     properties |= {key: {} for key in sorted(HOST_KEYS - properties.keys())}
     server |= {"additionalProperties": True, "required": []}
     servers = {"type": "object", "additionalProperties": server}
@@ -66,7 +67,7 @@ def describe(section: type[BaseModel]) -> dict[str, Any]:
     """The schema of one section, with the docstrings as descriptions."""
     fields: dict[str, Any] = {}
     for name, field in section.model_fields.items():
-        schema = TypeAdapter(field.rebuild_annotation()).json_schema() if name != "tools" else {}
+        schema = TypeAdapter(field.rebuild_annotation()).json_schema() if name not in ("tools", "oauth") else {}
         kept = {_BOUNDS.get(key, key): value for key, value in schema.items() if key not in ("default", "title")}
         choices = [choice for choice in kept.get("anyOf", [kept]) if choice.get("type") != "null"]
         if any(choice.get("type") in ("boolean", "integer", "number") for choice in choices):

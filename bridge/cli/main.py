@@ -7,13 +7,18 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from bridge.cli.exits import FAILED, INTERRUPTED, USAGE
+from bridge.cli.exits import COMPLETED, FAILED, INTERRUPTED, USAGE
 from bridge.cli.output import tell
 from bridge.cli.parser import DESCRIPTIONS, PROGRAM, build_parser
 from bridge.errors import ArgumentError, BridgeError, ConfigError, NotConfigured
 from bridge.processes.own_stdio import drop_output, prepare_streams
 from bridge.visible import show_line
+
+if TYPE_CHECKING:
+    from bridge.config.settings import Config
+    from bridge.telemetry import Redactor
 
 WITHOUT_OUTPUT = ("serve", "offline")
 """Commands that print nothing on stdout."""
@@ -160,6 +165,20 @@ def _accept(options: argparse.Namespace) -> int:
     return accept(config.model_copy(update={"servers": (server,), "builtin_tools": False}), redact, children)
 
 
+def _sign_in_or_out(options: argparse.Namespace, config: "Config", redact: "Redactor") -> int:
+    if options.command == "logout":
+        from bridge.cli.logout import logout
+
+        sys.stdout.write(logout(options.server, config) + "\n")
+        return COMPLETED
+    from bridge.cli.setup import find_server
+
+    server = find_server(config, options.server)
+    from bridge.cli.login import login
+
+    return login(options, config.model_copy(update={"servers": (server,)}), redact)
+
+
 def _answer(options: argparse.Namespace) -> int:
     from bridge.cli.setup import check_attended, set_up
 
@@ -178,6 +197,8 @@ def _run_configured(options: argparse.Namespace) -> int:
 
     config, redact = set_up(options)
     match options.command:
+        case "login" | "logout":
+            return _sign_in_or_out(options, config, redact)
         case "demo":
             from bridge.cli.language import choose_words, describe_start
             from bridge.config.settings import EMBEDDED

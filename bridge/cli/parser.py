@@ -24,6 +24,8 @@ DESCRIPTIONS = {
     "configured, by the embedded upstream.",
     "tools": "Show each server with its state, and each of its tools as the model sees it, with its cost in tokens.",
     "check": "Check the upstream and every server, and say what to do; show the version and where the files are.",
+    "login": "Sign in to a server that wants it, in the browser. That is kept in the state folder, and renewed.",
+    "logout": "Forget the sign-in to a server.",
     "runs": "Look back at runs that are kept: the newest ones, one of them with its turns and calls in time, and what "
     "is going on now. A run whose process has ended can be taken up.",
     "config": "Print the entry to paste into a host, and say where.",
@@ -76,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("demo", parents=[common, upstream], help="watch one whole run of an example")
     _add_tools(commands, quiet)
     _add_check(commands, quiet)
+    _add_sign_in(commands, quiet)
     _add_runs(commands, quiet, upstream)
     _add_hosts(commands, common)
     _add_offline(commands)
@@ -156,6 +159,18 @@ def _add_check(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--record", type=Path, metavar="FILE", help="with --live: the recording; default: live-check.jsonl"
     )
+
+
+def _add_sign_in(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
+    login = commands.add_parser("login", parents=parents, help="sign in to a server that wants it, in the browser")
+    login.add_argument("server", metavar="SERVER", help="the server, by its name in the config")
+    login.add_argument(
+        "--no-browser",
+        action="store_true",
+        help="print the address, and take the one that it ends at, as over ssh",
+    )
+    logout = commands.add_parser("logout", parents=parents, help="forget the sign-in to a server")
+    logout.add_argument("server", metavar="SERVER", help="the server, by its name in the config")
 
 
 def _add_runs(commands: "Commands", *parents: argparse.ArgumentParser) -> None:

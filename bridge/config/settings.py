@@ -144,7 +144,7 @@ Grant = Literal["authorization_code", "client_credentials"]
 
 
 class OAuthConfig(_Section):
-    """How to sign in to a server that wants OAuth. Nothing of it is needed where clients register themselves."""
+    """How to sign in to a server that wants OAuth; nothing of it is needed where clients register themselves."""
 
     grant: Grant = "authorization_code"
     """"authorization_code": a person signs in, by `login`. "client_credentials": this program does, with `client_id`,

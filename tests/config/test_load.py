@@ -568,6 +568,7 @@ def test_an_entry_needs_nothing_but_a_command(read: Read) -> None:
         "cwd": None,
         "url": None,
         "headers": {},
+        "oauth": None,
         "transport": "stdio",
         "tools": {"allow": (), "deny": (), "ask": (), "only": None, "strict": (), "repeat": ()},
         "require_approval": "writes",

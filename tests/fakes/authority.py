@@ -442,9 +442,10 @@ def _build_server(authority: Authority) -> MCPServer:
         return "done"
 
     @server.tool()
-    async def meet() -> str:
+    async def meet(who: str) -> str:
+        """Waits until everybody who is expected is there."""
         await authority.met.join()
-        return "met"
+        return who
 
     return server
 

@@ -6,7 +6,7 @@ It is named by the server's key and its URL: what was got for one address is nev
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -109,6 +109,15 @@ def count_life(tokens: OAuthToken, now: float) -> tuple[float | None, float | No
     return now + life - min(EARLY_S, life * EARLY_SHARE), now + life
 
 
+def forget(key: str, folder: StateFolder) -> int:
+    """Remove all files of a server, whatever its URL was; return how many there were. Raises OSError or Unusable."""
+    folder.check()
+    names = folder.find(f"{_hash(key)}-")
+    for name in names:
+        (folder.path / name).unlink(missing_ok=True)
+    return sum(name.endswith(".json") for name in names)
+
+
 class SignInFile:
     """The file of one server's sign-in."""
 
@@ -155,13 +164,6 @@ class SignInFile:
             self._folder.replace(self.path.name, kept.model_dump_json(exclude_none=True))
         except (OSError, Unusable) as error:
             raise SignInFailed(f"the sign-in to {quote_name(self._key)} cannot be kept: {error}") from None
-
-    def remove(self) -> bool:
-        """Remove the file; return False where there was none. Raises OSError."""
-        with suppress(FileNotFoundError):
-            self.path.unlink()
-            return True
-        return False
 
     @asynccontextmanager
     async def locked(self, clock: Clock) -> AsyncIterator[None]:
