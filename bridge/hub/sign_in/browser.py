@@ -96,11 +96,17 @@ async def open_callback(port: int | None) -> AsyncIterator[Callback]:
         ) from None
     number = listener.extra(SocketAttribute.local_port)
     callback = Callback(number)
+    failure: SignInFailed | None = None
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, callback.answer)
         tasks.start_soon(_listen_v6, number, callback)
-        yield callback
+        try:
+            yield callback
+        except SignInFailed as error:  # raised below: the task group would wrap it
+            failure = error
         tasks.cancel_scope.cancel()
+    if failure:
+        raise failure
 
 
 async def _listen_v6(port: int, callback: Callback) -> None:

@@ -6,6 +6,7 @@ stored. So each flow has a provider of its own here, which is driven by hand and
 """
 
 import json
+import logging
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -29,6 +30,7 @@ from bridge.hub.sign_in.words import advise, explain_answer, explain_flow, read_
 from bridge.telemetry import BLANK
 from bridge.visible import quote_name
 
+logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL + 1)  # tracebacks with what authorities say, secrets too
 REVISION = "mcp-protocol-version"
 _RESOURCE_MARK = "/.well-known/oauth-protected-resource"
 _REFUSALS = (400, 401)
