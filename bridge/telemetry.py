@@ -176,3 +176,5 @@ def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_bac
     logging.getLogger("mcp.server.streamable_http").addFilter(_tells_of_a_fault)
     # It logs a traceback with the whole body if that is not a message; the client gets an error and can correct it.
     logging.getLogger("mcp.server.sse").setLevel(logging.CRITICAL)
+    # It logs a traceback with what an authority has answered; the error is told by whoever signs in.
+    logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL)

@@ -310,7 +310,7 @@ class Authority:
             return PlainTextResponse("this redirect address is not registered", 400)
         back = {"state": asked["state"]}
         if self.habits.says_iss:
-            back["iss"] = self.habits.iss or self.issuer
+            back["iss"] = self.issuer if self.habits.iss is None else self.habits.iss
         if self.habits.denies:
             back |= {"error": "access_denied", "error_description": "the person said no"}
         else:

@@ -24,7 +24,7 @@ from bridge.telemetry import Redactor
 from tests.fakes.authority import Authority, browse
 from tests.fakes.clock import PATIENCE_S
 
-INITIALIZE = {
+INITIALIZE: dict[str, Any] = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "initialize",

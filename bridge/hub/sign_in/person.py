@@ -73,12 +73,13 @@ async def sign_in(
     if server.oauth and server.oauth.grant == "client_credentials":
         await build_flow(None).begin(refusal)
     else:
+        failure: SignInFailed | None = SignInFailed(f"nobody signed in to {name} in {timeout_s / 60:g} minutes")
         async with _open_callback(server, kept) as callback:
             person = Person(callback.redirect_uri, _showing(show, callback), callback.wait)
-            with clock.scope(clock.now() + timeout_s) as scope:
-                await _run(build_flow(person), refusal, callback, paste, complain)
-            if scope.cancelled_caught:
-                raise SignInFailed(f"nobody signed in to {name} in {timeout_s / 60:g} minutes")
+            with clock.scope(clock.now() + timeout_s):
+                failure = await _run(build_flow(person), refusal, callback, paste, complain)
+        if failure:
+            raise failure
     signed_in = describe(server, folder)
     assert signed_in
     return signed_in
@@ -86,18 +87,18 @@ async def sign_in(
 
 async def _run(
     flow: SignInFlow, refusal: httpx2.Response, callback: Callback, paste: Paste | None, complain: Complain | None
-) -> None:
-    failures: list[SignInFailed] = []
+) -> SignInFailed | None:
+    """Go through the flow; return what it failed of, which a task group would wrap if it were raised."""
+    failure: SignInFailed | None = None
     async with anyio.create_task_group() as tasks:
         if paste:
             tasks.start_soon(_take_pasted, callback, paste, complain)
         try:
             await flow.begin(refusal)
-        except SignInFailed as failure:  # raised below: the task group would wrap it
-            failures.append(failure)
+        except SignInFailed as error:
+            failure = error
         tasks.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
+    return failure
 
 
 async def _take_pasted(callback: Callback, paste: Paste, complain: Complain | None) -> None:

@@ -101,7 +101,8 @@ def _list_sent(response: httpx2.Response) -> list[str]:
 
 def advise(error: Exception, oauth: OAuthConfig, redirect_uri: str | None) -> str:
     """Say what to change in the config."""
-    if isinstance(error, OAuthRegistrationError) and not oauth.client_id:
+    is_refused = isinstance(error, OAuthRegistrationError) and re.search(r"failed: (3|4)\d\d", str(error))
+    if is_refused and not oauth.client_id:
         where = f", with the redirect address {redirect_uri}" if redirect_uri else ""
         return (
             f"; it does not register clients by itself: register one there{where}, and write its id into "
