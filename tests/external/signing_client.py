@@ -65,7 +65,7 @@ async def main(url: str) -> int:
     context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
     server = describe_server(url, os.environ["MCP_CONFORMANCE_SCENARIO"], context)
     for _ in range(SIGN_INS):
-        if "sign-in" not in (told := await use(server)):
+        if "login s" not in (told := await use(server)):
             break
         if code := await anyio.to_thread.run_sync(sign_in, server):
             return code
