@@ -198,7 +198,7 @@ class SignInFlow:
         assert provider
         context = provider.context
         if request.method == "POST" and context.auth_server_url and context.oauth_metadata is None:
-            seen = "; ".join(self._seen[-4:])
+            seen = "; ".join(dict.fromkeys(self._seen[-4:]))
             raise SignInFailed(
                 f"{quote_name(self._server.key)}: its authority {context.auth_server_url} tells nothing that can be "
                 f"read of itself ({seen}); if it is another, write its address into oauth.issuer of the entry"
