@@ -88,6 +88,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             connectors=connectors,
             on_change=self._note_change,
             is_service=is_service,
+            invites=not is_service and ask is None,
         )
         self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""

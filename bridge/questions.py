@@ -5,10 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NotRequired, TypeAlias, TypedDict, cast
 
 from bridge.json_text import Json, JsonObject, encode
+from bridge.pages import Page
 from bridge.visible import count_blanks, quote_name, show_exactly, show_line, show_prose
 
 YES, NO = "run it", "do not run it"
 RUN_IT = "Run it?"
+DONE = "the user says that it is done"
+"""The `reason` beside a yes of somebody who has not only opened an address, but done what it is for."""
+UNANSWERED = "the question was not answered in time"
 IN_ADVANCE = "it was given in advance"
 """The `reason` beside a yes of somebody who has not seen the question."""
 MAX_SHOWN_CHARS = 4000
@@ -28,6 +32,8 @@ class Question:
     """The text that the person is shown."""
     schema: JsonObject
     """The form of the answer: a JSON Schema of the flat kind that MCP's form elicitation allows."""
+    address: str = ""
+    """What the person is asked to open, in place of a form; a yes means that they have begun to."""
     is_approval: bool = False
     """True for our own question whether a call may run, False for a question of the server."""
     about: str = ""
@@ -107,6 +113,12 @@ def ask_approval(server: str, tool: str, arguments: JsonObject) -> Question:
         tool=tool,
         arguments=arguments,
     )
+
+
+def ask_to_open(server: str, page: Page, said: str) -> Question:
+    """Build the question whether the person opens a page for `server`; `said` is shown as it is."""
+    message = f"The server {quote_name(server)} asks you to open a page of {page.host}: {said}"
+    return Question(server, message, {}, address=page.address)
 
 
 def show_before(question: Question, text: str) -> Question:

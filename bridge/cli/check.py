@@ -156,7 +156,8 @@ async def _check_server(hub: Hub, member: Member) -> list[Finding]:
         finding["causes"] = [show_line(cause) for cause in member.list_causes()]
         return [finding]
     count = member.listing.note or f"{len(member.tools)} tools"
-    findings = [_find("ok", what, f"ready, {count}, MCP {member.era}")]
+    signed_in = f", {who}" if (who := member.describe_sign_in()) else ""
+    findings = [_find("ok", what, f"ready, {count}, MCP {member.era}{signed_in}")]
     findings += await _check_claims(hub, member)
     left_out = [tool for tool in hub.snapshot().left_out if tool.server == member.key]
     for tool in left_out[:MAX_NAMED]:

@@ -85,7 +85,9 @@ async def describe_server(hub: Hub, member: Member) -> JsonObject:
     for name, reason in member.listing.skipped.items():
         tools.append(_tool(None, name, 0, "left out", reason))
     reason = member.reason or member.listing.note
-    return {"name": member.key, "state": member.state, "reason": reason, "era": member.era, "tools": tools}
+    told: JsonObject = {"name": member.key, "state": member.state, "reason": reason, "era": member.era}
+    signed_in = member.describe_sign_in()
+    return told | ({"signed_in": signed_in} if signed_in else {}) | {"tools": tools}
 
 
 def describe_unapproved(difference: "Difference | None") -> dict[str, str]:
@@ -160,7 +162,9 @@ def _sum_up(request: JsonObject) -> str:
 def _headline(server: JsonObject, count: int) -> str:
     reason = f": {server['reason']}" if server["reason"] else ""
     era = f", MCP {server['era']}" if server["era"] else ""
-    return f"{show_name(str(server['name']))}: {server['state']}{reason} ({count} tool{'' if count == 1 else 's'}{era})"
+    signed_in = f", {server['signed_in']}" if "signed_in" in server else ""
+    said = f"{server['state']}{signed_in}{reason}"
+    return f"{show_name(str(server['name']))}: {said} ({count} tool{'' if count == 1 else 's'}{era})"
 
 
 def _table(tools: list[JsonObject], redact: Redactor) -> Table:

@@ -40,6 +40,8 @@ _REDIRECTS = ("redirectUri", "redirect_uri", "redirectUrl")
 _ANYWAY = frozenset({"enabled", "type", "provider"})
 FOREIGN = frozenset({*_RENAMED, *_METADATA, *_ENDPOINTS, *_REDIRECTS, *_ANYWAY})
 """Keys of other programs that are no typos of ours."""
+_STRANGE = frozenset(_ENDPOINTS)
+"""Those that mean nothing here: what they say is taken from the authority's metadata."""
 
 
 def read_oauth(given: Entry, path: KeyPath) -> list[KeyPath]:
@@ -54,7 +56,7 @@ def read_oauth(given: Entry, path: KeyPath) -> list[KeyPath]:
     if meant:
         given["oauth"] = meant
     strange: list[KeyPath] = [(*path, name) for name, value in found.items() if name != key and isinstance(value, str)]
-    return [*strange, *((*path, key, name) for name in values if name in FOREIGN - _ANYWAY)]
+    return [*strange, *((*path, key, name) for name in values if name in _STRANGE)]
 
 
 def _rename(written: Entry) -> Entry:

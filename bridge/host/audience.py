@@ -13,6 +13,8 @@ from bridge.json_text import JsonObject
 from bridge.questions import Answer, Question
 
 NO_ELICITATION = "this host has no way to ask them"
+NO_PAGES = "this host has no way to open a page"
+FIRST_WITH_PAGES = "2025-11-25"
 UNANSWERED = "this host left an earlier question unanswered, so it is not asked such a question for ten minutes"
 UNSEEN = "some hosts answer without showing the question"
 """The `reason` beside every answer of a host: a no may not be the person's."""
@@ -26,12 +28,14 @@ class HostAudience:
         self._host = identify_asked(ctx)
         self._silences = silences
         self._since = clock.now()
-        self._can_ask = _can_ask(ctx)
+        elicitation = _find_elicitation(ctx)
+        self._can_ask = elicitation is not None and not (elicitation.form is None and elicitation.url is not None)
+        self._can_open = elicitation is not None and elicitation.url is not None and _has_pages(ctx)
 
     def find_obstacle(self, question: Question) -> str | None:
         """Return why the person cannot be asked this, or None if they can."""
-        if not self._can_ask:
-            return NO_ELICITATION
+        if not (self._can_open if question.address else self._can_ask):
+            return NO_PAGES if question.address else NO_ELICITATION
         return UNANSWERED if self._silences.holds(self._host, question) else None
 
     def pick(self, questions: Mapping[str, Question]) -> dict[str, Question]:
@@ -53,14 +57,22 @@ class HostAudience:
 
 
 def build_elicitation(question: Question) -> types.ElicitRequest:
-    """Build the elicitation request that asks a question."""
-    params = types.ElicitRequestFormParams(message=question.message, requested_schema=question.schema)
+    """Build the elicitation request that asks a question, as a result of the modern era has it."""
+    params: types.ElicitRequestParams
+    if question.address:
+        params = types.ElicitRequestURLParams(message=question.message, url=question.address)
+    else:
+        params = types.ElicitRequestFormParams(message=question.message, requested_schema=question.schema)
     return types.ElicitRequest(params=params)
 
 
-def _can_ask(ctx: HostRequest) -> bool:
+def _find_elicitation(ctx: HostRequest) -> types.ElicitationCapability | None:
+    """Return how the host can ask a person, where we can ask the host."""
     capabilities = ctx.session.client_capabilities
-    elicitation = capabilities.elicitation if capabilities else None
-    if elicitation is None or (elicitation.form is None and elicitation.url is not None):
-        return False
-    return is_modern(ctx) or ctx.session.can_send_request
+    can_send = is_modern(ctx) or ctx.session.can_send_request
+    return capabilities.elicitation if capabilities and can_send else None
+
+
+def _has_pages(ctx: HostRequest) -> bool:
+    """Tell whether the revision that is spoken has them, whatever the host declares."""
+    return is_modern(ctx) or ctx.protocol_version >= FIRST_WITH_PAGES

@@ -1,13 +1,15 @@
 """One call of a host that waits for a run: it relays progress meanwhile, and asks the run's questions."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import cast
 
 import anyio
+from mcp import types
 
 from bridge.clock import Clock
-from bridge.host.audience import HostAudience, build_elicitation
+from bridge.host.audience import HostAudience
 from bridge.host.cancellation import identify, wants_progress
 from bridge.host.principal import HostRequest, is_modern
 from bridge.host.progress import ProgressRelay
@@ -99,16 +101,21 @@ class Waiting:
         return self._run.ending is None and key in self._run.questions and self._clock.now() < self._deadline
 
     async def _elicit(self, key: str, question: Question) -> None:
-        params = build_elicitation(question).params
         try:
-            result = await self._ctx.session.elicit_form(
-                params.message, question.schema, related_request_id=self._ctx.request_id
-            )
+            result = await self._put(question)
         except Exception as error:  # noqa: BLE001 - boundary: however a host fails, the run goes on
             answer = leave_unasked(f"this host answered the question with an error: {error}")
         else:
             answer = self._audience.read_answer(result)
         await self._engine.send(self._run, Settle(key, answer))
+
+    async def _put(self, question: Question) -> types.ElicitResult:
+        session, call = self._ctx.session, self._ctx.request_id
+        if question.address:
+            return await session.elicit_url(
+                question.message, question.address, secrets.token_hex(16), related_request_id=call
+            )
+        return await session.elicit_form(question.message, question.schema, related_request_id=call)
 
     async def _report(self, progress: float, message: str) -> None:
         await self._ctx.session.report_progress(progress, None, message)

@@ -11,6 +11,7 @@ from bridge.hub.outlook import judge
 from bridge.hub.reasons import Complaints
 from bridge.hub.transports.choices import Choices
 from bridge.hub.transports.connect import WatchedTransport
+from bridge.hub.transports.need import Need
 from bridge.hub.transports.replies import NOT_SENT
 from bridge.hub.transports.revisions import read_refusals
 from bridge.hub.transports.stdio import Process
@@ -22,6 +23,8 @@ class Failure:
 
     reason: str
     longest_pause_s: float
+    need: Need | None
+    """The sign-in that it wants, if that is what it failed of."""
 
 
 class Attempts:
@@ -32,6 +35,7 @@ class Attempts:
         self._redact = redact
         self._complaints = Complaints(server, redact)
         self._outlooks: list[float] = []
+        self._need: Need | None = None
         self.causes: list[str] = []
         """What became of each thing that was tried in the last round that failed."""
 
@@ -46,15 +50,22 @@ class Attempts:
         has_exited = process is not None and process.has_ended
         said = process.explain_end(self._redact, was_ready=False) if process and has_exited else ""
         named = read_refusals(causes, said)
-        if named is not None and self.choices.try_revision(named):
+        need = transport.need if transport else None
+        self._need = self._need or need
+        is_final = need is not None and need.is_certain  # another transport or handshake would want it too
+        if not is_final and named is not None and self.choices.try_revision(named):
             return None
         self._complaints.add(causes, process, named, attempt=self.choices.current.describe())
         status = transport.refused_with if transport else None
         self._outlooks.append(judge(causes, status, has_exited=has_exited, was_ready=was_ready))
-        if any(map(_has_answered, causes)) and self.choices.try_next():
+        if not is_final and any(map(_has_answered, causes)) and self.choices.try_next():
             return None
         self.causes = self._complaints.list_all()
-        failure = Failure(self._complaints.sum_up(), min(self._outlooks))
+        need = need if is_final else self._need
+        words = self._complaints.sum_up()
+        if need and not need.is_told(words):
+            words = need.words
+        failure = Failure(words, min(self._outlooks), need)
         self.forget()
         return failure
 
@@ -67,6 +78,7 @@ class Attempts:
         self.choices.start_over()
         self._complaints.clear()
         self._outlooks.clear()
+        self._need = None
 
 
 def _has_answered(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 import httpx2
 import mcp_types
-from mcp import MCPError, types
+from mcp import MCPError, UrlElicitationRequiredError, types
 from pydantic import ValidationError
 
 from bridge.hub.transports import replies
@@ -20,6 +20,22 @@ class CallFailed(Exception):
         self.code = code
         self.may_repeat = may_repeat
         self.pause_s = pause_s
+
+
+class PagesRequired(CallFailed):
+    """A call that was not executed: the server wants pages opened first, as `asked` has them."""
+
+    def __init__(self, key: str, error: MCPError) -> None:
+        said = f"{key} wants the user to open a page first, and names none that can be read: {error.message}"
+        super().__init__("input_required", said)
+        self.asked = _read_pages(error)
+
+
+def _read_pages(error: MCPError) -> list[types.ElicitRequestURLParams]:
+    try:
+        return UrlElicitationRequiredError.from_error(error.error).elicitations
+    except (ValidationError, ValueError, AttributeError, TypeError):
+        return []
 
 
 def explain_call(key: str, tool: types.Tool, error: Exception) -> CallFailed:
@@ -51,6 +67,8 @@ def _explain_answer(key: str, tool: types.Tool, error: MCPError) -> CallFailed:
             return CallFailed("connection_lost", words, may_repeat=is_harmless(tool))
         case replies.UNREACHABLE:
             return CallFailed("connection_lost", f"{said}; {advice}", may_repeat=is_harmless(tool))
+        case mcp_types.URL_ELICITATION_REQUIRED:
+            return PagesRequired(key, error)
         case mcp_types.PARSE_ERROR:
             return _explain_unreadable(key, tool, error)
         case code:

@@ -4,20 +4,28 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Literal
 
-State = Literal["starting", "late", "ready", "backing off", "failed", "quarantined"]
-Trigger = Literal["overdue", "opened", "lost", "refused", "flooded"]
+State = Literal["starting", "late", "ready", "backing off", "failed", "needs sign-in", "quarantined"]
+Trigger = Literal["overdue", "opened", "lost", "refused", "unsigned", "signed", "flooded"]
 
 TRANSITIONS: Mapping[Trigger, Mapping[State, State]] = {
     # not ready within its connect timeout: it may still become ready, but runs no longer wait for it
     "overdue": {"starting": "late", "backing off": "late"},
     # connected, and its tools listed
-    "opened": dict.fromkeys(("starting", "late", "backing off", "failed", "quarantined"), "ready"),
+    "opened": dict.fromkeys(("starting", "late", "backing off", "failed", "needs sign-in", "quarantined"), "ready"),
     # a connection that was ready has ended
     "lost": {"ready": "backing off"},
     # an attempt to connect failed
-    "refused": dict.fromkeys(("starting", "late", "backing off", "failed"), "failed"),
+    "refused": dict.fromkeys(("starting", "late", "backing off", "failed", "needs sign-in"), "failed"),
+    # it refuses us until somebody has signed in to it
+    "unsigned": dict.fromkeys(
+        ("starting", "late", "ready", "backing off", "failed", "needs sign-in", "quarantined"), "needs sign-in"
+    ),
+    # somebody has, and it is tried again
+    "signed": {"needs sign-in": "starting"},
     # it sent more than can be answered
-    "flooded": dict.fromkeys(("starting", "late", "ready", "backing off", "failed", "quarantined"), "quarantined"),
+    "flooded": dict.fromkeys(
+        ("starting", "late", "ready", "backing off", "failed", "needs sign-in", "quarantined"), "quarantined"
+    ),
 }
 """The state that each trigger leads to from each state; a pair that is not listed changes nothing.
 
@@ -61,6 +69,10 @@ class Health:
         failure = reason
         if trigger == "opened":
             self._opened = now
+        elif trigger == "signed":
+            self._forget_failures()
+        elif trigger == "unsigned":
+            self._note_refusal(longest_pause_s)
         elif trigger != "overdue":
             self._note_failure(trigger, now)
             self._longest_pause_s = longest_pause_s
@@ -78,6 +90,13 @@ class Health:
         else:
             self._failures.append(now)
             self._failed_in_row += 1
+
+    def _note_refusal(self, longest_pause_s: float) -> None:
+        """Note that it is there, and wants somebody to sign in: that is no failure of its own."""
+        self._failures.clear()
+        self._is_on_trial = False
+        self._failed_in_row += 1
+        self._longest_pause_s = longest_pause_s
 
     def _is_lost_often(self, now: float) -> bool:
         self._losses.append(now)

@@ -27,8 +27,9 @@ from bridge.json_text import Json, JsonObject
 from bridge.jsonrpc.messages import MENDED_WORDS, is_mended
 from bridge.pictures import name_some
 from bridge.processes.children import Child
-from bridge.questions import Ask
+from bridge.questions import Ask, ask_nobody
 from bridge.telemetry import Redactor
+from bridge.texts import Keep
 
 if TYPE_CHECKING:
     from bridge.hub.review import Difference, Review
@@ -56,7 +57,9 @@ class Hub(anyio.AsyncContextManagerMixin):
         on_change: Callable[[], None] = lambda: None,
         connectors: Connectors | None = None,
         is_service: bool = False,
+        invites: bool = False,
     ) -> None:
+        """`invites`: the person at the host is offered to sign in to servers."""
         self._config = config
         self._clock = clock
         self._environ = environ
@@ -79,6 +82,7 @@ class Hub(anyio.AsyncContextManagerMixin):
                 in_process=in_process.get(server.key),
                 child=(children or {}).get(server.key),
                 connectors=connectors or Connectors(),
+                invites=invites,
             )
 
         builtin = (
@@ -111,6 +115,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         It does not wait for a server that was ready and is lost: only calls of its tools do.
         """
         for member in self.members:
+            member.look_for_sign_in()
+        for member in self.members:
             if not member.is_offered:
                 await member.settled.wait()
         if self._snapshot is None:
@@ -141,8 +147,17 @@ class Hub(anyio.AsyncContextManagerMixin):
         owner = self._owners[key]
         return None if key == BUILTIN or not owner.server.pin else await self.review.report(key)
 
-    async def describe(self) -> JsonObject:
-        """Return the catalogue as JSON, once every server has been ready, has failed or is past its connect timeout."""
+    async def describe(self, ask: Ask = ask_nobody) -> JsonObject:
+        """Return the catalogue as JSON, once every server has been ready, has failed or is past its connect timeout.
+
+        Where the hosts are one person's, they are offered with `ask` to sign in to servers that want it.
+        """
+        catalogue = await self.catalogue()
+        if not any(member.state == "needs sign-in" for member in self.members):
+            return catalogue.as_json
+        async with anyio.create_task_group() as tasks:
+            for member in self.members:
+                tasks.start_soon(member.offer_sign_in, ask)
         return (await self.catalogue()).as_json
 
     def restore(self, described: JsonObject) -> Catalogue:
@@ -187,14 +202,14 @@ class Hub(anyio.AsyncContextManagerMixin):
                 return _refuse(bridged, refusal)
             result = await owner.call(bridged.tool, permission.arguments, options)
         except CallFailed as failure:
-            return bridged.fail(failure.code, str(failure))
+            return bridged.fail(failure.code, self._redact.hide_learned(str(failure)))
         try:
             rendered = await render_result(
                 result,
                 limit_bytes=options.limit_bytes or self._config.limits.output_bytes,
                 image_bytes=self._config.limits.image_bytes,
                 policy=owner.server.structured_content,
-                keep=options.keep,
+                keep=self._hide_in(options.keep),
             )
         except Exception as error:  # boundary: no result of any shape ends a run
             logger.warning("%s: a result of %s cannot be read", bridged.server, bridged.tool.name, exc_info=True)
@@ -202,12 +217,29 @@ class Hub(anyio.AsyncContextManagerMixin):
         if is_mended(result):
             logger.warning("%s: in a result of %s, %s", bridged.server, bridged.tool.name, MENDED_WORDS)
         return {
-            "output": rendered.output,
+            "output": self._hide_tokens(rendered.output),
             "is_error": rendered.is_error,
             "server": bridged.server,
             "tool": bridged.tool.name,
             "notices": [*bridged.notices, *_name_hidden(bridged, rendered.hidden)],
         }
+
+    def _hide_tokens(self, output: str | list[JsonObject]) -> str | list[JsonObject]:
+        """Blank the tokens of sign-ins, which a server may repeat."""
+        if isinstance(output, str):
+            return self._redact.hide_learned(output)
+        return [
+            part | {"text": self._redact.hide_learned(text)} if isinstance(text := part.get("text"), str) else part
+            for part in output
+        ]
+
+    def _hide_in(self, keep: Keep | None) -> Keep | None:
+        def keep_hidden(text: str, data: bytes) -> str:
+            assert keep
+            hidden = self._redact.hide_learned(text)
+            return keep(text, data) if hidden == text else keep(hidden, hidden.encode())
+
+        return keep_hidden if keep else None
 
     async def _convert(self, member: Member, tools: Sequence[types.Tool], pace: Pace) -> None:
         await self._builder.convert(member, tools, pace)

@@ -1,19 +1,22 @@
 """One connected server, and the task that keeps it connected."""
 
 import logging
+import math
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import anyio
-import httpx2
 from anyio.abc import TaskGroup
 from mcp import Client, types
+from mcp.client import IncomingMessage
 from mcp_types import JSONRPCRequest
 
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
+from bridge.errors import NeedsSignIn
 from bridge.hub.attempts import Attempts
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
 from bridge.hub.failures import CallFailed
@@ -26,14 +29,19 @@ from bridge.hub.pruning import sum_up
 from bridge.hub.server_requests import ServerRequests, find_log_level
 from bridge.hub.transports.choices import Choice
 from bridge.hub.transports.connect import Connectors, WatchedTransport
+from bridge.hub.transports.credentials import Credentials
 from bridge.hub.transports.in_process import InProcess, contain
+from bridge.hub.transports.need import Need
 from bridge.hub.transports.sessions import Renewals
 from bridge.hub.transports.stdio import Process
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
-from bridge.state import Unusable
+from bridge.questions import Ask
 from bridge.telemetry import Redactor
 from bridge.visible import quote_name
+
+if TYPE_CHECKING:
+    from bridge.hub.invitations import Invitations
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +71,7 @@ class Member:
         in_process: InProcess | None = None,
         child: Child | None = None,
         connectors: Connectors,
+        invites: bool = False,
     ) -> None:
         self.key = server.key
         self.server = server
@@ -85,8 +94,12 @@ class Member:
         self._link: Link | None = None
         self._was_lost = False
         self._attempts = Attempts(server, redact)
+        self._credentials = Credentials(server, environ, clock, redact, self._let_sign_in if invites else None)
+        self._invites = invites
+        self._needs_person = False
+        """True while it is not even asked: it has named a way to sign in, and nobody has."""
         self._transport: WatchedTransport | None = None
-        self._requests = ServerRequests(self.key, clock, redact)
+        self._requests = ServerRequests(server, clock, redact)
         self._renewals = Renewals(clock)
         self._calls = CallSender(
             server,
@@ -124,20 +137,6 @@ class Member:
         reached = shlex.join([server.command, *server.args]) if server.command else server.url or ""
         return self._redact(reached + where)
 
-    @cached_property
-    def _auth(self) -> httpx2.Auth | None:
-        """What signs in its requests; None where it has no URL, or an Authorization of the user's own."""
-        if self.server.url is None:
-            return None
-        from bridge.hub.sign_in.kept import open_folder  # late: most servers are commands
-        from bridge.hub.sign_in.provider import build_auth
-
-        try:
-            folder = open_folder(self._environ)
-        except Unusable:
-            return None
-        return build_auth(self.server, folder, clock=self._clock, redact=self._redact)
-
     def find_tool(self, name: str) -> types.Tool | None:
         """Return the tool of this name as of the last listing."""
         return self.listing.by_name.get(name)
@@ -153,9 +152,13 @@ class Member:
 
     def describe_state(self) -> str:
         """Describe its state to people who know which server is meant."""
-        words = {"backing off": "was lost and is started again", "failed": "failed"}
+        words = {"backing off": "was lost and is started again", "failed": "failed", "needs sign-in": "needs sign-in"}
         reason = f": {self.reason}" if self.reason else ""
         return f"{words.get(self.state, f'is {self.state}')}{reason}"
+
+    def describe_sign_in(self) -> str | None:
+        """Describe who is signed in to it until when; None where nobody is."""
+        return self._credentials.describe()
 
     def list_causes(self) -> list[str]:
         """List what became of each thing that was tried, where that is more than the reason says."""
@@ -191,10 +194,51 @@ class Member:
                     if self._was_lost:
                         self._was_lost = False
                         tasks.start_soon(self._settle_late)
-                if self.state == "quarantined" or (self.state == "failed" and self.era is None):
+                is_hopeless = self.state == "failed" and self.era is None
+                if self.state in ("quarantined", "needs sign-in") or is_hopeless:
                     self.settled.set()
-                if pause := self._health.pause_s:
-                    await self._clock.sleep(pause)
+                if await self._pause():
+                    tasks.start_soon(self._settle_late)
+
+    async def _pause(self) -> bool:
+        """Wait until it is tried again; return True if that is because somebody has signed in or out."""
+        pause = math.inf if self._needs_person else self._health.pause_s
+        if self.state != "needs sign-in" and not (pause and self._credentials.is_kept):
+            if pause:
+                await self._clock.sleep(pause)
+            return False
+        if not await self._credentials.wait(pause):
+            return False
+        self._begin_again()
+        return True
+
+    def look_for_sign_in(self) -> None:
+        """Try it again at once, and have runs wait for that, where somebody has signed in to it meanwhile."""
+        if self.state == "needs sign-in" and self._credentials.look():
+            self._begin_again()
+
+    async def offer_sign_in(self, ask: Ask) -> None:
+        """Offer the person at the host to sign in, where it needs that; wait until it is done, and tried again."""
+        if self._invites and self.state == "needs sign-in" and self._needs_person:
+            await self._invitations.offer(ask)
+            self.look_for_sign_in()
+
+    async def _let_sign_in(self, need: NeedsSignIn) -> bool:
+        """Let the person sign in whose run it is that a request was made for; False where that is not known."""
+        ask = self._requests.find_ask()
+        return ask is not None and await self._invitations.offer(ask, need.scope or "")
+
+    @cached_property
+    def _invitations(self) -> "Invitations":
+        from bridge.hub.invitations import Invitations  # late: few servers want a sign-in
+
+        return Invitations(self.server, lambda: self._credentials.folder, self._clock, self._redact)
+
+    def _begin_again(self) -> None:
+        if self.settled.is_set():
+            self.settled = anyio.Event()
+        self._needs_person = False
+        self._note("signed")
 
     async def call(self, tool: types.Tool, arguments: JsonObject, options: CallOptions) -> types.CallToolResult:
         """Send one `tools/call` and return its result. Raises CallFailed.
@@ -273,12 +317,16 @@ class Member:
         return Client(
             target,
             mode=choice.mode,
-            message_handler=self.listing.handle_notification,
+            message_handler=self._hear,
             elicitation_callback=self._requests.elicit,
             logging_callback=self._requests.log,
             log_level=find_log_level(),
             cache=None,
         )
+
+    async def _hear(self, message: IncomingMessage) -> None:
+        self._requests.note_done(message)
+        await self.listing.handle_notification(message)
 
     def _build_transport(self, choice: Choice, lost: anyio.Event) -> WatchedTransport:
         is_child = choice.transport == "stdio"
@@ -296,7 +344,7 @@ class Member:
             renewals=self._renewals,
             redact=self._redact,
             transport=self._connectors.transport,
-            auth=self._auth,
+            credentials=self._credentials,
         )
         return self._transport
 
@@ -354,7 +402,10 @@ class Member:
     def _note_failure(self, error: Exception) -> bool:
         """Note why the server is not ready; return False if another transport or handshake is to be tried first."""
         failure = self._attempts.note_failure(error, self._transport, self._process, was_ready=self.era is not None)
-        if failure:
+        if failure and failure.need:
+            self._needs_person = failure.need.is_certain
+            self._note("unsigned", failure.reason, failure.longest_pause_s)
+        elif failure:
             self._note("lost" if self.state == "ready" else "refused", failure.reason, failure.longest_pause_s)
         return failure is not None
 
@@ -365,8 +416,15 @@ class Member:
         self._attempts.forget()
         if self._transport and self._transport.flood:
             self._note("flooded", self._transport.flood, MENDED_FIRST_S)
+        elif need := self._find_loss_of_sign_in():
+            self._needs_person = True
+            self._note("unsigned", need.words, MENDED_FIRST_S)
         else:
             self._note("lost", self._explain_loss(), LATER_S)
+
+    def _find_loss_of_sign_in(self) -> Need | None:
+        need = self._transport.need if self._transport else None
+        return need if need and need.is_of_all else None
 
     def _explain_loss(self) -> str:
         if self._process:

@@ -8,13 +8,12 @@ from typing import Protocol
 import anyio
 
 from bridge.clock import Clock
-from bridge.questions import Answer, Question, is_yes, leave_unasked
+from bridge.questions import MOOT, UNANSWERED, Answer, Question, is_yes, leave_unasked
 from bridge.run.stopwatch import Stopwatch
 
 SILENT_S = 600.0
 """How long a host that left a question unanswered is not asked another of its kind, unless somebody answers there."""
 NOBODY = "nobody can be asked here"
-UNANSWERED = "the question was not answered in time"
 SILENCE = (
     f"{UNANSWERED}; this host is not asked again for ten minutes, unless somebody answers another question there, "
     "because some hosts never show one"
@@ -147,6 +146,8 @@ class Questions:
         why_not = self._find_obstacle(question)
         if why_not and wait_s is None:
             return leave_unasked(why_not)
+        if question.is_moot():
+            return MOOT
         if self._count == MAX_QUESTIONS:
             return leave_unasked(f"{MAX_QUESTIONS} questions in one run are enough")
         self._count += 1

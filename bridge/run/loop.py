@@ -147,7 +147,7 @@ class Loop(Generic[C]):
         return Terms(catalogue, offer, budget, deadline, anyio.Semaphore(limits.max_parallel, fast_acquire=True))
 
     async def _begin(self, model: str) -> _BeginOutcome:
-        return {"catalogue": await self.tools.describe(), "window": self.upstream.find_window(model)}
+        return {"catalogue": await self.tools.describe(self.ask), "window": self.upstream.find_window(model)}
 
     def _grow(self, terms: Terms[C], names: Iterable[str]) -> Terms[C]:
         offer = terms.offer.grow(names)

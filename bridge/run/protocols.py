@@ -81,8 +81,9 @@ for cancellation."""
 class Tools(Protocol[C]):
     """The connected servers."""
 
-    async def describe(self) -> JsonObject:
-        """Describe all tools as JSON, once every server is ready or known not to be."""
+    async def describe(self, ask: Ask) -> JsonObject:
+        """Describe all tools as JSON, once every server is ready or known not to be; `ask` offers the person to sign in
+        to those that want it."""
         ...
 
     def restore(self, described: JsonObject) -> C:

@@ -14,6 +14,7 @@ import anyio.from_thread
 import anyio.to_thread
 import pytest
 
+from tests.fakes.bridges import outputs_of
 from tests.fakes.screen import COLUMNS, LINES, AtTerminal
 from tests.fakes.servers import rogue
 from tests.fakes.upstream import Reply, ScriptedUpstream, call, gated, message, responds
@@ -374,3 +375,38 @@ async def test_stdout_and_stderr_that_are_two_terminals_do_not_share_a_screen(de
     os.close(ours)
     assert shown.replace("\r\n", "\n") == ANSWER + "\n"
     assert "turn 1: asking m" in done.stderr.decode()
+
+
+PAGER = """
+from mcp.server.mcpserver import Context, MCPServer
+
+server = MCPServer("pager")
+
+@server.tool()
+async def pay(ctx: Context) -> str:
+    answer = await ctx.session.elicit_url("Confirm the payment", "https://pay.example/1?a=b", "1", ctx.request_id)
+    return answer.action
+
+server.run()
+"""
+
+
+@pytest.mark.parametrize(("typed", "told"), [("y", "accept"), ("n", "decline")])
+async def test_a_page_that_a_server_wants_opened_is_shown_in_full_and_only_the_person_says_that_it_is_done(
+    desk: Desk, tmp_path: Path, typed: str, told: str
+) -> None:
+    (tmp_path / "pager.py").write_text(PAGER, encoding="utf-8")
+    entry = {"command": sys.executable, "args": [str(tmp_path / "pager.py")], "protocol": "legacy"}
+    desk.servers["bank"] = entry | {"tools": {"allow": ["*"]}}
+    async with ScriptedUpstream([responds(call("bank__pay", {})), responds(message("done"))]) as upstream:
+
+        def look(terminal: AtTerminal) -> None:
+            terminal.wait_for("[y/N]")
+            page = "\n".join(terminal.rows)
+            assert 'The server "bank" asks you to open a page of pay.example: Confirm the payment' in page
+            assert "\n  https://pay.example/1?a=b\n" in page
+            terminal.type(f"{typed}\n")
+
+        terminal = await desk.watch(upstream, look)
+        assert [output for request in upstream.requests[1:] for output in outputs_of(request)] == [told]
+    assert terminal.code == 0

@@ -199,6 +199,7 @@ class Authority:
 
     def refuse(self) -> Response:
         """Refuse a request that came without a valid token."""
+        self.counts["refused"] += 1
         parts = ['error="invalid_token"'] if self.counts["served"] else []
         if self.habits.named_in == "header":
             parts.append(f'resource_metadata="{self.origin}/resource-metadata"')

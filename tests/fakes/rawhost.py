@@ -41,6 +41,7 @@ class RawHost:
     def __init__(self, outgoing: Any, mode: str, capabilities: Json, answer: Answer) -> None:
         self.heard: list[Json] = []
         self.asked: list[Json] = []
+        self.version = VERSIONS[mode]
         self._outgoing = outgoing
         self._mode = mode
         self._capabilities = capabilities
@@ -87,7 +88,7 @@ class RawHost:
     async def open(self) -> None:
         """The handshake, where the era has one."""
         if self._mode == "legacy":
-            hello = {"protocolVersion": VERSIONS["legacy"], "capabilities": self._capabilities, "clientInfo": INFO}
+            hello = {"protocolVersion": self.version, "capabilities": self._capabilities, "clientInfo": INFO}
             await self.result(await self.send("initialize", hello))
             await self.notify("notifications/initialized")
 
@@ -139,12 +140,19 @@ async def sse_host(port: int, *, token: str = TOKEN) -> AsyncIterator[RawHost]:
 
 @asynccontextmanager
 async def raw_host(
-    server: Server[Any], mode: str, *, capabilities: Json | None = None, answer: Answer = lambda _: None
+    server: Server[Any],
+    mode: str,
+    *,
+    capabilities: Json | None = None,
+    answer: Answer = lambda _: None,
+    version: str | None = None,
 ) -> AsyncIterator[RawHost]:
-    """A host on a stream to `server`, as on stdio: `mode` "legacy" is the handshake era, "auto" the modern one."""
+    """A host on a stream to `server`, as on stdio: `mode` "legacy" is the handshake era, in which it may speak an older
+    `version`; "auto" is the modern one."""
     to_server, from_host = anyio.create_memory_object_stream[Any](100)
     to_host, from_server = anyio.create_memory_object_stream[Any](1000)
     host = RawHost(to_server, mode, capabilities or {}, answer)
+    host.version = version or host.version
     async with anyio.create_task_group() as tasks, to_server, from_server:
         tasks.start_soon(server.run, from_host, to_host, server.create_initialization_options())
         tasks.start_soon(host.read, from_server)

@@ -14,13 +14,14 @@ from bridge.hub.health import (
     Trigger,
 )
 
-STATES: tuple[State, ...] = ("starting", "late", "ready", "backing off", "failed", "quarantined")
+STATES: tuple[State, ...] = ("starting", "late", "ready", "backing off", "failed", "needs sign-in", "quarantined")
 WAYS: dict[State, list[tuple[Trigger, float]]] = {
     "starting": [],
     "late": [("overdue", 0)],
     "ready": [("opened", 0)],
     "backing off": [("opened", 0), ("lost", 0)],
     "failed": [("refused", 0)],
+    "needs sign-in": [("unsigned", 0)],
     "quarantined": [("refused", 0)] * BREAKER_FAILURES,
 }
 

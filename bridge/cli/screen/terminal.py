@@ -13,9 +13,9 @@ import anyio.to_thread
 
 from bridge.cli.screen.views import choose_view
 from bridge.events import CallEnded, CallStarted, Event, TurnStarted
-from bridge.questions import IN_ADVANCE, Answer, Question, approve, leave_unasked
+from bridge.questions import DONE, IN_ADVANCE, Answer, Question, approve, leave_unasked
 from bridge.run.progress import describe_event
-from bridge.visible import quote_name, show_line, show_prose
+from bridge.visible import quote_name, show_exactly, show_line, show_prose
 
 if TYPE_CHECKING:
     from bridge.cli.screen.log_lines import Failures
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 RELAY_S = 1.0
 """How long to wait for the last lines of a process that has ended; one of its own may hold its log open."""
 CHOICES = "[y/N/a] "
+OPENED = "Open it in a browser if you trust it. Are you done there?"
 ALWAYS_OFFERED = "a: always for this tool in this run"
 
 
@@ -127,11 +128,14 @@ class Terminal:
         return self._view.finish(answer)
 
     async def ask(self, question: Question) -> Answer:
-        """Ask for an approval, one question at a time; return "unasked" without a terminal."""
-        if not question.is_approval:
+        """Ask for an approval, or to open a page, one question at a time; return "unasked" without a terminal."""
+        if not (question.is_approval or question.address):
             return leave_unasked("a terminal has no form to fill in")
         if not (sys.stdin and sys.stdin.isatty() and self._view.is_terminal):
             return leave_unasked("there is no terminal to ask on")
+        if question.address:
+            async with self._asking:
+                return await self._ask_to_open(question)
         self._calls.asked += 1
         async with self._asking:
             subject = question.identify()
@@ -142,6 +146,19 @@ class Terminal:
             if choice == "a":
                 self._always.add(subject)
         return approve() if choice in ("y", "a") else {"action": "decline", "content": {}, "reason": ""}
+
+    async def _ask_to_open(self, question: Question) -> Answer:
+        """Show an address, and ask whether the person is done there. Nothing opens it but they."""
+        self._view.stop()
+        try:
+            self.say(self._redact(f"{question.message}\n  {show_exactly(question.address)}\n{OPENED}"))
+            self._held = []
+            forget_typed()
+            choice = await self._read_choice(can_last=False)
+        finally:
+            self._release()
+            self._view.start()
+        return approve(DONE) if choice == "y" else {"action": "decline", "content": {}, "reason": ""}
 
     async def _ask(self, question: Question, *, can_last: bool) -> str:
         """Ask for one of the letters y, n and a. Every line that comes meanwhile waits for the answer."""

@@ -8,6 +8,7 @@ import re
 from bridge.config.settings import ServerConfig
 from bridge.hub.transports.addresses import show_url
 from bridge.hub.transports.last_words import choose_words
+from bridge.hub.transports.need import CREDENTIALS, wants_sign_in
 from bridge.hub.transports.replies import OLDER_TRANSPORT
 from bridge.hub.transports.words import shorten
 
@@ -17,7 +18,6 @@ _CHALLENGE = re.compile(r"it asks for (.*)")
 _PAGE = re.compile(r'the reply is a web page(?: \("(.*)"\))?')
 _REDIRECT = re.compile(r"the server redirects to (\S+?)([ ,;].*|$)")
 _SIGN_IN = re.compile(r"\b(sign|log)[ -_]?(in|on)\b|\bsso\b|oauth|saml|password|unauthori|authenticat|api.?key", re.I)
-_CREDENTIALS = re.compile(r"authorization|cookie|key|token|secret", re.IGNORECASE)
 _OF_ANOTHER_KIND = (
     "the reply is ",
     "JSON, but ",
@@ -79,11 +79,13 @@ def _explain_words(server: ServerConfig, where: str, words: str) -> str:
 def _explain_status(server: ServerConfig, where: str, status: int, said: str, notes: str) -> str:
     quoted = _shorten(said)
     if status in (401, 403):
-        return f"{where} wants a sign-in ({quoted}); {_advise_sign_in(server, notes)}"
+        return f"{where} wants a sign-in ({quoted}); {_advise_sign_in(server, notes, status)}"
     if status == 407:
         return f"the proxy wants a sign-in ({quoted}); put user:password@ before its host in the variable that names it"
     if "HTTPS port" in quoted:
         return f"{where} speaks TLS ({quoted}); write https:// instead of http://"
+    if status == 400 and wants_sign_in(server, status, notes):
+        return f"{where} wants a sign-in ({quoted}); {_advise_sign_in(server, notes, status)}"
     if status in (404, 405, 410):
         return f"{where} is not the address of an MCP server ({quoted}); {_advise_path(server)}"
     if status in (400, 406, 415):
@@ -116,13 +118,19 @@ def _advise_path(server: ServerConfig) -> str:
     return advice if server.transport == "auto" else f'{advice}, or leave type out, which is "{server.transport}"'
 
 
-def _advise_sign_in(server: ServerConfig, notes: str) -> str:
-    """Say which header to set, or that the one that is set was not accepted."""
+def _advise_sign_in(server: ServerConfig, notes: str, status: int = 0) -> str:
+    """Say how to sign in or which header to set, or that the one that is set was not accepted."""
     found = _CHALLENGE.search(notes)
     challenge = shorten(found[1], QUOTED_CHARS) if found else ""
     asked = f", as its WWW-Authenticate asks: {challenge}" if challenge else ""
-    if sent := next(filter(_CREDENTIALS.search, server.headers), None):
+    can_login = wants_sign_in(server, status, challenge)
+    if not can_login and (sent := next(filter(CREDENTIALS.search, server.headers), None)):
         return f"it does not accept the {sent} in headers: renew it{asked}"
     scheme = challenge.split(" ", 1)[0].rstrip(",") or "Bearer"
     value = "Basic <base64 of user:password>" if scheme.lower() == "basic" else f"{scheme} <token>"
-    return f'set "headers": {{"Authorization": "{value}"}}{asked}'
+    header = f'set "headers": {{"Authorization": "{value}"}}{asked}'
+    if not can_login:
+        return header
+    from bridge.hub.sign_in.words import name_command
+
+    return f"`{name_command('login', server.key)}`, or {header}"

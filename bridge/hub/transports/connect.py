@@ -25,8 +25,10 @@ from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.config.values import is_loopback
 from bridge.hub.transports.choices import Choice
+from bridge.hub.transports.credentials import Credentials
 from bridge.hub.transports.guard import LIMITS, GuardedClient
 from bridge.hub.transports.http_sse import MAX_QUEUED, names_endpoint, open_http_sse
+from bridge.hub.transports.need import Need
 from bridge.hub.transports.replies import OLDER_TRANSPORT
 from bridge.hub.transports.sessions import Renewals, Session
 from bridge.hub.transports.stdio import Process
@@ -74,7 +76,7 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         renewals: Renewals,
         redact: Redactor,
         transport: httpx2.AsyncBaseTransport | None,
-        auth: httpx2.Auth | None = None,
+        credentials: Credentials,
     ) -> None:
         self.flood: str | None = None
         """Why the server was given up, if it sent more than can be answered."""
@@ -90,10 +92,11 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         self._renewals = renewals
         self._redact = redact
         self._transport = transport
-        self._auth = auth
+        self._credentials = credentials
         self._requests = OpenRequests()
         self._has_heard = anyio.Event()
         self._session: Session | None = None
+        self._auth = credentials.build() if choice.transport != "stdio" else None
 
     def complain(self) -> str | None:
         """Say what was wrong with the last reply, if it could not be given to a call."""
@@ -103,6 +106,11 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
     def refused_with(self) -> int | None:
         """The HTTP status of the last refusal, if there was one."""
         return self._session.refused_with if self._session else None
+
+    @property
+    def need(self) -> Need | None:
+        """The sign-in that the last refusal asks for, if it does."""
+        return self._session.need if self._session else None
 
     async def __aenter__(self) -> Streams:
         self._scope = self._watch()
@@ -219,7 +227,14 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
         looking.cancel()
 
     def _open_session(self, *, is_stream: bool) -> Session:
-        self._session = Session(self._renewals, self._clock, self._redact, is_stream=is_stream, on_doubt=self._lost.set)
+        self._session = Session(
+            self._renewals,
+            self._clock,
+            self._redact,
+            is_stream=is_stream,
+            on_doubt=self._lost.set,
+            judge=self._credentials.judge,
+        )
         return self._session
 
     def _client_options(self) -> dict[str, Any]:
@@ -230,8 +245,8 @@ class WatchedTransport(AbstractAsyncContextManager[Streams]):
             "timeout": httpx2.Timeout(30, read=READ_TIMEOUT_S),
             "trust_env": not is_loopback(self._server.url),
             "verify": _load_certificates(self._server.url),
-            "transport": self._transport,
             "auth": self._auth,
+            "transport": self._transport,
         }
 
 

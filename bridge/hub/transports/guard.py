@@ -14,8 +14,8 @@ from mcp_types import PARSE_ERROR, RequestId
 from typing_extensions import override
 
 from bridge.clock import Clock
-from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.bodies import Revise, mend_messages, read_body
+from bridge.hub.transports.need import transmit_signed
 from bridge.hub.transports.openings import Opening
 from bridge.hub.transports.redirects import Elsewhere, Redirects
 from bridge.hub.transports.refusals import describe_status
@@ -73,15 +73,15 @@ class GuardedClient(httpx2.AsyncClient):
         timeout: httpx2.Timeout,
         trust_env: bool,
         verify: ssl.SSLContext | bool = True,
-        transport: httpx2.AsyncBaseTransport | None = None,
         auth: httpx2.Auth | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         super().__init__(
-            auth=auth,
             headers=headers,
             timeout=timeout,
             trust_env=trust_env,
             verify=verify,
+            auth=auth,
             transport=transport,
             limits=LIMITS,
         )
@@ -106,7 +106,8 @@ class GuardedClient(httpx2.AsyncClient):
     ) -> httpx2.Response:
         """Send a request and return the reply; if a POST fails without a JSON-RPC error, a reply that carries one."""
         self._session_headers = {name: request.headers[name] for name in SESSION_HEADERS if name in request.headers}
-        transmit = partial(super().send, stream=True, auth=auth, follow_redirects=False)
+        plainly = partial(super().send, stream=True, auth=auth, follow_redirects=False)
+        transmit = partial(transmit_signed, plainly)
         send = partial(self._redirects.follow, request, transmit)
         response = await (self._post(request, send) if request.method == "POST" else self._get(request, send))
         if not stream:
@@ -124,9 +125,10 @@ class GuardedClient(httpx2.AsyncClient):
         with (
             anyio.CancelScope(shield=True),
             self._clock.scope(self._clock.now() + END_S),
-            suppress(httpx2.TransportError, Elsewhere, NeedsSignIn, SignInFailed),
+            suppress(httpx2.TransportError, Elsewhere),
         ):
-            await (await self._redirects.follow(request, partial(super().send, stream=True))).aclose()
+            transmit = partial(transmit_signed, partial(super().send, stream=True))
+            await (await self._redirects.follow(request, transmit)).aclose()
 
     async def _post(self, request: httpx2.Request, send: Send) -> httpx2.Response:
         message = cast("JsonObject", json.loads(request.content))
@@ -152,11 +154,9 @@ class GuardedClient(httpx2.AsyncClient):
             return build_failure(request, call, 503, code, f"the server cannot be reached: {explain_network(error)}")
         except Elsewhere as error:
             return build_failure(request, call, 502, REFUSED, f"the server {error}")
-        except (NeedsSignIn, SignInFailed) as error:
-            return self._session.refuse_unsigned(request, call, error)
         if not response.is_success:
             return await self._session.explain(request, message, response)
-        self._session.refused_with = None
+        self._session.note_success()
         revise = partial(self._session.revise, request, message)
         if read_media_type(response) == "text/event-stream":
             return self._streams.follow(request, call, response, revise)
@@ -172,8 +172,6 @@ class GuardedClient(httpx2.AsyncClient):
                 return await drop_body(request, await send())
             except Elsewhere as error:
                 return build_failure(request, None, 502, REFUSED, f"the server {error}")
-            except (NeedsSignIn, SignInFailed) as error:
-                return self._session.refuse_unsigned(request, None, error)
             except httpx2.TransportError as error:
                 return build_failure(
                     request, None, 503, UNREACHABLE, f"the server cannot be reached: {explain_network(error)}"
@@ -233,8 +231,6 @@ class GuardedClient(httpx2.AsyncClient):
             return end_stream(request, call, f"the server cannot be reached: {explain_network(error)}")
         except Elsewhere as error:
             return _lack(request, call, f"the server {error}")
-        except (NeedsSignIn, SignInFailed) as error:
-            return _lack(request, call, error.message)
         if is_stream:
             return self._streams.follow(request, call, response)
         if opening.is_stream:

@@ -91,8 +91,9 @@ async def _open_stream(
     try:
         async with open_reply(client, Redirects(), client.build_request("GET", url, headers=_STREAM)) as response:
             if not response.is_success:
-                session.refused_with = response.status_code
-                raise MCPError(REFUSED, (await read_refusal(response, clock, redact)).text)
+                refusal = await read_refusal(response, clock, redact)
+                session.note_refusal(refusal)
+                raise MCPError(REFUSED, refusal.text)
             if read_media_type(response) == "text/html":
                 page = await read_start(response, ERROR_BYTES, clock.scope(clock.now() + BODY_S))
                 raise MCPError(INVALID_REQUEST, describe_page(page, redact))

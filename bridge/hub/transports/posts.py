@@ -16,6 +16,7 @@ from bridge.clock import Clock
 from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.bodies import build_error, read_body, read_messages
 from bridge.hub.transports.guard import BEFORE_SENDING, NOTIFICATION_S
+from bridge.hub.transports.need import transmit_signed
 from bridge.hub.transports.redirects import Elsewhere, Redirects
 from bridge.hub.transports.replies import NOT_EXECUTED, NOT_SENT, REFUSED, UNREACHABLE, describe_page, read_media_type
 from bridge.hub.transports.sessions import Session
@@ -31,7 +32,8 @@ async def open_reply(
     client: httpx2.AsyncClient, redirects: Redirects, request: httpx2.Request
 ) -> AsyncIterator[httpx2.Response]:
     """Send a request, and close its reply at the end. Raises Elsewhere, as `Redirects`."""
-    async with aclosing(await redirects.follow(request, partial(client.send, stream=True))) as response:
+    transmit = partial(transmit_signed, partial(client.send, stream=True))
+    async with aclosing(await redirects.follow(request, transmit)) as response:
         yield response
 
 
@@ -96,7 +98,7 @@ class Sender:
                         continue
                     if _is_accepted(response):
                         self._places[:] = [place]
-                        self._session.refused_with = None
+                        self._session.note_success()
                         return await self._read_reply(response, call)
                     refusals.append(response)
                 return await self._explain(refusals[0], call)

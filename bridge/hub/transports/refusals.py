@@ -10,7 +10,9 @@ import httpx2
 from mcp_types import JSONRPCError
 
 from bridge.clock import Clock
+from bridge.errors import SignInFailed
 from bridge.hub.transports.bodies import ERROR_BYTES, read_start
+from bridge.hub.transports.need import NEED, Need
 from bridge.hub.transports.replies import read_media_type
 from bridge.hub.transports.words import find_words, fold, shorten
 from bridge.jsonrpc.messages import BadMessage, read_message
@@ -37,15 +39,22 @@ class Refusal:
     """The JSON-RPC error in its body."""
     pause_s: float | None
     """How long it asks to wait."""
+    challenge: str = ""
+    """How it wants requests to be signed in: its `WWW-Authenticate`."""
+    own: Need | SignInFailed | None = None
+    """Why the request was not sent at all, where it could not be signed in."""
 
     @property
     def is_not_executed(self) -> bool:
-        """True if its status says so of the request."""
-        return self.status in UNEXECUTED_STATUSES
+        """True if its status says so of the request, or it was not sent."""
+        return self.status in UNEXECUTED_STATUSES or self.own is not None
 
 
 async def read_refusal(response: httpx2.Response, clock: Clock, redact: Redactor) -> Refusal:
     """Read a refusal, and close the response."""
+    if own := response.extensions.get(NEED):
+        words = own.words if isinstance(own, Need) else str(own)
+        return Refusal(response.status_code, redact(words), redact(words), None, None, own=own)
     try:
         body = await read_start(response, ERROR_BYTES, clock.scope(clock.now() + BODY_S))
     finally:
@@ -61,7 +70,7 @@ async def read_refusal(response: httpx2.Response, clock: Clock, redact: Redactor
     if challenge := ", ".join(response.headers.get_list("www-authenticate")):
         notes.append(f"it asks for {shorten(redact(fold(challenge)))}")
     text = _join(describe_status(response), words, notes)
-    return Refusal(response.status_code, text, words, error, pause_s)
+    return Refusal(response.status_code, text, words, error, pause_s, challenge)
 
 
 def describe_status(response: httpx2.Response) -> str:

@@ -10,7 +10,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, ErrorDat
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from bridge.clock import Clock
-from bridge.errors import NeedsSignIn, SignInFailed
+from bridge.hub.transports.need import Need
 from bridge.hub.transports.refusals import Refusal, read_refusal
 from bridge.hub.transports.replies import NOT_EXECUTED, PAUSE, REFUSED, SESSION_GONE, build_failure
 from bridge.hub.transports.words import fold, shorten
@@ -84,31 +84,51 @@ class Session:
     """
 
     def __init__(
-        self, renewals: Renewals, clock: Clock, redact: Redactor, *, is_stream: bool, on_doubt: Callable[[], None]
+        self,
+        renewals: Renewals,
+        clock: Clock,
+        redact: Redactor,
+        *,
+        is_stream: bool,
+        on_doubt: Callable[[], None],
+        judge: Callable[[int, str], Need | None] = lambda *_: None,
     ) -> None:
+        """`judge` tells, by its status and challenge, that a refusal asks for a sign-in."""
         self._renewals = renewals
         self._clock = clock
         self.redact = redact
         self._is_stream = is_stream
         self._on_doubt = on_doubt
+        self._judge_need = judge
         self._is_gone = False
         self.refused_with: int | None = None
         """The HTTP status of the last refusal, if there was one."""
+        self.need: Need | None = None
+        """The sign-in that a refusal asked for, and no request was answered since."""
+
+    def note_refusal(self, refusal: Refusal) -> Need | None:
+        """Note what a server refused a request with; return the sign-in that it asks for, if it does. Where no request
+        can be signed in any more, the connection is of no use."""
+        self.refused_with = refusal.status
+        need = refusal.own if isinstance(refusal.own, Need) else None
+        if refusal.own is None:
+            need = self._judge_need(refusal.status, refusal.challenge)
+        self.need = need or self.need  # the SDK goes on with another handshake, and hears another refusal
+        if need and need.is_of_all:
+            self._on_doubt()
+        return need
+
+    def note_success(self) -> None:
+        """Forget the last refusal: a request was answered."""
+        self.refused_with = self.need = None
 
     async def explain(self, request: httpx2.Request, message: JsonObject, response: httpx2.Response) -> httpx2.Response:
         """Turn the refusal of a request into a JSON-RPC error: the server's own, if that says it all."""
         call = cast("RequestId", message["id"])
         refusal = await read_refusal(response, self._clock, self.redact)
-        self.refused_with = refusal.status
-        error = self._judge(request, message, refusal)
+        need = self.note_refusal(refusal)
+        error = self._judge(request, message, refusal, need)
         return build_failure(request, call, refusal.status, error.code, error.message, error.data)
-
-    def refuse_unsigned(
-        self, request: httpx2.Request, call: RequestId | None, error: NeedsSignIn | SignInFailed
-    ) -> httpx2.Response:
-        """Build the failure of a request that could not be signed in: it was not executed."""
-        self.refused_with = error.status
-        return build_failure(request, call, error.status, NOT_EXECUTED, error.message)
 
     def revise(self, request: httpx2.Request, message: JsonObject, error: JSONRPCError) -> JSONRPCError:
         """Return the error in a reply to a message, or that the session is lost if it says so."""
@@ -119,8 +139,11 @@ class Session:
         code = SESSION_GONE if self._may_renew() else NOT_EXECUTED
         return JSONRPCError(jsonrpc="2.0", id=error.id, error=self._lose(self.redact(fold(words)), code))
 
-    def _judge(self, request: httpx2.Request, message: JsonObject, refusal: Refusal) -> ErrorData:
+    def _judge(self, request: httpx2.Request, message: JsonObject, refusal: Refusal, need: Need | None) -> ErrorData:
         pause = None if refusal.pause_s is None else {PAUSE: refusal.pause_s}
+        if need and need.is_certain and message["method"] == "tools/call":
+            words = need.words if refusal.own else f"{refusal.text}; {need.words}"
+            return ErrorData(code=NOT_EXECUTED, message=words)
         if _is_lost(request, message, refusal, is_stream=self._is_stream):
             return self._lose(refusal.text, SESSION_GONE if self._may_renew() else NOT_EXECUTED)
         if refusal.is_not_executed:

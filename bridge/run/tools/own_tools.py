@@ -149,9 +149,9 @@ class OwnTools(Generic[C]):
     servers: Tools[C]
     own: Sequence[OwnTool]
 
-    async def describe(self) -> JsonObject:
+    async def describe(self, ask: Ask) -> JsonObject:
         """Describe the servers' tools as JSON, once every server is ready or known not to be."""
-        return await self.servers.describe()
+        return await self.servers.describe(ask)
 
     def restore(self, described: JsonObject) -> RunCatalogue[C]:
         """Restore the catalogue of a run from what `describe` returned."""

@@ -55,13 +55,15 @@ PAGE = "<!doctype html><html><head><title>{}</title></head><body>Traceback (most
 ANSWERS = [
     pytest.param(
         reply("401 Unauthorized", "", BEARER),
-        'wants a sign-in (HTTP 401 Unauthorized); set "headers": {"Authorization": "Bearer <token>"}, '
+        "wants a sign-in (HTTP 401 Unauthorized); `mcp-responses-bridge login far`, or "
+        'set "headers": {"Authorization": "Bearer <token>"}, '
         'as its WWW-Authenticate asks: Bearer resource_metadata="https://corp.example/',
         id="401: microsoft/agent-framework#7699",
     ),
     pytest.param(
         reply("401 Unauthorized", "who are you?", TEXT),
-        'wants a sign-in (HTTP 401 Unauthorized: who are you?); set "headers": {"Authorization": "Bearer <token>"}',
+        "wants a sign-in (HTTP 401 Unauthorized: who are you?); `mcp-responses-bridge login far`, or "
+        'set "headers": {"Authorization": "Bearer <token>"}',
         id="401, a text",
     ),
     pytest.param(

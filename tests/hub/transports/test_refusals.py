@@ -53,7 +53,8 @@ TOLD: dict[str, tuple[httpx2.Response, str]] = {
     ),
     "modelcontextprotocol/java-sdk#713": (
         refuse(401, "", www_authenticate='Bearer resource_metadata="https://a/b", error="invalid"'),
-        f'HTTP 401 Unauthorized (it asks for Bearer resource_metadata="https://a/b", error="invalid"){NOT_EXECUTED}',
+        f'HTTP 401 Unauthorized (it asks for Bearer resource_metadata="https://a/b", error="invalid"); '
+        f"it wants a sign-in: `mcp-responses-bridge login far`{NOT_EXECUTED}",
     ),
     "modelcontextprotocol/rust-sdk#559": (
         refuse(401, "Unauthorized: Session not found", "text/plain"),
