@@ -13,6 +13,7 @@ from mcp.shared.auth import AuthorizationCodeResult
 
 from bridge.errors import SignInFailed
 from bridge.hub.sign_in.words import MOST
+from bridge.visible import show_line
 
 PATH = "/callback"
 MAX_BYTES = 16_384
@@ -57,7 +58,7 @@ class Callback:
             return "that address was used already"
         if error is not None:
             said = " ".join(filter(None, (error, _get(query, "error_description"))))
-            self._result = SignInFailed(f"the authority refuses: {said[:MOST]}")
+            self._result = SignInFailed(f"the authority refuses: {show_line(said)[:MOST]}")
         else:
             self._result = AuthorizationCodeResult(code=code or "", state=state, iss=_get(query, "iss"))
         self._come.set()
@@ -95,11 +96,17 @@ async def open_callback(port: int | None) -> AsyncIterator[Callback]:
         ) from None
     number = listener.extra(SocketAttribute.local_port)
     callback = Callback(number)
+    failure: SignInFailed | None = None
     async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, callback.answer)
         tasks.start_soon(_listen_v6, number, callback)
-        yield callback
+        try:
+            yield callback
+        except SignInFailed as error:  # raised below: the task group would wrap it
+            failure = error
         tasks.cancel_scope.cancel()
+    if failure:
+        raise failure
 
 
 async def _listen_v6(port: int, callback: Callback) -> None:

@@ -6,6 +6,8 @@ stored. So each flow has a provider of its own here, which is driven by hand and
 """
 
 import json
+import logging
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, TypeAlias, cast
@@ -13,7 +15,6 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx2
 from mcp.client.auth import OAuthClientProvider, OAuthFlowError
-from mcp.client.auth.exceptions import OAuthRegistrationError, OAuthTokenError
 from mcp.client.auth.utils import union_scopes
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_server_url
@@ -25,14 +26,21 @@ from bridge.config.settings import OAuthConfig, ServerConfig
 from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.sign_in.guard import Visitor
 from bridge.hub.sign_in.kept import Kept, count_life
-from bridge.hub.sign_in.words import advise, explain_answer, explain_flow, say_login
+from bridge.hub.sign_in.words import advise, explain_answer, explain_flow, read_error, say_login
+from bridge.telemetry import BLANK
 from bridge.visible import quote_name
 
+logging.getLogger("mcp.client.auth").setLevel(logging.CRITICAL + 1)  # tracebacks with what authorities say, secrets too
 REVISION = "mcp-protocol-version"
 _RESOURCE_MARK = "/.well-known/oauth-protected-resource"
-_LOST = range(400, 500)
-"""Statuses with which an authority refuses to renew a token for good, but for those below."""
-_LATER = (408, 425, 429)
+_REFUSALS = (400, 401)
+"""Statuses with which an authority refuses to renew a token for good."""
+_LATER = ("server_error", "temporarily_unavailable", "slow_down")
+"""Errors that may be over the next time."""
+_UNREADABLE = (OAuthFlowError, ValidationError, ValueError, OverflowError, RecursionError)
+"""What the SDK raises over answers that it cannot use."""
+_TOKEN = re.compile(r"[\x21-\x7e]{1,65536}")
+"""What can stand in a header."""
 
 Flow: TypeAlias = AsyncGenerator[httpx2.Request, httpx2.Response]
 
@@ -82,6 +90,8 @@ class Keeper:
     async def set_tokens(self, tokens: OAuthToken) -> None:
         """Keep tokens as soon as they have come, with all that is needed to renew them: there may be no later."""
         assert self.provider
+        if not _TOKEN.fullmatch(tokens.access_token):
+            raise SignInFailed("the authority gave a token that cannot be sent: it is empty, or no plain text")
         context, client = self.provider.context, self.provider.context.client_info
         if client and client.client_id == self._own_id:
             client = client.model_copy(update={"client_secret": None})
@@ -126,6 +136,7 @@ class SignInFlow:
         self._person = person
         self._seen: list[str] = []
         """What came of the requests so far, for the sentence if it fails."""
+        self._last: httpx2.Response | None = None
 
     async def renew(self) -> Kept:
         """Renew the tokens, with nobody's help. Raises NeedsSignIn where that cannot be, SignInFailed where not now."""
@@ -136,18 +147,22 @@ class SignInFlow:
             raise NeedsSignIn(say_login(self._server.key))
         keeper = self._build(tokens=tokens, client=client)
         probe = self._build_probe()
-        async with aclosing(self._start(keeper, probe)) as flow:
-            request = await anext(flow)
-            if request is probe:
-                raise NeedsSignIn(say_login(self._server.key))
-            keeper.now = self._clock.time()
-            response = await self._visit_all(request, probe, flow)
+        try:
+            async with aclosing(self._start(keeper, probe)) as flow:
+                request = await anext(flow)
+                if request is probe:
+                    raise NeedsSignIn(say_login(self._server.key))
+                keeper.now = self._clock.time()
+                response = await self._visit_all(request, probe, flow)
+        except _UNREADABLE as error:
+            raise self._explain(error, keeper) from None
         if keeper.kept is not self._kept:
             return keeper.kept
-        if response.status_code in _LOST and response.status_code not in _LATER:
-            raise NeedsSignIn(say_login(self._server.key, explain_answer(response)))
+        said = self._blank(explain_answer(response))
+        if response.status_code in _REFUSALS and not read_error(response).startswith(_LATER):
+            raise NeedsSignIn(say_login(self._server.key, said))
         raise SignInFailed(
-            f"the sign-in to {quote_name(self._server.key)} cannot be renewed now: {explain_answer(response)}",
+            f"the sign-in to {quote_name(self._server.key)} cannot be renewed now: {said}",
             is_transient=True,
         )
 
@@ -161,7 +176,7 @@ class SignInFlow:
                 await anext(flow)
                 request = await flow.asend(challenge)
                 await self._visit_all(request, probe, flow)
-        except (OAuthFlowError, OAuthRegistrationError, OAuthTokenError, ValidationError, ValueError) as error:
+        except _UNREADABLE as error:
             raise self._explain(error, keeper) from None
         if keeper.kept is self._kept:
             raise SignInFailed(f"{quote_name(self._server.key)}: its authority gave no token")
@@ -183,14 +198,16 @@ class SignInFlow:
         assert provider
         context = provider.context
         if request.method == "POST" and context.auth_server_url and context.oauth_metadata is None:
-            seen = "; ".join(self._seen[-4:])
+            seen = "; ".join(dict.fromkeys(self._seen[-4:]))
             raise SignInFailed(
                 f"{quote_name(self._server.key)}: its authority {context.auth_server_url} tells nothing that can be "
                 f"read of itself ({seen}); if it is another, write its address into oauth.issuer of the entry"
             )
         sent = await self._with_resource(request)
+        await sent.aread()  # one that follows a redirect is a stream; what it sent must not be shown
         response = await self._visitor.visit(sent)
         self._seen.append(explain_answer(response))
+        self._last = response
         keeper.now = self._clock.time()
         self._fit_client(response, provider)
         if self._oauth.issuer and _RESOURCE_MARK in str(request.url):
@@ -257,7 +274,8 @@ class SignInFlow:
                 token_endpoint_auth_method="client_secret_basic" if oauth.client_secret else "none",
                 issuer=oauth.issuer or (kept.issuer if kept and kept.client_id == oauth.client_id else None),
             )
-        fits = kept and self._person and self._person.redirect_uri in map(str, kept.redirect_uris or ())
+        is_known = self._kept.tokens is not None  # else the authority may have forgotten it, and nobody would be told
+        fits = kept and is_known and self._person and self._person.redirect_uri in map(str, kept.redirect_uris or ())
         return kept if fits else None
 
     def _find_client(self) -> OAuthClientInformationFull | None:
@@ -315,6 +333,7 @@ class SignInFlow:
         assert self._person
         if self._oauth.resource:
             url = urlunsplit(urlsplit(url)._replace(query=self._replace_resource(urlsplit(url).query)))
+        url = _mend_query(url)
         self._visitor.guard.check_url(url)
         await self._person.show(url)
 
@@ -330,9 +349,18 @@ class SignInFlow:
         pairs = [pair for pair in parse_qsl(form, keep_blank_values=True) if pair[0] != "resource"]
         return urlencode([*pairs, ("resource", self._oauth.resource or "")])
 
+    def _blank(self, text: str) -> str:
+        """Take out what is kept, or will be: an authority may repeat it."""
+        assert self._keeper.provider
+        client = self._keeper.provider.context.client_info
+        known = [*self._keeper.kept.list_secrets(), client.client_secret if client else None]
+        for secret in filter(None, known):
+            text = text.replace(secret, BLANK)
+        return text
+
     def _explain(self, error: Exception, keeper: Keeper) -> SignInFailed:
         assert keeper.provider
-        words = explain_flow(error)
+        words = self._blank(explain_flow(error, self._last))
         advice = advise(error, self._oauth, self._person.redirect_uri if self._person else None)
         return SignInFailed(f"signing in to {quote_name(self._server.key)} did not work: {words}{advice}")
 
@@ -340,6 +368,12 @@ class SignInFlow:
 def _read(response: httpx2.Response) -> dict[str, Any]:
     try:
         found: object = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _mend_query(url: str) -> str:
+    """Mend the address of a page that has a query of its own, to which the SDK adds a second one."""
+    head, mark, rest = url.rpartition("?response_type=")
+    return f"{head}&response_type={rest}" if mark and "?" in head else url

@@ -33,6 +33,8 @@ Resolve: TypeAlias = Callable[[str, int], Awaitable[list[str]]]
 """Looks up the addresses of a host."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL, _OWN = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("fc00::/7")
+"""Where the public addresses of IPv6 are, and those that a private network may give itself."""
 _METADATA = frozenset({"169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254"})
 """Where clouds tell their machines secrets."""
 
@@ -92,6 +94,8 @@ def classify(address: Address) -> str:
         return "never"
     if inner.is_loopback:
         return "loopback"
+    if isinstance(inner, ipaddress.IPv6Address) and inner not in _GLOBAL:
+        return "private" if inner in _OWN else "never"
     if inner.is_global:
         return "public"
     return "never" if inner.is_reserved else "private"

@@ -30,6 +30,8 @@ KIND = "signins"
 VERSION = 1
 LOCK_S, NAP_S = 60.0, 0.05
 """How long another process may take to renew a sign-in, and how often it is looked whether it has."""
+LONGEST_LIFE_S = 10 * 365 * 86_400
+"""A token that lives longer has no end that anybody would see."""
 EARLY_S, EARLY_SHARE = 10.0, 0.1
 """How long before its end a token is renewed, and the share of its life that this may be at most."""
 
@@ -101,7 +103,7 @@ def open_folder(environ: Mapping[str, str]) -> StateFolder:
 
 def count_life(tokens: OAuthToken, now: float) -> tuple[float | None, float | None]:
     """Return when tokens that have just come are to be renewed, and when they end."""
-    if tokens.expires_in is None:
+    if tokens.expires_in is None or tokens.expires_in > LONGEST_LIFE_S:
         return None, None
     life = max(0.0, float(tokens.expires_in))
     return now + life - min(EARLY_S, life * EARLY_SHARE), now + life

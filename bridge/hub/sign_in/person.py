@@ -16,11 +16,17 @@ from bridge.hub.sign_in.flow import Person, SignInFlow
 from bridge.hub.sign_in.guard import Resolve, Visitor
 from bridge.hub.sign_in.kept import Kept, SignedIn, SignInFile
 from bridge.hub.sign_in.provider import describe, has_own_authorization
-from bridge.hub.sign_in.words import explain_answer
+from bridge.hub.sign_in.words import explain_answer, find_target
+from bridge.json_text import JsonObject
 from bridge.state import StateFolder
 from bridge.telemetry import Redactor
 from bridge.visible import quote_name
 
+_INITIALIZE: JsonObject = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "mcp-responses-bridge", "version": "0"},
+}
 PERSON_S = 600.0
 """How long a person may take."""
 
@@ -143,19 +149,25 @@ async def _ask_server(server: ServerConfig, visitor: Visitor) -> httpx2.Response
     """Return the refusal that tells how to sign in. Raises SignInFailed where the server wants no sign-in."""
     assert server.url
     name = quote_name(server.key)
-    info = {"name": "mcp-responses-bridge", "version": "0"}
-    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": info}
-    body = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
-    headers = dict(server.headers) | {"accept": "application/json, text/event-stream"}
-    response = await visitor.visit(httpx2.Request("POST", server.url, json=body, headers=headers))
+    response = await _post(server, visitor, "initialize", _INITIALIZE)
+    if response.is_success or response.status_code == 400:  # some want a token for what comes after alone
+        later = await _post(server, visitor, "tools/list", {})
+        response = later if later.status_code in (401, 403) else response
     if response.status_code >= 500 or response.status_code == 429:
         raise SignInFailed(f"{name} is not well: {explain_answer(response)}", is_transient=True)
     if response.is_redirect:
-        raise SignInFailed(f"{name} redirects to {response.headers.get('location')}; if that is right, make it its url")
+        raise SignInFailed(f"{name} redirects to {find_target(response)}; if that is right, make it its url")
     wants = response.status_code in (400, 401, 403) or server.oauth is not None
     if not wants and not await _has_metadata(server.url, visitor):
         raise SignInFailed(f"{name} wants no sign-in: it answers without (HTTP {response.status_code})")
     return response
+
+
+async def _post(server: ServerConfig, visitor: Visitor, method: str, params: JsonObject) -> httpx2.Response:
+    assert server.url
+    body = {"jsonrpc": "2.0", "id": 0, "method": method, "params": params}
+    headers = dict(server.headers) | {"accept": "application/json, text/event-stream"}
+    return await visitor.visit(httpx2.Request("POST", server.url, json=body, headers=headers))
 
 
 async def _has_metadata(url: str, visitor: Visitor) -> bool:

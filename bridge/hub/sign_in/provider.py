@@ -180,9 +180,14 @@ class SignIn(httpx2.Auth):
         return await self._find_token()
 
     def _keep(self, kept: Kept) -> None:
+        """Keep what has come. Where it cannot be written, at least this process goes on with it."""
         self._redact.learn(kept.list_secrets())
-        self._file.write(kept)
-        self._kept, self._stamp = kept, self._file.stamp()
+        self._kept = kept
+        try:
+            self._file.write(kept)
+        except SignInFailed as failure:
+            logger.warning("%s", failure)
+        self._stamp = self._file.stamp()
 
 
 class _Bounded(httpx2.AsyncByteStream):

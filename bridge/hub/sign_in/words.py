@@ -3,12 +3,18 @@
 import json
 import re
 from contextlib import suppress
+from urllib.parse import parse_qsl
 
 import httpx2
-from mcp.client.auth.exceptions import OAuthRegistrationError
+from mcp.client.auth import OAuthFlowError
+from mcp.client.auth.exceptions import OAuthRegistrationError, OAuthTokenError
 
 from bridge.config.settings import OAuthConfig
+from bridge.telemetry import BLANK
+from bridge.visible import show_line
 
+FORM = "application/x-www-form-urlencoded"
+_SECRETS = frozenset({"code", "code_verifier", "client_secret", "client_assertion", "refresh_token"})
 MOST = 200
 """Characters of what an authority says that are shown."""
 
@@ -35,20 +41,62 @@ def name_command(command: str, key: str) -> str:
 
 def explain_answer(response: httpx2.Response) -> str:
     """Explain an answer of an authority: its status, and the error that it names."""
+    error = read_error(response)
+    place = f"{_find_place(response.request.url)}: " if _has_request(response) else ""
+    elsewhere = f", which leads to {find_target(response)} and is not followed" if response.is_redirect else ""
+    return f"{place}HTTP {response.status_code}{f', {error}' if error else ''}{elsewhere}"
+
+
+def find_target(response: httpx2.Response) -> str:
+    """Find where a redirect leads, for people: without what may be secret."""
+    try:
+        return _find_place(response.request.url.join(response.headers.get("location", "")))
+    except httpx2.InvalidURL:
+        return "no address"
+
+
+def read_error(response: httpx2.Response) -> str:
+    """Read the error that an answer names, for people, without what was sent; "" where it names none."""
     said = ""
-    with suppress(ValueError, AttributeError):
+    with suppress(ValueError, AttributeError, RecursionError):
         body = json.loads(response.content)
         said = ": ".join(str(body[name]) for name in ("error", "error_description") if body.get(name))
-    place = ""
-    with suppress(RuntimeError):
-        place = f"{response.request.url.copy_with(query=None)}: "
-    return f"{place}HTTP {response.status_code}{f', {_shorten(said)}' if said else ''}"
+    for secret in _list_sent(response):
+        said = said.replace(secret, BLANK)
+    return _shorten(said)
 
 
-def explain_flow(error: Exception) -> str:
-    """Explain an error of the SDK's flow, whose text may be long, or repeat a secret."""
-    text = re.sub(r"State parameter mismatch.*", "the answer of the browser belongs to another sign-in", str(error))
-    return _shorten(text)
+def explain_flow(error: Exception, answer: httpx2.Response | None) -> str:
+    """Explain an error of the SDK's flow after the last answer: its own text may be long, or repeat a secret."""
+    text = str(error)
+    of_answer = isinstance(error, OAuthTokenError | OAuthRegistrationError) or not isinstance(error, OAuthFlowError)
+    if not of_answer or text.startswith("Authorization server registered"):
+        return _shorten(re.sub(r"State parameter mismatch.*", "the browser's answer belongs to another sign-in", text))
+    if answer is None:
+        return "the authority gave no answer that can be read"
+    wanted = "registration" if isinstance(error, OAuthRegistrationError) else "token"
+    return f"{explain_answer(answer)}{f', and no {wanted} that can be read' if answer.is_success else ''}"
+
+
+def _has_request(response: httpx2.Response) -> bool:
+    """Tell whether a response knows what it answers."""
+    try:
+        return bool(response.request)
+    except RuntimeError:
+        return False
+
+
+def _find_place(url: httpx2.URL) -> str:
+    return show_line(str(url.copy_with(userinfo=b"", query=None, fragment=None)))
+
+
+def _list_sent(response: httpx2.Response) -> list[str]:
+    """List the secrets of the form that was sent: an authority may repeat them."""
+    request = response.request if _has_request(response) else None
+    if request is None or not request.headers.get("content-type", "").startswith(FORM):
+        return []
+    form = dict(parse_qsl(request.content.decode("latin-1")))
+    return [value for name, value in form.items() if name in _SECRETS and value]
 
 
 def advise(error: Exception, oauth: OAuthConfig, redirect_uri: str | None) -> str:
@@ -64,5 +112,5 @@ def advise(error: Exception, oauth: OAuthConfig, redirect_uri: str | None) -> st
 
 
 def _shorten(text: str) -> str:
-    text = " ".join(text.split())
+    text = show_line(" ".join(text.split()))
     return text if len(text) <= MOST else f"{text[: MOST - 1]}…"
