@@ -159,6 +159,10 @@ async def _ask_server(server: ServerConfig, visitor: Visitor) -> httpx2.Response
         raise SignInFailed(f"{name} redirects to {find_target(response)}; if that is right, make it its url")
     wants = response.status_code in (400, 401, 403) or server.oauth is not None
     if not wants and not await _has_metadata(server.url, visitor):
+        if response.status_code in (404, 405, 410):
+            raise SignInFailed(
+                f"{name} has no MCP at its url (HTTP {response.status_code}); correct the url in its entry"
+            )
         raise SignInFailed(f"{name} wants no sign-in: it answers without (HTTP {response.status_code})")
     return response
 

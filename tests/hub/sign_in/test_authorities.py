@@ -130,6 +130,7 @@ async def test_somebody_is_signed_in_or_reads_what_to_change(tmp_path: Path, nam
     [
         ({"command": "x"}, "is a command of this machine; only a server with url can be signed in to"),
         ({"url": "URL", "headers": {"authorization": "Bearer x"}}, "has an Authorization in its headers"),
+        ({"url": "URL/elsewhere"}, "has no MCP at its url .HTTP 404.; correct the url"),
         ({"url": "http://192.168.7.7/mcp"}, "is not reached over https"),
         ({"url": "http://127.0.0.1:1/mcp"}, "cannot be reached: connection refused"),
     ],
@@ -137,7 +138,7 @@ async def test_somebody_is_signed_in_or_reads_what_to_change(tmp_path: Path, nam
 async def test_a_server_that_nobody_can_sign_in_to_says_why(tmp_path: Path, entry: Any, sentence: str) -> None:
     async with Authority() as authority:
         visitor = Visitor(authority, tmp_path)
-        given = entry | ({"url": authority.url} if entry.get("url") == "URL" else {})
+        given = entry | ({"url": entry["url"].replace("URL", authority.url)} if "url" in entry else {})
         visitor.server = ServerConfig(key="s", **given)
         with pytest.raises(SignInFailed, match=sentence):
             await visitor.sign_in()
