@@ -36,7 +36,6 @@ from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
 from bridge.run.rights import Rights, find_rights
 from bridge.run.run import Run
-from bridge.state import StateFolder, Unusable, find_state_folder
 from bridge.telemetry import Redactor
 from bridge.visible import show_exactly, show_line, show_name
 from builtin_tools.server import build_server as build_builtin_server
@@ -292,6 +291,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if rights is None or not rights.has_day:
             return None
         from bridge.run.day import KIND, DayBudget  # late: few have such a budget
+        from bridge.state import StateFolder
 
         if rights.name not in self._days:
             folder = StateFolder(_find_folder(self._environ), KIND)
@@ -307,6 +307,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
 
 def _find_folder(environ: Mapping[str, str]) -> Path:
+    from bridge.state import Unusable, find_state_folder
+
     try:
         return find_state_folder(environ)
     except Unusable as error:

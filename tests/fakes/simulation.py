@@ -145,12 +145,18 @@ async def call(hub: Hub, name: str, mark: str, deadline: float) -> CallOutput:
 
 async def _check_calm(day: Day, hub: Hub, clock: VirtualClock) -> None:
     for member in hub.members:
+        if member.state == "needs sign-in" and _wanted_sign_in(day, member.key):
+            continue  # it has asked for somebody to sign in, and nobody does
         if member.state != "ready":
             day.violations.append(f"I5: {member.key} ({day.transports[member.key]}) is {member.state}")
             continue
         output = await call(hub, f"{member.key}__echo", f"calm {member.key} echo", clock.now() + 60)
         if output["output"] != f"calm {member.key} echo":
             day.violations.append(f"I4: {member.key} ({day.transports[member.key]}) answered {output['output']}")
+
+
+def _wanted_sign_in(day: Day, key: str) -> bool:
+    return any(fault.startswith(f"{key} ") and fault.endswith(": sign-in") for fault in day.faults)
 
 
 def _check_counts(day: Day) -> None:

@@ -81,6 +81,11 @@ class SignIn(httpx2.Auth):
         if self._judge(response) == "":
             raise NeedsSignIn(say_login(self._server.key, "it refuses the token"))
 
+    @property
+    def seen(self) -> Stamp | None:
+        """The stamp of the file as it was last read or written here."""
+        return self._stamp
+
     def _is_wanted(self) -> bool:
         return self._server.oauth is not None or self._look() is not None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import httpx2
@@ -11,8 +11,11 @@ from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.need import Need, can_sign_in, names_oauth, wants_sign_in
-from bridge.state import StateFolder, Unusable, find_state_folder
 from bridge.telemetry import Redactor
+
+if TYPE_CHECKING:
+    from bridge.hub.sign_in.provider import SignIn
+    from bridge.state import StateFolder
 
 FOLDER = "signins"
 """The folder of all sign-ins in the state folder: while there is none, nobody has signed in anywhere."""
@@ -36,14 +39,16 @@ class Credentials:
         self._redact = redact
         self._ask = ask
         self._state_folder = _find_folder(environ) if can_sign_in(server) else None
-        self._auth: httpx2.Auth | None = None
+        self._auth: SignIn | None = None
         """One for all connections, which renew a token once."""
         self._seen: object = None
         self._woken = anyio.Event()
 
     @property
-    def folder(self) -> StateFolder:
+    def folder(self) -> "StateFolder":
         """The folder of all sign-ins. Raises SignInFailed where there can be none."""
+        from bridge.state import StateFolder
+
         if self._state_folder is None:
             raise SignInFailed("no sign-in can be kept: no home folder is known; set MCP_RESPONSES_BRIDGE_STATE")
         return StateFolder(self._state_folder, FOLDER)
@@ -72,8 +77,13 @@ class Credentials:
 
         return Need(say_login(self._server.key), is_certain=names_oauth(challenge))
 
+    def note_need(self) -> None:
+        """Note that what is kept by now is of no use: a renewal that failed has changed the file, and nobody else."""
+        if self._auth is not None:
+            self._seen = self._auth.seen
+
     def look(self) -> bool:
-        """Tell whether somebody has signed in, or out, since `build`; whoever waits for that goes on."""
+        """Tell whether somebody has signed in, or out, since `build` or `note_need`; whoever waits for that goes on."""
         if self._find_stamp() != self._seen:
             self._woken.set()
         return self._woken.is_set()
@@ -108,6 +118,8 @@ class Credentials:
 
 
 def _find_folder(environ: Mapping[str, str]) -> Path | None:
+    from bridge.state import Unusable, find_state_folder
+
     try:
         return find_state_folder(environ)
     except Unusable:
