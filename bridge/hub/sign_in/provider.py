@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import anyio
 import httpx2
@@ -27,6 +27,13 @@ MOST_READ = 1 << 16
 
 Ask: TypeAlias = Callable[[NeedsSignIn], Awaitable[bool]]
 """Lets somebody sign in; False if nobody did."""
+
+
+class _Lack(NamedTuple):
+    """What a refused request lacks."""
+
+    scopes: str | None
+    """Scopes: those that the server names, "" where it names none. None: a token that holds."""
 
 
 class SignIn(httpx2.Auth):
@@ -69,16 +76,16 @@ class SignIn(httpx2.Auth):
             return
         sent = await self._find_token()
         response = yield _sign(request, sent)
-        asked = set[str]()
+        mended = set[_Lack]()
         for _ in range(3):
-            need = self._judge(response)
-            if need is None or need in asked:
+            lack = _find_lack(response)
+            if lack is None or lack in mended:
                 break
-            asked.add(need)
+            mended.add(lack)
             response.stream = _Bounded(response.stream)  # it is read before the request is sent again
-            sent = await (self._widen(need) if need else self._find_token(refused=sent))
+            sent = await (self._find_token(refused=sent) if lack.scopes is None else self._widen(lack.scopes))
             response = yield _sign(request, sent)
-        if self._judge(response) == "":
+        if _find_lack(response) == _Lack(None):
             raise NeedsSignIn(say_login(self._server.key, "it refuses the token"))
 
     def _is_wanted(self) -> bool:
@@ -92,15 +99,6 @@ class SignIn(httpx2.Auth):
             self._stamp = stamp
             self._redact.learn(self._kept.list_secrets() if self._kept else ())
         return self._kept
-
-    def _judge(self, response: httpx2.Response) -> str | None:
-        """Tell what a reply asks for: "" a token that holds, else the scopes that are missing; None: nothing."""
-        error = extract_field_from_www_auth(response, "error")
-        if response.status_code == 401 or (response.status_code == 400 and error == "invalid_token"):
-            return ""
-        if response.status_code == 403 and error == "insufficient_scope":
-            return extract_field_from_www_auth(response, "scope") or "it wants"
-        return None
 
     async def _find_token(self, *, refused: str | None = None) -> str:
         """Return a token that holds and is not the one that was refused. Raises NeedsSignIn or SignInFailed."""
@@ -169,6 +167,8 @@ class SignIn(httpx2.Auth):
 
     async def _widen(self, scopes: str) -> str:
         """Let the person grant scopes that a call needs. Raises NeedsSignIn where nobody can, or it was no use."""
+        if not scopes:
+            raise NeedsSignIn(say_scope(self._server.key, scopes, was_asked=False), scope=scopes)
         async with self._file.locked(self._clock):
             kept = self._look()
             was_asked = kept is not None and set(scopes.split()) <= set((kept.asked or "").split())
@@ -209,6 +209,16 @@ class _Bounded(httpx2.AsyncByteStream):
     @override
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _find_lack(response: httpx2.Response) -> _Lack | None:
+    """Find what the request lacked that this answers; None: nothing that a sign-in could give."""
+    error = extract_field_from_www_auth(response, "error")
+    if response.status_code == 401 or (response.status_code == 400 and error == "invalid_token"):
+        return _Lack(None)
+    if response.status_code == 403 and error == "insufficient_scope":
+        return _Lack(extract_field_from_www_auth(response, "scope") or "")
+    return None
 
 
 def _sign(request: httpx2.Request, token: str) -> httpx2.Request:
