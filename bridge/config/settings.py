@@ -244,6 +244,11 @@ class ServerConfig(_Section):
     connect_timeout_s: Seconds | None = None
     """Seconds until it must be ready. Default: that of `limits`."""
 
+    @property
+    def has_own_authorization(self) -> bool:
+        """True where the user has set an `Authorization`: it is sent as it is, and nobody is asked to sign in."""
+        return any(name.lower() == "authorization" for name in self.headers)
+
 
 class UpstreamConfig(_Section):
     """The Responses endpoint, `base_url + "/responses"`."""

@@ -1,8 +1,8 @@
-"""The signing in of one server's requests: a valid token is sent at once, and renewed once for all who wait."""
+"""The token of one server, which is put into its requests: at once while it holds, else renewed once for all."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import httpx2
@@ -14,6 +14,7 @@ from bridge.config.settings import ServerConfig
 from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.sign_in.kept import Kept, SignedIn, SignInFile, Stamp
 from bridge.hub.sign_in.words import say_login, say_scope
+from bridge.hub.transports.need import OnNeed, can_sign_in
 from bridge.state import StateFolder
 from bridge.telemetry import Redactor
 
@@ -24,9 +25,6 @@ logger = logging.getLogger(__name__)
 
 MOST_READ = 1 << 16
 """The most of a refusal's body that is read before the call is sent again."""
-
-Ask: TypeAlias = Callable[[NeedsSignIn], Awaitable[bool]]
-"""Lets somebody sign in; False if nobody did."""
 
 
 class _Lack(NamedTuple):
@@ -50,7 +48,7 @@ class SignIn(httpx2.Auth):
         *,
         clock: Clock,
         redact: Redactor,
-        ask: Ask | None = None,
+        ask: OnNeed | None = None,
         resolve: "Resolve | None" = None,
     ) -> None:
         assert server.url
@@ -61,11 +59,11 @@ class SignIn(httpx2.Auth):
         self._ask = ask
         self._resolve = resolve
         self._origin = _find_origin(httpx2.URL(server.url))
-        self._is_person = server.oauth is None or server.oauth.grant == "authorization_code"
         self._renewing = anyio.Lock()
         self._rounds = 0
+        """How often it was tried to renew the token."""
         self._failure: NeedsSignIn | SignInFailed | None = None
-        """What the last round came to, if that was nothing."""
+        """What the last of these failed of; None if it did not."""
         self._kept: Kept | None = None
         self._stamp: Stamp | None = None
 
@@ -148,7 +146,7 @@ class SignIn(httpx2.Auth):
             self._rounds += 1
 
     async def _ask_authority(self, kept: Kept | None) -> str:
-        if kept is None and self._is_person:
+        if kept is None and _needs_person(self._server):
             raise NeedsSignIn(say_login(self._server.key))
         from bridge.hub.sign_in.flow import SignInFlow  # late: tokens are renewed once an hour, if at all
         from bridge.hub.sign_in.guard import Visitor
@@ -231,17 +229,12 @@ def _find_origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 
 def build_auth(
-    server: ServerConfig, folder: StateFolder, *, clock: Clock, redact: Redactor, ask: Ask | None = None
+    server: ServerConfig, folder: StateFolder, *, clock: Clock, redact: Redactor, ask: OnNeed | None = None
 ) -> SignIn | None:
     """Build what signs in the requests to a server; None where it has no URL, or the user has set Authorization."""
-    if server.url is None or has_own_authorization(server):
+    if not can_sign_in(server):
         return None
     return SignIn(server, folder, clock=clock, redact=redact, ask=ask)
-
-
-def has_own_authorization(server: ServerConfig) -> bool:
-    """Tell whether the user has set an Authorization, which is left alone."""
-    return any(name.lower() == "authorization" for name in server.headers)
 
 
 def describe(server: ServerConfig, folder: StateFolder) -> SignedIn | None:
