@@ -456,10 +456,16 @@ class IssuerConfig(_Section):
 
     def check_names(self, known: Container[str]) -> None:
         """Raise ValueError where a principal is named that is none."""
-        named = [*self.principals.values(), *([] if self.others in ("admit", "refuse", None) else [self.others])]
-        for name in named:
-            if name not in known or name == DEFAULT:
-                raise ValueError(f"oauth: {name!r} is none of serve.principals that an issuer's tokens can stand for")
+        named = {f"principals.{value}": name for value, name in self.principals.items()}
+        if self.others not in ("admit", "refuse", None):
+            named["others"] = self.others
+        for place, name in named.items():
+            if name == DEFAULT:
+                raise ValueError(f"oauth.{place}: {name!r} is whoever sends serve.token; name another one")
+            if name not in known:
+                raise ValueError(
+                    f"oauth.{place}: {name!r} is not in serve.principals; add it there, or correct it here"
+                )
 
 
 class PrincipalLimits(_Section):
