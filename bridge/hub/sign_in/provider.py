@@ -64,6 +64,8 @@ class SignIn(httpx2.Auth):
         """How often it was tried to renew the token."""
         self._failure: NeedsSignIn | SignInFailed | None = None
         """What the last of these failed of; None if it did not."""
+        self.left: Stamp | None = None
+        """The file as it was left here: nobody has signed in or out by that."""
         self._kept: Kept | None = None
         self._stamp: Stamp | None = None
 
@@ -185,7 +187,7 @@ class SignIn(httpx2.Auth):
             self._file.write(kept)
         except SignInFailed as failure:
             logger.warning("%s", failure)
-        self._stamp = self._file.stamp()
+        self._stamp = self.left = self._file.stamp()
 
 
 class _Bounded(httpx2.AsyncByteStream):

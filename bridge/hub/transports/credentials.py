@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx2
@@ -12,6 +13,9 @@ from bridge.errors import SignInFailed
 from bridge.hub.transports.need import FOLDER, Need, OnNeed, can_sign_in, names_oauth, wants_sign_in
 from bridge.state import StateFolder, Unusable, find_state_folder
 from bridge.telemetry import Redactor
+
+if TYPE_CHECKING:
+    from bridge.hub.sign_in.provider import SignIn
 
 LOOK_S, LONGEST_LOOK_S = 2.0, 30.0
 """How often it is looked whether somebody has signed in: ever more seldom, and each time that a run begins."""
@@ -30,7 +34,7 @@ class Credentials:
         self._redact = redact
         self._ask = ask
         self._state_folder = _find_folder(environ) if can_sign_in(server) else None
-        self._auth: httpx2.Auth | None = None
+        self._auth: SignIn | None = None
         """One for all connections, so that a token is renewed once."""
         self._seen: object = None
         self._woken = anyio.Event()
@@ -68,7 +72,9 @@ class Credentials:
 
     def look(self) -> bool:
         """Tell whether somebody has signed in, or out, since `build`; whoever waits for that goes on."""
-        if self._find_stamp() != self._seen:
+        found = self._find_stamp()
+        is_ours = found is not None and self._auth is not None and found == self._auth.left
+        if found != self._seen and not is_ours:
             self._woken.set()
         return self._woken.is_set()
 
