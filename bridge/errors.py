@@ -90,14 +90,15 @@ class UsedUp(Busy):
 
 
 class NeedsSignIn(BridgeError):
-    """A server wants a person to sign in; `scope` is what it wants beyond what was granted, if that is all."""
+    """A server wants a person to sign in; `scope` is what it wants beyond what was granted, if that is all,
+    and "" where it does not name it."""
 
     code = "needs_sign_in"
 
     def __init__(self, message: str, *, scope: str | None = None) -> None:
         super().__init__(message)
         self.scope = scope
-        self.status = 403 if scope else 401
+        self.status = 401 if scope is None else 403
         """The HTTP status that a server asks for it with."""
 
 

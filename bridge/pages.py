@@ -24,7 +24,7 @@ class Page:
     address: str
     """In ASCII: what is shown is what is opened."""
     host: str
-    """Whom the person will be talking to, in full, with the port; a name of other letters in punycode."""
+    """Whom the person will be talking to, in full, with the port; a name that is not ASCII in punycode."""
 
 
 def read_page(address: str, *, is_local: bool) -> Page:

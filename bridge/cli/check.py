@@ -144,14 +144,16 @@ async def _check_issuer(config: Config) -> list[Finding]:
     """Ask the issuer of the service's tokens for its keys."""
     if config.serve.oauth is None:
         return []
-    from bridge.host.issuer.fetch import Unusable as Unanswered
+    from bridge.host.issuer.fetch import IssuerFault
     from bridge.host.issuer.keyring import fetch_keys
 
     issuer = config.serve.oauth.issuer
     try:
         _, keys = await fetch_keys(issuer, None, Clock())
-    except Unanswered as error:
-        return [_find("error", "issuer", f"tokens of {issuer} cannot be checked: {error}", "serve.oauth.issuer")]
+    except IssuerFault as error:
+        return [
+            _find("error", "issuer", f"tokens of {issuer} cannot be checked: {error}", "look at serve.oauth.issuer")
+        ]
     return [_find("ok", "issuer", f"{issuer}, {len(keys)} key{'s' if len(keys) > 1 else ''}")]
 
 

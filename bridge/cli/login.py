@@ -13,7 +13,7 @@ from bridge.config.settings import Config, ServerConfig
 from bridge.errors import BridgeError, SignInFailed
 from bridge.hub.sign_in.browser import open_browser
 from bridge.hub.sign_in.kept import SignedIn, open_folder
-from bridge.hub.sign_in.person import sign_in
+from bridge.hub.sign_in.person import PERSON_S, sign_in
 from bridge.state import Unusable
 from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_name
@@ -57,6 +57,8 @@ def _say_where(server: ServerConfig, url: str, *, is_open: bool, takes_paste: bo
         lines.append(
             "If the browser is on another machine, it ends at a page that it cannot show: paste its address here:"
         )
+    else:
+        lines.append(f"Waiting until it comes back here by itself, for {PERSON_S / 60:g} minutes at most.")
     return "\n".join(lines)
 
 

@@ -69,9 +69,9 @@ def _list(kept: KeptTokens, config: Config, *, as_json: bool) -> int:
     if as_json:
         shown: list[Json] = [{"name": each.name, "id": each.id, "added": each.added} for each in tokens]
         print_json(shown)
-    elif not tokens:
+    elif not tokens and not faults:
         tell("No token has been made here; `tokens add NAME` makes one.")
-    else:
+    elif tokens:
         print_text("\n".join(_describe(each, config) for each in tokens))
     return COMPLETED
 

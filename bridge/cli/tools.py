@@ -87,7 +87,8 @@ async def describe_server(hub: Hub, member: Member) -> JsonObject:
     reason = member.reason or member.listing.note
     told: JsonObject = {"name": member.key, "state": member.state, "reason": reason, "era": member.era}
     signed_in = member.describe_sign_in()
-    return told | ({"signed_in": signed_in} if signed_in else {}) | {"tools": tools}
+    is_new = signed_in and signed_in != reason  # that it cannot be used may be the reason
+    return told | ({"signed_in": signed_in} if is_new else {}) | {"tools": tools}
 
 
 def describe_unapproved(difference: "Difference | None") -> dict[str, str]:

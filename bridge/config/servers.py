@@ -154,8 +154,7 @@ def _check_oauth(server: ServerConfig, path: KeyPath) -> None:
         return
     if server.url is None:
         raise Fault(path, "only a server with url can be signed in to; remove it")
-    is_looked_at = not any(name.lower() == "authorization" for name in server.headers)
-    if is_looked_at and server.oauth.grant == "client_credentials":
+    if not server.has_own_authorization and server.oauth.grant == "client_credentials":
         for key in ("client_id", "client_secret", "issuer"):
             if getattr(server.oauth, key) is None:
                 raise Fault((*path, key), 'it is missing; the grant "client_credentials" needs it')

@@ -244,6 +244,11 @@ class ServerConfig(_Section):
     connect_timeout_s: Seconds | None = None
     """Seconds until it must be ready. Default: that of `limits`."""
 
+    @property
+    def has_own_authorization(self) -> bool:
+        """True where the user has set an `Authorization`: it is sent as it is, and nobody is asked to sign in."""
+        return any(name.lower() == "authorization" for name in self.headers)
+
 
 class UpstreamConfig(_Section):
     """The Responses endpoint, `base_url + "/responses"`."""
@@ -451,10 +456,16 @@ class IssuerConfig(_Section):
 
     def check_names(self, known: Container[str]) -> None:
         """Raise ValueError where a principal is named that is none."""
-        named = [*self.principals.values(), *([] if self.others in ("admit", "refuse", None) else [self.others])]
-        for name in named:
-            if name not in known or name == DEFAULT:
-                raise ValueError(f"oauth: {name!r} is none of serve.principals that an issuer's tokens can stand for")
+        named = {f"principals.{value}": name for value, name in self.principals.items()}
+        if self.others not in ("admit", "refuse", None):
+            named["others"] = self.others
+        for place, name in named.items():
+            if name == DEFAULT:
+                raise ValueError(f"oauth.{place}: {name!r} is whoever sends serve.token; name another one")
+            if name not in known:
+                raise ValueError(
+                    f"oauth.{place}: {name!r} is not in serve.principals; add it there, or correct it here"
+                )
 
 
 class PrincipalLimits(_Section):

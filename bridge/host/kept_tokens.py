@@ -1,9 +1,6 @@
 """The tokens that `tokens add` has made: the hash of each in a file of its own in the state folder, and no token."""
 
-import stat
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,7 +49,7 @@ class KeptTokens:
         (self.folder.path / token.file).unlink(missing_ok=True)
 
     def read(self) -> tuple[list[KeptToken], list[str]]:
-        """Return the tokens, by name, and a sentence for each file that is none to rely on. Raises Unusable."""
+        """Return the tokens, by name, and a sentence for each file that cannot be relied on. Raises Unusable."""
         self.folder.check()
         tokens, faults = list[KeptToken](), list[str]()
         for file in sorted(self.folder.find("")):
@@ -61,7 +58,9 @@ class KeptTokens:
             try:
                 tokens += self._read(file)
             except Suspect as error:
-                faults.append(f"{self.folder.path / file}: {error}; remove it, and give a new token with `tokens add`")
+                faults.append(
+                    f"{self.folder.path / file}: {error}; remove that file, and give a new token with `tokens add`"
+                )
         return tokens, [*faults, *_find_shared(tokens)]
 
     def find_stamp(self) -> tuple[int, int] | None:
@@ -73,10 +72,9 @@ class KeptTokens:
         return found.st_ino, found.st_mtime_ns
 
     def _read(self, file: str) -> Iterator[KeptToken]:
-        text = self.folder.read(file)
+        text = self.folder.read(file, is_secret=True)
         if text is None:  # removed a moment ago
             return
-        self._check_private(file)
         name, _, token_id = file.rpartition(_MARK)
         try:
             match decode(text):
@@ -89,12 +87,6 @@ class KeptTokens:
         if not is_name(name) or len(token_id) != ID_CHARS:
             raise Suspect("it is damaged")
         yield KeptToken(name, digest, float(added))
-
-    def _check_private(self, file: str) -> None:
-        with suppress(FileNotFoundError):
-            mode = (self.folder.path / file).lstat().st_mode
-            if sys.platform != "win32" and stat.S_IMODE(mode) & 0o077:
-                raise Suspect("it can be read by others")
 
 
 def _find_shared(tokens: list[KeptToken]) -> Iterator[str]:

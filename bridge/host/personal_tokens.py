@@ -16,7 +16,7 @@ from bridge.state import StateFolder, Unusable, find_state_folder
 logger = logging.getLogger(__name__)
 
 STEADY_S = 2.0
-"""A change of the folder of tokens that is younger than this may have others in the same tick of its clock."""
+"""For so long after a change, the folder is read each time: another one may come in the same tick of its clock."""
 
 
 class Tokens:

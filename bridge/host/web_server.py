@@ -1,6 +1,7 @@
 """The web server: uvicorn with our own signal handling, timeouts and shutdown."""
 
 import asyncio
+import errno
 import logging
 import os
 import socket
@@ -51,7 +52,8 @@ def open_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         number = error.errno or 0  # below 0: the name was not found
         reason = os.strerror(number).lower() if number > 0 else "no such address is known"
-        raise ConfigError(f"{host} port {port} cannot be listened on: {reason}") from None
+        hint = "; end what uses it, or choose another port" if number == errno.EADDRINUSE else ""
+        raise ConfigError(f"{host} port {port} cannot be listened on: {reason}{hint}") from None
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
 

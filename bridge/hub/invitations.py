@@ -24,7 +24,7 @@ SAID = "sign in there. Its tools can be used here, as you, when that is done"
 
 
 class Invitations:
-    """Those to one server."""
+    """Offers a person to sign in to one server, once for each thing that is wanted."""
 
     def __init__(
         self, server: ServerConfig, find_folder: Callable[[], StateFolder], clock: Clock, redact: Redactor
@@ -35,18 +35,18 @@ class Invitations:
         self._redact = redact
         self._made = set[str]()
 
-    async def offer(self, ask: Ask, what: str = "") -> bool:
+    async def offer(self, ask: Ask, scope: str = "") -> bool:
         """Offer the person to sign in, and wait until that is done; return whether it is.
 
-        `what`: the scope that is missing, where that is all. Each is offered once.
+        `scope`: the one that is missing; "" where nobody has signed in yet. Each is offered once.
         """
-        if what in self._made or not await self._can_ask(ask):
+        if scope in self._made or not await self._can_ask(ask):
             return False
-        self._made.add(what)
+        self._made.add(scope)
         from bridge.hub.sign_in.person import sign_in
 
         async def show(address: str) -> None:
-            await self._show(address, ask, what)
+            await self._show(address, ask, scope)
 
         try:
             await sign_in(
@@ -68,7 +68,7 @@ class Invitations:
         probe = Question(self._server.key, "", {}, address="https://", is_moot=lambda: True)
         return (await ask(probe))["action"] == "moot"
 
-    async def _show(self, address: str, ask: Ask, what: str) -> None:
+    async def _show(self, address: str, ask: Ask, scope: str) -> None:
         """Raise SignInFailed where the person does not open it."""
         try:
             page = read_page(address, is_local=is_loopback(self._server.url or ""))
@@ -78,5 +78,5 @@ class Invitations:
         if answer["action"] == "accept":
             return
         if answer["action"] == "unasked" and not answer["reason"].startswith(UNANSWERED):
-            self._made.discard(what)
+            self._made.discard(scope)
         raise SignInFailed("nobody has opened the address to sign in at")

@@ -404,7 +404,6 @@ class Member:
         failure = self._attempts.note_failure(error, self._transport, self._process, was_ready=self.era is not None)
         if failure and failure.need:
             self._needs_person = failure.need.is_certain
-            self._credentials.note_need()
             self._note("unsigned", failure.reason, failure.longest_pause_s)
         elif failure:
             self._note("lost" if self.state == "ready" else "refused", failure.reason, failure.longest_pause_s)
@@ -419,7 +418,6 @@ class Member:
             self._note("flooded", self._transport.flood, MENDED_FIRST_S)
         elif need := self._find_loss_of_sign_in():
             self._needs_person = True
-            self._credentials.note_need()
             self._note("unsigned", need.words, MENDED_FIRST_S)
         else:
             self._note("lost", self._explain_loss(), LATER_S)

@@ -69,16 +69,16 @@ class Ledger:
 
     def read(self) -> Used:
         """Return what was used up, without the turns of this process that go on."""
-        with suppress(FileNotFoundError):
-            try:
-                self._read_on()
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                self._give_up(str(error.strerror))
+        try:
+            self._read_on()
+        except FileNotFoundError:  # nobody has written yet
+            pass
+        except OSError as error:
+            self._give_up(str(error.strerror))
         used = Used()
         for key, each in self._lines.items():
-            used = used if key in self.in_flight else used.plus(each)
+            if key not in self.in_flight:
+                used = used.plus(each)
         return used
 
     def write(self, key: str, used: Used) -> None:
@@ -144,8 +144,10 @@ class DayBudget:
     async def count(
         self, turn: Turn, price: Price | None, create: Callable[[], Awaitable[Response]], say: Callable[[], str]
     ) -> Response:
-        """Take a turn once there is enough left for it, and count it by its day's beginning. `say` tells the text so
-        far, for a turn that is cut off: it has been paid for. Raises UsedUp where nothing is left."""
+        """Take a turn once there is enough left for it, and count it to the day on which it begins. Raises UsedUp.
+
+        `say` tells the text so far, for a turn that is cut off: it has been paid for.
+        """
         asked = estimate_input(turn)
         ledger, key = await self._begin(asked, price)
         usage: TurnUsage | None = None

@@ -11,7 +11,7 @@ from bridge.json_text import Json, JsonObject
 from bridge.run.engine import NAMED
 
 OF_A_TOKEN = "token "
-"""How a principal begins that has no name: while others have names, only `serve.token` is one."""
+"""How a principal begins that has no name: while others have names, that is whoever sends `serve.token`."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Rights:
     name: str
     said: PrincipalConfig
     entry: str
-    """Whose entry that is: of somebody whom an issuer names, it is one for all such."""
+    """The name of the entry that says it: its own or, of somebody whom an issuer names, one for all such."""
 
     @property
     def place(self) -> str:
@@ -82,7 +82,7 @@ def find_rights(config: Config, principal: str | None) -> Rights | None:
     """Find what the config says of whom a run belongs to; None where it says nothing."""
     name = _read_name(principal or "")
     issuer = config.serve.oauth
-    entry = issuer.others or "" if issuer and name.startswith(PERSON) else name
+    entry = (issuer.others or "") if issuer and name.startswith(PERSON) else name
     said = config.serve.principals.get(entry)
     return Rights(name, said, entry) if said else None
 

@@ -266,7 +266,8 @@ async def test_a_port_in_use_is_one_line_and_exit_2(bridge: Bridge, command: lis
         port = taken.getsockname()[1]
         done = await bridge(*command, "--port", str(port))
     assert done.code == 2
-    assert done.stderr == f"mcp-responses-bridge: 127.0.0.1 port {port} cannot be listened on: address already in use\n"
+    words = "address already in use; end what uses it, or choose another port"
+    assert done.stderr == f"mcp-responses-bridge: 127.0.0.1 port {port} cannot be listened on: {words}\n"
 
 
 async def test_the_demo_does_the_four_calls_and_prints_the_entry_to_paste(bridge: Bridge) -> None:

@@ -112,3 +112,18 @@ async def test_signed_out_nothing_is_kept(tmp_path: Path, state: Path, capfd: py
         assert list((state / "signins").iterdir()) == []
         done = await run(capfd, "logout", "shop", "--config", config)
         assert (done.code, done.stdout) == (0, "shop: nobody was signed in.\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other users' rights are not in the mode there")
+async def test_a_sign_in_that_others_can_read_is_told_once_with_what_to_do(
+    tmp_path: Path, state: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with Authority(clients={"us": "s3cret-of-ours"}) as authority:
+        grant = {"grant": "client_credentials", "client_id": "us", "client_secret": "s3cret-of-ours"}
+        config = configure(tmp_path, shop={"url": authority.url, "oauth": grant | {"issuer": authority.issuer}})
+        assert (await run(capfd, "login", "shop", "--config", config)).code == 0
+        [file] = (state / "signins").glob("*.json")
+        file.chmod(0o644)
+        told = (await run(capfd, "tools", "shop", "--config", config)).stdout
+        assert f"{file}: it can be read by others; sign in anew: `logout shop`, then `login shop`" in told
+        assert told.count("it can be read by others") == 1

@@ -98,4 +98,6 @@ async def test_check_says_how_many_there_are_and_what_is_odd(tokens: Tokens) -> 
     assert "! principals: tokens that open nothing, of names that serve.principals does not have: carol" in said
     file.with_name(file.name.replace("ann", "carol")).chmod(0o644)
     said = (await tokens(command="check")).stdout
-    assert re.search(r"✗ principals: .*carol~\w{8}: it can be read by others; remove it, and give a new token", said)
+    assert re.search(
+        r"✗ principals: .*carol~\w{8}: it can be read by others; remove that file, and give a new token", said
+    )

@@ -62,6 +62,8 @@ class Habits:
     down: set[str] = field(default_factory=set[str])
     """Of "prm", "metadata", "register", "authorize", "token": these answer 503."""
     scopes: tuple[str, ...] = ("read", "admin")
+    names_scope: bool = True
+    """A call that lacks a scope is told which."""
     grants: tuple[str, ...] | None = None
     """The only scopes that it ever grants."""
     denies: bool = False
@@ -471,7 +473,8 @@ class _Gate:
         authority.counts["served"] += 1
         body = await request.body()
         if "admin" not in token.scopes and _calls_admin(body):
-            challenge = {"www-authenticate": 'Bearer error="insufficient_scope", scope="admin"'}
+            named = ', scope="admin"' if authority.habits.names_scope else ""
+            challenge = {"www-authenticate": f'Bearer error="insufficient_scope"{named}'}
             await JSONResponse({"error": "insufficient_scope"}, 403, headers=challenge)(scope, receive, send)
             return
         is_read = False

@@ -16,9 +16,10 @@ from anyio.streams.text import TextReceiveStream
 
 from bridge.clock import Clock
 from bridge.config.settings import OAuthConfig, ServerConfig
-from bridge.hub.sign_in.kept import KIND, Kept, SignedIn, SignInFile
+from bridge.hub.sign_in.kept import Kept, SignedIn, SignInFile
 from bridge.hub.sign_in.person import sign_in
-from bridge.hub.sign_in.provider import Ask, SignIn
+from bridge.hub.sign_in.provider import SignIn
+from bridge.hub.transports.need import FOLDER, OnNeed
 from bridge.state import StateFolder
 from bridge.telemetry import Redactor
 from tests.fakes.authority import Authority, browse
@@ -48,7 +49,7 @@ class Visitor:
     def __init__(self, authority: Authority, root: Path, **oauth: Any) -> None:
         config = OAuthConfig(**oauth) if oauth else None
         self.server = ServerConfig(key="s", url=authority.url, transport="http", oauth=config)
-        self.folder = StateFolder(root, KIND)
+        self.folder = StateFolder(root, FOLDER)
         self.redact = Redactor()
         self.shown: list[str] = []
 
@@ -73,12 +74,12 @@ class Visitor:
         """Let the token's time be over, by what is kept."""
         self.file.write(self.kept.model_copy(update={"renew_at": 1.0, "ends_at": 2.0}))
 
-    def build_auth(self, ask: Ask | None = None, **options: Any) -> SignIn:
+    def build_auth(self, ask: OnNeed | None = None, **options: Any) -> SignIn:
         return SignIn(self.server, self.folder, clock=Clock(), redact=self.redact, ask=ask, **options)
 
 
 @asynccontextmanager
-async def client(visitor: Visitor, ask: Ask | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(visitor: Visitor, ask: OnNeed | None = None) -> AsyncIterator[httpx2.AsyncClient]:
     """A plain HTTP client whose requests are signed in."""
     async with httpx2.AsyncClient(auth=visitor.build_auth(ask), headers=ACCEPT, trust_env=False, timeout=60) as http:
         yield http
@@ -125,7 +126,7 @@ async def other_process(visitor: Visitor, count: int) -> AsyncIterator[Other]:
 
 async def _send(url: str, root: str, count: int) -> None:
     server = ServerConfig(key="s", url=url, transport="http")
-    auth = SignIn(server, StateFolder(Path(root), KIND), clock=Clock(), redact=Redactor())
+    auth = SignIn(server, StateFolder(Path(root), FOLDER), clock=Clock(), redact=Redactor())
     statuses: list[str] = []
     async with httpx2.AsyncClient(auth=auth, headers=ACCEPT, trust_env=False, timeout=60) as http:
 

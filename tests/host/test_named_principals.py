@@ -251,7 +251,7 @@ async def test_a_file_of_a_token_that_others_can_read_is_refused(
         file.chmod(0o640)
         os.utime(file.parent)
         assert await at.status(ANN) == 401
-    words = f"{file}: it can be read by others; remove it, and give a new token with `tokens add`"
+    words = f"{file}: it can be read by others; remove that file, and give a new token with `tokens add`"
     assert words in caplog.messages
     with pytest.raises(ConfigError) as raised:
         open_tokens(ServeConfig(principals={"ann": PrincipalConfig()}), {"MCP_RESPONSES_BRIDGE_STATE": str(tmp_path)})

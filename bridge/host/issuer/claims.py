@@ -16,7 +16,7 @@ only with a proof that is not checked here."""
 
 
 def check_times(claims: JsonObject, now: float) -> None:
-    """Check that it is good now. Raises BadToken."""
+    """Check that the token is good now. Raises BadToken."""
     expiry = _read_time(claims, "exp")
     if expiry is None or not now - LEEWAY_S < expiry <= now + LONGEST_LIFE_S:
         raise BadToken("it has expired, or its exp is missing or too far away")
@@ -59,8 +59,10 @@ def list_scopes(claims: JsonObject) -> frozenset[str]:
 
 
 def find_name(claims: JsonObject, claim: str) -> str:
-    """Find who it is. Raises BadToken. An e-mail address counts only if the issuer has checked it: elsewhere people
-    write any into their own entry."""
+    """Find whose token it is, by this claim. Raises BadToken.
+
+    An e-mail address counts only if the issuer has checked it: elsewhere people write any into their own entry.
+    """
     name = claims.get(claim)
     if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
         raise BadToken(f"it has no usable {claim} (serve.oauth.principal_claim)")

@@ -17,16 +17,16 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
-class Unusable(Exception):
+class IssuerFault(Exception):
     """What the issuer says, or that it says nothing, is of no use; the message is a part of a sentence for people."""
 
 
-class Unreachable(Unusable):
+class Unreachable(IssuerFault):
     """Nobody answers there."""
 
 
 async def fetch(url: str, clock: Clock) -> JsonObject:
-    """Fetch a JSON object. Raises Unreachable or Unusable. A proxy is never used for loopback."""
+    """Fetch a JSON object. Raises Unreachable or IssuerFault. A proxy is never used for loopback."""
     with clock.scope(clock.now() + TIMEOUT_S):
         try:
             async with httpx2.AsyncClient(headers=_HEADERS, timeout=None, trust_env=not is_loopback(url)) as http:
@@ -34,7 +34,9 @@ async def fetch(url: str, clock: Clock) -> JsonObject:
         except (httpx2.TransportError, OSError) as error:
             raise Unreachable(f"{url} cannot be reached: {explain_network(error)}") from error
         except (httpx2.InvalidURL, ValueError):
-            raise Unusable(f"{url} is no possible URL, or the environment names a proxy that cannot be used") from None
+            raise IssuerFault(
+                f"{url} is no possible URL, or the environment names a proxy that cannot be used"
+            ) from None
     raise Unreachable(f"{url} did not answer within {TIMEOUT_S:g} s")
 
 
@@ -47,21 +49,21 @@ async def _follow(http: httpx2.AsyncClient, url: str) -> bytes:
                 return await _take(reply, target)
             following = urljoin(target, reply.headers.get("location", ""))
         if find_origin(following) != find_origin(url):
-            raise Unusable(f"{url} redirects to another origin, which is not followed")
+            raise IssuerFault(f"{url} redirects to another origin, which is not followed")
         target = following
-    raise Unusable(f"{url} redirects more than {MOST_REDIRECTS} times")
+    raise IssuerFault(f"{url} redirects more than {MOST_REDIRECTS} times")
 
 
 async def _take(reply: httpx2.Response, url: str) -> bytes:
     if reply.status_code != 200:
-        raise Unusable(f"{url} answered {reply.status_code}")
+        raise IssuerFault(f"{url} answered {reply.status_code}")
     if reply.headers.get("content-encoding", "identity") != "identity":
-        raise Unusable(f"{url} answered with a compressed body, which was not asked for")
+        raise IssuerFault(f"{url} answered with a compressed body, which was not asked for")
     body = bytearray()
     async for chunk in reply.aiter_raw():
         body += chunk
         if len(body) > MOST_BYTES:
-            raise Unusable(f"{url} answered with more than {MOST_BYTES >> 10} KiB")
+            raise IssuerFault(f"{url} answered with more than {MOST_BYTES >> 10} KiB")
     return bytes(body)
 
 
@@ -69,9 +71,9 @@ def _read(url: str, body: bytes) -> JsonObject:
     try:
         document = decode(body)
     except ValueError:
-        raise Unusable(f"{url} did not answer with JSON") from None
+        raise IssuerFault(f"{url} did not answer with JSON") from None
     if not isinstance(document, dict):
-        raise Unusable(f"{url} did not answer with a JSON object")
+        raise IssuerFault(f"{url} did not answer with a JSON object")
     return document
 
 

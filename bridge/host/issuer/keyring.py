@@ -6,7 +6,7 @@ import logging
 import anyio
 
 from bridge.clock import Clock
-from bridge.host.issuer.fetch import Unusable, fetch
+from bridge.host.issuer.fetch import IssuerFault, fetch
 from bridge.host.issuer.keys import Key, read_keys
 from bridge.host.issuer.metadata import find_keys_url
 
@@ -20,7 +20,7 @@ PAUSE_S = 10.0
 
 
 async def fetch_keys(issuer: str, url: str | None, clock: Clock) -> tuple[str, tuple[Key, ...]]:
-    """Fetch the issuer's keys, from `url` if that is known; return from where, and them. Raises Unusable."""
+    """Fetch the issuer's keys, from `url` if that is known; return from where, and them. Raises IssuerFault."""
     url = url or await find_keys_url(issuer, clock)
     return url, read_keys(await fetch(url, clock))
 
@@ -88,7 +88,7 @@ class Keyring:
             self._url, self._keys = await fetch_keys(self._issuer, self._url, self._clock)
             self._fetched = self._clock.now()
             fault = ""
-        except Unusable as error:
+        except IssuerFault as error:
             self._url, fault = None, str(error)  # it may have moved
         self._tried = self._clock.now()
         if fault and fault != self._fault:

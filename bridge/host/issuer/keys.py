@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import jwt
 
-from bridge.host.issuer.fetch import Unusable
+from bridge.host.issuer.fetch import IssuerFault
 from bridge.json_text import Json, JsonObject
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ class Key:
 
 
 def read_keys(document: JsonObject) -> tuple[Key, ...]:
-    """Read a set of keys; those of no use here are passed over. Raises Unusable where none is left."""
+    """Read a set of keys; those of no use here are passed over. Raises IssuerFault where none is left."""
     listed = document.get("keys")
     found = tuple(_read_each(listed[:MOST_KEYS] if isinstance(listed, list) else ()))
     if not found:
-        raise Unusable(f"it has no key that verifies any of {', '.join(sorted(ALGORITHMS))}")
+        raise IssuerFault(f"it has no key that verifies any of {', '.join(sorted(ALGORITHMS))}")
     return found
 
 

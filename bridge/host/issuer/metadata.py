@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from bridge.clock import Clock
 from bridge.config.values import is_loopback
-from bridge.host.issuer.fetch import Unreachable, Unusable, fetch, is_safe
+from bridge.host.issuer.fetch import IssuerFault, Unreachable, fetch, is_safe
 from bridge.visible import quote_name
 
 LONGEST = 200
@@ -22,7 +22,7 @@ def list_places(issuer: str) -> Iterator[str]:
 
 
 async def find_keys_url(issuer: str, clock: Clock) -> str:
-    """Find the URL of the issuer's keys. Raises Unreachable or Unusable, with what would be right where that is plain.
+    """Find the URL of the issuer's keys. Raises Unreachable or IssuerFault, which says what would be right.
 
     Only metadata counts that names exactly this issuer: another's keys would sign for it.
     """
@@ -32,7 +32,7 @@ async def find_keys_url(issuer: str, clock: Clock) -> str:
             document = await fetch(place, clock)
         except Unreachable:
             raise
-        except Unusable as error:
+        except IssuerFault as error:
             told.append(str(error))
             continue
         named, url = document.get("issuer"), document.get("jwks_uri")
@@ -44,7 +44,7 @@ async def find_keys_url(issuer: str, clock: Clock) -> str:
             told.insert(0, f"{place} names a jwks_uri that is not https")
         else:
             return url
-    raise Unusable(told[0])
+    raise IssuerFault(told[0])
 
 
 def _tell_other(place: str, named: object) -> str:

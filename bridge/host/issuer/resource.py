@@ -11,8 +11,11 @@ ENDPOINTS = ("/mcp", "/sse")
 
 
 class Resource:
-    """Everything is made of `serve.oauth.public_url`, and nothing of what a request says of itself: behind a proxy that
-    is another name, and anybody can write any."""
+    """What the service says of itself: its metadata, and the challenge of a refusal.
+
+    Everything is made of `serve.oauth.public_url`, and nothing of what a request says: behind a proxy that is another
+    name, and anybody can write any.
+    """
 
     def __init__(self, settings: IssuerConfig) -> None:
         self._settings = settings

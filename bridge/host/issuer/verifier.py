@@ -1,4 +1,4 @@
-"""Tokens of the issuer, and who each is of."""
+"""Tokens of the issuer, and whose each is."""
 
 import logging
 
@@ -19,13 +19,16 @@ from bridge.telemetry import COUNTED
 
 logger = logging.getLogger(__name__)
 SCOPELESS = Refused("Forbidden: the token lacks a scope that is needed here", "insufficient_scope", 403)
-UNLISTED = Refused("Forbidden: whoever this token is of may not use this service", "", 403)
+UNLISTED = Refused("Forbidden: the owner of this token may not use this service", "", 403)
 NO_KEYS = Refused("The issuer cannot be asked whether this token is its own; try again later", "", 503, int(PAUSE_S))
 
 
 class IssuerVerifier:
-    """Tells of each token who it is of. Before its signature is checked, nothing of it counts but the issuer it names
-    and the name of its key, which are only compared."""
+    """Tells whose each token is.
+
+    Before its signature is checked, nothing of it counts but the issuer it names and the name of its key, which are
+    only compared.
+    """
 
     def __init__(self, settings: IssuerConfig, clock: Clock) -> None:
         self.resource = Resource(settings)
@@ -40,7 +43,7 @@ class IssuerVerifier:
         await self._keyring.run()
 
     async def verify(self, token: str) -> Verified | Refused | None:
-        """Tell who the token is of. Why it is refused is for the log alone."""
+        """Tell whose the token is. Why it is refused is for the log alone."""
         try:
             claims = await self._read(token)
             if missing := set(self._settings.scopes) - list_scopes(claims):

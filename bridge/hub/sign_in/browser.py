@@ -1,6 +1,5 @@
 """The way back from a browser: a port of this machine that it is sent to, or the address that somebody pastes."""
 
-import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -138,7 +137,7 @@ def _get(query: Mapping[str, list[str]], name: str) -> str | None:
 async def open_browser(url: str, environ: Mapping[str, str]) -> bool:
     """Open the person's browser; False where there is none to be seen. `url` was checked: it is a web address."""
     has_screen = sys.platform in ("win32", "darwin") or environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")
-    if not has_screen and not os.environ.get("BROWSER"):
+    if not has_screen and not environ.get("BROWSER"):
         return False
     import webbrowser
 

@@ -1,4 +1,4 @@
-"""One flow of the SDK's OAuth provider (mcp 2.3), from what is kept, and with its requests sent by us.
+"""One flow of the SDK's OAuth provider (mcp 2.3): it begins with what is kept, and we send its requests.
 
 The provider that the SDK attaches to a client holds a lock until a call's response has come, sends what it asks the
 authority over the server's own connection, forgets when a token ends, and never looks at what another process has
@@ -15,7 +15,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import httpx2
 from mcp.client.auth import OAuthClientProvider, OAuthFlowError
-from mcp.client.auth.utils import union_scopes
+from mcp.client.auth.utils import (
+    extract_resource_metadata_from_www_auth,
+    extract_scope_from_www_auth,
+    union_scopes,
+)
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from mcp.shared.auth_utils import check_resource_allowed, resource_url_from_server_url
 from mcp_types import LATEST_PROTOCOL_VERSION
@@ -26,7 +30,7 @@ from bridge.config.settings import OAuthConfig, ServerConfig
 from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.sign_in.guard import Visitor
 from bridge.hub.sign_in.kept import Kept, count_life
-from bridge.hub.sign_in.words import advise, explain_answer, explain_flow, read_error, say_login
+from bridge.hub.sign_in.words import FORM, advise, explain_answer, explain_flow, read_error, say_login
 from bridge.telemetry import BLANK
 from bridge.visible import quote_name
 
@@ -155,7 +159,7 @@ class SignInFlow:
                 keeper.now = self._clock.time()
                 response = await self._visit_all(request, probe, flow)
         except _UNREADABLE as error:
-            raise self._explain(error, keeper) from None
+            raise self._explain(error) from None
         if keeper.kept is not self._kept:
             return keeper.kept
         said = self._blank(explain_answer(response))
@@ -177,24 +181,24 @@ class SignInFlow:
                 request = await flow.asend(challenge)
                 await self._visit_all(request, probe, flow)
         except _UNREADABLE as error:
-            raise self._explain(error, keeper) from None
+            raise self._explain(error) from None
         if keeper.kept is self._kept:
             raise SignInFailed(f"{quote_name(self._server.key)}: its authority gave no token")
         return keeper.kept
 
     async def _visit_all(self, request: httpx2.Request, probe: httpx2.Request, flow: Flow) -> httpx2.Response:
-        """Send what the flow asks for, until it would send the call; return the last answer."""
+        """Send what the flow asks for, until it would send the call (`probe`); return the last answer."""
         response = httpx2.Response(599)
         while request is not probe:
-            response = await self._visit(request, self._keeper)
+            response = await self._visit(request)
             try:
                 request = await flow.asend(response)
             except StopAsyncIteration:
                 break
         return response
 
-    async def _visit(self, request: httpx2.Request, keeper: Keeper) -> httpx2.Response:
-        provider = keeper.provider
+    async def _visit(self, request: httpx2.Request) -> httpx2.Response:
+        provider = self._keeper.provider
         assert provider
         context = provider.context
         if request.method == "POST" and context.auth_server_url and context.oauth_metadata is None:
@@ -208,13 +212,14 @@ class SignInFlow:
         response = await self._visitor.visit(sent)
         self._seen.append(explain_answer(response))
         self._last = response
-        keeper.now = self._clock.time()
+        self._keeper.now = self._clock.time()
         self._fit_client(response, provider)
         if self._oauth.issuer and _RESOURCE_MARK in str(request.url):
             return self._name_issuer(response, request)
         return response
 
     def _build(self, *, tokens: OAuthToken | None, client: OAuthClientInformationFull | None) -> Keeper:
+        """Build a provider of the SDK and what it reads; `tokens` are to be renewed, None: new ones are to be got."""
         kept = self._kept
         self._kept = kept.model_copy(update={"tokens": tokens})
         keeper = self._keeper = Keeper(self._kept, client, self._on_tokens, own_id=self._oauth.client_id)
@@ -262,6 +267,7 @@ class SignInFlow:
         return keeper.provider.async_auth_flow(probe)
 
     def _build_probe(self) -> httpx2.Request:
+        """Build what stands for the call: it is never sent."""
         return httpx2.Request("POST", self._url, headers={REVISION: LATEST_PROTOCOL_VERSION})
 
     def _choose_client(self) -> OAuthClientInformationFull | None:
@@ -295,8 +301,6 @@ class SignInFlow:
 
     def _write_challenge(self, refusal: httpx2.Response) -> str:
         """Write the server's challenge as the SDK is to read it: with the scopes that are to be asked for."""
-        from mcp.client.auth.utils import extract_resource_metadata_from_www_auth, extract_scope_from_www_auth
-
         parts = ["Bearer"]
         if (place := extract_resource_metadata_from_www_auth(refusal)) and '"' not in place:
             parts.append(f'resource_metadata="{place}"')
@@ -338,7 +342,7 @@ class SignInFlow:
         await self._person.show(url)
 
     async def _with_resource(self, request: httpx2.Request) -> httpx2.Request:
-        is_form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
+        is_form = request.headers.get("content-type", "").startswith(FORM)
         if not self._oauth.resource or not is_form:
             return request
         body = self._replace_resource((await request.aread()).decode())
@@ -358,8 +362,7 @@ class SignInFlow:
             text = text.replace(secret, BLANK)
         return text
 
-    def _explain(self, error: Exception, keeper: Keeper) -> SignInFailed:
-        assert keeper.provider
+    def _explain(self, error: Exception) -> SignInFailed:
         words = self._blank(explain_flow(error, self._last))
         advice = advise(error, self._oauth, self._person.redirect_uri if self._person else None)
         return SignInFailed(f"signing in to {quote_name(self._server.key)} did not work: {words}{advice}")

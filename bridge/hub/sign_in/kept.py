@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
 from bridge.errors import SignInFailed
+from bridge.hub.transports.need import FOLDER
 from bridge.state import StateFolder, Suspect, Unusable, find_state_folder
 from bridge.visible import quote_name
 
@@ -26,10 +27,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-KIND = "signins"
 VERSION = 1
 LOCK_S, NAP_S = 60.0, 0.05
-"""How long another process may take to renew a sign-in, and how often it is looked whether it has."""
+"""How long another process may take to renew a sign-in, and how long to wait between two looks whether it has."""
 LONGEST_LIFE_S = 10 * 365 * 86_400
 """A token that lives longer has no end that anybody would see."""
 EARLY_S, EARLY_SHARE = 10.0, 0.1
@@ -98,7 +98,7 @@ class SignedIn:
 
 def open_folder(environ: Mapping[str, str]) -> StateFolder:
     """Return the folder of all sign-ins. Raises Unusable where there can be none."""
-    return StateFolder(find_state_folder(environ), KIND)
+    return StateFolder(find_state_folder(environ), FOLDER)
 
 
 def count_life(tokens: OAuthToken, now: float) -> tuple[float | None, float | None]:
@@ -193,7 +193,7 @@ class SignInFile:
     def _refuse(self, why: str) -> SignInFailed:
         name = quote_name(self._key)
         return SignInFailed(
-            f"the sign-in to {name} is not used: of its file {self.path}, {why}; sign in anew: `logout {self._key}`, "
+            f"the sign-in to {name} is not used: {self.path}: {why}; sign in anew: `logout {self._key}`, "
             f"then `login {self._key}`"
         )
 

@@ -15,7 +15,7 @@ from bridge.hub.sign_in.browser import Callback, open_callback
 from bridge.hub.sign_in.flow import Person, SignInFlow
 from bridge.hub.sign_in.guard import Resolve, Visitor
 from bridge.hub.sign_in.kept import Kept, SignedIn, SignInFile
-from bridge.hub.sign_in.provider import describe, has_own_authorization
+from bridge.hub.sign_in.provider import describe
 from bridge.hub.sign_in.words import explain_answer, find_target
 from bridge.json_text import JsonObject
 from bridge.state import StateFolder
@@ -57,7 +57,7 @@ async def sign_in(
     name = quote_name(server.key)
     if server.url is None:
         raise SignInFailed(f"{name} is a command of this machine; only a server with url can be signed in to")
-    if has_own_authorization(server):
+    if server.has_own_authorization:
         raise SignInFailed(f"{name} has an Authorization in its headers, which is sent as it is; remove it to sign in")
     file, visitor = SignInFile(server, folder), Visitor(server, clock, resolve)
     kept = _read(file)
@@ -163,7 +163,7 @@ async def _ask_server(server: ServerConfig, visitor: Visitor) -> httpx2.Response
             raise SignInFailed(
                 f"{name} has no MCP at its url (HTTP {response.status_code}); correct the url in its entry"
             )
-        raise SignInFailed(f"{name} wants no sign-in: it answers without (HTTP {response.status_code})")
+        raise SignInFailed(f"{name} wants no sign-in: it answers without one (HTTP {response.status_code})")
     return response
 
 

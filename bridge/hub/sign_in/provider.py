@@ -1,8 +1,8 @@
-"""The signing in of one server's requests: a valid token is sent at once, and renewed once for all who wait."""
+"""The token of one server, which is put into its requests: at once while it holds, else renewed once for all."""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import httpx2
@@ -14,6 +14,7 @@ from bridge.config.settings import ServerConfig
 from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.sign_in.kept import Kept, SignedIn, SignInFile, Stamp
 from bridge.hub.sign_in.words import say_login, say_scope
+from bridge.hub.transports.need import OnNeed, can_sign_in
 from bridge.state import StateFolder
 from bridge.telemetry import Redactor
 
@@ -25,8 +26,12 @@ logger = logging.getLogger(__name__)
 MOST_READ = 1 << 16
 """The most of a refusal's body that is read before the call is sent again."""
 
-Ask: TypeAlias = Callable[[NeedsSignIn], Awaitable[bool]]
-"""Lets somebody sign in; False if nobody did."""
+
+class _Lack(NamedTuple):
+    """What a refused request lacks."""
+
+    scopes: str | None
+    """Scopes: those that the server names, "" where it names none. None: a token that holds."""
 
 
 class SignIn(httpx2.Auth):
@@ -43,7 +48,7 @@ class SignIn(httpx2.Auth):
         *,
         clock: Clock,
         redact: Redactor,
-        ask: Ask | None = None,
+        ask: OnNeed | None = None,
         resolve: "Resolve | None" = None,
     ) -> None:
         assert server.url
@@ -54,11 +59,13 @@ class SignIn(httpx2.Auth):
         self._ask = ask
         self._resolve = resolve
         self._origin = _find_origin(httpx2.URL(server.url))
-        self._is_person = server.oauth is None or server.oauth.grant == "authorization_code"
         self._renewing = anyio.Lock()
         self._rounds = 0
+        """How often it was tried to renew the token."""
         self._failure: NeedsSignIn | SignInFailed | None = None
-        """What the last round came to, if that was nothing."""
+        """What the last of these failed of; None if it did not."""
+        self.left: Stamp | None = None
+        """The file as it was left here: nobody has signed in or out by that."""
         self._kept: Kept | None = None
         self._stamp: Stamp | None = None
 
@@ -69,22 +76,17 @@ class SignIn(httpx2.Auth):
             return
         sent = await self._find_token()
         response = yield _sign(request, sent)
-        asked = set[str]()
+        mended = set[_Lack]()
         for _ in range(3):
-            need = self._judge(response)
-            if need is None or need in asked:
+            lack = _find_lack(response)
+            if lack is None or lack in mended:
                 break
-            asked.add(need)
+            mended.add(lack)
             response.stream = _Bounded(response.stream)  # it is read before the request is sent again
-            sent = await (self._widen(need) if need else self._find_token(refused=sent))
+            sent = await (self._find_token(refused=sent) if lack.scopes is None else self._widen(lack.scopes))
             response = yield _sign(request, sent)
-        if self._judge(response) == "":
+        if _find_lack(response) == _Lack(None):
             raise NeedsSignIn(say_login(self._server.key, "it refuses the token"))
-
-    @property
-    def seen(self) -> Stamp | None:
-        """The stamp of the file as it was last read or written here."""
-        return self._stamp
 
     def _is_wanted(self) -> bool:
         return self._server.oauth is not None or self._look() is not None
@@ -97,15 +99,6 @@ class SignIn(httpx2.Auth):
             self._stamp = stamp
             self._redact.learn(self._kept.list_secrets() if self._kept else ())
         return self._kept
-
-    def _judge(self, response: httpx2.Response) -> str | None:
-        """Tell what a reply asks for: "" a token that holds, else the scopes that are missing; None: nothing."""
-        error = extract_field_from_www_auth(response, "error")
-        if response.status_code == 401 or (response.status_code == 400 and error == "invalid_token"):
-            return ""
-        if response.status_code == 403 and error == "insufficient_scope":
-            return extract_field_from_www_auth(response, "scope") or "it wants"
-        return None
 
     async def _find_token(self, *, refused: str | None = None) -> str:
         """Return a token that holds and is not the one that was refused. Raises NeedsSignIn or SignInFailed."""
@@ -155,7 +148,7 @@ class SignIn(httpx2.Auth):
             self._rounds += 1
 
     async def _ask_authority(self, kept: Kept | None) -> str:
-        if kept is None and self._is_person:
+        if kept is None and _needs_person(self._server):
             raise NeedsSignIn(say_login(self._server.key))
         from bridge.hub.sign_in.flow import SignInFlow  # late: tokens are renewed once an hour, if at all
         from bridge.hub.sign_in.guard import Visitor
@@ -174,6 +167,8 @@ class SignIn(httpx2.Auth):
 
     async def _widen(self, scopes: str) -> str:
         """Let the person grant scopes that a call needs. Raises NeedsSignIn where nobody can, or it was no use."""
+        if not scopes:
+            raise NeedsSignIn(say_scope(self._server.key, scopes, was_asked=False), scope=scopes)
         async with self._file.locked(self._clock):
             kept = self._look()
             was_asked = kept is not None and set(scopes.split()) <= set((kept.asked or "").split())
@@ -192,7 +187,7 @@ class SignIn(httpx2.Auth):
             self._file.write(kept)
         except SignInFailed as failure:
             logger.warning("%s", failure)
-        self._stamp = self._file.stamp()
+        self._stamp = self.left = self._file.stamp()
 
 
 class _Bounded(httpx2.AsyncByteStream):
@@ -216,6 +211,16 @@ class _Bounded(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
+def _find_lack(response: httpx2.Response) -> _Lack | None:
+    """Find what the request lacked that this answers; None: nothing that a sign-in could give."""
+    error = extract_field_from_www_auth(response, "error")
+    if response.status_code == 401 or (response.status_code == 400 and error == "invalid_token"):
+        return _Lack(None)
+    if response.status_code == 403 and error == "insufficient_scope":
+        return _Lack(extract_field_from_www_auth(response, "scope") or "")
+    return None
+
+
 def _sign(request: httpx2.Request, token: str) -> httpx2.Request:
     request.headers["authorization"] = f"Bearer {token}"
     return request
@@ -226,17 +231,12 @@ def _find_origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 
 def build_auth(
-    server: ServerConfig, folder: StateFolder, *, clock: Clock, redact: Redactor, ask: Ask | None = None
+    server: ServerConfig, folder: StateFolder, *, clock: Clock, redact: Redactor, ask: OnNeed | None = None
 ) -> SignIn | None:
     """Build what signs in the requests to a server; None where it has no URL, or the user has set Authorization."""
-    if server.url is None or has_own_authorization(server):
+    if not can_sign_in(server):
         return None
     return SignIn(server, folder, clock=clock, redact=redact, ask=ask)
-
-
-def has_own_authorization(server: ServerConfig) -> bool:
-    """Tell whether the user has set an Authorization, which is left alone."""
-    return any(name.lower() == "authorization" for name in server.headers)
 
 
 def describe(server: ServerConfig, folder: StateFolder) -> SignedIn | None:

@@ -26,7 +26,9 @@ def say_login(key: str, why: str = "") -> str:
 
 
 def say_scope(key: str, scope: str, *, was_asked: bool) -> str:
-    """Say that a call needs a scope that was not granted."""
+    """Say that a call needs a scope that was not granted; `scope` is "" where the server does not name it."""
+    if not scope:
+        return "it refuses the call for want of a scope that it does not name; ask who runs the server"
     if was_asked:
         return f"it refuses the call without the scope {scope}, which was asked for and not granted"
     return f"it wants the scope {scope} for this call: `{name_command('login', key)}` asks for it"

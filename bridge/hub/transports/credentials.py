@@ -1,35 +1,30 @@
-"""What signs in the requests to one server: nothing, until somebody has signed in to it or its entry says how."""
+"""The credentials of one server: none, until somebody has signed in to it or its entry says how."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 import httpx2
 
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
-from bridge.errors import NeedsSignIn, SignInFailed
-from bridge.hub.transports.need import Need, can_sign_in, names_oauth, wants_sign_in
+from bridge.errors import SignInFailed
+from bridge.hub.transports.need import FOLDER, Need, OnNeed, can_sign_in, names_oauth, wants_sign_in
 from bridge.telemetry import Redactor
 
 if TYPE_CHECKING:
     from bridge.hub.sign_in.provider import SignIn
     from bridge.state import StateFolder
 
-FOLDER = "signins"
-"""The folder of all sign-ins in the state folder: while there is none, nobody has signed in anywhere."""
 LOOK_S, LONGEST_LOOK_S = 2.0, 30.0
 """How often it is looked whether somebody has signed in: ever more seldom, and each time that a run begins."""
 LOOKS = 300
-"""After so many looks the pause between them has doubled."""
-
-OnNeed: TypeAlias = Callable[[NeedsSignIn], Awaitable[bool]]
-"""Lets a person sign in; False if nobody did."""
+"""The pause between two looks doubles in so many of them."""
 
 
 class Credentials:
-    """Those of one server. A server whose `Authorization` is in the config has none."""
+    """What signs in the requests to one server; nothing for one whose `Authorization` is in the config."""
 
     def __init__(
         self, server: ServerConfig, environ: Mapping[str, str], clock: Clock, redact: Redactor, ask: OnNeed | None
@@ -40,7 +35,7 @@ class Credentials:
         self._ask = ask
         self._state_folder = _find_folder(environ) if can_sign_in(server) else None
         self._auth: SignIn | None = None
-        """One for all connections, which renew a token once."""
+        """One for all connections, so that a token is renewed once."""
         self._seen: object = None
         self._woken = anyio.Event()
 
@@ -77,14 +72,11 @@ class Credentials:
 
         return Need(say_login(self._server.key), is_certain=names_oauth(challenge))
 
-    def note_need(self) -> None:
-        """Note that what is kept by now is of no use: a renewal that failed has changed the file, and nobody else."""
-        if self._auth is not None:
-            self._seen = self._auth.seen
-
     def look(self) -> bool:
-        """Tell whether somebody has signed in, or out, since `build` or `note_need`; whoever waits for that goes on."""
-        if self._find_stamp() != self._seen:
+        """Tell whether somebody has signed in, or out, since `build`; whoever waits for that goes on."""
+        found = self._find_stamp()
+        is_ours = found is not None and self._auth is not None and found == self._auth.left
+        if found != self._seen and not is_ours:
             self._woken.set()
         return self._woken.is_set()
 

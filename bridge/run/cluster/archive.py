@@ -126,8 +126,10 @@ class Archive:
                 del self._listening[run.run_id]
 
     async def _read_batches(self, run: Run, seconds: float) -> float:
-        """Read the events that were written since the last look, or within so many seconds; their listeners hear them.
-        Return for how long the run was driven by then."""
+        """Read the events since the last look, or that come within so many seconds; their listeners hear them.
+
+        Return for how long the run was driven by then.
+        """
         texts = await ask_dbos(partial(_read_stream, run.run_id, self._read.get(run, 0), seconds))
         batches: list[Any] = [self._paper.show(text) for text in texts]
         self._read[run] = self._read.get(run, 0) + len(batches)
@@ -154,7 +156,7 @@ class Archive:
         run.news += 1
 
 
-async def _read_stream(run_id: str, offset: int, seconds: float) -> "list[str]":
+async def _read_stream(run_id: str, offset: int, seconds: float) -> list[str]:
     """Read what a run has written from there on; wait so long for the first of it."""
     found = list[str]()
     try:

@@ -1,4 +1,4 @@
-"""What is said to a run that goes on by other processes, and what it asks them: all of it waits in the file."""
+"""What other processes say to a run that goes on, and what it asks them: all of it waits in the file."""
 
 import json
 import sqlite3
@@ -41,7 +41,7 @@ class Mail:
         return await self._writer.ask(lambda connection: connection.execute(statement, row).lastrowid or 0)
 
     async def has_message(self, number: int) -> bool:
-        """Tell whether nobody has received a letter. Raises Broken."""
+        """Tell whether a letter is still there, as nobody has received it. Raises Broken."""
         query = "SELECT count(*) FROM messages WHERE number = ?"
         return await self._writer.ask(lambda connection: connection.execute(query, [number]).fetchone() == (1,))
 

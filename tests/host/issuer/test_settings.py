@@ -39,9 +39,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"scopes": ["openid bridge"]}, "serve.oauth.scopes: 'openid bridge' is no scope: one has no blanks, quotes"),
     ({"scopes": "bridge"}, "serve.oauth.scopes: expected a list, not a string"),
     ({"audiences": []}, 'serve.oauth.audiences: unknown key; the nearest known one is "audience"'),
-    ({"others": "nobody"}, "serve: oauth: 'nobody' is none of serve.principals"),
-    ({"principals": {"ada": "boss"}}, "serve: oauth: 'boss' is none of serve.principals"),
-    ({"principals": {"ada": "default"}}, "serve: oauth: 'default' is none of serve.principals"),
+    ({"others": "nobody"}, "serve: oauth.others: 'nobody' is not in serve.principals"),
+    ({"principals": {"ada": "boss"}}, "serve: oauth.principals.ada: 'boss' is not in serve.principals"),
+    ({"principals": {"ada": "default"}}, "serve: oauth.principals.ada: 'default' is whoever sends serve.token"),
     ({"jwks_uri": "https://x"}, "serve.oauth.jwks_uri: unknown key"),
 ]
 

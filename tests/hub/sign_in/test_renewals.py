@@ -159,6 +159,18 @@ async def test_a_call_that_needs_another_scope_says_which_and_the_next_sign_in_a
         assert authority.executed["admin"] == 1
 
 
+async def test_a_call_that_needs_a_scope_without_a_name_fails_alone_and_nothing_is_asked_for(tmp_path: Path) -> None:
+    async with Authority(names_scope=False) as authority:
+        visitor = Visitor(authority, tmp_path)
+        await visitor.sign_in()
+        async with open_signed(authority) as bridge:
+            [output] = (await bridge.use(call("s__admin"))).outputs
+            assert "a scope that it does not name; ask who runs the server" in str(output)
+            assert bridge.member("s").state == "ready"
+        await visitor.sign_in()
+        assert authority.asked[-1]["scope"] == "read"
+
+
 async def test_a_scope_that_was_not_granted_is_not_asked_for_again(tmp_path: Path) -> None:
     async with Authority(grants=("read",)) as authority:
         visitor = Visitor(authority, tmp_path)

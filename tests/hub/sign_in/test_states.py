@@ -21,9 +21,9 @@ from starlette.routing import Route
 from bridge.app import Bridge
 from bridge.clock import Clock
 from bridge.config.settings import ServerConfig
-from bridge.hub.sign_in.kept import KIND
 from bridge.hub.sign_in.person import sign_in
 from bridge.hub.transports.credentials import LOOK_S
+from bridge.hub.transports.need import FOLDER
 from bridge.state import VARIABLE, StateFolder
 from bridge.telemetry import Redactor
 from tests.fakes.authority import Authority, browse
@@ -51,7 +51,7 @@ def entry(authority: Authority, **others: Any) -> dict[str, Json]:
 
 async def log_in(authority: Authority, environ: dict[str, str]) -> None:
     """As `login far` does, in whatever process."""
-    server, folder = ServerConfig(key="far", url=authority.url), StateFolder(Path(environ[VARIABLE]), KIND)
+    server, folder = ServerConfig(key="far", url=authority.url), StateFolder(Path(environ[VARIABLE]), FOLDER)
 
     async def agree(url: str) -> None:
         assert (await browse(url)).status_code == 200
