@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
@@ -61,6 +62,8 @@ class SignIn(httpx2.Auth):
         """What the last round came to, if that was nothing."""
         self._kept: Kept | None = None
         self._stamp: Stamp | None = None
+        self.written: Stamp | None = None
+        """The file as it was last written here, by no person."""
 
     @override
     async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
@@ -72,14 +75,17 @@ class SignIn(httpx2.Auth):
         asked = set[str]()
         for _ in range(3):
             need = self._judge(response)
-            if need is None or need in asked:
+            if need is None or need in asked or (need == "" and self._is_of_no_use(sent)):
                 break
             asked.add(need)
             response.stream = _Bounded(response.stream)  # it is read before the request is sent again
             sent = await (self._widen(need) if need else self._find_token(refused=sent))
             response = yield _sign(request, sent)
         if self._judge(response) == "":
+            await self._note_refused(sent, is_refused=True)
             raise NeedsSignIn(say_login(self._server.key, "it refuses the token"))
+        if response.is_success and self._kept is not None and self._kept.is_refused:
+            await self._note_refused(sent, is_refused=False)
 
     def _is_wanted(self) -> bool:
         return self._server.oauth is not None or self._look() is not None
@@ -167,6 +173,20 @@ class SignIn(httpx2.Auth):
         logger.info("%s: its sign-in was renewed", self._server.key)
         return renewed.tokens.access_token
 
+    def _is_of_no_use(self, token: str) -> bool:
+        """Tell whether a token was refused as soon as it had come, here or in another process."""
+        kept = self._look()
+        return kept is not None and kept.is_refused and kept.tokens is not None and kept.tokens.access_token == token
+
+    async def _note_refused(self, token: str, *, is_refused: bool) -> None:
+        """Note that the server refuses a token that has just come, so that nobody asks for one again and again; or that
+        it takes it after all."""
+        with suppress(SignInFailed):
+            async with self._file.locked(self._clock):
+                kept = self._look()
+                if kept and kept.tokens and kept.tokens.access_token == token and kept.is_refused != is_refused:
+                    self._keep(kept.model_copy(update={"is_refused": is_refused}))
+
     async def _widen(self, scopes: str) -> str:
         """Let the person grant scopes that a call needs. Raises NeedsSignIn where nobody can, or it was no use."""
         async with self._file.locked(self._clock):
@@ -180,14 +200,17 @@ class SignIn(httpx2.Auth):
         return await self._find_token()
 
     def _keep(self, kept: Kept) -> None:
-        """Keep what has come. Where it cannot be written, at least this process goes on with it."""
+        """Keep what has come, unless somebody has signed in or out meanwhile: that counts. Where it cannot be written,
+        at least this process goes on with it."""
         self._redact.learn(kept.list_secrets())
+        if self._file.stamp() != self._stamp:
+            return
         self._kept = kept
         try:
             self._file.write(kept)
         except SignInFailed as failure:
             logger.warning("%s", failure)
-        self._stamp = self._file.stamp()
+        self._stamp = self.written = self._file.stamp()
 
 
 class _Bounded(httpx2.AsyncByteStream):

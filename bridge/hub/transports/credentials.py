@@ -1,8 +1,9 @@
 """What signs in the requests to one server: nothing, until somebody has signed in to it or its entry says how."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 import httpx2
@@ -13,6 +14,9 @@ from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.transports.need import Need, can_sign_in, names_oauth, wants_sign_in
 from bridge.state import StateFolder, Unusable, find_state_folder
 from bridge.telemetry import Redactor
+
+if TYPE_CHECKING:
+    from bridge.hub.sign_in.provider import SignIn
 
 FOLDER = "signins"
 """The folder of all sign-ins in the state folder: while there is none, nobody has signed in anywhere."""
@@ -36,7 +40,7 @@ class Credentials:
         self._redact = redact
         self._ask = ask
         self._state_folder = _find_folder(environ) if can_sign_in(server) else None
-        self._auth: httpx2.Auth | None = None
+        self._auth: SignIn | None = None
         """One for all connections, which renew a token once."""
         self._seen: object = None
         self._woken = anyio.Event()
@@ -52,6 +56,17 @@ class Credentials:
     def is_kept(self) -> bool:
         """True if something is kept of a sign-in to the server."""
         return self._find_stamp() is not None
+
+    @property
+    def holds_token(self) -> bool:
+        """True if a token is kept: a server that refuses it may take it again, without anybody's help."""
+        if not self.is_kept:
+            return False
+        from bridge.hub.sign_in.provider import describe
+
+        with suppress(SignInFailed):
+            return describe(self._server, self.folder) is not None
+        return False
 
     def build(self) -> httpx2.Auth | None:
         """Build what signs in the requests of one connection, and note what is kept by now; None where nothing is."""
@@ -74,8 +89,10 @@ class Credentials:
 
     def look(self) -> bool:
         """Tell whether somebody has signed in, or out, since `build`; whoever waits for that goes on."""
-        if self._find_stamp() != self._seen:
-            self._woken.set()
+        if (found := self._find_stamp()) != self._seen:
+            if self._auth is None or found is None or found != self._auth.written:
+                self._woken.set()
+            self._seen = found
         return self._woken.is_set()
 
     async def wait(self, seconds: float) -> bool:
