@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bridge.config.principals import is_name
+from bridge.config.principals import is_hash, is_name
 from bridge.json_text import decode, encode
-from bridge.state import StateFolder, Suspect
+from bridge.state import StateFolder, Suspect, Unusable
 
 KIND = "tokens"
 """The folder of these files in the state folder."""
@@ -55,9 +55,7 @@ class KeptTokens:
         """Return the tokens, by name, and a sentence for each file that is none to rely on. Raises Unusable."""
         self.folder.check()
         tokens, faults = list[KeptToken](), list[str]()
-        for file in sorted(self.folder.find("")):
-            if file.startswith("."):
-                continue
+        for file in self._list():
             try:
                 tokens += self._read(file)
             except Suspect as error:
@@ -71,6 +69,14 @@ class KeptTokens:
         except OSError:
             return None
         return found.st_ino, found.st_mtime_ns
+
+    def _list(self) -> list[str]:
+        try:
+            return sorted(file.name for file in self.folder.path.iterdir() if not file.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Unusable(f"{self.folder.path}: {error.strerror}") from None
 
     def _read(self, file: str) -> Iterator[KeptToken]:
         text = self.folder.read(file)
@@ -86,7 +92,7 @@ class KeptTokens:
                     raise ValueError
         except ValueError:
             raise Suspect("it is damaged") from None
-        if not is_name(name) or len(token_id) != ID_CHARS:
+        if not is_name(name) or len(token_id) != ID_CHARS or not is_hash(digest):
             raise Suspect("it is damaged")
         yield KeptToken(name, digest, float(added))
 
