@@ -1,7 +1,7 @@
 """What a principal may do: which tools and models it may use, and how far its runs may go."""
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bridge.config.principals import DEFAULT, PERSON
@@ -37,6 +37,16 @@ class Rights:
         """Return the config with the limits of this principal's runs in place of the others'."""
         own = self.said.limits.model_dump(exclude_none=True)
         return config.model_copy(update={"limits": config.limits.model_copy(update=own)}) if own else config
+
+    def narrow(self, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Return the config's parameters for every request without what this principal may not use."""
+        tools, models = defaults.get("tools"), defaults.get("models")
+        own = dict(defaults)
+        if isinstance(tools, list) and self.said.tools.is_set:
+            own["tools"] = [tool for tool in tools if all(map(self.said.tools.allows, _list_hosted([tool])))]
+        if isinstance(models, list):
+            own["models"] = [model for model in models if self.allows_model(model)] or None
+        return own
 
     def check(self, arguments: JsonObject, model: str, config: Config) -> None:
         """Raise ArgumentError where arguments of `respond` ask for what this principal may not use."""
