@@ -13,6 +13,9 @@ from bridge.run.engine import NAMED
 OF_A_TOKEN = "token "
 """How a principal begins that has no name: while others have names, only `serve.token` is one."""
 
+_OF_RELAYS = ("plugins", "web_search_options")
+"""Parameters by which some upstreams search the web and more."""
+
 
 @dataclass(frozen=True)
 class Rights:
@@ -52,8 +55,7 @@ class Rights:
         """Raise ArgumentError where arguments of `respond` ask for what this principal may not use."""
         extra = arguments.get("extra")
         more = extra if isinstance(extra, dict) else {}
-        others = more.get("models")
-        for named in (model, *(others if isinstance(others, list) else ())):
+        for named in (model, *_as_list(more.get("models")), *_as_list(more.get("fallbacks"))):
             self._check_model(named)
         if self.said.cost_per_day is not None and model not in config.prices:
             raise ArgumentError(f"model: {self.place}.cost_per_day is set, and `prices` has no price for {model!r}")
@@ -76,6 +78,9 @@ class Rights:
             raise ArgumentError(
                 "extra.prompt: a stored prompt may bring tools of its own, and you may not use all tools"
             )
+        for name in _OF_RELAYS:
+            if name in extra:
+                raise ArgumentError(f"extra.{name}: it brings tools of the upstream's, and you may not use all tools")
         for kind in _list_hosted(arguments.get("tools"), extra.get("tools")):
             if not self.said.tools.allows(kind):
                 raise ArgumentError(f"tools: {kind!r} is none that you may use ({self.place}.tools)")
@@ -86,6 +91,10 @@ def _list_hosted(*lists: Json) -> Iterator[str]:
     for entry in entries:
         if isinstance(entry, dict) and entry.get("type") not in ("function", "custom"):
             yield str(entry.get("type"))
+
+
+def _as_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def find_rights(config: Config, principal: str | None) -> Rights | None:

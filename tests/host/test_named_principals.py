@@ -355,6 +355,14 @@ async def test_nor_by_what_the_caller_names_itself(tmp_path: Path) -> None:
             {"extra": {"prompt": {"id": "pmpt_1"}}},
             "extra.prompt: a stored prompt may bring tools of its own, and you may not use all tools",
         ),
+        (
+            {"extra": {"plugins": [{"id": "web"}]}},
+            "extra.plugins: it brings tools of the upstream's, and you may not use all tools",
+        ),
+        (
+            {"extra": {"web_search_options": {}}},
+            "extra.web_search_options: it brings tools of the upstream's, and you may not use all tools",
+        ),
     ],
 )
 async def test_nor_is_one_that_the_upstream_would_run(tmp_path: Path, arguments: Json, words: str) -> None:
@@ -411,7 +419,9 @@ async def test_a_model_that_is_not_allowed_is_refused_by_whatever_it_is_named(
     async with place(tmp_path, MODELS, upstream=upstream) as at, at.client(ANN, path, mode) as ann:
         words = "model: 'large-1' is none that you may ask; you may ask: small-*"
         fallback: Json = {"model": "small-1", "extra": {"models": ["small-2", "large-1"]}}
+        others: list[Json] = [{"models": "large-1"}, {"fallbacks": ["large-1"]}]
         asked: list[Json] = [{}, {"model": "large-1"}, fallback]
+        asked += [{"model": "small-1", "extra": extra} for extra in others]
         for arguments in asked:
             assert (await respond(ann, **arguments))["error"]["message"] == words
         assert at.upstream.requests == []
