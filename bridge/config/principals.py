@@ -46,6 +46,11 @@ def is_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name))
 
 
+def is_hash(text: str) -> bool:
+    """Tell whether a text can be the SHA-256 of a token."""
+    return bool(_HASH.fullmatch(text))
+
+
 def _check_token(token: str | None) -> str | None:
     token = check_credential(token)
     if token and len(token) < MIN_TOKEN_CHARS:
@@ -54,7 +59,7 @@ def _check_token(token: str | None) -> str | None:
 
 
 def _check_hash(value: str | None) -> str | None:
-    if value is not None and not _HASH.fullmatch(value.strip()):
+    if value is not None and not is_hash(value.strip()):
         raise ValueError("expected the SHA-256 of a token, 64 hexadecimal digits; the token itself goes into `token`")
     return value and value.strip().lower()
 

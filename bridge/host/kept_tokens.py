@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bridge.config.principals import is_name
+from bridge.config.principals import is_hash, is_name
 from bridge.json_text import decode, encode
-from bridge.state import StateFolder, Suspect
+from bridge.state import StateFolder, Suspect, Unusable
 
 KIND = "tokens"
 """The folder of these files in the state folder."""
@@ -52,9 +52,7 @@ class KeptTokens:
         """Return the tokens, by name, and a sentence for each file that cannot be relied on. Raises Unusable."""
         self.folder.check()
         tokens, faults = list[KeptToken](), list[str]()
-        for file in sorted(self.folder.find("")):
-            if file.startswith("."):
-                continue
+        for file in self._list():
             try:
                 tokens += self._read(file)
             except Suspect as error:
@@ -71,6 +69,14 @@ class KeptTokens:
             return None
         return found.st_ino, found.st_mtime_ns
 
+    def _list(self) -> list[str]:
+        try:
+            return sorted(file.name for file in self.folder.path.iterdir() if not file.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise Unusable(f"{self.folder.path}: {error.strerror}") from None
+
     def _read(self, file: str) -> Iterator[KeptToken]:
         text = self.folder.read(file, is_secret=True)
         if text is None:  # removed a moment ago
@@ -84,7 +90,7 @@ class KeptTokens:
                     raise ValueError
         except ValueError:
             raise Suspect("it is damaged") from None
-        if not is_name(name) or len(token_id) != ID_CHARS:
+        if not is_name(name) or len(token_id) != ID_CHARS or not is_hash(digest):
             raise Suspect("it is damaged")
         yield KeptToken(name, digest, float(added))
 

@@ -73,7 +73,7 @@ class Tokens:
                 self._told.add(fault)
                 logger.warning("%s", fault)
         is_steady = stamp is None or self._clock.time() - stamp[1] / 1e9 > STEADY_S
-        self._read_at = stamp if is_steady else None
+        self._read_at = stamp if is_steady and not faults else None  # a fault may be over, such as too many open files
 
 
 def _is_other(token: KeptToken, other: KeptToken) -> bool:

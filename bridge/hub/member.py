@@ -202,7 +202,8 @@ class Member:
 
     async def _pause(self) -> bool:
         """Wait until it is tried again; return True if that is because somebody has signed in or out."""
-        pause = math.inf if self._needs_person else self._health.pause_s
+        needs_person = self._needs_person and not self._credentials.holds_token
+        pause = math.inf if needs_person else self._health.pause_s
         if self.state != "needs sign-in" and not (pause and self._credentials.is_kept):
             if pause:
                 await self._clock.sleep(pause)

@@ -63,7 +63,8 @@ class Body(Generic[C]):
 
     async def _execute(self, ctx: Context, arguments: JsonObject, rights: Rights | None) -> Ending:
         asked = self.config.upstream or UpstreamConfig()
-        request = build_request(arguments, model=asked.model or "", defaults=asked.defaults)
+        defaults = rights.narrow(asked.defaults) if rights else asked.defaults
+        request = build_request(arguments, model=asked.model or "", defaults=defaults)
         opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal, request))
         for notice in opened["agreed"].get("notices", []):
             ctx.emit(tell_notice(notice))

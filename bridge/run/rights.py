@@ -1,7 +1,7 @@
 """What a principal may do: which tools and models it may use, and how far its runs may go."""
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bridge.config.principals import DEFAULT, PERSON
@@ -12,6 +12,9 @@ from bridge.run.engine import NAMED
 
 OF_A_TOKEN = "token "
 """How a principal begins that has no name: while others have names, that is whoever sends `serve.token`."""
+
+_OF_RELAYS = ("plugins", "web_search_options")
+"""Parameters by which some upstreams search the web and more."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,21 @@ class Rights:
         own = self.said.limits.model_dump(exclude_none=True)
         return config.model_copy(update={"limits": config.limits.model_copy(update=own)}) if own else config
 
+    def narrow(self, defaults: Mapping[str, Json]) -> Mapping[str, Json]:
+        """Return the config's parameters for every request without what this principal may not use."""
+        tools, models = defaults.get("tools"), defaults.get("models")
+        own = dict(defaults)
+        if isinstance(tools, list) and self.said.tools.is_set:
+            own["tools"] = [tool for tool in tools if all(map(self.said.tools.allows, _list_hosted([tool])))]
+        if isinstance(models, list):
+            own["models"] = [model for model in models if self.allows_model(model)] or None
+        return own
+
     def check(self, arguments: JsonObject, model: str, config: Config) -> None:
         """Raise ArgumentError where arguments of `respond` ask for what this principal may not use."""
         extra = arguments.get("extra")
         more = extra if isinstance(extra, dict) else {}
-        others = more.get("models")
-        for named in (model, *(others if isinstance(others, list) else ())):
+        for named in (model, *_as_list(more.get("models")), *_as_list(more.get("fallbacks"))):
             self._check_model(named)
         if self.said.cost_per_day is not None and model not in config.prices:
             raise ArgumentError(f"model: {self.place}.cost_per_day is set, and `prices` has no price for {model!r}")
@@ -66,6 +78,9 @@ class Rights:
             raise ArgumentError(
                 "extra.prompt: a stored prompt may bring tools of its own, and you may not use all tools"
             )
+        for name in _OF_RELAYS:
+            if name in extra:
+                raise ArgumentError(f"extra.{name}: it brings tools of the upstream's, and you may not use all tools")
         for kind in _list_hosted(arguments.get("tools"), extra.get("tools")):
             if not self.said.tools.allows(kind):
                 raise ArgumentError(f"tools: {kind!r} is none that you may use ({self.place}.tools)")
@@ -76,6 +91,10 @@ def _list_hosted(*lists: Json) -> Iterator[str]:
     for entry in entries:
         if isinstance(entry, dict) and entry.get("type") not in ("function", "custom"):
             yield str(entry.get("type"))
+
+
+def _as_list(value: Json) -> list[Json]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def find_rights(config: Config, principal: str | None) -> Rights | None:

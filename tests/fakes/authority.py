@@ -112,6 +112,8 @@ class Authority:
         """While it is there and not set, the token endpoint has given the new token, and does not answer."""
         self.is_asked = anyio.Event()
         """Set when the token endpoint is asked."""
+        self.knows_none = False
+        """True: the server refuses every token."""
         self.met = Meeting()
         self._http = HttpServer(self._build)
 
@@ -197,7 +199,7 @@ class Authority:
         if token:
             self.seen.append(token)
         found = self.tokens.get(token)
-        return found if found and found.is_valid else None
+        return found if found and found.is_valid and not self.knows_none else None
 
     def refuse(self) -> Response:
         """Refuse a request that came without a valid token."""

@@ -29,7 +29,7 @@ from bridge.host.kept_tokens import KIND, KeptToken, KeptTokens
 from bridge.host.personal_tokens import open_tokens
 from bridge.host.principals import UNAUTHORIZED
 from bridge.items import OWN_NAMES
-from bridge.state import StateFolder
+from bridge.state import StateFolder, Suspect
 from tests.fakes.bridges import open_without_host
 from tests.fakes.httphost import HttpHost, http_host
 from tests.fakes.items import Json
@@ -195,6 +195,30 @@ async def test_what_is_no_principals_token_opens_nothing(tmp_path: Path) -> None
         assert await at.status(ANN) == await at.status(BOB) == await at.status(TOKEN) == 200
 
 
+@pytest.mark.parametrize("digest", ["0" * 8 + "\u00e9" * 56, "0" * 8])
+async def test_a_damaged_file_of_a_token_costs_nobody_else_theirs(tmp_path: Path, digest: str) -> None:
+    async with place(tmp_path, PEOPLE) as at:
+        at.kept.add(KeptToken("bob", digest, time.time()))
+        assert await at.status(ANN) == 200
+        assert await at.status("a-token-of-nobody-here") == 401
+
+
+async def test_a_fault_that_is_over_costs_nobody_their_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when there were too many open files."""
+    async with place(tmp_path, {"ann": {}}) as at:
+        at.keep("ann", ANN)
+        long_ago = time.time() - 3600
+        os.utime(tmp_path / KIND, (long_ago, long_ago))
+        with monkeypatch.context() as patched:
+            patched.setattr(StateFolder, "read", _raise_suspect)
+            assert await at.status(ANN) == 401
+        assert await at.status(ANN) == 200
+
+
+def _raise_suspect(*_: object) -> str:
+    raise Suspect("it cannot be read: Too many open files")
+
+
 @pytest.mark.rule("S1b")
 @pytest.mark.external
 async def test_a_token_that_is_added_or_removed_counts_at_once(tmp_path: Path) -> None:
@@ -331,12 +355,36 @@ async def test_nor_by_what_the_caller_names_itself(tmp_path: Path) -> None:
             {"extra": {"prompt": {"id": "pmpt_1"}}},
             "extra.prompt: a stored prompt may bring tools of its own, and you may not use all tools",
         ),
+        (
+            {"extra": {"plugins": [{"id": "web"}]}},
+            "extra.plugins: it brings tools of the upstream's, and you may not use all tools",
+        ),
+        (
+            {"extra": {"web_search_options": {}}},
+            "extra.web_search_options: it brings tools of the upstream's, and you may not use all tools",
+        ),
     ],
 )
 async def test_nor_is_one_that_the_upstream_would_run(tmp_path: Path, arguments: Json, words: str) -> None:
     async with place(tmp_path, ONLY_READ) as at, at.client(ANN) as ann:
         assert (await respond(ann, **arguments))["error"]["message"] == words
         assert at.upstream.requests == []
+
+
+@pytest.mark.rule("S28b")
+async def test_nor_does_it_come_with_the_parameters_of_every_request(tmp_path: Path) -> None:
+    defaults: Json = {"tools": [{"type": "web_search"}, {"type": "image_generation"}], "models": ["gpt-5", "other"]}
+    rights: Json = {"tools": {"deny": ["web_*"]}, "models": ["gpt-*"]}
+    people: Json = {"ann": {"token": ANN, **rights}, "bob": {"token": BOB}}
+    async with place(tmp_path, people, upstream={"defaults": defaults}) as at:
+        for token, hosted, models in (
+            (ANN, ["image_generation"], ["gpt-5"]),
+            (BOB, ["web_search", "image_generation"], ["gpt-5", "other"]),
+        ):
+            async with at.client(token) as client:
+                assert (await respond(client))["status"] == "completed"
+            assert [name for name in at.offered if not name.startswith("desk__")] == hosted
+            assert at.upstream.requests[-1].json["models"] == models
 
 
 @TRANSPORTS
@@ -371,7 +419,9 @@ async def test_a_model_that_is_not_allowed_is_refused_by_whatever_it_is_named(
     async with place(tmp_path, MODELS, upstream=upstream) as at, at.client(ANN, path, mode) as ann:
         words = "model: 'large-1' is none that you may ask; you may ask: small-*"
         fallback: Json = {"model": "small-1", "extra": {"models": ["small-2", "large-1"]}}
+        others: list[Json] = [{"models": "large-1"}, {"fallbacks": ["large-1"]}]
         asked: list[Json] = [{}, {"model": "large-1"}, fallback]
+        asked += [{"model": "small-1", "extra": extra} for extra in others]
         for arguments in asked:
             assert (await respond(ann, **arguments))["error"]["message"] == words
         assert at.upstream.requests == []

@@ -110,6 +110,7 @@ class Keeper:
                 "resource": context.protected_resource_metadata,
                 "authority": context.auth_server_url,
                 "wanted": None,
+                "is_refused": False,
                 "asked": context.client_metadata.scope or self.kept.asked,
             }
         )

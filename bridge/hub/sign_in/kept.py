@@ -62,6 +62,8 @@ class Kept(BaseModel):
     """Scopes that the server wants for calls, and that the next sign-in asks for."""
     asked: str | None = None
     """Scopes that were asked for so far."""
+    is_refused: bool = False
+    """True where the server refuses the token as it has come: another one would be refused too."""
 
     def is_due(self, now: float) -> bool:
         """Tell whether there is no token, or it has to be renewed."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -79,14 +80,18 @@ class SignIn(httpx2.Auth):
         mended = set[_Lack]()
         for _ in range(3):
             lack = _find_lack(response)
-            if lack is None or lack in mended:
+            is_vain = lack == _Lack(None) and self._is_of_no_use(sent)
+            if lack is None or lack in mended or is_vain:
                 break
             mended.add(lack)
             response.stream = _Bounded(response.stream)  # it is read before the request is sent again
             sent = await (self._find_token(refused=sent) if lack.scopes is None else self._widen(lack.scopes))
             response = yield _sign(request, sent)
         if _find_lack(response) == _Lack(None):
+            await self._note_refused(sent, is_refused=True)
             raise NeedsSignIn(say_login(self._server.key, "it refuses the token"))
+        if response.is_success and self._kept is not None and self._kept.is_refused:
+            await self._note_refused(sent, is_refused=False)
 
     def _is_wanted(self) -> bool:
         return self._server.oauth is not None or self._look() is not None
@@ -165,6 +170,20 @@ class SignIn(httpx2.Auth):
         logger.info("%s: its sign-in was renewed", self._server.key)
         return renewed.tokens.access_token
 
+    def _is_of_no_use(self, token: str) -> bool:
+        """Tell whether a token was refused as soon as it had come, here or in another process."""
+        kept = self._look()
+        return kept is not None and kept.is_refused and kept.tokens is not None and kept.tokens.access_token == token
+
+    async def _note_refused(self, token: str, *, is_refused: bool) -> None:
+        """Note that the server refuses a token that has just come, so that nobody asks for one again and again; or that
+        it takes it after all."""
+        with suppress(SignInFailed):
+            async with self._file.locked(self._clock):
+                kept = self._look()
+                if kept and kept.tokens and kept.tokens.access_token == token and kept.is_refused != is_refused:
+                    self._keep(kept.model_copy(update={"is_refused": is_refused}))
+
     async def _widen(self, scopes: str) -> str:
         """Let the person grant scopes that a call needs. Raises NeedsSignIn where nobody can, or it was no use."""
         if not scopes:
@@ -180,8 +199,11 @@ class SignIn(httpx2.Auth):
         return await self._find_token()
 
     def _keep(self, kept: Kept) -> None:
-        """Keep what has come. Where it cannot be written, at least this process goes on with it."""
+        """Keep what has come, unless somebody has signed in or out meanwhile: that counts. Where it cannot be written,
+        at least this process goes on with it."""
         self._redact.learn(kept.list_secrets())
+        if self._file.stamp() != self._stamp:
+            return
         self._kept = kept
         try:
             self._file.write(kept)

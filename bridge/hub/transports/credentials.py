@@ -1,6 +1,7 @@
 """The credentials of one server: none, until somebody has signed in to it or its entry says how."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,17 @@ class Credentials:
         """True if something is kept of a sign-in to the server."""
         return self._find_stamp() is not None
 
+    @property
+    def holds_token(self) -> bool:
+        """True if a token is kept: a server that refuses it may take it again, without anybody's help."""
+        if not self.is_kept:
+            return False
+        from bridge.hub.sign_in.provider import describe
+
+        with suppress(SignInFailed):
+            return describe(self._server, self.folder) is not None
+        return False
+
     def build(self) -> httpx2.Auth | None:
         """Build what signs in the requests of one connection, and note what is kept by now; None where nothing is."""
         self._seen, self._woken = self._find_stamp(), anyio.Event()
@@ -74,10 +86,10 @@ class Credentials:
 
     def look(self) -> bool:
         """Tell whether somebody has signed in, or out, since `build`; whoever waits for that goes on."""
-        found = self._find_stamp()
-        is_ours = found is not None and self._auth is not None and found == self._auth.left
-        if found != self._seen and not is_ours:
-            self._woken.set()
+        if (found := self._find_stamp()) != self._seen:
+            if self._auth is None or found is None or found != self._auth.left:
+                self._woken.set()
+            self._seen = found
         return self._woken.is_set()
 
     async def wait(self, seconds: float) -> bool:

@@ -7,9 +7,11 @@ import anyio
 import pytest
 
 from bridge.errors import NeedsSignIn, SignInFailed
+from bridge.hub.sign_in.kept import forget
+from bridge.state import StateFolder
 from tests.fakes.authority import Authority
 from tests.fakes.bridges import OpenBridge, open_bridge
-from tests.fakes.clock import PATIENCE_S
+from tests.fakes.clock import PATIENCE_S, until
 from tests.fakes.items import call
 from tests.fakes.signed import INITIALIZE, Visitor, client, other_process
 
@@ -113,6 +115,61 @@ async def test_a_call_that_is_given_up_in_a_renewal_does_not_lose_it(tmp_path: P
                 authority.hold.set()
             assert (await http.post(authority.url, json=INITIALIZE)).status_code == 200
         assert authority.counts["refresh_token"] == 1
+
+
+async def test_a_server_that_refuses_each_new_token_has_one_asked_for_and_no_more(tmp_path: Path) -> None:
+    async with Authority() as authority:
+        visitor = Visitor(authority, tmp_path)
+        await visitor.sign_in()
+        authority.knows_none = True
+        for _ in range(3):  # each as if in a process of its own
+            async with client(visitor) as http:
+                for _ in range(2):
+                    with pytest.raises(NeedsSignIn, match="it refuses the token"):
+                        await http.post(authority.url, json=INITIALIZE)
+        assert authority.counts["refresh_token"] == 1
+        authority.knows_none = False
+        async with client(visitor) as http:
+            assert (await http.post(authority.url, json=INITIALIZE)).status_code == 200
+            authority.expire()
+            assert (await http.post(authority.url, json=INITIALIZE)).status_code == 200
+        assert authority.counts["refresh_token"] == 2, "it is renewed as ever"
+
+
+async def test_a_server_that_has_refused_good_tokens_for_a_while_comes_back_by_itself(tmp_path: Path) -> None:
+    async with Authority() as authority:
+        await Visitor(authority, tmp_path).sign_in()
+        authority.knows_none = True
+        async with open_signed(authority) as bridge:
+            member = next(member for member in bridge.hub.members if member.key == "s")
+            with anyio.fail_after(PATIENCE_S):
+                await until(lambda: member.state == "needs sign-in")
+                await anyio.sleep(0.5)
+                assert authority.counts["refresh_token"] == 1
+                authority.knows_none = False
+                await until(lambda: member.state == "ready")
+            assert await echo(bridge, 1) == ["0"]
+
+
+@pytest.mark.parametrize("what", ["out", "in"])
+async def test_who_signs_out_or_in_during_a_renewal_is_not_signed_in_as_before(tmp_path: Path, what: str) -> None:
+    async with Authority() as authority:
+        visitor = Visitor(authority, tmp_path)
+        await visitor.sign_in()
+        authority.expire()
+        authority.is_asked, authority.hold = anyio.Event(), anyio.Event()
+        async with client(visitor) as http, anyio.create_task_group() as tasks:
+            tasks.start_soon(partial(http.post, authority.url, json=INITIALIZE))
+            await authority.is_asked.wait()
+            signed = visitor.kept.model_copy(update={"asked": "another account"})
+            forget("s", StateFolder(tmp_path, FOLDER))
+            if what == "in":
+                visitor.file.write(signed)
+            authority.hold.set()
+        if what == "in":
+            assert visitor.kept == signed
+        else:
+            assert visitor.file.read() is None
 
 
 async def test_an_authority_that_is_down_is_told_in_a_sentence_and_asked_again_later(tmp_path: Path) -> None:
