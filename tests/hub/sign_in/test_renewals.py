@@ -8,6 +8,7 @@ import pytest
 
 from bridge.errors import NeedsSignIn, SignInFailed
 from bridge.hub.sign_in.kept import forget
+from bridge.hub.transports.need import FOLDER
 from bridge.state import StateFolder
 from tests.fakes.authority import Authority
 from tests.fakes.bridges import OpenBridge, open_bridge
