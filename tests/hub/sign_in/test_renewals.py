@@ -152,6 +152,18 @@ async def test_a_server_that_has_refused_good_tokens_for_a_while_comes_back_by_i
             assert await echo(bridge, 1) == ["0"]
 
 
+async def test_a_clock_that_is_ahead_does_not_cost_a_sign_in_that_cannot_be_renewed(tmp_path: Path) -> None:
+    async with Authority(refreshes=False) as authority:
+        visitor = Visitor(authority, tmp_path)
+        await visitor.sign_in()
+        visitor.age()
+        async with client(visitor) as http:
+            assert (await http.post(authority.url, json=INITIALIZE)).status_code == 200
+            authority.revoke()
+            with pytest.raises(NeedsSignIn, match="login s"):
+                await http.post(authority.url, json=INITIALIZE)
+
+
 @pytest.mark.parametrize("what", ["out", "in"])
 async def test_who_signs_out_or_in_during_a_renewal_is_not_signed_in_as_before(tmp_path: Path, what: str) -> None:
     async with Authority() as authority:
