@@ -122,7 +122,7 @@ class SignIn(httpx2.Auth):
     def _take(self, kept: Kept | None, refused: str | None) -> str | None:
         if kept is None or kept.tokens is None:
             return None
-        can_renew = kept.tokens.refresh_token is not None or not self._is_person
+        can_renew = kept.tokens.refresh_token is not None or not _needs_person(self._server)
         if can_renew and kept.is_due(self._clock.time()):  # else the server decides: our clock may be wrong
             return None
         return kept.tokens.access_token if kept.tokens.access_token != refused else None
