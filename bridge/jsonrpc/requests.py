@@ -5,6 +5,7 @@ Servers answer `1` with `1.0` (yurineko73/Godot-MCP-Native#16) or `"1"` (python-
 `null` (yjacquin/fast-mcp#39) or `0` (oisee/odata_mcp_go#33). The SDK (mcp 2.3) drops all but the second.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -54,9 +55,8 @@ class _Stray:
 
     reply: Reply
     requests: set[RequestId]
-    is_foreign: bool
-    """True where its id is far from any of ours: the request's own reply may yet come. One that is near is of a server
-    that counts otherwise, whose next reply has the id of this request."""
+    id: RequestId | None
+    """As it came."""
 
 
 class OpenRequests:
@@ -69,9 +69,12 @@ class OpenRequests:
         self._given_up: dict[RequestId, str] = {}
         self._others: dict[RequestId, str] = {}
         """The last requests that were no calls, whether they were answered or not."""
+        self._answered = deque[RequestId](maxlen=MAX_OTHERS)
+        """The last calls that were answered with their own ids."""
         self._strays: list[_Stray] = []
-        self._replaced = set[RequestId]()
-        """The requests that were given a reply with a foreign id."""
+        self._replaced: dict[RequestId, int | None] = {}
+        """The requests that were given a reply with another id, and by how much it was off; None where it was no number
+        near ours. Their own replies may yet come."""
         self._last = 0
         self._notified_after: int | None = None
         """The last request before a notification that may still be answered, against the rules."""
@@ -117,11 +120,13 @@ class OpenRequests:
         """Return what a reply answers: its own request as a rule; none, or several, if it cannot be told."""
         id = _read_id(reply.id)
         if id is not None and id in self._open:
+            if self._open[id] == CALL:
+                self._answered.append(id)
             return [self._settle(id, reply), *self._place_strays()]
         if id is not None and self._given_up.pop(id, None):
             return self._place_strays()
-        if id in self._replaced or self._is_old(id, reply):
-            self._replaced.discard(id)
+        if id is not None and (self._is_late(id) or self._is_old(id, reply)):
+            self._replaced.pop(id, None)
             self.complaint = f"a reply came with {_name(id)}, which belongs to an earlier request"
             return []
         if _is_unreadable(reply) and id is not None:
@@ -145,9 +150,18 @@ class OpenRequests:
         self._settled.set()
         self._settled = anyio.Event()
 
-    def _is_old(self, id: RequestId | None, reply: Reply) -> bool:
+    def _is_late(self, id: RequestId) -> bool:
+        """Tell whether the id is that of a request that was given another reply: this is its own, unless it is of a
+        server that counts otherwise, by so much, and answers one that waits."""
+        if id not in self._replaced:
+            return False
+        off = self._replaced[id]
+        waiting = self._open.keys() | self._given_up.keys()
+        return off is None or not any(isinstance(each, int) and id == each + off for each in waiting)
+
+    def _is_old(self, id: RequestId, reply: Reply) -> bool:
         """Tell whether the id is that of a request that has had its reply: this one came twice, or too late."""
-        if self._is_confused or not isinstance(id, int) or not 0 < id <= self._last:
+        if not isinstance(id, int) or not 0 < id <= self._last or (self._is_confused and id not in self._answered):
             return False
         kinds = _find_kinds(reply)
         return not kinds or self._others.get(id, CALL) in kinds
@@ -167,7 +181,7 @@ class OpenRequests:
         if not fitting:
             return []
         self._is_confused |= id is not None or isinstance(reply, JSONRPCResponse)
-        self._strays.append(_Stray(reply, fitting, is_foreign=not (isinstance(id, int) and 0 <= id <= self._last + 1)))
+        self._strays.append(_Stray(reply, fitting, id))
         return self._place_strays() or self._refuse_strays(id)
 
     def _place_strays(self) -> list[Answer]:
@@ -175,12 +189,15 @@ class OpenRequests:
         while stray := self._find_certain():
             self._strays.remove(stray)
             [id] = stray.requests
-            if stray.is_foreign:
-                self._replaced.add(id)
+            self._replaced[id] = self._measure(stray.id, id)
             if id in self._open:
                 placed.append(self._settle(id, stray.reply))
             self._given_up.pop(id, None)
         return placed
+
+    def _measure(self, id: RequestId | None, request: RequestId) -> int | None:
+        is_near = isinstance(id, int) and 0 <= id <= self._last + 1
+        return id - request if is_near and isinstance(id, int) and isinstance(request, int) else None
 
     def _find_certain(self) -> _Stray | None:
         waiting = self._open.keys() | self._given_up.keys()

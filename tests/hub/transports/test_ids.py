@@ -188,15 +188,31 @@ async def test_a_line_of_a_log_is_no_reply(log: str, tmp_path: Path) -> None:
     assert outcome.outputs == ["hello"]
 
 
-async def test_the_own_reply_of_a_request_that_was_given_another_is_no_later_requests() -> None:
-    first, second = [JSONRPCRequest(jsonrpc="2.0", id=number, method="tools/call") for number in (1, 2)]
+@pytest.mark.parametrize("odd", [10**5000, 0, 11], ids=["foreign", "zero", "that of the next"])
+async def test_the_own_reply_of_a_request_that_was_given_another_is_no_later_requests(odd: int) -> None:
+    first, second = [JSONRPCRequest(jsonrpc="2.0", id=number, method="tools/call") for number in (10, 11)]
     requests = OpenRequests()
     requests.note_sent(first)
-    stray = JSONRPCResponse(jsonrpc="2.0", id=10**5000, result={"content": []})
-    assert [reply.id for _, reply in requests.take(stray)] == [1]
+    stray = JSONRPCResponse(jsonrpc="2.0", id=odd, result={"content": []})
+    assert [reply.id for _, reply in requests.take(stray)] == [10]
     requests.note_sent(second)
-    assert requests.take(JSONRPCResponse(jsonrpc="2.0", id=1, result={"content": []})) == []
-    assert [reply.id for _, reply in requests.take(JSONRPCResponse(jsonrpc="2.0", id=2, result={"content": []}))] == [2]
+    assert requests.take(JSONRPCResponse(jsonrpc="2.0", id=10, result={"content": []})) == []
+    own = JSONRPCResponse(jsonrpc="2.0", id=11, result={"content": []})
+    assert [reply.id for _, reply in requests.take(own)] == [11]
+
+
+async def test_a_reply_behind_one_that_cannot_be_read_is_no_later_requests() -> None:
+    """Also of a server that has mixed up ids before."""
+    requests = OpenRequests()
+    content: dict[str, Any] = {"content": []}
+    for number, answered in ((10, None), (11, 11)):
+        requests.note_sent(JSONRPCRequest(jsonrpc="2.0", id=number, method="tools/call"))
+        reply = JSONRPCResponse.model_construct(jsonrpc="2.0", id=answered, result=content)
+        assert [reply.id for _, reply in requests.take(reply)] == [number]
+    requests.note_sent(JSONRPCRequest(jsonrpc="2.0", id=12, method="tools/call"))
+    assert requests.take(JSONRPCResponse(jsonrpc="2.0", id=11, result=content)) == []
+    own = JSONRPCResponse(jsonrpc="2.0", id=12, result=content)
+    assert [reply.id for _, reply in requests.take(own)] == [12]
 
 
 async def test_a_flood_lets_go_whoever_waits_for_a_turn() -> None:
