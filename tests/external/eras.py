@@ -26,8 +26,9 @@ WIRES = ("stdio", "http", "sse")
 CELLS = [(revision, wire) for revision in REVISIONS for wire in WIRES if (revision, wire) != ("2024-11-05", "http")]
 """Streamable HTTP came with 2025-03-26; SSE is still spoken for the sake of older ones."""
 OLD = Path(__file__).parent / "old"
-PATIENCE_S = 150
-"""Longer than a server that changes its tools often is left alone before it is listed again, which is a minute."""
+PATIENCE_S = 300
+"""For what hangs: a server that changes its tools often is left alone for a minute before it is listed again, and a
+change that comes meanwhile may wait for the next time, on a machine that does much else."""
 
 Json = dict[str, Any]
 
@@ -147,11 +148,16 @@ class ModernHost:
         return None
 
     async def follow(self) -> None:
-        """Hear of changed tools until cancelled."""
-        async with self._client.listen(tools_list_changed=True) as changes:
-            async for _ in changes:
-                self._changed.set()
-                self._changed = anyio.Event()
+        """Hear of changed tools until cancelled. A subscription may end, and what came meanwhile is not told again."""
+        while True:
+            async with self._client.listen(tools_list_changed=True) as changes:
+                self._look()
+                async for _ in changes:
+                    self._look()
+
+    def _look(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
 
     async def _ask(self, calls: list[Any]) -> tuple[Any, list[str], CallToolResult]:
         lines: list[str] = []
