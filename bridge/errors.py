@@ -84,7 +84,7 @@ class Busy(BridgeError):
 
 
 class UsedUp(Busy):
-    """What a principal may use up in a day is used up. The message says when the next day begins."""
+    """Refuses a new run: the principal's day's budget is used up. The message says when the next day begins."""
 
     code = DAY_BUDGET
 

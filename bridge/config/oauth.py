@@ -41,7 +41,7 @@ _ANYWAY = frozenset({"enabled", "type", "provider"})
 FOREIGN = frozenset({*_RENAMED, *_METADATA, *_ENDPOINTS, *_REDIRECTS, *_ANYWAY})
 """Keys of other programs that are no typos of ours."""
 _STRANGE = frozenset(_ENDPOINTS)
-"""Those that mean nothing here: what they say is taken from the authority's metadata."""
+"""Keys that are ignored: the authority's metadata says the same."""
 
 
 def read_oauth(given: Entry, path: KeyPath) -> list[KeyPath]:

@@ -23,7 +23,7 @@ _HASH = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Entry(Protocol):
-    """What is checked of somebody's entry."""
+    """Fields of an entry that are checked together."""
 
     @property
     def token(self) -> str | None: ...

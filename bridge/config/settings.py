@@ -178,12 +178,12 @@ class OAuthConfig(_Section):
     client_secret: Credential = Field(default=None, repr=False)
     """Its secret, where it has one."""
     scopes: Annotated[Strings | None, BeforeValidator(read_scopes)] = None
-    """What to ask for. Default: what the server says."""
+    """Scopes to ask for. Default: those that the server names."""
     callback_port: Annotated[int, BeforeValidator(read_scalar), Field(ge=1, le=65535)] | None = None
     """The port that the browser comes back to, on this machine, where the client was registered with one: as
     `http://localhost:PORT/callback`. Default: any free one."""
     resource: Text | None = None
-    """What the token is for, where the authority knows the server by another name than its URL."""
+    """Name by which the authority knows the server (RFC 8707). Default: its URL, or what its metadata says."""
 
 
 class ServerConfig(_Section):
@@ -437,7 +437,7 @@ class IssuerConfig(_Section):
     public_url: Annotated[str, AfterValidator(check_public_url)]
     """The address that clients know the service by, without `/mcp`. Its host need not be in `allowed_hosts`."""
     audience: Strings = ()
-    """What `aud` of a token must name, any of these. Default: `public_url`, and that with `/mcp` or `/sse`."""
+    """Audiences: a token must name one of them in `aud`. Default: `public_url`, and that with `/mcp` or `/sse`."""
     scopes: Annotated[Strings, AfterValidator(check_scopes)] = ()
     """Scopes that every token must have (`scope` or `scp`), and that clients are told to ask for."""
     principal_claim: Text = "sub"
@@ -537,7 +537,7 @@ class ServeConfig(_Section):
     oauth: IssuerConfig | None = None
     """An issuer whose tokens are accepted too. Default: none."""
     principals: dict[str, PrincipalConfig] = {}
-    """Those who use the service under names of their own, by name. Who sends `serve.token` is "default", of whom there
+    """People and programs that use the service, by name. Who sends `serve.token` is "default", of whom there
     may be an entry, too, without a token."""
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What a token must say, whoever signed it (RFC 7519, RFC 9068)."""
+"""Claims of a token that its signature does not vouch for: checked one by one (RFC 7519, RFC 9068)."""
 
 from collections.abc import Collection
 
