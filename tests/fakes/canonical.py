@@ -216,12 +216,18 @@ def judge(report: Report) -> list[str]:
         found += _judge_items(prompt, items)
     found += [f"I3: {mark} was executed {n} times" for mark, n in _count(report).items() if n > _may_run(mark)]
     for prompt, texts in zip(("first", "second"), report.output_texts, strict=True):
-        found += _judge_outputs(prompt, texts)
-    found += [f"I5: the state is {state}" for state in report.states if state != "ready"]
+        found += _judge_outputs(prompt, texts, waits_for_person=_waits_for_person(report))
+    well = ("ready", "needs sign-in") if _waits_for_person(report) else ("ready",)
+    found += [f"I5: the state is {state}" for state in report.states if state not in well]
     said = json.dumps([run.get("notices") for run in report.runs])
     found += ["I6: a notice shows the canary"] if CANARY in said else []
     found += [f"I7: {what} {before} -> {after}" for what, (before, after) in report.leaks.items() if after > before]
     return found
+
+
+def _waits_for_person(report: Report) -> bool:
+    """Tell whether the subject has asked for a sign-in: it knocks no more until a person comes, and none does."""
+    return "sign-in" in report.subject.faults and report.states == ["needs sign-in", "ready"]
 
 
 def _count(report: Report) -> Counter[str]:
@@ -238,11 +244,11 @@ def _judge_items(prompt: str, items: list[Json]) -> list[str]:
     return [] if asked == answered and len(asked) == 8 else [f"I2: {prompt}: {asked} were answered by {answered}"]
 
 
-def _judge_outputs(prompt: str, texts: Mapping[str, str]) -> list[str]:
-    """The neighbour is never touched, and nobody is any more in the second run."""
+def _judge_outputs(prompt: str, texts: Mapping[str, str], *, waits_for_person: bool) -> list[str]:
+    """The neighbour is never touched, and nobody is any more in the second run, but for one that waits for a person."""
     wrong: list[str] = []
     for mark, text in texts.items():
-        if "neighbour" in mark or prompt == "second":
+        if "neighbour" in mark or (prompt == "second" and not waits_for_person):
             right = mark if mark.endswith("echo") else "nothing has changed"
             wrong += [] if text in (right, mark) else [f"I4: {mark}: {text}"]
     return wrong

@@ -89,6 +89,8 @@ class Peer:
     steps: list[str] = field(default_factory=list[str])
     executed: list[str] = field(default_factory=list[str])
     """The marks (argument `text`) of the calls that were executed, in order."""
+    faults: list[Fault] = field(default_factory=list[Fault])
+    """What went wrong on it, in order."""
     starts: int = 0
     is_odd: bool = False
     """True if there is an oddity in each of its answers but those to calls."""
@@ -100,7 +102,10 @@ class Peer:
 
     def note(self, step: str) -> Trouble | None:
         self.steps.append(step)
-        return self.plan(len(self.steps) - 1, step)
+        trouble = self.plan(len(self.steps) - 1, step)
+        if trouble:
+            self.faults.append(trouble.fault)
+        return trouble
 
     def answer(self, rogue: Rogue, message: Json) -> Json | None:
         """What a good server says to it; None where nothing is due."""
