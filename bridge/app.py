@@ -3,7 +3,7 @@
 import math
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -34,6 +34,7 @@ from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
 from bridge.run.interjections import Interjected, Interjector
 from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
+from bridge.run.observers import Observer
 from bridge.run.rights import Rights, find_rights
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
@@ -66,6 +67,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         in_process: Mapping[str, InProcess] | None = None,
         connectors: Connectors | None = None,
         build_engine: BuildEngine = MemoryEngine,
+        observers: Sequence[Observer] = (),
         is_service: bool = False,
     ) -> None:
         """`children`: processes started before the event loop, by the key of their server.
@@ -73,6 +75,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `transport`: sends the requests to the upstream.
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
+        `observers`: hear of every run.
         `is_service`: the hosts are not one person's.
         """
         self.redact = redact = redact or Redactor(config.secrets())
@@ -98,7 +101,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
         self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""
-        self.engine = build_engine(self.execute, self._clock, orphan_s=config.limits.orphan_s, **self._bound_runs())
+        self.engine = build_engine(
+            self.execute, self._clock, orphan_s=config.limits.orphan_s, observers=observers, **self._bound_runs()
+        )
         self._shown: dict[Rights | None, set[str]] = {}
         """The descriptions that a host may have, by what the config says of whose it is."""
         self._tasks: TaskGroup | None = None

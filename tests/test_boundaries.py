@@ -255,7 +255,7 @@ async def test_twenty_megabytes_on_stderr_cost_no_memory_and_no_call(
 
 OURS = {
     *("anyio", "httptools", "httpx2", "jsonschema-rs", "mcp", "psutil", "pydantic", "pydantic-core", "rich"),
-    *("tomlkit", "typing-extensions", "tzdata"),
+    *("prometheus-client", "tomlkit", "typing-extensions", "tzdata"),
 }
 
 

@@ -30,10 +30,11 @@ from bridge.run.engine import (
 from bridge.run.heirs import Heir, waiting_for
 from bridge.run.interjections import list_said
 from bridge.run.limits import Ending
+from bridge.run.observers import Observer
 from bridge.run.places import FindMost, Places
 from bridge.run.run import Run
 from bridge.run.shelf import Shelf
-from bridge.run.task import RunTask, tell
+from bridge.run.task import RunTask, guard, tell
 from bridge.run.weight import weigh
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         find_most: FindMost = lambda _: None,
         shelf: Shelf | None = None,
         build_task: BuildTask = RunTask,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._body = body
         self._clock = clock
@@ -84,6 +86,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._usual_s = 1.0
         """How long runs take, the latest most of all."""
         self._build_task = build_task
+        self._observers = observers
         self._runs: dict[str, Run] = {}
         self._live: dict[str, RunTask] = {}
         self._attended = WeakValueDictionary[str, RunTask]()
@@ -132,7 +135,14 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._runs[run.run_id], self._live[run.run_id] = run, task
         self._attended[run.run_id] = task
         self._note_undelivered(run)
+        self._have_observed(task)
         self._tasks.start_soon(self._drive, task, name=f"run {run.run_id}")
+
+    def _have_observed(self, task: RunTask) -> None:
+        """Let the observers hear of a run that begins here."""
+        task.observers = self._observers
+        for observer in self._observers:
+            guard(task.run, partial(observer.begin, task.run))
 
     def _check_room(self, principal: str | None) -> None:
         waiting, own = self._places.waiting, self._places.count_waiting(principal)

@@ -1,7 +1,7 @@
 """A run that goes on in this process: its context, the callers that wait for it, and its end."""
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import TypeVar
@@ -16,6 +16,7 @@ from bridge.run.asking import Audience, Questions
 from bridge.run.engine import Caller, Execute, Intend, Listener, Message, Say, Settle, Show, Stop
 from bridge.run.heirs import Heir
 from bridge.run.limits import CANCELLED, Ending
+from bridge.run.observers import Observer
 from bridge.run.run import Interjection, Run
 from bridge.run.stopwatch import Stopwatch
 from bridge.run.transcript import Transcript
@@ -46,6 +47,8 @@ class RunTask:
     """One run that goes on, and its `Context`. It records no steps: a run that is kept in memory cannot be resumed."""
 
     is_taken_over = False
+    observers: Sequence[Observer] = ()
+    """Hear of this run beside its callers."""
 
     @property
     def used_s(self) -> float:
@@ -116,6 +119,8 @@ class RunTask:
         for listener in list(self._listeners):
             if not tell(self.run, listener, [kept]):
                 self._listeners.remove(listener)
+        for observer in self.observers:
+            guard(self.run, partial(observer.hear, self.run, kept))
 
     @property
     def is_reachable(self) -> bool:
@@ -270,10 +275,12 @@ class RunTask:
         )
         self.emit(Notified(code="waits_for_approval", message=message))
 
-    def _note_settled(self, key: str, answer: Answer | None, sender: str) -> None:  # noqa: ARG002
+    def _note_settled(self, key: str, answer: Answer | None, sender: str) -> None:
         if answer:
             self.run.decisions[key] = is_yes(answer)
         if self.run.questions.pop(key, None):
+            for observer in self.observers:
+                guard(self.run, partial(observer.settle, self.run, key, answer, sender))
             self._wake()
 
     def _wake(self) -> None:
@@ -291,6 +298,14 @@ def tell(run: Run, listener: Listener, events: Iterable[Event]) -> bool:
         logger.exception("run %s: a listener broke and hears no more", run.run_id)
         return False
     return True
+
+
+def guard(run: Run, do: Callable[[], None]) -> None:
+    """Let an observer hear of a run. What breaks it is logged, and it hears the next all the same."""
+    try:
+        do()
+    except Exception:
+        logger.exception("run %s: an observer broke", run.run_id)
 
 
 async def _intend() -> None:

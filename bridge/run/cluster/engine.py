@@ -184,6 +184,7 @@ class ClusterEngine(MemoryEngine):
         self._runs[run.run_id], self._live[run.run_id] = run, task
         self._attended[run.run_id] = task
         self._note_undelivered(run)
+        self._have_observed(task)
         return task
 
     async def _drive_workflow(self, run_id: str, record: str) -> str:
