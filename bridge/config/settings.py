@@ -457,6 +457,8 @@ class IssuerConfig(_Section):
     def check_names(self, known: Container[str]) -> None:
         """Raise ValueError where a principal is named that is none."""
         named = {f"principals.{value}": name for value, name in self.principals.items()}
+        if self.others in ("admit", "refuse") and self.others in known:
+            raise ValueError(f"oauth.others: {self.others!r} is in serve.principals too; give that one another name")
         if self.others not in ("admit", "refuse", None):
             named["others"] = self.others
         for place, name in named.items():

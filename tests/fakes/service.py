@@ -133,15 +133,16 @@ async def serving(
     verifiers = (open_tokens(config, environ),) if config.principals else ()
     listening = listen(config, no_auth=no_auth, verifiers=verifiers, clock=clock)
     stop = anyio.Event()
-    async with anyio.create_task_group() as tasks:
+    with listening.socket:  # also where the test fails
+        async with anyio.create_task_group() as tasks:
 
-        async def serve() -> None:
-            timing = clock or Clock()
-            await serve_http(bridge.server, listening, timing, stop, head_timeout_s=head_timeout_s, room=room)
+            async def serve() -> None:
+                timing = clock or Clock()
+                await serve_http(bridge.server, listening, timing, stop, head_timeout_s=head_timeout_s, room=room)
 
-        tasks.start_soon(serve)
-        yield Served(listening)
-        stop.set()
+            tasks.start_soon(serve)
+            yield Served(listening)
+            stop.set()
 
 
 @asynccontextmanager

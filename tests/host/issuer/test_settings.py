@@ -119,3 +119,11 @@ def test_the_example_is_what_the_docs_show(repository: Path) -> None:
     config = load(file, environ={"OPENAI_API_KEY": "sk-x"})
     assert config.serve.oauth
     assert config.serve.oauth.others == "staff"
+
+
+@pytest.mark.parametrize("word", ["admit", "refuse"])
+def test_a_principal_is_not_mistaken_for_a_rule_of_the_same_name(word: str) -> None:
+    principals = {word: {"token": "a-token-of-somebody"}}
+    with pytest.raises(ValueError, match=f"'{word}' is in serve.principals too; give that one another name"):
+        serve(oauth=RIGHT | {"others": word}, principals=principals)
+    serve(oauth=RIGHT | {"others": "admit" if word == "refuse" else "refuse"}, principals=principals)
