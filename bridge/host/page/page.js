@@ -1,0 +1,1 @@
+document.getElementById("place").textContent = "The page of the service.";
