@@ -58,6 +58,8 @@ def check_words(options: argparse.Namespace) -> None:
     action, count = options.action, len(options.ids)
     if options.all and action != "forget":
         raise ArgumentError("runs: --all belongs to forget")
+    if options.html and action != "show":
+        raise ArgumentError("runs: --html belongs to show")
     if action == "forget":
         if bool(count) == options.all:
             raise ArgumentError("runs forget: name the runs by their ids, or say --all")
@@ -103,7 +105,11 @@ def _show(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
     from bridge.cli.show import list_lines
 
     summary, stored = load_run(options.ids[0], config)
-    if options.json:
+    if options.html:
+        from bridge.cli.html import write_page
+
+        write_page(options.html, stored.run, summary, redact)
+    elif options.json:
         print_json(redact.clean(describe(summary) | describe_whole(stored.run)))
     else:
         print_lines(list_lines(summary, stored.run, find_columns() or 80, redact))

@@ -14,9 +14,9 @@ _SOURCE = re.compile(r'<link rel="stylesheet" href="(\w+\.css)">|<script src="(\
 _DATA = "<!-- data -->"
 """Where the data stands in a file that shows one run."""
 _POLICY = (
-    "default-src 'none'; script-src {scripts}; style-src {styles}; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; form-action 'none'"
 )
+_OF_SERVICE = "; connect-src 'self'; frame-ancestors 'none'"
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Document:
 
     html: str
     policy: str
-    """Its Content-Security-Policy: these scripts and styles, and requests to where it came from."""
+    """Its Content-Security-Policy: these scripts and styles, and nothing from anywhere."""
 
 
 @cache
@@ -45,16 +45,19 @@ def join() -> Document:
     return Document(_SOURCE.sub(put, text), policy)
 
 
-def serve() -> bytes:
-    """Return the page as the service sends it: without data."""
-    return join().html.replace(_DATA, "", 1).encode()
+def serve() -> tuple[bytes, str]:
+    """Return the page as the service sends it, without data, and its policy: it asks where it came from."""
+    document = join()
+    return document.html.replace(_DATA, "", 1).encode(), document.policy + _OF_SERVICE
 
 
 def write(data: JsonObject) -> str:
     """Write the page as a file that shows this run and asks for nothing."""
     text = encode(data).replace("<", "\\u003c")  # nothing in it ends the element
     element = f'<script type="application/json" id="data">{text}</script>'
-    before, _, behind = join().html.partition(_DATA)
+    document = join()
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{document.policy}">'
+    before, _, behind = document.html.replace("<head>", f"<head>\n{policy}", 1).partition(_DATA)
     return f"{before}{element}{behind}"
 
 

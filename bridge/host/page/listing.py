@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from bridge.errors import ArgumentError
 from bridge.host.page.door import Visitor
-from bridge.host.page.news import describe_line
+from bridge.host.page.line import describe_line
 from bridge.host.page.words import Words
 from bridge.json_text import Json, JsonObject
 from bridge.run.description import name_principal, name_status

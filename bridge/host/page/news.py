@@ -13,14 +13,14 @@ from bridge.clock import Clock
 from bridge.errors import Busy
 from bridge.events import Event
 from bridge.host.page.door import Visitor
+from bridge.host.page.line import describe_line
 from bridge.host.page.words import Words
 from bridge.host.server import Runner
 from bridge.json_text import Json, JsonObject, encode
 from bridge.questions import Answer
-from bridge.run.description import describe
 from bridge.run.observers import Observer
 from bridge.run.run import Run
-from bridge.run.summary import Outline, Summary
+from bridge.run.summary import Outline
 from bridge.sse import Event as Frame
 
 PACE_S = 0.5
@@ -46,13 +46,6 @@ class _Change:
     principal: str | None
     is_for_all: bool
     frame: bytes
-
-
-def describe_line(summary: Summary, questions: int, words: Words) -> JsonObject:
-    """Describe a run in a line, as the page shows it."""
-    told = describe(summary) | {"prompt": "", "questions": questions}
-    cleaned = {name: words.clean(value) for name, value in told.items()}
-    return cleaned | {"prompt": words.prompt(summary.prompt)}
 
 
 class News(Observer):

@@ -182,10 +182,10 @@ class Page:
 def _show_document(request: Request) -> Response:
     if request.method not in READS:
         return refuse(Refusal(405, "method", "The page is only read."), {"Allow": "GET, HEAD"})
-    from bridge.host.page.document import join, serve
+    from bridge.host.page.document import serve
 
-    headers = {**HEADERS, "Content-Security-Policy": join().policy}
-    return Response(serve(), headers=headers, media_type="text/html")
+    html, policy = serve()
+    return Response(html, headers={**HEADERS, "Content-Security-Policy": policy}, media_type="text/html")
 
 
 def _describe(visitor: Visitor) -> JsonObject:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import cast
 
 from bridge.events import CallEnded, CallStarted, InBackground, Kept, Notified, QuestionAsked, Retrying, Said
-from bridge.host.page.news import describe_line
+from bridge.host.page.line import describe_line
 from bridge.host.page.words import PAGE_CHARS, Words
 from bridge.json_text import Json, JsonObject, decode, encode
 from bridge.questions import Question
