@@ -1,4 +1,4 @@
-// Elements of the page: made, changed in place, and said aloud. Whatever comes from the service becomes text, never HTML.
+// Elements of the page: made, changed in place, and said aloud. Whatever comes from the service becomes text.
 "use strict";
 
 const Elements = (() => {
@@ -45,6 +45,8 @@ const Elements = (() => {
   // A heading that a change of the view puts the focus on.
   const title = (text) => make("h1", { tabindex: "-1", class: "title" }, text);
 
+  const note = (text, attributes = {}) => make("p", { class: "note", ...attributes }, text);
+
   const time = (at) => make("time", { datetime: new Date(at * 1000).toISOString() }, Words.showTime(at));
 
   // Say something to those who do not see the page. It is emptied first, so that the same words are said again.
@@ -60,13 +62,13 @@ const Elements = (() => {
     return new Promise((resolve) => {
       const end = (answer) => () => dialog.close(answer);
       const heading = make("h2", { id: "dialog-title", tabindex: "-1", autofocus: true }, question);
-      const choices = make("div", { class: "choices" }, button(no, end("")), button(yes, end("yes"), { class: "risky" }));
-      dialog.replaceChildren(heading, choices);
+      const risky = button(yes, end("yes"), { class: "risky" });
+      dialog.replaceChildren(heading, make("div", { class: "choices" }, button(no, end("")), risky));
       dialog.returnValue = "";
       dialog.onclose = () => resolve(dialog.returnValue === "yes");
       dialog.showModal();
     });
   }
 
-  return { find, make, setText, reconcile, button, title, time, say, confirm };
+  return { find, make, setText, reconcile, button, title, note, time, say, confirm };
 })();

@@ -20,14 +20,15 @@ const Page = (() => {
   }
 
   async function begin() {
-    const isWaiting = { status: "waiting", limit: PAGE };
-    const [newest, waiting] = await Promise.all([Service.listRuns({ limit: PAGE }), Service.listRuns(isWaiting)]);
+    const [newest, goingOn] = await Promise.all([Service.listRuns({ limit: PAGE }), listGoingOn()]);
     showWho();
     RunList.begin(newest);
     stopNews();
     stopNews = Service.listen(newest.news, { live, lost, closed, run: hear, servers: ServerView.hear, reset });
-    await Promise.all([Waiting.start(session, waiting.runs), route()]);
+    await Promise.all([Waiting.start(session, goingOn), route()]);
   }
+
+  const listGoingOn = async () => (await Service.listRuns({ status: "in_progress", limit: 2 * PAGE })).runs;
 
   function showWho() {
     const who = session.principal || "";
@@ -46,8 +47,8 @@ const Page = (() => {
   // What was missed cannot be told one by one: all that is shown is fetched again.
   async function reset() {
     try {
-      const waiting = await Service.listRuns({ status: "waiting", limit: PAGE });
-      await Promise.all([RunList.load(), Waiting.start(session, waiting.runs), RunView.refreshShown()]);
+      const goingOn = await listGoingOn();
+      await Promise.all([RunList.load(), Waiting.start(session, goingOn), RunView.refreshShown()]);
       ServerView.hear();
     } catch (error) {
       showFault(error);
@@ -99,7 +100,7 @@ const Page = (() => {
       token,
       make("p", { class: "note", id: "token-hint" }, Words.say("token_hint")),
       fault,
-      make("button", { type: "submit", class: "yes" }, Words.say("sign_in")),
+      make("button", { type: "submit", class: "go" }, Words.say("sign_in")),
     ];
     const signIn = async (event) => {
       event.preventDefault();
@@ -129,7 +130,8 @@ const Page = (() => {
     find("problem")?.remove();
     const problem = make("p", { id: "problem", class: "fault", role: "alert" }, text, " ", again);
     const main = find("main");
-    if (error.status === 404 || !main.querySelector("h1")) main.replaceChildren(title(Words.say("title_runs")), problem);
+    const isEmpty = error.status === 404 || !main.querySelector("h1");
+    if (isEmpty) main.replaceChildren(title(Words.say("title_runs")), problem);
     else main.querySelector("h1").after(problem);
   }
 

@@ -2,7 +2,7 @@
 "use strict";
 
 const RunView = (() => {
-  const { find, make, setText, reconcile, button, title, say, confirm } = Elements;
+  const { find, make, setText, reconcile, button, title, note, say, confirm } = Elements;
   let id = null;
   let run = null;
   // Where texts come from: the service, or the file that this is.
@@ -22,7 +22,7 @@ const RunView = (() => {
     close();
     id = name;
     mayAnswer = session.may_answer;
-    main.replaceChildren(title(Words.say("run", { id: shorten(name) })), make("p", { class: "note" }, Words.say("loading")));
+    main.replaceChildren(title(Words.say("run", { id: shorten(name) })), note(Words.say("loading")));
     await refresh();
   }
 
@@ -80,22 +80,23 @@ const RunView = (() => {
     const load = (part) => (from) => loadText(part, from);
     const prompt = Object.assign(Texts.make(Words.say("prompt"), load("input")), { id: "prompt" });
     const answer = Object.assign(Texts.make(Words.say("answer"), load("answer")), { id: "answer" });
-    const bars = make("section", { "aria-labelledby": "bars-title" }, make("h2", { id: "bars-title" }, Words.say("timeline")));
-    bars.append(make("p", { class: "note", id: "no-bars", hidden: true }, Words.say("timeline_none")), make("div", { id: "bars" }));
-    const notes = make("section", { id: "notes", "aria-labelledby": "notes-title", hidden: true });
-    notes.append(make("h2", { id: "notes-title" }, Words.say("remarks")), make("ul", { class: "remarks" }));
-    const fault = make("section", { id: "fault", class: "fault", hidden: true }, make("h2", {}, Words.say("error")), make("p", { dir: "auto" }));
+    const bars = makePart("timeline", note(Words.say("timeline_none"), { id: "no-bars" }), make("div", { id: "bars" }));
+    const notes = Object.assign(makePart("remarks", make("ul", { class: "remarks" })), { id: "notes" });
+    const fault = Object.assign(makePart("error", make("p", { dir: "auto" })), { id: "fault", className: "fault" });
     const hadFocus = document.activeElement?.tagName === "H1";
     main.replaceChildren(...[back, head, fault, prompt, bars, answer, notes].filter(Boolean));
     if (hadFocus) main.querySelector("h1").focus();
   }
+
+  const makePart = (key, ...children) =>
+    make("section", { "aria-label": Words.say(key) }, make("h2", {}, Words.say(key)), ...children);
 
   function draw() {
     const status = run.questions?.length && run.ended == null ? "waiting" : run.status;
     const head = find("main").querySelector(".head");
     head.dataset.status = status;
     const heading = head.querySelector("h1");
-    if (!heading.firstChild) heading.append(make("span", { class: "badge" }), " ", make("span"));
+    if (!heading.children.length) heading.replaceChildren(make("span", { class: "badge" }), " ", make("span"));
     setText(heading.firstChild, Words.name(status));
     setText(heading.lastChild, Words.say("run", { id: shorten(run.run_id) }));
     find("cancel").hidden = Boolean(texts) || !goesOn() || !(run.may_cancel ?? run.may_answer ?? mayAnswer);
@@ -110,7 +111,7 @@ const RunView = (() => {
   function drawAnswer() {
     const isWhole = run.answer?.text || run.ended != null;
     const text = isWhole ? run.answer : run.saying;
-    find("answer").name(Words.say(isWhole ? "answer" : "saying"));
+    find("answer").name(Words.say(isWhole || !text?.text ? "answer" : "saying"));
     if (text?.text) find("answer").show(text);
     else find("answer").tell(Words.say(run.ended == null ? "no_answer" : "no_answer_ended"));
   }
@@ -161,9 +162,9 @@ const RunView = (() => {
     const isNew = !detail;
     const part = (name) => `call/${span.turn}/${span.index}/${name}`;
     if (isNew) {
-      const texts = ["arguments", "output"].map((name) => Texts.make(Words.say(name), (from) => loadText(part(name), from), "h3"));
-      detail = make("div", { class: "call" }, ...texts);
-      fetchInto(texts[0], part("arguments"));
+      const makeOne = (name) => Texts.make(Words.say(name), (from) => loadText(part(name), from), "h3");
+      detail = make("div", { class: "call" }, makeOne("arguments"), makeOne("output"));
+      fetchInto(detail.firstChild, part("arguments"));
     }
     if (isNew || detail.ended !== span.ended) fetchInto(detail.lastChild, part("output"));
     detail.ended = span.ended;

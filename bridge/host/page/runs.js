@@ -5,7 +5,8 @@ const RunList = (() => {
   const { find, make, setText, reconcile, button, title } = Elements;
   const PAGE = 100;
   const MOST = 500;
-  const STATUSES = ["in_progress", "waiting", "completed", "incomplete", "failed", "cancelled", "needs_input", "interrupted"];
+  const GOING = ["in_progress", "waiting", "interrupted"];
+  const STATUSES = [...GOING, "completed", "incomplete", "failed", "cancelled", "needs_input"];
   let filter = { status: "", who: "" };
   let runs = [];
   let before = null;
@@ -22,12 +23,18 @@ const RunList = (() => {
     (!filter.who || run.who === filter.who) &&
     (!filter.status || run.status === filter.status || (filter.status === "waiting" && run.questions > 0));
 
+  // Those that wait are among those that go on; the service knows no status of that name.
+  async function fetchRuns(more = {}) {
+    const status = filter.status === "waiting" ? "in_progress" : filter.status;
+    const told = await Service.listRuns({ limit: PAGE, status, who: filter.who, ...more });
+    return { ...told, runs: told.runs.filter(fits) };
+  }
+
   // Fetch the newest that fit.
   async function load() {
     const asked = filter;
-    const told = await Service.listRuns({ limit: PAGE, ...filter });
+    const told = await fetchRuns();
     if (asked === filter) begin(told);
-    return told;
   }
 
   function begin(told) {
@@ -43,7 +50,7 @@ const RunList = (() => {
     if (isCut) return load().catch(Page.showFault);
     event.currentTarget.setAttribute("aria-disabled", "true");
     try {
-      const told = await Service.listRuns({ limit: PAGE, ...filter, before });
+      const told = await fetchRuns({ before });
       const known = new Set(runs.map((run) => run.run_id));
       const fresh = told.runs.filter((run) => !known.has(run.run_id));
       runs = [...runs, ...fresh];
@@ -88,9 +95,9 @@ const RunList = (() => {
 
   function makeRow(run) {
     const prompt = make("span", { class: "prompt", dir: "auto" });
-    const link = make("a", { href: `#/runs/${encodeURIComponent(run.run_id)}` }, make("span", { class: "badge" }), prompt);
-    const facts = make("span", { class: "facts" });
-    return make("li", { class: "run" }, link, facts);
+    const badge = make("span", { class: "badge" });
+    const link = make("a", { href: `#/runs/${encodeURIComponent(run.run_id)}` }, badge, " ", prompt);
+    return make("li", { class: "run" }, link, make("span", { class: "facts" }));
   }
 
   function drawRow(row, run) {
@@ -112,14 +119,14 @@ const RunList = (() => {
   }
 
   function makeFilters(session) {
-    const status = make("select", { id: "by-status", on: { change: refilter } });
+    const status = make("select", { on: { change: refilter }, id: "by-status" });
     status.append(make("option", { value: "" }, Words.say("any")));
     status.append(...STATUSES.map((name) => make("option", { value: name }, Words.name(name))));
     status.value = filter.status;
-    const choices = [make("label", { for: "by-status" }, Words.say("status")), status];
-    if (session.operator || !session.principal) {
+    const choices = [make("label", {}, Words.say("status"), " ", status)];
+    if (session.operator) {
       const who = make("select", { id: "by-who", on: { change: refilter } });
-      choices.push(make("label", { for: "by-who" }, Words.say("who")), who);
+      choices.push(make("label", {}, Words.say("who"), " ", who));
     }
     return make("form", { class: "filters", on: { submit: (event) => event.preventDefault() } }, ...choices);
   }

@@ -2,12 +2,12 @@
 "use strict";
 
 const ServerView = (() => {
-  const { find, make, title, setText } = Elements;
+  const { find, make, title, note, setText } = Elements;
   const opened = new Set();
 
   async function open(main) {
-    main.replaceChildren(title(Words.say("title_servers")), make("p", { class: "note", id: "sum" }, Words.say("loading")));
-    main.append(make("div", { id: "servers" }));
+    const sum = note(Words.say("loading"), { id: "sum" });
+    main.replaceChildren(title(Words.say("title_servers")), sum, make("div", { id: "servers" }));
     await refresh();
   }
 

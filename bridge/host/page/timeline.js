@@ -114,7 +114,7 @@ const Timeline = (() => {
     row.dataset.key = findKey(span);
     const name = make("div", "timeline-name", { role: "rowheader" });
     const label = select ? make("button", "timeline-label", { type: "button" }) : make("span", "timeline-label");
-    label.append(make("span", "timeline-title"), make("span", "timeline-of"), make("span", "timeline-state"));
+    label.append(make("span", "timeline-title"), " ", make("span", "timeline-of"), " ", make("span", "timeline-state"));
     name.append(label);
     const track = make("div", "timeline-track", { role: "cell" });
     track.append(make("span", "timeline-hidden"), make("span", "timeline-bar", { "aria-hidden": "true" }));
@@ -192,8 +192,8 @@ const Timeline = (() => {
     }
   }
 
-  // `options`: `words` in place of the English ones; `select(span)` makes the calls' labels buttons; `selected` is the key of
-  // the span behind which the element `detail` is put.
+  // `options`: `words` in place of the English ones; `select(span)` makes the calls' labels buttons; `selected` is the
+  // key of the span behind which the element `detail` is put.
   function draw(element, run, options = {}) {
     const words = { ...ENGLISH, ...options.words };
     const axis = goesOn(run) && run.now ? { ...run.axis, ended: Math.max(run.axis.ended, run.now) } : run.axis;

@@ -2,16 +2,16 @@
 "use strict";
 
 const UsageView = (() => {
-  const { make, title } = Elements;
+  const { make, title, note } = Elements;
 
   async function open(main) {
-    main.replaceChildren(title(Words.say("title_usage")), make("p", { class: "note", id: "day" }, Words.say("loading")));
+    main.replaceChildren(title(Words.say("title_usage")), note(Words.say("loading"), { id: "day" }));
     const told = await Service.get("page/usage");
     const place = Elements.find("day");
     if (!place) return;
     place.textContent = told.principals.length ? Words.say("day", { day: told.day }) : Words.say("no_usage");
     if (!told.principals.length) return;
-    const heads = ["col_who", "col_runs", "col_turns", "col_calls", "col_tokens", "col_money"].map((key) => Words.say(key));
+    const heads = ["who", "runs", "turns", "calls", "tokens", "money"].map((name) => Words.say(`col_${name}`));
     const money = (n) => Timeline.showMoney(n, Words.forTimeline()) || "–";
     const rows = told.principals.map((each) => [
       each.name,

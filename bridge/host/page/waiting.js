@@ -7,6 +7,7 @@ const Waiting = (() => {
   // click meant for what was there a moment ago is an answer.
   const STILL_MS = 600;
   const MOST_RUNS = 20;
+  const GONE = new Set(["unknown", "moved_on", "ended"]);
   const runs = new Map();
   const answered = new Set();
   let told = [];
@@ -20,11 +21,13 @@ const Waiting = (() => {
       .flatMap((run) => run.questions.map((question) => ({ ...question, run })))
       .sort((a, b) => a.asked_at - b.asked_at);
 
-  // Begin with these runs, which have questions.
+  // Begin with these runs: those of them that have questions.
   async function start(session, list) {
     mayAnswer = session.may_answer;
-    for (const id of [...runs.keys()]) if (!list.some((run) => run.run_id === id)) take({ run_id: id, questions: [] });
-    await Promise.all(list.slice(0, MOST_RUNS).map(hear));
+    const waiting = list.filter((run) => run.questions);
+    const ids = new Set(waiting.map((run) => run.run_id));
+    for (const id of [...runs.keys()]) if (!ids.has(id)) take({ run_id: id, questions: [] });
+    await Promise.all(waiting.slice(0, MOST_RUNS).map(hear));
     draw();
   }
 
@@ -71,22 +74,25 @@ const Waiting = (() => {
   }
 
   function makeCard(question) {
+    const word = (tag, key) => make(tag, { "data-word": key });
     const said = make("p", { class: "said", dir: "auto" });
     const call = make("pre", { class: "text", dir: "auto" });
-    const changed = make("div", {}, make("p", { "data-word": "changed" }), make("pre", { class: "text changed", dir: "auto" }));
-    const origin = make("p", { class: "of-run" }, make("span", { "data-word": "of_run" }), " ", make("a", { dir: "auto" }), " ", time(question.asked_at));
+    const changed = make("div", {}, word("p", "changed"), make("pre", { class: "text changed", dir: "auto" }));
+    const origin = make("p", {}, word("span", "of_run"), " ", make("a", { dir: "auto" }));
+    if (question.asked_at) origin.append(" ", time(question.asked_at));
     const no = button("", (event) => press(event, question, false), { "data-word": "no" });
-    const yes = button("", (event) => press(event, question, true), { class: "yes", "data-word": "yes" });
+    const yes = button("", (event) => press(event, question, true), { "data-word": "yes" });
     const choices = make("div", { class: "choices" }, no, yes);
-    const cannot = make("p", { class: "note", "data-word": "only_asker" });
+    const cannot = make("p", { class: "note" });
     const title = make("h3", { tabindex: "-1", dir: "auto" });
-    const exact = make("p", { "data-word": "exact_call" });
-    return make("article", { class: "question" }, title, said, changed, exact, call, origin, choices, cannot, make("p", { class: "fault" }));
+    const fault = make("p", { class: "fault" });
+    const parts = [title, said, changed, word("p", "exact_call"), call, origin, choices, cannot, fault];
+    return make("article", { class: "question" }, ...parts);
   }
 
   function drawCard(card, question) {
     const title = Words.say("waits_call", nameIt(question));
-    setText(card.querySelector("h3"), title);
+    setText(card.querySelector("h3"), question.tool ? title : question.server);
     setText(card.querySelector(".said"), question.message || "");
     setText(card.querySelector("pre:not(.changed)"), question.arguments || "");
     setText(card.querySelector(".changed"), question.difference || "");
@@ -95,8 +101,11 @@ const Waiting = (() => {
     link.href = `#/runs/${encodeURIComponent(question.run.run_id)}`;
     setText(link, question.run.prompt || Words.say("no_prompt"));
     const may = question.run.may_answer ?? mayAnswer;
+    const isForm = question.is_approval === false;
     card.querySelector(".choices").hidden = !may;
-    card.querySelector(".note").hidden = may;
+    card.querySelector("[data-word=yes]").hidden = isForm;
+    card.querySelector(".note").hidden = may && !isForm;
+    setText(card.querySelector(".note"), Words.say(may ? "only_host" : "only_asker"));
     Words.apply(card);
     for (const choice of card.querySelectorAll("button")) {
       choice.setAttribute("aria-label", `${choice.textContent}: ${title}`);
@@ -110,7 +119,8 @@ const Waiting = (() => {
     section.hidden = !questions.length && !told.length;
     if (section.hidden) return section.replaceChildren();
     if (isNew || !section.firstChild) {
-      section.replaceChildren(make("h2", { id: "waiting-title", tabindex: "-1" }), make("div", { class: "questions" }), make("ul", { class: "told" }));
+      const heading = make("h2", { id: "waiting-title", tabindex: "-1" });
+      section.replaceChildren(heading, make("div", { class: "questions" }), make("ul", { class: "told" }));
     }
     const [title, cards, list] = section.children;
     section.classList.toggle("calm", !questions.length);
@@ -152,7 +162,7 @@ const Waiting = (() => {
   }
 
   function refuse(error, question, card) {
-    if (error.status === 404 || error.status === 409) {
+    if (GONE.has(error.code)) {
       tell("elsewhere", question);
       answered.add(question.question);
       return drop(question, card);
