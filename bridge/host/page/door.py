@@ -93,6 +93,7 @@ class Door:
             if not credential or not visitor:
                 attempt.is_wrong = True
                 return None
+        self.sign_out(request)  # whoever signs in anew has left the session before
         cookie = secrets.token_urlsafe(32)
         self._make_room(visitor.principal)
         until = self._clock.now() + SESSION_S
