@@ -169,7 +169,7 @@ class Page:
         if refusal := check(visitor, run):
             return refuse(refusal)
         body = await read_object(request)
-        refusal = await answer(self._runner.engine, visitor, run, body, self._words)
+        refusal = await answer(self._runner.engine, visitor, run, body)
         return refuse(refusal) if refusal else reply({})
 
     async def _cancel(self, request: Request, visitor: Visitor, run: Run, _summary: Summary, _rest: str) -> Response:
