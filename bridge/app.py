@@ -78,7 +78,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
         `observers`: hear of every run.
-        `audit`: keeps a line of each call.
+        `audit`: keeps a line of each call; it is closed with the bridge.
         `is_service`: the hosts are not one person's.
         """
         self.redact = redact = redact or Redactor(config.secrets())
@@ -91,6 +91,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
         observers = (*observers, audit) if audit else observers
         self._transport = transport
         self._closing = AsyncExitStack()
+        if audit:
+            self._closing.callback(audit.close)
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
             config,

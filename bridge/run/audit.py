@@ -80,6 +80,10 @@ class Audit(Observer):
     def settle(self, run: Run, question: str, answer: Answer | None, sender: str) -> None:
         pass
 
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
     @contextmanager
     def telling(self, account: JsonObject) -> Generator[None]:
         """Expect the end of a call. One that was told before the run was taken up is not told again."""
