@@ -34,8 +34,9 @@ class AuditFile:
         if self._measure() + len(data) > self._max_bytes:
             self._rotate()
         data = b"\n" + data if self._is_torn() else data
-        if os.write(self._file, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        left = memoryview(data)
+        while left:  # again only where the disk is full, to be told so
+            left = left[os.write(self._file, left) :]
 
     def find(self, part: str) -> Iterator[str]:
         """Find the whole lines that contain a text, in the file and in those that are kept."""

@@ -112,14 +112,14 @@ class _JsonFormatter(logging.Formatter):
             "ts": write_time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": self._show(super().format(record)),
+            "message": self._show(super().format(record).replace("\n", " | ")),
         }
         fields: Mapping[str, Json] = getattr(record, _FIELDS, {})
         shown = {name: self._show(value) if isinstance(value, str) else value for name, value in fields.items()}
         return write(line | shown)
 
     def _show(self, text: str) -> str:
-        return show_line(self._redact(text).replace("\n", " | "))
+        return show_line(self._redact(text))
 
 
 _FIELDS = "bridge_fields"

@@ -75,4 +75,4 @@ def name_principal(principal: str | None) -> str:
     if principal is None:
         return "terminal"
     kind, _, rest = principal.partition(" ")
-    return rest if principal.startswith(NAMED) else f"{kind} {rest[:KEPT_CHARS]}".rstrip()
+    return rest if principal.startswith(NAMED) else f"{kind}:{rest[:KEPT_CHARS]}" if rest else kind

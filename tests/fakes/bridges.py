@@ -43,6 +43,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import InProcess, Member
 from bridge.items import OWN_NAMES, Call, CallOutput
 from bridge.questions import Ask, say_yes
+from bridge.run.observers import Observer
 from bridge.run.store import choice as store
 from bridge.telemetry import Redactor
 from tests.fakes.audited import wanted
@@ -162,6 +163,7 @@ async def open_without_host(
     redact: Redactor | None = None,
     environ: Mapping[str, str] = os.environ,
     is_service: bool = False,
+    observers: Sequence[Observer] = (),
     **sections: Any,
 ) -> AsyncIterator[Bridge]:
     """The bridge alone, for tests with a host of their own, or several. `sections` are those of the config file; an
@@ -180,7 +182,7 @@ async def open_without_host(
             clock=clock,
             ask=ask,
             redact=redact,
-            observers=wanted[-1:],
+            observers=[*observers, *wanted[-1:]],
             audit=open_audit(config, redact or Redactor()),
             in_process=inside,
             is_service=is_service,
