@@ -42,6 +42,7 @@ from bridge.visible import show_exactly, show_line, show_name
 from builtin_tools.server import build_server as build_builtin_server
 
 if TYPE_CHECKING:
+    from bridge.run.audit import Audit
     from bridge.run.day import DayBudget
     from bridge.upstream.client import Upstream
 
@@ -68,6 +69,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         connectors: Connectors | None = None,
         build_engine: BuildEngine = MemoryEngine,
         observers: Sequence[Observer] = (),
+        audit: "Audit | None" = None,
         is_service: bool = False,
     ) -> None:
         """`children`: processes started before the event loop, by the key of their server.
@@ -76,6 +78,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
         `observers`: hear of every run.
+        `audit`: keeps a line of each call; it is closed with the bridge.
         `is_service`: the hosts are not one person's.
         """
         self.redact = redact = redact or Redactor(config.secrets())
@@ -84,8 +87,12 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._days: dict[str, DayBudget] = {}
         self._clock = clock or Clock()
         self._ask = ask
+        self._audit = audit
+        observers = (*observers, audit) if audit else observers
         self._transport = transport
         self._closing = AsyncExitStack()
+        if audit:
+            self._closing.callback(audit.close)
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
             config,
@@ -287,6 +294,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             self._ask,
             self._attach,
             self._find_day,
+            self._audit,
         )
         return await body.execute(ctx, arguments)
 

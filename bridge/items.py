@@ -75,6 +75,8 @@ class CallOutput(TypedDict):
     """Names of tools that the next requests of the run must carry."""
     kept: NotRequired[dict[str, str]]
     """The full texts of those that had to be cut, by the ids that `read_output` takes."""
+    verdict: NotRequired[JsonObject]
+    """What was decided about the call, where an audit is kept: see `verdicts.py`."""
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,16 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from queue import Full, Queue
 
 from typing_extensions import override
 
-from bridge.json_text import Json
+from bridge.json_text import Json, JsonObject, write
 from bridge.log_file import LogFile
 from bridge.spellings import Spellings
 from bridge.visible import show_line
@@ -98,6 +99,42 @@ class _LineFormatter(logging.Formatter):
         return show_line(text.replace("\n", " | "))
 
 
+class _JsonFormatter(logging.Formatter):
+    """Formats each record as one line of JSON: `ts`, `level`, `logger` and `message`, then what `tell` was given."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__("%(message)s")
+        self._redact = redact
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        line: JsonObject = {
+            "ts": write_time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": self._show(super().format(record).replace("\n", " | ")),
+        }
+        fields: Mapping[str, Json] = getattr(record, _FIELDS, {})
+        shown = {name: self._show(value) if isinstance(value, str) else value for name, value in fields.items()}
+        return write(line | shown)
+
+    def _show(self, text: str) -> str:
+        return show_line(self._redact(text))
+
+
+_FIELDS = "bridge_fields"
+
+
+def tell(**fields: Json) -> dict[str, object]:
+    """Return the `extra` of a record whose JSON line has these fields beside its message."""
+    return {_FIELDS: fields}
+
+
+def write_time(seconds: float) -> str:
+    """Write a wall-clock time as programs sort it: UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 COUNTED = {"is_counted": True}
 """Marks a record, as its `extra`, that has been counted where it was made."""
 
@@ -163,20 +200,31 @@ def _tells_of_a_fault(record: logging.LogRecord) -> bool:
     return not record.exc_info or type(record.exc_info[1]).__name__ != "ClosedResourceError"
 
 
-def configure_logging(level: str, file: Path | None, redact: Redactor, *, in_background: bool = False) -> None:
+def configure_logging(
+    level: str,
+    file: Path | None,
+    redact: Redactor,
+    *,
+    in_background: bool = False,
+    as_json: bool = False,
+    telling: Iterable[str] = (),
+) -> None:
     """Log at `level` to `file`, or to stderr. Libraries log errors only: at DEBUG they would log whole messages.
 
-    `in_background`: a thread writes the log; if it cannot keep up, lines are dropped.
+    `in_background`: a thread writes the log; if it cannot keep up, lines are dropped. `as_json`: each line is JSON.
+    `telling`: loggers that log at INFO, whatever `level` is.
     """
     logging.raiseExceptions = False  # else a line that cannot be written is printed to stderr with all it must not say
     handler: logging.Handler = LogFile(file) if file else logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LineFormatter(redact))
+    handler.setFormatter(_JsonFormatter(redact) if as_json else _LineFormatter(redact))
     handler = _in_background(handler) if in_background else handler
     handler.addFilter(_Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("bridge").setLevel(level.upper())
+    for name in telling:
+        logging.getLogger(name).setLevel(logging.INFO)
     for library in ("mcp", "client", "httpx2", "httpcore2"):  # `client` is a logger of mcp's
         logging.getLogger(library).setLevel(logging.ERROR)
     logging.getLogger("mcp.server.streamable_http").addFilter(_tells_of_a_fault)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from mcp import ClientSession
 
+from bridge.cli.setup import TOLD_BY_SERVICE
 from tests.fakes.stalls import Loops, Stall, watched_loops
 
 REPOSITORY = Path(__file__).parent.parent
@@ -29,7 +30,7 @@ HOME_FOLDERS = {
     "XDG_CACHE_HOME": ".cache",
 }
 
-LOGGERS = ("", "bridge", "mcp", "client", "httpx2", "httpcore2", "mcp.server.sse")
+LOGGERS = ("", "bridge", *TOLD_BY_SERVICE, "mcp", "client", "httpx2", "httpcore2", "mcp.server.sse")
 """Those whose levels the program sets."""
 
 _homes = itertools.count()

@@ -29,6 +29,7 @@ def demo(options: argparse.Namespace, config: Config) -> int:
     body = cast("JsonObject", json.loads((files("bridge") / "example.json").read_text(encoding="utf-8")))
     body["model"] = upstream.model or body["model"]
     args = ["-m", "bridge", "serve", "--log-level", options.log_level]
+    args += ["--log-format", options.log_format]
     args += ["--offline"] if upstream.is_embedded else []
     args += ["--config", str(options.config)] if options.config else []
     args += ["--project", options.project] if options.project else []

@@ -79,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     common, quiet = _build_common("warning"), _build_common("error")
     upstream = argparse.ArgumentParser(add_help=False)
     upstream.add_argument("--offline", action="store_true", help="use the embedded rule-based upstream: no key needed")
-    _add_serve(commands, common, upstream)
+    _add_serve(commands, _build_common(None), upstream)
     _add_ask(commands, common, upstream)
     _add_init(commands)
     commands.add_parser("demo", parents=[common, upstream], help="watch one whole run of an example")
@@ -222,7 +222,7 @@ def _add_hosts(commands: "Commands", common: argparse.ArgumentParser) -> None:
         "--move", action="store_true", help="take the servers out of the host's file; their secrets stay there"
     )
     ways.add_argument("--undo", action="store_true", help="take all imports from this host back")
-    imports.set_defaults(log_level="error", log_file=None)
+    imports.set_defaults(log_level="error", log_file=None, log_format="text")
 
 
 def _add_host_options(command: argparse.ArgumentParser, printing: str) -> None:
@@ -276,20 +276,24 @@ def _read_port(text: str) -> int:
     return int(text)
 
 
-def _build_common(level: str) -> argparse.ArgumentParser:
+def _build_common(level: str | None) -> argparse.ArgumentParser:
     """Build the options that most commands share; the default log `level` is "error" for commands that print every
-    fault themselves."""
+    fault themselves. Without one, the service tells of requests and runs beside warnings."""
     parser = argparse.ArgumentParser(add_help=False)
     common = parser.add_argument_group("options of most commands")
     common.add_argument("--config", type=Path, metavar="FILE", help="the config file")
     common.add_argument("--project", metavar="FOLDER", help="with ~/.claude.json: take this project's servers, too")
     levels = ["debug", "info", "warning", "error"]
+    default = level or "warning, and in the service a line for each request and each run"
     common.add_argument(
         "--log-level",
         choices=levels,
         default=level,
         metavar="LEVEL",
-        help=f"{', '.join(levels)}; default: %(default)s",
+        help=f"{', '.join(levels)}; default: {default}",
+    )
+    common.add_argument(
+        "--log-format", choices=["text", "json"], default="text", help="json: each line of the log is a JSON object"
     )
     common.add_argument("--log-file", type=Path, metavar="FILE", help="write the log there instead of to stderr")
     return parser

@@ -1,10 +1,12 @@
 """`serve`: runs the MCP server, for the host that started this process or for clients on the network."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bridge.cli.exits import COMPLETED, FAILED, watch_signals
@@ -14,8 +16,6 @@ from bridge.processes.open_files import raise_limit
 from bridge.processes.own_stdio import claim_stdio
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import anyio
     import httpx2
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bridge.config.settings import Config
     from bridge.host.principals import Verifier
     from bridge.recording.runs import TapeFolder
+    from bridge.run.audit import Audit
+    from bridge.run.observers import Observer
     from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def serve(options: argparse.Namespace) -> int:
     from bridge.cli.setup import set_up, start_children
 
     config, redact = set_up(options)
+    audit = open_audit(config, redact)
     folder = _prepare_recordings(options.record, redact) if options.record else None
     serve_until = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
     end_on_signals()
@@ -61,6 +64,8 @@ def serve(options: argparse.Namespace) -> int:
     async def run() -> int:
         bridge = Bridge(
             config,
+            observers=choose_observers(),
+            audit=audit,
             environ=os.environ,
             children=children,
             redact=redact,
@@ -89,7 +94,33 @@ def serve(options: argparse.Namespace) -> int:
     os._exit(code)  # nothing is left to save, and an orderly exit of the interpreter takes longer than hosts wait
 
 
-def _prepare_recordings(path: "Path", redact: "Redactor") -> "TapeFolder":
+def choose_observers() -> "list[Observer]":
+    """Choose who hears of every run."""
+    observers: list[Observer] = []
+    if logging.getLogger("bridge.run.run_log").isEnabledFor(logging.INFO):
+        from bridge.run.run_log import RunLog
+
+        observers.append(RunLog())
+    return observers
+
+
+def open_audit(config: "Config", redact: "Redactor") -> "Audit | None":
+    """Open the audit file, where one is configured. Raises ConfigError."""
+    if config.serve.audit is None:
+        return None
+    from bridge.audit_file import AuditFile  # late, like the other: few keep one
+    from bridge.run.audit import Audit
+
+    path = Path(config.serve.audit).expanduser()
+    try:
+        file = AuditFile(path, config.serve.audit_bytes)
+    except OSError as error:
+        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise ConfigError(f"serve.audit: {path} cannot be written: {why}; name another file, or none") from None
+    return Audit(file, redact, is_required=config.serve.audit_required)
+
+
+def _prepare_recordings(path: Path, redact: "Redactor") -> "TapeFolder":
     """Make the folder of the recordings, before a child is started. Raises ConfigError."""
     from bridge.recording.runs import TapeFolder  # late, like all that follows from it: hardly anybody records
 
@@ -151,6 +182,7 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> ServeUntil:
     from bridge.clock import Clock
     from bridge.config.settings import NO_UPSTREAM_HERE
     from bridge.host.http import listen, serve_http
+    from bridge.telemetry import tell
 
     verifiers = _choose_verifiers(config)
     listening = listen(config.serve, no_auth=options.no_auth, verifiers=verifiers)
@@ -158,7 +190,10 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> ServeUntil:
         logger.warning("%s", NO_UPSTREAM_HERE)
 
     async def serve_until(bridge: "Bridge", stop: "anyio.Event") -> None:
-        sys.stderr.write(f"Serving on {listening.url} (and /sse)\n")
+        if options.log_format == "json" and not options.log_file:  # else it would be the one line that is no JSON
+            logger.info("Serving on %s (and /sse)", listening.url, extra=tell(url=listening.url))
+        else:
+            sys.stderr.write(f"Serving on {listening.url} (and /sse)\n")
         await serve_http(bridge.server, listening, Clock(), stop)
 
     return serve_until

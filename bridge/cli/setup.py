@@ -18,6 +18,8 @@ from bridge.processes.children import DEPTH, Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
 
 logger = logging.getLogger("bridge")
+TOLD_BY_SERVICE = ("bridge.cli.serve", "bridge.host.request_log", "bridge.run.run_log")
+"""What the service logs at INFO where no level is asked for: what it does, and not what servers say meanwhile."""
 
 
 def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
@@ -34,8 +36,17 @@ def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
 
 def start_log(options: argparse.Namespace, redact: Redactor) -> None:
     """Start the log. Raises ConfigError if its file cannot be written."""
+    is_serve = options.command == "serve"
+    is_told = is_serve and options.log_level is None and options.transport != "stdio"
     try:
-        configure_logging(options.log_level, options.log_file, redact, in_background=options.command == "serve")
+        configure_logging(
+            options.log_level or "warning",
+            options.log_file,
+            redact,
+            in_background=is_serve,
+            as_json=options.log_format == "json",
+            telling=TOLD_BY_SERVICE if is_told else (),
+        )
     except OSError as error:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
 

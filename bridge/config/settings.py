@@ -33,6 +33,7 @@ from bridge.config.values import (
     check_folders,
     check_header_name,
     check_issuer,
+    check_path,
     check_public_url,
     check_scopes,
     check_store,
@@ -540,6 +541,13 @@ class ServeConfig(_Section):
     Origin and need no such headers, and for pages behind a proxy that adds them."""
     oauth: IssuerConfig | None = None
     """An issuer whose tokens are accepted too. Default: none."""
+    audit: Annotated[Text, AfterValidator(check_path)] | None = None
+    """A file that gets a line of JSON for each tool call of any `serve`, also over stdio: an absolute path, or one that
+    begins with `~/`. Default: none."""
+    audit_bytes: Annotated[int, BeforeValidator(read_scalar), Field(ge=4096)] = 10_000_000
+    """Bytes from which on it is renamed to `FILE.1`, and a new one begun; five such are kept."""
+    audit_required: Flag = False
+    """Run no tool while the file cannot be written, and write a line before each call is sent, too."""
     principals: dict[str, PrincipalConfig] = {}
     """People and programs that use the service, by name. Who sends `serve.token` is "default", of whom there
     may be an entry, too, without a token."""

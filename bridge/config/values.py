@@ -153,6 +153,12 @@ def check_folders(folders: tuple[str, ...]) -> tuple[str, ...]:
     return folders
 
 
+def check_path(path: str) -> str:
+    if not _expand(path).is_absolute():
+        raise ValueError(f"{path!r} is not an absolute path")
+    return path
+
+
 def _expand(folder: str) -> Path:
     try:
         return Path(folder).expanduser()

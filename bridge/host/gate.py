@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bridge.clock import Clock
 from bridge.host.principals import ANYBODY, PRINCIPAL, Challenge, Refused, Verified, Verifier, challenge_plainly
-from bridge.host.unknown_hosts import UnknownHosts
+from bridge.host.refused import UNKNOWN_HOST, RefusedRequests
+from bridge.host.request_log import read_note
 
 OPEN_PATH = "/healthz"
 """The one path that needs no token: without one it only says that the service is up. A wrong token is refused."""
-UNKNOWN_HOST = 421
 BODY_TIMEOUT_S = 10.0
 """Seconds that a request body may take to arrive. Without a bound, a client that never sends one keeps its request open
 for ever."""
@@ -140,20 +140,20 @@ class Gate:
         self._app = app
         self._access = access
         self._clock = clock
-        self._unknown_hosts = UnknownHosts(clock)
+        self._refused = RefusedRequests(clock, expects_token=not access.public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")  # it would bypass every check
         admitted = await self._access.admit(scope)
         if isinstance(admitted, Verified):
+            read_note(scope).principal = admitted.name
             signed = _sign(scope, admitted)
             await self._pass_on({**signed, "headers": _lower_names(scope["headers"])}, receive, send)
             return
-        if admitted.status_code == UNKNOWN_HOST:
-            headers = Headers(scope=scope)
-            address = _only(headers, "host", parse_host)
-            self._unknown_hosts.tell(headers, address and address[0])
+        headers = Headers(scope=scope)
+        address = _only(headers, "host", parse_host)
+        self._refused.tell(admitted, headers, address and address[0])
         await admitted(scope, receive, send)
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -31,6 +31,7 @@ from bridge.host.malformed import MalformedFilter
 from bridge.host.page.entry import Entry
 from bridge.host.presence import PresenceNotes
 from bridge.host.principals import Verifier
+from bridge.host.request_log import RequestLog
 from bridge.host.revision_header import RevisionHeader
 from bridge.host.server import BridgeServer
 from bridge.host.standing import SHARE, Standing
@@ -179,7 +180,8 @@ class Service:
             *(starmap(_publish, issuer.resource.list_documents().items()) if issuer else ()),
         ]
         layers = [Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
-        self.app = Endable(Starlette(routes=routes, middleware=layers))
+        self._requests = Endable(Starlette(routes=routes, middleware=layers))
+        self.app = RequestLog(self._requests, clock)
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -192,7 +194,7 @@ class Service:
             if self._issuer:
                 tasks.start_soon(self._issuer.run)
             yield
-            self.app.end()
+            self._requests.end()
             tasks.cancel_scope.cancel()
 
     async def _serve_sse(self, request: Request) -> Response:

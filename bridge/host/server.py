@@ -23,8 +23,9 @@ from bridge.host.delivery import Delivery
 from bridge.host.eras import serve_both_eras
 from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
-from bridge.host.principal import HostRequest, find_principal, is_modern
+from bridge.host.principal import HostRequest, find_http, find_principal, is_modern
 from bridge.host.rendering import render_receipt, render_refusal, render_run
+from bridge.host.request_log import read_note
 from bridge.host.schema import clean_arguments
 from bridge.host.silences import Silences
 from bridge.host.tasks import DIRECT_S, Runs, Tasks, declares_tasks
@@ -190,6 +191,9 @@ class BridgeServer(Server[dict[str, object]]):
                 return await self._go_on(ctx, params, params.request_state)
             return await call(ctx, clean_arguments(params.arguments or {}))
         except BridgeError as error:
+            from bridge.run.run_log import tell_refusal  # late: most calls are good
+
+            tell_refusal(params.name, error.code, find_principal(ctx))
             ending = fail_with(error)
         except Exception:
             logger.exception("%s broke", params.name)
@@ -253,6 +257,8 @@ class BridgeServer(Server[dict[str, object]]):
         task, by which the host has the run: a second, equal call is another one's. Where the call has `said` something
         and the run has ended without hearing it, another run goes on from it.
         """
+        if request := find_http(ctx):
+            read_note(request.scope).run_id = run.run_id
         until, message_id = self._clock.now() + seconds, said.message_id if said else None
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s
         audience = HostAudience(ctx, self._silences, self._clock)

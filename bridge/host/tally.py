@@ -1,4 +1,4 @@
-"""A tally: what anybody can make happen often is counted, and logged in a line a minute."""
+"""What anybody can make happen often: it is counted, and logged in a line a minute."""
 
 import logging
 
@@ -26,3 +26,22 @@ class Tally:
             self._next = self._clock.now() + EVERY_S
             self._logger.warning(self._words, f"{self._count:,}", extra=COUNTED)
             self._count = 0
+
+
+class Told:
+    """Names that others make up, each of which is told once a minute, and at most so many of them."""
+
+    def __init__(self, most: int, clock: Clock) -> None:
+        self._most = most
+        self._clock = clock
+        self._until: dict[str, float] = {}
+        """Until when each is not told again."""
+
+    def take(self, name: str) -> bool:
+        """Return whether this one is to be told now."""
+        now = self._clock.now()
+        self._until = {told: until for told, until in self._until.items() if until > now}
+        if name in self._until or len(self._until) >= self._most:
+            return False
+        self._until[name] = now + EVERY_S
+        return True

@@ -5,7 +5,7 @@ import logging
 from starlette.datastructures import Headers
 
 from bridge.clock import Clock
-from bridge.host.tally import EVERY_S
+from bridge.host.tally import Told
 from bridge.telemetry import COUNTED
 from bridge.visible import quote_name
 
@@ -19,18 +19,13 @@ class UnknownHosts:
     """Tells each host once a minute."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._told: dict[str, float] = {}
-        """Until when each host is not told again."""
+        self._told = Told(MOST, clock)
 
     def tell(self, headers: Headers, name: str | None) -> None:
         """Tell that the host of these headers was refused. `name`: it without its port, or None if it is no name."""
         host = headers.get("host", "")[:LONGEST]
-        now = self._clock.now()
-        self._told = {told: until for told, until in self._told.items() if until > now}
-        if host in self._told or len(self._told) >= MOST:
+        if not self._told.take(host):
             return
-        self._told[host] = now + EVERY_S
         asked = headers.get("x-forwarded-host", "")[:LONGEST]
         advice = _advise(host, name, asked)
         logger.warning("a request for the Host %s was refused: %s", quote_name(host), advice, extra=COUNTED)

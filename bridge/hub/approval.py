@@ -6,8 +6,9 @@ from typing import Literal
 
 from mcp import types
 
-from bridge.config.settings import ServerConfig
+from bridge.config.settings import BUILTIN, ServerConfig
 from bridge.questions import Answer, is_yes
+from bridge.verdicts import Who, find_who
 from bridge.visible import MAX_NAME_CHARS, quote, show_name
 
 Approval = Literal["run", "ask", "deny"]
@@ -26,6 +27,8 @@ class Refusal:
     """For the model."""
     notice: str
     """For the caller, with the config line that would allow the call."""
+    by: Who = "config"
+    """Who has decided that."""
 
 
 def decide(server: ServerConfig, tool: types.Tool) -> Approval:
@@ -43,6 +46,15 @@ def decide(server: ServerConfig, tool: types.Tool) -> Approval:
             return "run" if is_free else "ask"
 
 
+def name_rule(server: ServerConfig, tool: types.Tool) -> str:
+    """Name what of the config lets a tool run without a question."""
+    if server.key == BUILTIN:
+        return BUILTIN
+    if server.tools.decision(tool.name) == "allow":
+        return "tools.allow"
+    return "require_approval never" if server.require_approval == "never" else "readOnlyHint"
+
+
 def refuse(server: str, tool: str, answer: Answer, remedy: str, cause: str = NEEDED) -> Refusal | None:
     """Return None if the person's answer lets a call run, else the refusal. It names the remedy, such as a config
     line, and the cause of the question."""
@@ -51,12 +63,13 @@ def refuse(server: str, tool: str, answer: Answer, remedy: str, cause: str = NEE
         return None
     if answer["action"] == "unasked":
         message = f"{what}: {cause}, and {answer['reason']}. {remedy}"
-        return Refusal("approval_required", message, message)
+        return Refusal("approval_required", message, message, find_who(answer))
     note = f" ({answer['reason']})" if answer["reason"] else ""
     return Refusal(
         "declined",
         f"{what}: the user said no to this call. Do not make it again unless they ask for it",
         f"{what}: the answer was no{note}. {remedy}",
+        find_who(answer),
     )
 
 
@@ -69,7 +82,7 @@ def forbid(server: str, tool: str) -> Refusal:
 def miss(server: str, tool: str) -> Refusal:
     """Return the refusal of a call of a tool that is not there any more."""
     message = f"{_name(server, tool)}: its server does not list it any more"
-    return Refusal("not_listed", message, message)
+    return Refusal("not_listed", message, message, "bridge")
 
 
 def _name(server: str, tool: str) -> str:

@@ -188,7 +188,10 @@ class Hub(anyio.AsyncContextManagerMixin):
             return bridged.fail("invalid_arguments", wrong.message, **wrong.details)
         asked = Permission(self._owners, self._review, catalogue, bridged, arguments)
         permission = await asked.ask_first(ask)
-        return partial(self._send, permission) if isinstance(permission, Permission) else _refuse(bridged, permission)
+        if isinstance(permission, Permission):
+            return partial(self._send, permission)
+        output = _refuse(bridged, permission)
+        return {**output, "verdict": asked.condemn(permission).to_json()} if self._config.serve.audit else output
 
     async def _send(self, permission: Permission, options: CallOptions) -> CallOutput:
         bridged = permission.bridged
@@ -198,9 +201,17 @@ class Hub(anyio.AsyncContextManagerMixin):
         if owner.server.stateful and options.is_taken_over:
             return bridged.fail("outcome_unknown", STATE_LOST)
         try:
-            if refusal := await permission.check(owner, options.ask):
-                return _refuse(bridged, refusal)
+            checked = await permission.check(owner, options.ask)
+            if isinstance(checked, Refusal):
+                if options.on_verdict:
+                    options.on_verdict(permission.condemn(checked))
+                return _refuse(bridged, checked)
+            verdict = permission.judge(checked) if options.on_verdict else None
+            if options.on_verdict and verdict:
+                options.on_verdict(verdict)
             result = await owner.call(bridged.tool, permission.arguments, options)
+            if verdict:
+                verdict.is_answered = True
         except CallFailed as failure:
             return bridged.fail(failure.code, self._redact.hide_learned(str(failure)))
         try:

@@ -6,7 +6,7 @@ in which program answers to a server's name. The stricter holds.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mcp import types
 
@@ -19,6 +19,7 @@ from bridge.hub.approval import (
     forbid,
     miss,
     name_remedy,
+    name_rule,
     quote_config_line,
     refuse,
 )
@@ -26,12 +27,24 @@ from bridge.hub.catalogue import BridgedTool, Catalogue
 from bridge.hub.member import Member
 from bridge.json_text import JsonObject
 from bridge.questions import Answer, Ask, Question, ask_approval, show_before
+from bridge.verdicts import Verdict, Who, find_who
 from bridge.visible import quote, show_name
 
 if TYPE_CHECKING:
     from bridge.hub.review import Difference, Review
 
 START_ANEW = "A new call of `respond` begins with the config as it is now."
+
+
+class Grant(NamedTuple):
+    """Why a call may run."""
+
+    by: Who
+    rule: str
+    """What of the config lets it run, or what was asked."""
+
+
+ASKED, CHANGED = "asked", "changed definition"
 
 
 @dataclass(frozen=True)
@@ -59,9 +72,9 @@ class Permission:
             return refusal
         return replace(self, answer=answer)
 
-    async def check(self, owner: Member, ask: Ask) -> Refusal | None:
+    async def check(self, owner: Member, ask: Ask) -> Refusal | Grant:
         """Check it by what holds now, and ask the person where it needs a yes that it has not, or that was to something
-        else. Return None if it may run. Raises CallFailed where its server is not there.
+        else. Raises CallFailed where its server is not there.
 
         This is a part of sending: a resumed run takes the outcome, whatever holds by then.
         """
@@ -73,12 +86,14 @@ class Permission:
             if owner.listing.is_whole and owner.find_tool(name) is None:
                 return miss(owner.key, name)
         if owner.key == BUILTIN:
-            return None
+            return Grant("config", name_rule(owner.server, self.bridged.tool))
         if self.bridged.approval == "ask" or self._has_moved:
-            return None if self._holds() else await self._ask_now(owner, ask)
+            if self.answer and self._holds():
+                return Grant(find_who(self.answer), ASKED)
+            return await self._ask_now(owner, ask)
         return await self._check_unasked(owner, ask)
 
-    async def _check_unasked(self, owner: Member, ask: Ask) -> Refusal | None:
+    async def _check_unasked(self, owner: Member, ask: Ask) -> Refusal | Grant:
         """Check what ran unasked when its run began: whether its tool is asked for now, and whether its server claims
         what nobody has approved."""
         approval = decide(owner.server, self._current)
@@ -86,11 +101,14 @@ class Permission:
             question = ask_approval(owner.key, self.bridged.tool.name, self.arguments)
             answer = await ask(self.review().show(question, difference, is_cause=True))
             if answer["action"] != "elsewhere":
-                return refuse(owner.key, self.bridged.tool.name, answer, difference.remedy, difference.cause)
-        return None if approval == "run" else await self._ask_now(owner, ask)
+                refusal = refuse(owner.key, self.bridged.tool.name, answer, difference.remedy, difference.cause)
+                return refusal or Grant(find_who(answer), CHANGED)
+        rule = name_rule(owner.server, self._current)
+        return Grant("config", rule) if approval == "run" else await self._ask_now(owner, ask)
 
-    async def _ask_now(self, owner: Member, ask: Ask) -> Refusal | None:
-        return self._refuse(await self._ask(ask, await self._compare(owner, "ask")))
+    async def _ask_now(self, owner: Member, ask: Ask) -> Refusal | Grant:
+        answer = await self._ask(ask, await self._compare(owner, "ask"))
+        return self._refuse(answer) or Grant(find_who(answer), ASKED)
 
     async def _ask(self, ask: Ask, difference: "Difference | None") -> Answer:
         """Ask the person whether it may run, and show what has changed."""
@@ -115,6 +133,20 @@ class Permission:
         moved = f"the config reaches {show_name(server)} elsewhere than when this run began"
         cause = moved if self._has_moved else NEEDED
         return refuse(server, self.bridged.tool.name, answer, self._remedy, cause)
+
+    def judge(self, grant: Grant) -> Verdict:
+        """Return the verdict of a call that may run."""
+        return Verdict(is_allowed=True, by=grant.by, rule=grant.rule, definition=self._name_definition())
+
+    def condemn(self, refusal: Refusal) -> Verdict:
+        """Return the verdict of a call that may not."""
+        return Verdict(is_allowed=False, by=refusal.by, rule=refusal.code, definition=self._name_definition())
+
+    def _name_definition(self) -> str:
+        from bridge.hub.claims import read_claims
+
+        current = self._current
+        return self.bridged.fingerprint if current is self.bridged.tool else read_claims(current).fingerprint
 
     def _is_moot(self) -> bool:
         return self._owner is None or decide(self._owner.server, self.bridged.tool) == "deny"

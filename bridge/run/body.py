@@ -18,7 +18,7 @@ from bridge.run.continuation import find_earlier, find_history
 from bridge.run.engine import Context, Engine
 from bridge.run.limits import Ending, describe_error, fail_with
 from bridge.run.loop import Loop
-from bridge.run.protocols import C, Tools, Upstream
+from bridge.run.protocols import Auditor, C, Tools, Upstream
 from bridge.run.request import Request, build_request
 from bridge.run.rights import Rights, find_rights
 from bridge.run.tools.own_tools import OwnTools
@@ -54,6 +54,8 @@ class Body(Generic[C]):
     """The arguments with the content of the files that they name; raises ArgumentError."""
     find_day: "Callable[[str | None], DayBudget | None]" = lambda _: None
     """Finds the day's budget of a principal."""
+    audit: Auditor | None = None
+    """Keeps a line of each call."""
 
     async def execute(self, ctx: Context, arguments: JsonObject) -> Ending:
         """Do what checked `arguments` ask for; whatever happens is told by events of the run."""
@@ -98,7 +100,9 @@ class Body(Generic[C]):
         )
         tools = OwnTools[C](self._choose_servers(rights), (kept.tool,))
         ask = self.ask or partial(ctx.ask, approval_s=self.config.limits.approval_s)
-        loop = Loop(self.upstream, tools, kept, ask, ctx, agreement, self.clock, self.find_day(ctx.principal))
+        loop = Loop(
+            self.upstream, tools, kept, ask, ctx, agreement, self.clock, self.find_day(ctx.principal), self.audit
+        )
         return await loop.run(request, transcript)
 
     def _choose_servers(self, rights: Rights | None) -> Tools[C]:

@@ -1,7 +1,7 @@
 """The calls of one turn: all at once, each with exactly one output, and with events that tell what happens to them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic
 
@@ -12,14 +12,16 @@ from bridge.call_options import CallOptions
 from bridge.clock import Clock
 from bridge.events import CallEnded, CallProgressed, CallStarted, tell_notice
 from bridge.items import Call, CallOutput, answer_call, fail_call
+from bridge.json_text import JsonObject
 from bridge.questions import MOOT, Answer, Ask, Question, ask_and_tell
 from bridge.run.asking import SharedQuestions
 from bridge.run.budget import Budget
 from bridge.run.engine import Context, Intend, OutcomeUnknown
 from bridge.run.offer import LIMIT_REACHED, Offer
-from bridge.run.protocols import C, Send
+from bridge.run.protocols import Auditor, C, Send
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 from bridge.run.tools.read_output import CutTexts, LongOutputs
+from bridge.verdicts import Verdict
 
 TOLD_AT_ONCE = 32
 """How many calls that are not run are told of before other tasks may run."""
@@ -53,6 +55,8 @@ class CallAnswerer(Generic[C]):
     ask: Ask
     ctx: Context
     clock: Clock
+    audit: Auditor | None = None
+    """Keeps a line of each call; None where nobody wants that."""
     shared: SharedQuestions = field(default_factory=SharedQuestions)
 
     async def ask_once(self, question: Question) -> Answer:
@@ -142,6 +146,7 @@ class _CallInFlight(Generic[C]):
         self._began = answerer.clock.now()
         self._output = NOT_STARTED
         self._is_closed = False
+        self._verdict: Verdict | None = None
 
     async def answer(self) -> None:
         """Run the call, if it may run."""
@@ -161,17 +166,39 @@ class _CallInFlight(Generic[C]):
         self.names = output.get("found", [call.name])
         for notice in output.get("notices", []):
             self._ctx.emit(tell_notice(notice))
-        self._ctx.emit(
-            CallEnded(
-                **self._about,
-                arguments=call.arguments,
-                server=output["server"],
-                tool=output["tool"],
-                is_error=output["is_error"],
-                duration_ms=round((self._answerer.clock.now() - self._began) * 1000, 1),
-                item=answer_call(call, output["output"]),
-            )
+        ended = CallEnded(
+            **self._about,
+            arguments=call.arguments,
+            server=output["server"],
+            tool=output["tool"],
+            is_error=output["is_error"],
+            duration_ms=round((self._answerer.clock.now() - self._began) * 1000, 1),
+            item=answer_call(call, output["output"]),
         )
+        self._tell_end(ended, output, self._answerer.audit)
+
+    def _tell_end(self, ended: CallEnded, output: CallOutput, audit: Auditor | None) -> None:
+        """Tell the end of the call, and have it noted where an audit is kept: not in a process that goes away, when the
+        next one goes on with the call."""
+        if audit is None or self._ctx.is_left:
+            self._ctx.emit(ended)
+            return
+        with audit.telling(self._give_account(output)):
+            self._ctx.emit(ended)
+        for notice in audit.list_news(self._ctx.run):
+            self._ctx.emit(tell_notice(notice))
+
+    def _give_account(self, output: CallOutput) -> JsonObject:
+        """Say what an audit has to know beside the end of the call."""
+        catalogue, name = self._terms.catalogue, self._call.name
+        verdict = self._verdict.to_json() if self._verdict else output.get("verdict")
+        plain = catalogue.plain_names.get(name)
+        return {
+            "server": catalogue.owners.get(name),
+            "tool": plain,
+            "verdict": verdict,
+            "is_unknown": output is UNKNOWN,
+        }
 
     async def _find_output(self) -> CallOutput:
         offer, budget = self._terms.offer, self._terms.budget
@@ -205,6 +232,8 @@ class _CallInFlight(Generic[C]):
         async def note_sending() -> None:
             await intend()
             self._output = STOPPED
+            if self._verdict:
+                self._verdict.is_sent = True
 
         options = CallOptions(
             deadline=self._terms.deadline,
@@ -216,8 +245,19 @@ class _CallInFlight(Generic[C]):
             is_taken_over=self._ctx.is_taken_over,
             on_send=note_sending,
         )
+        audit = self._answerer.audit
+        if audit:
+            about = {**self._about, **self._give_account(NOT_STARTED), "arguments": self._call.arguments}
+            if refused := audit.admit(self._ctx.run, about, self._answerer.clock.time()):
+                return refused
+            options = replace(options, on_verdict=self._note_verdict)
         output = await send(options)
+        if self._verdict:
+            output["verdict"] = self._verdict.to_json()
         return {**output, "kept": self._cut_texts.texts} if self._cut_texts.texts else output
+
+    def _note_verdict(self, verdict: Verdict) -> None:
+        self._verdict = verdict
 
     async def _relay_progress(self, progress: float, total: float | None, message: str | None) -> None:
         self._ctx.emit(CallProgressed(**self._about, progress=progress, total=total, message=message))

@@ -30,7 +30,7 @@ from bridge.run.limits import (
     stop_short,
 )
 from bridge.run.offer import Offer, make_offer
-from bridge.run.protocols import C, Upstream
+from bridge.run.protocols import Auditor, C, Upstream
 from bridge.run.request import Request
 from bridge.run.tools.own_tools import OwnTools
 from bridge.run.tools.read_output import LongOutputs
@@ -78,6 +78,7 @@ class Loop(Generic[C]):
     clock: Clock
     day: "DayBudget | None" = None
     """What is left to the principal of the run for today; None where that has no bound."""
+    audit: Auditor | None = None
     window: int | None = field(default=None, init=False)
     """How many tokens the model takes, as far as that is known."""
     cut_by: Reason | None = field(default=None, init=False)
@@ -96,7 +97,7 @@ class Loop(Generic[C]):
     async def _take_turns(self, request: Request, transcript: Transcript, deadline: float) -> Ending:
         terms = await self._set_terms(request, transcript, deadline)
         window, last_answer_for = open_window(transcript), None
-        answerer = CallAnswerer(self.tools, self.long_outputs, self.ask, self.ctx, self.clock)
+        answerer = CallAnswerer(self.tools, self.long_outputs, self.ask, self.ctx, self.clock, self.audit)
         await self._hear(1, window, terms.budget)
         for n in count(1):
             try:

@@ -1,6 +1,7 @@
 """What the loop needs of its surroundings, as Protocols: they import no HTTP and no MCP."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from bridge.call_options import CallOptions
@@ -9,6 +10,7 @@ from bridge.events import OnEvent
 from bridge.items import Call, CallOutput, Notice, Response, Turn
 from bridge.json_text import JsonObject
 from bridge.questions import Ask
+from bridge.run.run import Run
 
 if TYPE_CHECKING:
     from bridge.search.ranking import Ranking
@@ -70,6 +72,23 @@ class Catalogue(Protocol):
 
     def find_named(self, name: str) -> Sequence[str]:
         """List the model names of the tools of exactly this name, with or without their server's."""
+        ...
+
+
+class Auditor(Protocol):
+    """Keeps a line of each call."""
+
+    def admit(self, run: Run, about: JsonObject, at: float) -> CallOutput | None:
+        """Note that a call is about to be sent, by the wall clock; return its output where it must not be, as that
+        cannot be noted."""
+        ...
+
+    def telling(self, account: JsonObject) -> AbstractContextManager[None]:
+        """Expect the end of a call, and what is to be noted of it beside that."""
+        ...
+
+    def list_news(self, run: Run) -> Sequence[Notice]:
+        """List what a run has to say of the audit, once."""
         ...
 
 

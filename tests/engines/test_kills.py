@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 
 from tests.engines.victim import INTENT, KINDS
+from tests.fakes.audited import read_audit
 from tests.fakes.bridges import open_without_host, outputs_of
 from tests.fakes.items import Json
 from tests.fakes.upstream import Reply, Request, ScriptedUpstream, call, message, responds
@@ -51,6 +52,7 @@ class World:
             "runs": {"store": f"sqlite:///{self.folder / 'runs.sqlite'}"},
             "builtin_tools": False,
             "limits": {"connect_timeout_s": 60},
+            "serve": {"audit": str(self.folder / "audit.jsonl")},
         }
 
     @property
@@ -126,7 +128,7 @@ async def test_the_points_are_those_of_the_run(killer: Killer, tmp_path: Path) -
         assert json.loads(await kill(World(tmp_path, upstream), killer, "", "")) == STEPS
 
 
-@pytest.mark.rule("REL32")
+@pytest.mark.rule("REL32", "S29")
 @pytest.mark.parametrize(
     ("kind", "key"),
     [pytest.param(*point, marks=() if point in FEW else pytest.mark.external) for point in POINTS],
@@ -146,6 +148,10 @@ async def test_a_run_that_is_killed_at_any_point_is_finished_by_the_next_process
         assert executed <= 1, f"{made[number]} was executed {executed} times"
         assert executed == 1 or UNKNOWN in output, "a call is executed, or its model is told"
     assert len(outputs) == 3
+    noted = read_audit(tmp_path / "audit.jsonl")
+    assert sorted((line["turn"], line["index"]) for line in noted) == [(1, 0), (1, 1), (2, 0)], "each call once"
+    doubtful = sum(line["outcome"] == "unknown" for line in noted)
+    assert doubtful == sum(UNKNOWN in output for output in outputs)
     turns = Counter(len(outputs_of(request)) for request in upstream.requests)
     repeated = sum(turns.values()) - 3
     assert repeated <= (0 if kind in ("written", INTENT) else 1), "what is on the disk is not asked again"

@@ -18,11 +18,13 @@ import anyio
 from typing_extensions import override
 
 from bridge.app import Bridge
+from bridge.cli.serve import open_audit
 from bridge.config.load import load
 from bridge.run.engine import Intend
 from bridge.run.store import engine as stored
 from bridge.run.store.choice import choose_engine
 from bridge.run.store.task import StoredTask
+from bridge.telemetry import Redactor
 
 KINDS = ("before", "done", "after", "written")
 """Before a step begins; when its effect is done; when its outcome is on its way to the disk; when it is there."""
@@ -75,7 +77,8 @@ async def run(plan: dict[str, str]) -> None:
     Victim.kind, Victim.key = plan["kind"], plan["key"]
     config = load(Path(plan["config"]), environ={})
     build_engine = choose_engine(config, {}, default="sqlite", build_stored=Victim)
-    async with Bridge(config, environ=os.environ, build_engine=build_engine) as bridge:
+    audit = open_audit(config, Redactor())
+    async with Bridge(config, environ=os.environ, build_engine=build_engine, audit=audit) as bridge:
         if known := await bridge.engine.find(plan["run_id"], principal="host"):
             stored.StoredTask = Victim  # type: ignore[misc]  # what a run that is taken up is driven by
             started = await bridge.engine.resume(known)

@@ -33,6 +33,7 @@ from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
 from bridge.call_options import CallOptions
+from bridge.cli.serve import open_audit
 from bridge.clock import Clock
 from bridge.config.load import load
 from bridge.config.settings import Config
@@ -42,8 +43,10 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import InProcess, Member
 from bridge.items import OWN_NAMES, Call, CallOutput
 from bridge.questions import Ask, say_yes
+from bridge.run.observers import Observer
 from bridge.run.store import choice as store
 from bridge.telemetry import Redactor
+from tests.fakes.audited import wanted
 from tests.fakes.clock import until
 from tests.fakes.forgetful import choose_engine
 from tests.fakes.items import Json
@@ -160,10 +163,14 @@ async def open_without_host(
     redact: Redactor | None = None,
     environ: Mapping[str, str] = os.environ,
     is_service: bool = False,
+    observers: Sequence[Observer] = (),
     **sections: Any,
 ) -> AsyncIterator[Bridge]:
     """The bridge alone, for tests with a host of their own, or several. `sections` are those of the config file; an
     `upstream` among them is added to where the model is, and None is no upstream at all."""
+
+    if wanted:
+        sections["serve"] = {**sections.get("serve", {}), "audit": str(wanted[-1].file)}
 
     def assemble(**later: Any) -> Callable[..., Bridge]:
         given = {"servers": servers, **sections, **later}
@@ -175,6 +182,8 @@ async def open_without_host(
             clock=clock,
             ask=ask,
             redact=redact,
+            observers=[*observers, *wanted[-1:]],
+            audit=open_audit(config, redact or Redactor()),
             in_process=inside,
             is_service=is_service,
         )

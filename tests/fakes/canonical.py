@@ -20,8 +20,11 @@ from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
 
 from bridge.app import Bridge
-from bridge.config.settings import Config, Limits, ServerConfig, UpstreamConfig
+from bridge.cli.serve import open_audit
+from bridge.config.settings import Config, Limits, ServeConfig, ServerConfig, UpstreamConfig
 from bridge.hub.transports.connect import Connectors
+from bridge.telemetry import Redactor
+from tests.fakes.audited import wanted
 from tests.fakes.clock import VirtualClock
 from tests.fakes.items import call, message, new_id, tokens
 from tests.fakes.peers import DELAY_S, MemoryHttp, Peer, Trouble, start_peers
@@ -100,13 +103,16 @@ async def open_hub(
     config = Config(
         upstream=UpstreamConfig(base_url="http://up/v1", model="m", stream="never"), servers=servers, limits=LIMITS
     )
-    config = config.model_copy(update={"builtin_tools": False})
+    serve = ServeConfig(audit=str(wanted[-1].file) if wanted else None)
+    config = config.model_copy(update={"builtin_tools": False, "serve": serve})
     http = MemoryHttp(peers, framed=peers if transport == "http framed" else ())
     in_process = {key: build_server(peer) for key, peer in peers.items()} if transport == "in process" else {}
     bridge = Bridge(
         config,
         environ={},
         clock=clock,
+        observers=wanted[-1:],
+        audit=open_audit(config, Redactor()),
         transport=httpx2.MockTransport(lambda request: _play_model(request, report)),
         in_process=in_process,
         connectors=Connectors(start_peers(peers), http),

@@ -160,7 +160,8 @@ async def serving_app(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -
 async def start_service(*options: str, ulimit: str | None = None) -> AsyncIterator[tuple[int, int]]:
     """`serve --transport http` with these options in a process of its own, under a limit of the shell's such as
     `-Sn 256`: its pid and its port."""
-    command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--port", "0", *options]
+    command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--port", "0"]
+    command += ["--log-level", "warning", *options]
     if ulimit:
         command = ["/bin/sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *command]
     process = await asyncio.create_subprocess_exec(

@@ -8,11 +8,10 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, cast
 
 from bridge.json_text import Json, JsonObject, encode
-from bridge.questions import Answer, Question, approve, decline, is_yes
+from bridge.questions import AT_TERMINAL, Answer, Question, approve, decline, is_yes
 
 SETTLE = "settle"
 """The type of the message that answers a question."""
-AT_TERMINAL = "given at a terminal"
 ANSWERS = {"yes": approve(AT_TERMINAL), "no": decline(AT_TERMINAL)}
 """All that another process can answer."""
 Outcome = Literal["yes", "no", "unanswered"]
