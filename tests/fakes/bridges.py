@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import httpx2
 from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.session import MessageHandlerFnT
@@ -42,6 +43,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import InProcess, Member
 from bridge.items import OWN_NAMES, Call, CallOutput
 from bridge.questions import Ask, say_yes
+from bridge.run.observers import Observer
 from bridge.run.store import choice as store
 from bridge.telemetry import Redactor
 from tests.fakes.clock import until
@@ -160,6 +162,8 @@ async def open_without_host(
     redact: Redactor | None = None,
     environ: Mapping[str, str] = os.environ,
     is_service: bool = False,
+    observers: Sequence[Observer] = (),
+    transport: httpx2.AsyncBaseTransport | None = None,
     **sections: Any,
 ) -> AsyncIterator[Bridge]:
     """The bridge alone, for tests with a host of their own, or several. `sections` are those of the config file; an
@@ -177,6 +181,8 @@ async def open_without_host(
             redact=redact,
             in_process=inside,
             is_service=is_service,
+            observers=observers,
+            transport=transport,
         )
 
     build_engine = choose_engine(assemble)
