@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "host": {BOTTOM, "run", "host"},
     "recording": {BOTTOM, "run", "recording"},
     "app": {BOTTOM, "upstream", "hub", "run", "offline", "host", "app", "builtin_tools"},
-    "cli": {BOTTOM, "upstream", "hub", "run", "offline", "host", "recording", "app", "builtin_tools", "cli"},
+    "signals": {BOTTOM, "run", "host", "app", "signals"},
+    "cli": {BOTTOM, "upstream", "hub", "run", "offline", "host", "recording", "app", "signals", "builtin_tools", "cli"},
     "__main__": {BOTTOM, "app", "cli"},
     "builtin_tools": {"builtin_tools"},
 }

@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -14,6 +14,7 @@ from bridge.app import Bridge, choose_transport
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.output import print_json, print_text, tell
 from bridge.cli.screen.terminal import Terminal
+from bridge.cli.setup import open_signals
 from bridge.config.settings import Config
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -26,15 +27,21 @@ from bridge.run.run import Run
 from bridge.run.store.choice import choose_engine
 from bridge.telemetry import Redactor
 
+if TYPE_CHECKING:
+    from bridge.signals.choice import Signals
+
 
 def ask(
     options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
 ) -> int:
     """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
-    with Tape(options.record, redact) if options.record else nullcontext() as tape:
+    with ExitStack() as ends:
+        tape = ends.enter_context(Tape(options.record, redact)) if options.record else None
+        if signals := open_signals(config, redact):
+            ends.callback(signals.end)
         terminal = Terminal(redact, is_streaming=not options.json)
         try:
-            run, is_shown = anyio.run(_run, options, config, redact, children, arguments, tape, terminal)
+            run, is_shown = anyio.run(_run, options, config, redact, children, arguments, tape, terminal, signals)
         except KeyboardInterrupt:
             if words := terminal.describe_interruption():
                 tell(words)
@@ -80,9 +87,13 @@ async def _run(
     arguments: JsonObject,
     tape: Tape | None,
     terminal: Terminal,
+    signals: "Signals | None",
 ) -> tuple[Run, bool]:
     """Return the run, and whether its text stands on the screen already."""
     recording = _record(tape, config) if tape else {}
+    transport = RecordingTransport(choose_transport(config.upstream)) if tape and config.upstream else None
+    if signals and config.upstream:
+        transport = signals.carry(transport, config.upstream)
     with terminal:
         bridge = Bridge(
             config,
@@ -90,8 +101,9 @@ async def _run(
             children=children,
             ask=say_yes if options.yes else terminal.ask,
             redact=redact,
-            transport=RecordingTransport(choose_transport(config.upstream)) if tape and config.upstream else None,
+            transport=transport,
             build_engine=choose_engine(config, os.environ, default="sqlite", **recording),
+            observers=signals.observers if signals else (),
         )
         terminal.wait_for(lambda: [member.key for member in bridge.hub.members if not member.settled.is_set()])
         run = await run_alone(bridge, arguments, terminal.show)

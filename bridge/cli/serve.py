@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bridge.recording.runs import TapeFolder
     from bridge.run.audit import Audit
     from bridge.run.observers import Observer
+    from bridge.signals.choice import Signals
     from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
@@ -41,12 +42,13 @@ def serve(options: argparse.Namespace) -> int:
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
     pipes = _claim_stdio(options.closed) if options.transport == "stdio" else None
     raise_limit()
-    from bridge.cli.setup import set_up, start_children
+    from bridge.cli.setup import open_signals, set_up, start_children
 
     config, redact = set_up(options)
     audit = open_audit(config, redact)
     folder = _prepare_recordings(options.record, redact) if options.record else None
-    serve_until = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config)
+    signals = open_signals(config, redact, is_service=pipes is None)
+    serve_until = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config, signals)
     end_on_signals()
     children = start_children(config.servers)
     import anyio
@@ -57,6 +59,8 @@ def serve(options: argparse.Namespace) -> int:
 
     is_service = pipes is None
     recording, transport = _record(folder, config) if folder else ({}, None)
+    if signals and config.upstream:
+        transport = signals.carry(transport, config.upstream)
     build_engine = choose_engine(
         config, os.environ, default="memory" if is_service else "sqlite", is_service=is_service, **recording
     )
@@ -64,7 +68,7 @@ def serve(options: argparse.Namespace) -> int:
     async def run() -> int:
         bridge = Bridge(
             config,
-            observers=choose_observers(),
+            observers=[*choose_observers(), *(signals.observers if signals else ())],
             audit=audit,
             environ=os.environ,
             children=children,
@@ -73,6 +77,8 @@ def serve(options: argparse.Namespace) -> int:
             build_engine=build_engine,
             is_service=is_service,
         )
+        if signals:
+            signals.attach(bridge)
         stop, code = anyio.Event(), COMPLETED
 
         def end(with_code: int) -> None:
@@ -90,6 +96,8 @@ def serve(options: argparse.Namespace) -> int:
         return code
 
     code = anyio.run(run)
+    if signals:
+        signals.end()
     flush_log()
     os._exit(code)  # nothing is left to save, and an orderly exit of the interpreter takes longer than hosts wait
 
@@ -177,7 +185,7 @@ def _prepare_stdio(source: int, sink: int, config: "Config") -> ServeUntil:
     return serve_until
 
 
-def _prepare_http(options: argparse.Namespace, config: "Config") -> ServeUntil:
+def _prepare_http(options: argparse.Namespace, config: "Config", signals: "Signals | None") -> ServeUntil:
     """Open the port and check its settings, so that every refusal comes before a child is started."""
     from bridge.clock import Clock
     from bridge.config.settings import NO_UPSTREAM_HERE
@@ -194,7 +202,8 @@ def _prepare_http(options: argparse.Namespace, config: "Config") -> ServeUntil:
             logger.info("Serving on %s (and /sse)", listening.url, extra=tell(url=listening.url))
         else:
             sys.stderr.write(f"Serving on {listening.url} (and /sse)\n")
-        await serve_http(bridge.server, listening, Clock(), stop)
+        routes, layers = (signals.routes, signals.layers) if signals else ((), ())
+        await serve_http(bridge.server, listening, Clock(), stop, routes=routes, layers=layers)
 
     return serve_until
 

@@ -3,7 +3,7 @@
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import starmap
@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from bridge.clock import Clock
 from bridge.config.settings import IssuerConfig, ServeConfig
@@ -154,7 +154,10 @@ class Service:
         *,
         most_streams: int = 1000,
         issuer: "IssuerVerifier | None" = None,
+        routes: Sequence[BaseRoute] = (),
+        layers: Sequence[Middleware] = (),
     ) -> None:
+        """`routes`: further ones, behind the gate. `layers`: around everything, the outermost first."""
         security = TransportSecuritySettings(
             allowed_hosts=[_join(address) for address in access.hosts],
             allowed_origins=[f"{scheme}://{_join(address)}" for scheme, address in access.origins],
@@ -171,16 +174,17 @@ class Service:
         page = Entry(server.runner, access, clock)
         if not access.is_open:
             server.runner.engine.note_page()
-        routes = [
+        all_routes = [
             *page.routes,
             Route("/mcp", endpoint=PresenceNotes(BulkLimit(mcp, MAX_BODY_BYTES))),
             Route("/sse", self._serve_sse, methods=["GET"]),
             Mount("/messages/", app=BulkLimit(messages, MAX_BODY_BYTES)),
             Route(OPEN_PATH, self._tell_health),
             *(starmap(_publish, issuer.resource.list_documents().items()) if issuer else ()),
+            *routes,
         ]
-        layers = [Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
-        self._requests = Endable(Starlette(routes=routes, middleware=layers))
+        all_layers = [*layers, Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
+        self._requests = Endable(Starlette(routes=all_routes, middleware=all_layers))
         self.app = RequestLog(self._requests, clock)
 
     @asynccontextmanager
@@ -231,10 +235,21 @@ async def serve_http(
     *,
     head_timeout_s: float = HEAD_TIMEOUT_S,
     room: int | None = None,
+    routes: Sequence[BaseRoute] = (),
+    layers: Sequence[Middleware] = (),
 ) -> None:
-    """Serve until `stop` is set, then end the requests that are still open. `room`: so many connections may be open."""
+    """Serve until `stop` is set, then end the requests that are still open. `room`: so many connections may be open;
+    `routes` and `layers` as for `Service`."""
     room = room or choose_room()
-    service = Service(server, listening.access, clock, most_streams=room // SHARE, issuer=listening.issuer)
+    service = Service(
+        server,
+        listening.access,
+        clock,
+        most_streams=room // SHARE,
+        issuer=listening.issuer,
+        routes=routes,
+        layers=layers,
+    )
     web = build_web(service.app, head_timeout_s=head_timeout_s, room=room, clock=clock)
     async with anyio.create_task_group() as tasks:
         async with service.run():

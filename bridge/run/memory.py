@@ -110,6 +110,11 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._tasks = None
 
     @property
+    def places(self) -> Places:
+        """How many runs go on, and how many wait."""
+        return self._places
+
+    @property
     def outlives(self) -> bool:
         """A run ends with its process."""
         return False

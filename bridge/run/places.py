@@ -26,6 +26,11 @@ class Places:
         While a place is free, all of them have as many as they may have."""
 
     @property
+    def taken(self) -> int:
+        """How many places are held."""
+        return self.count - self._free
+
+    @property
     def is_full(self) -> bool:
         """True while whoever comes has to wait."""
         return not self._free

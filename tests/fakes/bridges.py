@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import httpx2
 from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.session import MessageHandlerFnT
@@ -164,6 +165,7 @@ async def open_without_host(
     environ: Mapping[str, str] = os.environ,
     is_service: bool = False,
     observers: Sequence[Observer] = (),
+    transport: httpx2.AsyncBaseTransport | None = None,
     **sections: Any,
 ) -> AsyncIterator[Bridge]:
     """The bridge alone, for tests with a host of their own, or several. `sections` are those of the config file; an
@@ -186,6 +188,7 @@ async def open_without_host(
             audit=open_audit(config, redact or Redactor()),
             in_process=inside,
             is_service=is_service,
+            transport=transport,
         )
 
     build_engine = choose_engine(assemble)

@@ -17,6 +17,8 @@ from mcp import Client
 from mcp.client.client import ConnectMode
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from bridge.app import Bridge
@@ -125,9 +127,12 @@ async def serving(
     head_timeout_s: float = HEAD_TIMEOUT_S,
     room: int | None = None,
     environ: Mapping[str, str] = os.environ,
+    routes: Sequence[BaseRoute] = (),
+    layers: Sequence[Middleware] = (),
     **settings: Any,
 ) -> AsyncIterator[Served]:
-    """Serve this bridge to as many connections as there is `room` for; `settings` are those of the config's `serve`."""
+    """Serve this bridge to as many connections as there is `room` for; `settings` are those of the config's `serve`,
+    `routes` and `layers` what the service has beside its own."""
     unit: dict[str, Any] = {"port": 0, "token": TOKEN, **settings}
     config = ServeConfig.model_validate(unit)
     verifiers = (open_tokens(config, environ),) if config.principals else ()
@@ -138,7 +143,8 @@ async def serving(
 
             async def serve() -> None:
                 timing = clock or Clock()
-                await serve_http(bridge.server, listening, timing, stop, head_timeout_s=head_timeout_s, room=room)
+                more: dict[str, Any] = {"head_timeout_s": head_timeout_s, "room": room}
+                await serve_http(bridge.server, listening, timing, stop, routes=routes, layers=layers, **more)
 
             tasks.start_soon(serve)
             yield Served(listening)
