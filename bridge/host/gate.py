@@ -44,9 +44,9 @@ def parse_origin(value: str) -> tuple[str, Address] | None:
     return (scheme, address) if mark and scheme in ("http", "https") and address else None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Access:
-    """The rules for who may use the service."""
+    """The rules for who may use the service. A reload changes the tokens, and no other rule."""
 
     token: str | None
     """The one bearer token that requests must carry, where they are not told apart by name."""
