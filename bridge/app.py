@@ -5,7 +5,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -15,6 +15,7 @@ import httpx2
 from anyio.abc import TaskGroup
 
 from bridge.clock import Clock
+from bridge.config.changes import Changes, needs_connections
 from bridge.config.settings import BUILTIN, NO_UPSTREAM, Config, Limits, ToolGlobs, UpstreamConfig
 from bridge.errors import ConfigError, NotConfigured
 from bridge.host.attachments import attach_files, names_files
@@ -25,11 +26,13 @@ from bridge.hub.member import Member
 from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
 from bridge.json_text import JsonObject
+from bridge.leases import Leases
 from bridge.processes.children import Child
 from bridge.processes.open_files import count_free
 from bridge.questions import Ask
 from bridge.run.admission import Admission
 from bridge.run.continuation import find_run
+from bridge.run.drain import drain
 from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
 from bridge.run.interjections import Interjected, Interjector
 from bridge.run.limits import Ending
@@ -85,6 +88,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._config = config
         self._environ = environ
         self._days: dict[str, DayBudget] = {}
+        self._leases = Leases()
+        self.config_fault: str | None = None
+        """Why the configuration could not be read again; None where it could, or nobody has tried."""
+        self._held = 0
+        """How many reloads wait for servers that are new: hosts are told of all that comes of one at once."""
         self._clock = clock or Clock()
         self._ask = ask
         self._audit = audit
@@ -108,13 +116,17 @@ class Bridge(anyio.AsyncContextManagerMixin):
         )
         self.execute: Execute = self._respond
         """Drives a run; the engine calls it for each."""
+        self._usual_max_runs = choose_max_runs()
         self.engine = build_engine(
-            self.execute, self._clock, orphan_s=config.limits.orphan_s, observers=observers, **self._bound_runs()
+            self.execute, self._clock, observers=observers, find_most=self._find_most, **self._bound_runs()
         )
         self._shown: dict[Rights | None, set[str]] = {}
         """The descriptions that a host may have, by what the config says of whose it is."""
         self._tasks: TaskGroup | None = None
-        self._admission = Admission(config, self.engine, self._is_stateless) if config.upstream else None
+        self._admission = self._build_admission()
+
+    def _build_admission(self) -> Admission | None:
+        return Admission(self._config, self.engine, self._is_stateless) if self._config.upstream else None
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -142,6 +154,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
         return upstream
 
     @property
+    def config(self) -> Config:
+        """The configuration that holds now."""
+        return self._config
+
+    @property
     def limits(self) -> Limits:
         """The limits of every run, and of how long a caller waits for it."""
         return self._config.limits
@@ -161,6 +178,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
     def _note_change(self) -> None:
         """Have the hosts told if what one of them may have been shown has changed: most changes are not seen there."""
+        if self._held:
+            return
         described = {rights: {self._describe(rights)} for rights in self._shown or (None,)}
         if self._shown != described:
             self._shown = described
@@ -284,10 +303,11 @@ class Bridge(anyio.AsyncContextManagerMixin):
     async def _respond(self, ctx: Context, arguments: JsonObject) -> Ending:
         from bridge.run.body import Body  # with the loop and all of its tools, like the upstream
 
-        assert self.upstream
+        upstream = self.upstream
+        assert upstream
         body = Body(
             self._config,
-            self.upstream,
+            upstream,
             self.hub,
             self.engine,
             self._clock,
@@ -296,15 +316,60 @@ class Bridge(anyio.AsyncContextManagerMixin):
             self._find_day,
             self._audit,
         )
-        return await body.execute(ctx, arguments)
+        async with self._leases.use(upstream):
+            return await body.execute(ctx, arguments)
 
     def _bound_runs(self) -> dict[str, Any]:
-        """Return how many runs go on at once: of all, and of each who has a bound of its own."""
-        config = self._config
-        bounds: dict[str, Any] = {"max_runs": config.limits.max_runs or choose_max_runs()}
-        if config.serve.principals:
-            bounds["find_most"] = partial(_find_most, config)
-        return bounds
+        limits = self._config.limits
+        return {"orphan_s": limits.orphan_s, "max_runs": limits.max_runs or self._usual_max_runs}
+
+    def _find_most(self, principal: str | None) -> int | None:
+        """Find how many runs of a principal may go on at once, where it has a bound of its own."""
+        rights = self.find_rights(principal)
+        return rights.said.max_runs if rights else None
+
+    def reconfigure(self, changes: Changes) -> None:
+        """Let a later config hold from now on. Runs that go on keep the limits, prices and tools that they began with,
+        the upstream and the servers that they call."""
+        before, self._config = self._config, changes.config
+        self.redact.add(self._config.secrets())
+        if needs_connections(before.upstream, self._config.upstream) and (old := self.__dict__.pop("upstream", None)):
+            self.start_soon(self._leases.replace, old)
+        elif before.upstream is None:
+            self.__dict__.pop("upstream", None)
+        self._admission = self._build_admission()
+        from bridge.run.store.choice import identify  # late: few configs change while they are used
+
+        configuration, secrets = identify(self._config), self._config.secrets()
+        self.engine.reconfigure(configuration=configuration, secrets=secrets, **self._bound_runs())
+        if "serve.principals" in changes.settings:
+            self._shown.clear()
+        self._held += 1
+        came = self.hub.reconfigure(self._config, _build_builtin(self._config))
+        self.start_soon(self._tell_once, came, "serve.principals" in changes.settings)
+
+    async def _tell_once(self, came: Sequence[Member], is_certain: bool) -> None:
+        """Tell hosts of what a reload comes to once its new servers are ready, or known not to be."""
+        for member in came:
+            await member.settled.wait()
+        self._held -= 1
+        if is_certain:
+            self.server.note_change()
+        self._note_change()
+
+    @property
+    def is_draining(self) -> bool:
+        """True once no more runs are begun."""
+        return self.engine.drain.is_begun
+
+    @property
+    def is_drained(self) -> bool:
+        """True once, besides, none goes on any more."""
+        return self.is_draining and not self.engine.list_live()
+
+    async def drain(self, seconds: float) -> None:
+        """Begin no more runs, and wait at most so long for those that go on."""
+        await drain(self.engine, self._clock, seconds)
 
     def _find_day(self, principal: str | None) -> "DayBudget | None":
         """Find the day's budget of a principal; None where it has none."""
@@ -317,7 +382,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
         if rights.name not in self._days:
             folder = StateFolder(_find_folder(self._environ), KIND)
             self._days[rights.name] = DayBudget(rights, folder, self._clock)
-        return self._days[rights.name]
+        day = self._days[rights.name]
+        day.rights = rights
+        return day
 
     async def _attach(self, arguments: JsonObject) -> JsonObject:
         """Return the arguments with the content of the files that `input` names."""
@@ -334,11 +401,6 @@ def _find_folder(environ: Mapping[str, str]) -> Path:
         return find_state_folder(environ)
     except Unusable as error:
         raise ConfigError(f"serve.principals: what is used up in a day cannot be kept: {error}") from None
-
-
-def _find_most(config: Config, principal: str | None) -> int | None:
-    rights = find_rights(config, principal)
-    return rights.said.max_runs if rights else None
 
 
 def choose_max_runs() -> int:

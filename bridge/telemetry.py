@@ -47,6 +47,11 @@ class Redactor:
             self._spellings = Spellings(self._secrets.union(self._learned))
             self._of_learned = Redactor(self._learned)
 
+    def add(self, secrets: Iterable[str]) -> None:
+        """Replace these too from now on: the configuration has them by now. Those of before stay replaced."""
+        self._secrets = self._secrets.union(secrets)
+        self._spellings = Spellings(self._secrets.union(self._learned))
+
     def hide_learned(self, text: str) -> str:
         """Replace in a text for the model what was learned: nobody but us has put that there for a server to repeat."""
         return self._of_learned(text) if self._of_learned else text

@@ -21,3 +21,16 @@ async def watch_signals(on_end: Callable[[int], None]) -> None:
             if not has_ended:
                 has_ended = True
                 on_end(INTERRUPTED if number == signal.SIGINT else COMPLETED)
+
+
+def note_hangup() -> Callable[[], bool]:
+    """Have SIGHUP noted while a service starts, instead of ending it; return what tells whether one has come."""
+    came = False
+
+    def note(_number: int, _frame: object) -> None:
+        nonlocal came
+        came = True
+
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, note)
+    return lambda: came

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bridge.cli.exits import COMPLETED, FAILED, watch_signals
+from bridge.cli.exits import COMPLETED, FAILED, note_hangup, watch_signals
 from bridge.errors import ConfigError
 from bridge.processes.children import end_on_signals
 from bridge.processes.open_files import raise_limit
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bridge.app import Bridge
     from bridge.config.settings import Config
-    from bridge.host.principals import Verifier
+    from bridge.host.http import Listening
     from bridge.recording.runs import TapeFolder
     from bridge.run.audit import Audit
     from bridge.run.observers import Observer
@@ -41,6 +41,7 @@ def serve(options: argparse.Namespace) -> int:
     if options.transport == "stdio" and (has_address or options.no_auth):
         raise ConfigError("serve: --host, --port and --no-auth belong to --transport http")
     pipes = _claim_stdio(options.closed) if options.transport == "stdio" else None
+    has_hangup = note_hangup() if pipes is None else None
     raise_limit()
     from bridge.cli.setup import open_signals, set_up, start_children
 
@@ -48,8 +49,10 @@ def serve(options: argparse.Namespace) -> int:
     audit = open_audit(config, redact)
     folder = _prepare_recordings(options.record, redact) if options.record else None
     signals = open_signals(config, redact, is_service=pipes is None)
-    serve_until = _prepare_stdio(*pipes, config) if pipes else _prepare_http(options, config, signals)
-    end_on_signals()
+    serve_until, listening = (
+        (_prepare_stdio(*pipes, config), None) if pipes else _prepare_http(options, config, signals)
+    )
+    end_on_signals(("SIGINT", "SIGTERM", "SIGHUP") if pipes else ("SIGINT", "SIGTERM"))
     children = start_children(config.servers)
     import anyio
 
@@ -86,9 +89,19 @@ def serve(options: argparse.Namespace) -> int:
             code = with_code
             stop.set()
 
+        watch, life = watch_signals, None
+        if listening and has_hangup:
+            from bridge.cli.life import Life
+
+            life = Life(bridge, listening, options)
+            watch = life.watch
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch_signals, end)
+            tasks.start_soon(watch, end)
             async with bridge:
+                if life:
+                    if has_hangup and has_hangup():
+                        life.ask()
+                    tasks.start_soon(life.reload_when_asked)
                 if fault := await serve_until(bridge, stop):
                     sys.stderr.write(f"serve: stdout cannot be written: {fault.strerror}\n")
                     code = FAILED
@@ -185,14 +198,17 @@ def _prepare_stdio(source: int, sink: int, config: "Config") -> ServeUntil:
     return serve_until
 
 
-def _prepare_http(options: argparse.Namespace, config: "Config", signals: "Signals | None") -> ServeUntil:
+def _prepare_http(
+    options: argparse.Namespace, config: "Config", signals: "Signals | None"
+) -> "tuple[ServeUntil, Listening]":
     """Open the port and check its settings, so that every refusal comes before a child is started."""
     from bridge.clock import Clock
     from bridge.config.settings import NO_UPSTREAM_HERE
     from bridge.host.http import listen, serve_http
+    from bridge.host.personal_tokens import choose_verifiers
     from bridge.telemetry import tell
 
-    verifiers = _choose_verifiers(config)
+    verifiers = choose_verifiers(config.serve, os.environ)
     listening = listen(config.serve, no_auth=options.no_auth, verifiers=verifiers)
     if config.upstream is None:
         logger.warning("%s", NO_UPSTREAM_HERE)
@@ -205,13 +221,4 @@ def _prepare_http(options: argparse.Namespace, config: "Config", signals: "Signa
         routes, layers = (signals.routes, signals.layers) if signals else ((), ())
         await serve_http(bridge.server, listening, Clock(), stop, routes=routes, layers=layers)
 
-    return serve_until
-
-
-def _choose_verifiers(config: "Config") -> "tuple[Verifier, ...]":
-    """Choose who verifies tokens: nobody where one token is for all."""
-    if not config.serve.principals:
-        return ()
-    from bridge.host.personal_tokens import open_tokens
-
-    return (open_tokens(config.serve, os.environ),)
+    return serve_until, listening

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge.cli.exits import FAILED
@@ -28,14 +29,20 @@ TOLD_BY_SERVICE = ("bridge.cli.serve", "bridge.host.request_log", "bridge.run.ru
 
 def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:
     """Load the configuration and start the log; return the former and a redactor of its secrets. Raises ConfigError."""
-    flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
-    offline = getattr(options, "offline", False)
-    config = load(options.config, environ=os.environ, overrides=flags, offline=offline, project=options.project)
+    config = read_config(options)
     redact = Redactor(config.secrets())
     start_log(options, redact)
     for notice in config.notices:
         logger.warning("%s", notice["message"])
     return config, redact
+
+
+def read_config(options: argparse.Namespace, path: Path | None = None) -> Config:
+    """Read the configuration; `path`: the file where the options name none. Raises ConfigError."""
+    flags = {"serve.host": getattr(options, "host", None), "serve.port": getattr(options, "port", None)}
+    offline = getattr(options, "offline", False)
+    path = options.config or path
+    return load(path, environ=os.environ, overrides=flags, offline=offline, project=options.project)
 
 
 def start_log(options: argparse.Namespace, redact: Redactor) -> None:

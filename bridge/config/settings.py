@@ -548,6 +548,10 @@ class ServeConfig(_Section):
     """Bytes from which on it is renamed to `FILE.1`, and a new one begun; five such are kept."""
     audit_required: Flag = False
     """Run no tool while the file cannot be written, and write a line before each call is sent, too."""
+    drain_s: Annotated[float, BeforeValidator(read_scalar), Field(ge=0, allow_inf_nan=False)] = 25
+    """Seconds that runs may go on after SIGTERM, while no new ones are begun; what is left then is cancelled, or kept
+    for the next process where runs are kept in a file. 0: none. What ends the service has to wait five seconds longer:
+    Kubernetes gives 30 in all, systemd 90, Docker 10."""
     principals: dict[str, PrincipalConfig] = {}
     """People and programs that use the service, by name. Who sends `serve.token` is "default", of whom there
     may be an entry, too, without a token."""

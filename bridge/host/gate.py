@@ -52,9 +52,9 @@ def is_page(path: str) -> bool:
     return path == PAGE or path.startswith("/page/")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Access:
-    """The rules for who may use the service."""
+    """The rules for who may use the service. A reload changes the tokens, and no other rule."""
 
     token: str | None
     """The one bearer token that requests must carry, where they are not told apart by name."""

@@ -48,6 +48,8 @@ EXAMPLES = {
     "serve.allowed_origins": "https://app.example.com",
     "serve.oauth.public_url": "https://bridge.example.com",
 }
+LAST_WORDS_S, STREAM_WORDS_S = 2.0, 0.1
+"""How long requests may take to be answered once all runs have ended, and streams to write what was said on them."""
 MAX_BODY_BYTES = 32 << 20
 """The most bytes of one request's body: room for a few images in `input`."""
 
@@ -59,12 +61,23 @@ class Listening:
     socket: socket.socket
     access: Access
     issuer: "IssuerVerifier | None" = None
+    no_auth: bool = False
 
     @property
     def url(self) -> str:
         """The URL of the Streamable HTTP endpoint."""
         host, port = self.socket.getsockname()[:2]
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/mcp"
+
+    def readmit(self, before: ServeConfig, settings: ServeConfig, verifiers: tuple[Verifier, ...]) -> None:
+        """Let in from the next request on whom these settings let in, and nobody else. `before`: the settings that held
+        until now. Raises ConfigError, like `listen`, and changes nothing then."""
+        _check(settings, no_auth=self.no_auth, verifiers=verifiers)
+        if self.no_auth:
+            return
+        made = None if before.token or before.principals else self.access.token
+        self.access.token = _choose_token(settings, verifiers, made)
+        self.access.verifiers = (*verifiers, *([self.issuer] if self.issuer else []))
 
 
 def listen(
@@ -75,6 +88,27 @@ def listen(
     Raises ConfigError, before anything listens, for an address that is not loopback while token or host names are
     missing, and for an address that cannot be listened on.
     """
+    _check(settings, no_auth=no_auth, verifiers=verifiers)
+    is_local = is_loopback(settings.host)
+    hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
+    if settings.oauth:
+        hosts.append(_parse("serve.oauth.public_url", urlsplit(settings.oauth.public_url).netloc, parse_host))
+    origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
+    listening = open_socket(settings.host, settings.port)
+    address, port = listening.getsockname()[:2]
+    is_everywhere = address in EVERYWHERE
+    own = _name_loopback(LOOPBACK[0] if is_everywhere else address, port) if is_local or is_everywhere else []
+    hosts += [(name, port) for name, shown in hosts if shown is None]
+    token = None if no_auth else _choose_token(settings, verifiers)
+    own_origins = (("http", address) for address in own)
+    access = Access(token, frozenset([*own, *hosts]), frozenset([*origins, *own_origins]), verifiers)
+    if settings.oauth is None:
+        return Listening(listening, access, no_auth=no_auth)
+    return _accept_issuer(settings.oauth, listening, access, clock or Clock())
+
+
+def _check(settings: ServeConfig, *, no_auth: bool, verifiers: tuple[Verifier, ...]) -> None:
+    """Raise ConfigError where anybody could use the service whom nobody has let in."""
     if no_auth and verifiers:
         raise ConfigError("--no-auth: serve.principals says who may use the service; leave out one of the two")
     is_local = is_loopback(settings.host)
@@ -89,21 +123,13 @@ def listen(
         }
         wanted = " and ".join(setting for setting, value in missing.items() if not value)
         raise ConfigError(f"serve.host: {settings.host} can be reached by others; set {wanted}")
-    hosts = [_parse("serve.allowed_hosts", host, parse_host) for host in settings.allowed_hosts]
-    if settings.oauth:
-        hosts.append(_parse("serve.oauth.public_url", urlsplit(settings.oauth.public_url).netloc, parse_host))
-    origins = [_parse("serve.allowed_origins", page, parse_origin) for page in settings.allowed_origins]
-    listening = open_socket(settings.host, settings.port)
-    address, port = listening.getsockname()[:2]
-    is_everywhere = address in EVERYWHERE
-    own = _name_loopback(LOOPBACK[0] if is_everywhere else address, port) if is_local or is_everywhere else []
-    hosts += [(name, port) for name, shown in hosts if shown is None]
-    token = None if no_auth or verifiers else settings.token or (None if settings.oauth else _make_token())
-    own_origins = (("http", address) for address in own)
-    access = Access(token, frozenset([*own, *hosts]), frozenset([*origins, *own_origins]), verifiers)
-    if settings.oauth is None:
-        return Listening(listening, access)
-    return _accept_issuer(settings.oauth, listening, access, clock or Clock())
+
+
+def _choose_token(settings: ServeConfig, verifiers: tuple[Verifier, ...], made: str | None = None) -> str | None:
+    """Choose the one token for all; None where tokens tell who it is. `made`: one that was made here before."""
+    if verifiers:
+        return None
+    return settings.token or (None if settings.oauth else made or _make_token())
 
 
 def _accept_issuer(settings: IssuerConfig, listening: socket.socket, access: Access, clock: Clock) -> Listening:
@@ -201,6 +227,13 @@ class Service:
             self._requests.end()
             tasks.cancel_scope.cancel()
 
+    async def see_out(self, clock: Clock) -> None:
+        """Let the answers go out that are on their way: all runs have ended."""
+        with clock.scope(clock.now() + LAST_WORDS_S):
+            await self._requests.rest()
+        if self._requests.is_in_use:  # by streams; what was said on one a moment ago is not yet written
+            await clock.sleep(STREAM_WORDS_S)
+
     async def _serve_sse(self, request: Request) -> Response:
         with suppress(ValueError):  # the transport has refused the request, and answered it
             async with self._sse.connect_sse(request.scope, request.receive, request._send) as (incoming, outgoing):
@@ -208,11 +241,16 @@ class Service:
         return Response()
 
     async def _tell_health(self, request: Request) -> Response:
-        """Answer `{status: "ok"}`; to those who may use the service also `servers: [{name, state, reason}]`."""
-        health: JsonObject = {"status": "ok"}
+        """Answer `{status: "ok"}`; to those who may use the service also `servers: [{name, state, reason}]`,
+        and in `config` why the configuration could not be read again. A service
+        that is to end says so with 503: who sends clients here is to send them elsewhere."""
+        is_draining = self._server.is_draining
+        health: JsonObject = {"status": "draining" if is_draining else "ok"}
         if self._access.is_open or "authorization" in request.headers:  # the gate has refused a wrong one
             health["servers"] = list[Json](self._server.describe_servers())
-        return JSONResponse(health)
+            if self._server.config_fault:
+                health["config"] = self._server.config_fault
+        return JSONResponse(health, 503 if is_draining else 200)
 
 
 def _publish(path: str, document: JsonObject) -> Route:
@@ -255,4 +293,6 @@ async def serve_http(
         async with service.run():
             tasks.start_soon(web.serve, [listening.socket])
             await stop.wait()
+            if server.is_drained:
+                await service.see_out(clock)
         web.should_exit = True

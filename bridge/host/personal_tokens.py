@@ -88,6 +88,11 @@ def _list_configured(settings: ServeConfig) -> Iterator[tuple[str, str]]:
             yield digest, name
 
 
+def choose_verifiers(settings: ServeConfig, environ: Mapping[str, str]) -> tuple[Tokens, ...]:
+    """Choose who verifies tokens: nobody where one token is for all. Raises ConfigError."""
+    return (open_tokens(settings, environ),) if settings.principals else ()
+
+
 def open_tokens(settings: ServeConfig, environ: Mapping[str, str]) -> Tokens:
     """Open the tokens of all principals. Raises ConfigError where some of them cannot be relied on."""
     tokens = Tokens(settings, KeptTokens(find_folder(environ)), Clock())

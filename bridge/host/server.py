@@ -82,6 +82,21 @@ class Runner(Runs, Protocol):
         """Find what the config says of a principal now; None where it says nothing."""
         ...
 
+    @property
+    def is_draining(self) -> bool:
+        """True once no more runs are begun."""
+        ...
+
+    @property
+    def is_drained(self) -> bool:
+        """True once, besides, none goes on any more."""
+        ...
+
+    @property
+    def config_fault(self) -> str | None:
+        """Why the configuration could not be read again; None where it could, or nobody has tried."""
+        ...
+
     async def start(self, arguments: JsonObject, *, principal: str, caller: Caller) -> tuple[Run, bool]:
         """Start a run, or find the one that an equal call began and was given up; the flag tells that it was found.
 
@@ -158,6 +173,22 @@ class BridgeServer(Server[dict[str, object]]):
     def runner(self) -> Runner:
         """The bridge behind it."""
         return self._runner
+
+    @property
+    def is_draining(self) -> bool:
+        """True once no more runs are begun, as the service is to end."""
+        return self._runner.is_draining
+
+    @property
+    def is_drained(self) -> bool:
+        """True once, besides, none goes on any more."""
+        return self._runner.is_drained
+
+    @property
+    def config_fault(self) -> str | None:
+        """Why the configuration could not be read again, in a sentence for people."""
+        fault = self._runner.config_fault
+        return fault and self._runner.redact(fault)
 
     def note_change(self) -> None:
         """Note that the description of `respond` has changed; `tell_changes` notifies the hosts."""

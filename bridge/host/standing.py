@@ -20,7 +20,7 @@ class Standing:
         self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _stands(scope):
+        if not stands(scope):
             await self._app(scope, receive, send)
         elif self._open >= self._most:
             await _refuse(scope)(scope, receive, send)
@@ -32,7 +32,8 @@ class Standing:
                 self._open -= 1
 
 
-def _stands(scope: Scope) -> bool:
+def stands(scope: Scope) -> bool:
+    """Tell whether a request is for a stream of news, which stays open for as long as the client likes."""
     if scope["path"] in ("/mcp", "/sse", NEWS_PATH):
         return scope["method"] == "GET" or Headers(scope=scope).get("mcp-method") == "subscriptions/listen"
     return False

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol, Request
 from bridge.clock import Clock
 from bridge.errors import ConfigError
 from bridge.host.arrivals import Arrivals
+from bridge.host.standing import stands
 from bridge.host.tally import Tally
 from bridge.host.wire import Wire
 from bridge.processes.open_files import count_free
@@ -236,6 +237,8 @@ class Endable:
         self._app = app
         self._requests: set[anyio.CancelScope] = set()
         self._has_ended = False
+        self._unanswered = 0
+        self._answered = anyio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_begun = is_complete = False
@@ -250,14 +253,29 @@ class Endable:
             self._requests.add(request)
             if self._has_ended:
                 request.cancel()
+            is_call = not stands(scope)
+            self._unanswered += is_call
             try:
                 await self._app(scope, receive, note)
             finally:
                 self._requests.discard(request)
+                self._unanswered -= is_call
+                self._answered.set()
+                self._answered = anyio.Event()
         if request.cancelled_caught and not has_begun:
             await PlainTextResponse("The service is stopping", 503)(scope, receive, send)
         elif request.cancelled_caught and not is_complete:
             await send({"type": "http.response.body", "body": b""})
+
+    @property
+    def is_in_use(self) -> bool:
+        """True while a request is open, be it for a stream."""
+        return bool(self._requests)
+
+    async def rest(self) -> None:
+        """Wait until every request is answered but those for streams of news."""
+        while self._unanswered:
+            await self._answered.wait()
 
     def end(self) -> None:
         """End all requests, now and from now on; an open stream ends as if it were complete."""

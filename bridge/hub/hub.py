@@ -12,6 +12,7 @@ from mcp import types
 from bridge.arguments import drop_empty, read_arguments
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
+from bridge.config.changes import list_servers
 from bridge.config.settings import BUILTIN, LEFT_OUT, Config, ServerConfig, ToolGlobs, UpstreamConfig
 from bridge.hub.approval import Refusal
 from bridge.hub.catalogue import BridgedTool, Catalogue, CatalogueBuilder, restore_catalogue
@@ -20,6 +21,7 @@ from bridge.hub.member import Member
 from bridge.hub.pace import Pace
 from bridge.hub.permission import Permission
 from bridge.hub.results.outputs import render_result
+from bridge.hub.roster import Roster
 from bridge.hub.transports.connect import Connectors
 from bridge.hub.transports.in_process import InProcess
 from bridge.items import Call, CallOutput, Notice, fail_call
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Send: TypeAlias = Callable[[CallOptions], Awaitable[CallOutput]]
+LEFT = "was changed or removed in the config meanwhile; it was not called"
 STATE_LOST = (
     "this run was taken over from another process, and what this server remembers of it is there; it was not called"
 )
@@ -66,6 +69,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         self._redact = redact
         self._is_service = is_service
         self._on_change = on_change
+        self._in_process = dict(in_process)
         self._snapshot: Catalogue | None = None
 
         def build(server: ServerConfig) -> Member:
@@ -73,35 +77,54 @@ class Hub(anyio.AsyncContextManagerMixin):
                 server,
                 clock=clock,
                 environ=environ,
-                connect_timeout_s=config.limits.connect_timeout_s,
-                call_timeout_s=config.limits.call_timeout_s,
-                message_bytes=config.limits.message_bytes,
+                limits=self._config.limits,
                 on_change=self._forget,
                 convert=self._convert,
                 redact=redact,
-                in_process=in_process.get(server.key),
-                child=(children or {}).get(server.key),
+                in_process=self._in_process.get(server.key),
+                child=booted.pop(server.key, None),
                 connectors=connectors or Connectors(),
                 invites=invites,
             )
 
-        builtin = (
-            [ServerConfig(key=BUILTIN, require_approval="never", structured_content="unless_text")]
-            if config.builtin_tools
-            else []
-        )
-        self.members = [build(server) for server in (*builtin, *config.servers)]
-        self._owners = {member.key: member for member in self.members}
-        lost = [notice for notice in config.notices if notice["code"] == LEFT_OUT]
-        self._builder = CatalogueBuilder(self.members, config.upstream or UpstreamConfig(), lost)
+        booted = dict(children or {})
+        self._roster = Roster(list_servers(config), build)
+        self._owners = self._roster.owners
+        self._builder = self._build_builder()
+
+    def _build_builder(self) -> CatalogueBuilder:
+        lost = [notice for notice in self._config.notices if notice["code"] == LEFT_OUT]
+        return CatalogueBuilder(self.members, self._config.upstream or UpstreamConfig(), lost)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        async with anyio.create_task_group() as tasks:
-            for member in self.members:
-                tasks.start_soon(member.run, name=f"server {member.key}")
+        async with self._roster.keep():
             yield self
-            tasks.cancel_scope.cancel()
+
+    @property
+    def members(self) -> list[Member]:
+        """The servers in the order of the config, the built-in one first."""
+        return self._roster.members
+
+    def reconfigure(self, config: Config, in_process: Mapping[str, InProcess]) -> list[Member]:
+        """Have the servers of this config from now on; return those that are new, and not connected yet.
+
+        One that is the same is not touched. Runs that go on keep the catalogue that they began with, and are told in
+        words where a call of theirs comes too late for a server.
+        """
+        limits, self._config = self._config.limits, config
+        self._in_process = {**self._in_process, **in_process}
+        before = dict(self._owners)
+        came = self._roster.update(list_servers(config))
+        for key, member in before.items():
+            if self._owners.get(key) is not member and "review" in self.__dict__:
+                self.review.forget(key)
+        if config.limits != limits:
+            for member in self.members:
+                member.adjust(limits=config.limits)
+        self._builder = self._build_builder()
+        self._forget()
+        return came
 
     def snapshot(self) -> Catalogue:
         """Return the catalogue as it is now, without waiting for any server."""
@@ -123,7 +146,7 @@ class Hub(anyio.AsyncContextManagerMixin):
             await self._builder.prepare()
         snapshot = self.snapshot()
         for key in snapshot.unasked:
-            if self._owners[key].server.pin:
+            if (owner := self._owners.get(key)) and owner.server.pin:
                 await self.review.see(key)
         return snapshot
 
@@ -209,6 +232,8 @@ class Hub(anyio.AsyncContextManagerMixin):
             verdict = permission.judge(checked) if options.on_verdict else None
             if options.on_verdict and verdict:
                 options.on_verdict(verdict)
+            if self._owners.get(bridged.server) is not owner:
+                return bridged.fail("server_unavailable", f"{bridged.server} {LEFT}")
             result = await owner.call(bridged.tool, permission.arguments, options)
             if verdict:
                 verdict.is_answered = True
@@ -253,7 +278,8 @@ class Hub(anyio.AsyncContextManagerMixin):
         return keep_hidden if keep else None
 
     async def _convert(self, member: Member, tools: Sequence[types.Tool], pace: Pace) -> None:
-        await self._builder.convert(member, tools, pace)
+        if self._owners.get(member.key) is member:
+            await self._builder.convert(member, tools, pace)
 
     def _forget(self) -> None:
         self._snapshot = None

@@ -15,7 +15,7 @@ from mcp_types import JSONRPCRequest
 
 from bridge.call_options import CallOptions
 from bridge.clock import Clock
-from bridge.config.settings import ServerConfig
+from bridge.config.settings import Limits, ServerConfig
 from bridge.errors import NeedsSignIn
 from bridge.hub.attempts import Attempts
 from bridge.hub.calls import SECOND_TRY_S, CallSender, DirectServer, Link
@@ -62,9 +62,7 @@ class Member:
         *,
         clock: Clock,
         environ: Mapping[str, str],
-        connect_timeout_s: float,
-        call_timeout_s: float,
-        message_bytes: int,
+        limits: Limits,
         on_change: Callable[[], None],
         convert: Callable[["Member", Sequence[types.Tool], Pace], Awaitable[None]],
         redact: Redactor,
@@ -82,8 +80,7 @@ class Member:
         become ready in time. A server that was ready and is lost gets the connect timeout again to come back."""
         self._clock = clock
         self._environ = environ
-        self._connect_timeout_s = server.connect_timeout_s or connect_timeout_s
-        self._message_bytes = message_bytes
+        self._limits = limits
         self._on_change = on_change
         self._redact = redact
         self._in_process = in_process
@@ -101,13 +98,46 @@ class Member:
         self._transport: WatchedTransport | None = None
         self._requests = ServerRequests(server, clock, redact)
         self._renewals = Renewals(clock)
-        self._calls = CallSender(
-            server,
-            clock=clock,
-            timeout_s=server.call_timeout_s or call_timeout_s,
+        self._calls = self._build_calls()
+        self._with_it = 0
+        """How many calls are with it, sent or not."""
+        self._idle = anyio.Event()
+        self.gone = anyio.Event()
+        """Set once it has left, and its process has ended."""
+
+    def adjust(self, server: ServerConfig | None = None, limits: Limits | None = None) -> None:
+        """Use the server in another way from now on; how it is started and reached is the same. Calls that are with it
+        go on as they began."""
+        self.server, self._limits = server or self.server, limits or self._limits
+        self._calls = self._build_calls()
+
+    def _build_calls(self) -> CallSender:
+        return CallSender(
+            self.server,
+            clock=self._clock,
+            timeout_s=self.server.call_timeout_s or self._limits.call_timeout_s,
             find_link=self._find_link,
             on_answer=self._note_answer,
         )
+
+    @property
+    def _connect_timeout_s(self) -> float:
+        return self.server.connect_timeout_s or self._limits.connect_timeout_s
+
+    def leave(self) -> None:
+        """Note that it has left: whoever still waits for it waits in vain."""
+        self.settled.set()
+        self.gone.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """True while no call is with it."""
+        return not self._with_it
+
+    async def wait_until_idle(self) -> None:
+        """Wait until no call is with it any more."""
+        while self._with_it:
+            await self._idle.wait()
 
     @property
     def state(self) -> State:
@@ -247,9 +277,15 @@ class Member:
         Questions that the server has for the person meanwhile are asked with `options.ask`.
         """
         send = partial(self._calls.call, tool, options=options)
-        with self._requests.during(options.ask):
-            params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
-            return await self._requests.complete(send, params, options.ask)
+        self._with_it += 1
+        try:
+            with self._requests.during(options.ask):
+                params = types.CallToolRequestParams(name=tool.name, arguments=arguments)
+                return await self._requests.complete(send, params, options.ask)
+        finally:
+            self._with_it -= 1
+            self._idle.set()
+            self._idle = anyio.Event()
 
     async def reach(self) -> None:
         """Wait until it is ready. Raises CallFailed where it is not, and will not be so soon."""
@@ -337,7 +373,7 @@ class Member:
             self.server,
             choice,
             process=self._process,
-            limit=self._message_bytes,
+            limit=self._limits.message_bytes,
             lost=lost,
             prepare=self._prepare,
             repair=self._repair,

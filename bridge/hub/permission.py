@@ -1,6 +1,7 @@
 """Permission of one call: checked before it is sent by what held when its run began, and again as it is sent by today.
 
-In a run that was taken up from another process the two can differ: in the config, in what servers list and claim, and
+Where the config was read again meanwhile, and in a run that was taken up from another process, the two can differ: in
+the config, in what servers list and claim, and
 in which program answers to a server's name. The stricter holds.
 """
 
@@ -79,9 +80,9 @@ class Permission:
         This is a part of sending: a resumed run takes the outcome, whatever holds by then.
         """
         name = self.bridged.tool.name
+        if decide(owner.server, self.bridged.tool) == "deny":
+            return forbid(owner.key, name)
         if self.catalogue.is_restored:
-            if decide(owner.server, self.bridged.tool) == "deny":
-                return forbid(owner.key, name)
             await owner.reach()
             if owner.listing.is_whole and owner.find_tool(name) is None:
                 return miss(owner.key, name)
@@ -123,7 +124,7 @@ class Permission:
 
     async def _compare(self, owner: Member, approval: Approval) -> "Difference | None":
         """Compare what its tool claims with what was approved."""
-        if owner.key == BUILTIN or not owner.server.pin:
+        if owner.key == BUILTIN or not owner.server.pin or owner is not self._owner:
             return None
         return await self.review().find(self.bridged, self._current, approval)
 
@@ -156,7 +157,9 @@ class Permission:
         if self.answer is None or self.answer["action"] != "accept":
             return False
         subject = self.answer.get("subject")
-        return not self.catalogue.is_restored if subject is None else subject == [*self._identify()]
+        return (
+            not (self.catalogue.is_restored or self._has_moved) if subject is None else subject == [*self._identify()]
+        )
 
     def _identify(self) -> tuple[str, ...]:
         """Identify the tool by what its run knows of it, what it claims now and where its server is: one that has
@@ -186,7 +189,7 @@ class Permission:
     def _has_moved(self) -> bool:
         """True if its server is another program, or at another place, than when its run began."""
         owner = self._owner
-        if owner is None or not self.catalogue.is_restored:
+        if owner is None:
             return False
         return self.catalogue.targets.get(owner.key, "") != owner.target
 

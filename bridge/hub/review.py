@@ -60,6 +60,10 @@ class Review:
             self._note_unkept(pins.unkept)
         return self._pins[server]
 
+    def forget(self, server: str) -> None:
+        """Read the pins of a server anew when they are needed: it is another program by now, or none."""
+        self._pins.pop(server, None)
+
     async def find(self, bridged: BridgedTool, current: types.Tool, approval: Approval) -> Difference | None:
         """Find what nobody has approved: of a tool that is asked for, what it claims now; where one would run unasked
         that is not approved, as its run knows it and as it is now, of all of its server that would."""
@@ -73,7 +77,9 @@ class Review:
         pins.load()  # another process may have accepted them
         if not (called := list(_list_changes(bridged, current, pins))):
             return None
-        member = self._members[bridged.server]
+        member = self._members.get(bridged.server)
+        if member is None:  # it has left the config meanwhile, and is not called
+            return None
         others = [claims async for claims in _read_all(member.tools, member) if claims.name != bridged.tool.name]
         changed = [_change(claims, pins) for claims in others if not pins.holds(claims.fingerprint)]
         return _compare(bridged.server, [*called, *changed], pins)

@@ -8,7 +8,7 @@ class Detached:
 
     def __init__(self, most: int) -> None:
         """`most`: as many may be of one principal that gave them up."""
-        self._most = most
+        self.most = most
         self._tasks: dict[RunTask, bool] = {}
         """Each with whether it was given up, or else answered `in_progress` and not asked for since."""
 
@@ -16,8 +16,8 @@ class Detached:
         """Note that a run was left. The oldest that its principal gave up is stopped if there are too many."""
         self._tasks[task] = self._tasks.get(task, False) or is_given_up
         given_up = [other for other in self._list() if self._tasks[other] and other.principal == task.principal]
-        if len(given_up) > self._most:
-            self._stop(given_up[0], f"nobody waited for this run, and {self._most} more like it went on")
+        if len(given_up) > self.most:
+            self._stop(given_up[0], f"nobody waited for this run, and {self.most} more like it went on")
 
     def make_room(self) -> None:
         """Stop the oldest run that holds a place which another run waits for."""

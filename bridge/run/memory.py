@@ -1,7 +1,7 @@
 """The engine that keeps runs in memory: each in a task of its own, and for a while after its end."""
 
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from heapq import nlargest
@@ -17,6 +17,7 @@ from bridge.events import Notified
 from bridge.json_text import JsonObject
 from bridge.run.asking import Audience
 from bridge.run.detached import Detached
+from bridge.run.drain import Drain
 from bridge.run.engine import (
     SOMEBODY,
     Caller,
@@ -82,8 +83,9 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._body = body
         self._clock = clock
         self._orphan_s = orphan_s
+        self.drain = Drain()
         self._places = Places(max_runs, find_most)
-        self._detached = Detached(max(FEWEST_GIVEN_UP, max_runs // GIVEN_UP_SHARE))
+        self._detached = Detached(_bound_given_up(max_runs))
         self._usual_s = 1.0
         """How long runs take, the latest most of all."""
         self._build_task = build_task
@@ -108,6 +110,20 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             yield self
             self._tasks.cancel_scope.cancel()
         self._tasks = None
+
+    def reconfigure(self, *, orphan_s: float, max_runs: int, **_: object) -> None:
+        """Let these hold from now on, also for runs that go on or wait."""
+        self._orphan_s = orphan_s
+        self._places.resize(max_runs)
+        self._detached.most = _bound_given_up(max_runs)
+
+    def list_unfetched(self, run_ids: Iterable[str]) -> list[str]:
+        """List those of these runs that have ended, and whose result nobody has got."""
+        return [run_id for run_id in run_ids if run_id in self._undelivered and run_id not in self._live]
+
+    def list_live(self) -> list[str]:
+        """List the ids of the runs that go on here, or wait for their turn."""
+        return list(self._live)
 
     @property
     def places(self) -> Places:
@@ -153,6 +169,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
             guard(task.run, partial(observer.begin, task.run))
 
     def _check_room(self, principal: str | None) -> None:
+        self.drain.check(self._clock.now())
         waiting, own = self._places.waiting, self._places.count_waiting(principal)
         if waiting >= MAX_WAITING or own >= MAX_WAITING_OF_ONE:
             seconds = math.ceil(min(max(self._usual_s * waiting / self._places.count, 1), 60))
@@ -335,6 +352,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         """Note that a caller was given the result of a run, or was given up before it got it."""
         if is_delivered:
             self._undelivered.pop(run.run_id, None)
+            self.drain.note()
         elif run.run_id in self._runs:
             self._note_undelivered(run)
             if task := self._attended.get(run.run_id):
@@ -391,6 +409,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     def _note_end(self, run: Run) -> None:
         del self._live[run.run_id]
+        self.drain.note()
         if run.run_id in self._undelivered:
             self._note_undelivered(run)
         if run.response_id:
@@ -435,6 +454,10 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         message = f"nobody asked for this run for {self._orphan_s:g} s (limits.orphan_s), so it was stopped"
         task.emit(Notified(code="orphan", message=message))
         task.receive(Stop())
+
+
+def _bound_given_up(max_runs: int) -> int:
+    return max(FEWEST_GIVEN_UP, max_runs // GIVEN_UP_SHARE)
 
 
 def _tell_missed(run_id: str) -> Notified:

@@ -33,7 +33,7 @@ class Places:
     @property
     def is_full(self) -> bool:
         """True while whoever comes has to wait."""
-        return not self._free
+        return self._free <= 0
 
     @property
     def is_wanted(self) -> bool:
@@ -54,10 +54,18 @@ class Places:
         most = self._find_most(principal)
         return most if most is not None and self._held[principal] >= most else None
 
+    def resize(self, count: int) -> None:
+        """Have this many places from now on; where there are fewer, those that are held stay so. Who may have more than
+        before gets it."""
+        self._free += count - self.count
+        self.count = count
+        while self._free > 0 and self._pass_on():
+            pass
+
     @asynccontextmanager
     async def occupy(self, principal: str | None) -> AsyncGenerator[None]:
         """Wait for a place, and hold it while entered."""
-        if self._free and self.find_bound(principal) is None:
+        if self._free > 0 and self.find_bound(principal) is None:
             self._take(principal)
         else:
             await self._wait(principal)
@@ -75,7 +83,8 @@ class Places:
         self._held[principal] -= 1
         if not self._held[principal]:
             del self._held[principal]
-        self._pass_on()
+        if self._free > 0:
+            self._pass_on()
 
     async def _wait(self, principal: str | None) -> None:
         called = anyio.Event()
@@ -95,12 +104,13 @@ class Places:
         if not queue:
             del self._queues[principal]
 
-    def _pass_on(self) -> None:
-        """Give a free place to the first who may have it."""
+    def _pass_on(self) -> bool:
+        """Give a free place to the first who may have it; False where there is nobody."""
         for principal in self._queues:
             if self.find_bound(principal) is None:
                 self._call(principal)
-                return
+                return True
+        return False
 
     def _call(self, principal: str | None) -> None:
         queue = self._queues.pop(principal)

@@ -125,6 +125,13 @@ class ClusterEngine(MemoryEngine):
                 await leave()
                 await self._lock.close()
 
+    @override
+    def reconfigure(self, *, configuration: str = "", secrets: Collection[str] = (), **limits: Any) -> None:
+        """Let these hold from now on; the secrets of before are kept out of the database, too."""
+        super().reconfigure(**limits)
+        self._configuration = configuration
+        self._paper.add_secrets(secrets)
+
     async def _end(self) -> None:
         """Leave what goes on here to others; what has ended is written to its end."""
         set_driver(None)

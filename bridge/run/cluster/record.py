@@ -24,7 +24,13 @@ class Paper:
 
     def __init__(self, secrets: Iterable[str], salt: str) -> None:
         """`salt`: the same for all processes, as each reads what the others write."""
-        self._seal = Seal(secrets, salt.encode())
+        self._secrets, self._salt = frozenset(secrets), salt.encode()
+        self._seal = Seal(self._secrets, self._salt)
+
+    def add_secrets(self, secrets: Iterable[str]) -> None:
+        """Put markers in place of these too, from now on."""
+        self._secrets = self._secrets.union(secrets)
+        self._seal = Seal(self._secrets, self._salt)
 
     def write(self, value: Any) -> str:
         """Write a value, in ASCII: PostgreSQL takes no half of an emoji."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
@@ -92,6 +92,13 @@ class StoredEngine(MemoryEngine):
         finally:
             with anyio.CancelScope(shield=True):
                 await self._store.close()
+
+    @override
+    def reconfigure(self, *, configuration: str = "", secrets: Iterable[str] = (), **limits: Any) -> None:
+        """Let these hold from now on; the secrets of before are kept out of what is written, too."""
+        super().reconfigure(**limits)
+        self._configuration = configuration
+        self._store.add_secrets(secrets)
 
     def _build(self, run: Run, clock: Clock, *, on_parted: Callable[[RunTask], None]) -> RunTask:
         past = self._pasts.pop(run.run_id, None)
@@ -219,7 +226,7 @@ class StoredEngine(MemoryEngine):
     @override
     async def resume(self, run: Run) -> Run:
         """Take the run up if it has not ended and no process drives it."""
-        if run.ending or run.run_id in self._live:
+        if run.ending or run.run_id in self._live or self.drain.is_begun:
             return run
         try:
             taken = await self._take(run.run_id)
@@ -307,7 +314,7 @@ class StoredEngine(MemoryEngine):
 
     async def _take_up(self) -> None:
         """Take up what other processes have left, now and from time to time."""
-        while True:
+        while not self.drain.is_begun:
             try:
                 for run_id in await self._store.list_left():
                     if stored := await self._store.load(run_id):

@@ -65,7 +65,7 @@ class Store:
         reason; `on_lost` for a run that another process has taken."""
         self.file = file
         self._prepare = prepare
-        self._secrets = secrets
+        self._secrets = frozenset(secrets)
         self._keep_s = keep_s
         self._keep_bytes = keep_bytes
         self._time = time
@@ -73,6 +73,8 @@ class Store:
         self._writer = Writer(self._open, drives=self._drives, on_broken=self._note_broken, on_lost=on_lost)
         self._driver: Driver | None = None
         self._seal = Seal((), b"")
+        self._salt: bytes | None = None
+        """That of the file; None until it is open."""
         self.mail = Mail(self._writer, me=lambda: self._me, seal=lambda: self._seal)
         self._catalogue: tuple[Json, str] = None, ""
         self._ended = 0
@@ -238,6 +240,12 @@ class Store:
         """Delete these runs, or all, but for those that a process drives; return how many. Raises Broken."""
         return await self._writer.ask(lambda connection: self._forget(connection, run_ids))
 
+    def add_secrets(self, secrets: Iterable[str]) -> None:
+        """Keep these out of the file too, from now on."""
+        self._secrets = self._secrets.union(secrets)
+        if self._salt is not None:
+            self._seal = Seal(self._secrets, self._salt)
+
     async def close(self) -> None:
         """Write what is left, and let others take the runs up that have not ended."""
         await self._writer.close()
@@ -249,7 +257,7 @@ class Store:
         connection = open_database(self.file)
         try:
             [salt] = connection.execute("SELECT value FROM salt").fetchone()
-            self._seal = Seal(self._secrets, salt)
+            self._salt, self._seal = salt, Seal(self._secrets, salt)
             self._driver = Driver(self.file)
             self._tidy(connection)
         except BaseException:
