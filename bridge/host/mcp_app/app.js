@@ -1,0 +1,179 @@
+// The run of one call of `respond` in a host's chat: it shows what the host hands over, and asks for nothing.
+//
+// The host and this page talk JSON-RPC over postMessage, as MCP Apps (2026-01-26) has it.
+"use strict";
+
+(() => {
+  const HELLO = 1;
+  const KEY = "mcp-responses-bridge/timeline";
+  const MOST_CHARS = 240;
+  const state = { host: {}, input: "", result: null, isCancelled: false, isRefused: false };
+  const find = (id) => document.getElementById(id);
+  const list = (value) => (Array.isArray(value) ? value : []);
+  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+  // -- what is shown --------------------------------------------------------------------------------------------------
+
+  // A text on one line, in which nothing hides or changes the places of others.
+  function plain(value) {
+    const line = String(value ?? "").slice(0, 4 * MOST_CHARS).replace(/\s+/g, " ").trim();
+    const signs = Array.from(line.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "\ufffd"));
+    return signs.length > MOST_CHARS ? `${signs.slice(0, MOST_CHARS - 1).join("")}…` : signs.join("");
+  }
+
+  function setText(id, text) {
+    const element = find(id);
+    if (element.textContent !== text) element.textContent = text;
+  }
+
+  function chooseWords() {
+    const locale = String(state.host.locale || navigator.language || "en");
+    return /^zh\b/i.test(locale) ? WORDS.zh : WORDS.en;
+  }
+
+  // The bars where the host has kept the times from us: the calls of each turn at its beginning, turn behind turn.
+  function guessRun(receipt) {
+    const spans = [];
+    let began = 0;
+    for (let turn = 1; turn <= Number(receipt.turns) && turn <= 100; turn += 1) {
+      const calls = list(receipt.tool_calls).filter((call) => call.turn === turn);
+      const ended = Math.max(began, ...calls.map((call) => began + Number(call.duration_ms) / 1000));
+      spans.push({ kind: "turn", turn, name: plain(receipt.model), began, ended });
+      for (const [index, call] of calls.entries()) {
+        const names = { name: plain(call.name), server: plain(call.server) };
+        const isError = call.is_error === true;
+        spans.push({ kind: "call", turn, index, ...names, began, ended: began + Number(call.duration_ms) / 1000, is_error: isError });
+      }
+      began = ended;
+    }
+    return { timeline: spans, axis: { began: 0, ended: began, pauses: [] }, ended: began };
+  }
+
+  function listSums(receipt, run, isGuessed, words) {
+    const calls = list(receipt.tool_calls);
+    const failed = calls.filter((call) => call.is_error).length;
+    const usage = receipt.usage || {};
+    const count = (value) => Number(value || 0).toLocaleString(words.locale);
+    return [
+      [words.turns, count(receipt.turns)],
+      [words.calls, count(calls.length)],
+      ...(failed ? [[words.failedCalls, count(failed)]] : []),
+      ...(isGuessed ? [] : [[words.time, Timeline.showSeconds(Timeline.place(run.axis, run.axis.ended), words.timeline)]]),
+      [words.tokens, count(usage.total_tokens)],
+      ...(typeof usage.cost === "number" ? [[words.money, Timeline.showMoney(usage.cost, words.timeline)]] : []),
+    ];
+  }
+
+  function showSums(sums) {
+    const items = sums.map(([name, value]) => {
+      const item = document.createElement("li");
+      item.textContent = `${name} ${value}`;
+      return item;
+    });
+    find("sums").replaceChildren(...items);
+  }
+
+  function showReceipt(receipt, drawn, words) {
+    const run = drawn || guessRun(receipt);
+    const hasBars = list(run.timeline).length > 0;
+    showSums(listSums(receipt, run, !drawn, words));
+    find("bars").hidden = !hasBars;
+    if (hasBars) Timeline.draw(find("bars"), run, { words: words.timeline });
+    setText("error", receipt.error ? plain(receipt.error.message) : "");
+    const hints = [];
+    if (!drawn && hasBars) hints.push(words.guessed);
+    if (run.left_out) hints.push(fill(words.leftOut, { n: run.left_out.toLocaleString(words.locale) }));
+    if (receipt.status === "in_progress") hints.push(words.goesOn);
+    setText("hint", hints.join(" "));
+  }
+
+  function findStatus(receipt) {
+    if (state.isRefused) return "refused";
+    if (state.isCancelled) return "cancelled";
+    if (!state.result) return "running";
+    return receipt && receipt.status in WORDS.en.statuses ? receipt.status : "unknown";
+  }
+
+  function show() {
+    const words = chooseWords();
+    const receipt = state.result && state.result.structuredContent;
+    const root = document.documentElement;
+    root.lang = words.locale;
+    root.style.colorScheme = ["light", "dark"].includes(state.host.theme) ? state.host.theme : "light dark";
+    const status = findStatus(receipt);
+    setText("status", words.statuses[status]);
+    find("status").dataset.status = status;
+    setText("input", state.input);
+    find("bars").setAttribute("aria-label", words.timeline.title);
+    find("bars").dataset.mode = state.host.displayMode || "inline";
+    if (receipt) showReceipt(receipt, (state.result._meta || {})[KEY], words);
+    else find("bars").hidden = true;
+  }
+
+  // -- what the host and this page say to each other ------------------------------------------------------------------
+
+  const send = (message) => window.parent.postMessage({ jsonrpc: "2.0", ...message }, "*");
+
+  const NOTIFICATIONS = {
+    "ui/notifications/tool-input": ({ arguments: given }) => {
+      const input = (given || {}).input;
+      state.input = typeof input === "string" ? plain(input) : "";
+    },
+    "ui/notifications/tool-result": (result) => {
+      state.result = result;
+    },
+    "ui/notifications/tool-cancelled": () => {
+      state.isCancelled = true;
+    },
+    "ui/notifications/host-context-changed": (context) => {
+      state.host = { ...state.host, ...context };
+    },
+  };
+  const REQUESTS = { ping: {}, "ui/resource-teardown": {} };
+
+  // A host that refuses us says so in place of a result, and is not told that all is well.
+  function hearHello({ result, error }) {
+    if (error) state.isRefused = true;
+    else state.host = { ...state.host, ...(result || {}).hostContext };
+    show();
+    if (!error) send({ method: "ui/notifications/initialized", params: {} });
+  }
+
+  function answer({ id, method }) {
+    if (method in REQUESTS) send({ id, result: REQUESTS[method] });
+    else send({ id, error: { code: -32601, message: "Method not found" } });
+  }
+
+  function hear({ source, data }) {
+    if (source !== window.parent || !data || data.jsonrpc !== "2.0") return;
+    if (data.method === undefined) {
+      if (data.id === HELLO) hearHello(data);
+    } else if (data.id !== undefined) answer(data);
+    else if (Object.hasOwn(NOTIFICATIONS, data.method)) {
+      NOTIFICATIONS[data.method](data.params || {});
+      show();
+    }
+  }
+
+  // The height of what is there, which is not that of the frame: else one would follow the other for ever.
+  let told = 0;
+  function tellHeight() {
+    const height = Math.ceil(find("app").getBoundingClientRect().height);
+    if (height === told || !height) return;
+    told = height;
+    send({ method: "ui/notifications/size-changed", params: { height } });
+  }
+
+  window.addEventListener("message", hear);
+  show();
+  new ResizeObserver(tellHeight).observe(find("app"));
+  send({
+    id: HELLO,
+    method: "ui/initialize",
+    params: {
+      protocolVersion: "2026-01-26",
+      appInfo: { name: "mcp-responses-bridge", version: "{{version}}" },
+      appCapabilities: { availableDisplayModes: ["inline", "fullscreen"] },
+    },
+  });
+})();
