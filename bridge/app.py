@@ -147,7 +147,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
     def describe(self, principal: str | None = None) -> str:
         """Describe `respond`: the model it asks and the tools this can use, so that a host's model knows when to call
         it."""
-        rights = self._find_rights(principal)
+        rights = self.find_rights(principal)
         described = self._describe(rights)
         self._shown.setdefault(rights, set()).add(described)
         return described
@@ -182,7 +182,8 @@ class Bridge(anyio.AsyncContextManagerMixin):
         for key, count in counts.items():
             yield f"{show_name(key)} ({count} tools)"
 
-    def _find_rights(self, principal: str | None) -> Rights | None:
+    def find_rights(self, principal: str | None) -> Rights | None:
+        """Find what the config says of a principal now; None where it says nothing."""
         return find_rights(self._config, principal) if self._config.serve.principals else None
 
     def describe_servers(self) -> list[JsonObject]:
@@ -192,6 +193,13 @@ class Bridge(anyio.AsyncContextManagerMixin):
             {"name": show_exactly(member.key), "state": member.state, "reason": reasons[member.key]}
             for member in self.hub.members
         ]
+
+    async def describe_hub(self) -> JsonObject:
+        """Describe all servers with their tools, and what a request carries of them, for programs."""
+        from bridge.hub.description import describe_hub  # late: few ask for that
+        from bridge.run.offer import exceeds
+
+        return await describe_hub(self.hub, self._config, exceeds)
 
     async def admit(self, arguments: JsonObject, *, principal: str | None = None) -> JsonObject:
         """Check arguments of `respond`, and complete them with those of the run that they continue. Raises
@@ -292,7 +300,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
 
     def _find_day(self, principal: str | None) -> "DayBudget | None":
         """Find the day's budget of a principal; None where it has none."""
-        rights = self._find_rights(principal)
+        rights = self.find_rights(principal)
         if rights is None or not rights.has_day:
             return None
         from bridge.run.day import KIND, DayBudget  # late: few have such a budget

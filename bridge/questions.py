@@ -43,6 +43,8 @@ class Question:
     """The plain name of the tool that an approval is about."""
     arguments: JsonObject = field(default_factory=dict[str, Json], repr=False)
     """The arguments of that call, all of them."""
+    difference: str = ""
+    """What an approval shows of changes since the tool was approved; a part of the message."""
     remedy: str = ""
     """How the tool would get to run without a question, for good: only the person can do that."""
     identify: Callable[[], tuple[str, ...]] = field(default=tuple, repr=False, compare=False)
@@ -123,7 +125,9 @@ def ask_to_open(server: str, page: Page, said: str) -> Question:
 
 def show_before(question: Question, text: str) -> Question:
     """Show lines in an approval before what it asks."""
-    return replace(question, message=f"{question.message.removesuffix(RUN_IT).rstrip()}\n{text}\n{RUN_IT}")
+    shown = "\n".join(filter(None, [question.difference, text]))
+    message = f"{question.message.removesuffix(RUN_IT).rstrip()}\n{text}\n{RUN_IT}"
+    return replace(question, message=message, difference=shown)
 
 
 def is_yes(answer: Answer) -> bool:

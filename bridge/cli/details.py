@@ -12,10 +12,11 @@ import anyio
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED
 from bridge.cli.output import print_json
-from bridge.cli.tools import describe_server, describe_unapproved, print_servers
+from bridge.cli.tools import print_servers
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.hub.catalogue import BridgedTool
+from bridge.hub.description import describe_server, describe_unapproved
 from bridge.hub.hub import Hub
 from bridge.json_text import Json, JsonObject, decode
 from bridge.processes.children import Child

@@ -188,7 +188,9 @@ def _add_runs(commands: "Commands", *parents: argparse.ArgumentParser) -> None:
         "action", metavar="ACTION", nargs="?", choices=RUN_ACTIONS, help=f"none: the newest ones. {actions}"
     )
     runs.add_argument("ids", metavar="ID", nargs="*", help="a run; as much of its id as no other begins with")
-    runs.add_argument("--json", action="store_true", help="print it as JSON, times in seconds since 1970")
+    forms = runs.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print it as JSON, times in seconds since 1970")
+    forms.add_argument("--html", metavar="FILE", help="with show: write it as a page into a new file; - is stdout")
     runs.add_argument("--limit", type=_read_count, default=20, metavar="N", help="how many are listed; default: 20")
     runs.add_argument("--all", action="store_true", help="with forget: all runs, but for those that go on")
     runs.add_argument("--yes", action="store_true", help="forget without a question; resume, and let every tool run")

@@ -13,10 +13,11 @@ import anyio
 from bridge.cli.exits import COMPLETED, FAILED
 from bridge.cli.kept import NONE_YET, ask_store, find_run, has_runs, load_run, locate, pick
 from bridge.cli.output import print_json, tell
-from bridge.cli.screen.run_list import list_runs, name_principal, name_status, shorten
+from bridge.cli.screen.run_list import list_runs, shorten
 from bridge.config.settings import Config
 from bridge.errors import ArgumentError
 from bridge.json_text import Json, JsonObject, decode
+from bridge.run.description import describe, describe_whole
 from bridge.run.store.choice import build_store, find_file
 from bridge.run.summary import Summary
 from bridge.telemetry import Redactor
@@ -57,6 +58,8 @@ def check_words(options: argparse.Namespace) -> None:
     action, count = options.action, len(options.ids)
     if options.all and action != "forget":
         raise ArgumentError("runs: --all belongs to forget")
+    if options.html and action != "show":
+        raise ArgumentError("runs: --html belongs to show")
     if action == "forget":
         if bool(count) == options.all:
             raise ArgumentError("runs forget: name the runs by their ids, or say --all")
@@ -98,16 +101,15 @@ def print_lines(lines: Iterable[str]) -> None:
     sys.stdout.flush()
 
 
-def describe(run: Summary) -> JsonObject:
-    """Describe a run for programs."""
-    return run.to_json() | {"who": name_principal(run.principal), "status": name_status(run)}
-
-
 def _show(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
-    from bridge.cli.show import describe_whole, list_lines
+    from bridge.cli.show import list_lines
 
     summary, stored = load_run(options.ids[0], config)
-    if options.json:
+    if options.html:
+        from bridge.cli.html import write_page
+
+        write_page(options.html, stored.run, summary, redact)
+    elif options.json:
         print_json(redact.clean(describe(summary) | describe_whole(stored.run)))
     else:
         print_lines(list_lines(summary, stored.run, find_columns() or 80, redact))
@@ -115,7 +117,6 @@ def _show(options: argparse.Namespace, config: Config, redact: Redactor) -> int:
 
 
 def _export(summary: Summary, stored: "Stored") -> JsonObject:
-    from bridge.cli.show import describe_whole
     from bridge.events import write_event
 
     run = stored.run

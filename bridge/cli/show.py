@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 from bridge.cli.screen.columns import wrap
-from bridge.cli.screen.run_list import name_principal, name_status, show_count, show_money, show_time
+from bridge.cli.screen.run_list import show_count, show_money, show_time
 from bridge.cli.screen.timeline import LEGEND, draw_bars, list_remarks, show_seconds
 from bridge.events import InBackground, Kept, Notified, QuestionAsked, Retrying
-from bridge.json_text import Json, JsonObject
+from bridge.run.description import name_principal, name_status
 from bridge.run.progress import describe_event
 from bridge.run.receipt import build_receipt
 from bridge.run.run import Run
@@ -19,12 +19,6 @@ from bridge.visible import show_line, show_prose
 
 REMARKS = (Notified, QuestionAsked, Retrying, InBackground)
 """Kinds of events that are told beside the bars."""
-
-
-def describe_whole(run: Run) -> JsonObject:
-    """Describe what is in a run, for programs: its spans, and its result if it has ended."""
-    result = run.ending and build_receipt(run.run_id, run.events, run.ending, limit_chars=sys.maxsize)
-    return {"timeline": list[Json](span.to_json() for span in list_spans(run.events)), "result": result}
 
 
 def list_lines(summary: Summary, run: Run, columns: int, redact: Redactor) -> Iterator[str]:

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import anyio
 from rich.console import Console
@@ -17,17 +17,10 @@ from bridge.cli.output import print_json, tell
 from bridge.cli.screen.columns import wrap
 from bridge.cli.screen.tables import ShownTool, list_tools, print_lines
 from bridge.config.settings import LEFT_OUT, Config
-from bridge.hub.catalogue import Catalogue
-from bridge.hub.hub import Hub
-from bridge.hub.member import Member
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
-from bridge.run.offer import exceeds
 from bridge.telemetry import Redactor
 from bridge.visible import show_line, show_name
-
-if TYPE_CHECKING:
-    from bridge.hub.differences import Difference
 
 
 def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child]) -> int:
@@ -47,71 +40,8 @@ def show_tools(options: argparse.Namespace, config: Config, redact: Redactor, ch
 
 async def _gather(config: Config, redact: Redactor, children: Mapping[str, Child]) -> JsonObject:
     async with Bridge(config, environ=os.environ, redact=redact, children=children) as bridge:
-        catalogue = await bridge.hub.catalogue()
-        servers: list[Json] = [await describe_server(bridge.hub, member) for member in bridge.hub.members]
-        servers += [_describe_left_out(name, reason) for name, reason in config.left_out.items()]
-        return {"servers": servers, "request": _describe_request(catalogue, config)}
-
-
-def _describe_left_out(name: str, reason: str) -> JsonObject:
-    return {"name": name, "state": "left out", "reason": reason, "era": None, "tools": []}
-
-
-def _describe_request(catalogue: Catalogue, config: Config) -> JsonObject:
-    """Describe the size of all tools together, the limits, and whether the model has to search because of them."""
-    tools, tokens, limits = len(catalogue.tools), sum(catalogue.tokens.values()), config.limits
-    is_searched = exceeds(tools + 1, tokens, limits)  # `read_output` comes with them
-    budget: JsonObject = {"max_tools": limits.max_tools, "tool_tokens": limits.tool_tokens}
-    return {"tools": tools, "tokens": tokens, **budget, "is_searched": is_searched}
-
-
-async def describe_server(hub: Hub, member: Member) -> JsonObject:
-    """Describe a server as `{name, state, reason, era, tools: [{name, tool, tokens, approval, notes}]}`.
-
-    A tool's `name` is its model name, None if it is not offered.
-    """
-    catalogue = hub.snapshot()
-    unapproved = describe_unapproved(await hub.find_unapproved(member.key))
-    offered = {bridged.tool.name: bridged for bridged in catalogue.tools.values() if bridged.server == member.key}
-    tools: list[Json] = []
-    for tool in member.tools:
-        if bridged := offered.get(tool.name):
-            tokens = catalogue.tokens[bridged.name]
-            note = unapproved.get(tool.name)
-            approval = "ask" if note else bridged.approval
-            tools.append(_tool(bridged.name, tool.name, tokens, approval, *filter(None, [note]), *bridged.notes))
-        else:
-            tools.append(_leave_out(member, tool.name, catalogue))
-    for name, reason in member.listing.skipped.items():
-        tools.append(_tool(None, name, 0, "left out", reason))
-    reason = member.reason or member.listing.note
-    told: JsonObject = {"name": member.key, "state": member.state, "reason": reason, "era": member.era}
-    signed_in = member.describe_sign_in()
-    is_new = signed_in and signed_in != reason  # that it cannot be used may be the reason
-    return told | ({"signed_in": signed_in} if is_new else {}) | {"tools": tools}
-
-
-def describe_unapproved(difference: "Difference | None") -> dict[str, str]:
-    """Describe by plain name what nobody has approved of a server's tools, with the command that accepts it."""
-    if difference is None:
-        return {}
-    from bridge.hub.differences import describe_cause, quote_accept, sum_up
-
-    accept = f"(to accept: {quote_accept(difference.server)})"
-    cause = describe_cause(difference)
-    return {change.name: f"{sum_up(change) or cause} {accept}" for change in difference.changes}
-
-
-def _leave_out(member: Member, name: str, catalogue: Catalogue) -> JsonObject:
-    """Describe a tool that its server lists but the model does not get: denied, or left out with a reason."""
-    if member.server.tools.decision(name) == "deny":
-        return _tool(None, name, 0, "deny")
-    reasons = [tool.reason for tool in catalogue.left_out if (tool.server, tool.tool) == (member.key, name)]
-    return _tool(None, name, 0, "left out", *reasons)
-
-
-def _tool(name: str | None, tool: str, tokens: int, approval: str, *notes: str) -> JsonObject:
-    return {"name": name, "tool": tool, "tokens": tokens, "approval": approval, "notes": list[Json](notes)}
+        await bridge.hub.catalogue()
+        return await bridge.describe_hub()
 
 
 def print_servers(servers: Iterable[JsonObject], redact: Redactor) -> None:

@@ -26,6 +26,9 @@ BODY_TIMEOUT_S = 10.0
 """Seconds that a request body may take to arrive. Without a bound, a client that never sends one keeps its request open
 for ever."""
 
+PAGE = "/"
+"""The path of the page; all others of it begin with `/page/`."""
+
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?::([1-9]\d{0,4}))?")
 T = TypeVar("T")
 Address: TypeAlias = tuple[str, int | None]
@@ -42,6 +45,11 @@ def parse_origin(value: str) -> tuple[str, Address] | None:
     scheme, mark, rest = value.lower().partition("://")
     address = parse_host(rest)
     return (scheme, address) if mark and scheme in ("http", "https") and address else None
+
+
+def is_page(path: str) -> bool:
+    """Tell whether a path is one of the page's."""
+    return path == PAGE or path.startswith("/page/")
 
 
 @dataclass(frozen=True)
@@ -65,20 +73,29 @@ class Access:
         return self.token is None and not self.verifiers
 
     async def admit(self, scope: Scope) -> Verified | Response:
-        """Return who sends a request, or the reply that refuses it. It does not reveal which value is right."""
+        """Return who sends a request, or the reply that refuses it. It does not reveal which value is right.
+
+        The page has a door of its own (`page/door.py`), behind the same rules for host and origin.
+        """
         headers = Headers(scope=scope)
-        if _only(headers, "host", parse_host) not in self.hosts:
+        path = scope["path"]
+        host = _only(headers, "host", parse_host)
+        if host not in self.hosts:
             return PlainTextResponse("Unknown host", UNKNOWN_HOST)
-        if headers.getlist("origin") and _only(headers, "origin", parse_origin) not in self.origins:
+        if headers.getlist("origin") and not self._allows(_only(headers, "origin", parse_origin), host, path):
             return PlainTextResponse("Origin not allowed", 403)
         credentials = headers.getlist("authorization")
-        path = scope["path"]
-        if self.is_open or path in self.public or (path == OPEN_PATH and not credentials):
+        if self.is_open or path in self.public or is_page(path) or (path == OPEN_PATH and not credentials):
             return ANYBODY
-        found = await self._verify(credentials)
+        found = await self.verify(credentials)
         return self._refuse(found, path) if isinstance(found, Refused) else found
 
-    async def _verify(self, credentials: Sequence[str]) -> Verified | Refused:
+    def _allows(self, origin: tuple[str, Address] | None, host: Address | None, path: str) -> bool:
+        """Tell whether a page of this origin may send the request. Our own may also be behind a proxy with TLS, of
+        which only the host is known."""
+        return origin in self.origins or (is_page(path) and origin is not None and origin[1] == host)
+
+    async def verify(self, credentials: Sequence[str]) -> Verified | Refused:
         """Find who sends these Authorization headers. A token is read nowhere else, least of all in a query."""
         scheme, _, token = credentials[0].partition(" ") if len(credentials) == 1 else ("", "", "")
         if scheme.lower() != "bearer" or not token:

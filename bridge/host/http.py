@@ -28,6 +28,7 @@ from bridge.host.bulky import BulkLimit
 from bridge.host.endings import EndingFilter
 from bridge.host.gate import OPEN_PATH, Access, Address, Gate, parse_host, parse_origin
 from bridge.host.malformed import MalformedFilter
+from bridge.host.page.entry import Entry
 from bridge.host.presence import PresenceNotes
 from bridge.host.principals import Verifier
 from bridge.host.revision_header import RevisionHeader
@@ -141,7 +142,8 @@ def _make_token() -> str:
 
 
 class Service:
-    """The web application with the routes `/mcp`, `/sse` with `/messages/`, and `/healthz`. No route adds servers."""
+    """The web application with the routes `/mcp`, `/sse` with `/messages/`, `/healthz`, and those of the page. No route
+    adds servers."""
 
     def __init__(
         self,
@@ -165,7 +167,11 @@ class Service:
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
         mcp = RevisionHeader(MalformedFilter(EndingFilter(StreamableHTTPASGIApp(self._sessions))))
         messages = MalformedFilter(EndingFilter(self._sse.handle_post_message))
+        page = Entry(server.runner, access, clock)
+        if not access.is_open:
+            server.runner.engine.note_page()
         routes = [
+            *page.routes,
             Route("/mcp", endpoint=PresenceNotes(BulkLimit(mcp, MAX_BODY_BYTES))),
             Route("/sse", self._serve_sse, methods=["GET"]),
             Mount("/messages/", app=BulkLimit(messages, MAX_BODY_BYTES)),

@@ -30,13 +30,19 @@ def find_principal(ctx: HostRequest) -> str:
         return "host"
     if named := read_verified(request.scope).principal:
         return named
-    if credential := _read_credential(request.headers.get("authorization", "")):
-        return f"token {_hash(credential)}"
+    if named := name_token(request.headers.get("authorization", "")):
+        return named
     if session := _find_session(ctx):
         return f"session {session}"
     if _claims_session(request):
         return str(request.scope.setdefault(_ALONE, f"request {secrets.token_hex(16)}"))
     return f"{UNPROVEN}{_hash(_locate(ctx, request))}"
+
+
+def name_token(header: str) -> str | None:
+    """Name whoever sends this Authorization header and has no name in the config; None where it proves nothing."""
+    credential = _read_credential(header)
+    return f"token {_hash(credential)}" if credential else None
 
 
 def find_origin(ctx: HostRequest) -> str | None:

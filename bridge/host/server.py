@@ -36,6 +36,7 @@ from bridge.questions import Question, is_yes
 from bridge.run.engine import Caller, Settle, Show, Stop, is_unproven
 from bridge.run.interjections import Interjected
 from bridge.run.limits import fail_with
+from bridge.run.rights import Rights
 from bridge.run.run import Run
 from bridge.run.task import INTERNAL_ERROR
 from bridge.visible import show_line
@@ -71,6 +72,14 @@ class Runner(Runs, Protocol):
 
     def describe_servers(self) -> list[JsonObject]:
         """List `{name, state, reason}` of each connected server, and of the built-in one."""
+        ...
+
+    async def describe_hub(self) -> JsonObject:
+        """Describe all servers with their tools, and what a request carries of them."""
+        ...
+
+    def find_rights(self, principal: str | None) -> Rights | None:
+        """Find what the config says of a principal now; None where it says nothing."""
         ...
 
     async def start(self, arguments: JsonObject, *, principal: str, caller: Caller) -> tuple[Run, bool]:
@@ -145,6 +154,11 @@ class BridgeServer(Server[dict[str, object]]):
     def describe_servers(self) -> list[JsonObject]:
         """List `{name, state, reason}` of each connected server, and of the built-in one."""
         return self._runner.describe_servers()
+
+    @property
+    def runner(self) -> Runner:
+        """The bridge behind it."""
+        return self._runner
 
     def note_change(self) -> None:
         """Note that the description of `respond` has changed; `tell_changes` notifies the hosts."""

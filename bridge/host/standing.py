@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 SHARE = 3
 """One in so many connections of clients may be such a stream."""
 RETRY_AFTER_S = "10"
+NEWS_PATH = "/page/news"
 
 
 class Standing:
@@ -32,7 +33,7 @@ class Standing:
 
 
 def _stands(scope: Scope) -> bool:
-    if scope["path"] in ("/mcp", "/sse"):
+    if scope["path"] in ("/mcp", "/sse", NEWS_PATH):
         return scope["method"] == "GET" or Headers(scope=scope).get("mcp-method") == "subscriptions/listen"
     return False
 

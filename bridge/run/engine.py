@@ -18,7 +18,8 @@ from bridge.run.stopwatch import Stopwatch
 from bridge.run.transcript import Transcript
 
 if TYPE_CHECKING:
-    from bridge.run.summary import Summary
+    from bridge.run.observers import Observer
+    from bridge.run.summary import Place, Summary
 
 T = TypeVar("T")
 Intend: TypeAlias = Callable[[], Awaitable[None]]
@@ -212,6 +213,26 @@ class Engine(Protocol):
 
     async def list_recent(self, *, principal: str | None, limit: int) -> "Sequence[Summary]":
         """Summarise the newest runs of this principal."""
+        ...
+
+    async def list_page(self, *, whose: str | None, before: "Place | None", limit: int) -> "Sequence[Summary]":
+        """Summarise the newest runs behind that place, of this principal or, where it is None, of everybody."""
+        ...
+
+    async def look_up(self, run_id: str) -> "tuple[Run, Summary] | None":
+        """Look a run up, whoever's it is, for somebody who decides who may see it; nothing is taken up for that."""
+        ...
+
+    def note_page(self) -> None:
+        """Note that approvals can be given on a page of this process: runs that begin from now on wait for them."""
+        ...
+
+    def observe(self, observer: "Observer") -> None:
+        """Let one more observer hear of every run that this process drives, also of those that go on."""
+        ...
+
+    def ignore(self, observer: "Observer") -> None:
+        """Let an observer that was added hear no more."""
         ...
 
     async def resume(self, run: Run) -> Run:

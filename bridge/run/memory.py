@@ -4,6 +4,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
+from heapq import nlargest
 from typing import TYPE_CHECKING, Self, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -38,7 +39,7 @@ from bridge.run.task import RunTask, guard, tell
 from bridge.run.weight import weigh
 
 if TYPE_CHECKING:
-    from bridge.run.summary import Summary
+    from bridge.run.summary import Place, Summary
 
 MAX_RUNS = 256
 """The most runs that go on at once where nothing else is said."""
@@ -86,7 +87,8 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
         self._usual_s = 1.0
         """How long runs take, the latest most of all."""
         self._build_task = build_task
-        self._observers = observers
+        self._observers = list(observers)
+        self._has_page = False
         self._runs: dict[str, Run] = {}
         self._live: dict[str, RunTask] = {}
         self._attended = WeakValueDictionary[str, RunTask]()
@@ -141,6 +143,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
     def _have_observed(self, task: RunTask) -> None:
         """Let the observers hear of a run that begins here."""
         task.observers = self._observers
+        task.has_page = self._has_page
         for observer in self._observers:
             guard(task.run, partial(observer.begin, task.run))
 
@@ -273,6 +276,40 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
         runs = (await self.list(principal=principal))[:limit]
         return [summarise(run, is_driven=run.ending is None) for run in runs]
+
+    async def list_page(self, *, whose: str | None, before: "Place | None", limit: int) -> "Sequence[Summary]":
+        """Summarise the newest runs behind that place, of this principal or of everybody."""
+        from bridge.run.summary import summarise
+
+        self._forget()
+        return [summarise(run, is_driven=run.ending is None) for run in self._find_newest(whose, before, limit)]
+
+    def _find_newest(self, whose: str | None, before: "Place | None", limit: int) -> Sequence[Run]:
+        """Find those in memory. Only what is shown of a list is looked into: most lists are long."""
+        from bridge.run.summary import place
+
+        runs = (run for run in self._runs.values() if whose in (None, run.principal))
+        return nlargest(limit, (run for run in runs if before is None or place(run) < before), key=place)
+
+    async def look_up(self, run_id: str) -> "tuple[Run, Summary] | None":
+        """Look up a run that is in memory, whoever's it is."""
+        from bridge.run.summary import summarise
+
+        self._forget()
+        run = self._runs.get(run_id)
+        return (run, summarise(run, is_driven=run.ending is None)) if run else None
+
+    def note_page(self) -> None:
+        """Note that approvals can be given on a page of this process."""
+        self._has_page = True
+
+    def observe(self, observer: Observer) -> None:
+        """Let one more observer hear of every run, also of those that go on: they all have this one list."""
+        self._observers.append(observer)
+
+    def ignore(self, observer: Observer) -> None:
+        """Let an observer that was added hear no more."""
+        self._observers.remove(observer)
 
     async def resume(self, run: Run) -> Run:
         """Return the run: while it has not ended, it is driven here."""

@@ -56,7 +56,7 @@ def build_receipt(
         "usage": _sum_usage(turns),
         "incomplete_details": {"reason": ending["reason"]} if ending["reason"] else None,
         "error": _show_error(cast("JsonObject | None", ending["error"])),
-        "notices": _find_notices([*events, *map(tell_notice, album.notices if album else ())]),
+        "notices": find_notices([*events, *map(tell_notice, album.notices if album else ())]),
     }
     if album and album.pictures:
         receipt["images"] = [picture.describe() for picture in album.pictures]
@@ -208,7 +208,7 @@ def _show_error(error: JsonObject | None) -> JsonObject | None:
     return error and {**error, "message": show_prose(str(error["message"]))}
 
 
-def _find_notices(events: Iterable[Kept]) -> list[Json]:
+def find_notices(events: Iterable[Kept]) -> list[Json]:
     """List the notices in order, each message once."""
     notices: dict[str, Json] = {}
     for event in events:

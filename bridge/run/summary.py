@@ -1,7 +1,8 @@
 """A run in one line: what a list of runs shows of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bridge.events import CallEnded, Event, Status, TurnEnded
 from bridge.json_text import Json, JsonObject
@@ -10,6 +11,13 @@ from bridge.run.transcript import read_input
 
 PROMPT_CHARS = 200
 """How much of a prompt is shown."""
+
+
+class Place(NamedTuple):
+    """A run's place in a list that has the newest first: it is less than those of newer ones."""
+
+    created: float
+    run_id: str
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,11 @@ class Summary:
     tokens: int
     cost: float | None
     """In the unit of the config's `prices`; None without a price."""
+
+    @property
+    def place(self) -> Place:
+        """Its place among others."""
+        return Place(self.created, self.run_id)
 
     def to_json(self) -> JsonObject:
         """Return it for programs, times in seconds since 1970."""
@@ -70,6 +83,37 @@ def add_up(events: Sequence[Event]) -> Totals:
     for event in events:
         totals.count(event)
     return totals
+
+
+class Outline:
+    """The summary of a run that goes on here, kept up to date at the cost of what is new."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._first = summarise(run, is_driven=True)
+        self._totals, self._count = add_up(run.events), len(run.events)
+
+    def draw(self) -> Summary:
+        """Draw it as it is now."""
+        run = self._run
+        if len(run.events) < self._count:  # it is read anew from its beginning
+            self._totals, self._count = Totals(), 0
+        for event in run.events[self._count :]:
+            self._totals.count(event)
+        self._count = len(run.events)
+        return replace(
+            self._first,
+            ended=run.events[-1].at if run.ending and run.events else None,
+            status=run.ending["status"] if run.ending else "in_progress",
+            reason=run.ending["reason"] if run.ending else None,
+            is_driven=run.ending is None,
+            **vars(self._totals),
+        )
+
+
+def place(run: Run) -> Place:
+    """Return the place of a run in a list."""
+    return Place(run.created, run.run_id)
 
 
 def summarise(run: Run, *, is_driven: bool) -> Summary:

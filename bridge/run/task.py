@@ -49,6 +49,8 @@ class RunTask:
     is_taken_over = False
     observers: Sequence[Observer] = ()
     """Hear of this run beside its callers."""
+    has_page = False
+    """Whether approvals can be given on a page of this process."""
 
     @property
     def used_s(self) -> float:
@@ -127,9 +129,16 @@ class RunTask:
         """Tell whether other processes can answer a question of the run."""
         return False
 
+    def _say_where(self, key: str) -> str:
+        """Say where an approval can be given that no host can get."""
+        terminal = f"at a terminal: {PROGRAM} runs approve {self.run.run_id} {key} (or: runs deny)"
+        if self.has_page:
+            return "on the page of this service" + (f", or {terminal}" if self.is_reachable else "")
+        return terminal
+
     async def ask(self, question: Question, *, approval_s: float | None = None) -> Answer:
         """Ask the person at the host. The run waits for the answer; a caller that waits for the run need not."""
-        if approval_s is None or self.is_reachable:
+        if approval_s is None or self.is_reachable or self.has_page:
             return await self._questions.ask(question, approval_s)
         answer = await self._questions.ask(question)
         is_left = question.is_approval and answer["action"] == "unasked"
@@ -268,10 +277,9 @@ class RunTask:
         self._wake()
 
     def _note_left(self, key: str, question: Question, why: str, seconds: float) -> None:
-        how = f"{PROGRAM} runs approve {self.run.run_id} {key}"
         message = (
             f"{show_name(question.tool)} of {show_name(question.server)} needs the user's approval, and {why}. Within "
-            f"{seconds:g} s (limits.approval_s) they can give it at a terminal: {how} (or: runs deny)"
+            f"{seconds:g} s (limits.approval_s) they can give it {self._say_where(key)}"
         )
         self.emit(Notified(code="waits_for_approval", message=message))
 

@@ -25,6 +25,12 @@ class Span:
     """None while it goes on, and where it was cut off."""
     is_error: bool = False
     server: str | None = None
+    index: int | None = None
+    """Number of the call in its turn, from 0 on; None for a turn."""
+    tokens: int | None = None
+    """Input and output tokens of a turn that has ended."""
+    cost: float | None = None
+    """Its money, in the unit of the config's `prices`; None without a price."""
 
     def to_json(self) -> JsonObject:
         """Return it for programs."""
@@ -39,9 +45,12 @@ def list_spans(events: Iterable[Kept]) -> list[Span]:
             case TurnStarted():
                 spans.setdefault((event.turn, None), Span("turn", event.turn, event.model, event.at))
             case TurnEnded():
-                _end(spans, (event.turn, None), Span("turn", event.turn, event.model or "", event.at), event.at)
+                span = Span("turn", event.turn, event.model or "", event.at)
+                _end(spans, (event.turn, None), span, event.at)
+                key = event.turn, None
+                spans[key] = replace(spans[key], tokens=event.tokens, cost=event.cost)
             case CallStarted() | CallEnded():
-                span = Span("call", event.turn, event.name, event.at, server=event.server)
+                span = Span("call", event.turn, event.name, event.at, server=event.server, index=event.index)
                 spans.setdefault((event.turn, event.index), span)
                 if isinstance(event, CallEnded):
                     _end(spans, (event.turn, event.index), span, event.at, is_error=event.is_error)

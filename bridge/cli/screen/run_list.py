@@ -4,14 +4,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from bridge.cli.screen.columns import crop
-from bridge.run.engine import NAMED, UNPROVEN
+from bridge.run.description import name_principal, name_status
 from bridge.run.summary import Summary
 from bridge.visible import show_line
 
 SHORT_CHARS = 8
 """Characters of an id that are shown; the command takes any beginning."""
-NAME_CHARS = 12
-"""How much of somebody's name is shown."""
 HEAD = ("id", "when", "status", "turns", "calls", "tokens", "money")
 _LEFT = 3
 """The first so many columns begin at the left; the others are numbers."""
@@ -46,21 +44,6 @@ def list_runs(runs: Sequence[Summary], columns: int | None, redact: Callable[[st
 def shorten(run_id: str) -> str:
     """Shorten an id to what is shown of it."""
     return run_id.removeprefix("run_")[:SHORT_CHARS]
-
-
-def name_status(run: Summary) -> str:
-    """Name the status of a run; one that has not ended, and that no process drives, is interrupted."""
-    return run.status if run.ended is not None or run.is_driven else "interrupted"
-
-
-def name_principal(principal: str | None) -> str:
-    """Name who a run belongs to, with as much as tells one from another."""
-    if principal is None:
-        return "terminal"
-    kind, _, rest = principal.partition(" ")
-    if principal.startswith(NAMED):
-        return rest[:NAME_CHARS]
-    return f"{'somebody' if principal.startswith(UNPROVEN) else kind} {rest[:4]}".rstrip()
 
 
 def show_time(at: float) -> str:

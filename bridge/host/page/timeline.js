@@ -114,7 +114,7 @@ const Timeline = (() => {
     row.dataset.key = findKey(span);
     const name = make("div", "timeline-name", { role: "rowheader" });
     const label = select ? make("button", "timeline-label", { type: "button" }) : make("span", "timeline-label");
-    label.append(make("span", "timeline-title"), make("span", "timeline-of"), make("span", "timeline-state"));
+    label.append(make("span", "timeline-title"), " ", make("span", "timeline-of"), " ", make("span", "timeline-state"));
     name.append(label);
     const track = make("div", "timeline-track", { role: "cell" });
     track.append(make("span", "timeline-hidden"), make("span", "timeline-bar", { "aria-hidden": "true" }));
@@ -133,14 +133,15 @@ const Timeline = (() => {
     setText(said, state === "done" ? "" : words[state]);
     row.dataset.state = state;
     const label = title.parentElement;
-    if (select) {
+    if (label.tagName === "BUTTON") {
       label.onclick = () => select(span);
       label.setAttribute("aria-expanded", String(selected === findKey(span)));
     }
     const [began, bar] = row.querySelectorAll(".timeline-track > span");
     setText(began, fill(words.began, { at: showSeconds(from, words) }));
-    bar.style.left = `${Math.min(99.5, (from / length) * 100)}%`;
-    bar.style.width = `${Math.min(100, (took / length) * 100)}%`;
+    const left = Math.min(99.5, (from / length) * 100);
+    bar.style.left = `${left}%`;
+    bar.style.width = `${Math.min(100 - left, (took / length) * 100)}%`;
     setText(row.querySelector(".timeline-took"), showSeconds(took, words));
     row.querySelector(".timeline-tokens").dataset.unit = words.tokens;
     setText(row.querySelector(".timeline-tokens"), span.tokens ? span.tokens.toLocaleString(words.locale) : "");
@@ -184,15 +185,15 @@ const Timeline = (() => {
     for (const [key, row] of old) if (!keys.has(key) && (key !== "detail" || !keys.has(options.selected))) row.remove();
     for (const span of shown) {
       const key = findKey(span);
-      const row = old.get(key) || makeRow(span, options.select);
+      const row = old.get(key) || makeRow(span, span.kind === "call" && options.select);
       drawRow(row, span, run, axis, length, words, options);
       put(row);
       if (options.detail && options.selected === key) put(old.get("detail") || makeDetail(options.detail));
     }
   }
 
-  // `options`: `words` in place of the English ones; `select(span)` makes the labels buttons; `selected` is the key of
-  // the span behind which the element `detail` is put.
+  // `options`: `words` in place of the English ones; `select(span)` makes the calls' labels buttons; `selected` is the
+  // key of the span behind which the element `detail` is put.
   function draw(element, run, options = {}) {
     const words = { ...ENGLISH, ...options.words };
     const axis = goesOn(run) && run.now ? { ...run.axis, ended: Math.max(run.axis.ended, run.now) } : run.axis;

@@ -66,11 +66,13 @@ class Archive:
         """Find a run by its id."""
         return await ask_dbos(partial(DBOS.get_workflow_status_async, run_id))
 
-    async def search(self, marks: JsonObject, *, limit: int = FIND_MOST) -> Sequence[WorkflowStatus]:
-        """Find the newest runs with these marks."""
-        return await ask_dbos(
-            partial(DBOS.list_workflows_async, attributes=marks, name=NAME, sort_desc=True, limit=limit)
-        )
+    async def search(
+        self, marks: JsonObject, *, limit: int = FIND_MOST, until: float | None = None
+    ) -> Sequence[WorkflowStatus]:
+        """Find the newest runs with these marks that began until then."""
+        last = None if until is None else datetime.fromtimestamp(until, UTC).isoformat()
+        listing = partial(DBOS.list_workflows_async, name=NAME, sort_desc=True, limit=limit, end_time=last)
+        return await ask_dbos(partial(listing, attributes=marks or None))
 
     async def delete_old(self, keep_s: float) -> None:
         """Delete what ended longer ago than that, in seconds."""

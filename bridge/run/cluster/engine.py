@@ -41,7 +41,7 @@ from bridge.run.memory import MemoryEngine
 from bridge.run.run import Run
 from bridge.run.shelf import KEPT_S
 from bridge.run.store.seal import Missing
-from bridge.run.summary import Summary, summarise
+from bridge.run.summary import Place, Summary, summarise
 from bridge.run.task import RunTask
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ LAST_WORDS_S, ANSWER_S = 3.0, 5.0
 ATTEND_S = 60.0
 """For how long one word that somebody waits holds."""
 FORGET_EVERY_S = 600.0
+SLACK, SLACK_S = 100, 5.0
+"""By how much the database's times may differ from those in the runs, and how many more are read for that."""
 AWAY = "The database of the runs cannot be reached (runs.store). Nothing was sent; try again in a moment"
 TAKEN_UP = (
     "another process drove this run and has ended; it goes on here, and a turn that was not finished is asked again"
@@ -334,6 +336,27 @@ class ClusterEngine(MemoryEngine):
         listed = [*here.values(), *filter(None, runs)]
         summaries = [summarise(run, is_driven=run.ending is None) for run in listed]
         return sorted(summaries, key=lambda each: -each.created)[:limit]
+
+    @override
+    async def list_page(self, *, whose: str | None, before: Place | None, limit: int) -> Sequence[Summary]:
+        """Summarise the newest runs behind that place, whoever drives or has driven them."""
+        marks: JsonObject = {"principal": digest(whose)} if whose else {}
+        until = before.created + SLACK_S if before else None
+        found = await self._ask(partial(self._archive.search, marks, limit=limit + SLACK, until=until))
+        here = {each.run_id: each for each in await super().list_page(whose=whose, before=before, limit=limit)}
+        read = [await self._archive.read_run(status, whose) for status in found if status.workflow_id not in self._runs]
+        others = [summarise(run, is_driven=run.ending is None) for run in filter(None, read)]
+        listed = [*here.values(), *(each for each in others if before is None or each.place < before)]
+        return sorted(listed, key=lambda each: each.place, reverse=True)[:limit]
+
+    @override
+    async def look_up(self, run_id: str) -> tuple[Run, Summary] | None:
+        """Look up a run, whoever drives or has driven it."""
+        if found := await super().look_up(run_id):
+            return found
+        status = await self._ask(partial(self._archive.find, run_id))
+        run = await self._archive.read_run(status, None) if status else None
+        return (run, summarise(run, is_driven=run.ending is None)) if run else None
 
     async def _search(self, marks: JsonObject, *, limit: int = FIND_MOST) -> Sequence[WorkflowStatus]:
         return await self._ask(partial(self._archive.search, marks, limit=limit))

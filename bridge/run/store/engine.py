@@ -23,7 +23,7 @@ from bridge.run.store.past import Past
 from bridge.run.store.store import Store, Stored
 from bridge.run.store.task import STOP, StoredTask, tell_resumed
 from bridge.run.store.writer import Broken
-from bridge.run.summary import Summary, add_up, summarise
+from bridge.run.summary import Place, Summary, add_up, summarise
 from bridge.run.task import RunTask
 
 logger = logging.getLogger(__name__)
@@ -190,6 +190,31 @@ class StoredEngine(MemoryEngine):
             if run.run_id not in listed:
                 listed[run.run_id] = summarise(run, is_driven=run.ending is None)
         return sorted(listed.values(), key=lambda each: -each.created)[:limit]
+
+    @override
+    async def list_page(self, *, whose: str | None, before: Place | None, limit: int) -> Sequence[Summary]:
+        """Summarise the newest runs behind that place, in memory and in the file."""
+        try:
+            listed = await self._store.list_recent(limit=limit, principal=whose, before=before)
+        except Broken:
+            listed = list[Summary]()
+        here = await super().list_page(whose=whose, before=before, limit=limit)  # these are known up to now
+        merged = {each.run_id: each for each in (*listed, *here)}
+        return sorted(merged.values(), key=lambda each: each.place, reverse=True)[:limit]
+
+    @override
+    async def look_up(self, run_id: str) -> tuple[Run, Summary] | None:
+        """Look up a run in memory or in the file."""
+        if run_id in self._runs:
+            return await super().look_up(run_id)
+        stored = await self._load(run_id)
+        return (stored.run, summarise(stored.run, is_driven=await self._is_driven(run_id))) if stored else None
+
+    async def _is_driven(self, run_id: str) -> bool:
+        try:
+            return await self._store.is_driven(run_id)
+        except Broken:
+            return False
 
     @override
     async def resume(self, run: Run) -> Run:

@@ -18,7 +18,7 @@ from bridge.run.store.mail import Mail
 from bridge.run.store.past import Past, Told
 from bridge.run.store.seal import Missing, Seal
 from bridge.run.store.writer import Writer
-from bridge.run.summary import Summary, Totals, read_prompt
+from bridge.run.summary import Place, Summary, Totals, read_prompt
 from bridge.run.transcript import Transcript, read_transcript
 
 CATALOGUE = "catalogue"
@@ -193,9 +193,11 @@ class Store:
         """List the runs that have not ended and that nobody drives, the oldest first. Raises Broken."""
         return await self._writer.ask(self._list_left)
 
-    async def list_recent(self, *, limit: int, principal: str | None = None) -> list[Summary]:
-        """List the newest runs, those of everybody where no principal is named. Raises Broken."""
-        return await self._writer.ask(lambda connection: self._list_recent(connection, limit, principal))
+    async def list_recent(
+        self, *, limit: int, principal: str | None = None, before: Place | None = None
+    ) -> list[Summary]:
+        """List the newest runs behind that place, those of everybody where no principal is named. Raises Broken."""
+        return await self._writer.ask(lambda connection: self._list_recent(connection, limit, principal, before))
 
     async def find_beginning(self, beginning: str, *, limit: int) -> list[Summary]:
         """Find the runs whose ids begin so. Raises Broken."""
@@ -386,10 +388,14 @@ class Store:
         held = {driver: self._is_held(driver) for _, driver in rows}
         return [run_id for run_id, driver in rows if not held[driver]]
 
-    def _list_recent(self, connection: sqlite3.Connection, limit: int, principal: str | None) -> list[Summary]:
-        where = "" if principal is None else "WHERE principal = ?"
-        values = [*filter(None, [principal]), limit]
-        return self._list(connection, f"{where} ORDER BY created DESC LIMIT ?", values)
+    def _list_recent(
+        self, connection: sqlite3.Connection, limit: int, principal: str | None, before: Place | None
+    ) -> list[Summary]:
+        wanted = ["principal = ?"] if principal is not None else []
+        wanted += ["(created, run_id) < (?, ?)"] if before else []
+        where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
+        values = [*filter(None, [principal]), *(before or ()), limit]
+        return self._list(connection, f"{where} ORDER BY created DESC, run_id DESC LIMIT ?", values)
 
     def _list(self, connection: sqlite3.Connection, where: str, values: list[Any]) -> list[Summary]:
         columns = (
