@@ -17,8 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from bridge.host.mcp_app.drawing import KEY
-from bridge.host.mcp_app.extension import APP_TYPE, APPS, URI
+from bridge.host.mcp_app.names import APP_TYPE, APPS, TIMELINE, URI
 from tests.external.conftest import Find, RunNode, miss
 from tests.external.test_tasks import serve, write
 from tests.external.test_typescript_clients import open_target, write_config
@@ -332,7 +331,7 @@ async def test_a_process_of_its_own_serves_the_page_in_both_eras(transport: str,
         [page] = (await client.read_resource((respond.meta or {})["ui"]["resourceUri"])).contents
         result = await client.call_tool("respond", {"input": "x"})
     assert (page.uri, page.mime_type) == (URI, APP_TYPE)
-    assert len((result.meta or {})[KEY]["timeline"]) == 1
+    assert len((result.meta or {})[TIMELINE]["timeline"]) == 1
 
 
 @pytest.mark.parametrize(

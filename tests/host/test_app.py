@@ -11,8 +11,8 @@ from mcp import Client, MCPError, types
 from mcp.client import ClientExtension, advertise
 from mcp.client.client import ConnectMode
 
-from bridge.host.mcp_app.drawing import KEY, MOST_SPANS
-from bridge.host.mcp_app.extension import APP_TYPE, APPS, URI
+from bridge.host.mcp_app.drawing import MOST_SPANS
+from bridge.host.mcp_app.names import APP_TYPE, APPS, TIMELINE, URI
 from bridge.texts import estimate_tokens
 from tests.fakes.bridges import ERAS, open_without_host
 from tests.fakes.items import Json
@@ -68,7 +68,7 @@ async def test_a_host_that_shows_apps_finds_the_page_reads_it_and_gets_the_times
     assert (listed.uri, page.uri, listed.mime_type, page.mime_type) == (URI, URI, APP_TYPE, APP_TYPE)
     assert page.text.startswith("<!DOCTYPE html>")
     assert (page.meta or {})["ui"]["csp"] == (listed.meta or {})["ui"]["csp"] == REACHES_NOTHING
-    drawn = (result.meta or {})[KEY]
+    drawn = (result.meta or {})[TIMELINE]
     assert [(span["turn"], span["kind"], span["tokens"]) for span in drawn["timeline"]] == [
         (1, "turn", 1000),
         (1, "call", None),
@@ -90,7 +90,7 @@ async def test_any_other_host_sees_what_it_saw_before(settings: dict[str, Any] |
         refusals = [await refuse(client, method) for method in METHODS]
         capabilities = client.server_capabilities
     assert [set(tool.meta or {}) for tool in tools] == [{"anthropic/maxResultSizeChars"}] * 3
-    assert KEY not in (result.meta or {})
+    assert TIMELINE not in (result.meta or {})
     assert refusals == [types.METHOD_NOT_FOUND] * 3
     assert capabilities is not None
     assert capabilities.resources is None
@@ -174,7 +174,7 @@ async def test_a_task_brings_the_times_with_its_result() -> None:
     ):
         await client.call_tool("respond", {"input": "x"})
     assert polling.handles[0]["taskId"]
-    assert [span["kind"] for span in polling.polls[-1]["result"]["_meta"][KEY]["timeline"]] == ["turn"]
+    assert [span["kind"] for span in polling.polls[-1]["result"]["_meta"][TIMELINE]["timeline"]] == ["turn"]
 
 
 async def test_hostile_names_are_safe_to_look_at_and_a_long_run_is_cut() -> None:
@@ -188,7 +188,7 @@ async def test_hostile_names_are_safe_to_look_at_and_a_long_run_is_cut() -> None
         Client(bridge.server, extensions=[SHOWS_APPS]) as client,
     ):
         result = await client.call_tool("respond", {"input": "x"})
-    drawn = (result.meta or {})[KEY]
+    drawn = (result.meta or {})[TIMELINE]
     shown = {span["name"] for span in drawn["timeline"]}
     assert len(drawn["timeline"]) == MOST_SPANS
     assert drawn["left_out"] >= 50

@@ -11,13 +11,11 @@ from mcp import MCPError, types
 from mcp.server import Server
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
+from bridge.host.mcp_app.names import APP_TYPE, APPS, TIMELINE, URI
 from bridge.host.principal import HostRequest
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
 
-APPS = "io.modelcontextprotocol/ui"
-APP_TYPE = "text/html;profile=mcp-app"
-URI = "ui://responses/run"
 _OPENINGS = {"initialize", "server/discover"}
 """The requests that are answered with what the server can."""
 
@@ -49,9 +47,9 @@ def add_timeline(
 ) -> types.CallToolResult:
     """Add what the page draws to the result of a run: beside all that a model reads, and nothing of that is changed."""
     if declares_apps(ctx):
-        from bridge.host.mcp_app.drawing import KEY, describe_drawing
+        from bridge.host.mcp_app.drawing import describe_drawing
 
-        result.meta = {**(result.meta or {}), KEY: describe_drawing(run, now, redact)}
+        result.meta = {**(result.meta or {}), TIMELINE: describe_drawing(run, now, redact)}
     return result
 
 
@@ -83,7 +81,7 @@ def _takes_pages(extensions: object) -> bool:
 
 async def _list_resources(ctx: HostRequest, _params: types.PaginatedRequestParams) -> types.ListResourcesResult:
     _require_apps(ctx)
-    from bridge.host.mcp_app.page import PAGE
+    from bridge.host.mcp_app.resource import PAGE
 
     return types.ListResourcesResult(resources=[PAGE])
 
@@ -98,7 +96,7 @@ async def _read_resource(ctx: HostRequest, params: types.ReadResourceRequestPara
     _require_apps(ctx)
     if str(params.uri) != URI:
         raise MCPError(types.INVALID_PARAMS, f"uri: there is no such resource; there is {URI}")
-    from bridge.host.mcp_app.page import read_page
+    from bridge.host.mcp_app.resource import read_page
 
     return types.ReadResourceResult(contents=[read_page()])
 

@@ -5,12 +5,12 @@
 
 (() => {
   const HELLO = 1;
-  const KEY = "mcp-responses-bridge/timeline";
+  const TIMELINE = "mcp-responses-bridge/timeline";
+  const STATUSES = ["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"];
   const MOST_CHARS = 240;
   const state = { host: {}, input: "", result: null, isCancelled: false, isRefused: false };
   const find = (id) => document.getElementById(id);
   const list = (value) => (Array.isArray(value) ? value : []);
-  const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
   // -- what is shown --------------------------------------------------------------------------------------------------
 
@@ -26,9 +26,15 @@
     if (element.textContent !== text) element.textContent = text;
   }
 
-  function chooseWords() {
-    const locale = String(state.host.locale || navigator.language || "en");
-    return /^zh\b/i.test(locale) ? WORDS.zh : WORDS.en;
+  // Speak the language of the host, or that of the browser.
+  function chooseLanguage() {
+    const isChinese = /^zh\b/i.test(String(state.host.locale || navigator.language));
+    if (isChinese !== (Words.say("locale") === "zh-CN")) Words.change();
+    document.documentElement.lang = Words.say("locale");
+  }
+
+  function say(key, n) {
+    return AppWords[Words.say("locale")][key].replace("{n}", () => Words.number(n));
   }
 
   // The bars where the host has kept the times from us: the calls of each turn at its beginning, turn behind turn.
@@ -49,41 +55,41 @@
     return { timeline: spans, axis: { began: 0, ended: began, pauses: [] }, ended: began };
   }
 
-  function listSums(receipt, run, isGuessed, words) {
+  function listSums(receipt, run, isGuessed) {
     const calls = list(receipt.tool_calls);
     const failed = calls.filter((call) => call.is_error).length;
-    const usage = receipt.usage || {};
-    const count = (value) => Number(value || 0).toLocaleString(words.locale);
+    const { total_tokens: tokens, cost } = receipt.usage || {};
+    const words = Words.forTimeline();
     return [
-      [words.turns, count(receipt.turns)],
-      [words.calls, count(calls.length)],
-      ...(failed ? [[words.failedCalls, count(failed)]] : []),
-      ...(isGuessed ? [] : [[words.time, Timeline.showSeconds(Timeline.place(run.axis, run.axis.ended), words.timeline)]]),
-      [words.tokens, count(usage.total_tokens)],
-      ...(typeof usage.cost === "number" ? [[words.money, Timeline.showMoney(usage.cost, words.timeline)]] : []),
-    ];
+      Words.count("turns", Number(receipt.turns) || 0),
+      Words.count("calls", calls.length),
+      failed && say("failed_calls", failed),
+      !isGuessed && Timeline.showSeconds(Timeline.place(run.axis, run.axis.ended), words),
+      Words.count("tokens", Number(tokens) || 0),
+      typeof cost === "number" && Words.say("money", { n: Timeline.showMoney(cost, words) }),
+    ].filter(Boolean);
   }
 
   function showSums(sums) {
-    const items = sums.map(([name, value]) => {
+    const items = sums.map((text) => {
       const item = document.createElement("li");
-      item.textContent = `${name} ${value}`;
+      item.textContent = text;
       return item;
     });
     find("sums").replaceChildren(...items);
   }
 
-  function showReceipt(receipt, drawn, words) {
+  function showReceipt(receipt, drawn) {
     const run = drawn || guessRun(receipt);
     const hasBars = list(run.timeline).length > 0;
-    showSums(listSums(receipt, run, !drawn, words));
+    showSums(listSums(receipt, run, !drawn));
     find("bars").hidden = !hasBars;
-    if (hasBars) Timeline.draw(find("bars"), run, { words: words.timeline });
+    if (hasBars) Timeline.draw(find("bars"), run, { words: Words.forTimeline() });
     setText("error", receipt.error ? plain(receipt.error.message) : "");
     const hints = [];
-    if (!drawn && hasBars) hints.push(words.guessed);
-    if (run.left_out) hints.push(fill(words.leftOut, { n: run.left_out.toLocaleString(words.locale) }));
-    if (receipt.status === "in_progress") hints.push(words.goesOn);
+    if (!drawn && hasBars) hints.push(say("guessed"));
+    if (run.left_out) hints.push(say("left_out", run.left_out));
+    if (receipt.status === "in_progress") hints.push(say("goes_on"));
     setText("hint", hints.join(" "));
   }
 
@@ -91,22 +97,21 @@
     if (state.isRefused) return "refused";
     if (state.isCancelled) return "cancelled";
     if (!state.result) return "running";
-    return receipt && receipt.status in WORDS.en.statuses ? receipt.status : "unknown";
+    return receipt && STATUSES.includes(receipt.status) ? receipt.status : "unknown";
   }
 
   function show() {
-    const words = chooseWords();
+    chooseLanguage();
     const receipt = state.result && state.result.structuredContent;
-    const root = document.documentElement;
-    root.lang = words.locale;
-    root.style.colorScheme = ["light", "dark"].includes(state.host.theme) ? state.host.theme : "light dark";
+    const { theme, displayMode } = state.host;
+    document.documentElement.style.colorScheme = ["light", "dark"].includes(theme) ? theme : "light dark";
     const status = findStatus(receipt);
-    setText("status", words.statuses[status]);
+    setText("status", say(status));
     find("status").dataset.status = status;
     setText("input", state.input);
-    find("bars").setAttribute("aria-label", words.timeline.title);
-    find("bars").dataset.mode = state.host.displayMode || "inline";
-    if (receipt) showReceipt(receipt, (state.result._meta || {})[KEY], words);
+    find("bars").setAttribute("aria-label", Words.say("timeline"));
+    find("bars").dataset.mode = displayMode || "inline";
+    if (receipt) showReceipt(receipt, (state.result._meta || {})[TIMELINE]);
     else find("bars").hidden = true;
   }
 
@@ -172,7 +177,7 @@
     method: "ui/initialize",
     params: {
       protocolVersion: "2026-01-26",
-      appInfo: { name: "mcp-responses-bridge", version: "{{version}}" },
+      appInfo: { name: "mcp-responses-bridge", version: document.querySelector("meta[name=version]").content },
       appCapabilities: { availableDisplayModes: ["inline", "fullscreen"] },
     },
   });
