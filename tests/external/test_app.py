@@ -66,6 +66,11 @@ class Chat:
     async def hand(self, what: str, params: object) -> None:
         await self.page.evaluate("([what, params]) => bridge[what](params)", [what, params])
 
+    async def say(self, message: Json) -> None:
+        """Send the frame a message as it stands, past the official package."""
+        sent = {"jsonrpc": "2.0", **message}
+        await self.page.evaluate("(sent) => frames[0].postMessage(sent, '*')", sent)
+
     async def text(self, selector: str) -> str:
         return await self.frame.inner_text(selector)
 
@@ -225,34 +230,42 @@ async def test_texts_that_would_run_are_shown_and_run_nothing(bundle: str) -> No
 
 
 async def test_markup_that_got_in_all_the_same_would_not_run_either(bundle: str) -> None:
-    """The page's own policy holds in a host that sets none. Shown with the policy taken out: there it runs."""
+    """The page's own policy holds in a host that sets none; with the policy taken out it runs. What a host itself puts
+    before all else, as VS Code does, runs."""
     html, _, _ = await run(SCRIPT, GOOD)
     planted = html.replace("</main>", "</main><script>document.title = 'planted'</script>")
     bare = planted.replace('http-equiv="Content-Security-Policy"', "")
-    assert len({html, planted, bare}) == 3
+    early = html.replace("<head>", "<head><script>document.documentElement.dataset.early = 'yes'</script>")
+    assert len({html, planted, bare, early}) == 4
     async with open_chat(bundle, policy="script-src 'self' 'unsafe-inline'") as chat:
         for document, title in ((planted, "mcp-responses-bridge"), (bare, "planted")):
             await chat.open(document)
             assert await chat.frame.title() == title
+        await chat.open(early)
+        assert await chat.frame.evaluate("document.documentElement.dataset.early") == "yes"
         chat.faults = [fault for fault in chat.faults if "Content Security Policy" not in fault]
 
 
 async def test_a_host_that_keeps_the_times_or_everything_to_itself_still_gets_a_picture(bundle: str) -> None:
-    """Some drop `_meta`, some `structuredContent`, some both."""
+    """Some drop `_meta`, some `structuredContent`, some both, and some write what no schema allows."""
     given = await run(SCRIPT, GOOD)
     async with open_chat(bundle) as chat:
         await show(chat, given, "Done", _meta={})
         assert len(await chat.frame.locator(".timeline-row[data-state]").all()) == 5
         assert "left out the times" in await chat.text("#hint")
         await chat.hand("sendToolResult", {"content": given[2]["content"]})
-        await chat.status("Over; the result has no details")
+        await chat.status("Over; this host hands over no details")
         assert await chat.frame.locator("#bars").is_hidden()
+        assert await chat.seen("heights.at(-1)") > 30, "and is not collapsed to nothing"
+        odd = {"content": [{"type": "image", "source": {"type": "base64"}}], "isError": True}
+        await chat.say({"method": "ui/notifications/tool-result", "params": odd})
+        await chat.status("Failed")
 
 
 STATUSES = {
     "incomplete": "Stopped before the end",
     "in_progress": "Goes on",
-    "of a later version": "Over; the result has no details",
+    "of a later version": "of a later version",
 }
 
 

@@ -6,7 +6,6 @@
 (() => {
   const HELLO = 1;
   const TIMELINE = "mcp-responses-bridge/timeline";
-  const STATUSES = ["completed", "incomplete", "failed", "cancelled", "in_progress", "needs_input"];
   const MOST_CHARS = 240;
   const state = { host: {}, input: "", result: null, isCancelled: false, isRefused: false };
   const find = (id) => document.getElementById(id);
@@ -37,7 +36,7 @@
     return AppWords[Words.say("locale")][key].replace("{n}", () => Words.number(n));
   }
 
-  // The bars where the host has kept the times from us: the calls of each turn at its beginning, turn behind turn.
+  // Where the host has kept the times to itself, the lengths of the calls: turn behind turn.
   function guessRun(receipt) {
     const spans = [];
     let began = 0;
@@ -84,6 +83,7 @@
     const hasBars = list(run.timeline).length > 0;
     showSums(listSums(receipt, run, !drawn));
     find("bars").hidden = !hasBars;
+    find("bars").dataset.guessed = String(!drawn);
     if (hasBars) Timeline.draw(find("bars"), run, { words: Words.forTimeline() });
     setText("error", receipt.error ? plain(receipt.error.message) : "");
     const hints = [];
@@ -97,7 +97,8 @@
     if (state.isRefused) return "refused";
     if (state.isCancelled) return "cancelled";
     if (!state.result) return "running";
-    return receipt && STATUSES.includes(receipt.status) ? receipt.status : "unknown";
+    if (!receipt) return state.result.isError ? "failed" : "unknown";
+    return String(receipt.status);
   }
 
   function show() {
@@ -106,7 +107,7 @@
     const { theme, displayMode } = state.host;
     document.documentElement.style.colorScheme = ["light", "dark"].includes(theme) ? theme : "light dark";
     const status = findStatus(receipt);
-    setText("status", say(status));
+    setText("status", Object.hasOwn(AppWords.en, status) ? say(status) : plain(status));
     find("status").dataset.status = status;
     setText("input", state.input);
     find("bars").setAttribute("aria-label", Words.say("timeline"));
