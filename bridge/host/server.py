@@ -23,6 +23,7 @@ from bridge.host.delivery import Delivery
 from bridge.host.eras import serve_both_eras
 from bridge.host.introductions import mend_introduction
 from bridge.host.list_changed import ListChangedSubscribers
+from bridge.host.mcp_app.extension import add_app, add_timeline, link_app
 from bridge.host.principal import HostRequest, find_http, find_principal, is_modern
 from bridge.host.rendering import render_receipt, render_refusal, render_run
 from bridge.host.request_log import read_note
@@ -133,6 +134,7 @@ class BridgeServer(Server[dict[str, object]]):
         )
         self.add_request_handler("tools/call", types.CallToolRequestParams, self._call_tool)
         self.middleware.append(mend_introduction)
+        add_app(self)
         self._legacy = ListChangedSubscribers(self)
         self._cancellations = Cancellations(self, clock, lambda: runner.engine.outlives)
         self._silences = Silences(clock)
@@ -207,9 +209,8 @@ class BridgeServer(Server[dict[str, object]]):
     async def _list_tools(
         self, ctx: HostRequest, _params: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:
-        return types.ListToolsResult(
-            tools=list_tools(self._runner.describe(find_principal(ctx)), self._runner.limits.result_chars)
-        )
+        tools = list_tools(self._runner.describe(find_principal(ctx)), self._runner.limits.result_chars)
+        return types.ListToolsResult(tools=link_app(ctx, tools))
 
     async def _call_tool(self, ctx: HostRequest, params: types.CallToolRequestParams) -> Result:
         """Call a tool. Raises MCPError for an unknown one, as the specification has it (server/tools, error handling),
@@ -311,9 +312,9 @@ class BridgeServer(Server[dict[str, object]]):
                 await delivery.note_answer(ctx)
                 if run.ending:
                     await delivery.note_result(ctx)
-                return render_run(
-                    run, self._runner.limits, [*notices, WAITS] if said and said.is_waiting else notices, said
-                )
+                told = [*notices, WAITS] if said and said.is_waiting else notices
+                result = render_run(run, self._runner.limits, told, said)
+                return add_timeline(ctx, result, run, self._clock.time(), redact)
         return await self._respond_late(ctx, said.arguments, until, waiting.reported)
 
     async def _go_on(self, ctx: HostRequest, params: types.CallToolRequestParams, state: str) -> Result:

@@ -20,6 +20,7 @@ from bridge.errors import ArgumentError, BridgeError
 from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation
 from bridge.host.cancellation import identify
+from bridge.host.mcp_app.extension import add_timeline
 from bridge.host.principal import HostRequest, find_http, find_principal, is_modern
 from bridge.host.silences import Silences
 from bridge.json_text import JsonObject
@@ -112,10 +113,10 @@ class Tasks:
         with self._runs.engine.attend(run, audience=audience, caller=identify(ctx)):
             return await answer(ctx, run, audience)
 
-    async def _get(self, _ctx: HostRequest, run: Run, audience: HostAudience) -> JsonObject:
+    async def _get(self, ctx: HostRequest, run: Run, audience: HostAudience) -> JsonObject:
         """Tell how far the run has come: its questions, or its result."""
         if run.ending:
-            return self._describe_end(run, run.ending["status"] == "cancelled")
+            return self._describe_end(ctx, run, run.ending["status"] == "cancelled")
         questions = audience.pick(run.questions)
         for key in questions:
             await self._show(run, key, audience)
@@ -144,9 +145,9 @@ class Tasks:
             shown.add(key)
             await self._runs.engine.send(run, Show(key, self._runs.limits.orphan_s, audience))
 
-    def _describe_end(self, run: Run, is_cancelled: bool) -> JsonObject:
+    def _describe_end(self, ctx: HostRequest, run: Run, is_cancelled: bool) -> JsonObject:
         try:
-            result = self._render(run)
+            result = add_timeline(ctx, self._render(run), run, self._clock.time(), self._runs.redact)
         except MCPError as error:
             said: JsonObject = {"statusMessage": error.message}
             return self._describe(run, "failed") | said | {"error": _dump(error.error)}

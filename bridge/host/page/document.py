@@ -29,9 +29,9 @@ class Document:
 
 
 @cache
-def join() -> Document:
-    """Join the sources in the order in which `page.html` names them."""
-    text = _read("page.html")
+def join(page: str = "page.html") -> Document:
+    """Join the sources in the order in which a page, this one or `app.html`, names them."""
+    text = _read(page)
     sources = {name: _read(name) for pair in _SOURCE.findall(text) for name in pair if name}
 
     def put(match: re.Match[str]) -> str:
