@@ -95,9 +95,14 @@ class Onlooker:
                 found = await self.page.evaluate(f"axe.run({json.dumps(ASKED[theme])})")
                 told = [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]]
                 assert (theme, width, told) == (theme, width, [])
-                await self.hold_narrow(width)
+                await self._hold_narrow(width)
 
-    async def hold_narrow(self, width: int) -> None:
+    async def narrow(self) -> None:
+        """Make the window as narrow as a small telephone, and hold that everything fits."""
+        await self.page.set_viewport_size({"width": WIDTHS[0], "height": 800})
+        await self._hold_narrow(WIDTHS[0])
+
+    async def _hold_narrow(self, width: int) -> None:
         """Hold that nobody has to scroll to the side."""
         assert await self.page.evaluate("document.documentElement.scrollWidth") <= width
 
