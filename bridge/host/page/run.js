@@ -28,6 +28,7 @@ const RunView = (() => {
 
   // Show a run that is at hand, with texts that are as well.
   function openFile(main, { run: told, texts: kept }) {
+    close();
     id = told.run_id;
     texts = kept || {};
     main.replaceChildren();
