@@ -250,7 +250,9 @@ async def test_a_host_that_keeps_the_times_or_everything_to_itself_still_gets_a_
     """Some drop `_meta`, some `structuredContent`, some both, and some write what no schema allows."""
     given = await run(SCRIPT, GOOD)
     async with open_chat(bundle) as chat:
-        await show(chat, given, "Done", _meta={})
+        await show(chat, given, "Done", _meta={TIMELINE: {"timeline": "5 spans"}})
+        assert await chat.frame.locator("#bars").get_attribute("data-guessed") == "true"
+        await chat.hand("sendToolResult", {**given[2], "_meta": {}})
         assert len(await chat.frame.locator(".timeline-row[data-state]").all()) == 5
         assert "left out the times" in await chat.text("#hint")
         await chat.hand("sendToolResult", {"content": given[2]["content"]})
@@ -260,6 +262,32 @@ async def test_a_host_that_keeps_the_times_or_everything_to_itself_still_gets_a_
         odd = {"content": [{"type": "image", "source": {"type": "base64"}}], "isError": True}
         await chat.say({"method": "ui/notifications/tool-result", "params": odd})
         await chat.status("Failed")
+
+
+async def test_what_the_page_does_not_know_is_refused_and_it_goes_on(bundle: str) -> None:
+    html, arguments, _ = await run(SCRIPT, GOOD)
+    async with open_chat(bundle) as chat:
+        await chat.open(html, locale="en")
+        answers = await chat.page.evaluate(
+            """async (methods) => {
+                const answers = {};
+                for (const [n, method] of methods.entries()) {
+                    const heard = new Promise((resolve) => window.addEventListener("message", ({ data }) => {
+                        if (data.id === `odd ${n}`) resolve(data);
+                    }));
+                    frames[0].postMessage({ jsonrpc: "2.0", id: `odd ${n}`, method, params: null }, "*");
+                    const { error, result } = await heard;
+                    answers[method] = error ? error.code : result;
+                }
+                return answers;
+            }""",
+            ["ping", "tools/call", "toString", "constructor"],
+        )
+        assert answers == {"ping": {}, "tools/call": -32601, "toString": -32601, "constructor": -32601}
+        for odd in ({"method": "ui/notifications/other"}, {"method": "toString", "params": 5}, {"id": 1}, {}):
+            await chat.say(odd)
+        await chat.hand("sendToolInput", {"arguments": arguments})
+        await chat.frame.get_by_text("What is there?").wait_for()
 
 
 STATUSES = {
