@@ -34,7 +34,7 @@ class Watched:
 
     def slow_host(self, token: str, **options: Any) -> Any:
         """A host that need not wait for its calls."""
-        return http_host(self.served.port, token=token, **options)
+        return http_host(self.served.port, "auto", token=token, **options)
 
     def browser(self, token: str | None = None) -> Any:
         """A browser, signed in where it has a token."""

@@ -2,7 +2,6 @@
 
 from bridge.host.page.door import Visitor
 from bridge.host.page.replies import Refusal
-from bridge.host.page.words import Words
 from bridge.json_text import JsonObject
 from bridge.questions import approve, decline
 from bridge.run.engine import Engine, Settle, Stop
@@ -11,14 +10,11 @@ from bridge.run.run import Run
 SENDER = "page"
 """How the sender of an answer begins that was given here."""
 ON_PAGE = "given on the page of the service"
-MOST_SHOWN_CHARS = 200_000
-"""Longer arguments cannot be approved here: nobody would see them."""
 NOBODY = Refusal(403, "may_not", "Without tokens any program of this machine could do this, so nobody can.")
 NOT_YOURS = Refusal(403, "may_not", "Only whose run it is may do this.")
 WRONG = Refusal(400, "invalid", 'The body must say {"question": its id, "yes": true or false}.')
 MOVED_ON = Refusal(409, "moved_on", "The run does not ask this any more, so this answer does not count.")
 NO_FORM = Refusal(409, "no_form", "This is a question of the server's, which only the host that called can answer.")
-TOO_LONG = Refusal(409, "too_long", "The call is too long to be shown here whole, so it cannot be approved here.")
 ENDED = Refusal(409, "ended", "The run has ended.")
 
 
@@ -29,7 +25,7 @@ def check(visitor: Visitor, run: Run) -> Refusal | None:
     return None if visitor.owns(run.principal) else NOT_YOURS
 
 
-async def answer(engine: Engine, visitor: Visitor, run: Run, body: JsonObject, words: Words) -> Refusal | None:
+async def answer(engine: Engine, visitor: Visitor, run: Run, body: JsonObject) -> Refusal | None:
     """Answer a question of a run; return why not where it does not count. The first answer counts, whoever gives it."""
     key, is_yes = body.get("question"), body.get("yes")
     if not isinstance(key, str) or not isinstance(is_yes, bool):
@@ -39,8 +35,6 @@ async def answer(engine: Engine, visitor: Visitor, run: Run, body: JsonObject, w
         return MOVED_ON
     if is_yes and not question.is_approval:
         return NO_FORM
-    if is_yes and len(words.exactly(question.arguments)) > MOST_SHOWN_CHARS:
-        return TOO_LONG
     given = approve(ON_PAGE) if is_yes else decline(ON_PAGE)
     await engine.send(run, Settle(key, given, " ".join(filter(None, [SENDER, visitor.name]))))
     return None if run.decisions.get(key, is_yes) is is_yes else MOVED_ON

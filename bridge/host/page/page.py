@@ -133,10 +133,11 @@ class Page:
         listed = await list_runs(self._runner.engine, visitor, request.query_params, self._words)
         return reply(listed | {"news": news})
 
-    async def _tell_run(self, _request: Request, _visitor: Visitor, run: Run, summary: Summary, rest: str) -> Response:
+    async def _tell_run(self, _request: Request, visitor: Visitor, run: Run, summary: Summary, rest: str) -> Response:
         if rest:
             return refuse(UNKNOWN)
-        return reply(describe_run(run, summary, self._clock.time(), self._words))
+        told = describe_run(run, summary, self._clock.time(), self._words)
+        return reply(told | {"may_answer": check(visitor, run) is None})
 
     async def _tell_text(self, request: Request, _visitor: Visitor, run: Run, _summary: Summary, part: str) -> Response:
         start = request.query_params.get("from", "0")
@@ -168,7 +169,7 @@ class Page:
         if refusal := check(visitor, run):
             return refuse(refusal)
         body = await read_object(request)
-        refusal = await answer(self._runner.engine, visitor, run, body, self._words)
+        refusal = await answer(self._runner.engine, visitor, run, body)
         return refuse(refusal) if refusal else reply({})
 
     async def _cancel(self, request: Request, visitor: Visitor, run: Run, _summary: Summary, _rest: str) -> Response:

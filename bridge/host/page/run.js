@@ -166,7 +166,8 @@ const RunView = (() => {
       detail = make("div", { class: "call" }, makeOne("arguments"), makeOne("output"));
       fetchInto(detail.firstChild, part("arguments"));
     }
-    if (isNew || detail.ended !== span.ended) fetchInto(detail.lastChild, part("output"));
+    if (span.ended == null) detail.lastChild.tell(Words.say("not_there"));
+    else if (isNew || detail.ended !== span.ended) fetchInto(detail.lastChild, part("output"));
     detail.ended = span.ended;
     return detail;
   }

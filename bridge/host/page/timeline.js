@@ -98,7 +98,7 @@ const Timeline = (() => {
   function drawTicks(track, length, words) {
     const step = STEPS.find((size) => length / size <= MOST_TICKS) || length;
     const ticks = [];
-    for (let at = 0; at <= length * 0.93; at += step) ticks.push(at);
+    for (let at = 0; at <= length * 0.88; at += step) ticks.push(at);
     for (const old of track.querySelectorAll(".timeline-tick")) old.remove();
     for (const at of ticks) {
       const tick = make("span", "timeline-tick", { "aria-hidden": "true" });

@@ -44,7 +44,8 @@ class Usage:
             await anyio.lowlevel.checkpoint()
         if visitor.principal is not None:
             sums.setdefault(visitor.principal, Totals())
-        first = sorted(sums, key=lambda principal: -sums[principal].tokens)[:MOST_PRINCIPALS]
+        order = sorted(sums, key=lambda principal: (-sums[principal].tokens, principal or ""))
+        first = order[:MOST_PRINCIPALS]
         told: list[Json] = [self._describe(principal, runs.get(principal, 0), sums[principal]) for principal in first]
         return {"day": datetime.fromtimestamp(begin, UTC).strftime("%Y-%m-%d"), "principals": told}
 

@@ -86,22 +86,27 @@ const Waiting = (() => {
     const cannot = make("p", { class: "note" });
     const title = make("h3", { tabindex: "-1", dir: "auto" });
     const fault = make("p", { class: "fault" });
-    const parts = [title, said, changed, word("p", "exact_call"), call, origin, choices, cannot, fault];
+    // Long arguments scroll the title off the screen, so it is said again where the buttons are.
+    const again = make("p", { class: "again", dir: "auto" });
+    const exact = make("div", {}, word("p", "exact_call"), call);
+    const parts = [title, origin, said, changed, exact, again, choices, cannot, fault];
     return make("article", { class: "question" }, ...parts);
   }
 
   function drawCard(card, question) {
     const title = Words.say("waits_call", nameIt(question));
     setText(card.querySelector("h3"), question.tool ? title : question.server);
-    setText(card.querySelector(".said"), question.message || "");
+    const isForm = question.is_approval === false;
+    setText(card.querySelector(".said"), isForm ? question.message : "");
+    setText(card.querySelector(".again"), isForm ? "" : Words.say("run_it", nameIt(question)));
     setText(card.querySelector("pre:not(.changed)"), question.arguments || "");
+    card.querySelector("pre:not(.changed)").parentElement.hidden = isForm;
     setText(card.querySelector(".changed"), question.difference || "");
     card.querySelector(".changed").parentElement.hidden = !question.difference;
     const link = card.querySelector("a");
     link.href = `#/runs/${encodeURIComponent(question.run.run_id)}`;
     setText(link, question.run.prompt || Words.say("no_prompt"));
     const may = question.run.may_answer ?? mayAnswer;
-    const isForm = question.is_approval === false;
     card.querySelector(".choices").hidden = !may;
     card.querySelector("[data-word=yes]").hidden = isForm;
     card.querySelector(".note").hidden = may && !isForm;
@@ -112,6 +117,7 @@ const Waiting = (() => {
     }
   }
 
+  // Where a question goes that had the focus, that goes to the next one, or to the heading.
   function draw() {
     const section = find("waiting");
     const questions = listQuestions();
@@ -126,8 +132,10 @@ const Waiting = (() => {
     section.classList.toggle("calm", !questions.length);
     setText(title, questions.length ? Words.count("waits_title", questions.length) : Words.say("waits_none"));
     const before = [...cards.children].map((card) => card.dataset.key).join(" ");
+    const focused = cards.contains(document.activeElement) && document.activeElement.closest("article");
     reconcile(cards, questions, (question) => question.question, makeCard, drawCard);
     if (before !== [...cards.children].map((card) => card.dataset.key).join(" ")) settle(cards);
+    if (focused && !focused.isConnected) (cards.querySelector("h3") || title).focus();
     list.replaceChildren(...told.map(({ key, question }) => make("li", {}, Words.say(key, nameIt(question)))));
     document.title = `${questions.length ? `(${questions.length}) ` : ""}${document.title.replace(/^\(\d+\) /, "")}`;
   }
@@ -154,7 +162,7 @@ const Waiting = (() => {
     try {
       await Service.answer(question.run.run_id, question.question, yes);
       tell(yes ? "said_yes" : "said_no", question);
-      drop(question, card);
+      drop(question);
     } catch (error) {
       answered.delete(question.question);
       refuse(error, question, card);
@@ -165,7 +173,7 @@ const Waiting = (() => {
     if (GONE.has(error.code)) {
       tell("elsewhere", question);
       answered.add(question.question);
-      return drop(question, card);
+      return drop(question);
     }
     delete card.dataset.busy;
     for (const each of card.querySelectorAll("button")) each.removeAttribute("aria-disabled");
@@ -173,9 +181,8 @@ const Waiting = (() => {
     say(error.message, { urgent: true });
   }
 
-  // A question that has been answered goes, and the focus goes to the next, or to the heading.
-  function drop(question, card) {
-    const hadFocus = card.contains(document.activeElement);
+  // A question that has been answered goes.
+  function drop(question) {
     const run = runs.get(question.run.run_id);
     if (run) {
       const questions = run.questions.filter((other) => other.question !== question.question);
@@ -183,7 +190,6 @@ const Waiting = (() => {
       else runs.delete(run.run_id);
     }
     draw();
-    if (hadFocus) (find("waiting").querySelector("h3") || find("waiting-title")).focus();
   }
 
   return { start, stop, hear, take, draw, clear: () => (told = []) };
