@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.async_api import Browser, Dialog, Locator, Page, Request, async_playwright, expect
 
@@ -22,7 +22,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-ASKED: Mapping[str, Any] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
+Theme = Literal["light", "dark"]
+ASKED: Mapping[Theme, Any] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
 """The rules by theme: from one to the other nothing but the colours changes."""
 WIDTHS = (360, 768, 1440)
 MOST_STEPS = 80
@@ -95,9 +96,14 @@ class Onlooker:
                 found = await self.page.evaluate(f"axe.run({json.dumps(ASKED[theme])})")
                 told = [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]]
                 assert (theme, width, told) == (theme, width, [])
-                await self.hold_narrow(width)
+                await self._hold_narrow(width)
 
-    async def hold_narrow(self, width: int) -> None:
+    async def narrow(self) -> None:
+        """Make the window as narrow as a small telephone, and hold that everything fits."""
+        await self.page.set_viewport_size({"width": WIDTHS[0], "height": 800})
+        await self._hold_narrow(WIDTHS[0])
+
+    async def _hold_narrow(self, width: int) -> None:
         """Hold that nobody has to scroll to the side."""
         assert await self.page.evaluate("document.documentElement.scrollWidth") <= width
 

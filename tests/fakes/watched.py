@@ -1,7 +1,7 @@
 """A service that people look at: two who use it under their names, and an operator."""
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +64,13 @@ async def watched(
     clock: Clock | None = None,
     state: Path | None = None,
     no_auth: bool = False,
+    hosts: Sequence[str] = (),
     **sections: Any,
 ) -> AsyncIterator[Watched]:
-    """The service. Without `people` there is the one token for all."""
+    """The service. Without `people` there is the one token for all; `hosts` are further names that it is known by."""
     environ = {**os.environ, **({"MCP_RESPONSES_BRIDGE_STATE": str(state)} if state else {})}
     serve: Json = {"principals": dict(people)} if people and not no_auth else {}
+    serve |= {"allowed_hosts": list(hosts)}
     async with (
         ScriptedUpstream(model) as upstream,
         open_without_host(

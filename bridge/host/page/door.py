@@ -89,10 +89,11 @@ class Door:
         where there were several. Raises Busy where too many wait for that."""
         credential = _write_credential(token)
         async with self._slowness.attempt(request.client.host if request.client else "") as attempt:
-            visitor = credential and await self._verify(credential, secrets.token_urlsafe(32))
-            if not credential or not visitor:
+            verified = await self._access.verify([credential]) if credential else Refused()
+            if not credential or isinstance(verified, Refused):
                 attempt.is_wrong = True
                 return None
+        visitor = self._recognise(verified, credential, secrets.token_urlsafe(32))
         self.sign_out(request)  # whoever signs in anew has left the session before
         cookie = secrets.token_urlsafe(32)
         self._make_room(visitor.principal)
@@ -111,8 +112,13 @@ class Door:
         session = self._sessions.get(key)
         if session is None:
             return None
-        visitor = await self._verify(session.credential, session.csrf) if self._clock.now() < session.until else None
-        if visitor is None or visitor.principal != session.principal:
+        verified = await self._access.verify([session.credential]) if self._clock.now() < session.until else Refused()
+        if isinstance(verified, Refused):
+            if verified.retry_after_s is None:  # else the token is not at fault
+                self._sessions.pop(key, None)
+            return None
+        visitor = self._recognise(verified, session.credential, session.csrf)
+        if visitor.principal != session.principal:
             self._sessions.pop(key, None)
             return None
         return visitor
@@ -121,11 +127,8 @@ class Door:
         """End the session of a request."""
         self._sessions.pop(_hash(request.cookies.get(name_cookie(request), "")), None)
 
-    async def _verify(self, credential: str, csrf: str) -> Visitor | None:
-        verified = await self._access.verify([credential])
-        if isinstance(verified, Refused):
-            return None
-        principal = _find_principal(verified, credential)
+    def _recognise(self, verified: Verified, credential: str, csrf: str) -> Visitor:
+        principal = verified.principal or name_token(credential)
         rights = self._runner.find_rights(principal)
         is_operator = rights is not None and rights.said.operator
         return Visitor(principal, verified.name, is_operator, may_answer=True, csrf=csrf)
@@ -165,10 +168,6 @@ def write_cookie(request: Request, value: str, seconds: int) -> Mapping[str, str
     secure = "; Secure" if is_secure else ""
     cookie = f"{name_cookie(request)}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
     return {"Set-Cookie": cookie}
-
-
-def _find_principal(verified: Verified, credential: str) -> str | None:
-    return verified.principal or name_token(credential)
 
 
 def _write_credential(token: str) -> str | None:

@@ -2,6 +2,8 @@
 "use strict";
 
 const Elements = (() => {
+  const SOON_MS = 100;
+  const soon = new Map();
   const find = (id) => document.getElementById(id);
 
   // `on` holds listeners; true is an attribute without a value; false and null are none.
@@ -49,11 +51,19 @@ const Elements = (() => {
 
   const time = (at) => make("time", { datetime: new Date(at * 1000).toISOString() }, Words.showTime(at));
 
-  // Say something to those who do not see the page. It is emptied first, so that the same words are said again.
+  // Say something to those who do not see the page. It is emptied first, so that the same words are said again; what
+  // is said at nearly the same time is said together.
   function say(text, { urgent = false } = {}) {
     const region = find(urgent ? "urgent" : "aloud");
+    const texts = soon.get(region) || [];
+    soon.set(region, [...texts, text]);
     region.textContent = "";
-    setTimeout(() => (region.textContent = text), 50);
+    if (!texts.length) setTimeout(() => speak(region), SOON_MS);
+  }
+
+  function speak(region) {
+    region.textContent = [...new Set(soon.get(region))].join(" ");
+    soon.delete(region);
   }
 
   // Ask before something that cannot be undone; neither button is pressed by Enter unless it was gone to.

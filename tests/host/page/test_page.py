@@ -192,6 +192,7 @@ def fill(bridge: Bridge, count: int) -> None:
         bridge.engine._runs[run.run_id] = run
 
 
+@pytest.mark.external
 async def test_a_list_of_ten_thousand_runs_is_read_page_by_page_and_only_what_is_shown_is_looked_into() -> None:
     async with watched(clock=Morning()) as at, at.browser(ANN) as page, at.browser(OLE) as ole:
         fill(at.bridge, 10_000)
