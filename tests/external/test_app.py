@@ -2,89 +2,28 @@
 scripts."""
 
 import json
-import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client, types
 from mcp.client import advertise
-from playwright.async_api import Frame, Page, async_playwright
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
 
 from bridge.host.mcp_app.names import APP_TYPE, APPS, TIMELINE, URI
-from tests.external.conftest import Find, RunNode, miss
+from tests.external.chat import Chat, open_chat
+from tests.external.conftest import Find, RunNode
 from tests.external.test_tasks import serve, write
 from tests.external.test_typescript_clients import open_target, write_config
 from tests.fakes.bridges import open_without_host
 from tests.fakes.items import Json
 from tests.fakes.servers import rogue
-from tests.fakes.service import serving_app
 from tests.fakes.upstream import ScriptedUpstream, call, message, responds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.external]
 
 HERE = Path(__file__).parent
 SHOWS_APPS = advertise(APPS, {"mimeTypes": [APP_TYPE]})
-OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
-# What MCP Apps has for pages that declare no origin; a frame without an address inherits it.
-POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "media-src 'self' data:; object-src 'none'; connect-src 'none'"
-)
-HOST = """<!DOCTYPE html><html lang="en"><title>chat</title><style>iframe { width: 100%; border: 0 }</style>
-<script type="module" src="host.js"></script>"""
 EVIL = "<img src=x onerror='parent.hacked=hacked=1'></script><script>hacked=1</script>"
-
-
-class Chat:
-    """A page with the app in a frame. `requests` are all that the browser asked for."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.requests: list[str] = []
-        self.faults: list[str] = []
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("console", lambda line: self.faults.append(line.text) if line.type in ("error", "warning") else None)
-
-    @property
-    def frame(self) -> Frame:
-        return self.page.frames[-1]
-
-    async def open(self, html: str, **context: Any) -> None:
-        await self.page.evaluate("([html, context]) => host.open(html, context)", [html, context])
-
-    async def hand(self, what: str, params: object) -> None:
-        await self.page.evaluate("([what, params]) => bridge[what](params)", [what, params])
-
-    async def say(self, message: Json) -> None:
-        """Send the frame a message as it stands, past the official package."""
-        sent = {"jsonrpc": "2.0", **message}
-        await self.page.evaluate("(sent) => frames[0].postMessage(sent, '*')", sent)
-
-    async def text(self, selector: str) -> str:
-        return await self.frame.inner_text(selector)
-
-    async def status(self, text: str) -> None:
-        """Until the app's heading says so."""
-        await self.frame.get_by_role("status").get_by_text(text, exact=True).wait_for()
-
-    async def seen(self, what: str) -> Any:
-        return await self.page.evaluate(f"host.seen.{what}")
-
-    async def audit(self, axe: str) -> list[str]:
-        """What axe finds in the frame."""
-        found = await self.frame.evaluate(f"{axe};axe.run().then(({{violations}}) => violations)")
-        return [f"{fault['id']}: {fault['nodes'][0]['html']}" for fault in found]
 
 
 @pytest.fixture
@@ -102,35 +41,6 @@ async def bundle(run_node: RunNode, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 async def axe(peer: Find) -> str:
     return (Path(peer("node")).parents[1] / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
-@asynccontextmanager
-async def open_chat(bundle: str, *, policy: str = POLICY, width: int = 800) -> AsyncIterator[Chat]:
-    """A host's page in Chromium."""
-    chromium = shutil.which("chromium") or miss("chromium")
-    replies = {
-        "/": HTMLResponse(HOST, headers={"Content-Security-Policy": policy}),
-        "/host.js": Response(bundle, media_type="text/javascript"),
-        "/favicon.ico": Response(status_code=204),
-    }
-
-    def answer(request: Request) -> Response:
-        return replies[request.url.path]
-
-    async with (
-        serving_app(Starlette(routes=[Route(path, answer) for path in replies])) as address,
-        async_playwright() as playwright,
-        await playwright.chromium.launch(executable_path=chromium, args=OPTIONS) as browser,
-        await browser.new_context(viewport={"width": width, "height": 700}) as context,
-    ):
-        chat = Chat(await context.new_page())
-        await chat.page.goto(f"{address}/")
-        await chat.page.wait_for_function("window.host")
-        yield chat
-        assert chat.requests == [f"{address}/", f"{address}/host.js"], "nothing leaves the page or its frame"
-        assert chat.faults == []
-        assert await chat.seen("errors") == []
-        assert await chat.seen("asked") == [], "it shows, and never acts"
 
 
 def dump(model: Any) -> Json:
@@ -152,6 +62,7 @@ async def run(script: Any, servers: Any = None, **arguments: Any) -> tuple[str, 
     return page.text, given, dump(result)
 
 
+NOTHING: Json = {}
 USED = {"input_tokens": 1200, "output_tokens": 34, "total_tokens": 1234}
 GOOD = {"good": rogue("good") | {"require_approval": "never"}}
 SCRIPT = [
@@ -248,18 +159,45 @@ async def test_markup_that_got_in_all_the_same_would_not_run_either(bundle: str)
 
 async def test_a_host_that_keeps_the_times_or_everything_to_itself_still_gets_a_picture(bundle: str) -> None:
     """Some drop `_meta`, some `structuredContent`, some both, and some write what no schema allows."""
-    given = await run(SCRIPT, GOOD)
+    html, arguments, result = given = await run(SCRIPT, GOOD)
     async with open_chat(bundle) as chat:
-        await show(chat, given, "Done", _meta={})
-        assert len(await chat.frame.locator(".timeline-row[data-state]").all()) == 5
-        assert "left out the times" in await chat.text("#hint")
-        await chat.hand("sendToolResult", {"content": given[2]["content"]})
-        await chat.status("Over; this host hands over no details")
+        for meta in ({TIMELINE: {"timeline": "5 spans"}}, NOTHING):
+            await show(chat, given, "Done", _meta=meta)
+            assert len(await chat.frame.locator(".timeline-row[data-state]").all()) == 5
+            assert "left out the times" in await chat.text("#hint")
+        await show(chat, (html, arguments, {"content": result["content"]}), "Over; this host hands over no details")
         assert await chat.frame.locator("#bars").is_hidden()
-        assert await chat.seen("heights.at(-1)") > 30, "and is not collapsed to nothing"
+        await chat.page.wait_for_function("parseInt(document.querySelector('iframe').style.height) > 30")
         odd = {"content": [{"type": "image", "source": {"type": "base64"}}], "isError": True}
         await chat.say({"method": "ui/notifications/tool-result", "params": odd})
         await chat.status("Failed")
+
+
+async def test_what_the_page_does_not_know_is_refused_and_it_goes_on(bundle: str) -> None:
+    html, arguments, _ = await run(SCRIPT, GOOD)
+    async with open_chat(bundle) as chat:
+        await chat.open(html, locale="en")
+        answers = await chat.page.evaluate(
+            """async (methods) => {
+                const answers = {};
+                for (const [n, method] of methods.entries()) {
+                    const heard = new Promise((resolve) => window.addEventListener("message", ({ data }) => {
+                        if (data.id === `odd ${n}`) resolve(data);
+                    }));
+                    frames[0].postMessage({ jsonrpc: "2.0", id: `odd ${n}`, method, params: null }, "*");
+                    const { error, result } = await heard;
+                    answers[method] = error ? error.code : result;
+                }
+                return answers;
+            }""",
+            ["ping", "tools/call", "toString", "constructor"],
+        )
+        await chat.page.evaluate("host.seen.errors = []")  # the official package heard answers to what it never asked
+        assert answers == {"ping": {}, "tools/call": -32601, "toString": -32601, "constructor": -32601}
+        for odd in ({"method": "ui/notifications/other"}, {"method": "toString", "params": 5}, {"id": 1}):
+            await chat.say(odd)
+        await chat.hand("sendToolInput", {"arguments": arguments})
+        await chat.frame.get_by_text("What is there?").wait_for()
 
 
 STATUSES = {
@@ -292,13 +230,12 @@ async def test_the_frame_comes_to_rest_at_the_height_of_a_long_run(bundle: str) 
     async with open_chat(bundle, width=360) as chat:
         await show(chat, given, "Done")
         await chat.page.wait_for_function("host.seen.heights.at(-1) > 400")
-        settled = await chat.seen("heights.at(-1)")
+        settled = await chat.seen("heights")
         for _ in range(3):  # frames in which a loop would go on
             await chat.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        assert await chat.seen("heights.at(-1)") == settled
-        assert await chat.seen("heights.length") <= 4
+        assert await chat.seen("heights") == settled
         assert await chat.frame.evaluate("document.documentElement.scrollHeight <= innerHeight"), "all of it is seen"
-        assert await chat.frame.evaluate("find => document.querySelector('#bars').scrollHeight > 600")
+        assert await chat.frame.evaluate("document.querySelector('#bars').scrollHeight > 600")
 
 
 async def test_a_host_that_refuses_the_app_is_not_told_that_all_is_well(bundle: str) -> None:
@@ -333,12 +270,11 @@ async def test_a_host_that_refuses_the_app_is_not_told_that_all_is_well(bundle: 
         assert "ui/initialize" in heard
 
 
-@pytest.mark.parametrize("transport", ["stdio", "http"])
 @pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
-async def test_a_process_of_its_own_serves_the_page_in_both_eras(transport: str, mode: Any, tmp_path: Path) -> None:
+async def test_a_process_of_its_own_serves_the_page_in_both_eras(mode: Any, tmp_path: Path) -> None:
     async with (
         ScriptedUpstream([responds(message("Done."))]) as upstream,
-        serve(transport, write(tmp_path, upstream), mode, extensions=[SHOWS_APPS]) as client,
+        serve("stdio", write(tmp_path, upstream), mode, extensions=[SHOWS_APPS]) as client,
     ):
         [respond, *_] = (await client.list_tools()).tools
         [page] = (await client.read_resource((respond.meta or {})["ui"]["resourceUri"])).contents

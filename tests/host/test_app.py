@@ -1,6 +1,8 @@
 """The timeline in a host's chat: for hosts that declare the extension, in both eras, and unseen by all others."""
 
 import json
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -194,3 +196,9 @@ async def test_hostile_names_are_safe_to_look_at_and_a_long_run_is_cut() -> None
     assert drawn["left_out"] >= 50
     assert not any("\u202e" in name or len(name) > 128 for name in shown)
     assert names[2] in shown, "it is text, and the page takes it for nothing else"
+
+
+def test_nothing_of_the_page_is_imported_before_a_host_declares_that_it_shows_apps() -> None:
+    program = "import sys, bridge.host.server, bridge.host.stdio; print(*[m for m in sys.modules if '.mcp_app.' in m])"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert set(loaded.split()) == {"bridge.host.mcp_app.extension", "bridge.host.mcp_app.names"}

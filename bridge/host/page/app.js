@@ -42,12 +42,12 @@
     let began = 0;
     for (let turn = 1; turn <= Number(receipt.turns) && turn <= 100; turn += 1) {
       const calls = list(receipt.tool_calls).filter((call) => call.turn === turn);
-      const ended = Math.max(began, ...calls.map((call) => began + Number(call.duration_ms) / 1000));
+      const ends = calls.map((call) => began + (Number(call.duration_ms) || 0) / 1000);
+      const ended = Math.max(began, ...ends);
       spans.push({ kind: "turn", turn, name: plain(receipt.model), began, ended });
       for (const [index, call] of calls.entries()) {
         const names = { name: plain(call.name), server: plain(call.server) };
-        const isError = call.is_error === true;
-        spans.push({ kind: "call", turn, index, ...names, began, ended: began + Number(call.duration_ms) / 1000, is_error: isError });
+        spans.push({ kind: "call", turn, index, ...names, began, ended: ends[index], is_error: call.is_error === true });
       }
       began = ended;
     }
@@ -78,6 +78,12 @@
     find("sums").replaceChildren(...items);
   }
 
+  // What the bridge has added for us, where the host has let it through as it was.
+  function findDrawing() {
+    const drawing = (state.result._meta || {})[TIMELINE];
+    return drawing && Array.isArray(drawing.timeline) && drawing.axis ? drawing : null;
+  }
+
   function showReceipt(receipt, drawn) {
     const run = drawn || guessRun(receipt);
     const hasBars = list(run.timeline).length > 0;
@@ -95,8 +101,7 @@
 
   function findStatus(receipt) {
     if (state.isRefused) return "refused";
-    if (state.isCancelled) return "cancelled";
-    if (!state.result) return "running";
+    if (!state.result) return state.isCancelled ? "cancelled" : "running";
     if (!receipt) return state.result.isError ? "failed" : "unknown";
     return String(receipt.status);
   }
@@ -112,7 +117,7 @@
     setText("input", state.input);
     find("bars").setAttribute("aria-label", Words.say("timeline"));
     find("bars").dataset.mode = displayMode || "inline";
-    if (receipt) showReceipt(receipt, (state.result._meta || {})[TIMELINE]);
+    if (receipt) showReceipt(receipt, findDrawing());
     else find("bars").hidden = true;
   }
 
@@ -142,11 +147,13 @@
     if (error) state.isRefused = true;
     else state.host = { ...state.host, ...(result || {}).hostContext };
     show();
-    if (!error) send({ method: "ui/notifications/initialized", params: {} });
+    if (error) return;
+    send({ method: "ui/notifications/initialized", params: {} });
+    new ResizeObserver(tellHeight).observe(find("app"));
   }
 
   function answer({ id, method }) {
-    if (method in REQUESTS) send({ id, result: REQUESTS[method] });
+    if (Object.hasOwn(REQUESTS, method)) send({ id, result: REQUESTS[method] });
     else send({ id, error: { code: -32601, message: "Method not found" } });
   }
 
@@ -172,7 +179,6 @@
 
   window.addEventListener("message", hear);
   show();
-  new ResizeObserver(tellHeight).observe(find("app"));
   send({
     id: HELLO,
     method: "ui/initialize",
