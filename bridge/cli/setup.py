@@ -18,7 +18,7 @@ from bridge.processes.children import DEPTH, Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
 
 logger = logging.getLogger("bridge")
-TOLD_BY_SERVICE = ("bridge.cli.serve", "bridge.host.request_log", "bridge.run.run_log")
+TOLD_BY_SERVICE = ("bridge.host.request_log", "bridge.run.run_log")
 """What the service logs at INFO where no level is asked for: what it does, and not what servers say meanwhile."""
 
 
