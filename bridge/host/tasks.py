@@ -21,6 +21,7 @@ from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation
 from bridge.host.cancellation import identify
 from bridge.host.principal import HostRequest, find_http, find_principal, is_modern
+from bridge.host.request_log import read_note
 from bridge.host.silences import Silences
 from bridge.json_text import JsonObject
 from bridge.questions import Question
@@ -106,6 +107,9 @@ class Tasks:
             raise MCPError(types.INVALID_PARAMS, UNKNOWN) from None
         except BridgeError as error:
             raise MCPError(types.INTERNAL_ERROR, error.message) from None
+        if request := find_http(ctx):
+            note = read_note(request.scope)
+            note.run_id, note.is_poll = run_id, ctx.method == "tasks/get"
         if ctx.method != "tasks/cancel":
             run = await self._runs.engine.resume(run)
         audience = HostAudience(ctx, self._silences, self._clock)

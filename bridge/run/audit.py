@@ -5,7 +5,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from typing_extensions import override
@@ -81,7 +81,11 @@ class Audit(Observer):
         pass
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, with what was late as far as there is room."""
+        with suppress(OSError):
+            self._write_late()
+        if lost := len(self._late) + self._dropped:
+            logger.error("serve.audit: %s lines are lost", f"{lost:,}")
         self._file.close()
 
     @contextmanager
@@ -113,9 +117,7 @@ class Audit(Observer):
         """Write a line, behind those that are late. Return False where it is late itself; an intent is then dropped."""
         text = json.dumps(self._redact.clean(line), separators=(",", ":"))
         try:
-            while self._late:
-                self._file.write(self._late[0])
-                self._late.popleft()
+            self._write_late()
             self._file.write(text)
         except OSError as error:
             self._note_fault(error)
@@ -129,6 +131,11 @@ class Audit(Observer):
             self._fault, self._dropped = "", 0
             self._told.clear()
         return True
+
+    def _write_late(self) -> None:
+        while self._late:
+            self._file.write(self._late[0])
+            self._late.popleft()
 
     def _note_fault(self, error: OSError) -> None:
         if not self._fault:
