@@ -21,7 +21,6 @@ from bridge.events import Notified
 from bridge.host.audience import HostAudience, build_elicitation
 from bridge.host.cancellation import identify
 from bridge.host.principal import HostRequest, find_http, find_principal, is_modern
-from bridge.host.request_log import read_note
 from bridge.host.silences import Silences
 from bridge.json_text import JsonObject
 from bridge.questions import Question
@@ -108,6 +107,8 @@ class Tasks:
         except BridgeError as error:
             raise MCPError(types.INTERNAL_ERROR, error.message) from None
         if request := find_http(ctx):
+            from bridge.host.request_log import read_note  # late: not over stdio
+
             note = read_note(request.scope)
             note.run_id, note.is_poll = run_id, ctx.method == "tasks/get"
         if ctx.method != "tasks/cancel":

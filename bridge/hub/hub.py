@@ -191,7 +191,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         if isinstance(permission, Permission):
             return partial(self._send, permission)
         output = _refuse(bridged, permission)
-        return {**output, "verdict": asked.condemn(permission).to_json()} if self._config.serve.audit else output
+        return {**output, "verdict": asked.judge(permission).to_json()} if self._config.serve.audit else output
 
     async def _send(self, permission: Permission, options: CallOptions) -> CallOutput:
         bridged = permission.bridged
@@ -202,13 +202,11 @@ class Hub(anyio.AsyncContextManagerMixin):
             return bridged.fail("outcome_unknown", STATE_LOST)
         try:
             checked = await permission.check(owner, options.ask)
-            if isinstance(checked, Refusal):
-                if options.on_verdict:
-                    options.on_verdict(permission.condemn(checked))
-                return _refuse(bridged, checked)
             verdict = permission.judge(checked) if options.on_verdict else None
             if options.on_verdict and verdict:
                 options.on_verdict(verdict)
+            if isinstance(checked, Refusal):
+                return _refuse(bridged, checked)
             result = await owner.call(bridged.tool, permission.arguments, options)
             if verdict:
                 verdict.is_answered = True

@@ -2,6 +2,8 @@
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
@@ -339,3 +341,11 @@ async def test_a_call_that_the_next_process_finishes_has_one_line_of_that_proces
     assert decided(look) == ("allowed", "config", "require_approval never", "ok")
     assert decided(linger) == ("allowed", "before", "resumed", "unknown")
     assert look["run"] == linger["run"] == run.run_id
+
+
+def test_without_an_audit_and_without_a_service_nothing_of_it_is_imported() -> None:
+    modules = {"verdicts", "audit_file", "run.audit", "run.run_log", "host.request_log", "host.refused"}
+    names = {f"bridge.{module}" for module in modules}
+    program = f"import sys, bridge.app, bridge.cli.serve, bridge.run.body; print(*{names} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
