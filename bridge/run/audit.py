@@ -31,6 +31,8 @@ MAX_CHARS = 256
 """How much of a name is written: a model can make up any."""
 MAX_LATE = 1000
 """How many lines that could not be written are kept until they can."""
+_NAMES = ("server", "tool", "name", "call_id")
+"""What others have chosen: a secret may be in it."""
 LIMITS = {"limit_reached", "repeated_call"}
 IN_DOUBT = {"timeout", "connection_lost", "stopped", "outcome_unknown"}
 """Codes of failures after which a call that was sent may have been executed."""
@@ -115,7 +117,8 @@ class Audit(Observer):
 
     def _write(self, line: JsonObject) -> bool:
         """Write a line, behind those that are late. Return False where it is late itself; an intent is then dropped."""
-        text = json.dumps(self._redact.clean(line), separators=(",", ":"))
+        names = {name: self._redact.clean(line[name]) for name in _NAMES}
+        text = json.dumps(line | names, separators=(",", ":"))
         try:
             self._write_late()
             self._file.write(text)
@@ -197,7 +200,7 @@ def hash_arguments(arguments: Json) -> str:
 
 
 def _begin_line(run: Run, kind: str, about: JsonObject, at: float) -> JsonObject:
-    names = {name: _cut(about.get(name)) for name in ("server", "tool", "name", "call_id")}
+    names = {name: _cut(about.get(name)) for name in _NAMES}
     return {
         "ts": write_time(at),
         "kind": kind,

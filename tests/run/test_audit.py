@@ -22,6 +22,7 @@ from bridge.app import Bridge
 from bridge.questions import AT_TERMINAL, ON_PAGE, Ask, approve, ask_nobody, decline, say_yes
 from bridge.run.engine import Settle, Stop
 from bridge.run.run import Run
+from bridge.telemetry import Redactor
 from tests.fakes.audited import read_audit
 from tests.fakes.bridges import OpenBridge, open_bridge, open_without_host
 from tests.fakes.clock import until
@@ -249,6 +250,14 @@ async def test_a_name_that_is_made_to_look_like_a_line_is_part_of_one(file: Path
     first, second = sorted(read_audit(file), key=lambda line: line["index"])
     assert first["name"].startswith(forged[:3])
     assert len(second["name"]) < 300
+
+
+@pytest.mark.rule("S13")
+async def test_a_secret_of_ours_that_a_model_writes_as_a_name_is_blanked(file: Path, desk: Desk) -> None:
+    async with opened(file, {"desk": entry(desk)}, redact=Redactor(["a-secret-value"])) as bridge:
+        await bridge.use(call("a-secret-value", {}, call_id="a-secret-value"))
+    [line] = read_audit(file)
+    assert (line["name"], line["call_id"]) == ("***", "***")
 
 
 # A disk that is full
