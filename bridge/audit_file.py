@@ -41,8 +41,8 @@ class AuditFile:
     def find(self, part: str) -> Iterator[str]:
         """Find the whole lines that contain a text, in the file and in those that are kept."""
         for file in (self.path, *map(self._name, range(1, KEPT + 1))):
-            with suppress(OSError), file.open(encoding="utf-8", errors="replace") as lines:
-                yield from (line for line in lines if part in line and line.endswith("\n"))
+            with suppress(OSError):
+                yield from _find_lines(file.read_bytes(), part.encode())
 
     def close(self) -> None:
         """Close it; it cannot be written after that."""
@@ -96,3 +96,9 @@ class AuditFile:
                 if fcntl:
                     fcntl.flock(self._file, fcntl.LOCK_UN)
         self._follow()
+
+
+def _find_lines(data: bytes, part: bytes) -> Iterator[str]:
+    end = 0
+    while (found := data.find(part, end)) >= 0 and (end := data.find(b"\n", found)) >= 0:
+        yield data[data.rfind(b"\n", 0, found) + 1 : end].decode(errors="replace")

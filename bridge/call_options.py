@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bridge.questions import Ask, ask_nobody
 from bridge.texts import Keep
-from bridge.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from bridge.verdicts import Verdict
 
 
 class OnProgress(Protocol):
@@ -34,7 +36,7 @@ class CallOptions:
     """Asks the person a question of the server."""
     is_taken_over: bool = False
     """True where another process drove the run before: what a server remembers of it is there."""
-    on_verdict: Callable[[Verdict], None] | None = None
+    on_verdict: "Callable[[Verdict], None] | None" = None
     """Called with what is decided about the call, before it is sent; what becomes of it is noted there."""
     on_send: Callable[[], Awaitable[None]] | None = None
     """Called just before the request is sent: from then on the call may have been executed."""

@@ -72,6 +72,12 @@ class Answer(TypedDict):
     """Identity of the tool that a yes was given to, as `Question.identify` had it: the yes holds for nothing else."""
 
 
+Who = Literal["config", "host", "terminal", "page", "advance", "nobody", "limits", "run", "bridge", "before"]
+"""Who decides about a call: the config; a person at the host, at a terminal or at the page; one who agreed in advance;
+nobody, where a person had to; a limit; the end of the run; the bridge itself; the process that drove the run before."""
+_PLACES: dict[str, Who] = {AT_TERMINAL: "terminal", ON_PAGE: "page", IN_ADVANCE: "advance"}
+
+
 Ask: TypeAlias = Callable[[Question], Awaitable[Answer]]
 MOOT: Answer = {"action": "moot", "content": {}, "reason": ""}
 
@@ -135,6 +141,13 @@ def show_before(question: Question, text: str) -> Question:
 def is_yes(answer: Answer) -> bool:
     """Tell whether the person chose to run the call; accepting the form alone is not enough."""
     return answer["action"] == "accept" and answer["content"].get("answer") == YES
+
+
+def find_who(answer: Answer) -> Who:
+    """Find who gave an answer."""
+    if answer["action"] in ("unasked", "moot"):
+        return "nobody"
+    return _PLACES.get(answer["reason"], "host")
 
 
 def has_read(answer: Answer) -> bool:

@@ -90,7 +90,7 @@ def test_a_full_file_is_kept_and_only_so_many_of_them(path: Path) -> None:
     assert [int(line) for part in parts for line in read(part)] == list(range(30))
     file.write("30")
     assert int(read(parts[0])[0]) == 5, "the oldest are gone"
-    assert list(file.find("0000029")) == [f"{29:019}\n"]
+    assert list(file.find("0000029")) == [f"{29:019}"]
 
 
 @pytest.mark.rule("S29")

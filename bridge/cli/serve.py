@@ -215,7 +215,9 @@ def _prepare_http(
 
     async def serve_until(bridge: "Bridge", stop: "anyio.Event") -> None:
         if options.log_format == "json" and not options.log_file:  # else it would be the one line that is no JSON
-            logger.info("Serving on %s (and /sse)", listening.url, extra=tell(url=listening.url))
+            words, fields = "Serving on %s (and /sse)", tell(url=listening.url)
+            told = logger.makeRecord(logger.name, logging.INFO, "", 0, words, (listening.url,), None, extra=fields)
+            logger.handle(told)  # at any level
         else:
             sys.stderr.write(f"Serving on {listening.url} (and /sse)\n")
         routes, layers = (signals.routes, signals.layers) if signals else ((), ())

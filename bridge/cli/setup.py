@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bridge.signals.choice import Signals
 
 logger = logging.getLogger("bridge")
-TOLD_BY_SERVICE = ("bridge.cli.serve", "bridge.host.request_log", "bridge.run.run_log")
+TOLD_BY_SERVICE = ("bridge.host.request_log", "bridge.run.run_log")
 """What the service logs at INFO where no level is asked for: what it does, and not what servers say meanwhile."""
 
 

@@ -30,6 +30,8 @@ class Note:
     """The name of its principal; None where requests are not told apart by name."""
     run_id: str | None = None
     """The run that it began, or waits for."""
+    is_poll: bool = False
+    """True for one of many that ask how far a run is."""
     status: int | None = None
     """None where the client left before an answer."""
 
@@ -68,7 +70,7 @@ class RequestLog:
     def _tell(self, scope: Scope, note: Note, milliseconds: float) -> None:
         if note.status in REFUSALS and self._is_one_too_many():
             return
-        is_quiet = scope["path"] in QUIET and note.status == 200
+        is_quiet = note.status == 200 and (note.is_poll or scope["path"] in QUIET)
         method, path = scope["method"][:LONGEST], scope["path"][:LONGEST]  # the query may hold a secret
         words = [f"{show_name(method)} {path if path.isascii() and path.isprintable() else quote_name(path)}"]
         words.append(str(note.status) if note.status else "left by its client")

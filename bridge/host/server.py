@@ -26,7 +26,6 @@ from bridge.host.list_changed import ListChangedSubscribers
 from bridge.host.mcp_app.extension import add_app, add_timeline, link_app
 from bridge.host.principal import HostRequest, find_http, find_principal, is_modern
 from bridge.host.rendering import render_receipt, render_refusal, render_run
-from bridge.host.request_log import read_note
 from bridge.host.schema import clean_arguments
 from bridge.host.silences import Silences
 from bridge.host.tasks import DIRECT_S, Runs, Tasks, declares_tasks
@@ -290,6 +289,8 @@ class BridgeServer(Server[dict[str, object]]):
         and the run has ended without hearing it, another run goes on from it.
         """
         if request := find_http(ctx):
+            from bridge.host.request_log import read_note  # late: not over stdio
+
             read_note(request.scope).run_id = run.run_id
         until, message_id = self._clock.now() + seconds, said.message_id if said else None
         engine, soft_deadline_s = self._runner.engine, self._runner.limits.soft_deadline_s

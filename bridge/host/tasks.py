@@ -107,6 +107,11 @@ class Tasks:
             raise MCPError(types.INVALID_PARAMS, UNKNOWN) from None
         except BridgeError as error:
             raise MCPError(types.INTERNAL_ERROR, error.message) from None
+        if request := find_http(ctx):
+            from bridge.host.request_log import read_note  # late: not over stdio
+
+            note = read_note(request.scope)
+            note.run_id, note.is_poll = run_id, ctx.method == "tasks/get"
         if ctx.method != "tasks/cancel":
             run = await self._runs.engine.resume(run)
         audience = HostAudience(ctx, self._silences, self._clock)

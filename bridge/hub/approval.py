@@ -7,8 +7,7 @@ from typing import Literal
 from mcp import types
 
 from bridge.config.settings import BUILTIN, ServerConfig
-from bridge.questions import Answer, is_yes
-from bridge.verdicts import Who, find_who
+from bridge.questions import Answer, Who, find_who, is_yes
 from bridge.visible import MAX_NAME_CHARS, quote, show_name
 
 Approval = Literal["run", "ask", "deny"]

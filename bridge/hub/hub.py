@@ -214,7 +214,7 @@ class Hub(anyio.AsyncContextManagerMixin):
         if isinstance(permission, Permission):
             return partial(self._send, permission)
         output = _refuse(bridged, permission)
-        return {**output, "verdict": asked.condemn(permission).to_json()} if self._config.serve.audit else output
+        return {**output, "verdict": asked.judge(permission).to_json()} if self._config.serve.audit else output
 
     async def _send(self, permission: Permission, options: CallOptions) -> CallOutput:
         bridged = permission.bridged
@@ -224,21 +224,11 @@ class Hub(anyio.AsyncContextManagerMixin):
         if owner.server.stateful and options.is_taken_over:
             return bridged.fail("outcome_unknown", STATE_LOST)
         try:
-            checked = await permission.check(owner, options.ask)
-            if isinstance(checked, Refusal):
-                if options.on_verdict:
-                    options.on_verdict(permission.condemn(checked))
-                return _refuse(bridged, checked)
-            verdict = permission.judge(checked) if options.on_verdict else None
-            if options.on_verdict and verdict:
-                options.on_verdict(verdict)
-            if self._owners.get(bridged.server) is not owner:
-                return bridged.fail("server_unavailable", f"{bridged.server} {LEFT}")
-            result = await owner.call(bridged.tool, permission.arguments, options)
-            if verdict:
-                verdict.is_answered = True
+            result = await self._call(owner, permission, options)
         except CallFailed as failure:
             return bridged.fail(failure.code, self._redact.hide_learned(str(failure)))
+        if not isinstance(result, types.CallToolResult):
+            return result
         try:
             rendered = await render_result(
                 result,
@@ -259,6 +249,24 @@ class Hub(anyio.AsyncContextManagerMixin):
             "tool": bridged.tool.name,
             "notices": [*bridged.notices, *_name_hidden(bridged, rendered.hidden)],
         }
+
+    async def _call(
+        self, owner: Member, permission: Permission, options: CallOptions
+    ) -> types.CallToolResult | CallOutput:
+        """Call the tool if it still may run; return its result, or the output that refuses the call."""
+        bridged = permission.bridged
+        checked = await permission.check(owner, options.ask)
+        verdict = permission.judge(checked) if options.on_verdict else None
+        if options.on_verdict and verdict:
+            options.on_verdict(verdict)
+        if isinstance(checked, Refusal):
+            return _refuse(bridged, checked)
+        if self._owners.get(bridged.server) is not owner:
+            return bridged.fail("server_unavailable", f"{bridged.server} {LEFT}")
+        result = await owner.call(bridged.tool, permission.arguments, options)
+        if verdict:
+            verdict.is_answered = True
+        return result
 
     def _hide_tokens(self, output: str | list[JsonObject]) -> str | list[JsonObject]:
         """Blank the tokens of sign-ins, which a server may repeat."""

@@ -27,12 +27,12 @@ from bridge.hub.approval import (
 from bridge.hub.catalogue import BridgedTool, Catalogue
 from bridge.hub.member import Member
 from bridge.json_text import JsonObject
-from bridge.questions import Answer, Ask, Question, ask_approval, show_before
-from bridge.verdicts import Verdict, Who, find_who
+from bridge.questions import Answer, Ask, Question, Who, ask_approval, find_who, show_before
 from bridge.visible import quote, show_name
 
 if TYPE_CHECKING:
     from bridge.hub.review import Difference, Review
+    from bridge.verdicts import Verdict
 
 START_ANEW = "A new call of `respond` begins with the config as it is now."
 
@@ -135,13 +135,14 @@ class Permission:
         cause = moved if self._has_moved else NEEDED
         return refuse(server, self.bridged.tool.name, answer, self._remedy, cause)
 
-    def judge(self, grant: Grant) -> Verdict:
-        """Return the verdict of a call that may run."""
-        return Verdict(is_allowed=True, by=grant.by, rule=grant.rule, definition=self._name_definition())
+    def judge(self, checked: Grant | Refusal) -> "Verdict":
+        """Return the verdict that an audit has of the call."""
+        from bridge.verdicts import Verdict  # late: few keep an audit
 
-    def condemn(self, refusal: Refusal) -> Verdict:
-        """Return the verdict of a call that may not."""
-        return Verdict(is_allowed=False, by=refusal.by, rule=refusal.code, definition=self._name_definition())
+        if isinstance(checked, Refusal):
+            definition = self._name_definition()
+            return Verdict(is_allowed=False, by=checked.by, rule=checked.code, definition=definition)
+        return Verdict(is_allowed=True, by=checked.by, rule=checked.rule, definition=self._name_definition())
 
     def _name_definition(self) -> str:
         from bridge.hub.claims import read_claims

@@ -5,7 +5,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from typing_extensions import override
@@ -31,6 +31,8 @@ MAX_CHARS = 256
 """How much of a name is written: a model can make up any."""
 MAX_LATE = 1000
 """How many lines that could not be written are kept until they can."""
+_NAMES = ("server", "tool", "name", "call_id")
+"""What others have chosen: a secret may be in it."""
 LIMITS = {"limit_reached", "repeated_call"}
 IN_DOUBT = {"timeout", "connection_lost", "stopped", "outcome_unknown"}
 """Codes of failures after which a call that was sent may have been executed."""
@@ -81,7 +83,11 @@ class Audit(Observer):
         pass
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, with what was late as far as there is room."""
+        with suppress(OSError):
+            self._write_late()
+        if lost := len(self._late) + self._dropped:
+            logger.error("serve.audit: %s lines are lost", f"{lost:,}")
         self._file.close()
 
     @contextmanager
@@ -111,11 +117,10 @@ class Audit(Observer):
 
     def _write(self, line: JsonObject) -> bool:
         """Write a line, behind those that are late. Return False where it is late itself; an intent is then dropped."""
-        text = json.dumps(self._redact.clean(line), separators=(",", ":"))
+        names = {name: self._redact.clean(line[name]) for name in _NAMES}
+        text = json.dumps(line | names, separators=(",", ":"))
         try:
-            while self._late:
-                self._file.write(self._late[0])
-                self._late.popleft()
+            self._write_late()
             self._file.write(text)
         except OSError as error:
             self._note_fault(error)
@@ -129,6 +134,11 @@ class Audit(Observer):
             self._fault, self._dropped = "", 0
             self._told.clear()
         return True
+
+    def _write_late(self) -> None:
+        while self._late:
+            self._file.write(self._late[0])
+            self._late.popleft()
 
     def _note_fault(self, error: OSError) -> None:
         if not self._fault:
@@ -190,7 +200,7 @@ def hash_arguments(arguments: Json) -> str:
 
 
 def _begin_line(run: Run, kind: str, about: JsonObject, at: float) -> JsonObject:
-    names = {name: _cut(about.get(name)) for name in ("server", "tool", "name", "call_id")}
+    names = {name: _cut(about.get(name)) for name in _NAMES}
     return {
         "ts": write_time(at),
         "kind": kind,

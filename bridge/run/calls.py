@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import anyio
 import anyio.lowlevel
@@ -21,7 +21,9 @@ from bridge.run.offer import LIMIT_REACHED, Offer
 from bridge.run.protocols import Auditor, C, Send
 from bridge.run.tools.own_tools import OwnTools, RunCatalogue
 from bridge.run.tools.read_output import CutTexts, LongOutputs
-from bridge.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from bridge.verdicts import Verdict
 
 TOLD_AT_ONCE = 32
 """How many calls that are not run are told of before other tasks may run."""
@@ -256,7 +258,7 @@ class _CallInFlight(Generic[C]):
             output["verdict"] = self._verdict.to_json()
         return {**output, "kept": self._cut_texts.texts} if self._cut_texts.texts else output
 
-    def _note_verdict(self, verdict: Verdict) -> None:
+    def _note_verdict(self, verdict: "Verdict") -> None:
         self._verdict = verdict
 
     async def _relay_progress(self, progress: float, total: float | None, message: str | None) -> None:

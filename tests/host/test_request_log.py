@@ -14,6 +14,7 @@ from tests.fakes.bridges import open_without_host, respond
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.service import Served, serving
 from tests.fakes.upstream import ScriptedUpstream, call, message, responds
+from tests.host.test_tasks import begin_over_http, place, post
 
 pytestmark = pytest.mark.anyio
 
@@ -150,6 +151,17 @@ async def test_a_call_that_comes_to_no_run_is_told_by_its_code_and_not_by_its_wo
     assert told["message"].startswith("respond of token:")
     assert (told["tool"], told["reason"]) == ("respond", "invalid_argument")
     assert "canary" not in json_log.raw
+
+
+async def test_a_host_that_polls_for_a_task_does_not_flood_the_log(log: Log) -> None:
+    async with place() as at, serving(at.bridge, no_auth=True) as served:
+        task = await begin_over_http(at, served)
+        for _ in range(5):
+            assert (await post(served, "tasks/get", {"taskId": task["taskId"]})).status == 200
+        await post(served, "tasks/cancel", {"taskId": task["taskId"]})
+    told = [line for line in log.lines if "request_log" in line]
+    assert len(told) == 2
+    assert all(line.endswith(f", {task['taskId']}") for line in told)
 
 
 FIELDS = ["ts", "level", "logger", "message", "method", "path", "status", "ms", "principal", "run", "client"]

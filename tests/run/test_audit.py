@@ -2,6 +2,8 @@
 
 import json
 import resource
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from hashlib import sha256
@@ -20,6 +22,7 @@ from bridge.app import Bridge
 from bridge.questions import AT_TERMINAL, ON_PAGE, Ask, approve, ask_nobody, decline, say_yes
 from bridge.run.engine import Settle, Stop
 from bridge.run.run import Run
+from bridge.telemetry import Redactor
 from tests.fakes.audited import read_audit
 from tests.fakes.bridges import OpenBridge, open_bridge, open_without_host
 from tests.fakes.clock import until
@@ -249,6 +252,14 @@ async def test_a_name_that_is_made_to_look_like_a_line_is_part_of_one(file: Path
     assert len(second["name"]) < 300
 
 
+@pytest.mark.rule("S13")
+async def test_a_secret_of_ours_that_a_model_writes_as_a_name_is_blanked(file: Path, desk: Desk) -> None:
+    async with opened(file, {"desk": entry(desk)}, redact=Redactor(["a-secret-value"])) as bridge:
+        await bridge.use(call("a-secret-value", {}, call_id="a-secret-value"))
+    [line] = read_audit(file)
+    assert (line["name"], line["call_id"]) == ("***", "***")
+
+
 # A disk that is full
 
 
@@ -339,3 +350,11 @@ async def test_a_call_that_the_next_process_finishes_has_one_line_of_that_proces
     assert decided(look) == ("allowed", "config", "require_approval never", "ok")
     assert decided(linger) == ("allowed", "before", "resumed", "unknown")
     assert look["run"] == linger["run"] == run.run_id
+
+
+def test_without_an_audit_and_without_a_service_nothing_of_it_is_imported() -> None:
+    modules = {"verdicts", "audit_file", "run.audit", "run.run_log", "host.request_log", "host.refused"}
+    names = {f"bridge.{module}" for module in modules}
+    program = f"import sys, bridge.app, bridge.cli.serve, bridge.run.body; print(*{names} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
