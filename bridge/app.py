@@ -34,7 +34,7 @@ from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
 from bridge.run.interjections import Interjected, Interjector
 from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
-from bridge.run.observers import Observer
+from bridge.run.observers import Observer, Tracing
 from bridge.run.rights import Rights, find_rights
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
@@ -68,6 +68,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         connectors: Connectors | None = None,
         build_engine: BuildEngine = MemoryEngine,
         observers: Sequence[Observer] = (),
+        tracing: Tracing | None = None,
         is_service: bool = False,
     ) -> None:
         """`children`: processes started before the event loop, by the key of their server.
@@ -75,7 +76,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `transport`: sends the requests to the upstream.
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
-        `observers`: hear of every run.
+        `observers`: hear of every run. `tracing`: knows the traces of runs, beside them.
         `is_service`: the hosts are not one person's.
         """
         self.redact = redact = redact or Redactor(config.secrets())
@@ -85,6 +86,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._clock = clock or Clock()
         self._ask = ask
         self._transport = transport
+        self._tracing = tracing
         self._closing = AsyncExitStack()
         self.server = BridgeServer(self, self._clock)
         self.hub = Hub(
@@ -279,6 +281,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             self._ask,
             self._attach,
             self._find_day,
+            self._tracing,
         )
         return await body.execute(ctx, arguments)
 

@@ -71,6 +71,7 @@ def serve(options: argparse.Namespace) -> int:
             transport=transport,
             build_engine=build_engine,
             observers=signals.observers if signals else (),
+            tracing=signals.traces if signals else None,
             is_service=is_service,
         )
         if signals:
