@@ -37,7 +37,7 @@ from bridge.run.engine import SOMEBODY, Caller, Context, Execute, Listener
 from bridge.run.interjections import Interjected, Interjector
 from bridge.run.limits import Ending
 from bridge.run.memory import MAX_RUNS, MemoryEngine
-from bridge.run.observers import Observer
+from bridge.run.observers import Observer, Tracing
 from bridge.run.rights import Rights, find_rights
 from bridge.run.run import Run
 from bridge.telemetry import Redactor
@@ -73,6 +73,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         build_engine: BuildEngine = MemoryEngine,
         observers: Sequence[Observer] = (),
         audit: "Audit | None" = None,
+        tracing: Tracing | None = None,
         is_service: bool = False,
     ) -> None:
         """`children`: processes started before the event loop, by the key of their server.
@@ -80,7 +81,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         `transport`: sends the requests to the upstream.
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
-        `observers`: hear of every run.
+        `observers`: hear of every run. `tracing`: knows the traces of runs, beside them.
         `audit`: keeps a line of each call; it is closed with the bridge.
         `is_service`: the hosts are not one person's.
         """
@@ -98,6 +99,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._audit = audit
         observers = (*observers, audit) if audit else observers
         self._transport = transport
+        self._tracing = tracing
         self._closing = AsyncExitStack()
         if audit:
             self._closing.callback(audit.close)
@@ -315,6 +317,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             self._attach,
             self._find_day,
             self._audit,
+            self._tracing,
         )
         async with self._leases.use(upstream):
             return await body.execute(ctx, arguments)

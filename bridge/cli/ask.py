@@ -104,7 +104,10 @@ async def _run(
             transport=transport,
             build_engine=choose_engine(config, os.environ, default="sqlite", **recording),
             observers=signals.observers if signals else (),
+            tracing=signals.traces if signals else None,
         )
+        if signals:
+            signals.attach(bridge)
         terminal.wait_for(lambda: [member.key for member in bridge.hub.members if not member.settled.is_set()])
         run = await run_alone(bridge, arguments, terminal.show)
         return run, terminal.finish(str(build_whole(run)["output_text"] or ""))

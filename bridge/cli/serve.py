@@ -78,6 +78,7 @@ def serve(options: argparse.Namespace) -> int:
             redact=redact,
             transport=transport,
             build_engine=build_engine,
+            tracing=signals.traces if signals else None,
             is_service=is_service,
         )
         if signals:

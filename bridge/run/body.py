@@ -18,6 +18,7 @@ from bridge.run.continuation import find_earlier, find_history
 from bridge.run.engine import Context, Engine
 from bridge.run.limits import Ending, describe_error, fail_with
 from bridge.run.loop import Loop
+from bridge.run.observers import Tracing
 from bridge.run.protocols import Auditor, C, Tools, Upstream
 from bridge.run.request import Request, build_request
 from bridge.run.rights import Rights, find_rights
@@ -36,6 +37,8 @@ class _Opened(TypedDict):
     error: NotRequired[ErrorInfo]
     agreed: Agreed
     """What the run agrees to as it begins."""
+    trace: NotRequired[str]
+    """The span of the run in the process that began it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Body(Generic[C]):
     """Finds the day's budget of a principal."""
     audit: Auditor | None = None
     """Keeps a line of each call."""
+    tracing: Tracing | None = None
+    """Knows the trace of the run; None where there are no traces."""
 
     async def execute(self, ctx: Context, arguments: JsonObject) -> Ending:
         """Do what checked `arguments` ask for; whatever happens is told by events of the run."""
@@ -67,7 +72,11 @@ class Body(Generic[C]):
         asked = self.config.upstream or UpstreamConfig()
         defaults = rights.narrow(asked.defaults) if rights else asked.defaults
         request = build_request(arguments, model=asked.model or "", defaults=defaults)
-        opened: _Opened = await ctx.step("input", partial(self._open, arguments, ctx.principal, request))
+        opened: _Opened = await ctx.step(
+            "input", partial(self._open, ctx.run.run_id, arguments, ctx.principal, request)
+        )
+        if self.tracing and (trace := opened.get("trace")):
+            self.tracing.link(ctx.run.run_id, trace)
         for notice in opened["agreed"].get("notices", []):
             ctx.emit(tell_notice(notice))
         if error := opened.get("error"):
@@ -80,16 +89,18 @@ class Body(Generic[C]):
             ctx.emit(said)
         return ending
 
-    async def _open(self, arguments: JsonObject, principal: str | None, request: Request) -> _Opened:
-        agreed = agree(self.config, arguments, _read_model(request))
+    async def _open(self, run_id: str, arguments: JsonObject, principal: str | None, request: Request) -> _Opened:
+        opened: _Opened = {"agreed": agree(self.config, arguments, _read_model(request))}
+        if self.tracing and (trace := self.tracing.name(run_id)):
+            opened["trace"] = trace
         try:
             arguments = await self.attach(arguments)
             earlier = await find_earlier(self.engine, arguments, principal=principal)
             history = await find_history(self.engine, arguments, earlier, principal=principal)
             transcript = history.go_on(arguments["input"], is_kept=request.is_kept)
         except BridgeError as error:
-            return {"error": describe_error(error), "agreed": agreed}
-        return {"transcript": transcript.to_json(), "agreed": agreed}
+            return {**opened, "error": describe_error(error)}
+        return {**opened, "transcript": transcript.to_json()}
 
     async def _take_turns(
         self, ctx: Context, request: Request, transcript: Transcript, agreement: Agreement, rights: Rights | None

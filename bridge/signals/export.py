@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 END_S = 0.8
 """How long the end of the process may be held up by what is still to be sent: hosts kill after two seconds."""
+LATE = "it does not answer in time"
 PROPAGATORS = "OTEL_PROPAGATORS"
 SERVICE = "OTEL_SERVICE_NAME"
 _EXPORTERS: Mapping[Signal, str] = {
@@ -56,17 +58,22 @@ class _Complaints(logging.Filter):
 
     @override
     def filter(self, record: logging.LogRecord) -> bool:
-        if not self._is_told and record.levelno >= logging.WARNING and isinstance(record.args, tuple):
+        if record.levelno >= logging.WARNING and isinstance(record.args, tuple):
+            self.tell(_explain(record.args))
+        return False
+
+    def tell(self, why: str) -> None:
+        """Say why something cannot be sent, unless that was said."""
+        if not self._is_told:
             self._is_told = True
             logger.warning(
                 "%s cannot be sent to %s (%s): start a collector there, or set OTEL_%s_EXPORTER=none; runs go on, and "
                 "what is not sent is lost",
                 self._signal,
                 self._where,
-                _explain(record.args),
+                why,
                 self._signal.upper(),
             )
-        return False
 
     def note_sent(self) -> None:
         """Note that something was sent: the next fault is told again."""
@@ -80,7 +87,7 @@ def _explain(said: tuple[object, ...]) -> str:
             return show_line(explain_network(_find_root(value)))
         if isinstance(value, int):
             return f"it answers with status {value}"
-    return "it does not answer" if len(said) < 2 else show_line(str(said[0] or said[-1]))
+    return LATE if len(said) < 2 else show_line(str(said[0] or said[-1]))
 
 
 def _find_root(error: BaseException) -> BaseException:
@@ -149,23 +156,21 @@ class Export:
 
     tracer: Tracer | None = None
     meters: MeterProvider | None = None
-    _ends: list[Callable[[], None]] = field(default_factory=list[Callable[[], None]])
+    _ends: list[tuple[Callable[[], None], _Complaints]] = field(
+        default_factory=list[tuple[Callable[[], None], _Complaints]]
+    )
 
     def end(self) -> None:
         """Send what there still is, for at most END_S."""
-        threads = [threading.Thread(target=end, daemon=True) for end in self._ends]
-        for thread in threads:
+        until = time.monotonic() + END_S
+        ending = [(threading.Thread(target=end, daemon=True), complaints) for end, complaints in self._ends]
+        for thread, _ in ending:
             thread.start()
-        done = threading.Event()
-        threading.Thread(target=_wait_for, args=(threads, done), daemon=True).start()
-        done.wait(END_S)
+        for thread, complaints in ending:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                complaints.tell(LATE)
         self._ends.clear()
-
-
-def _wait_for(threads: Sequence[threading.Thread], done: threading.Event) -> None:
-    for thread in threads:
-        thread.join()
-    done.set()
 
 
 def open_export(asked: Asked, environ: Mapping[str, str], redact: Redactor) -> Export:
@@ -185,13 +190,13 @@ def open_export(asked: Asked, environ: Mapping[str, str], redact: Redactor) -> E
         tracers.add_span_processor(BatchSpanProcessor(_SpanExporter(OTLPSpanExporter(), complaints, redact)))
         trace.set_tracer_provider(tracers)
         export.tracer = tracers.get_tracer(names.SCOPE, __version__, names.SCHEMA_URL)
-        export._ends.append(tracers.shutdown)
+        export._ends.append((tracers.shutdown, complaints))
     if asked.metrics:
-        _watch("metrics", environ)
+        complaints = _watch("metrics", environ)
         reader = PeriodicExportingMetricReader(OTLPMetricExporter())
         export.meters = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
         metrics.set_meter_provider(export.meters)
-        export._ends.append(export.meters.shutdown)
+        export._ends.append((export.meters.shutdown, complaints))
     return export
 
 

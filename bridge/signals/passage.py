@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import httpx2
 from opentelemetry import propagate, trace
@@ -88,7 +89,7 @@ class _TracedBody(httpx2.AsyncByteStream):
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self.reply.aiter_raw():
+            async for chunk in cast("httpx2.AsyncByteStream", self.reply.stream):  # `aiter_raw` would count them again
                 yield chunk
         except GeneratorExit:  # it has read enough
             raise

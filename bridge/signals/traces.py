@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from bridge.config.settings import Config
 from bridge.events import (
@@ -30,6 +31,8 @@ from bridge.signals import names
 from bridge.signals.labels import choose_naming, name_error, name_failure
 
 NANOSECONDS = 1_000_000_000
+_FORM = TraceContextTextMapPropagator()
+"""How a span is named beyond its process, whatever `OTEL_PROPAGATORS` says."""
 
 
 @dataclass
@@ -82,15 +85,16 @@ class Traces:
         )
         self._open[run.run_id] = _Open(span, trace.set_span_in_context(span, parent))
 
-    def find_context(self, run_id: str) -> SpanContext | None:
-        """Find what identifies the span of a run that goes on."""
+    def name(self, run_id: str) -> str | None:
+        """Name the span of a run that goes on."""
         spans = self._open.get(run_id)
-        return spans.run.get_span_context() if spans else None
+        return _write(spans.run.get_span_context()) if spans else None
 
-    def link(self, run_id: str, earlier: SpanContext) -> None:
-        """Link a run that was taken up to its span in the process before."""
-        if spans := self._open.get(run_id):
-            spans.run.add_link(earlier)
+    def link(self, run_id: str, earlier: str) -> None:
+        """Link a run that was taken up to the span that it had before."""
+        spans, known = self._open.get(run_id), _read(earlier)
+        if spans and known and known.span_id != spans.run.get_span_context().span_id:
+            spans.run.add_link(known)
 
     def hear(self, run: Run, event: Event) -> None:
         """Begin or end spans, as the event says."""
@@ -180,6 +184,17 @@ class Traces:
         )
         spans.calls[event.index] = span
         attach(trace.set_span_in_context(span, spans.turn_context or spans.context))
+
+
+def _write(span: SpanContext) -> str:
+    carrier: dict[str, str] = {}
+    _FORM.inject(carrier, trace.set_span_in_context(trace.NonRecordingSpan(span)))
+    return carrier.get("traceparent", "")
+
+
+def _read(name: str) -> SpanContext | None:
+    span = trace.get_current_span(_FORM.extract({"traceparent": name}, Context())).get_span_context()
+    return span if span.is_valid else None
 
 
 def _convert(at: float) -> int:

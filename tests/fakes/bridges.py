@@ -44,7 +44,7 @@ from bridge.hub.hub import Hub
 from bridge.hub.member import InProcess, Member
 from bridge.items import OWN_NAMES, Call, CallOutput
 from bridge.questions import Ask, say_yes
-from bridge.run.observers import Observer
+from bridge.run.observers import Observer, Tracing
 from bridge.run.store import choice as store
 from bridge.telemetry import Redactor
 from tests.fakes.audited import wanted
@@ -165,6 +165,7 @@ async def open_without_host(
     environ: Mapping[str, str] = os.environ,
     is_service: bool = False,
     observers: Sequence[Observer] = (),
+    tracing: Tracing | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
     **sections: Any,
 ) -> AsyncIterator[Bridge]:
@@ -188,6 +189,7 @@ async def open_without_host(
             audit=open_audit(config, redact or Redactor()),
             in_process=inside,
             is_service=is_service,
+            tracing=tracing,
             transport=transport,
         )
 

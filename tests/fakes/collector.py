@@ -107,7 +107,7 @@ class Traced(Spans):
 
     @property
     def options(self) -> dict[str, Any]:
-        return {"observers": [self.traces], "transport": self.transport}
+        return {"observers": [self.traces], "tracing": self.traces, "transport": self.transport}
 
     def read(self) -> Self:
         """Read what has ended by now."""

@@ -163,15 +163,19 @@ async def serving_app(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -
 
 
 @asynccontextmanager
-async def start_service(*options: str, ulimit: str | None = None) -> AsyncIterator[tuple[int, int]]:
-    """`serve --transport http` with these options in a process of its own, under a limit of the shell's such as
-    `-Sn 256`: its pid and its port."""
+async def start_service(
+    *options: str, ulimit: str | None = None, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple[int, int]]:
+    """`serve --transport http` with these options and variables in a process of its own, under a limit of the shell's
+    such as `-Sn 256`: its pid and its port."""
     command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--port", "0"]
     command += ["--log-level", "warning", *options]
     if ulimit:
         command = ["/bin/sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *command]
     process = await asyncio.create_subprocess_exec(
-        *command, env=os.environ | {"MCP_RESPONSES_BRIDGE_TOKEN": TOKEN}, stderr=asyncio.subprocess.PIPE
+        *command,
+        env={**os.environ, **(variables or {}), "MCP_RESPONSES_BRIDGE_TOKEN": TOKEN},
+        stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr
     try:

@@ -114,12 +114,15 @@ async def test_what_is_refused_is_counted_by_what_refuses_it() -> None:
         await served.send("GET", "/metrics", [host, ("Authorization", "Bearer wrong")])
         await served.send("GET", "/metrics", [("Host", "evil.example"), token])
         await served.send("GET", "/mcp", [host, token, ("Origin", "https://evil.example")])
+        for n in range(3):
+            await served.send("GET", f"/wp-admin/{n}.php", [host, token])
         await respond(served, max_turns=-1)
         found = await read(served)
     assert found["mcp_responses_bridge_refusals_total"] == {
         ("http 401",): 2,
         ("http 421",): 1,
         ("http 403",): 1,
+        ("http 404",): 3,
         ("invalid_argument",): 1,
     }
 

@@ -4,13 +4,13 @@ import anyio
 import pytest
 from opentelemetry import trace
 
-from tests.fakes.bridges import open_bridge
+from tests.fakes.bridges import open_bridge, open_without_host
 from tests.fakes.clock import VirtualClock
 from tests.fakes.collector import Traced
 from tests.fakes.http import HttpServer
 from tests.fakes.servers import OrderedServer
 from tests.fakes.telling import build_server
-from tests.fakes.upstream import HEAD, call, cut, hang, http_error, message, responds
+from tests.fakes.upstream import HEAD, ScriptedUpstream, call, cut, hang, http_error, message, responds
 
 pytestmark = pytest.mark.anyio
 
@@ -121,6 +121,28 @@ async def test_a_call_that_fails_names_our_code_and_nothing_that_a_server_says()
     )
     assert {span.attributes["error.type"] for span in (wrong, unknown)} == {"invalid_arguments", "unknown_tool"}
     assert "canary" not in str(traced.spans)
+
+
+async def test_a_run_that_is_taken_up_is_linked_to_the_trace_that_it_was_begun_in() -> None:
+    ordered, left, taken = OrderedServer(), Traced(), Traced()
+    script = [responds(call("ordered__answer", {"key": "a"})), responds(message("Hi."))]
+    settings = {"runs": {"store": "sqlite"}}
+    async with ScriptedUpstream(script) as model:
+        async with open_without_host(model, {"ordered": ordered.server}, **settings, **left.options) as bridge:
+            run, _ = await bridge.start({"input": "Hello"}, principal="host")
+            await ordered.reached("a")
+        async with open_without_host(model, {"ordered": ordered.server}, **settings, **taken.options) as bridge:
+            found = await bridge.find(run.run_id, principal="host")
+            await bridge.see_out(await bridge.engine.resume(found))
+    before, after = left.read().one(RUN), taken.read().one(RUN)
+    assert (before.attributes["mcp_responses_bridge.run.status"], before.links) == ("cancelled", []), (
+        "by the process that left it"
+    )
+    assert after.attributes["mcp_responses_bridge.run.status"] == "completed"
+    assert after.links == [(before.trace, before.id)]
+    assert {left.chain(span)[-1] for span in left.spans} == {RUN}, "all that was begun has ended"
+    assert {taken.chain(span)[-1] for span in taken.spans} == {RUN}
+    assert taken.all("turn 1") == [], "what was done before is not done again"
 
 
 async def test_a_run_belongs_to_the_span_that_it_is_begun_in_and_that_is_left_alone() -> None:
