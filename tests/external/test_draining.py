@@ -66,6 +66,7 @@ async def with_a_run(
         tasks.cancel_scope.cancel()
 
 
+@pytest.mark.rule("S31")
 @pytest.mark.parametrize(("path", "mode"), [("/mcp", "auto"), ("/sse", "legacy")])
 async def test_a_run_that_goes_on_ends_first_and_its_host_gets_the_result(path: str, mode: Any, tmp_path: Path) -> None:
     """As Kuadrant/mcp-gateway#1363 and wso2/api-platform#2122: what goes on is cut, and nobody is sent elsewhere."""

@@ -77,7 +77,7 @@ async def test_servers_come_go_and_change_while_a_run_is_in_mid_call(tmp_path: P
             before = await service.has_children("good", "tool=same", "tool=old")
             await respond(host, "hello")
             receipts = list[Json]()
-            tasks.start_soon(lambda: ask(service.port, "busy__wait old__echo", into=receipts))
+            tasks.start_soon(lambda: ask(service.port, "busy__wait old__echo same__echo", into=receipts))
             await gate.reached()
             told.clear()
             rest = {"busy": servers["busy"], "same": {**servers["same"], "tools": {"deny": ["echo"]}}}
@@ -92,9 +92,10 @@ async def test_servers_come_go_and_change_while_a_run_is_in_mid_call(tmp_path: P
             gate.open()
             await until(lambda: bool(receipts))
             await until(lambda: bool(told))
-        waited, gone = outputs_of(upstream.requests[-1])
+        waited, gone, denied = outputs_of(upstream.requests[-1])
     assert (receipts[0]["status"], waited, len(told)) == ("completed", "waited", 1)
     assert json.loads(gone)["message"] == "old is not in the config any more"
+    assert json.loads(denied)["error"] == "denied"
 
 
 async def test_a_server_that_leaves_or_changes_answers_the_call_that_is_with_it(tmp_path: Path) -> None:
