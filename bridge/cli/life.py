@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
+from anyio.abc import TaskStatus
 
 from bridge.app import Bridge
 from bridge.cli.exits import COMPLETED, INTERRUPTED
@@ -33,7 +34,9 @@ class Life:
         self._is_ending = False
         self._asked = anyio.Event()
 
-    async def watch(self, on_end: Callable[[int], None]) -> None:
+    async def watch(
+        self, on_end: Callable[[int], None], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         """Obey signals until cancelled; call `on_end` once, with the exit code. SIGTERM ends the service once its runs
         have ended, another one or SIGINT at once."""
         names = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -48,6 +51,7 @@ class Life:
 
         async with anyio.create_task_group() as tasks:
             with anyio.open_signal_receiver(*known) as signals:
+                task_status.started()
                 async for number in signals:
                     if number not in (signal.SIGINT, signal.SIGTERM):
                         self.ask()

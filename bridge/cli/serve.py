@@ -90,18 +90,19 @@ def serve(options: argparse.Namespace) -> int:
             code = with_code
             stop.set()
 
-        watch, life = watch_signals, None
-        if listening and has_hangup:
-            from bridge.cli.life import Life
-
-            life = Life(bridge, listening, options)
-            watch = life.watch
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch, end)
+            life = None
+            if listening and has_hangup:
+                from bridge.cli.life import Life
+
+                life = Life(bridge, listening, options)
+                await tasks.start(life.watch, end)
+                if has_hangup():  # it came before somebody watched
+                    life.ask()
+            else:
+                tasks.start_soon(watch_signals, end)
             async with bridge:
                 if life:
-                    if has_hangup and has_hangup():
-                        life.ask()
                     tasks.start_soon(life.reload_when_asked)
                 if fault := await serve_until(bridge, stop):
                     sys.stderr.write(f"serve: stdout cannot be written: {fault.strerror}\n")

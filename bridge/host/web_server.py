@@ -229,6 +229,9 @@ class _Leaving:
         await self._app(scope, receive, send_with_hint)
 
 
+_say_stopping = PlainTextResponse("The service is stopping", 503)
+
+
 class Endable:
     """ASGI middleware that can end all open requests cleanly: uvicorn waits for open streams, then cuts them with an
     error."""
@@ -241,6 +244,9 @@ class Endable:
         self._answered = anyio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._has_ended:
+            await _say_stopping(scope, receive, send)
+            return
         has_begun = is_complete = False
 
         async def note(message: Message) -> None:
@@ -251,8 +257,6 @@ class Endable:
 
         with anyio.CancelScope() as request:
             self._requests.add(request)
-            if self._has_ended:
-                request.cancel()
             is_call = not stands(scope)
             self._unanswered += is_call
             try:
@@ -263,7 +267,7 @@ class Endable:
                 self._answered.set()
                 self._answered = anyio.Event()
         if request.cancelled_caught and not has_begun:
-            await PlainTextResponse("The service is stopping", 503)(scope, receive, send)
+            await _say_stopping(scope, receive, send)
         elif request.cancelled_caught and not is_complete:
             await send({"type": "http.response.body", "body": b""})
 

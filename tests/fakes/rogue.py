@@ -13,6 +13,7 @@ writes a file named by its pid into the folder $ROGUE_PIDS, if that is set, and 
     exit_at_start=WORDS a line on stderr (by default, one about a database), exit code 1
     silent              reads, never answers
     slow_start=PORT     connects to 127.0.0.1:PORT and serves when that connection ends (`servers.Gate`)
+    waits=PORT          tool `wait`: connects to 127.0.0.1:PORT, and answers when that connection ends (`servers.Gate`)
     hangs_once          the first process answers no call of `read`, those after it do (with $ROGUE_PIDS)
     crash_mid_call      tool `crash`: exits with code 3
     bad_tool            lists a tool `broken` whose inputSchema is null
@@ -399,6 +400,11 @@ def answer_with(rogue: Rogue, message: "Json", value: str) -> None:
     rogue.write(json.dumps(answer).replace('"value": 0', f'"value": {value}').encode())
 
 
+def wait(rogue: Rogue, _: "Json", __: "Json") -> "Json":
+    wait_for_gate(rogue.modes["waits"])
+    return text("waited")
+
+
 def sleep_forever(_: Rogue, __: "Json", ___: "Json") -> None:
     """Nothing: the call stays open, and all others are served."""
 
@@ -419,6 +425,7 @@ SPECIAL_TOOLS: "dict[str, Tool]" = {
     "grow": grow,
     "progress": progress,
     "spoil": spoil,
+    "wait": wait,
 }
 SILENT_TOOLS: "dict[str, Callable[[Rogue, Json, Json], None]]" = {
     "sleep_forever": sleep_forever,
@@ -435,6 +442,7 @@ TOOL_OF_MODE = {
     "env": "environment",
     "answers": "answer",
     "spoils": "spoil",
+    "waits": "wait",
 }
 
 

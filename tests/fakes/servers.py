@@ -57,6 +57,11 @@ class Gate:
         self.open()
         self._server.close()
 
+    @property
+    def count(self) -> int:
+        """How many stand at it."""
+        return len(self._held)
+
     async def reached(self) -> None:
         """Until a server stands at the gate."""
         with anyio.fail_after(PATIENCE_S):
