@@ -51,8 +51,13 @@ if TYPE_CHECKING:
 
 DESCRIPTORS_OF_A_RUN = 4
 """A connection of its caller's, one to the upstream, and two to servers of its calls."""
+Carry: TypeAlias = Callable[[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport]
 BuildEngine: TypeAlias = Callable[..., MemoryEngine]
 """Builds the engine; called with the arguments of `MemoryEngine`."""
+
+
+def _carry_plainly(transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncBaseTransport:
+    return transport
 
 
 class Bridge(anyio.AsyncContextManagerMixin):
@@ -68,6 +73,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         ask: Ask | None = None,
         redact: Redactor | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
+        carry: Carry = _carry_plainly,
         in_process: Mapping[str, InProcess] | None = None,
         connectors: Connectors | None = None,
         build_engine: BuildEngine = MemoryEngine,
@@ -78,7 +84,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
     ) -> None:
         """`children`: processes started before the event loop, by the key of their server.
         `in_process`: servers to connect to without a process or a network, by their key.
-        `transport`: sends the requests to the upstream.
+        `transport`: sends the requests to the upstream. `carry`: puts around it what they are to carry.
         `connectors`: sends those to the connected servers, and starts their processes.
         `ask`: asks the person here, instead of at the host.
         `observers`: hear of every run. `tracing`: knows the traces of runs, beside them.
@@ -99,6 +105,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._audit = audit
         observers = (*observers, audit) if audit else observers
         self._transport = transport
+        self._carry = carry
         self._tracing = tracing
         self._closing = AsyncExitStack()
         if audit:
@@ -150,7 +157,7 @@ class Bridge(anyio.AsyncContextManagerMixin):
             return None
         from bridge.upstream.client import Upstream
 
-        transport = self._transport or choose_transport(self._config.upstream)
+        transport = self._carry(self._transport or choose_transport(self._config.upstream))
         upstream = Upstream(self._config.upstream, clock=self._clock, redact=self.redact, transport=transport)
         self._closing.push_async_exit(upstream)
         return upstream

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
@@ -14,7 +14,7 @@ from bridge.app import Bridge, choose_transport
 from bridge.cli.exits import COMPLETED, FAILED, INCOMPLETE
 from bridge.cli.output import print_json, print_text, tell
 from bridge.cli.screen.terminal import Terminal
-from bridge.cli.setup import open_signals
+from bridge.cli.watchers import Watchers, open_watchers
 from bridge.config.settings import Config
 from bridge.json_text import Json, JsonObject
 from bridge.processes.children import Child
@@ -27,9 +27,6 @@ from bridge.run.run import Run
 from bridge.run.store.choice import choose_engine
 from bridge.telemetry import Redactor
 
-if TYPE_CHECKING:
-    from bridge.signals.choice import Signals
-
 
 def ask(
     options: argparse.Namespace, config: Config, redact: Redactor, children: Mapping[str, Child], arguments: JsonObject
@@ -37,11 +34,11 @@ def ask(
     """Run once, with the already started `children`. Raises ConfigError if the recording cannot be written."""
     with ExitStack() as ends:
         tape = ends.enter_context(Tape(options.record, redact)) if options.record else None
-        if signals := open_signals(config, redact):
-            ends.callback(signals.end)
+        watchers = open_watchers(config, redact)
+        ends.callback(watchers.end)
         terminal = Terminal(redact, is_streaming=not options.json)
         try:
-            run, is_shown = anyio.run(_run, options, config, redact, children, arguments, tape, terminal, signals)
+            run, is_shown = anyio.run(_run, options, config, redact, children, arguments, tape, terminal, watchers)
         except KeyboardInterrupt:
             if words := terminal.describe_interruption():
                 tell(words)
@@ -87,13 +84,11 @@ async def _run(
     arguments: JsonObject,
     tape: Tape | None,
     terminal: Terminal,
-    signals: "Signals | None",
+    watchers: Watchers,
 ) -> tuple[Run, bool]:
     """Return the run, and whether its text stands on the screen already."""
     recording = _record(tape, config) if tape else {}
     transport = RecordingTransport(choose_transport(config.upstream)) if tape and config.upstream else None
-    if signals and config.upstream:
-        transport = signals.carry(transport, config.upstream)
     with terminal:
         bridge = Bridge(
             config,
@@ -103,11 +98,9 @@ async def _run(
             redact=redact,
             transport=transport,
             build_engine=choose_engine(config, os.environ, default="sqlite", **recording),
-            observers=signals.observers if signals else (),
-            tracing=signals.traces if signals else None,
+            **watchers.parts,
         )
-        if signals:
-            signals.attach(bridge)
+        watchers.attach(bridge)
         terminal.wait_for(lambda: [member.key for member in bridge.hub.members if not member.settled.is_set()])
         run = await run_alone(bridge, arguments, terminal.show)
         return run, terminal.finish(str(build_whole(run)["output_text"] or ""))

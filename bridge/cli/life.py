@@ -27,10 +27,14 @@ RECORDED = "runs are recorded (--record), each with the configuration as it was 
 class Life:
     """What the signals of one service come to. Reloads are done one after the other; the last one holds."""
 
-    def __init__(self, bridge: Bridge, listening: Listening, options: argparse.Namespace) -> None:
+    def __init__(
+        self, bridge: Bridge, listening: Listening, options: argparse.Namespace, has_hangup: Callable[[], bool]
+    ) -> None:
+        """`has_hangup` tells whether SIGHUP came before somebody watched."""
         self._bridge = bridge
         self._listening = listening
         self._options = options
+        self._has_hangup = has_hangup
         self._is_ending = False
         self._asked = anyio.Event()
 
@@ -51,6 +55,8 @@ class Life:
 
         async with anyio.create_task_group() as tasks:
             with anyio.open_signal_receiver(*known) as signals:
+                if self._has_hangup():
+                    self.ask()
                 task_status.started()
                 async for number in signals:
                     if number not in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,6 @@
 """`serve`: runs the MCP server, for the host that started this process or for clients on the network."""
 
 import argparse
-import errno
 import logging
 import os
 import sys
@@ -20,12 +19,11 @@ if TYPE_CHECKING:
     import httpx2
 
     from bridge.app import Bridge
+    from bridge.cli.life import Life
+    from bridge.cli.watchers import Watchers
     from bridge.config.settings import Config
     from bridge.host.http import Listening
     from bridge.recording.runs import TapeFolder
-    from bridge.run.audit import Audit
-    from bridge.run.observers import Observer
-    from bridge.signals.choice import Signals
     from bridge.telemetry import Redactor
 
 logger = logging.getLogger(__name__)
@@ -43,14 +41,16 @@ def serve(options: argparse.Namespace) -> int:
     pipes = _claim_stdio(options.closed) if options.transport == "stdio" else None
     has_hangup = note_hangup() if pipes is None else None
     raise_limit()
-    from bridge.cli.setup import open_signals, set_up, start_children
+    from bridge.cli.setup import set_up, start_children
 
     config, redact = set_up(options)
-    audit = open_audit(config, redact)
+    from bridge.cli.watchers import open_serving
+
+    is_service = pipes is None
     folder = _prepare_recordings(options.record, redact) if options.record else None
-    signals = open_signals(config, redact, is_service=pipes is None)
+    watchers = open_serving(config, redact, is_service=is_service)
     serve_until, listening = (
-        (_prepare_stdio(*pipes, config), None) if pipes else _prepare_http(options, config, signals)
+        (_prepare_stdio(*pipes, config), None) if pipes else _prepare_http(options, config, watchers)
     )
     end_on_signals(("SIGINT", "SIGTERM", "SIGHUP") if pipes else ("SIGINT", "SIGTERM"))
     children = start_children(config.servers)
@@ -60,10 +60,7 @@ def serve(options: argparse.Namespace) -> int:
     from bridge.run.store.choice import choose_engine
     from bridge.telemetry import flush_log
 
-    is_service = pipes is None
     recording, transport = _record(folder, config) if folder else ({}, None)
-    if signals and config.upstream:
-        transport = signals.carry(transport, config.upstream)
     build_engine = choose_engine(
         config, os.environ, default="memory" if is_service else "sqlite", is_service=is_service, **recording
     )
@@ -71,76 +68,56 @@ def serve(options: argparse.Namespace) -> int:
     async def run() -> int:
         bridge = Bridge(
             config,
-            observers=[*choose_observers(), *(signals.observers if signals else ())],
-            audit=audit,
             environ=os.environ,
             children=children,
             redact=redact,
             transport=transport,
             build_engine=build_engine,
-            tracing=signals.traces if signals else None,
             is_service=is_service,
+            **watchers.parts,
         )
-        if signals:
-            signals.attach(bridge)
-        stop, code = anyio.Event(), COMPLETED
-
-        def end(with_code: int) -> None:
-            nonlocal code
-            code = with_code
-            stop.set()
-
-        async with anyio.create_task_group() as tasks:
-            life = None
-            if listening and has_hangup:
-                from bridge.cli.life import Life
-
-                life = Life(bridge, listening, options)
-                await tasks.start(life.watch, end)
-                if has_hangup():  # it came before somebody watched
-                    life.ask()
-            else:
-                tasks.start_soon(watch_signals, end)
-            async with bridge:
-                if life:
-                    tasks.start_soon(life.reload_when_asked)
-                if fault := await serve_until(bridge, stop):
-                    sys.stderr.write(f"serve: stdout cannot be written: {fault.strerror}\n")
-                    code = FAILED
-            tasks.cancel_scope.cancel()
-        return code
+        watchers.attach(bridge)
+        life = _open_life(bridge, listening, options, has_hangup) if listening and has_hangup else None
+        return await _serve(bridge, serve_until, life)
 
     code = anyio.run(run)
-    if signals:
-        signals.end()
+    watchers.end()
     flush_log()
     os._exit(code)  # nothing is left to save, and an orderly exit of the interpreter takes longer than hosts wait
 
 
-def choose_observers() -> "list[Observer]":
-    """Choose who hears of every run."""
-    observers: list[Observer] = []
-    if logging.getLogger("bridge.run.run_log").isEnabledFor(logging.INFO):
-        from bridge.run.run_log import RunLog
+async def _serve(bridge: "Bridge", serve_until: "ServeUntil", life: "Life | None") -> int:
+    """Serve until the clients are done or a signal comes; return the exit code."""
+    import anyio
 
-        observers.append(RunLog())
-    return observers
+    stop, code = anyio.Event(), COMPLETED
+
+    def end(with_code: int) -> None:
+        nonlocal code
+        code = with_code
+        stop.set()
+
+    async with anyio.create_task_group() as tasks:
+        if life:
+            await tasks.start(life.watch, end)
+        else:
+            tasks.start_soon(watch_signals, end)
+        async with bridge:
+            if life:
+                tasks.start_soon(life.reload_when_asked)
+            if fault := await serve_until(bridge, stop):
+                sys.stderr.write(f"serve: stdout cannot be written: {fault.strerror}\n")
+                code = FAILED
+        tasks.cancel_scope.cancel()
+    return code
 
 
-def open_audit(config: "Config", redact: "Redactor") -> "Audit | None":
-    """Open the audit file, where one is configured. Raises ConfigError."""
-    if config.serve.audit is None:
-        return None
-    from bridge.audit_file import AuditFile  # late, like the other: few keep one
-    from bridge.run.audit import Audit
+def _open_life(
+    bridge: "Bridge", listening: "Listening", options: argparse.Namespace, has_hangup: Callable[[], bool]
+) -> "Life":
+    from bridge.cli.life import Life  # late: a host over stdio sends no such signals
 
-    path = Path(config.serve.audit).expanduser()
-    try:
-        file = AuditFile(path, config.serve.audit_bytes)
-    except OSError as error:
-        why = "it is a link" if error.errno == errno.ELOOP else error.strerror
-        raise ConfigError(f"serve.audit: {path} cannot be written: {why}; name another file, or none") from None
-    return Audit(file, redact, is_required=config.serve.audit_required)
+    return Life(bridge, listening, options, has_hangup)
 
 
 def _prepare_recordings(path: Path, redact: "Redactor") -> "TapeFolder":
@@ -201,7 +178,7 @@ def _prepare_stdio(source: int, sink: int, config: "Config") -> ServeUntil:
 
 
 def _prepare_http(
-    options: argparse.Namespace, config: "Config", signals: "Signals | None"
+    options: argparse.Namespace, config: "Config", watchers: "Watchers"
 ) -> "tuple[ServeUntil, Listening]":
     """Open the port and check its settings, so that every refusal comes before a child is started."""
     from bridge.clock import Clock
@@ -222,7 +199,7 @@ def _prepare_http(
             logger.handle(told)  # at any level
         else:
             sys.stderr.write(f"Serving on {listening.url} (and /sse)\n")
-        routes, layers = (signals.routes, signals.layers) if signals else ((), ())
+        routes, layers = watchers.routes, watchers.layers
         await serve_http(bridge.server, listening, Clock(), stop, routes=routes, layers=layers)
 
     return serve_until, listening

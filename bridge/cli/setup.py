@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bridge.cli.exits import FAILED
 from bridge.config.load import load
@@ -18,9 +17,6 @@ from bridge.errors import ArgumentError, ConfigError, NotConfigured
 from bridge.json_text import JsonObject
 from bridge.processes.children import DEPTH, Child, end_on_signals, start_child
 from bridge.telemetry import Redactor, configure_logging
-
-if TYPE_CHECKING:
-    from bridge.signals.choice import Signals
 
 logger = logging.getLogger("bridge")
 TOLD_BY_SERVICE = ("bridge.host.request_log", "bridge.run.run_log")
@@ -60,15 +56,6 @@ def start_log(options: argparse.Namespace, redact: Redactor) -> None:
         )
     except OSError as error:
         raise ConfigError(f"--log-file {options.log_file}: cannot be written: {error.strerror}") from None
-
-
-def open_signals(config: Config, redact: Redactor, *, is_service: bool = False) -> "Signals | None":
-    """Open the traces and metrics that somebody may see; None where there are none."""
-    if not is_service and not any(name.startswith("OTEL_") for name in os.environ):
-        return None
-    from bridge.signals.choice import choose_signals  # late: few have any
-
-    return choose_signals(config, os.environ, redact, is_service=is_service)
 
 
 def check_attended(environ: Mapping[str, str], command: str = "tools accept", what: str = "what is accepted") -> None:

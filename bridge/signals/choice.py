@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from bridge.config.settings import Config, UpstreamConfig
+from bridge.config.settings import Config
 from bridge.run.observers import Observer
 from bridge.signals import names
 from bridge.signals.counts import Counts, Reading
@@ -49,16 +49,13 @@ class Signals:
         figures = [Figures(self.config, self.counts)] if self.counts else []
         return [*figures, self.traces] if self.traces else figures
 
-    def carry(
-        self, transport: "httpx2.AsyncBaseTransport | None", upstream: UpstreamConfig
-    ) -> "httpx2.AsyncBaseTransport | None":
-        """Have the requests to the upstream carry the trace; `transport` is None for the usual one."""
+    def carry(self, transport: "httpx2.AsyncBaseTransport") -> "httpx2.AsyncBaseTransport":
+        """Have the requests to an upstream carry the trace."""
         if self.export is None or self.export.tracer is None:
             return transport
-        from bridge.app import choose_transport
         from bridge.signals.passage import TracingTransport
 
-        return TracingTransport(transport or choose_transport(upstream), self.export.tracer)
+        return TracingTransport(transport, self.export.tracer)
 
     def attach(self, bridge: "Bridge") -> Self:
         """Read the state of this bridge from now on."""

@@ -18,7 +18,7 @@ import anyio
 from typing_extensions import override
 
 from bridge.app import Bridge
-from bridge.cli.serve import open_audit
+from bridge.cli.watchers import open_audit
 from bridge.config.load import load
 from bridge.run.engine import Intend
 from bridge.run.store import engine as stored

@@ -34,7 +34,7 @@ from mcp.types import CallToolResult, TextContent
 
 from bridge.app import Bridge
 from bridge.call_options import CallOptions
-from bridge.cli.serve import open_audit
+from bridge.cli.watchers import open_audit
 from bridge.clock import Clock
 from bridge.config.load import load
 from bridge.config.settings import Config

@@ -20,7 +20,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.types import ToolAnnotations
 
 from bridge.app import Bridge
-from bridge.cli.serve import open_audit
+from bridge.cli.watchers import open_audit
 from bridge.config.settings import Config, Limits, ServeConfig, ServerConfig, UpstreamConfig
 from bridge.hub.transports.connect import Connectors
 from bridge.telemetry import Redactor
