@@ -6,7 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.async_api import Browser, Dialog, Locator, Page, Request, async_playwright, expect
 
@@ -22,7 +22,8 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-ASKED: Mapping[str, Any] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
+Theme = Literal["light", "dark"]
+ASKED: Mapping[Theme, Any] = {"light": {}, "dark": {"runOnly": ["color-contrast"]}}
 """The rules by theme: from one to the other nothing but the colours changes."""
 WIDTHS = (360, 768, 1440)
 MOST_STEPS = 80

@@ -245,6 +245,10 @@ async def test_a_second_click_is_no_answer_to_the_next_question(chromium: Browse
             await expect(looker.page.get_by_role("heading", name="2 calls wait for a yes")).to_be_visible()
             first = looker.page.get_by_role("button", name="Yes, run it").first
             await expect(first).to_be_enabled()
+            looks = "button => { const { backgroundColor, color, borderColor } = getComputedStyle(button); return "
+            looks += "[backgroundColor, color, borderColor].join() }"
+            no = looker.page.get_by_role("button", name="No, do not run it").first
+            assert await first.evaluate(looks) == await no.evaluate(looks), "neither is the one to press"
             await first.dblclick()
             await expect(looker.page.get_by_role("heading", name="A call waits for a yes")).to_be_visible()
             await looker.page.keyboard.press("Enter")  # it is on no button, wherever the focus went
@@ -287,8 +291,8 @@ async def test_in_a_frame_it_shows_nothing(chromium: Browser, repository: Path) 
             serving_app(Starlette(routes=[Route("/", show)])) as outside,
             onlooking(chromium, repository, outside) as looker,
         ):
-            async with looker.page.expect_event("console", lambda said: "frame-ancestors" in said.text):
-                await looker.page.goto(outside)
+            await looker.page.goto(outside)
+            await looker.page.wait_for_load_state("networkidle")
             frame = looker.page.frames[1]
             assert frame.url == "chrome-error://chromewebdata/"
             assert "mcp-responses-bridge" not in await frame.content()
@@ -420,10 +424,11 @@ async def test_a_hundred_runs_are_shown_and_older_ones_when_they_are_asked_for(
 
 async def test_a_long_answer_is_read_page_by_page(chromium: Browser, repository: Path) -> None:
     whole = "".join(f"{number} 🙂 and so on, line by line\n" for number in range(2000))
-    async with (
-        watched(lambda _: responds(message(whole))) as at,
-        looking(chromium, repository, at) as looker,
-    ):
+
+    def model(_: Request) -> Reply:
+        return responds(message(whole))
+
+    async with watched(model) as at, looking(chromium, repository, at) as looker:
         run_id = (await at.ask(ANN))["run_id"]
         await looker.open(ANN, f"#/runs/{run_id}")
         answer = looker.page.get_by_role("region", name="The answer")

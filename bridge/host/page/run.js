@@ -28,6 +28,7 @@ const RunView = (() => {
 
   // Show a run that is at hand, with texts that are as well.
   function openFile(main, { run: told, texts: kept }) {
+    close();
     id = told.run_id;
     texts = kept || {};
     main.replaceChildren();
@@ -122,8 +123,8 @@ const RunView = (() => {
       const when = Timeline.showSeconds(Timeline.place(run.axis, at), words);
       return { text: `${Words.say("at", { at: when })}: ${text.trim()}` };
     });
-    const said = new Set((run.remarks || []).map((remark) => remark.text.trim()));
-    const notices = (run.notices || []).filter((notice) => !said.has(notice.message.trim()));
+    const isTold = (notice) => timed.some((remark) => remark.text.includes(notice.message.trim()));
+    const notices = (run.notices || []).filter((notice) => !isTold(notice));
     const all = [...timed, ...notices.map((notice) => ({ text: notice.message }))];
     find("notes").hidden = !all.length;
     const list = find("notes").querySelector("ul");

@@ -12,6 +12,7 @@ class Refusal extends Error {
 const Service = (() => {
   const FIRST_PAUSE_MS = 1000;
   const LAST_PAUSE_MS = 30000;
+  const LOOK_MS = 10000;
   const KINDS = ["run", "servers", "reset"];
   let csrf = "";
   const asked = new Map();
@@ -95,9 +96,26 @@ const Service = (() => {
       if (await heard.closed()) open();
     }
 
+    // A machine that slept, or changed its network, may hold a connection on which nothing comes any more.
+    function reopen() {
+      clearTimeout(timer);
+      source.close();
+      open();
+    }
+
+    let looked = Date.now();
+    function look() {
+      if (Date.now() > looked + 3 * LOOK_MS) reopen();
+      looked = Date.now();
+    }
+
     open();
+    const looking = setInterval(look, LOOK_MS);
+    addEventListener("online", reopen);
     return () => {
       clearTimeout(timer);
+      clearInterval(looking);
+      removeEventListener("online", reopen);
       heard = { ...heard, closed: () => false };
       source.close();
     };

@@ -13,6 +13,8 @@ const Waiting = (() => {
   let told = [];
   let mayAnswer = false;
   let timer = 0;
+  // How many answers are on their way: until they are there, nothing is hidden that has the focus.
+  let sending = 0;
 
   const nameIt = ({ tool, server }) => ({ tool, server });
 
@@ -122,7 +124,7 @@ const Waiting = (() => {
     const section = find("waiting");
     const questions = listQuestions();
     const isNew = section.hidden;
-    section.hidden = !questions.length && !told.length;
+    section.hidden = !questions.length && !told.length && !sending;
     if (section.hidden) return section.replaceChildren();
     if (isNew || !section.firstChild) {
       const heading = make("h2", { id: "waiting-title", tabindex: "-1" });
@@ -159,6 +161,7 @@ const Waiting = (() => {
     for (const each of card.querySelectorAll("button")) each.setAttribute("aria-disabled", "true");
     setText(card.querySelector(".fault"), "");
     answered.add(question.question);
+    sending += 1;
     try {
       await Service.answer(question.run.run_id, question.question, yes);
       tell(yes ? "said_yes" : "said_no", question);
@@ -166,6 +169,8 @@ const Waiting = (() => {
     } catch (error) {
       answered.delete(question.question);
       refuse(error, question, card);
+    } finally {
+      sending -= 1;
     }
   }
 
