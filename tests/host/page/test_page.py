@@ -5,6 +5,7 @@ script), ray-project/ray#22621 and SigNoz/signoz#3327 (a list of many is one rep
 """
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -249,3 +250,11 @@ async def test_runs_of_before_a_restart_are_there_where_they_are_kept(store: str
             assert (whole["answer"]["text"], whole["status"]) == ("The answer.", "completed")
         [used] = (await ann.see("usage"))["principals"]
         assert used["runs"] == 1 + len(kept)
+
+
+def test_a_service_that_nobody_looks_at_imports_no_more_than_the_routes() -> None:
+    words = (
+        "import sys, bridge.host.http; print(*(name for name in sys.modules if name.startswith('bridge.host.page.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", words], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["bridge.host.page.entry"]
