@@ -193,9 +193,9 @@ class News(Observer):
         self._told = anyio.Event()
 
     def _describe(self, run: Run) -> JsonObject:
-        outline = self._outlines.get(run)
-        if outline is None:
-            outline = self._outlines[run] = Outline(run)
+        outline = self._outlines.pop(run, None) or Outline(run)
+        if run.ending is None:
+            self._outlines[run] = outline
         return describe_line(outline.draw(), len(run.questions), self._words)
 
     def _look_at_servers(self) -> None:

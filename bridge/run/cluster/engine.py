@@ -341,12 +341,16 @@ class ClusterEngine(MemoryEngine):
     async def list_page(self, *, whose: str | None, before: Place | None, limit: int) -> Sequence[Summary]:
         """Summarise the newest runs behind that place, whoever drives or has driven them."""
         marks: JsonObject = {"principal": digest(whose)} if whose else {}
-        until = before.created + SLACK_S if before else None
-        found = await self._ask(partial(self._archive.search, marks, limit=limit + SLACK, until=until))
-        here = {each.run_id: each for each in await super().list_page(whose=whose, before=before, limit=limit)}
-        read = [await self._archive.read_run(status, whose) for status in found if status.workflow_id not in self._runs]
-        others = [summarise(run, is_driven=run.ending is None) for run in filter(None, read)]
-        listed = [*here.values(), *(each for each in others if before is None or each.place < before)]
+        most, until = (limit + SLACK, before.created + SLACK_S) if before else (limit, None)
+        found = await self._ask(partial(self._archive.search, marks, limit=most, until=until))
+        listed = list(await super().list_page(whose=whose, before=before, limit=limit))
+        left = limit
+        for status in found:
+            if left and status.workflow_id not in self._runs and (run := await self._archive.read_run(status, whose)):
+                summary = summarise(run, is_driven=run.ending is None)
+                if before is None or summary.place < before:
+                    listed.append(summary)
+                    left -= 1
         return sorted(listed, key=lambda each: each.place, reverse=True)[:limit]
 
     @override

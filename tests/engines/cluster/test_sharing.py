@@ -65,6 +65,15 @@ async def test_a_run_of_another_replica_is_found_followed_and_gone_on_from(postg
         assert (kinds[0], kinds[-1], kinds.count("call.ended")) == ("turn.started", "run.ended", 3)
         assert [event.seq for event in run.events] == list(range(len(run.events)))
         assert [each.run_id for each in await bridge.engine.list_recent(principal=ME, limit=1)] == [run.run_id]
+        [listed] = await bridge.engine.list_page(whose=ME, before=None, limit=5)
+        assert (listed.run_id, listed.status, listed.calls) == (run.run_id, "completed", 3)
+        assert await bridge.engine.list_page(whose=None, before=None, limit=5) == [listed]
+        assert await bridge.engine.list_page(whose="somebody else", before=None, limit=5) == []
+        assert await bridge.engine.list_page(whose=ME, before=listed.place, limit=5) == []
+        seen = await bridge.engine.look_up(run.run_id)
+        assert seen
+        assert (seen[0].principal, seen[1]) == (ME, listed)
+        assert await bridge.engine.look_up(f"run_{'0' * 32}") is None
         for further in ({"previous_response_id": run.response_id}, {"run_id": run.run_id}):
             ended = await bridge.run({"input": "and now?", **further}, principal=ME)
             assert ended.ending
