@@ -15,7 +15,7 @@ DONE = "the user says that it is done"
 UNANSWERED = "the question was not answered in time"
 IN_ADVANCE = "it was given in advance"
 """The `reason` beside a yes of somebody who has not seen the question."""
-AT_TERMINAL, ON_PAGE = "given at a terminal", "given at the page"
+AT_TERMINAL, ON_PAGE = "given at a terminal", "given on the page of the service"
 """The `reason` beside an answer that was not given at the host."""
 MAX_SHOWN_CHARS = 4000
 """The most characters of a call's arguments in a question. A longer text says how much is not shown, because nobody can

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from bridge.audit_file import AuditFile
 from bridge.events import CallEnded, Event, RunEnded
-from bridge.items import CallOutput, Notice, fail_call
+from bridge.items import OWN_NAMES, CallOutput, Notice, fail_call
 from bridge.json_text import Json, JsonObject, encode
 from bridge.questions import Answer
 from bridge.run.observers import Observer
@@ -181,14 +181,14 @@ def judge(event: CallEnded, account: JsonObject) -> tuple[Verdict, str]:
     told = account["verdict"]
     code = _read_code(event.item.get("output")) if event.is_error else ""
     if told is None:
-        if event.server == BRIDGE and code != REFUSED:
+        if event.server == BRIDGE and event.name in OWN_NAMES:
             return Verdict(is_allowed=True, by="bridge", rule="own tool"), "error" if event.is_error else "ok"
         by = "limits" if code in LIMITS else "run" if code == "stopped" else "bridge"
         return Verdict(is_allowed=False, by=by, rule=code), "not_sent"
     verdict = Verdict(**cast("dict[str, Json]", told))  # type: ignore[arg-type]
     if not verdict.is_allowed or not (verdict.is_sent or verdict.is_answered):
         return verdict, "not_sent"
-    if verdict.is_answered and code != "stopped":
+    if verdict.is_answered:
         return verdict, "error" if event.is_error else "ok"
     return verdict, "unknown" if code in IN_DOUBT else "error"
 

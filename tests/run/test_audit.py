@@ -219,6 +219,20 @@ async def test_what_was_never_sent_has_a_line_too_with_the_reason(file: Path, de
     assert [line["tool"] for line in lines] == [None, "write", "write", None, "fail", "look", "look"]
 
 
+async def test_tools_of_the_runs_own_have_lines_and_need_nobodys_yes(file: Path, desk: Desk) -> None:
+    text = {"text": "x" * 10_000}
+    turns = [
+        [call("desk__write", text)],
+        [call("read_output", {"id": 1})],
+        [call("read_output", {"id": 99})],
+    ]
+    async with opened(file, {"desk": entry(desk)}, limits={"output_bytes": 2000}) as bridge:
+        await bridge.run(turns)
+    _, read, failed = read_audit(file)
+    assert (decided(read), read["server"]) == (("allowed", "bridge", "own tool", "ok"), "bridge")
+    assert decided(failed) == ("allowed", "bridge", "own tool", "error")
+
+
 async def test_a_server_that_dies_in_a_call_leaves_it_unknown(file: Path) -> None:
     async with opened(file, {"s": rogue("crash_mid_call") | {"require_approval": "never"}}) as bridge:
         await bridge.use(call("s__crash"))
