@@ -168,7 +168,7 @@ class Service:
         self._sse = SseServerTransport("/messages/", security_settings=security, max_request_body_size=MAX_BODY_BYTES)
         mcp = RevisionHeader(MalformedFilter(EndingFilter(StreamableHTTPASGIApp(self._sessions))))
         messages = MalformedFilter(EndingFilter(self._sse.handle_post_message))
-        all_routes = [
+        routes = [
             Route("/mcp", endpoint=PresenceNotes(BulkLimit(mcp, MAX_BODY_BYTES))),
             Route("/sse", self._serve_sse, methods=["GET"]),
             Mount("/messages/", app=BulkLimit(messages, MAX_BODY_BYTES)),
@@ -176,8 +176,8 @@ class Service:
             *(starmap(_publish, issuer.resource.list_documents().items()) if issuer else ()),
             *routes,
         ]
-        all_layers = [*layers, Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
-        self.app = Endable(Starlette(routes=all_routes, middleware=all_layers))
+        layers = [*layers, Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
+        self.app = Endable(Starlette(routes=routes, middleware=layers))
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
