@@ -261,6 +261,8 @@ OURS = {
 
 IN_CLUSTER = {"dbos"}
 """What comes on top with the extra `cluster`."""
+IN_OTEL = {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"}
+"""And with `otel`."""
 
 
 def needed_by(name: str, extra: str = "") -> set[str]:
@@ -279,7 +281,8 @@ def test_what_we_need_is_little_and_the_tests_have_passed_with_named_versions_of
     pins = (repository / ".ci" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {tidy(line.partition("==")[0]) for line in pins if "==" in line}
     assert needed_by("mcp-responses-bridge", "cluster") - OURS == IN_CLUSTER
-    needed, new = set[str](), needed_by("mcp-responses-bridge", "cluster")
+    assert needed_by("mcp-responses-bridge", "otel") - OURS == IN_OTEL
+    needed, new = set[str](), needed_by("mcp-responses-bridge", "cluster") | IN_OTEL
     while new:
         needed |= new
         new = set[str]().union(*map(needed_by, new)) - needed

@@ -200,7 +200,7 @@ class Service:
         page = Entry(server.runner, access, clock)
         if not access.is_open:
             server.runner.engine.note_page()
-        all_routes = [
+        routes = [
             *page.routes,
             Route("/mcp", endpoint=PresenceNotes(BulkLimit(mcp, MAX_BODY_BYTES))),
             Route("/sse", self._serve_sse, methods=["GET"]),
@@ -209,8 +209,8 @@ class Service:
             *(starmap(_publish, issuer.resource.list_documents().items()) if issuer else ()),
             *routes,
         ]
-        all_layers = [*layers, Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
-        self._requests = Endable(Starlette(routes=all_routes, middleware=all_layers))
+        layers = [*layers, Middleware(Gate, access, clock), Middleware(Standing, most_streams)]
+        self._requests = Endable(Starlette(routes=routes, middleware=layers))
         self.app = RequestLog(self._requests, clock)
 
     @asynccontextmanager

@@ -37,6 +37,7 @@ class Signals:
     """The signals of one bridge."""
 
     config: Config
+    """As it is now."""
     counts: Counts | None = None
     """What is counted; None where nobody could see it."""
     export: "Export | None" = None
@@ -81,7 +82,7 @@ class Signals:
         """The routes of the service."""
         from bridge.signals.page import build_route
 
-        return [build_route(self.config.serve, self.counts, self.read)] if self.counts else []
+        return [build_route(lambda: self.config.serve, self.counts, self.read)] if self.counts else []
 
     @property
     def layers(self) -> "Sequence[Middleware]":

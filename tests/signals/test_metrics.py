@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.app import Bridge
+from bridge.config.settings import PrincipalConfig
 from bridge.signals.choice import Signals
 from bridge.signals.counts import MAX_SERIES, Counts
 from bridge.signals.names import COUNTED, QUESTIONS, READ, spell_metric
@@ -160,6 +161,14 @@ async def test_figures_of_everybody_are_for_no_principal_among_others(token: str
     assert reply.status == status
     assert ("runs_total" in reply.body) is (status == 200)
     assert "alice" not in reply.body or status == 200
+
+
+@pytest.mark.skipif("operator" not in PrincipalConfig.model_fields, reason="nobody can be marked an operator yet")
+async def test_figures_of_everybody_are_for_a_principal_that_is_marked_operator() -> None:
+    settings = {"principals": {"alice": {"token": ALICE, "operator": True}}}
+    async with ScriptedUpstream([]) as model, counted(model, serve=settings) as (_, served):
+        reply = await served.send("GET", "/metrics", [*served.right[:1], ("Authorization", f"Bearer {ALICE}")])
+    assert reply.status == 200
 
 
 async def test_metrics_are_written_as_prometheus_and_as_openmetrics() -> None:
