@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +82,10 @@ class Living:
         """The rogue servers that it has started, by the last of their modes, each with its process."""
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            words = child.cmdline() if child.status() != psutil.STATUS_ZOMBIE else []
-            if str(ROGUE) in words:
-                found[words[-1]] = child.pid
+            with suppress(psutil.NoSuchProcess):  # also that of a zombie
+                words = child.cmdline()
+                if str(ROGUE) in words:
+                    found[words[-1]] = child.pid
         return found
 
     async def has_children(self, *names: str) -> dict[str, int]:
