@@ -1,4 +1,4 @@
-"""The page as one file: its sources joined, with the policy that lets nothing else run or load."""
+"""The page as one file: its sources in `web/` joined, with the policy that lets nothing else run or load."""
 
 import base64
 import hashlib
@@ -62,7 +62,7 @@ def write(data: JsonObject) -> str:
 
 
 def _read(name: str) -> str:
-    return files("bridge.host.page").joinpath(name).read_text(encoding="utf-8")
+    return files("bridge.host.page").joinpath("web", name).read_text(encoding="utf-8")
 
 
 def _list_hashes(sources: Iterable[str]) -> str:
