@@ -238,10 +238,10 @@ async def test_a_run_full_of_hostile_texts_is_shown_and_none_of_it_runs(chromium
 
 
 async def test_a_second_click_is_no_answer_to_the_next_question(chromium: Browser, repository: Path) -> None:
-    desk = Desk("one", "two")
+    desk = Desk()
     async with desk.open() as at, looking(chromium, repository, at) as looker:
         await looker.open(ANN)
-        async with asking(at):
+        async with asking(at), asking(at, "Write it again."):  # each run calls its question by the same name
             await expect(looker.page.get_by_role("heading", name="2 calls wait for a yes")).to_be_visible()
             first = looker.page.get_by_role("button", name="Yes, run it").first
             await expect(first).to_be_enabled()

@@ -130,6 +130,7 @@ const Page = (() => {
     find("problem")?.remove();
     const problem = make("p", { id: "problem", class: "fault", role: "alert" }, text, " ", again);
     const main = find("main");
+    if (error.status === 404) RunView.close();
     const isEmpty = error.status === 404 || !main.querySelector("h1");
     if (isEmpty) main.replaceChildren(title(Words.say("title_runs")), problem);
     else main.querySelector("h1").after(problem);

@@ -3,6 +3,7 @@
 
 const RunView = (() => {
   const { find, make, setText, reconcile, button, title, note, say, confirm } = Elements;
+  const SECOND_MS = 1000;
   let id = null;
   let run = null;
   // Where texts come from: the service, or the file that this is.
@@ -38,11 +39,12 @@ const RunView = (() => {
   function close() {
     clearInterval(timer);
     id = run = detail = selected = texts = null;
+    isStale = false;
   }
 
   async function refresh() {
     const name = id;
-    if (isAsking) return (isStale = true);
+    if (isAsking || isStale) return (isStale = true);
     isAsking = true;
     try {
       const told = await Service.findRun(name);
@@ -50,11 +52,17 @@ const RunView = (() => {
       Waiting.take(told);
     } finally {
       isAsking = false;
-      if (isStale && id) {
-        isStale = false;
-        refresh().catch(Page.showFault);
-      }
+      if (isStale) setTimeout(refreshAgain, pause());
     }
+  }
+
+  // A run of thousands of calls is looked at less often.
+  const pause = () => 5 * (run?.timeline?.length || 0);
+
+  function refreshAgain() {
+    if (!isStale || !id) return;
+    isStale = false;
+    refresh().catch(Page.showFault);
   }
 
   function hear(news) {
@@ -71,7 +79,7 @@ const RunView = (() => {
       say(Words.say("run_ended", { status: Words.name(run.status) }));
     }
     clearInterval(timer);
-    if (goesOn() && !texts) timer = setInterval(drawTime, 1000);
+    if (goesOn() && !texts) timer = setInterval(drawTime, Math.max(SECOND_MS, pause()));
   }
 
   function build(main) {

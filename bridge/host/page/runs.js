@@ -17,6 +17,7 @@ const RunList = (() => {
   const whos = new Set();
   let place = null;
   let left = "";
+  let isSoon = false;
 
   const findStatus = (run) => (run.questions && run.ended == null ? "waiting" : run.status);
   const fits = (run) =>
@@ -38,7 +39,7 @@ const RunList = (() => {
   }
 
   function begin(told) {
-    runs = told.runs;
+    runs = told.runs.filter(fits);
     before = told.before;
     isAtTop = true;
     isCut = false;
@@ -79,7 +80,13 @@ const RunList = (() => {
     else if (at >= 0) runs.splice(at, 1);
     else if (fits(run)) insert(run);
     else return;
-    draw();
+    drawSoon();
+  }
+
+  // Once for all news that come before the next picture.
+  function drawSoon() {
+    if (!isSoon) requestAnimationFrame(draw);
+    isSoon = true;
   }
 
   function insert(run) {
@@ -101,6 +108,9 @@ const RunList = (() => {
   }
 
   function drawRow(row, run) {
+    const key = document.documentElement.lang;
+    if (row.shown === run && row.shownIn === key) return;
+    Object.assign(row, { shown: run, shownIn: key });
     const status = findStatus(run);
     row.dataset.status = status;
     setText(row.querySelector(".badge"), Words.name(status));
@@ -148,6 +158,7 @@ const RunList = (() => {
   }
 
   function draw() {
+    isSoon = false;
     if (!place?.isConnected) return;
     drawWhos();
     reconcile(place, runs, (run) => run.run_id, makeRow, drawRow);

@@ -55,9 +55,12 @@ const Service = (() => {
     return get(`page/runs?${query}`);
   }
 
-  // One run. Whoever asks while it is on its way shares the reply.
+  // One run. All who hear the same news share the reply; a later asker gets a later one.
   function findRun(id) {
-    if (!asked.has(id)) asked.set(id, get(nameRun(id)).finally(() => asked.delete(id)));
+    if (!asked.has(id)) {
+      asked.set(id, get(nameRun(id)));
+      setTimeout(() => asked.delete(id));
+    }
     return asked.get(id);
   }
 

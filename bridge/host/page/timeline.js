@@ -29,6 +29,7 @@ const Timeline = (() => {
   const SMALL_STEPS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30];
   const STEPS = [...SMALL_STEPS, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400];
   const MOST_TICKS = 5;
+  const formats = new Map();
 
   const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
@@ -43,9 +44,17 @@ const Timeline = (() => {
     if (element.textContent !== text) element.textContent = text;
   }
 
-  function showNumber(number, digits, words) {
-    return number.toLocaleString(words.locale, { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  // Making a format costs more than a hundred numbers written with it.
+  function findFormat(locale, least, most) {
+    const key = `${locale} ${least} ${most}`;
+    if (!formats.has(key)) {
+      const digits = { minimumFractionDigits: least, maximumFractionDigits: most };
+      formats.set(key, new Intl.NumberFormat(locale, digits));
+    }
+    return formats.get(key);
   }
+
+  const showNumber = (number, digits, words) => findFormat(words.locale, digits, digits).format(number);
 
   // How long something took, in the unit that fits.
   function showSeconds(seconds, words = ENGLISH) {
@@ -56,8 +65,7 @@ const Timeline = (() => {
   // A moment on the axis: a round one without a fraction.
   function showTick(seconds, words) {
     const [unit, size] = UNITS.find(([, , least]) => seconds >= least) || (seconds ? ["ms", 0.001] : ["s", 1]);
-    const n = (seconds / size).toLocaleString(words.locale, { maximumFractionDigits: 1 });
-    return fill(words[unit], { n });
+    return fill(words[unit], { n: findFormat(words.locale, 0, 1).format(seconds / size) });
   }
 
   // For how many seconds the run had been driven by then: where nobody drove it, the axis stands still.
@@ -144,7 +152,7 @@ const Timeline = (() => {
     bar.style.width = `${Math.min(100 - left, (took / length) * 100)}%`;
     setText(row.querySelector(".timeline-took"), showSeconds(took, words));
     row.querySelector(".timeline-tokens").dataset.unit = words.tokens;
-    setText(row.querySelector(".timeline-tokens"), span.tokens ? span.tokens.toLocaleString(words.locale) : "");
+    setText(row.querySelector(".timeline-tokens"), span.tokens ? showNumber(span.tokens, 0, words) : "");
     setText(row.querySelector(".timeline-money"), showMoney(span.cost, words));
   }
 

@@ -6,16 +6,22 @@ const Waiting = (() => {
   // A press counts only when the buttons have stood still for so long: neither a second click of the one before nor a
   // click meant for what was there a moment ago is an answer.
   const STILL_MS = 600;
-  const MOST_RUNS = 20;
+  const MOST_RUNS = 50;
   const GONE = new Set(["unknown", "moved_on", "ended"]);
   const runs = new Map();
+  // The keys of questions whose answer is on its way, and of those that are over: they are never asked again, so news
+  // that were overtaken bring none of them back.
   const answered = new Set();
+  const over = new Set();
+  // When each run was last looked at, by the service's clock.
+  const seen = new Map();
   let told = [];
   let mayAnswer = false;
   let timer = 0;
   // How many answers are on their way: until they are there, nothing is hidden that has the focus.
   let sending = 0;
 
+  const nameKey = (run, question) => `${run.run_id} ${question.question}`;
   const nameIt = ({ tool, server }) => ({ tool, server });
 
   const listQuestions = () =>
@@ -28,13 +34,13 @@ const Waiting = (() => {
     mayAnswer = session.may_answer;
     const waiting = list.filter((run) => run.questions);
     const ids = new Set(waiting.map((run) => run.run_id));
-    for (const id of [...runs.keys()]) if (!ids.has(id)) take({ run_id: id, questions: [] });
-    await Promise.all(waiting.slice(0, MOST_RUNS).map(hear));
+    const known = [...runs.values()].filter((run) => !ids.has(run.run_id));
+    await Promise.all([...known, ...waiting.slice(0, MOST_RUNS)].map(hear));
     draw();
   }
 
   function stop() {
-    runs.clear();
+    for (const kept of [runs, seen, over, answered]) kept.clear();
     told = [];
     draw();
   }
@@ -42,23 +48,25 @@ const Waiting = (() => {
   // News of a run: what it waits for is fetched if it waits for something, or did.
   async function hear(run) {
     if (!run.questions && !runs.has(run.run_id)) return;
-    if (!run.questions) return take({ ...run, questions: [] });
     try {
       take(await Service.findRun(run.run_id));
-    } catch {
-      // the next news of it, or the lost connection, will say so
+    } catch (error) {
+      if (error.status === 404) take({ ...run, questions: [], now: Infinity });
     }
   }
 
-  // A whole run, as somebody has fetched it.
+  // A whole run, as somebody has fetched it. A reply that a later one has overtaken tells nothing.
   function take(run) {
+    if (run.now < seen.get(run.run_id)) return;
+    seen.set(run.run_id, run.now);
     const before = runs.get(run.run_id)?.questions || [];
-    const questions = Array.isArray(run.questions) ? run.questions : [];
-    const ids = new Set(questions.map((question) => question.question));
-    for (const question of before) if (!ids.has(question.question)) leave(question);
-    const known = new Set(before.map((question) => question.question));
+    const listed = (run.questions || []).map((question) => ({ ...question, key: nameKey(run, question) }));
+    const questions = listed.filter((question) => !over.has(question.key));
+    const keys = new Set(questions.map((question) => question.key));
+    for (const question of before) if (!keys.has(question.key)) leave(question);
+    const known = new Set(before.map((question) => question.key));
     for (const question of questions) {
-      if (!known.has(question.question)) say(Words.say("new_question", nameIt(question)), { urgent: true });
+      if (!known.has(question.key)) say(Words.say("new_question", nameIt(question)), { urgent: true });
     }
     if (questions.length) runs.set(run.run_id, { ...run, questions });
     else runs.delete(run.run_id);
@@ -66,8 +74,8 @@ const Waiting = (() => {
   }
 
   function leave(question) {
-    if (answered.delete(question.question)) return;
-    tell("elsewhere", question);
+    over.add(question.key);
+    if (!answered.has(question.key)) tell("elsewhere", question);
   }
 
   function tell(key, question) {
@@ -135,7 +143,7 @@ const Waiting = (() => {
     setText(title, questions.length ? Words.count("waits_title", questions.length) : Words.say("waits_none"));
     const before = [...cards.children].map((card) => card.dataset.key).join(" ");
     const focused = cards.contains(document.activeElement) && document.activeElement.closest("article");
-    reconcile(cards, questions, (question) => question.question, makeCard, drawCard);
+    reconcile(cards, questions, (question) => question.key, makeCard, drawCard);
     if (before !== [...cards.children].map((card) => card.dataset.key).join(" ")) settle(cards);
     if (focused && !focused.isConnected) (cards.querySelector("h3") || title).focus();
     list.replaceChildren(...told.map(({ key, question }) => make("li", {}, Words.say(key, nameIt(question)))));
@@ -160,24 +168,23 @@ const Waiting = (() => {
     card.dataset.busy = "";
     for (const each of card.querySelectorAll("button")) each.setAttribute("aria-disabled", "true");
     setText(card.querySelector(".fault"), "");
-    answered.add(question.question);
+    answered.add(question.key);
     sending += 1;
     try {
       await Service.answer(question.run.run_id, question.question, yes);
       tell(yes ? "said_yes" : "said_no", question);
       drop(question);
     } catch (error) {
-      answered.delete(question.question);
       refuse(error, question, card);
     } finally {
+      answered.delete(question.key);
       sending -= 1;
     }
   }
 
   function refuse(error, question, card) {
     if (GONE.has(error.code)) {
-      tell("elsewhere", question);
-      answered.add(question.question);
+      if (!over.has(question.key)) tell("elsewhere", question);
       return drop(question);
     }
     delete card.dataset.busy;
@@ -188,9 +195,10 @@ const Waiting = (() => {
 
   // A question that has been answered goes.
   function drop(question) {
+    over.add(question.key);
     const run = runs.get(question.run.run_id);
     if (run) {
-      const questions = run.questions.filter((other) => other.question !== question.question);
+      const questions = run.questions.filter((other) => other.key !== question.key);
       if (questions.length) runs.set(run.run_id, { ...run, questions });
       else runs.delete(run.run_id);
     }

@@ -325,10 +325,20 @@ const Words = (() => {
   // What the service calls something, in words; what it has no word for stays as it is.
   const name = (told, group = "") => (Object.hasOwn(table(), group + told) ? table()[group + told] : String(told));
 
-  const number = (n) => n.toLocaleString(table().locale);
+  // Making these costs more than a hundred uses of them.
+  const formats = new Map();
+
+  function find(name, make) {
+    const key = `${name} ${code}`;
+    if (!formats.has(key)) formats.set(key, make(table().locale));
+    return formats.get(key);
+  }
+
+  const number = (n) => find("number", (locale) => new Intl.NumberFormat(locale)).format(n);
 
   function count(key, n) {
-    const isOne = new Intl.PluralRules(table().locale).select(n) === "one" && `${key}_one` in table();
+    const rules = find("plural", (locale) => new Intl.PluralRules(locale));
+    const isOne = rules.select(n) === "one" && `${key}_one` in table();
     return say(isOne ? `${key}_one` : key, { n: number(n) });
   }
 
@@ -337,7 +347,7 @@ const Words = (() => {
     const isToday = then.toDateString() === new Date().toDateString();
     const day = isToday ? {} : { year: "numeric", month: "short", day: "numeric" };
     const time = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
-    return then.toLocaleString(table().locale, { ...day, ...time });
+    return find(isToday, (locale) => new Intl.DateTimeFormat(locale, { ...day, ...time })).format(then);
   }
 
   // Those of the timeline, as it wants them.
