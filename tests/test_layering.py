@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "host": {BOTTOM, "run", "host"},
     "recording": {BOTTOM, "run", "recording"},
     "app": {BOTTOM, "upstream", "hub", "run", "offline", "host", "app", "builtin_tools"},
-    "signals": {BOTTOM, "run", "host", "app", "signals"},
+    "signals": {BOTTOM, "hub", "run", "host", "app", "signals"},
     "cli": {BOTTOM, "upstream", "hub", "run", "offline", "host", "recording", "app", "signals", "builtin_tools", "cli"},
     "__main__": {BOTTOM, "app", "cli"},
     "builtin_tools": {"builtin_tools"},

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from mcp_types import CONNECTION_CLOSED
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -23,6 +24,7 @@ from opentelemetry.util.types import Attributes, AttributeValue
 from typing_extensions import override
 
 from bridge import __version__
+from bridge.hub.transports import replies
 from bridge.network import explain_network
 from bridge.signals import names
 from bridge.signals.counts import Counts, Labels, Read
@@ -38,6 +40,15 @@ END_S = 0.8
 LATE = "it does not answer in time"
 PROPAGATORS = "OTEL_PROPAGATORS"
 SERVICE = "OTEL_SERVICE_NAME"
+_CODES = {
+    str(replies.UNREACHABLE): "unreachable",
+    str(replies.SESSION_GONE): "session_gone",
+    str(replies.REFUSED): "refused",
+    str(replies.NOT_SENT): "not_sent",
+    str(replies.NOT_EXECUTED): "not_executed",
+    str(replies.SAID_CLOSED): str(CONNECTION_CLOSED),
+}
+"""Our own error codes, which the SDK notes of a message: they are other ones in each process, and nobody else's."""
 _EXPORTERS: Mapping[Signal, str] = {
     "traces": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "metrics": "opentelemetry.exporter.otlp.proto.http.metric_exporter",
@@ -142,7 +153,9 @@ class _SpanExporter(SpanExporter):
 
 def _clean_attributes(attributes: Attributes, redact: Redactor) -> dict[str, AttributeValue]:
     given = attributes or {}
-    return {name: redact(value) if isinstance(value, str) else value for name, value in given.items()}
+    return {
+        name: _CODES.get(value, redact(value)) if isinstance(value, str) else value for name, value in given.items()
+    }
 
 
 def _drop_words(event: Event, redact: Redactor) -> dict[str, AttributeValue]:

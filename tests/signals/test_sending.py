@@ -64,7 +64,7 @@ def parent_in(header: str) -> tuple[str, str]:
 @pytest.mark.parametrize("mode", [MODERN, "legacy"])
 async def test_one_trace_goes_from_the_host_to_the_upstream_and_to_every_call(mode: str, tmp_path: Path) -> None:
     script = [
-        responds(call("telling__tell", {"key": "a"}), call("telling__tell", {"key": "b"})),
+        responds(call("telling__tell", {"key": "a"}), call("telling__tell", {"key": "b"}), call("telling__fail")),
         responds(message("canary-answer")),
     ]
     async with Collector() as collector, ScriptedUpstream(script) as upstream:
@@ -85,7 +85,11 @@ async def test_one_trace_goes_from_the_host_to_the_upstream_and_to_every_call(mo
             assert collector.chain(sent) == ["POST", "chat gpt-4.1", f"turn {n}", RUN, "tools/call respond"]
             assert sent.attributes["http.response.status_code"] == 200
             assert "baggage" not in request.headers
-        for key, header, baggage in outputs(upstream):
+        *told, failed = outputs(upstream)
+        assert "canary" in failed, "the model reads what the server says"
+        refused = collector.one("MCP send tools/call fail")
+        assert (refused.is_error, refused.words, refused.attributes["error.type"]) == (True, "", "-32000")
+        for key, header, baggage in told:
             trace, span = parent_in(header)
             sent = next(each for each in collector.spans if each.id == span)
             assert (trace, baggage) == (TRACE, "None")
