@@ -15,11 +15,16 @@ import httpx2
 import psutil
 from anyio.abc import Process
 
-from tests.fakes.clock import PATIENCE_S, until
+from tests.fakes.clock import PATIENCE_S
 from tests.fakes.items import Json
 from tests.fakes.servers import ROGUE, rogue
 from tests.fakes.service import TOKEN
 from tests.fakes.upstream import ScriptedUpstream
+
+LOOK_S = 0.02
+"""Between two looks at the list of processes, which takes a while."""
+LONG_PATIENCE_S = 4 * PATIENCE_S
+"""For what another process does, which may have to be started first."""
 
 
 class Living:
@@ -42,8 +47,8 @@ class Living:
             self._news = anyio.Event()
 
     async def said(self, words: str) -> str:
-        """The next line with these words behind the last one that was asked for; TimeoutError after PATIENCE_S."""
-        with anyio.fail_after(PATIENCE_S):
+        """The next line with these words behind the last one that was asked for; TimeoutError after LONG_PATIENCE_S."""
+        with anyio.fail_after(LONG_PATIENCE_S):
             while True:
                 for number, line in enumerate(self.lines[self._seen :], self._seen + 1):
                     if words in line:
@@ -75,7 +80,7 @@ class Living:
 
     async def ends(self) -> int:
         """Its exit code."""
-        with anyio.fail_after(PATIENCE_S):
+        with anyio.fail_after(LONG_PATIENCE_S):
             return await self.process.wait()
 
     def children(self) -> dict[str, int]:
@@ -90,8 +95,10 @@ class Living:
 
     async def has_children(self, *names: str) -> dict[str, int]:
         """The processes of its servers, once they are these."""
-        await until(lambda: self.children().keys() == set(names))
-        return self.children()
+        with anyio.fail_after(LONG_PATIENCE_S):
+            while (found := self.children()).keys() != set(names):  # noqa: ASYNC110 - no event tells of it
+                await anyio.sleep(LOOK_S)
+        return found
 
 
 def write_config(file: Path, config: Json) -> None:
@@ -140,6 +147,6 @@ async def starting(file: Path) -> AsyncIterator[Living]:
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)  # at once, whatever goes on
-                with anyio.CancelScope(shield=True), anyio.move_on_after(PATIENCE_S):
+                with anyio.CancelScope(shield=True), anyio.move_on_after(LONG_PATIENCE_S):
                     await process.wait()
             tasks.cancel_scope.cancel()
