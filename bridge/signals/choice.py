@@ -37,6 +37,7 @@ class Signals:
     """The signals of one bridge."""
 
     config: Config
+    """The one at the start."""
     """As it is now."""
     counts: Counts | None = None
     """What is counted; None where nobody could see it."""
@@ -44,10 +45,14 @@ class Signals:
     traces: "Traces | None" = None
     _bridge: "Bridge | None" = None
 
+    def find_config(self) -> Config:
+        """Return the configuration that holds now."""
+        return self._bridge.config if self._bridge else self.config
+
     @property
     def observers(self) -> Sequence[Observer]:
         """Those who hear of the runs."""
-        figures = [Figures(self.config, self.counts)] if self.counts else []
+        figures = [Figures(self.find_config, self.counts)] if self.counts else []
         return [*figures, self.traces] if self.traces else figures
 
     def carry(self, transport: "httpx2.AsyncBaseTransport") -> "httpx2.AsyncBaseTransport":
@@ -82,7 +87,7 @@ class Signals:
         """The routes of the service."""
         from bridge.signals.page import build_route
 
-        return [build_route(lambda: self.config.serve, self.counts, self.read)] if self.counts else []
+        return [build_route(lambda: self.find_config().serve, self.counts, self.read)] if self.counts else []
 
     @property
     def layers(self) -> "Sequence[Middleware]":
@@ -119,7 +124,7 @@ def choose_signals(config: Config, environ: Mapping[str, str], redact: Redactor,
         if export.tracer:
             from bridge.signals.traces import Traces
 
-            signals.traces = Traces(export.tracer, config)
+            signals.traces = Traces(export.tracer, signals.find_config)
         if export.meters and signals.counts:
             relay_counts(export.meters, signals.counts, signals.read)
     return signals

@@ -1,5 +1,6 @@
 """Metrics of runs: an observer that adds up what their events tell."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from bridge.config.settings import Config
@@ -38,10 +39,10 @@ class _Going:
 class Figures:
     """Adds up what all runs of a bridge do."""
 
-    def __init__(self, config: Config, counts: Counts) -> None:
+    def __init__(self, find_config: Callable[[], Config], counts: Counts) -> None:
         self.counts = counts
-        self._models = Models(config)
-        self._name_principal = choose_naming(config)
+        self._models = Models(find_config())
+        self._name_principal = choose_naming(find_config)
         self._going: dict[str, _Going] = {}
 
     def begin(self, run: Run) -> None:

@@ -40,10 +40,11 @@ class Models:
         return self.name(model)
 
 
-def choose_naming(config: Config) -> Callable[[str | None], str]:
-    """Choose how whoever a run belongs to is called: by the entry of the config that speaks of them."""
+def choose_naming(find_config: Callable[[], Config]) -> Callable[[str | None], str]:
+    """Choose how whoever a run belongs to is called: by the entry of the config that speaks of them now."""
 
     def name(principal: str | None) -> str:
+        config = find_config()
         if rights := find_rights(config, principal):
             return rights.entry
         if principal in (None, "host"):

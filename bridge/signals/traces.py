@@ -4,6 +4,7 @@ The SDK makes the spans of MCP messages, to hosts and to servers. It finds our s
 the task that a message is sent from: an event is told within the task that goes on, and so it is set there.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opentelemetry import trace
@@ -58,9 +59,9 @@ class _Open:
 class Traces:
     """Makes spans of everything that runs tell. There are no prompts, arguments, outputs or messages in them."""
 
-    def __init__(self, tracer: Tracer, config: Config) -> None:
+    def __init__(self, tracer: Tracer, find_config: Callable[[], Config]) -> None:
         self._tracer = tracer
-        self._name_principal = choose_naming(config)
+        self._name_principal = choose_naming(find_config)
         self._open: dict[str, _Open] = {}
 
     def begin(self, run: Run) -> None:

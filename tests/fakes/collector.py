@@ -102,7 +102,7 @@ class Traced(Spans):
         self._provider = TracerProvider(shutdown_on_exit=False)
         self._provider.add_span_processor(SimpleSpanProcessor(self._exporter))
         self.tracer = self._provider.get_tracer("tests")
-        self.traces = Traces(self.tracer, configure({}))
+        self.traces = Traces(self.tracer, lambda: configure({}))
         self.transport = TracingTransport(Transport(), self.tracer)
 
     @property
