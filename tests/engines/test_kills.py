@@ -151,7 +151,8 @@ async def test_a_run_that_is_killed_at_any_point_is_finished_by_the_next_process
     noted = read_audit(tmp_path / "audit.jsonl")
     assert sorted((line["turn"], line["index"]) for line in noted) == [(1, 0), (1, 1), (2, 0)], "each call once"
     doubtful = sum(line["outcome"] == "unknown" for line in noted)
-    assert doubtful == sum(UNKNOWN in output for output in outputs)
+    told = sum(UNKNOWN in output for output in outputs)
+    assert doubtful <= told, "the audit may know better: its line was written when the call ended"
     turns = Counter(len(outputs_of(request)) for request in upstream.requests)
     repeated = sum(turns.values()) - 3
     assert repeated <= (0 if kind in ("written", INTENT) else 1), "what is on the disk is not asked again"
