@@ -11,6 +11,7 @@ from bridge.cli.setup import TOLD_BY_SERVICE
 from bridge.run.run_log import RunLog
 from bridge.telemetry import Redactor, configure_logging
 from tests.fakes.bridges import open_without_host, respond
+from tests.fakes.browser import browser
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.service import Served, serving
 from tests.fakes.upstream import ScriptedUpstream, call, message, responds
@@ -198,3 +199,15 @@ def test_a_traceback_is_a_part_of_its_line(json_log: Log) -> None:
 def test_a_level_that_is_asked_for_holds_for_these_lines_too(tmp_path: Path) -> None:
     configure_logging("warning", tmp_path / "log", Redactor())
     assert not any(logging.getLogger(name).isEnabledFor(logging.INFO) for name in TOLD_BY_SERVICE)
+
+
+async def test_a_look_at_the_page_is_told_with_who_looks(json_log: Log) -> None:
+    async with (
+        ScriptedUpstream([]) as model,
+        open_without_host(model, is_service=True, serve={"principals": PEOPLE}) as bridge,
+        serving(bridge, principals=PEOPLE) as served,
+        browser(served.port, ADA) as looking,
+    ):
+        await looking.see("/page/runs")
+    told = [(value["method"], value["path"], value["principal"]) for value in json_log.about("bridge.host.request_log")]
+    assert told == [("POST", "/page/session", "ada"), ("GET", "/page/runs", "ada")]

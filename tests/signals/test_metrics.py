@@ -8,7 +8,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.app import Bridge
-from bridge.config.settings import PrincipalConfig
 from bridge.signals.choice import Signals
 from bridge.signals.counts import MAX_SERIES, Counts
 from bridge.signals.names import COUNTED, QUESTIONS, READ, spell_metric
@@ -30,9 +29,11 @@ async def counted(model: ScriptedUpstream, servers: Any = None, **options: Any) 
     settings = options.pop("serve", {})
     upstream = {"base_url": model.base_url, "model": "gpt-4.1"}
     prices = options.get("prices", {})
-    config = configure({}, upstream=upstream, serve={"token": TOKEN, **settings}, prices=prices)
+    serve = {"token": TOKEN, **settings}
+    config = configure({}, upstream=upstream, serve=serve, prices=prices)
     signals = Signals(config, Counts())
-    async with open_without_host(model, servers, observers=signals.observers, is_service=True, **options) as bridge:
+    watching: dict[str, Any] = {"observers": signals.observers, "is_service": True, "serve": serve}
+    async with open_without_host(model, servers, **watching, **options) as bridge:
         signals.attach(bridge)
         async with serving(bridge, routes=signals.routes, layers=signals.layers, **settings) as served:
             yield bridge, served
@@ -163,7 +164,6 @@ async def test_figures_of_everybody_are_for_no_principal_among_others(token: str
     assert "alice" not in reply.body or status == 200
 
 
-@pytest.mark.skipif("operator" not in PrincipalConfig.model_fields, reason="nobody can be marked an operator yet")
 async def test_figures_of_everybody_are_for_a_principal_that_is_marked_operator() -> None:
     settings = {"principals": {"alice": {"token": ALICE, "operator": True}}}
     async with ScriptedUpstream([]) as model, counted(model, serve=settings) as (_, served):

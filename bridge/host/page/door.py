@@ -13,6 +13,7 @@ from bridge.host.gate import Access
 from bridge.host.page.slowness import Slowness
 from bridge.host.principal import name_token
 from bridge.host.principals import Refused, Verified
+from bridge.host.request_log import read_note
 from bridge.host.server import Runner
 from bridge.json_text import JsonObject
 
@@ -93,6 +94,7 @@ class Door:
             if not credential or isinstance(verified, Refused):
                 attempt.is_wrong = True
                 return None
+        read_note(request.scope).principal = verified.name
         visitor = self._recognise(verified, credential, secrets.token_urlsafe(32))
         self.sign_out(request)  # whoever signs in anew has left the session before
         cookie = secrets.token_urlsafe(32)
@@ -117,6 +119,7 @@ class Door:
             if verified.retry_after_s is None:  # else the token is not at fault
                 self._sessions.pop(key, None)
             return None
+        read_note(request.scope).principal = verified.name
         visitor = self._recognise(verified, session.credential, session.csrf)
         if visitor.principal != session.principal:
             self._sessions.pop(key, None)
