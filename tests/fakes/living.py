@@ -133,7 +133,18 @@ async def living(
 @asynccontextmanager
 async def starting(file: Path) -> AsyncIterator[Living]:
     """A service of the config in this file; it is killed where it has not ended by itself."""
-    command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--config", str(file)]
+    command = [
+        sys.executable,
+        "-m",
+        "bridge",
+        "serve",
+        "--transport",
+        "http",
+        "--config",
+        str(file),
+        "--log-level",
+        "warning",
+    ]
     environ = os.environ | {"MCP_RESPONSES_BRIDGE_STATE": str(file.parent / "state")}
     async with (
         await anyio.open_process(command, stdin=None, stdout=None, env=environ) as process,

@@ -208,6 +208,6 @@ async def test_a_look_at_the_page_is_told_with_who_looks(json_log: Log) -> None:
         serving(bridge, principals=PEOPLE) as served,
         browser(served.port, ADA) as looking,
     ):
-        await looking.see("/page/runs")
+        await looking.see("runs")
     told = [(value["method"], value["path"], value["principal"]) for value in json_log.about("bridge.host.request_log")]
     assert told == [("POST", "/page/session", "ada"), ("GET", "/page/runs", "ada")]
