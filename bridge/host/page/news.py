@@ -107,9 +107,10 @@ class News(Observer):
         return self._name(self._number)
 
     async def listen(
-        self, visitor: Visitor, after: str | None, is_signed_in: Callable[[], Awaitable[bool]]
+        self, visitor: Visitor, after: str | None, look_again: Callable[[], Awaitable[Visitor | None]]
     ) -> AsyncGenerator[bytes]:
-        """Yield what a visitor may see of the news behind this id, for as long as it is signed in."""
+        """Yield what a visitor may see of the news behind this id, for as long as it is signed in. `look_again` tells
+        who it is by now: an operator may be none any more."""
         newest = self.look()
         with self._counted(visitor.principal):
             number = self._read_id(after or newest)
@@ -117,9 +118,10 @@ class News(Observer):
             checked = self._clock.now()
             while True:
                 if self._clock.now() >= checked + CHECK_S:
-                    if not await is_signed_in():
+                    now = await look_again()
+                    if now is None:
                         return
-                    checked = self._clock.now()
+                    visitor, checked = now, self._clock.now()
                 frames, told = self._list(number, visitor), self._told
                 number = self._number
                 if frames:

@@ -12,12 +12,13 @@ import anyio
 import pytest
 
 from bridge.app import Bridge
-from bridge.host.page.news import IDLE_S, MOST_CHANGES, MOST_OF_ONE, PACE_S
+from bridge.config.changes import compare
+from bridge.host.page.news import CHECK_S, IDLE_S, MOST_CHANGES, MOST_OF_ONE, PACE_S
 from bridge.run.run import Run
 from tests.fakes.browser import Stream
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.upstream import Request, gated, message, responds
-from tests.fakes.watched import ANN, BOB, OLE, watched
+from tests.fakes.watched import ANN, BOB, OLE, PEOPLE, watched
 
 pytestmark = pytest.mark.anyio
 
@@ -200,3 +201,20 @@ async def test_a_server_that_is_lost_is_told_to_all() -> None:
         assert news
         [server] = (await ann.see("servers"))["servers"]
         assert (server["name"], server["tools"], server["tokens"]) == ("far", [], 0)
+
+
+async def test_an_operator_who_is_none_any_more_hears_of_others_no_longer() -> None:
+    clock = VirtualClock()
+    people = {**PEOPLE, "ole": {"token": OLE}}
+    async with watched(clock=clock) as at, at.browser(OLE) as ole, ole.listening() as stream:
+        await at.ask(ANN, "before")
+        await clock.advance(PACE_S)
+        await stream.until(prompt="before")
+        later = at.bridge.config.serve.model_validate({"principals": people})
+        at.bridge.reconfigure(compare(at.bridge.config, at.bridge.config.model_copy(update={"serve": later})))
+        await clock.advance(CHECK_S + PACE_S)
+        await at.ask(ANN, "for nobody else")
+        await at.ask(OLE, "mine")
+        await clock.advance(PACE_S)
+        await stream.until(prompt="mine")
+        assert {news.data["prompt"] for news in stream.heard} == {"before", "mine"}
