@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from bridge.config.settings import Config
+from bridge.config.settings import Config, ServeConfig
 from bridge.run.observers import Observer
 from bridge.signals import names
 from bridge.signals.counts import Counts, Reading
@@ -81,7 +81,10 @@ class Signals:
         """The routes of the service."""
         from bridge.signals.page import build_route
 
-        return [build_route(self.config.serve, self.counts, self.read)] if self.counts else []
+        return [build_route(self._find_settings, self.counts, self.read)] if self.counts else []
+
+    def _find_settings(self) -> ServeConfig:
+        return (self._bridge or self).config.serve
 
     @property
     def layers(self) -> "Sequence[Middleware]":

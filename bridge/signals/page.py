@@ -1,5 +1,7 @@
 """`/metrics`: the metrics of the service, for those who may see figures of everybody."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
@@ -12,13 +14,14 @@ from bridge.signals.counts import Counts, Read
 PATH = "/metrics"
 
 
-def build_route(settings: ServeConfig, counts: Counts, read: Read) -> Route:
+def build_route(find_settings: Callable[[], ServeConfig], counts: Counts, read: Read) -> Route:
     """Build the route. The gate has checked the token; figures of everybody are for an operator, and for whoever sends
-    `serve.token`, which sees no runs of others: a monitoring system needs no more."""
+    `serve.token`, which sees no runs of others: a monitoring system needs no more. `find_settings` finds
+    those that hold now."""
 
     async def tell(request: Request) -> Response:
         name = read_verified(request.scope).name
-        if not (name in (None, DEFAULT) or getattr(settings.principals.get(name), "operator", False)):
+        if not (name in (None, DEFAULT) or getattr(find_settings().principals.get(name), "operator", False)):
             return PlainTextResponse("Only for operators (serve.principals.NAME.operator) and serve.token", 403)
         from bridge.signals.prometheus import write_metrics  # late: many services are never asked
 

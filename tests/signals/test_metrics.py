@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.app import Bridge
+from bridge.config.changes import compare
 from bridge.signals.choice import Signals
 from bridge.signals.counts import MAX_SERIES, Counts
 from bridge.signals.names import COUNTED, QUESTIONS, READ, spell_metric
@@ -160,6 +161,18 @@ async def test_figures_of_everybody_are_for_no_principal_among_others(token: str
     assert reply.status == status
     assert ("runs_total" in reply.body) is (status == 200)
     assert "alice" not in reply.body or status == 200
+
+
+async def test_who_may_read_them_is_what_the_config_says_by_now() -> None:
+    settings = {"principals": PRINCIPALS}
+    async with ScriptedUpstream([]) as model, counted(model, serve=settings) as (bridge, served):
+        for others, status in (({"operator": False}, 403), ({"operator": True}, 200)):
+            people = {name: entry | others for name, entry in PRINCIPALS.items()}
+            serve = bridge.config.serve.model_validate({"principals": people})
+            bridge.reconfigure(compare(bridge.config, bridge.config.model_copy(update={"serve": serve})))
+            for entry in PRINCIPALS.values():
+                headers = [served.right[0], ("Authorization", f"Bearer {entry['token']}")]
+                assert (await served.send("GET", "/metrics", headers)).status == status
 
 
 async def test_metrics_are_written_as_prometheus_and_as_openmetrics() -> None:
