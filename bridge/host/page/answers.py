@@ -3,13 +3,12 @@
 from bridge.host.page.door import Visitor
 from bridge.host.page.replies import Refusal
 from bridge.json_text import JsonObject
-from bridge.questions import approve, decline
+from bridge.questions import ON_PAGE, approve, decline
 from bridge.run.engine import Engine, Settle, Stop
 from bridge.run.run import Run
 
 SENDER = "page"
 """How the sender of an answer begins that was given here."""
-ON_PAGE = "given on the page of the service"
 NOBODY = Refusal(403, "may_not", "Without tokens any program of this machine could do this, so nobody can.")
 NOT_YOURS = Refusal(403, "may_not", "Only whose run it is may do this.")
 WRONG = Refusal(400, "invalid", 'The body must say {"question": its id, "yes": true or false}.')
