@@ -11,6 +11,7 @@ from bridge.cli.setup import TOLD_BY_SERVICE
 from bridge.run.run_log import RunLog
 from bridge.telemetry import Redactor, configure_logging
 from tests.fakes.bridges import open_without_host, respond
+from tests.fakes.browser import browser
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.service import Served, serving
 from tests.fakes.upstream import ScriptedUpstream, call, message, responds
@@ -68,6 +69,26 @@ async def test_each_request_has_a_line_with_who_what_and_how_it_ended(log: Log) 
     assert first == "INFO bridge.host.request_log: GET /nothing, 404, 0 ms, principal ada"
     assert second.startswith("INFO bridge.host.request_log: DELETE /mcp, 4")
     assert second.endswith(", 0 ms, principal bob")
+
+
+async def test_a_path_cannot_look_like_the_rest_of_its_line(log: Log) -> None:
+    async with open_without_host(None) as bridge, serving(bridge, clock=VirtualClock(), principals=PEOPLE) as served:
+        await served.send("GET", "/x,%20200,%201%20ms,%20principal%20bob", headers(served))
+    [line] = log.lines
+    assert line.endswith(': GET "/x, 200, 1 ms, principal bob", 404, 0 ms, principal ada')
+
+
+async def test_a_request_of_the_page_has_its_principal_too(log: Log) -> None:
+    async with (
+        open_without_host(None) as bridge,
+        serving(bridge, clock=VirtualClock(), principals=PEOPLE) as served,
+        browser(served.port, ADA) as page,
+    ):
+        await page.get("usage")
+    assert [line.partition(": ")[2] for line in log.lines] == [
+        "POST /page/session, 200, 0 ms, principal ada",
+        "GET /page/usage, 200, 0 ms, principal ada",
+    ]
 
 
 async def test_what_the_gate_refuses_has_a_line_too_and_what_to_change_is_told(log: Log) -> None:

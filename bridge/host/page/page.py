@@ -31,6 +31,7 @@ from bridge.host.page.replies import (
 from bridge.host.page.usage import Usage
 from bridge.host.page.whole import describe_part, describe_run
 from bridge.host.page.words import Words
+from bridge.host.request_log import read_note
 from bridge.host.server import Runner
 from bridge.json_text import Json, JsonObject
 from bridge.run.run import Run
@@ -88,6 +89,7 @@ class Page:
         visitor = await self._door.find(request)
         if visitor is None:
             return refuse(SIGNED_OUT)
+        read_note(request.scope).principal = visitor.name
         if request.method not in READS and not is_proven(request, visitor):
             return refuse(NOT_OURS)
         method = "GET" if request.method == "HEAD" else request.method
@@ -117,6 +119,7 @@ class Page:
         if found is None:
             return refuse(WRONG_TOKEN)
         visitor, cookie = found
+        read_note(request.scope).principal = visitor.name
         return reply(_describe(visitor), headers=write_cookie(request, cookie, round(SESSION_S)))
 
     async def _tell_session(self, _request: Request, visitor: Visitor) -> Response:
