@@ -111,6 +111,8 @@ class News(Observer):
     ) -> AsyncGenerator[bytes]:
         """Yield what a visitor may see of the news behind this id, for as long as it is signed in. `look_again` tells
         who it is by now: an operator may be none any more."""
+        if self._is_full(visitor):  # by those that came at the same time; it asks again, and is told so
+            return
         newest = self.look()
         with self._counted(visitor.principal):
             number = self._read_id(after or newest)
@@ -133,8 +135,12 @@ class News(Observer):
 
     def check_room(self, visitor: Visitor) -> None:
         """Raise Busy where too many pages listen."""
-        if sum(self._listening.values()) >= MOST_STREAMS or self._listening.get(visitor.principal, 0) >= MOST_OF_ONE:
+        if self._is_full(visitor):
             raise Busy("Too many pages are open; close one, or try again later", retry_after_s=10)
+
+    def _is_full(self, visitor: Visitor) -> bool:
+        own = self._listening.get(visitor.principal, 0)
+        return own >= MOST_OF_ONE or sum(self._listening.values()) >= MOST_STREAMS
 
     @contextmanager
     def _counted(self, principal: str | None) -> Iterator[None]:

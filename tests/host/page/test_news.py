@@ -191,6 +191,23 @@ async def test_somebody_with_too_many_pages_keeps_nobody_else_out() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_pages_that_come_at_once_are_not_more_than_those_that_come_one_by_one() -> None:
+    async with watched() as at, at.browser(ANN) as ann:
+        [cookie] = [f"{name}={value}" for name, value in ann.http.cookies.items()]
+        head = f"GET /page/news HTTP/1.1\r\nHost: 127.0.0.1:{at.served.port}\r\nCookie: {cookie}\r\n\r\n".encode()
+        streams = [await anyio.connect_tcp("127.0.0.1", at.served.port) for _ in range(3 * MOST_OF_ONE)]
+        async with anyio.create_task_group() as tasks:
+            for stream in streams:
+                tasks.start_soon(stream.send, head)
+        for stream in streams:
+            await stream.receive()
+        await at.ask(ANN, "one")  # whatever comes of the others has come by then
+        [news] = observers_of(at.bridge)
+        assert news._listening == {"principal ann": MOST_OF_ONE}
+        for stream in streams:
+            await stream.aclose()
+
+
 async def test_a_server_that_is_lost_is_told_to_all() -> None:
     clock = VirtualClock()
     far = {"far": {"url": "http://127.0.0.1:9/mcp"}}
