@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -98,7 +99,7 @@ class Life:
         try:
             if self._options.record:
                 raise ConfigError(RECORDED)
-            changes = compare(before, await anyio.to_thread.run_sync(read_config, self._options, before.path))
+            changes = compare(before, await self._read(before.path))
             self._listening.readmit(
                 before.serve, changes.config.serve, choose_verifiers(changes.config.serve, os.environ)
             )
@@ -112,6 +113,10 @@ class Life:
         else:
             self._bridge.config_fault = None
             _tell(changes, before)
+
+    async def _read(self, path: Path | None) -> Config:
+        """Read the file. One that never ends, such as a pipe, does not hold up the end of the service."""
+        return await anyio.to_thread.run_sync(read_config, self._options, path, abandon_on_cancel=True)
 
 
 def _tell(changes: Changes, before: Config) -> None:

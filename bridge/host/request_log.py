@@ -1,6 +1,7 @@
 """A line of the log for each request of the service: what was asked, by whom, how it was answered, and in which run."""
 
 import logging
+import re
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,8 @@ REFUSALS = frozenset({401, 403, 421, 429})
 MOST_REFUSED = 20
 """How many refused requests a minute have a line of their own: anybody can send any number."""
 LONGEST = 100
+_PLAIN = re.compile(r"[!#-+\--~]+")
+"""A path that is shown as it is: a space or a comma could look like what follows it in the line."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ class RequestLog:
             return
         is_quiet = note.status == 200 and (note.is_poll or scope["path"] in QUIET)
         method, path = scope["method"][:LONGEST], scope["path"][:LONGEST]  # the query may hold a secret
-        words = [f"{show_name(method)} {path if path.isascii() and path.isprintable() else quote_name(path)}"]
+        words = [f"{show_name(method)} {path if _PLAIN.fullmatch(path) else quote_name(path)}"]
         words.append(str(note.status) if note.status else "left by its client")
         words += [f"{milliseconds:.0f} ms"]
         words += [f"principal {show_name(note.principal)}"] if note.principal else []

@@ -16,7 +16,8 @@ PATH = "/metrics"
 
 def build_route(find_settings: Callable[[], ServeConfig], counts: Counts, read: Read) -> Route:
     """Build the route. The gate has checked the token; figures of everybody are for an operator, and for whoever sends
-    `serve.token`, which sees no runs of others: a monitoring system needs no more."""
+    `serve.token`, which sees no runs of others: a monitoring system needs no more. `find_settings` finds
+    those that hold now."""
 
     async def tell(request: Request) -> Response:
         name = read_verified(request.scope).name

@@ -1,11 +1,13 @@
 """A service whose config file changes while it runs: SIGHUP, real processes, real servers, and runs that go on."""
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import psutil
 import pytest
 from mcp import MCPError, types
@@ -254,3 +256,15 @@ async def test_a_reload_at_the_start_or_the_end_ends_nothing(tmp_path: Path) -> 
         service.process.terminate()
         service.process.send_signal(signal.SIGHUP)
         assert await service.ends() == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no such files")
+async def test_a_file_that_never_ends_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    async with living(tmp_path, None) as (service, _):
+        service.file.unlink()
+        os.mkfifo(service.file)
+        service.process.send_signal(signal.SIGHUP)
+        sink = await anyio.to_thread.run_sync(os.open, service.file, os.O_WRONLY)  # opens once the service reads
+        service.process.terminate()
+        assert await service.ends() == 0
+        os.close(sink)

@@ -71,6 +71,26 @@ async def test_each_request_has_a_line_with_who_what_and_how_it_ended(log: Log) 
     assert second.endswith(", 0 ms, principal bob")
 
 
+async def test_a_path_cannot_look_like_the_rest_of_its_line(log: Log) -> None:
+    async with open_without_host(None) as bridge, serving(bridge, clock=VirtualClock(), principals=PEOPLE) as served:
+        await served.send("GET", "/x,%20200,%201%20ms,%20principal%20bob", headers(served))
+    [line] = log.lines
+    assert line.endswith(': GET "/x, 200, 1 ms, principal bob", 404, 0 ms, principal ada')
+
+
+async def test_a_request_of_the_page_has_its_principal_too(log: Log) -> None:
+    async with (
+        open_without_host(None) as bridge,
+        serving(bridge, clock=VirtualClock(), principals=PEOPLE) as served,
+        browser(served.port, ADA) as page,
+    ):
+        await page.get("usage")
+    assert [line.partition(": ")[2] for line in log.lines] == [
+        "POST /page/session, 200, 0 ms, principal ada",
+        "GET /page/usage, 200, 0 ms, principal ada",
+    ]
+
+
 async def test_what_the_gate_refuses_has_a_line_too_and_what_to_change_is_told(log: Log) -> None:
     async with open_without_host(None) as bridge, serving(bridge, clock=VirtualClock()) as served:
         host = ("Host", f"127.0.0.1:{served.port}")
@@ -199,15 +219,3 @@ def test_a_traceback_is_a_part_of_its_line(json_log: Log) -> None:
 def test_a_level_that_is_asked_for_holds_for_these_lines_too(tmp_path: Path) -> None:
     configure_logging("warning", tmp_path / "log", Redactor())
     assert not any(logging.getLogger(name).isEnabledFor(logging.INFO) for name in TOLD_BY_SERVICE)
-
-
-async def test_a_look_at_the_page_is_told_with_who_looks(json_log: Log) -> None:
-    async with (
-        ScriptedUpstream([]) as model,
-        open_without_host(model, is_service=True, serve={"principals": PEOPLE}) as bridge,
-        serving(bridge, principals=PEOPLE) as served,
-        browser(served.port, ADA) as looking,
-    ):
-        await looking.see("runs")
-    told = [(value["method"], value["path"], value["principal"]) for value in json_log.about("bridge.host.request_log")]
-    assert told == [("POST", "/page/session", "ada"), ("GET", "/page/runs", "ada")]

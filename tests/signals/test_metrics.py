@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bridge.app import Bridge
+from bridge.config.changes import compare
 from bridge.signals.choice import Signals
 from bridge.signals.counts import MAX_SERIES, Counts
 from bridge.signals.names import COUNTED, QUESTIONS, READ, spell_metric
@@ -164,11 +165,16 @@ async def test_figures_of_everybody_are_for_no_principal_among_others(token: str
     assert "alice" not in reply.body or status == 200
 
 
-async def test_figures_of_everybody_are_for_a_principal_that_is_marked_operator() -> None:
-    settings = {"principals": {"alice": {"token": ALICE, "operator": True}}}
-    async with ScriptedUpstream([]) as model, counted(model, serve=settings) as (_, served):
-        reply = await served.send("GET", "/metrics", [*served.right[:1], ("Authorization", f"Bearer {ALICE}")])
-    assert reply.status == 200
+async def test_who_may_read_them_is_what_the_config_says_by_now() -> None:
+    settings = {"principals": PRINCIPALS}
+    async with ScriptedUpstream([]) as model, counted(model, serve=settings) as (bridge, served):
+        for others, status in (({"operator": False}, 403), ({"operator": True}, 200)):
+            people = {name: entry | others for name, entry in PRINCIPALS.items()}
+            serve = bridge.config.serve.model_validate({"principals": people})
+            bridge.reconfigure(compare(bridge.config, bridge.config.model_copy(update={"serve": serve})))
+            for entry in PRINCIPALS.values():
+                headers = [served.right[0], ("Authorization", f"Bearer {entry['token']}")]
+                assert (await served.send("GET", "/metrics", headers)).status == status
 
 
 async def test_metrics_are_written_as_prometheus_and_as_openmetrics() -> None:

@@ -107,9 +107,12 @@ class News(Observer):
         return self._name(self._number)
 
     async def listen(
-        self, visitor: Visitor, after: str | None, is_signed_in: Callable[[], Awaitable[bool]]
+        self, visitor: Visitor, after: str | None, look_again: Callable[[], Awaitable[Visitor | None]]
     ) -> AsyncGenerator[bytes]:
-        """Yield what a visitor may see of the news behind this id, for as long as it is signed in."""
+        """Yield what a visitor may see of the news behind this id, for as long as it is signed in. `look_again` tells
+        who it is by now: an operator may be none any more."""
+        if self._is_full(visitor):  # by those that came at the same time; it asks again, and is told so
+            return
         newest = self.look()
         with self._counted(visitor.principal):
             number = self._read_id(after or newest)
@@ -117,9 +120,10 @@ class News(Observer):
             checked = self._clock.now()
             while True:
                 if self._clock.now() >= checked + CHECK_S:
-                    if not await is_signed_in():
+                    now = await look_again()
+                    if now is None:
                         return
-                    checked = self._clock.now()
+                    visitor, checked = now, self._clock.now()
                 frames, told = self._list(number, visitor), self._told
                 number = self._number
                 if frames:
@@ -131,8 +135,12 @@ class News(Observer):
 
     def check_room(self, visitor: Visitor) -> None:
         """Raise Busy where too many pages listen."""
-        if sum(self._listening.values()) >= MOST_STREAMS or self._listening.get(visitor.principal, 0) >= MOST_OF_ONE:
+        if self._is_full(visitor):
             raise Busy("Too many pages are open; close one, or try again later", retry_after_s=10)
+
+    def _is_full(self, visitor: Visitor) -> bool:
+        own = self._listening.get(visitor.principal, 0)
+        return own >= MOST_OF_ONE or sum(self._listening.values()) >= MOST_STREAMS
 
     @contextmanager
     def _counted(self, principal: str | None) -> Iterator[None]:

@@ -156,12 +156,9 @@ class Page:
     async def _tell_news(self, request: Request, visitor: Visitor) -> Response:
         self._news.check_room(visitor)
         after = request.headers.get("last-event-id") or request.query_params.get("after")
-        stream = self._news.listen(visitor, after, partial(self._is_signed_in, request))
+        stream = self._news.listen(visitor, after, partial(self._door.find, request))
         sent = {**HEADERS, "Content-Security-Policy": DATA_POLICY, "X-Accel-Buffering": "no"}
         return StreamingResponse(stream, headers=sent, media_type="text/event-stream")
-
-    async def _is_signed_in(self, request: Request) -> bool:
-        return await self._door.find(request) is not None
 
     # -- what it does -------------------------------------------------------------------------------------------------
 

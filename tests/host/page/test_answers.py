@@ -11,6 +11,7 @@ from mcp.types import ElicitRequestParams, ElicitResult
 
 from bridge.questions import is_yes
 from bridge.run.run import Run
+from tests.fakes.audited import audited, read_audit
 from tests.fakes.bridges import outputs_of
 from tests.fakes.browser import Browser, Stream
 from tests.fakes.clock import VirtualClock, until
@@ -241,3 +242,21 @@ async def test_what_has_changed_in_a_tool_is_shown_with_its_call(tmp_path: Path)
         assert "Run it?" not in question["difference"]
         assert (await answer(ann, run_id, question["question"], yes=True)).status_code == 200
         assert (await called.receipt())["status"] == "completed"
+
+
+@pytest.mark.parametrize(("yes", "decision"), [(True, "allowed"), (False, "refused")])
+async def test_the_audit_says_that_it_was_decided_at_the_page(*, yes: bool, decision: str, tmp_path: Path) -> None:
+    desk = Desk()
+    with audited(tmp_path) as kept:
+        async with (
+            desk.open() as at,
+            at.browser(ANN) as ann,
+            ann.listening() as stream,
+            at.slow_host(ANN) as host,
+        ):
+            called = await host.call("Write it")
+            run_id, [question] = await asked(ann, stream)
+            await answer(ann, run_id, question["question"], yes=yes)
+            await called.result()
+        [line] = read_audit(kept.file)
+        assert (line["decision"], line["by"]) == (decision, "page")

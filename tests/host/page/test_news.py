@@ -12,12 +12,13 @@ import anyio
 import pytest
 
 from bridge.app import Bridge
-from bridge.host.page.news import IDLE_S, MOST_CHANGES, MOST_OF_ONE, PACE_S
+from bridge.config.changes import compare
+from bridge.host.page.news import CHECK_S, IDLE_S, MOST_CHANGES, MOST_OF_ONE, PACE_S
 from bridge.run.run import Run
 from tests.fakes.browser import Stream
 from tests.fakes.clock import VirtualClock, until
 from tests.fakes.upstream import Request, gated, message, responds
-from tests.fakes.watched import ANN, BOB, OLE, watched
+from tests.fakes.watched import ANN, BOB, OLE, PEOPLE, watched
 
 pytestmark = pytest.mark.anyio
 
@@ -190,6 +191,23 @@ async def test_somebody_with_too_many_pages_keeps_nobody_else_out() -> None:
         tasks.cancel_scope.cancel()
 
 
+async def test_pages_that_come_at_once_are_not_more_than_those_that_come_one_by_one() -> None:
+    async with watched() as at, at.browser(ANN) as ann:
+        [cookie] = [f"{name}={value}" for name, value in ann.http.cookies.items()]
+        head = f"GET /page/news HTTP/1.1\r\nHost: 127.0.0.1:{at.served.port}\r\nCookie: {cookie}\r\n\r\n".encode()
+        streams = [await anyio.connect_tcp("127.0.0.1", at.served.port) for _ in range(3 * MOST_OF_ONE)]
+        async with anyio.create_task_group() as tasks:
+            for stream in streams:
+                tasks.start_soon(stream.send, head)
+        for stream in streams:
+            await stream.receive()
+        await at.ask(ANN, "one")  # whatever comes of the others has come by then
+        [news] = observers_of(at.bridge)
+        assert news._listening == {"principal ann": MOST_OF_ONE}
+        for stream in streams:
+            await stream.aclose()
+
+
 async def test_a_server_that_is_lost_is_told_to_all() -> None:
     clock = VirtualClock()
     far = {"far": {"url": "http://127.0.0.1:9/mcp"}}
@@ -200,3 +218,20 @@ async def test_a_server_that_is_lost_is_told_to_all() -> None:
         assert news
         [server] = (await ann.see("servers"))["servers"]
         assert (server["name"], server["tools"], server["tokens"]) == ("far", [], 0)
+
+
+async def test_an_operator_who_is_none_any_more_hears_of_others_no_longer() -> None:
+    clock = VirtualClock()
+    people = {**PEOPLE, "ole": {"token": OLE}}
+    async with watched(clock=clock) as at, at.browser(OLE) as ole, ole.listening() as stream:
+        await at.ask(ANN, "before")
+        await clock.advance(PACE_S)
+        await stream.until(prompt="before")
+        later = at.bridge.config.serve.model_validate({"principals": people})
+        at.bridge.reconfigure(compare(at.bridge.config, at.bridge.config.model_copy(update={"serve": later})))
+        await clock.advance(CHECK_S + PACE_S)
+        await at.ask(ANN, "for nobody else")
+        await at.ask(OLE, "mine")
+        await clock.advance(PACE_S)
+        await stream.until(prompt="mine")
+        assert {news.data["prompt"] for news in stream.heard} == {"before", "mine"}
