@@ -1,6 +1,7 @@
 """Exit codes of the commands, and the signals that end them."""
 
 import signal
+import threading
 from collections.abc import Callable
 
 COMPLETED, FAILED, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -31,6 +32,7 @@ def note_hangup() -> Callable[[], bool]:
         nonlocal came
         came = True
 
-    if hasattr(signal, "SIGHUP"):
+    is_main = threading.current_thread() is threading.main_thread()  # elsewhere signals cannot be handled
+    if is_main and hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, note)
     return lambda: came

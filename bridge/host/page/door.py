@@ -89,11 +89,10 @@ class Door:
         """Let in whoever has this token: the visitor, and the secret of its cookie. None for a wrong one, after a while
         where there were several. Raises Busy where too many wait for that."""
         credential = _write_credential(token)
-        async with self._slowness.attempt(request.client.host if request.client else "") as attempt:
-            verified = await self._access.verify([credential]) if credential else Refused()
-            if not credential or isinstance(verified, Refused):
-                attempt.is_wrong = True
-                return None
+        verified = await self._access.verify([credential]) if credential else Refused()
+        if not credential or isinstance(verified, Refused):
+            await self._slowness.refuse(request.client.host if request.client else "")
+            return None
         read_note(request.scope).principal = verified.name
         visitor = self._recognise(verified, credential, secrets.token_urlsafe(32))
         self.sign_out(request)  # whoever signs in anew has left the session before

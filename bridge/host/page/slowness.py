@@ -1,9 +1,5 @@
 """Wrong tokens, slowed down: whoever tries many waits for each."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-
 from bridge.clock import Clock
 from bridge.errors import Busy
 
@@ -11,15 +7,9 @@ FREE = 5
 """So many wrong tokens from one address within WINDOW_S are answered at once."""
 WINDOW_S = 60.0
 PAUSE_S = 2.0
-"""How long each further attempt from there waits, a right token too: else an early answer would tell that it is one."""
+"""How long each further one waits. A right token does not: behind a proxy all come from one address, and whoever sends
+wrong ones there would keep everybody out."""
 MOST_WAITING, MOST_ADDRESSES = 20, 1000
-
-
-@dataclass
-class Attempt:
-    """One try to sign in."""
-
-    is_wrong: bool = False
 
 
 class Slowness:
@@ -31,15 +21,12 @@ class Slowness:
         """When, by address; the address of the latest is last."""
         self._waiting = 0
 
-    @asynccontextmanager
-    async def attempt(self, address: str) -> AsyncGenerator[Attempt]:
-        """Try, after a pause where it takes one. Raises Busy where too many wait."""
-        if len(self._list_recent(address)) >= FREE:
+    async def refuse(self, address: str) -> None:
+        """Note a wrong token, and return when it may be answered. Raises Busy where too many wait for that."""
+        is_slow = len(self._list_recent(address)) >= FREE
+        self._note(address)
+        if is_slow:
             await self._pause()
-        attempt = Attempt()
-        yield attempt
-        if attempt.is_wrong:
-            self._note(address)
 
     async def _pause(self) -> None:
         if self._waiting >= MOST_WAITING:

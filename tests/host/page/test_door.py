@@ -12,15 +12,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from bridge.host.kept_tokens import KIND, KeptToken, KeptTokens
 from bridge.host.page.door import MOST_OF_ONE, SESSION_S
-from bridge.host.page.slowness import FREE, PAUSE_S, WINDOW_S
+from bridge.host.page.slowness import FREE, MOST_WAITING, PAUSE_S, WINDOW_S
 from bridge.state import StateFolder
 from tests.fakes.bridges import open_without_host
 from tests.fakes.browser import browser
-from tests.fakes.clock import VirtualClock
+from tests.fakes.clock import VirtualClock, until
 from tests.fakes.issuer import PUBLIC_URL, SCOPE, scripted_issuer
 from tests.fakes.service import TOKEN, connect, serving
 from tests.fakes.upstream import ScriptedUpstream
@@ -148,11 +149,29 @@ async def test_wrong_tokens_are_slowed_down_and_a_right_one_gets_in_all_the_same
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "wrong_token")
         assert PAUSE_S not in clock.sleeps
         assert (await page.sign_in("wrong")).status_code == 401
+        assert clock.sleeps.count(PAUSE_S) == 1
         assert (await page.sign_in(ANN)).status_code == 200
-        assert clock.sleeps.count(PAUSE_S) == 2
+        assert clock.sleeps.count(PAUSE_S) == 1
         await clock.advance(WINDOW_S)
         assert (await page.sign_in("wrong")).status_code == 401
-        assert clock.sleeps.count(PAUSE_S) == 2
+        assert clock.sleeps.count(PAUSE_S) == 1
+
+
+async def test_wrong_tokens_without_end_keep_nobody_out() -> None:
+    """Behind a proxy, and through a tunnel, all come from one address."""
+    clock = VirtualClock()
+    async with (
+        watched(clock=clock) as at,
+        at.browser() as page,
+        at.browser() as other,
+        anyio.create_task_group() as tasks,
+    ):
+        for _ in range(FREE + MOST_WAITING):
+            tasks.start_soon(page.sign_in, "wrong")
+        await until(lambda: clock.sleeps.count(PAUSE_S) == MOST_WAITING)
+        assert (await other.sign_in("wrong")).status_code == 503
+        assert (await other.sign_in(ANN)).status_code == 200
+        tasks.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("token", ["", " ", "\ud800", "x" * 20_000, 7, None, ["x"], "ä€"])
