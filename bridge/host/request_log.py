@@ -15,9 +15,9 @@ logger = logging.getLogger(__name__)
 
 NOTE = "bridge.request"
 """The key, in the scope of a request, of what its line will say. No header reaches it."""
-QUIET = frozenset({"/healthz", "/metrics"})
-"""Paths that programs ask for all the time: their requests are told of at DEBUG, but for those that are refused."""
-REFUSALS = frozenset({401, 403, 421, 429})
+QUIET = frozenset({"/", "/healthz", "/metrics"})
+"""Paths that programs ask for all the time, or that anybody may open: told of at DEBUG, but for what is refused."""
+REFUSALS = frozenset({400, 401, 403, 405, 421, 429})
 MOST_REFUSED = 20
 """How many refused requests a minute have a line of their own: anybody can send any number."""
 LONGEST = 100
