@@ -73,9 +73,13 @@ class ProgressRelay:
                 self._held = ""
                 self._queue(line)
         if isinstance(event, RunEnded):
-            self._queue_left_out()
-            self._ended.set()
-            self._wake.set()
+            self.end()
+
+    def end(self) -> None:
+        """Have `relay` return once what waits is reported: the run has ended."""
+        self._queue_left_out()
+        self._ended.set()
+        self._wake.set()
 
     def _queue(self, line: str) -> None:
         self._queue_left_out()

@@ -75,6 +75,7 @@ class Waiting:
                 await self._watch(until)
                 if self._run.ending is None:
                     tasks.cancel_scope.cancel()
+                relay.end()  # whoever takes a run up while this call waits may tell its end elsewhere
 
     async def _watch(self, until: float) -> None:
         while self._run.ending is None:
