@@ -21,8 +21,8 @@ from bridge.items import Notice
 Read = Callable[..., Config]
 KEY = {"OPENAI_API_KEY": "sk-of-the-environment"}
 RELAY = {**KEY, "OPENAI_BASE_URL": "https://relay.example", "OPENAI_MODEL": "o3-pro"}
-OTHERS = ("bridge.schema.json", "grafana.json")
-CONFIGS = [file for file in sorted((Path(__file__).parents[2] / "configs").glob("*.json")) if file.name not in OTHERS]
+BESIDE = ("bridge.schema.json", "grafana.json")
+CONFIGS = [file for file in sorted((Path(__file__).parents[2] / "configs").glob("*.json")) if file.name not in BESIDE]
 posix_only = pytest.mark.skipif(os.name != "posix", reason="file permissions are POSIX")
 
 
