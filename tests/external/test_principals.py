@@ -124,7 +124,7 @@ async def test_a_real_service_takes_a_token_that_is_made_while_it_runs(
 ) -> None:
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"serve": {"principals": {"ann": {"tools": {"only": ["current_time"]}}}}}), "utf-8")
-    async with start_service("--offline", "--config", str(file)) as (_, port):
+    async with start_service("--offline", "--config", str(file), says="token") as (_, port):
         made = await run(capfd, "tokens", "add", "ann", "--config", str(file))
         for token in (made.stdout.strip(), TOKEN):
             async with connect(port, "/mcp", "auto", token=token) as client:

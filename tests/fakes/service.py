@@ -164,10 +164,10 @@ async def serving_app(app: ASGIApp, *, head_timeout_s: float = HEAD_TIMEOUT_S) -
 
 @asynccontextmanager
 async def start_service(
-    *options: str, ulimit: str | None = None, variables: Mapping[str, str] | None = None
+    *options: str, ulimit: str | None = None, variables: Mapping[str, str] | None = None, says: str = ""
 ) -> AsyncIterator[tuple[int, int]]:
     """`serve --transport http` with these options and variables in a process of its own, under a limit of the shell's
-    such as `-Sn 256`: its pid and its port."""
+    such as `-Sn 256`: its pid and its port. It says nothing until its end, or one line with these words."""
     command = [sys.executable, "-m", "bridge", "serve", "--transport", "http", "--port", "0"]
     command += ["--log-level", "warning", *options]
     if ulimit:
@@ -186,4 +186,5 @@ async def start_service(
     finally:
         process.terminate()
         said = await process.stderr.read()
-    assert (await process.wait(), said) == (0, b"")
+    assert (await process.wait(), said.count(b"\n")) == (0, bool(says)), said
+    assert says.encode() in said
