@@ -191,12 +191,13 @@ class ModernHost:
     async def _grow(self, key: str) -> bool:
         before, changed = await self._count_tools(key), self._changed
         await self._ask([[f"{key}__grow", {}]])
-        with anyio.fail_after(PATIENCE_S):
+        with anyio.move_on_after(PATIENCE_S):
             while True:
                 await changed.wait()
                 changed = self._changed
                 if await self._count_tools(key) > before:
                     return True
+        raise AssertionError(f"{self._host} did not hear that {key} has more than {before} tools")
 
 
 async def visit(client: Client, host: str, servers: Iterable[str]) -> dict[tuple[str, str], Json]:

@@ -107,11 +107,11 @@ async def test_every_host_uses_every_server(old_python: str, tmp_path: Path, rep
             await bridge.hub.catalogue()
             urls = {"http": f"http://127.0.0.1:{served.port}/mcp", "sse": f"http://127.0.0.1:{served.port}/sse"}
             remote = [cell for cell in CELLS if cell[0] in HANDSHAKES and cell[1] in urls]
+            found |= await run_modern(served.port, command, list(entries))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(add_old, [{"name": name(c), "revision": c[0], "url": urls[c[1]]} for c in remote])
                 local = [{"name": name((r, "stdio")), "revision": r, "command": command} for r in HANDSHAKES]
                 tasks.start_soon(add_old, local)
-                found |= await run_modern(served.port, command, list(entries))
     wrong = {pair: facts for pair, facts in found.items() if plain(facts) != expect(*pair)}
     assert wrong == {}
     passed = found.keys() - wrong.keys()
