@@ -97,9 +97,9 @@ class Bridge(anyio.AsyncContextManagerMixin):
         self._days: dict[str, DayBudget] = {}
         self._leases = Leases()
         self.config_fault: str | None = None
-        """Why the configuration could not be read again; None where it could, or nobody has tried."""
+        """Reason that the configuration could not be read again; None where it could, or nobody has tried."""
         self._held = 0
-        """How many reloads wait for servers that are new: hosts are told of all that comes of one at once."""
+        """Number of reloads that wait for new servers: hosts are told of all that comes of one at once."""
         self._clock = clock or Clock()
         self._ask = ask
         self._audit = audit

@@ -13,7 +13,7 @@ except ImportError:  # Windows, where an open file cannot be renamed either
     fcntl = None  # type: ignore[assignment]
 
 KEPT = 5
-"""How many full files are kept beside the one that is written: FILE.1 is the newest."""
+"""Number of full files that are kept beside the one that is written: FILE.1 is the newest."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
 

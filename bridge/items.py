@@ -76,7 +76,7 @@ class CallOutput(TypedDict):
     kept: NotRequired[dict[str, str]]
     """The full texts of those that had to be cut, by the ids that `read_output` takes."""
     verdict: NotRequired[JsonObject]
-    """What was decided about the call, where an audit is kept: see `verdicts.py`."""
+    """Verdict on the call, where an audit is kept: see `verdicts.py`."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ Thing = AbstractAsyncContextManager[Any]
 
 
 class Leases:
-    """Who uses what, by count."""
+    """Holders of things that may be replaced while they are used, counted."""
 
     def __init__(self) -> None:
         self._users = Counter[Thing]()

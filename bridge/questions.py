@@ -46,7 +46,7 @@ class Question:
     arguments: JsonObject = field(default_factory=dict[str, Json], repr=False)
     """The arguments of that call, all of them."""
     difference: str = ""
-    """What an approval shows of changes since the tool was approved; a part of the message."""
+    """Changes since the tool was approved, as an approval shows them; a part of the message."""
     remedy: str = ""
     """How the tool would get to run without a question, for good: only the person can do that."""
     identify: Callable[[], tuple[str, ...]] = field(default=tuple, repr=False, compare=False)
@@ -73,7 +73,7 @@ class Answer(TypedDict):
 
 
 Who = Literal["config", "host", "terminal", "page", "advance", "nobody", "limits", "run", "bridge", "before"]
-"""Who decides about a call: the config; a person at the host, at a terminal or at the page; one who agreed in advance;
+"""Deciders about a call: the config; a person at the host, at a terminal or at the page; one who agreed in advance;
 nobody, where a person had to; a limit; the end of the run; the bridge itself; the process that drove the run before."""
 _PLACES: dict[str, Who] = {AT_TERMINAL: "terminal", ON_PAGE: "page", IN_ADVANCE: "advance"}
 

@@ -26,7 +26,7 @@ RECORDED = "runs are recorded (--record), each with the configuration as it was 
 
 
 class Life:
-    """What the signals of one service come to. Reloads are done one after the other; the last one holds."""
+    """Watcher of one service's signals. Reloads are done one after the other; the last one holds."""
 
     def __init__(
         self, bridge: Bridge, listening: Listening, options: argparse.Namespace, has_hangup: Callable[[], bool]

@@ -20,7 +20,7 @@ from bridge.telemetry import Redactor, configure_logging
 
 logger = logging.getLogger("bridge")
 TOLD_BY_SERVICE = ("bridge.host.request_log", "bridge.run.run_log")
-"""What the service logs at INFO where no level is asked for: what it does, and not what servers say meanwhile."""
+"""Loggers that the service has at INFO where no level is asked for: its own requests and runs, not what servers say."""
 
 
 def set_up(options: argparse.Namespace) -> tuple[Config, Redactor]:

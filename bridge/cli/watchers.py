@@ -1,4 +1,4 @@
-"""Those who hear of the runs of a command: its log, audit, traces and metrics. Each is imported where it is wanted."""
+"""Log, audit, traces and metrics of the runs of one command. Each is imported only where it is wanted."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Watchers:
-    """Those of one bridge."""
+    """Log, audit, traces and metrics of one bridge."""
 
     signals: "Signals | None" = None
     """Traces and metrics; None where nobody could see any."""
@@ -32,7 +32,7 @@ class Watchers:
 
     @property
     def parts(self) -> dict[str, Any]:
-        """What the bridge is built with for their sake."""
+        """Arguments with which the bridge is built, so that they hear of its runs."""
         log = [self.log] if self.log else []
         if self.signals is None:
             return {"observers": log, "audit": self.audit}
@@ -46,7 +46,7 @@ class Watchers:
 
     @property
     def layers(self) -> "list[Middleware]":
-        """What they put around the service, the outermost first."""
+        """Middleware that they put around the service, the outermost first."""
         return [*self.signals.layers] if self.signals else []
 
     def attach(self, bridge: "Bridge") -> None:

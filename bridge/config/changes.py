@@ -1,4 +1,4 @@
-"""What differs between the configuration that holds and one that was read later, and what of that can take effect."""
+"""Differences between the configuration in use and one that was read later, and which of them take effect now."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,10 +35,10 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Changes:
-    """What a later configuration changes."""
+    """Changes that a later configuration makes."""
 
     config: Config
-    """What holds from now on: the later one, but for what needs a restart."""
+    """Configuration from now on: the later one, but for what needs a restart."""
     added: tuple[str, ...] = ()
     """Servers."""
     removed: tuple[str, ...] = ()

@@ -521,7 +521,7 @@ class PrincipalConfig(_Section):
     cost_per_day: Cost | None = None
     """The same for the cost, in the currency of `prices`, which must contain the model."""
     operator: Flag = False
-    """Whether it sees everybody's runs on the page. It can neither answer nor end those of others."""
+    """See everybody's runs on the page. It can neither answer nor end those of others."""
 
 
 class ServeConfig(_Section):

@@ -49,7 +49,7 @@ EXAMPLES = {
     "serve.oauth.public_url": "https://bridge.example.com",
 }
 LAST_WORDS_S, STREAM_WORDS_S = 2.0, 0.1
-"""How long requests may take to be answered once all runs have ended, and streams to write what was said on them."""
+"""Seconds for requests to be answered once all runs have ended, and for streams to write what was said on them."""
 MAX_BODY_BYTES = 32 << 20
 """The most bytes of one request's body: room for a few images in `input`."""
 

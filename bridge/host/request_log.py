@@ -19,7 +19,7 @@ QUIET = frozenset({"/", "/healthz", "/metrics"})
 """Paths that programs ask for all the time, or that anybody may open: told of at DEBUG, but for what is refused."""
 REFUSALS = frozenset({400, 401, 403, 405, 421, 429})
 MOST_REFUSED = 20
-"""How many refused requests a minute have a line of their own: anybody can send any number."""
+"""Most refused requests a minute that have a line of their own: anybody can send any number."""
 LONGEST = 100
 _PLAIN = re.compile(r"[!#-+\--~]+")
 """A path that is shown as it is: a space or a comma could look like what follows it in the line."""
@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"[!#-+\--~]+")
 
 @dataclass
 class Note:
-    """What is found out about a request while it is answered."""
+    """Notes on a request, made while it is answered."""
 
     principal: str | None = None
     """The name of its principal; None where requests are not told apart by name."""

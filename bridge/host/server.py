@@ -94,7 +94,7 @@ class Runner(Runs, Protocol):
 
     @property
     def config_fault(self) -> str | None:
-        """Why the configuration could not be read again; None where it could, or nobody has tried."""
+        """Reason that the configuration could not be read again; None where it could, or nobody has tried."""
         ...
 
     async def start(self, arguments: JsonObject, *, principal: str, caller: Caller) -> tuple[Run, bool]:
@@ -187,7 +187,7 @@ class BridgeServer(Server[dict[str, object]]):
 
     @property
     def config_fault(self) -> str | None:
-        """Why the configuration could not be read again, in a sentence for people."""
+        """Reason that the configuration could not be read again, in a sentence for people."""
         fault = self._runner.config_fault
         return fault and self._runner.redact(fault)
 

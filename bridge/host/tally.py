@@ -1,4 +1,4 @@
-"""What anybody can make happen often: it is counted, and logged in a line a minute."""
+"""Tallies of what anybody can make happen often: each is logged in a line a minute."""
 
 import logging
 

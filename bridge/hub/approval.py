@@ -27,7 +27,7 @@ class Refusal:
     notice: str
     """For the caller, with the config line that would allow the call."""
     by: Who = "config"
-    """Who has decided that."""
+    """Name of who has decided that."""
 
 
 def decide(server: ServerConfig, tool: types.Tool) -> Approval:

@@ -100,7 +100,7 @@ class Member:
         self._renewals = Renewals(clock)
         self._calls = self._build_calls()
         self._with_it = 0
-        """How many calls are with it, sent or not."""
+        """Number of calls that are with it, sent or not."""
         self._idle = anyio.Event()
         self.gone = anyio.Event()
         """Set once it has left, and its process has ended."""

@@ -38,11 +38,11 @@ START_ANEW = "A new call of `respond` begins with the config as it is now."
 
 
 class Grant(NamedTuple):
-    """Why a call may run."""
+    """Reason for which a call may run."""
 
     by: Who
     rule: str
-    """What of the config lets it run, or what was asked."""
+    """Rule of the config that lets it run, or the question that was asked."""
 
 
 ASKED, CHANGED = "asked", "changed definition"

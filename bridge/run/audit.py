@@ -28,11 +28,11 @@ CALL, INTENT = "call", "intent"
 """Kinds of lines: of a call that has ended, exactly one; of one that is about to be sent, where the audit is
 required."""
 MAX_CHARS = 256
-"""How much of a name is written: a model can make up any."""
+"""Characters of a name that are written: a model can make up any."""
 MAX_LATE = 1000
-"""How many lines that could not be written are kept until they can."""
+"""Most lines that are kept until they can be written."""
 _NAMES = ("server", "tool", "name", "call_id")
-"""What others have chosen: a secret may be in it."""
+"""Fields whose text others have chosen: a secret may be in it."""
 LIMITS = {"limit_reached", "repeated_call"}
 IN_DOUBT = {"timeout", "connection_lost", "stopped", "outcome_unknown"}
 """Codes of failures after which a call that was sent may have been executed."""
@@ -52,13 +52,13 @@ class Audit(Observer):
         self._redact = redact
         self._is_required = is_required
         self._account: JsonObject | None = None
-        """What is noted of the call whose end is told now."""
+        """Note on the call whose end is told now."""
         self._known: dict[str, set[tuple[Json, Json]]] = {}
         """Calls that have their line already, of runs that were taken up from another process, by run."""
         self._late = deque[str](maxlen=MAX_LATE)
         self._dropped = 0
         self._fault = ""
-        """Why the file cannot be written; empty while it can."""
+        """Reason that the file cannot be written; empty while it can."""
         self._told: set[str] = set()
         """Runs that have said so."""
 

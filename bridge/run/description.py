@@ -10,7 +10,7 @@ from bridge.run.summary import Summary
 from bridge.run.timeline import list_spans
 
 NAME_CHARS = 12
-"""How much of somebody's name is shown."""
+"""Characters of somebody's name that are shown."""
 
 
 def describe(run: Summary) -> JsonObject:

@@ -13,12 +13,12 @@ COME_AGAIN_S = 10
 """After at most so many seconds a caller that was refused is to try again: another process may be there by then."""
 
 FETCH_S = 5.0
-"""How long after the last run's end a host that polls has to come for a result; hosts of tasks are asked to poll more
-often than that."""
+"""Seconds after the last run's end in which a host that polls can still fetch its result; hosts of tasks are asked to
+poll more often than that."""
 
 
 class Drain:
-    """Whether runs may begin, and word of each that ends or whose result somebody got."""
+    """Gate for new runs: closed once the service is to end. Wakes who waits when a run ends or its result is got."""
 
     def __init__(self) -> None:
         self._until: float | None = None

@@ -127,7 +127,7 @@ class MemoryEngine(anyio.AsyncContextManagerMixin):
 
     @property
     def places(self) -> Places:
-        """How many runs go on, and how many wait."""
+        """Number of runs that go on, and of those that wait."""
         return self._places
 
     @property

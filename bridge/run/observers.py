@@ -1,4 +1,4 @@
-"""Those who hear of every run of a bridge: its log, its page, its traces and its audit."""
+"""Observers of every run of a bridge: its log, its page, its traces and its audit."""
 
 from typing import Protocol
 

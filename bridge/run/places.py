@@ -27,7 +27,7 @@ class Places:
 
     @property
     def taken(self) -> int:
-        """How many places are held."""
+        """Number of places that are held."""
         return self.count - self._free
 
     @property

@@ -16,7 +16,7 @@ from bridge.visible import show_name
 logger = logging.getLogger(__name__)
 
 KEPT_CHARS = 8
-"""How much of the hash of a token, or of the id of a session, tells a principal without a name from others."""
+"""Characters shown of a token's hash or a session's id: enough to tell nameless principals apart."""
 
 
 class RunLog(Observer):

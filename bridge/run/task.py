@@ -50,7 +50,7 @@ class RunTask:
     observers: Sequence[Observer] = ()
     """Hear of this run beside its callers."""
     has_page = False
-    """Whether approvals can be given on a page of this process."""
+    """True where approvals can be given on a page of this process."""
 
     @property
     def used_s(self) -> float:

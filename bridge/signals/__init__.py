@@ -1,1 +1,1 @@
-"""What other programs see of the bridge: traces and metrics."""
+"""Traces and metrics: the signals of the bridge to other programs."""

@@ -1,4 +1,4 @@
-"""Which signals a bridge gives, and all that has to be done for them."""
+"""Choice of the signals that a bridge gives, and all that has to be done for them."""
 
 import importlib.util
 import logging
@@ -37,10 +37,9 @@ class Signals:
     """The signals of one bridge."""
 
     config: Config
-    """The one at the start."""
-    """As it is now."""
+    """Configuration at the start; `find_config` returns the one that holds now."""
     counts: Counts | None = None
-    """What is counted; None where nobody could see it."""
+    """Counters; None where nobody could see them."""
     export: "Export | None" = None
     traces: "Traces | None" = None
     _bridge: "Bridge | None" = None
@@ -51,7 +50,7 @@ class Signals:
 
     @property
     def observers(self) -> Sequence[Observer]:
-        """Those who hear of the runs."""
+        """Observers of the runs."""
         figures = [Figures(self.find_config, self.counts)] if self.counts else []
         return [*figures, self.traces] if self.traces else figures
 
@@ -91,7 +90,7 @@ class Signals:
 
     @property
     def layers(self) -> "Sequence[Middleware]":
-        """What is around the service, the outermost first."""
+        """Middleware around the service, the outermost first."""
         from starlette.middleware import Middleware
 
         from bridge.signals.refusals import RefusalCount

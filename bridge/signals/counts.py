@@ -1,4 +1,4 @@
-"""What is added up as it happens: plain numbers, which any kind of export reads."""
+"""Counters that are added to as things happen: plain numbers, which any kind of export reads."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator

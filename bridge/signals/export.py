@@ -36,7 +36,7 @@ from bridge.visible import show_line
 logger = logging.getLogger(__name__)
 
 END_S = 0.8
-"""How long the end of the process may be held up by what is still to be sent: hosts kill after two seconds."""
+"""Seconds for which what is still to be sent may hold up the end of the process: hosts kill after two seconds."""
 LATE = "it does not answer in time"
 PROPAGATORS = "OTEL_PROPAGATORS"
 SERVICE = "OTEL_SERVICE_NAME"
@@ -165,7 +165,7 @@ def _drop_words(event: Event, redact: Redactor) -> dict[str, AttributeValue]:
 
 @dataclass
 class Export:
-    """What is sent, in the background."""
+    """Exporter that sends in the background."""
 
     tracer: Tracer | None = None
     meters: MeterProvider | None = None

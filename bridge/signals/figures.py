@@ -31,7 +31,7 @@ class _Going:
     """None for one that another process has begun."""
     model: str = ""
     asked: float | None = None
-    """When the request began that has no answer yet."""
+    """Beginning of the request that has no answer yet."""
     is_silent: bool = False
     """True until the first text of its answer."""
 

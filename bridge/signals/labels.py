@@ -1,4 +1,4 @@
-"""What may be a label: names that the config or the connected servers have, and none that somebody makes up."""
+"""Values of labels: names that the config or the connected servers have, and none that somebody makes up."""
 
 import json
 import re

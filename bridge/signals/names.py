@@ -10,7 +10,7 @@ from typing import Literal
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 SCOPE = "mcp-responses-bridge"
-"""Who writes our spans and metrics; the SDK writes those of MCP messages as `mcp-python-sdk`."""
+"""Scope of our spans and metrics; the SDK writes those of MCP messages as `mcp-python-sdk`."""
 OWN = "mcp_responses_bridge."
 OTHER = "_OTHER"
 """The value that the conventions give for what is not told apart."""
@@ -85,7 +85,7 @@ class Instrument:
     name: str
     kind: Kind
     unit: str
-    """As UCUM writes it; what is in braces is counted, and no unit."""
+    """Unit as UCUM writes it; what is in braces is counted, and no unit."""
     text: str
     labels: tuple[str, ...]
     """The attributes of each value, in order."""
@@ -168,9 +168,9 @@ COUNTED = (
     *(RUN_DURATION, TURN_DURATION, TOKEN_USAGE, FIRST_TEXT, CALL_DURATION),
     *(RUNS, SPENT, RETRIES, QUESTIONS, REFUSALS),
 )
-"""What is added up as it happens."""
+"""Metrics that are added up as things happen."""
 READ = (ACTIVE, WAITING, PLACES, SERVERS)
-"""What is read when somebody asks."""
+"""Metrics that are read when somebody asks."""
 
 _SUFFIXES = {"s": "_seconds"}
 

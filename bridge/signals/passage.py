@@ -1,4 +1,4 @@
-"""How a trace passes by HTTP: taken from the headers of a host's request, and sent in those to the upstream."""
+"""Passage of a trace by HTTP: taken from the headers of a host's request, and sent in those to the upstream."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What was refused, counted: requests by their HTTP status, and calls of `respond` that no run came of."""
+"""Counts of what was refused: requests by their HTTP status, and calls of `respond` that no run came of."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from bridge.signals.counts import Counts
 from bridge.signals.names import OTHER, REFUSALS
 
 STATUSES = (400, 401, 403, 404, 405, 406, 408, 413, 415, 421, 429, 503)
-"""Those that are told apart."""
+"""Statuses that are told apart."""
 CODES = frozenset({"busy", "day_budget", "given_up", "invalid_argument", "no_upstream", "not_resumable"})
 """Codes of calls that no run came of."""
 

@@ -33,7 +33,7 @@ from bridge.signals.labels import choose_naming, name_error, name_failure
 
 NANOSECONDS = 1_000_000_000
 _FORM = TraceContextTextMapPropagator()
-"""How a span is named beyond its process, whatever `OTEL_PROPAGATORS` says."""
+"""Propagation of a span beyond its process, whatever `OTEL_PROPAGATORS` says."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class _Open:
     is_silent: bool = False
     """True until the first text of an answer."""
     at: float = 0.0
-    """When something of the turn happened last."""
+    """Last time at which something of the turn happened."""
     calls: dict[int, Span] = field(default_factory=dict[int, Span])
     """The calls of the turn that go on, by index."""
 

@@ -1,4 +1,4 @@
-"""What the standard `OTEL_*` variables ask for. Imported where there is any; it needs none of OpenTelemetry."""
+"""Reading of the standard `OTEL_*` variables. Imported where there is any; it needs none of OpenTelemetry."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the page draws of a run: its spans and their axis, with texts that are safe to look at."""
+"""Drawing of a run in the chat: its spans and their axis, with texts that are safe to look at."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from bridge.telemetry import Redactor
 from bridge.visible import MAX_NAME_CHARS
 
 MOST_SPANS = 300
-"""Of a longer run the number of the others is told."""
+"""Most spans that are drawn; of a longer run the number of the others is told."""
 
 
 def describe_drawing(run: Run, now: float, redact: Redactor) -> JsonObject:

@@ -1,7 +1,7 @@
-"""What MCP Apps and this bridge call things."""
+"""Names that MCP Apps and this bridge use."""
 
 APPS = "io.modelcontextprotocol/ui"
 APP_TYPE = "text/html;profile=mcp-app"
 URI = "ui://responses/run"
 TIMELINE = "mcp-responses-bridge/timeline"
-"""Where the times of a run stand in the `_meta` of its result."""
+"""Key of the times of a run in the `_meta` of its result."""

@@ -1,4 +1,4 @@
-"""What a visitor does to a run: an answer to what it asks, and its end."""
+"""Actions of a visitor on a run: to answer what it asks, and to end it."""
 
 from bridge.host.page.door import Visitor
 from bridge.host.page.replies import Refusal
@@ -8,7 +8,7 @@ from bridge.run.engine import Engine, Settle, Stop
 from bridge.run.run import Run
 
 SENDER = "page"
-"""How the sender of an answer begins that was given here."""
+"""Beginning of the sender of an answer that was given on the page."""
 NOBODY = Refusal(403, "may_not", "Without tokens any program of this machine could do this, so nobody can.")
 NOT_YOURS = Refusal(403, "may_not", "Only whose run it is may do this.")
 WRONG = Refusal(400, "invalid", 'The body must say {"question": its id, "yes": true or false}.')

@@ -12,7 +12,7 @@ from bridge.json_text import JsonObject, encode
 
 _SOURCE = re.compile(r'<link rel="stylesheet" href="(\w+\.css)">|<script src="(\w+\.js)"></script>')
 _DATA = "<!-- data -->"
-"""Where the data stands in a file that shows one run."""
+"""Place of the data in a file that shows one run."""
 _POLICY = (
     "default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; form-action 'none'"
 )

@@ -1,4 +1,4 @@
-"""Who looks at the page: sign-in with a token, and the session that stands for it."""
+"""Sign-in at the page: by a token once, and by the session that stands for it."""
 
 import hashlib
 import hmac
@@ -20,10 +20,10 @@ from bridge.json_text import JsonObject
 SESSION_S = 12 * 3600.0
 """For so long a session lasts, used or not."""
 MOST, MOST_OF_ONE = 1000, 20
-"""How many sessions there may be, in all and of one principal: the oldest ends for a new one."""
+"""Most sessions, in all and of one principal: the oldest ends for a new one."""
 CSRF = "X-CSRF"
 _OURS = (None, "same-origin", "none")
-"""What a browser says of where a request comes from that no other page has sent. Pages of another port of this machine
+"""Values of `Sec-Fetch-Site` of requests that no other page has sent. Pages of another port of this machine
 are of the same site: their requests carry our cookie."""
 
 
@@ -32,7 +32,7 @@ class Visitor:
     """Somebody who looks at the page."""
 
     principal: str | None
-    """As that of MCP requests with the same token; None where the service is open to everybody here."""
+    """Principal, as MCP requests with the same token have it; None where the service is open to everybody here."""
     name: str | None
     is_operator: bool
     may_answer: bool

@@ -14,9 +14,9 @@ from bridge.run.summary import Place, Summary
 
 LIMIT = 100
 MOST = 200
-"""How many runs are listed at once."""
+"""Most runs in one reply."""
 MOST_LOOKS = 10
-"""How many pages are looked through for those that are wanted; who wants more asks from there."""
+"""Most pages that one request looks through for the runs it wants; the next request goes on from there."""
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,20})?(?:e[+-]?\d{1,3})?)~(\w{1,100})")
 
 

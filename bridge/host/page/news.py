@@ -26,17 +26,17 @@ from bridge.sse import Event as Frame
 PACE_S = 0.5
 """Changes within this time are told together: a run is told of twice a second at most."""
 SERVERS_S = 2.0
-"""How often it is looked at the servers."""
+"""Seconds between looks at the servers."""
 IDLE_S = 60.0
 """So long after the last look nothing is noted any more."""
 BEAT_S = 15.0
 """A stream without news says so often that it is there."""
 CHECK_S = 5.0
-"""How often it is looked whether a stream's visitor is still signed in."""
+"""Seconds between checks that a stream's visitor is still signed in."""
 MOST_CHANGES = 2000
-"""How many runs' last changes are remembered, for pages that were away."""
+"""Most runs whose last change is remembered, for pages that were away."""
 MOST_STREAMS, MOST_OF_ONE = 200, 20
-"""How many pages may listen, in all and of one principal."""
+"""Most pages that may listen, in all and of one principal."""
 RETRY_MS = 2000
 
 
@@ -49,7 +49,7 @@ class _Change:
 
 
 class News(Observer):
-    """What has changed of late, the newest last: of each run its last change alone, as nobody needs the others."""
+    """Latest changes, the newest last: of each run its last change alone, as nobody needs the others."""
 
     def __init__(self, runner: Runner, words: Words, clock: Clock) -> None:
         self._runner = runner
@@ -58,7 +58,7 @@ class News(Observer):
         self._is_on = False
         self._looked_at = 0.0
         self._listening: dict[str | None, int] = {}
-        """How many pages listen, by principal."""
+        """Number of pages that listen, by principal."""
         self._clear()
 
     def _clear(self) -> None:

@@ -24,7 +24,7 @@ MOST_BYTES = 16_384
 
 
 class Refusal(NamedTuple):
-    """Why a request is refused."""
+    """Reason for which a request is refused."""
 
     status: int
     code: str

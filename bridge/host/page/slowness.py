@@ -7,8 +7,8 @@ FREE = 5
 """So many wrong tokens from one address within WINDOW_S are answered at once."""
 WINDOW_S = 60.0
 PAUSE_S = 2.0
-"""How long each further one waits. A right token does not: behind a proxy all come from one address, and whoever sends
-wrong ones there would keep everybody out."""
+"""Seconds that each further wrong token waits. A right one does not: behind a proxy all come from one address, and
+whoever sends wrong ones there would keep everybody out."""
 MOST_WAITING, MOST_ADDRESSES = 20, 1000
 
 
@@ -18,7 +18,7 @@ class Slowness:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._wrong: dict[str, list[float]] = {}
-        """When, by address; the address of the latest is last."""
+        """Times of wrong tokens, by address; the address of the latest is last."""
         self._waiting = 0
 
     async def refuse(self, address: str) -> None:

@@ -1,4 +1,4 @@
-"""Who has used how much today: the sums of the runs that began on this day and are kept or go on."""
+"""Usage of today by principal: the sums of the runs that began on this day and are kept or go on."""
 
 from datetime import UTC, datetime
 
@@ -14,13 +14,13 @@ from bridge.run.summary import Place, Summary, Totals
 DAY_S = 86_400
 AT_ONCE = 200
 MOST_RUNS = 20_000
-"""How many runs of a day are counted, the latest."""
+"""Most runs of a day that are counted: the latest."""
 MOST_PRINCIPALS = 500
-"""How many of those who used it are listed, those with the most tokens first."""
+"""Most principals that are listed, those with the most tokens first."""
 
 
 class Usage:
-    """What was used today, counted when it is asked for."""
+    """Usage of today, counted when it is asked for."""
 
     def __init__(self, runner: Runner, words: Words) -> None:
         self._runner = runner

@@ -8,12 +8,12 @@ from bridge.telemetry import Redactor
 from bridge.visible import show_exactly, show_line, show_prose
 
 PAGE_CHARS = 20_000
-"""How much of a text is sent at once."""
+"""Characters of a text that are sent at once."""
 _LAST_WORD = re.compile(r"[!-~]+\Z")
 
 
 class Words:
-    """What the page is told."""
+    """Texts that the page is told."""
 
     def __init__(self, redact: Redactor) -> None:
         self.redact = redact
